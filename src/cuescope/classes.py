@@ -1,0 +1,148 @@
+"""Class spaces - what the logits of a classifier mean - and pure mappings between them."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cuescope.errors import CueError, nearest
+
+IMAGENET = "imagenet-1k"
+
+
+@dataclass(frozen=True)
+class ClassSpace:
+    """The classes in the order of the logits. `keys` are unique (WordNet ids for ImageNet), `names` for people."""
+
+    name: str
+    names: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def numbered(cls, count: int) -> ClassSpace:
+        """A space of which nothing is known but its size."""
+        return cls("numbered", tuple(f"class {i}" for i in range(count)), tuple(map(str, range(count))))
+
+
+@functools.cache
+def imagenet_1k() -> ClassSpace:
+    """The 1,000 classes of ILSVRC 2012 in their usual order; keys are WordNet ids, since names repeat."""
+    from timm.data import ImageNetInfo
+
+    info = ImageNetInfo("imagenet-1k")
+    wnids = tuple(info.label_names())
+    names = tuple(info.label_name_to_description(w, detailed=False).split(",")[0] for w in wnids)
+    return ClassSpace(IMAGENET, names, wnids)
+
+
+def _members(text: str) -> tuple[int, ...]:
+    indices: list[int] = []
+    for part in text.split():
+        first, _, last = part.partition("-")
+        indices.extend(range(int(first), int(last or first) + 1))
+    return tuple(indices)
+
+
+_NOT_DOG = {192, 204, 227, 242, 251, 258, 260, 264}
+
+SIXTEEN: dict[str, tuple[int, ...]] = {
+    "airplane": (404,),
+    "bear": _members("294-297"),
+    "bicycle": _members("444 671"),
+    "bird": _members("8 10-16 18-20 22-24 80-83 87-96 98-100 127-133 135-145"),
+    "boat": _members("472 554 625 814 914"),
+    "bottle": _members("440 720 737 898 899 901 907"),
+    "car": _members("436 511 817"),
+    "cat": _members("281-286"),
+    "chair": _members("423 559 765 857"),
+    "clock": _members("409 530 892"),
+    "dog": tuple(i for i in _members("152-268") if i not in _NOT_DOG),
+    "elephant": _members("385 386"),
+    "keyboard": _members("508 878"),
+    "knife": (499,),
+    "oven": (766,),
+    "truck": _members("555 569 656 675 717 734 864 867"),
+}
+"""The 16 entry-level categories as ImageNet indices (Geirhos et al. 2019; PROTOCOLS 2): 207 of the 1,000."""
+
+AGGREGATIONS = ("mean", "sum", "max")
+
+
+def category_members(space: ClassSpace, categories: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Which logits stand for each cue category: the 16 categories for ImageNet, else classes of the same name.
+
+    Raises CueError where a category has no class.
+    """
+    if space.name == IMAGENET and set(categories) <= set(SIXTEEN):
+        return {c: SIXTEEN[c] for c in sorted(categories)}
+    by_name = {_fold(name): i for i, name in enumerate(space.names)}
+    missing = [c for c in categories if _fold(c) not in by_name]
+    if missing:
+        close = nearest(missing[0], space.names)
+        raise CueError(
+            f"the classifier has no class for the cue categories {', '.join(missing[:5])}",
+            wanted=f"categories among its {len(space)} classes" + (f", such as {', '.join(close)}" if close else ""),
+            do="use cue-conflict images of the classifier's own classes, or an ImageNet classifier",
+        )
+    return {c: (by_name[_fold(c)],) for c in sorted(categories)}
+
+
+def category_scores(logits: Tensor, members: dict[str, tuple[int, ...]], aggregation: str = "mean") -> Tensor:
+    """(B, K) logits to (B, C) category probabilities: softmax over all K, then mean, sum or max of the members.
+
+    The mean is the published rule (model-vs-human, probabilities_to_decision); sum and max favor categories
+    of many classes. Ties go to the first category in alphabetical order, as torch's argmax gives them.
+
+    >>> scores = category_scores(torch.tensor([[0.0, 2.0, 1.0]]), {"a": (0, 1), "b": (2,)}, "sum")
+    >>> [round(float(s), 3) for s in scores[0]]
+    [0.755, 0.245]
+    """
+    probabilities = logits.double().softmax(1)
+    reduce = {"mean": lambda p: p.mean(1), "sum": lambda p: p.sum(1), "max": lambda p: p.amax(1)}[aggregation]
+    return torch.stack([reduce(probabilities[:, list(index)]) for index in members.values()], 1)
+
+
+def align(images: ClassSpace, classifier: ClassSpace) -> tuple[int, ...]:
+    """For each label of the images, the classifier's logit that stands for it. -1: the classifier has none.
+
+    Matched by key (WordNet id), then by name; else by position when there are equally many and the
+    classifier's names are unknown. Raises CueError where nothing matches.
+
+    >>> align(ClassSpace("folders", ("dog", "cat")), ClassSpace("mine", ("cat", "dog")))
+    (1, 0)
+    """
+    if images == classifier:
+        return tuple(range(len(images)))
+    by_key = {key: i for i, key in enumerate(classifier.keys)}
+    by_name: dict[str, int] = {}
+    for i, name in enumerate(classifier.names):
+        # "crane" and "maillot" name two ImageNet classes each: such a name is no key.
+        by_name[_fold(name)] = -1 if _fold(name) in by_name else i
+    keys = images.keys or images.names
+    found = tuple(
+        by_key.get(key, by_name.get(_fold(name), -1)) for key, name in zip(keys, images.names, strict=True)
+    )
+    if any(i >= 0 for i in found) and classifier.name != "numbered":
+        return found
+    if len(images) == len(classifier) and classifier.name == "numbered":
+        return tuple(range(len(images)))
+    if all(i >= 0 for i in found):
+        return found
+    raise CueError(
+        f"the labels of the images ({', '.join(images.names[:3])}, ... {len(images)} in all) are none of the "
+        f"classifier's {len(classifier)} classes ({', '.join(classifier.names[:3])}, ...)",
+        wanted="folders named by class or WordNet id, or a labels CSV with the columns file,index",
+        do="rename the folders, give --labels FILE.csv, or name the classifier's classes with --classes FILE",
+    )
+
+
+def _fold(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", " ", name.lower()).strip()

@@ -1,0 +1,58 @@
+"""The one exception a user is meant to read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CueError(Exception):
+    """What was found, what was wanted, and what to do about it.
+
+    Everything a user can mend is raised as a CueError and shown without a traceback (exit status 2).
+    Any other exception is a fault of cuescope's own or of the user's model code.
+
+    >>> print(CueError("no folder 'photos'", wanted="a folder of images", do="check the path"))
+    no folder 'photos'
+      wanted: a folder of images
+      do:     check the path
+    """
+
+    def __init__(self, found: str, *, wanted: str = "", do: str = "") -> None:
+        self.found, self.wanted, self.do = found, wanted, do
+        lines = [found]
+        if wanted:
+            lines.append(f"  wanted: {wanted}")
+        if do:
+            lines.append(f"  do:     {do}")
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self.found, self.wanted, self.do)
+
+
+def _rebuild(found: str, wanted: str, do: str) -> CueError:
+    return CueError(found, wanted=wanted, do=do)
+
+
+def nearest(name: str, options: Iterable[str], count: int = 4) -> list[str]:
+    """The options most like a mistyped name, best first.
+
+    >>> nearest("shape_bais", ["accuracy", "shape_bias", "occlusion"])
+    ['shape_bias']
+    """
+    folded = {option.lower(): option for option in options}
+    return [folded[match] for match in difflib.get_close_matches(name.lower(), folded, count, 0.5)]
+
+
+def unknown(kind: str, name: str, options: Iterable[str]) -> CueError:
+    """The error for a name that is none of the options: says the nearest, or lists all when they are few."""
+    options = list(options)
+    close = nearest(name, options)
+    if close:
+        do = "did you mean " + " or ".join(close) + "?"
+    elif len(options) <= 24:
+        do = "choose one of: " + ", ".join(sorted(options))
+    else:
+        do = f"see `cuescope list {kind}s` for the {len(options)} there are"
+    return CueError(f"unknown {kind} '{name}'", wanted=f"the name of a {kind}", do=do)

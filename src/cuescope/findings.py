@@ -1,0 +1,222 @@
+"""What was found: measures with their intervals, panels to draw, and a plain sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+SCHEMA = 1
+"""Version of the JSON that findings are written in."""
+
+Unit = Literal["share", "probability", "difference", "images", "px", "correlation", "kappa", "nats", ""]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number from the literature to stand beside a measure, with where it is printed and by what rule."""
+
+    who: str
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number: its value, unit, how many observations, and a 95 % interval.
+
+    A value that could not be measured is None with the reason in `why`, never 0 and never NaN.
+
+    >>> Measure("top1", 0.594, "share", n=500, interval=(0.55, 0.636)).value
+    0.594
+    >>> Measure("top1", None, "share", n=0, why="no image has a label").value is None
+    True
+    """
+
+    name: str
+    value: float | None
+    unit: Unit = ""
+    n: int = 0
+    interval: tuple[float, float] | None = None
+    why: str = ""
+    title: str = ""
+    """What a reader sees; the name with spaces where empty."""
+    count: int | None = None
+    """The numerator where the value is a share of n: 297 of 500."""
+    chance: float | None = None
+    better: Literal["higher", "lower", ""] = ""
+    published: tuple[Published, ...] = ()
+    headline: bool = False
+    """Shown large, and in the table that sets classifiers side by side."""
+
+    def __post_init__(self) -> None:
+        if self.value is None:
+            if not self.why:
+                raise ValueError(f"measure {self.name}: a missing value needs its reason in `why`")
+        elif not math.isfinite(self.value):
+            raise ValueError(f"measure {self.name}: {self.value} is no value; use None with a reason")
+        if self.interval is not None and not all(map(math.isfinite, self.interval)):
+            raise ValueError(f"measure {self.name}: interval {self.interval} is not finite")
+
+    @property
+    def label(self) -> str:
+        return self.title or self.name.replace("_", " ")
+
+
+MapKind = Literal["heat", "signed", "labels"]
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """Numbers laid over an image: (h, w), stretched over the whole of it.
+
+    "heat" runs from `low` to `high`; "signed" is symmetric about 0; "labels" holds indices into `legend`.
+    """
+
+    kind: MapKind
+    values: list[list[float]]
+    name: str = ""
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    legend: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """One image of a panel, as the classifier saw it, with the maps to be laid over it side by side.
+
+    An instrument gives `pixels`, (H, W, 3) uint8; the run folder writes them to `file` and drops them.
+    """
+
+    caption: str
+    pixels: np.ndarray[Any, Any] | None = None
+    file: str = ""
+    maps: tuple[Map, ...] = ()
+
+
+PanelKind = Literal["dots", "lines", "bars", "table", "images"]
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Something to look at, as data; `draw` and the report turn it into marks.
+
+    Panels of the same name from several classifiers are drawn together. The data of each kind:
+
+    - dots: {"unit", "rows": [{"label", "value", "low", "high", "n"}], "marks": [{"who", "values": [...]}]},
+      one row a category; marks are reference values in the order of the rows. value may be None.
+    - lines: {"x": label, "y": label, "series": [{"name", "x": [...], "y": [...], "low": [...], "high": [...]}],
+      "diagonal": bool}; low and high may be absent.
+    - bars: {"x": label, "y": label, "edges": [n + 1], "values": [n]}
+    - table: {"columns": [...], "rows": [[...], ...]}, cells are text or numbers
+    - images: {} with `figures`
+    """
+
+    name: str
+    kind: PanelKind
+    title: str
+    caption: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    figures: tuple[Figure, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """The answer of one instrument about one classifier on one image set."""
+
+    instrument: str
+    version: int
+    params: Mapping[str, Any]
+    classifier: str
+    images: str
+    measures: tuple[Measure, ...] = ()
+    panels: tuple[Panel, ...] = ()
+    sentence: str = ""
+    caveats: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    why: str = ""
+    """Why the instrument does not apply here; empty where it does."""
+
+    def __getitem__(self, name: str) -> Measure:
+        for measure in self.measures:
+            if measure.name == name:
+                return measure
+        raise KeyError(f"{self.instrument} has no measure '{name}'; it has {[m.name for m in self.measures]}")
+
+    def with_panels(self, panels: tuple[Panel, ...]) -> Finding:
+        return replace(self, panels=self.panels + panels)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; pixels must have been written to files before."""
+        return {
+            "schema": SCHEMA,
+            **{k: getattr(self, k) for k in ("instrument", "version", "classifier", "images", "sentence", "why")},
+            "params": dict(self.params),
+            "measures": [_measure_json(m) for m in self.measures],
+            "panels": [_panel_json(p) for p in self.panels],
+            "caveats": list(self.caveats),
+            "references": list(self.references),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Finding:
+        """The finding that `to_json` wrote. Raises ValueError for another schema version."""
+        if data.get("schema") != SCHEMA:
+            raise ValueError(f"finding of schema {data.get('schema')}; this cuescope reads schema {SCHEMA}")
+        return cls(
+            instrument=data["instrument"],
+            version=data["version"],
+            params=data["params"],
+            classifier=data["classifier"],
+            images=data["images"],
+            measures=tuple(_measure(m) for m in data["measures"]),
+            panels=tuple(_panel(p) for p in data["panels"]),
+            sentence=data["sentence"],
+            caveats=tuple(data["caveats"]),
+            references=tuple(data["references"]),
+            why=data["why"],
+        )
+
+
+def _measure_json(measure: Measure) -> dict[str, Any]:
+    data = {k: v for k, v in vars(measure).items() if v not in ("", None, (), False) or k in ("value", "n")}
+    if measure.interval is not None:
+        data["interval"] = list(measure.interval)
+    if measure.published:
+        data["published"] = [vars(p) for p in measure.published]
+    return data
+
+
+def _measure(data: Mapping[str, Any]) -> Measure:
+    fields = dict(data)
+    if "interval" in fields:
+        fields["interval"] = tuple(fields["interval"])
+    fields["published"] = tuple(Published(**p) for p in fields.get("published", ()))
+    return Measure(**fields)
+
+
+def _panel_json(panel: Panel) -> dict[str, Any]:
+    figures = []
+    for figure in panel.figures:
+        if figure.pixels is not None:
+            raise ValueError(f"panel {panel.name}: pixels of '{figure.caption}' were not written to a file")
+        maps = [{**vars(m), "legend": list(m.legend)} for m in figure.maps]
+        figures.append({"caption": figure.caption, "file": figure.file, "maps": maps})
+    data = {k: getattr(panel, k) for k in ("name", "kind", "title", "caption")}
+    return {**data, "data": dict(panel.data), "figures": figures}
+
+
+def _panel(data: Mapping[str, Any]) -> Panel:
+    figures = tuple(
+        Figure(
+            caption=f["caption"],
+            file=f["file"],
+            maps=tuple(Map(**{**m, "legend": tuple(m["legend"])}) for m in f["maps"]),
+        )
+        for f in data["figures"]
+    )
+    return Panel(data["name"], data["kind"], data["title"], data["caption"], data["data"], figures)

@@ -1,0 +1,152 @@
+"""What an image is: pixels, and what is known of it. A finite, ordered, lazily decoded set of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cuescope.classes import ClassSpace
+
+Framing = Literal["photograph", "stimulus"]
+"""A photograph is resized and center-cropped as the classifier's own evaluation does; a stimulus was made to
+be seen whole, so it is only resized to the classifier's input (nothing happens where it already fits)."""
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels of the decoded image: x to the right, y down, far edges excluded."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    name: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One decoded image and what is known of it.
+
+    `pixels` is (3, H, W) uint8 RGB as decoded, any size. `label` indexes the class space of the image set.
+    `cues` names what each cue shows, as in {"shape": "cat", "texture": "elephant"}. `boxes`, `mask`
+    ((H, W) bool, True on the object) and `parts` are in pixels of the decoded image.
+    """
+
+    id: str
+    pixels: Tensor
+    label: int | None = None
+    cues: Mapping[str, str] = field(default_factory=dict)
+    boxes: tuple[Box, ...] = ()
+    mask: Tensor | None = None
+    parts: Mapping[str, Box] = field(default_factory=dict)
+    framing: Framing = "photograph"
+
+
+class UnreadableError(Exception):
+    """One image that cannot be used; the message is the reason. The run records it and goes on."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that was left out, and why."""
+
+    id: str
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images as one classifier sees them, with the clean logits that all instruments share.
+
+    `pixels` is (B, 3, H, W) float32 in [0, 1] on the classifier's device, `logits` (B, K) float32 on the
+    CPU, `labels` (B,) int64 in the classifier's own class space, -1 where none is known.
+    """
+
+    samples: tuple[Sample, ...]
+    pixels: Tensor
+    logits: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def ids(self) -> list[str]:
+        return [sample.id for sample in self.samples]
+
+    def select(self, positions: Sequence[int]) -> Batch:
+        """The part of the batch at these positions, in their order."""
+        keep = torch.as_tensor(list(positions), dtype=torch.long)
+        return Batch(
+            tuple(self.samples[i] for i in positions),
+            self.pixels[keep.to(self.pixels.device)],
+            self.logits[keep],
+            self.labels[keep],
+        )
+
+
+class ImageSet(ABC):
+    """A finite, ordered set of images that are decoded when asked for.
+
+    `knows` says what its samples carry: any of "label", "shape", "texture", "boxes", "mask", "parts".
+    `classes` is the space that labels index, or None without labels. `notes` are statements about how the
+    set was read that belong in the report. `skipped` lists what could be left out before any decoding.
+    """
+
+    name: str
+    classes: ClassSpace | None = None
+    knows: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def id(self, index: int) -> str:
+        """The name of an image, unique in the set and stable between runs."""
+
+    @abstractmethod
+    def read(self, index: int) -> Sample:
+        """Decode one image. Raises UnreadableError with the reason where it cannot."""
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """A hash that changes when any image, label or the order changes."""
+
+    def stream(
+        self, groups: Sequence[Sequence[int]], workers: int = 2
+    ) -> Iterator[tuple[list[tuple[int, Sample]], list[Skipped]]]:
+        """Decode groups of indices ahead of the reader: for each, its readable samples and the skipped.
+
+        Threads, not processes: the decoders and the resize release the interpreter lock, and threads share
+        memory, start at once and die with Ctrl-C. At most `workers` + 1 groups are held decoded.
+        """
+
+        def decode(group: Sequence[int]) -> tuple[list[tuple[int, Sample]], list[Skipped]]:
+            samples, skipped = [], []
+            for index in group:
+                try:
+                    samples.append((index, self.read(index)))
+                except UnreadableError as error:
+                    skipped.append(Skipped(self.id(index), str(error)))
+            return samples, skipped
+
+        pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
+        pending: deque[Future[tuple[list[tuple[int, Sample]], list[Skipped]]]] = deque()
+        try:
+            for group in groups:
+                pending.append(pool.submit(decode, group))
+                if len(pending) > workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,115 @@
+"""Intervals and agreement: pure functions, seeded by argument. All intervals are at 95 %."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z95 = 1.959963984540054
+RESAMPLES = 2000
+
+Numbers = Sequence[float] | NDArray[Any]
+
+
+def wilson(k: int, n: int) -> tuple[float, float]:
+    """Wilson score interval of a share k of n (Wilson 1927). Raises ValueError for n = 0.
+
+    >>> low, high = wilson(297, 500)
+    >>> round(low, 3), round(high, 3)
+    (0.55, 0.636)
+    """
+    if not 0 <= k <= n or n == 0:
+        raise ValueError(f"no share of {k} in {n}")
+    p, z2 = k / n, Z95**2
+    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def bootstrap_mean(values: Numbers, seed: int = 0, resamples: int = RESAMPLES) -> tuple[float, float]:
+    """Percentile bootstrap interval of a mean (Efron & Tibshirani 1993, chapter 13).
+
+    Raises ValueError for fewer than two values: one value says nothing of its spread.
+
+    >>> bootstrap_mean([0.5, 0.5, 0.5])
+    (0.5, 0.5)
+    """
+    data = np.asarray(values, dtype=float)
+    if len(data) < 2:
+        raise ValueError(f"an interval needs at least two values, not {len(data)}")
+    return _percentiles(_resampled(data[:, None], seed, resamples)[:, 0] / len(data))
+
+
+def bootstrap_ratio(above: Numbers, below: Numbers, seed: int = 0) -> tuple[float, float] | None:
+    """Percentile bootstrap interval of sum(above) / sum(below), the pairs resampled together.
+
+    None where a resample can have a denominator of 0, so that no interval exists.
+    """
+    pairs = np.stack([np.asarray(above, float), np.asarray(below, float)], 1)
+    if len(pairs) < 2:
+        return None
+    sums = _resampled(pairs, seed, RESAMPLES)
+    if (sums[:, 1] == 0).any():
+        return None
+    return _percentiles(sums[:, 0] / sums[:, 1])
+
+
+def paired_difference(a: Numbers, b: Numbers, seed: int = 0) -> tuple[float, tuple[float, float] | None, int]:
+    """Mean of a less mean of b over the same images, its bootstrap interval, and the number of images.
+
+    NaN marks an image that does not count for one of them (a decision for neither cue, say): each mean is over
+    its own images, and images are resampled as pairs, so what the two have in common cancels.
+
+    >>> paired_difference([1.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0])[0]
+    0.25
+    """
+    x, y = np.asarray(a, float), np.asarray(b, float)
+    if x.shape != y.shape:
+        raise ValueError(f"paired values must be of the same images: {len(x)} and {len(y)}")
+    columns = np.stack([np.nan_to_num(x), ~np.isnan(x), np.nan_to_num(y), ~np.isnan(y)], 1).astype(float)
+    total = columns.sum(0)
+    if total[1] == 0 or total[3] == 0:
+        raise ValueError("one side has no image that counts")
+    value = float(total[0] / total[1] - total[2] / total[3])
+    sums = _resampled(columns, seed, RESAMPLES)
+    if len(x) < 2 or (sums[:, [1, 3]] == 0).any():
+        return value, None, len(x)
+    return value, _percentiles(sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3]), len(x)
+
+
+def kappa(a_correct: Sequence[bool], b_correct: Sequence[bool]) -> float | None:
+    """Error consistency of two observers on the same images (Geirhos et al. 2020, eq. 1-3; PROTOCOLS 3).
+
+    None where either is right on all or on none of the images: chance alone then fixes the agreement.
+
+    >>> kappa([True, True, False, False], [True, True, False, False])
+    1.0
+    >>> kappa([True, True], [True, False]) is None
+    True
+    """
+    a, b = np.asarray(a_correct, bool), np.asarray(b_correct, bool)
+    if not len(a) or a.mean() in (0, 1) or b.mean() in (0, 1):
+        return None
+    expected = a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean())
+    return float(((a == b).mean() - expected) / (1 - expected))
+
+
+def _resampled(data: NDArray[Any], seed: int, resamples: int) -> NDArray[Any]:
+    """Column sums of `resamples` draws of len(data) rows, drawn with replacement, in bounded memory."""
+    generator = np.random.default_rng(seed)
+    n = len(data)
+    block = max(1, 4_000_000 // n)
+    sums = []
+    for start in range(0, resamples, block):
+        index = generator.integers(0, n, (min(block, resamples - start), n))
+        sums.append(np.stack([column[index].sum(1) for column in data.T], 1))
+    return np.concatenate(sums)
+
+
+def _percentiles(values: NDArray[Any]) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)

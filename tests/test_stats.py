@@ -1,0 +1,69 @@
+"""Intervals against scipy and by hand."""
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from cuescope import stats
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (297, 500), (1, 1), (3, 7)])
+def test_wilson_equals_scipy(k: int, n: int) -> None:
+    expected = scipy_stats.binomtest(k, n).proportion_ci(method="wilson")
+    assert stats.wilson(k, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_of_nothing_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no share"):
+        stats.wilson(0, 0)
+
+
+def test_bootstrap_mean_agrees_with_scipy() -> None:
+    values = np.random.default_rng(1).normal(3, 2, 200)
+    expected = scipy_stats.bootstrap(
+        (values,), np.mean, method="percentile", n_resamples=4000, rng=np.random.default_rng(2)
+    ).confidence_interval
+    assert stats.bootstrap_mean(values, seed=3) == pytest.approx((expected.low, expected.high), abs=0.06)
+
+
+def test_bootstrap_is_the_same_for_the_same_seed_whatever_the_block() -> None:
+    values = np.random.default_rng(0).random(5000)
+    assert stats.bootstrap_mean(values, seed=5) == stats.bootstrap_mean(values, seed=5)
+    assert stats.bootstrap_mean(values, seed=5) != stats.bootstrap_mean(values, seed=6)
+
+
+def test_bootstrap_of_one_value_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least two"):
+        stats.bootstrap_mean([1.0])
+
+
+def test_paired_difference_is_narrower_than_unpaired() -> None:
+    generator = np.random.default_rng(0)
+    common = generator.normal(0, 5, 400)
+    a, b = common + 0.5 + generator.normal(0, 0.1, 400), common
+    value, interval, n = stats.paired_difference(a, b)
+    assert n == 400
+    assert interval is not None
+    assert interval[0] < 0.5 < interval[1]
+    assert value == pytest.approx(0.5, abs=0.05)
+    assert interval[1] - interval[0] < 0.05
+
+
+def test_paired_difference_leaves_out_what_does_not_count() -> None:
+    value, _, n = stats.paired_difference([1, np.nan, 0, 1], [np.nan, 0, 0, 1])
+    assert (value, n) == (pytest.approx(2 / 3 - 1 / 3), 4)
+
+
+def test_ratio_without_a_safe_denominator_has_no_interval() -> None:
+    assert stats.bootstrap_ratio([1, 0], [1, 0]) is None
+    low, high = stats.bootstrap_ratio([1, 0, 1, 1] * 20, [1] * 80) or (0, 0)
+    assert low < 0.75 < high
+
+
+def test_kappa_by_hand() -> None:
+    a = [True, True, True, False]
+    b = [True, True, False, False]
+    # observed .75; expected .75 * .5 + .25 * .5 = .5
+    assert stats.kappa(a, b) == pytest.approx(0.5)
+    assert stats.kappa([True] * 4, b) is None
+    assert stats.kappa([], []) is None
