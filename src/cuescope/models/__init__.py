@@ -1,0 +1,21 @@
+"""Plain nn.Modules with the papers' names."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from cuescope.errors import unknown
+
+
+def names() -> tuple[str, ...]:
+    """The models that `build` makes."""
+    return ("bagnet9", "bagnet17", "bagnet33")
+
+
+def build(name: str, classes: int = 1000, seed: int = 0) -> nn.Module:
+    """A model with fresh random weights, to load trained ones into. Raises CueError for an unknown name."""
+    from cuescope.models import bagnet
+
+    if name not in names():
+        raise unknown("model", name, names())
+    return getattr(bagnet, name)(classes, seed)

@@ -1,0 +1,145 @@
+"""Draw scenes: every pixel looks up silhouette, texture and clouds in tables, so that a batch costs a few passes."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cuescope.world.shapes import EXTENT, TABLE, coverage_tables
+from cuescope.world.textures import TEXELS_PER_PX, background_tiles, texture_tiles
+
+SIZE_PX = 64
+"""Height and width of every image of the world."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+_WRAP_FAR = 1 << 14
+"""Added to texture coordinates before they are cut to whole texels: keeps them positive."""
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where things lie, one number an image: center in px, turn in radians, size, and mirrored or not (±1)."""
+
+    x: Floats
+    y: Floats
+    turn: Floats
+    size: Floats
+    """Silhouettes: radius in px. Textures: magnification."""
+    mirror: Floats
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object in each image of a batch."""
+
+    silhouette: Ints
+    pose: Pose
+    texture: Ints
+    """Index of the texture, -1 for a plain surface."""
+    weave: Pose
+    """Where the texture lies; x and y are its phase."""
+    ground: Floats
+    figure: Floats
+    """(B, 3) colors in 0..255 of the two tones; a plain surface has the ground's."""
+    named: Ints
+    """The class it stands for: its silhouette's, or its texture's where the silhouette has none."""
+    present: Bools
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """What lies behind the things, and the fine grain over all."""
+
+    near: Floats
+    far: Floats
+    """(B, 3) colors in 0..255 of the soft clouds."""
+    clouds: Pose
+    grain: Pose
+    grain_levels: float
+
+
+def _steps(pose: Pose, texels_per_unit: Floats) -> tuple[Floats, Floats]:
+    """Texels that one px to the right, and one px down, move along both axes of a table: two (B, 2) arrays."""
+    c, s = np.cos(pose.turn) * texels_per_unit, np.sin(pose.turn) * texels_per_unit
+    right = np.stack([c * pose.mirror, -s], 1)
+    down = np.stack([s * pose.mirror, c], 1)
+    return right, down
+
+
+def _look_up(flat: Tensor, side: int, which: Ints, right: Floats, down: Floats, origin: Floats, wrap: bool) -> Tensor:
+    """The texel under each pixel: (B, 64, 64) from tables laid out one after another in `flat`.
+
+    Pixel (x, y), at its center (x + 1/2, y + 1/2), sees texel floor(origin + right x + down y).
+    """
+    center = np.arange(SIZE_PX) + 0.5
+    # Rounded to single precision here, so that the sums below do not depend on the size of the batch.
+    columns = torch.from_numpy((right[:, :, None] * center).astype(np.float32))
+    rows = torch.from_numpy((down[:, :, None] * center + origin[:, :, None]).astype(np.float32))
+    along, across = (columns[:, k, None, :].add(rows[:, k, :, None]).to(torch.int32) for k in (0, 1))
+    if wrap:
+        along, across = along.bitwise_and_(side - 1), across.bitwise_and_(side - 1)
+    else:
+        along, across = along.clamp_(0, side - 1), across.clamp_(0, side - 1)
+    table = torch.from_numpy((which * side * side).astype(np.int32))[:, None, None]
+    index = across.mul_(side).add_(along).add_(table)
+    return flat.index_select(0, index.view(-1)).view(index.shape)
+
+
+@functools.cache
+def _flat_tables() -> tuple[Tensor, Tensor, Tensor]:
+    tables = coverage_tables(), texture_tiles(), background_tiles()
+    return tuple(torch.from_numpy(np.ascontiguousarray(table)).reshape(-1) for table in tables)  # type: ignore[return-value]
+
+
+def coverage(silhouette: Ints, pose: Pose) -> Tensor:
+    """How much of each pixel a silhouette covers: (B, 64, 64) float32 in 0..1."""
+    right, down = _steps(pose, TABLE / (2 * EXTENT) / pose.size)
+    center = np.stack([pose.x, pose.y], 1)
+    origin = TABLE / 2 - right * center[:, :1] - down * center[:, 1:]
+    return _look_up(_flat_tables()[0], TABLE, silhouette, right, down, origin, wrap=False)
+
+
+def _tile(flat: Tensor, which: Ints, pose: Pose, texels_per_px: float) -> Tensor:
+    side = TABLE
+    right, down = _steps(pose, texels_per_px / pose.size)
+    origin = np.stack([pose.x, pose.y], 1) * texels_per_px + _WRAP_FAR
+    return _look_up(flat, side, which, right, down, origin, wrap=True)
+
+
+def _blend(first: Floats, second: Floats, share: Tensor) -> Tensor:
+    """(B, 3, 64, 64): from the first to the second color by a share in 0..1."""
+    start = torch.from_numpy(first.astype(np.float32))[:, :, None, None]
+    step = torch.from_numpy((second - first).astype(np.float32))[:, :, None, None]
+    return (share[:, None] * step).add_(start)
+
+
+def draw(backdrop: Backdrop, things: list[Thing]) -> tuple[Tensor, Tensor]:
+    """Paint the things over the backdrop, first to last.
+
+    Returns the images, (B, 3, 64, 64) uint8, and what of each thing is seen, (B, things, 64, 64) bool.
+    """
+    _, tiles, back = _flat_tables()
+    first = np.zeros(len(backdrop.near), dtype=np.int64)
+    canvas = _blend(backdrop.near, backdrop.far, _tile(back, first, backdrop.clouds, TEXELS_PER_PX))
+    seen: list[Tensor] = []
+    for thing in things:
+        cover = coverage(thing.silhouette, thing.pose)
+        if not thing.present.all():
+            cover = cover * torch.from_numpy(thing.present)[:, None, None]
+        tone = _tile(tiles, np.maximum(thing.texture, 0), thing.weave, TEXELS_PER_PX)
+        if (thing.texture < 0).any():
+            tone = tone * torch.from_numpy(thing.texture >= 0)[:, None, None]
+        canvas = canvas.add_(_blend(thing.ground, thing.figure, tone).sub_(canvas).mul_(cover[:, None]))
+        mask = cover > 0.5
+        seen = [earlier & ~mask for earlier in seen] + [mask]
+    grain = _tile(back, first + 1, backdrop.grain, TEXELS_PER_PX)
+    canvas = canvas.add_(grain.mul_(backdrop.grain_levels)[:, None])
+    return canvas.round_().clamp_(0, 255).to(torch.uint8), torch.stack(seen, 1)
