@@ -14,6 +14,9 @@ from cuescope.errors import CueError, nearest
 
 IMAGENET = "imagenet-1k"
 
+BY_INDEX = "by index"
+"""Name of a space whose labels are the classifier's own indices, as a labels CSV states them."""
+
 
 @dataclass(frozen=True)
 class ClassSpace:
@@ -35,7 +38,7 @@ class ClassSpace:
 @functools.cache
 def imagenet_1k() -> ClassSpace:
     """The 1,000 classes of ILSVRC 2012 in their usual order; keys are WordNet ids, since names repeat."""
-    from timm.data import ImageNetInfo
+    from timm.data.imagenet_info import ImageNetInfo
 
     info = ImageNetInfo("imagenet-1k")
     wnids = tuple(info.label_names())
@@ -121,15 +124,15 @@ def align(images: ClassSpace, classifier: ClassSpace) -> tuple[int, ...]:
     """
     if images == classifier:
         return tuple(range(len(images)))
+    if images.name == BY_INDEX:
+        return _align_by_index(images, classifier)
     by_key = {key: i for i, key in enumerate(classifier.keys)}
     by_name: dict[str, int] = {}
     for i, name in enumerate(classifier.names):
         # "crane" and "maillot" name two ImageNet classes each: such a name is no key.
         by_name[_fold(name)] = -1 if _fold(name) in by_name else i
     keys = images.keys or images.names
-    found = tuple(
-        by_key.get(key, by_name.get(_fold(name), -1)) for key, name in zip(keys, images.names, strict=True)
-    )
+    found = tuple(by_key.get(key, by_name.get(_fold(name), -1)) for key, name in zip(keys, images.names, strict=True))
     if any(i >= 0 for i in found) and classifier.name != "numbered":
         return found
     if len(images) == len(classifier) and classifier.name == "numbered":
@@ -142,6 +145,21 @@ def align(images: ClassSpace, classifier: ClassSpace) -> tuple[int, ...]:
         wanted="folders named by class or WordNet id, or a labels CSV with the columns file,index",
         do="rename the folders, give --labels FILE.csv, or name the classifier's classes with --classes FILE",
     )
+
+
+def _align_by_index(images: ClassSpace, classifier: ClassSpace) -> tuple[int, ...]:
+    """By key where both have WordNet ids, else label i is logit i."""
+    by_key = {key: i for i, key in enumerate(classifier.keys)}
+    found = tuple(by_key.get(key, -1) for key in images.keys)
+    if classifier.name != "numbered" and any(i >= 0 for i in found):
+        return found
+    if len(images) > len(classifier):
+        raise CueError(
+            f"the labels CSV has index {len(images) - 1}, the classifier has {len(classifier)} classes",
+            wanted=f"indices of the classifier's own logits, 0 to {len(classifier) - 1}",
+            do="give a CSV that was made for this classifier",
+        )
+    return tuple(range(len(images)))
 
 
 def _fold(name: str) -> str:

@@ -2,6 +2,7 @@
 
 INTERFACE FIXED; body to be written.
 """
+
 from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,26 +15,27 @@ from cuescope.images import Batch, Sample
 @dataclass(frozen=True)
 class Preprocessing:
     """How a decoded photograph becomes network input: what the report prints."""
-    size: tuple[int, int]            # (H, W) of the input
-    resize: int | tuple[int, int]    # short side, or (H, W)
-    interpolation: str               # "bilinear" | "bicubic", always antialiased
+
+    size: tuple[int, int]  # (H, W) of the input
+    resize: int | tuple[int, int]  # short side, or (H, W)
+    interpolation: str  # "bilinear" | "bicubic", always antialiased
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    source: str                      # where it was read: "timm pretrained_cfg", ...
+    source: str  # where it was read: "timm pretrained_cfg", ...
     center_crop: bool = True
 
 
 class Classifier:
-    name: str                        # as the user wrote it
+    name: str  # as the user wrote it
     classes: ClassSpace
-    module: nn.Module | None         # None: black box
-    capabilities: frozenset[str]     # {"logits", "features", "gradients", "patch_logits"}
+    module: nn.Module | None  # None: black box
+    capabilities: frozenset[str]  # {"logits", "features", "gradients", "patch_logits"}
     preprocessing: Preprocessing
     device: torch.device
-    precision: str                   # "float32" | "bfloat16"
+    precision: str  # "float32" | "bfloat16"
     batch_size: int
-    notes: tuple[str, ...]           # folded, channels-last, compiled, random weights, ...
-    digest: str                      # hash of weights + architecture text + preprocessing + precision
+    notes: tuple[str, ...]  # folded, channels-last, compiled, random weights, ...
+    digest: str  # hash of weights + architecture text + preprocessing + precision
 
     def prepare(self, samples: Sequence[Sample]) -> Tensor: ...
     def logits(self, pixels: Tensor) -> Tensor: ...

@@ -71,9 +71,10 @@ MapKind = Literal["heat", "signed", "labels"]
 
 @dataclass(frozen=True, eq=False)
 class Map:
-    """Numbers laid over an image: (h, w), stretched over the whole of it.
+    """Numbers laid over an image: (h, w), stretched over `extent`, or over the whole image where that is None.
 
-    "heat" runs from `low` to `high`; "signed" is symmetric about 0; "labels" holds indices into `legend`.
+    `extent` is (x0, y0, x1, y1) in shares of the image's width and height. "heat" runs from `low` to `high`;
+    "signed" is symmetric about 0; "labels" holds indices into `legend`.
     """
 
     kind: MapKind
@@ -83,6 +84,7 @@ class Map:
     low: float | None = None
     high: float | None = None
     legend: tuple[str, ...] = ()
+    extent: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +206,7 @@ def _panel_json(panel: Panel) -> dict[str, Any]:
     for figure in panel.figures:
         if figure.pixels is not None:
             raise ValueError(f"panel {panel.name}: pixels of '{figure.caption}' were not written to a file")
-        maps = [{**vars(m), "legend": list(m.legend)} for m in figure.maps]
+        maps = [{**vars(m), "legend": list(m.legend), "extent": m.extent and list(m.extent)} for m in figure.maps]
         figures.append({"caption": figure.caption, "file": figure.file, "maps": maps})
     data = {k: getattr(panel, k) for k in ("name", "kind", "title", "caption")}
     return {**data, "data": dict(panel.data), "figures": figures}
@@ -215,8 +217,13 @@ def _panel(data: Mapping[str, Any]) -> Panel:
         Figure(
             caption=f["caption"],
             file=f["file"],
-            maps=tuple(Map(**{**m, "legend": tuple(m["legend"])}) for m in f["maps"]),
+            maps=tuple(_map(m) for m in f["maps"]),
         )
         for f in data["figures"]
     )
     return Panel(data["name"], data["kind"], data["title"], data["caption"], data["data"], figures)
+
+
+def _map(data: Mapping[str, Any]) -> Map:
+    extent = data["extent"]
+    return Map(**{**data, "legend": tuple(data["legend"]), "extent": tuple(extent) if extent else None})

@@ -33,7 +33,8 @@ class Box(NamedTuple):
 class Sample:
     """One decoded image and what is known of it.
 
-    `pixels` is (3, H, W) uint8 RGB as decoded, any size. `label` indexes the class space of the image set.
+    `pixels` is (3, H, W) uint8 RGB as decoded, any size. `label` indexes the class space of the image set; `labels`
+    are all the labels that are right, where several are known (ReaL).
     `cues` names what each cue shows, as in {"shape": "cat", "texture": "elephant"}. `boxes`, `mask`
     ((H, W) bool, True on the object) and `parts` are in pixels of the decoded image.
     """
@@ -41,6 +42,7 @@ class Sample:
     id: str
     pixels: Tensor
     label: int | None = None
+    labels: tuple[int, ...] = ()
     cues: Mapping[str, str] = field(default_factory=dict)
     boxes: tuple[Box, ...] = ()
     mask: Tensor | None = None
@@ -127,26 +129,29 @@ class ImageSet(ABC):
         """Decode groups of indices ahead of the reader: for each, its readable samples and the skipped.
 
         Threads, not processes: the decoders and the resize release the interpreter lock, and threads share
-        memory, start at once and die with Ctrl-C. At most `workers` + 1 groups are held decoded.
+        memory, start at once and die with Ctrl-C. While one group is used the next is decoded, no more.
         """
 
-        def decode(group: Sequence[int]) -> tuple[list[tuple[int, Sample]], list[Skipped]]:
-            samples, skipped = [], []
-            for index in group:
-                try:
-                    samples.append((index, self.read(index)))
-                except UnreadableError as error:
-                    skipped.append(Skipped(self.id(index), str(error)))
-            return samples, skipped
+        def decode(index: int) -> Sample | Skipped:
+            try:
+                return self.read(index)
+            except UnreadableError as error:
+                return Skipped(self.id(index), str(error))
 
         pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
-        pending: deque[Future[tuple[list[tuple[int, Sample]], list[Skipped]]]] = deque()
+        waiting: deque[list[tuple[int, Future[Sample | Skipped]]]] = deque()
+
+        def collect() -> tuple[list[tuple[int, Sample]], list[Skipped]]:
+            results = [(index, future.result()) for index, future in waiting.popleft()]
+            samples = [(index, r) for index, r in results if isinstance(r, Sample)]
+            return samples, [r for _, r in results if isinstance(r, Skipped)]
+
         try:
             for group in groups:
-                pending.append(pool.submit(decode, group))
-                if len(pending) > workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
+                waiting.append([(index, pool.submit(decode, index)) for index in group])
+                if len(waiting) > 1:
+                    yield collect()
+            while waiting:
+                yield collect()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

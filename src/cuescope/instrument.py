@@ -212,7 +212,8 @@ def _from_file(path: Path) -> type[Instrument]:
     if not path.is_file():
         raise CueError(f"no file '{path}'", wanted="a Python file with an instrument", do="check the path")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)

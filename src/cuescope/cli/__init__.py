@@ -1,0 +1,39 @@
+"""The command line. Commands are imported when they are run, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App
+
+from cuescope.errors import CueError
+
+_COMMANDS = {
+    "demo": "The whole audit on the built-in world and its models; needs no data.",
+    "audit": "Which cues do these classifiers use? Every instrument, a run folder and a report.",
+    "look": "One instrument, one classifier, one image: one PNG.",
+    "report": "Make the report again from run folders; needs no model.",
+    "compare": "Which of two classifiers is better? Paired differences over the same images.",
+    "list": "The models, instruments and image sets there are.",
+}
+
+app = App(name="cuescope", help="cuescope tells which cues an image classifier really uses, and shows it.")
+for _name, _help in _COMMANDS.items():
+    app.command(f"cuescope.cli.{_name}:{_name.replace('list', 'list_')}", name=_name, help=_help)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command. Exit status: 0 done, 2 the user's mistake (one CueError), 1 a fault or a failed cell."""
+    try:
+        status = app(arguments, result_action="return_value")
+    except CueError as error:
+        print(f"cuescope: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("cuescope: interrupted", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,53 @@
+"""`cuescope demo`: the whole audit, with nothing to download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cuescope.cli.terminal import progress
+from cuescope.errors import CueError
+
+MODELS = ("cuescope/world-congruent", "cuescope/world-shape", "cuescope/world-bagnet")
+
+
+def demo(*, out: Path = Path("demo"), images: int = 480, json: bool = False) -> int:
+    """The whole audit on the built-in world and its three models, whose strategies are known.
+
+    Parameters
+    ----------
+    out
+        Run folder; the report is report.html in it.
+    images
+        Images of the world to look at, and as many with their cues in conflict.
+    json
+        Print the findings as JSON instead of a table.
+
+    """
+    from cuescope.cli.audit import tell
+    from cuescope.jobs.audit import command_line, perform
+
+    if images < 1:
+        raise CueError(f"--images {images}", wanted="at least 1", do="correct it")
+    with progress() as show:
+        result = perform(
+            models=MODELS,
+            images=f"world:congruent:{images}",
+            cue_conflict=f"world:conflict:{images}",
+            only=(),
+            out=out,
+            labels=None,
+            real=None,
+            classes=None,
+            limit=None,
+            settings=None,
+            also=(),
+            device="auto",
+            precision="float32",
+            batch_size=32,
+            compile=False,
+            workers=2,
+            command=command_line(["demo", "--out", str(out), "--images", str(images)]),
+            progress=show,
+        )
+    tell(result, as_json=json)
+    return 1 if result.failed else 0

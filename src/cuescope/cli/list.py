@@ -1,0 +1,68 @@
+"""`cuescope list`: what there is to choose from."""
+
+from __future__ import annotations
+
+import json as json_module
+from typing import Any, Literal
+
+from rich.console import Console
+
+
+def list_(what: Literal["instruments", "models", "images"], search: str = "", /, *, json: bool = False) -> None:
+    """The instruments with their parameters, the models, or the built-in images.
+
+    Parameters
+    ----------
+    what
+        instruments, models or images.
+    search
+        Only names that contain this.
+    json
+        Print JSON instead of text.
+
+    """
+    found = {"instruments": _instruments, "models": _models, "images": _images}[what]()
+    found = {name: told for name, told in found.items() if search.lower() in name.lower()}
+    if json:
+        print(json_module.dumps(found, indent=1, default=str))
+        return
+    console = Console(highlight=False)
+    for name, told in found.items():
+        console.print(f"[bold]{name}[/bold]  {told.get('question', told.get('what', ''))}", soft_wrap=True)
+        for key, value in told.get("parameters", {}).items():
+            default = f"--set {name}.{key}={value['default']}"
+            console.print(f"    {default}  [dim]{value['meaning']}[/dim]", soft_wrap=True)
+        for key in ("needs", "reference"):
+            if told.get(key):
+                text = ", ".join(told[key]) if isinstance(told[key], list) else told[key]
+                console.print(f"    [dim]{key}: {text}[/dim]", soft_wrap=True)
+
+
+def _instruments() -> dict[str, dict[str, Any]]:
+    from cuescope import instrument
+
+    found: dict[str, dict[str, Any]] = {}
+    for name in instrument.names():
+        kind = instrument.find(name)
+        found[name] = {
+            "question": kind.question,
+            "parameters": {
+                key: {"default": default, "meaning": meaning}
+                for key, (_, default, meaning) in instrument.parameters(kind).items()
+            },
+            "needs": sorted(kind.needs),
+            "reference": kind.reference,
+        }
+    return found
+
+
+def _models() -> dict[str, dict[str, Any]]:
+    from cuescope.load import names
+
+    return {name: {"what": ""} for name in names()}
+
+
+def _images() -> dict[str, dict[str, Any]]:
+    from cuescope.world.images import VARIANTS
+
+    return {f"world:{name}": {"what": what} for name, what in VARIANTS.items()}

@@ -1,0 +1,25 @@
+"""`cuescope report`: the page again, from run folders alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cuescope.errors import CueError
+
+
+def report(*runs: Path, out: Path | None = None) -> None:
+    """Make the report again from run folders, several side by side; needs no model and no images.
+
+    Parameters
+    ----------
+    runs
+        Run folders.
+    out
+        The page; report.html in the first run by default.
+
+    """
+    from cuescope.report import write
+
+    if not runs:
+        raise CueError("no run was given", wanted="at least one run folder", do="cuescope report RUN --out page.html")
+    print(write(list(runs), out or runs[0] / "report.html"))

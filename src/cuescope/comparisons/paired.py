@@ -1,0 +1,89 @@
+"""Which of two classifiers is better, on the same images? Pure functions of stored rows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cuescope import instrument, stats
+from cuescope.errors import CueError
+from cuescope.store import Cell, Run
+
+
+def difference(a: pl.DataFrame, b: pl.DataFrame, column: str) -> tuple[float, tuple[float, float] | None, int]:
+    """Mean of `column` in a less that in b over the images both have, with its paired bootstrap interval.
+
+    Raises ValueError where no image is in both, or none counts for one of them.
+    """
+    both = a.select("id", pl.col(column).cast(pl.Float64).alias("a")).join(
+        b.select("id", pl.col(column).cast(pl.Float64).alias("b")), on="id", how="inner", maintain_order="left"
+    )
+    if not both.height:
+        raise ValueError("the two have no image in common")
+    return stats.paired_difference(_numbers(both["a"]), _numbers(both["b"]))
+
+
+def verdicts(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Every measure that is a mean over images, for every pair of classifiers seen on the same images.
+
+    Only findings of the same instrument, version, parameters and image set are set against each other. Each
+    verdict: instrument, measure, title, a, b, value (a less b), interval, n, why.
+    """
+    cells = [(cell, digest) for run in runs for cell, digest in _done(run)]
+    found = []
+    for (a, digest_a), (b, digest_b) in itertools.combinations(cells, 2):
+        same = (a.instrument, digest_a, a.identity["version"], a.identity["params"]) == (
+            b.instrument,
+            digest_b,
+            b.identity["version"],
+            b.identity["params"],
+        )
+        if same and a.folder.name != b.folder.name:
+            found += _verdicts(a, b)
+    return found
+
+
+def _done(run: Run) -> Iterable[tuple[Cell, str]]:
+    digests = {s["name"]: s["digest"] for s in run.manifest["image_sets"]}
+    return ((cell, digests[cell.images]) for cell in run.cells if cell.status == "done")
+
+
+def _verdicts(a: Cell, b: Cell) -> Iterable[dict[str, Any]]:
+    finding_a, finding_b = a.finding, b.finding
+    try:
+        per_image = instrument.find(a.instrument).per_image
+    except CueError:
+        # An instrument from a file of the user's that is not at hand: its findings still stand side by side.
+        return
+    assert finding_a
+    assert finding_b
+    rows_a, rows_b = a.rows(), b.rows()
+    for name, column in per_image.items():
+        try:
+            measure = finding_a[name]
+            if measure.value is None or finding_b[name].value is None:
+                continue
+            value, interval, n = difference(rows_a, rows_b, column)
+        except (KeyError, ValueError):
+            continue
+        yield {
+            "instrument": a.instrument,
+            "measure": name,
+            "title": measure.label,
+            "unit": measure.unit,
+            "better": measure.better,
+            "a": a.classifier,
+            "b": b.classifier,
+            "value": value,
+            "interval": list(interval) if interval else None,
+            "n": n,
+            "why": "" if interval else "too few images for an interval",
+        }
+
+
+def _numbers(column: pl.Series) -> np.ndarray[Any, Any]:
+    return column.fill_null(float("nan")).to_numpy()

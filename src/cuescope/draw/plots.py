@@ -1,0 +1,209 @@
+"""Dots, lines and bars: the data of panels to scenes. Panels of several classifiers become one plot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cuescope.draw import words
+from cuescope.draw.axes import Scale, domain, shortened, width_of
+from cuescope.draw.color import accent, glyph
+from cuescope.draw.scene import WIDTH, Area, Item, Line, Mark, Point, Scene, Text, box
+
+MOST_ROWS = 40
+"""More categories than these are not drawn: the ends of the order are, and the table has them all."""
+DASHES = ("", "6 3", "2 2.5", "8 3 2 3", "1 3")
+REFERENCES = ("diamond", "square", "circle", "triangle")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One classifier's share of a plot: its number (color and glyph), its name, and the panel's data."""
+
+    index: int
+    name: str
+    data: Mapping[str, Any]
+
+
+def mergeable(parts: Sequence[Part], kind: str) -> bool:
+    """Whether panels of several classifiers fit in one plot: curves always, dots where the categories agree."""
+    if kind == "dots":
+        return len({frozenset(str(row["label"]) for row in part.data["rows"]) for part in parts}) == 1
+    return kind == "lines"
+
+
+def chosen_rows(parts: Sequence[Part]) -> tuple[list[str], int]:
+    """The categories of a dot plot in the order given, and how many had to be left out of its middle.
+
+    >>> chosen_rows([Part(0, "a", {"rows": [{"label": "cat", "value": 0.5}]})])
+    (['cat'], 0)
+    """
+    labels = list(dict.fromkeys(str(row["label"]) for part in parts for row in part.data["rows"]))
+    if len(labels) <= MOST_ROWS:
+        return labels, 0
+    half = MOST_ROWS // 2
+    return labels[:half] + labels[-half:], len(labels) - MOST_ROWS
+
+
+def dots(parts: Sequence[Part], label: str = "") -> Scene:
+    """Categories down, values across: each classifier's value with its interval, and reference marks."""
+    labels, _ = chosen_rows(parts)
+    unit = parts[0].data.get("unit", "")
+    left = min(max((width_of(text) for text in labels), default=0), 128) + 10
+    scale = Scale(*domain(_dot_numbers(parts), unit), left + 4, WIDTH - 12, unit)
+    pitch = 15.0 + 5 * (len(parts) - 1)
+    top, bottom = 18.0, 18.0 + pitch * len(labels)
+    items = _vertical_grid(scale, top - 4, bottom)
+    marks = _reference_marks(parts)
+    for i, text in enumerate(labels):
+        middle = top + pitch * (i + 0.5)
+        items.append(Text((left - 6, middle + 3.6), shortened(text, left - 8), "ink", anchor="end", title=text))
+        tips = [text]
+        for who, shape, by_label in marks:
+            if by_label.get(text) is not None:
+                items.append(Mark((scale(by_label[text]), middle), shape, "ink", 3.2, True))
+                tips.append(f"{who}: {words.value(by_label[text], unit)}")
+        for k, part in enumerate(parts):
+            y = middle + 5 * (k - (len(parts) - 1) / 2)
+            row = next((r for r in part.data["rows"] if str(r["label"]) == text), None)
+            if row is not None:
+                items += _dot(row, scale, y, part)
+                tips.append(_dot_tip(row, unit, part))
+        items.append(Area(box(0, middle - pitch / 2, WIDTH, middle + pitch / 2), "ink", 0, "\n".join(tips)))
+    return Scene(bottom + 6, items, label)
+
+
+def _dot(row: Mapping[str, Any], scale: Scale, y: float, part: Part) -> list[Item]:
+    if row["value"] is None:
+        return []
+    role, items = accent(part.index), []
+    if row.get("low") is not None and row.get("high") is not None:
+        items.append(Line([(scale(row["low"]), y), (scale(row["high"]), y)], role, 1.4))
+    return [*items, Mark((scale(row["value"]), y), glyph(part.index), role, 3.4)]
+
+
+def _dot_tip(row: Mapping[str, Any], unit: str, part: Part) -> str:
+    text = f"{part.name}: {words.value(row['value'], unit)}"
+    if row["value"] is not None and row.get("low") is not None and row.get("high") is not None:
+        text += f" ({words.interval((row['low'], row['high']), unit)})"
+    return text + (f", n = {row['n']:,}" if row.get("n") else "")
+
+
+def _dot_numbers(parts: Sequence[Part]) -> Iterable[float | None]:
+    for part in parts:
+        for row in part.data["rows"]:
+            yield from (row["value"], row.get("low"), row.get("high"))
+        for mark in part.data.get("marks", ()):
+            yield from mark["values"]
+
+
+def _reference_marks(parts: Sequence[Part]) -> list[tuple[str, str, dict[str, float]]]:
+    found: dict[str, dict[str, float]] = {}
+    for part in parts:
+        labels = [str(row["label"]) for row in part.data["rows"]]
+        for mark in part.data.get("marks", ()):
+            found.setdefault(mark["who"], dict(zip(labels, mark["values"], strict=True)))
+    return [(who, REFERENCES[i % len(REFERENCES)], values) for i, (who, values) in enumerate(found.items())]
+
+
+def references(parts: Sequence[Part]) -> list[tuple[str, str]]:
+    """Who else is marked in a dot plot, and by which hollow glyph."""
+    return [(who, shape) for who, shape, _ in _reference_marks(parts)]
+
+
+def _vertical_grid(scale: Scale, top: float, bottom: float) -> list[Item]:
+    items: list[Item] = []
+    for tick in scale.ticks():
+        x = scale(tick)
+        items.append(Line([(x, top), (x, bottom)], "muted" if tick == 0 and scale.low < 0 else "rule", 0.8))
+        items.append(Text((x, top - 4), scale.tick_text(tick), anchor="end" if x > WIDTH - 16 else "middle"))
+    return items
+
+
+def lines(parts: Sequence[Part], label: str = "") -> Scene:
+    """Curves with their bands; each classifier has its color, several curves of one are told apart by dashes."""
+    every = [(p, k, s) for p in parts for k, s in enumerate(p.data["series"])]
+    x_ends = _tight(v for _, _, s in every for v in s["x"])
+    y_ends = _tight(v for _, _, s in every for key in ("y", "low", "high") for v in s.get(key) or ())
+    if any(p.data.get("diagonal") for p in parts):
+        x_ends = y_ends = min(x_ends[0], y_ends[0]), max(x_ends[1], y_ends[1])
+    across, up = Scale(*x_ends, 42, WIDTH - 10), Scale(*y_ends, 244, 26)
+    data = parts[0].data
+    items = _frame(across, up, data.get("x", ""), data.get("y", ""))
+    if any(p.data.get("diagonal") for p in parts):
+        items.append(Line([(across(x_ends[0]), up(x_ends[0])), (across(x_ends[1]), up(x_ends[1]))], "muted", 1, "3 3"))
+    for part, k, series in every:
+        items += _curve(part, k, series, across, up)
+    return Scene(280, items, label)
+
+
+def _curve(part: Part, k: int, series: Mapping[str, Any], across: Scale, up: Scale) -> list[Item]:
+    role, items = accent(part.index), []
+    name = part.name if len(part.data["series"]) == 1 else f"{part.name}, {series['name']}"
+    low, high = series.get("low"), series.get("high")
+    if low and high:
+        edge = [(x, a, b) for x, a, b in zip(series["x"], low, high, strict=True) if a is not None and b is not None]
+        band = [(across(x), up(b)) for x, _, b in edge] + [(across(x), up(a)) for x, a, _ in reversed(edge)]
+        items.append(Area(band, role, 0.16))
+    for run in _runs(series["x"], series["y"]):
+        items.append(Line([(across(x), up(y)) for x, y in run], role, 1.8, DASHES[k % len(DASHES)], name))
+        if len(series["x"]) <= 24:
+            points = ((x, y, (across(x), up(y))) for x, y in run)
+            items += [
+                Mark(at, glyph(part.index), role, 2.8, title=f"{name}: {words.plain(y)} at {words.plain(x)}")
+                for x, y, at in points
+            ]
+    return items
+
+
+def _runs(xs: Sequence[float], ys: Sequence[float | None]) -> list[list[Point]]:
+    """The stretches of a curve between its gaps."""
+    runs: list[list[Point]] = [[]]
+    for x, y in zip(xs, ys, strict=True):
+        if y is None or not math.isfinite(y):
+            runs.append([])
+        else:
+            runs[-1].append((x, y))
+    return [run for run in runs if run]
+
+
+def _tight(numbers: Iterable[float | None]) -> tuple[float, float]:
+    """Ends of a curve's scale: 0 to 1 where that fits, else round numbers about the data."""
+    known = [float(x) for x in numbers if x is not None and math.isfinite(x)]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    if low >= 0 and high <= 1 and high > 0.4:
+        return 0.0, 1.0
+    if low > 0 and low > 0.5 * high:
+        return (low, high) if high > low else (low - 0.5, low + 0.5)
+    return domain(known)
+
+
+def _frame(across: Scale, up: Scale, x_label: str, y_label: str) -> list[Item]:
+    items: list[Item] = []
+    for tick in up.ticks(5):
+        items.append(Line([(across.start, up(tick)), (across.end, up(tick))], "rule", 0.8))
+        items.append(Text((across.start - 6, up(tick) + 3.6), up.tick_text(tick), anchor="end"))
+    for tick in across.ticks(5):
+        anchor = "end" if across(tick) > WIDTH - 18 else "middle"
+        items.append(Line([(across(tick), up.start), (across(tick), up.start + 4)], "muted", 0.8))
+        items.append(Text((across(tick), up.start + 15), across.tick_text(tick), anchor=anchor))
+    items.append(Line([(across.start, up.start), (across.end, up.start)], "muted", 0.8))
+    items.append(Text((4, 11), shortened(y_label, WIDTH - 8), "ink"))
+    items.append(Text((across.end, up.start + 31), shortened(x_label, WIDTH - 50), "ink", anchor="end"))
+    return items
+
+
+def bars(part: Part, label: str = "", top: float | None = None) -> Scene:
+    """A histogram; `top` sets the height of several beside each other equal."""
+    edges, values = part.data["edges"], part.data["values"]
+    across = Scale(edges[0], edges[-1], 42, WIDTH - 10)
+    up = Scale(*domain([0, *values, top]), 244, 26)
+    items = _frame(across, up, part.data.get("x", ""), part.data.get("y", ""))
+    for a, b, number in zip(edges, edges[1:], values, strict=False):
+        if number:
+            tip = f"{words.plain(a)} to {words.plain(b)}: {words.plain(number)}"
+            corners = box(across(a) + 0.5, up(number), max(across(b) - 0.5, across(a) + 1), up.start)
+            items.append(Area(corners, accent(part.index), 0.85, tip))
+    return Scene(280, items, label)

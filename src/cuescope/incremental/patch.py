@@ -1,0 +1,166 @@
+"""The part of a feature map that a changed rectangle of pixels can reach, one patch an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Window(NamedTuple):
+    """Along one axis: where the window of each image starts, and the length that they share."""
+
+    starts: list[int]
+    length: int
+
+
+class Reach(NamedTuple):
+    """Of a sliding operation along one axis: output o reads the inputs o * step - pad + i * dilation, i < kernel."""
+
+    kernel: int
+    step: int
+    pad: int
+    dilation: int = 1
+
+    @property
+    def extent(self) -> int:
+        """How many inputs lie between the first and the last that one output reads, both included.
+
+        >>> Reach(kernel=3, step=1, pad=2, dilation=2).extent
+        5
+        """
+        return (self.kernel - 1) * self.dilation + 1
+
+    def window(self, out: Window) -> Window:
+        """The inputs that a window of outputs reads; it can begin before 0, in the padding."""
+        starts = [start * self.step - self.pad for start in out.starts]
+        return Window(starts, (out.length - 1) * self.step + self.extent)
+
+    def padding(self, size: int, out_size: int) -> tuple[int, int]:
+        """How far the windows of all outputs stand out before the first and after the last input."""
+        return self.pad, max(0, (out_size - 1) * self.step - self.pad + self.extent - size)
+
+
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """Along one axis of `size` cells: the cells from `low` to `high`, excluded, may have changed, for each image."""
+
+    low: NDArray[Any]
+    high: NDArray[Any]
+    size: int
+
+    def through(self, reach: Reach, out_size: int) -> Spans:
+        """What has changed after a sliding operation. A span is never empty: a needless cell does no harm."""
+        last = out_size - 1
+        first_reading = -((reach.extent - 1 - reach.pad - self.low) // reach.step)
+        last_reading = (self.high - 1 + reach.pad) // reach.step
+        low = np.clip(first_reading, 0, last)
+        return Spans(low, np.clip(last_reading, low, last) + 1, out_size)
+
+    def hull(self, other: Spans) -> Spans:
+        return Spans(np.minimum(self.low, other.low), np.maximum(self.high, other.high), self.size)
+
+    @cached_property
+    def window(self) -> Window:
+        """The shortest common length that holds every span, moved inward where it would stand out."""
+        length = int((self.high - self.low).max())
+        return Window(np.minimum(self.low, self.size - length).tolist(), length)
+
+
+Around = tuple[int, int, int, int]
+"""Cells of padding: left, right, top, bottom."""
+
+
+class Clean:
+    """A feature map of the unchanged image, (1, C, H, W), with the padded copies of it that were asked for."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+        self._padded: dict[tuple[Around, float], Tensor] = {}
+
+    def windows(self, rows: Window, cols: Window, around: Around = (0, 0, 0, 0), value: float = 0.0) -> Tensor:
+        """Windows of the map, (P, C, rows.length, cols.length); beyond its border stands `value`."""
+        if any(around) and (around, value) not in self._padded:
+            self._padded[around, value] = F.pad(self.values, around, value=value)
+        padded = self._padded.get((around, value), self.values)[0]
+        shape = (len(rows.starts), padded.shape[0], rows.length, cols.length)
+        out = torch.empty(shape, dtype=padded.dtype, device=padded.device, memory_format=torch.channels_last)
+        for p, (top, left) in enumerate(zip(rows.starts, cols.starts, strict=True)):
+            y, x = top + around[2], left + around[0]
+            out[p].copy_(padded[:, y : y + rows.length, x : x + cols.length])
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """A feature map of P images that differs from the clean one only inside a window.
+
+    `values` is (P, C, h, w): image p from row `rows.window.starts[p]` and column `cols.window.starts[p]` on; outside it
+    equals `clean`. `last` says that the network at this point holds the map as (P, H, W, C), though we do not.
+    """
+
+    values: Tensor
+    clean: Clean
+    rows: Spans
+    cols: Spans
+    last: bool = False
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape that the whole feature map would have where the network asks for it."""
+        _, c, h, w = self.clean.values.shape
+        return torch.Size((len(self), h, w, c) if self.last else (len(self), c, h, w))
+
+    @cached_property
+    def share(self) -> float:
+        """The part of the feature map that the window covers."""
+        return self.rows.window.length * self.cols.window.length / (self.rows.size * self.cols.size)
+
+    def seen(self) -> Tensor:
+        """The patches in the network's own order of axes."""
+        return self.values.permute(0, 2, 3, 1) if self.last else self.values
+
+    def with_values(self, seen: Tensor, clean: Clean) -> Patch:
+        """The same places with new values, given in the network's own order of axes."""
+        return replace(self, values=seen.permute(0, 3, 1, 2) if self.last else seen, clean=clean)
+
+    def cut(self, rows: Window, cols: Window, around: Around = (0, 0, 0, 0), value: float = 0.0) -> Tensor:
+        """Other windows of the same maps: clean values with the patches laid over."""
+        out = self.clean.windows(rows, cols, around, value)
+        own_rows, own_cols = self.rows.window, self.cols.window
+        for p in range(len(self)):
+            to_y, from_y = _overlap(rows.starts[p], rows.length, own_rows.starts[p], own_rows.length)
+            to_x, from_x = _overlap(cols.starts[p], cols.length, own_cols.starts[p], own_cols.length)
+            out[p, :, to_y, to_x].copy_(self.values[p, :, from_y, from_x])
+        return out
+
+    def grow(self, rows: Spans, cols: Spans) -> Tensor:
+        """The patches in the windows of larger spans; the patches themselves where nothing grows."""
+        window_rows, window_cols = rows.window, cols.window
+        if (window_rows, window_cols) == (self.rows.window, self.cols.window):
+            return self.values
+        return self.cut(window_rows, window_cols)
+
+    def whole(self) -> Tensor:
+        """The whole feature maps, (P, C, H, W), or (P, H, W, C) where the network holds them so."""
+        full = self.values
+        if self.share < 1:
+            origin = [0] * len(self)
+            full = self.cut(Window(origin, self.rows.size), Window(origin, self.cols.size))
+        return full.permute(0, 2, 3, 1) if self.last else full
+
+
+def _overlap(start: int, length: int, other: int, other_length: int) -> tuple[slice, slice]:
+    """The common part of two windows, as a slice of the first and of the second."""
+    low, high = max(start, other), min(start + length, other + other_length)
+    high = max(low, high)
+    return slice(low - start, high - start), slice(low - other, high - other)

@@ -1,0 +1,273 @@
+"""Is the classifier right, does it know when it is, and what does it take for what?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+from torch import Tensor
+
+from cuescope import stats
+from cuescope.classifier import Classifier
+from cuescope.findings import Figure, Finding, Measure, Panel
+from cuescope.images import Batch
+from cuescope.instrument import About, Rows
+from cuescope.ops.convert import to_image
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Top-1 and top-5 accuracy, accuracy per class, calibration and the most confused pairs.
+
+    Calibration is the expected calibration error (Guo et al. 2017, eq. 3): the mean distance of confidence
+    from accuracy over equally wide bins of confidence, weighted by their images. Where the images carry
+    several right labels each (ReaL, Beyer et al. 2020), an answer is also scored against all of them.
+
+    >>> Accuracy(bins=10).bins
+    10
+    """
+
+    bins: int = 15
+    """Bins of confidence for the calibration error; 15 in Guo et al."""
+    pairs: int = 12
+    """Confused pairs to list."""
+    per_class_images: int = 5
+    """Classes with fewer labeled images than this are left out of the accuracy per class."""
+
+    question: ClassVar[str] = "Is it right, and does it know when it is?"
+    reference: ClassVar[str] = "Guo et al. 2017 (calibration); Beyer et al. 2020 (ReaL labels)"
+    needs: ClassVar[frozenset[str]] = frozenset({"logits", "label"})
+    version: ClassVar[int] = 1
+    per_image: ClassVar[Mapping[str, str]] = {"top1": "top1", "top5": "top5", "real": "real"}
+
+    def __post_init__(self) -> None:
+        if self.bins < 1 or self.pairs < 0 or self.per_class_images < 1:
+            raise ValueError("bins and per_class_images must be at least 1, pairs at least 0")
+
+    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
+        """Per image: the label, the answer, its confidence, the label's rank, and whether it is right."""
+        probabilities = batch.logits.double().softmax(1)
+        confidence, predicted = probabilities.max(1)
+        known = batch.labels >= 0
+        at = batch.labels.clamp(min=0)[:, None]
+        # The rank counts only what beats the label, so a tie does not push it out of the top 5.
+        rank = (batch.logits > batch.logits.gather(1, at)).sum(1)
+        right = known & (predicted == batch.labels)
+        several = [sample.labels for sample in batch.samples]
+        return pl.DataFrame(
+            {
+                "id": batch.ids,
+                "label": _where(known, batch.labels),
+                "predicted": predicted.numpy(),
+                "confidence": confidence.numpy(),
+                "p_label": _where(known, probabilities.gather(1, at)[:, 0]),
+                "rank": _where(known, rank),
+                "top1": _where(known, right),
+                "top5": _where(known, rank < 5),
+                "real": [int(p) in labels if labels else None for p, labels in zip(predicted, several, strict=True)],
+            },
+            schema=_SCHEMA,
+        )
+
+    def conclude(self, rows: Rows, about: About) -> Finding:
+        labeled = rows.drop_nulls("label") if rows.height else pl.DataFrame(schema=_SCHEMA)
+        n = labeled.height
+        k = len(about.classes)
+        measures = [
+            _share("top1", "top-1 accuracy", labeled["top1"], chance=1 / k, headline=True),
+            _share("top5", "top-5 accuracy", labeled["top5"], chance=min(1.0, 5 / k), headline=k > 5)
+            if k > 5
+            else Measure("top5", None, "share", n=n, title="top-5 accuracy", why=f"there are only {k} classes"),
+            self._calibration(labeled),
+        ]
+        real = rows["real"].drop_nulls() if rows.height else pl.Series([], dtype=pl.Boolean)
+        if len(real):
+            measures.append(_share("real", "ReaL accuracy", real, headline=True))
+        panels = [*self._reliability(labeled), *self._per_class(labeled, about), *self._confused(labeled, about)]
+        return Finding(
+            instrument="accuracy",
+            version=self.version,
+            params=asdict(self),
+            classifier=about.classifier,
+            images=about.images,
+            measures=tuple(measures),
+            panels=tuple(panels),
+            sentence=_sentence(measures, labeled),
+            caveats=self._caveats(labeled, rows),
+            references=(self.reference,),
+        )
+
+    def examples(self, rows: Rows) -> list[str]:
+        """The most confident mistakes."""
+        wrong = rows.filter(pl.col("top1").eq(False)).sort("confidence", "id", descending=[True, False])
+        return wrong["id"].head(8).to_list()
+
+    def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
+        names = classifier.classes.names
+        told = {row["id"]: row for row in rows.iter_rows(named=True)}
+        order = sorted(range(len(batch)), key=lambda i: -told[batch.ids[i]]["confidence"])
+        figures = tuple(
+            Figure(
+                f"labeled {names[row['label']]}; it says {names[row['predicted']]} at {row['confidence']:.0%}",
+                to_image(batch.pixels[i]),
+            )
+            for i in order
+            if (row := told[batch.ids[i]])
+        )
+        caption = "The most confident mistakes come first: look whether the model or the label is wrong."
+        yield Panel("mistakes", "images", "Most confident mistakes", caption, figures=figures)
+
+    def _calibration(self, labeled: pl.DataFrame) -> Measure:
+        title = "calibration error (ECE)"
+        if labeled.height < 2:
+            return Measure("ece", None, "share", labeled.height, title=title, why="fewer than two labeled images")
+        gaps = np.stack(self._bins(labeled), 1)
+        value = float(np.abs(gaps[:, 1] - gaps[:, 2]).sum() / labeled.height)
+        confidence, right = labeled["confidence"].to_numpy(), labeled["top1"].to_numpy().astype(float)
+        generator, values = np.random.default_rng(0), []
+        for _ in range(500):
+            draw = generator.integers(0, labeled.height, labeled.height)
+            values.append(_ece(confidence[draw], right[draw], self.bins))
+        low, high = np.percentile(values, [2.5, 97.5])
+        # Resampling adds noise that the error counts as miscalibration: shift the interval back to the value.
+        shift = float(np.mean(values)) - value
+        interval = (max(0.0, float(low) - shift), float(high) - shift)
+        return Measure("ece", value, "share", labeled.height, interval, title=title, better="lower", headline=True)
+
+    def _bins(self, labeled: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return _bin(labeled["confidence"].to_numpy(), labeled["top1"].to_numpy().astype(float), self.bins)
+
+    def _reliability(self, labeled: pl.DataFrame) -> Iterable[Panel]:
+        if labeled.height < 2:
+            return
+        count, confidence, right = self._bins(labeled)
+        full = count > 0
+        spans = [stats.wilson(int(r), int(c)) for r, c in zip(right[full], count[full], strict=True)]
+        series = {
+            "name": "",
+            "x": (confidence[full] / count[full]).tolist(),
+            "y": (right[full] / count[full]).tolist(),
+            "low": [low for low, _ in spans],
+            "high": [high for _, high in spans],
+        }
+        data = {"x": "confidence", "y": "share that is right", "series": [series], "diagonal": True}
+        caption = "On the diagonal, confidence is honest; below it, the classifier is surer than it is right."
+        yield Panel("reliability", "lines", "Confidence against accuracy", caption, data)
+        edges = np.linspace(0, 1, self.bins + 1).tolist()
+        data = {"x": "confidence", "y": "images", "edges": edges, "values": count.astype(int).tolist()}
+        yield Panel("confidence", "bars", "How confident it is", "Images in each bin of the reliability plot.", data)
+
+    def _per_class(self, labeled: pl.DataFrame, about: About) -> Iterable[Panel]:
+        table = (
+            labeled.group_by("label")
+            .agg(pl.len().alias("n"), pl.col("top1").sum().alias("k"))
+            .filter(pl.col("n") >= self.per_class_images)
+            .sort(pl.col("k") / pl.col("n"), "label")
+        )
+        if not table.height:
+            return
+        worst = []
+        for label, n, k in table.head(30).iter_rows():
+            low, high = stats.wilson(k, n)
+            worst.append({"label": about.classes[label], "value": k / n, "low": low, "high": high, "n": n})
+        caption = "Top-1 accuracy per class, lowest first" + (f"; 30 of {table.height}" if table.height > 30 else "")
+        yield Panel("per_class", "dots", "Which classes it gets wrong", caption + ".", {"unit": "share", "rows": worst})
+
+    def _confused(self, labeled: pl.DataFrame, about: About) -> Iterable[Panel]:
+        wrong = labeled.filter(~pl.col("top1"))
+        top = (
+            wrong.group_by("label", "predicted")
+            .len("n")
+            .sort("n", "label", "predicted", descending=[True, False, False])
+        )
+        if not top.height or not self.pairs:
+            return
+        of = dict(labeled.group_by("label").len("n").iter_rows())
+        cells = [[about.classes[a], about.classes[b], n, of[a]] for a, b, n in top.head(self.pairs).iter_rows()]
+        data = {"columns": ["labeled", "called", "images", "of"], "rows": cells}
+        yield Panel("confused", "table", "Most confused pairs", "What was taken for what, most often first.", data)
+
+    def _caveats(self, labeled: pl.DataFrame, rows: Rows) -> tuple[str, ...]:
+        caveats = []
+        if labeled.height and labeled.group_by("label").len("n")["n"].max() < self.per_class_images:  # type: ignore[operator]
+            caveats.append(
+                f"No class has {self.per_class_images} labeled images, so no accuracy per class is given and the "
+                "confused pairs are anecdotes."
+            )
+        if rows.height > labeled.height:
+            caveats.append(f"{rows.height - labeled.height} images without a usable label are left out.")
+        if labeled.height:
+            caveats.append("If these images were used in training, this is no estimate of accuracy on new ones.")
+        return tuple(caveats)
+
+
+_SCHEMA = {
+    "id": pl.String,
+    "label": pl.Int32,
+    "predicted": pl.Int32,
+    "confidence": pl.Float64,
+    "p_label": pl.Float64,
+    "rank": pl.Int32,
+    "top1": pl.Boolean,
+    "top5": pl.Boolean,
+    "real": pl.Boolean,
+}
+
+
+def _where(known: Tensor, values: Tensor) -> list[object]:
+    return [value if ok else None for ok, value in zip(known.tolist(), values.tolist(), strict=True)]
+
+
+def _share(name: str, title: str, right: pl.Series, *, chance: float | None = None, headline: bool = False) -> Measure:
+    n, k = len(right), int(right.sum() or 0)
+    if not n:
+        return Measure(name, None, "share", 0, title=title, why="no image has a label")
+    return Measure(
+        name,
+        k / n,
+        "share",
+        n,
+        stats.wilson(k, n),
+        title=title,
+        count=k,
+        chance=chance,
+        better="higher",
+        headline=headline,
+    )
+
+
+def _bin(confidence: np.ndarray, right: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images, summed confidence and right answers in each of the bins (low, high]."""
+    at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return (
+        np.bincount(at, minlength=bins),
+        np.bincount(at, confidence, minlength=bins),
+        np.bincount(at, right, minlength=bins),
+    )
+
+
+def _ece(confidence: np.ndarray, right: np.ndarray, bins: int) -> float:
+    """Expected calibration error: sum over bins of |accuracy - confidence|, weighted by images.
+
+    >>> round(_ece(np.array([0.9, 0.9]), np.array([1.0, 0.0]), 10), 3)
+    0.4
+    """
+    _, sure, hits = _bin(confidence, right, bins)
+    return float(np.abs(sure - hits).sum() / len(confidence))
+
+
+def _sentence(measures: list[Measure], labeled: pl.DataFrame) -> str:
+    top1, ece = measures[0], measures[2]
+    if top1.value is None:
+        return "Nothing can be said of its accuracy: no image has a label."
+    text = f"It is right on {top1.value:.1%} of {top1.n:,} images"
+    if ece.value is None:
+        return text + "."
+    gap = float(labeled["confidence"].mean() or 0) - top1.value  # type: ignore[arg-type]
+    if abs(gap) < 0.02:
+        return f"{text}, and about as sure as it is right (confidence is off by {ece.value:.1%} on average)."
+    side = "surer than it is right" if gap > 0 else "less sure than it could be"
+    return f"{text}, and {side}: its mean confidence is {abs(gap):.1%} {'above' if gap > 0 else 'below'} its accuracy."

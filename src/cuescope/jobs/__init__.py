@@ -1,0 +1,1 @@
+"""What a user asks for in one call: an audit of classifiers, a look at one image."""

@@ -1,0 +1,76 @@
+"""One instrument, one classifier, one image: one PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cuescope import instrument as instruments
+from cuescope.classes import ClassSpace
+from cuescope.classifier import Classifier
+from cuescope.draw import look_png
+from cuescope.errors import CueError, unknown
+from cuescope.instrument import About, Illustrates
+from cuescope.load import load
+from cuescope.readers import read_image
+
+
+def look(
+    instrument: str,
+    model: Any,
+    image: str | Path,
+    *,
+    out: str | Path | None = None,
+    label: str | int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    classes: Any = None,
+    device: str = "auto",
+) -> tuple[Path, str]:
+    """What does this instrument see in this image? The PNG that was written, and a plain sentence.
+
+    Raises CueError where the instrument does not apply, with the reason.
+
+    >>> look("occlusion", "timm/resnet50.a1_in1k", "cat.jpg")    # doctest: +SKIP
+    """
+    tool = instruments.build(instrument, {key.rpartition(".")[2]: value for key, value in (settings or {}).items()})
+    images = read_image(image)
+    classifier = load(model, classes=classes, device=device)
+    known = {"label"} if label is not None else frozenset()
+    missing = tool.needs - classifier.capabilities - images.knows - known
+    if missing:
+        why = instruments.unmet(tool, classifier, images)
+        do = "give --label NAME" if "label" in missing else "choose another instrument: cuescope list instruments"
+        raise CueError(f"{instrument} does not apply: {why}", wanted="an instrument that does", do=do)
+    index = -1 if label is None else class_index(classifier.classes, label)
+    batch = classifier.see([images.read(0)], [index])
+    rows = tool.observe(classifier, batch)
+    about = About(classifier.name, images.name, classifier.classes.names, classifier.classes.name)
+    finding = tool.conclude(rows, about)
+    if isinstance(tool, Illustrates):
+        finding = finding.with_panels(tuple(tool.illustrate(classifier, batch, rows)))
+    path = Path(out) if out else Path(f"{Path(instrument).stem}-{Path(image).stem}.png")
+    look_png(finding, None, path)
+    return path, _answer(classifier, batch.logits[0]) + "\n" + finding.sentence
+
+
+def class_index(space: ClassSpace, label: str | int) -> int:
+    """The logit of a class by index, key (WordNet id) or name. Raises CueError with the nearest names.
+
+    >>> class_index(ClassSpace("mine", ("cat", "dog")), "dog")
+    1
+    """
+    text = str(label).strip()
+    if text.isdecimal() and int(text) < len(space):
+        return int(text)
+    for options in (space.keys, space.names):
+        folded = [option.lower() for option in options]
+        if folded.count(text.lower()) == 1:
+            return folded.index(text.lower())
+    raise unknown("class", text, space.names)
+
+
+def _answer(classifier: Classifier, logits: Any) -> str:
+    top = logits.double().softmax(0).topk(min(3, len(classifier.classes)))
+    pairs = zip(top.values.tolist(), top.indices.tolist(), strict=True)
+    return "It says " + ", ".join(f"{classifier.classes.names[k]} ({p:.1%})" for p, k in pairs) + "."

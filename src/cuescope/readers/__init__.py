@@ -1,0 +1,7 @@
+"""Readers make image sets of what lies on disk. Only they parse file names and label files."""
+
+from cuescope.readers.cue_conflict import read_cue_conflict
+from cuescope.readers.folder import read_folder
+from cuescope.readers.imagenet import read_real, real_labels
+
+__all__ = ["read_cue_conflict", "read_folder", "read_real", "real_labels"]

@@ -1,0 +1,60 @@
+"""One self-contained HTML page from run folders; the same numbers for a terminal and a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cuescope.errors import CueError
+from cuescope.findings import Finding
+
+if TYPE_CHECKING:
+    from cuescope.store import Run
+
+
+def write(runs: Sequence[Path], out: Path, comparisons: Iterable[Mapping[str, Any]] = ()) -> Path:
+    """What do the runs say? One HTML file that needs no network, no model and no image folder.
+
+    `comparisons` are paired differences beside those that the runs' own comparisons.json hold. Returns `out`.
+    Raises CueError where a folder is no run or `out` cannot be written.
+
+    >>> write([Path("runs/real")], Path("report.html"))  # doctest: +SKIP
+    """
+    from cuescope.report.gather import gather
+    from cuescope.report.html import page
+    from cuescope.store import Run
+
+    if not runs:
+        raise CueError("no run was given", wanted="at least one run folder", do="name a folder that an audit wrote")
+    text = page(gather([Run.open(path) for path in runs], comparisons))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CueError(
+            f"cannot write '{out}': {error.strerror}", wanted="a file that can be written", do="choose another --out"
+        ) from None
+    return out
+
+
+def summary(run: Run) -> str:
+    """The headline measures of a run as a plain table for a terminal."""
+    from cuescope.report.terminal import table
+
+    return table(run)
+
+
+def run_fragment(run: Run) -> str:
+    """A run as HTML for a notebook: the verdict and the headline measures."""
+    from cuescope.report.gather import gather
+    from cuescope.report.html import overview
+
+    return overview(gather([run]))
+
+
+def to_html_fragment(finding: Finding) -> str:
+    """A finding as HTML for a notebook: sentence, numbers, plots. Its images are shown while it holds their pixels."""
+    from cuescope.report.html import fragment
+
+    return fragment(finding)

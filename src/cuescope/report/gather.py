@@ -1,0 +1,266 @@
+"""From run folders to what a page shows: classifiers told apart, cells grouped by question."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cuescope.draw.color import accent, glyph
+from cuescope.draw.scene import glyph_svg
+from cuescope.findings import Finding, Measure, Panel
+
+if TYPE_CHECKING:
+    from cuescope.store import Cell, Run
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A classifier as the page knows it: one number, so one color and one glyph, everywhere."""
+
+    index: int
+    name: str
+    entry: Mapping[str, Any]
+    """Its entry in the manifest."""
+    title: str = ""
+    """What readers see: short, unless two classifiers would be called the same."""
+
+    @property
+    def role(self) -> str:
+        return accent(self.index)
+
+    @property
+    def mark(self) -> str:
+        return glyph_svg(glyph(self.index), self.role)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell with its classifier, its finding read once."""
+
+    subject: Subject
+    cell: Cell
+    finding: Finding | None
+
+    @property
+    def answered(self) -> bool:
+        return self.finding is not None and not self.finding.why and self.cell.status in ("done", "partial")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure of several classifiers; None where a classifier has no such measure."""
+
+    first: Measure
+    cells: tuple[tuple[Subject, Measure | None], ...]
+
+    @property
+    def measures(self) -> list[Measure]:
+        return [m for _, m in self.cells if m is not None]
+
+    @property
+    def published(self) -> list[Any]:
+        """What others published, each once."""
+        return list(dict.fromkeys(p for m in self.measures for p in m.published))
+
+
+@dataclass(frozen=True)
+class Group:
+    """The answers of one instrument on one image set."""
+
+    images: str
+    entries: tuple[Entry, ...]
+    setting: str = ""
+    """What sets it apart from another group on the same images: its parameters."""
+
+    @property
+    def heading(self) -> str:
+        return f"{self.images} ({self.setting})" if self.setting else self.images
+
+    @property
+    def answers(self) -> list[tuple[Entry, Finding]]:
+        return [(e, e.finding) for e in self.entries if e.answered and e.finding is not None]
+
+    @property
+    def rows(self) -> list[Row]:
+        """Measures of the same name together, in the order in which they first appear."""
+        names = dict.fromkeys(m.name for _, f in self.answers for m in f.measures)
+        return [self._row(name) for name in names]
+
+    def _row(self, name: str) -> Row:
+        cells = []
+        for entry, finding in self.answers:
+            cells.append((entry.subject, next((m for m in finding.measures if m.name == name), None)))
+        first = next((m for _, m in cells if m is not None and m.value is not None), None)
+        return Row(first or next(m for _, m in cells if m is not None), tuple(cells))
+
+    @property
+    def headlines(self) -> list[Row]:
+        return [row for row in self.rows if any(m.headline for m in row.measures)]
+
+    @property
+    def details(self) -> list[Row]:
+        return [row for row in self.rows if not any(m.headline for m in row.measures)]
+
+    @property
+    def panels(self) -> list[list[tuple[Entry, Panel]]]:
+        """Panels of the same name and kind together."""
+        together: dict[tuple[str, str], list[tuple[Entry, Panel]]] = {}
+        for entry, finding in self.answers:
+            for panel in finding.panels:
+                together.setdefault((panel.name, panel.kind), []).append((entry, panel))
+        return list(together.values())
+
+    @property
+    def caveats(self) -> list[tuple[str, list[Subject]]]:
+        """Each caveat once, with the classifiers it is about; none named where it is about all."""
+        about: dict[str, list[Subject]] = {}
+        for entry, finding in self.answers:
+            for text in finding.caveats:
+                about.setdefault(text, []).append(entry.subject)
+        return [(text, [] if len(who) == len(self.answers) else who) for text, who in about.items()]
+
+    @property
+    def references(self) -> list[str]:
+        return list(dict.fromkeys(r for _, f in self.answers for r in f.references))
+
+
+@dataclass(frozen=True)
+class Section:
+    """One question with all its answers."""
+
+    instrument: str
+    question: str
+    groups: tuple[Group, ...]
+
+    @property
+    def title(self) -> str:
+        return self.instrument.replace("_", " ").capitalize()
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [entry for group in self.groups for entry in group.entries]
+
+    @property
+    def answered(self) -> bool:
+        return any(group.answers for group in self.groups)
+
+    @property
+    def silent(self) -> list[Entry]:
+        return [entry for entry in self.entries if not entry.answered]
+
+
+@dataclass(frozen=True)
+class Story:
+    """All that a page tells."""
+
+    runs: tuple[Run, ...]
+    subjects: tuple[Subject, ...]
+    sections: tuple[Section, ...]
+    comparisons: tuple[Mapping[str, Any], ...] = ()
+    skipped: tuple[Mapping[str, str], ...] = ()
+    unasked: tuple[Mapping[str, str], ...] = field(default=())
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [entry for section in self.sections for entry in section.entries]
+
+    def called(self, name: str) -> Subject | None:
+        """The classifier of this full name, where there is only one."""
+        found = [subject for subject in self.subjects if subject.name == name]
+        return found[0] if len(found) == 1 else None
+
+    @property
+    def image_sets(self) -> list[Mapping[str, Any]]:
+        seen = {(s["name"], s.get("digest")): s for run in self.runs for s in run.manifest["image_sets"]}
+        return list(seen.values())
+
+    def with_status(self, status: str) -> list[Entry]:
+        return [entry for entry in self.entries if entry.cell.status == status]
+
+
+def difference_unit(comparison: Mapping[str, Any]) -> str:
+    """Differences of shares and probabilities are told in points, of others in their own unit."""
+    unit = comparison.get("unit", "share")
+    return "difference" if unit in ("share", "probability") else unit
+
+
+def gather(runs: Sequence[Run], comparisons: Iterable[Mapping[str, Any]] | None = None) -> Story:
+    """Read the manifests, findings and lists of one or several runs into one story."""
+    subjects = _subjects(runs)
+    entries: dict[tuple[Any, ...], Entry] = {}
+    questions: dict[str, str] = {}
+    for run in runs:
+        questions |= run.manifest.get("questions", {})
+        for cell in run.cells:
+            subject = subjects[_identity(_classifier(run, cell.classifier))]
+            # The same cell in two runs is shown once: its folder's name holds a hash of all it depends on.
+            key = subject.index, cell.folder.name
+            if key not in entries or entries[key].finding is None:
+                entries[key] = Entry(subject, cell, cell.finding)
+    answered = {entry.cell.instrument for entry in entries.values()}
+    unasked = {u["instrument"]: u for run in runs for u in run.manifest.get("unasked", ())}
+    paired = list(comparisons or ()) + [c for run in runs for c in _comparisons(run)]
+    return Story(
+        tuple(runs),
+        tuple(sorted(subjects.values(), key=lambda s: s.index)),
+        tuple(_sections(list(entries.values()), questions)),
+        tuple(paired),
+        tuple({(s["set"], s["id"]): s for run in runs for s in run.skipped()}.values()),
+        tuple(u for name, u in unasked.items() if name not in answered),
+    )
+
+
+def _comparisons(run: Run) -> list[Mapping[str, Any]]:
+    path = run.path / "comparisons.json"
+    return json.loads(path.read_text(encoding="utf-8"))["comparisons"] if path.is_file() else []
+
+
+def _classifier(run: Run, name: str) -> Mapping[str, Any]:
+    return next((c for c in run.manifest["classifiers"] if c["name"] == name), {"name": name})
+
+
+def _identity(entry: Mapping[str, Any]) -> tuple[str, str]:
+    return entry["name"], str(entry.get("digest") or "")
+
+
+def _subjects(runs: Sequence[Run]) -> dict[tuple[str, str], Subject]:
+    found: dict[tuple[str, str], tuple[Mapping[str, Any], Run]] = {}
+    for run in runs:
+        named = [*run.manifest["classifiers"], *(_classifier(run, cell.classifier) for cell in run.cells)]
+        for entry in named:
+            found.setdefault(_identity(entry), (entry, run))
+    short = [entry.get("title") or entry["name"] for entry, _ in found.values()]
+    full = [entry["name"] for entry, _ in found.values()]
+    return {
+        key: Subject(i, entry["name"], entry, _called(short[i], entry["name"], run, short, full))
+        for i, (key, (entry, run)) in enumerate(found.items())
+    }
+
+
+def _called(short: str, name: str, run: Run, every_short: list[str], every_full: list[str]) -> str:
+    """The shortest of title, full name, and full name with run folder that no other classifier has."""
+    if every_short.count(short) == 1:
+        return short
+    return name if every_full.count(name) == 1 else f"{name} ({run.path.name})"
+
+
+def _sections(entries: list[Entry], questions: Mapping[str, str]) -> Iterable[Section]:
+    for name in dict.fromkeys(entry.cell.instrument for entry in entries):
+        mine = sorted((e for e in entries if e.cell.instrument == name), key=lambda e: e.subject.index)
+        together: dict[tuple[str, str], list[Entry]] = {}
+        for entry in mine:
+            together.setdefault((entry.cell.images, settings(entry)), []).append(entry)
+        images = [key[0] for key in together]
+        groups = (
+            Group(where, tuple(group), setting if images.count(where) > 1 else "")
+            for (where, setting), group in together.items()
+        )
+        yield Section(name, questions.get(name, ""), tuple(groups))
+
+
+def settings(entry: Entry) -> str:
+    """The parameters of a cell and the version of its instrument, as a reader would type them."""
+    params = entry.cell.identity.get("params") or {}
+    return ", ".join([*(f"{key}={value}" for key, value in params.items()), f"version {entry.cell.identity['version']}"])

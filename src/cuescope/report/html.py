@@ -1,0 +1,175 @@
+"""The page: a story through the template. All text is escaped there; only our own SVG is marked as safe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from cuescope.draw import words
+from cuescope.findings import Finding, Panel
+from cuescope.report.figures import Drawn, Table, drawn, number_cell, skipped_table, table, text_cell
+from cuescope.report.figures import Cell as TableCell
+from cuescope.report.gather import Entry, Group, Row, Section, Story, Subject
+from cuescope.report.readings import block, differences
+
+HERE = Path(__file__).parent / "page"
+MOST_SKIPPED = 200
+
+
+@cache
+def environment() -> Environment:
+    env = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters |= {
+        "svg": Markup,
+        "value": words.value,
+        "interval": words.interval,
+        "amount": words.amount,
+        "duration": words.duration,
+        "listed": words.listed,
+        "date": lambda text: str(text or "")[:16].replace("T", " "),
+    }
+    env.globals |= {"block": block, "drawn": _drawn, "details": details_table, "css": _source("style.css")}
+    return env
+
+
+def page(story: Story) -> str:
+    """The whole report."""
+    shown = story.skipped[:MOST_SKIPPED]
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            story=story,
+            title=headline(story.subjects),
+            differences=differences(story),
+            skipped=skipped_table(shown),
+            skipped_more=len(story.skipped) - len(shown),
+            methods=[(s, method(s)) for s in story.subjects],
+            work=work_table(story),
+            page_css=_source("page.css"),
+            js=_source("page.js"),
+        )
+    )
+
+
+def overview(story: Story) -> str:
+    """Verdict and headline measures only, to stand in a notebook."""
+    return environment().get_template("overview.html.j2").render(story=story)
+
+
+def fragment(finding: Finding) -> str:
+    """One finding alone, to stand in a notebook."""
+    subject = Subject(0, finding.classifier, {"name": finding.classifier}, finding.classifier)
+    cell: Any = _Loose(finding)
+    section = Section(finding.instrument, "", (Group(finding.images, (Entry(subject, cell, _drawable(finding)),)),))
+    return environment().get_template("fragment.html.j2").render(section=section, finding=finding)
+
+
+class _Loose:
+    """What an entry asks of a cell, for a finding that lies in no run folder."""
+
+    status = "done"
+    folder = Path()
+    error = ""
+
+    def __init__(self, finding: Finding) -> None:
+        self.images, self.why = finding.images, finding.why
+
+
+def _drawable(finding: Finding) -> Finding:
+    from dataclasses import replace
+
+    kept = tuple(p for p in finding.panels if all(f.pixels is not None for f in p.figures))
+    return replace(finding, panels=kept)
+
+
+def headline(subjects: Sequence[Subject]) -> str:
+    """The page's title: the question, with the classifiers' names where they are few."""
+    if len(subjects) > 3:
+        return f"Which cues do {len(subjects)} classifiers use?"
+    names = words.listed([subject.title for subject in subjects])
+    return f"Which cues {'does' if len(subjects) == 1 else 'do'} {names} use?"
+
+
+def _drawn(panels: Sequence[tuple[Entry, Panel]]) -> Drawn:
+    return drawn(panels)
+
+
+def details_table(rows: Sequence[Row]) -> Table:
+    """The measures that are not shown large: one row each, a column of values for each classifier."""
+    subjects = [subject for subject, _ in rows[0].cells]
+    single = len(subjects) == 1
+    head = [h for s in subjects for h in ((["value"] if single else [s.title]) + ["95% interval", "of"])]
+    lines = []
+    for row in rows:
+        cells = [text_cell(row.first.label + (f" ({row.first.better} is better)" if row.first.better else ""))]
+        for _, m in row.cells:
+            if m is None or m.value is None:
+                why = m.why if m else "not asked"
+                cells += [TableCell(f"{words.MISSING}: {why}", "", True), TableCell("", ""), TableCell("", "")]
+            else:
+                span = words.interval(m.interval, m.unit)
+                cells += [number_cell(m.value, m.unit), TableCell(span, span, True)]
+                cells += [TableCell(words.amount(m), str(m.n), True)]
+        told = [f"{p.who} {words.value(p.value, row.first.unit)} ({p.source})" for p in row.published]
+        if row.first.chance is not None:
+            told.insert(0, f"chance {words.value(row.first.chance, row.first.unit)}")
+        lines.append((*cells, text_cell("; ".join(told))))
+    return _without_empty(Table(("measure", *head, "beside it"), tuple(lines)))
+
+
+def _without_empty(full: Table) -> Table:
+    kept = [i for i in range(len(full.columns)) if any(row[i].text for row in full.rows)]
+    return Table(tuple(full.columns[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in full.rows))
+
+
+def method(subject: Subject) -> list[tuple[str, str]]:
+    """How a classifier was run, as terms and descriptions."""
+    entry = subject.entry
+    told = [("given as", subject.name)]
+    for term, key in (("device", "device"), ("precision", "precision"), ("batch size", "batch_size")):
+        if entry.get(key):
+            told.append((term, str(entry[key])))
+    if entry.get("parameters"):
+        told.append(("parameters", f"{entry['parameters']:,}"))
+    if entry.get("classes"):
+        told.append(("classes", f"{entry['classes']:,} ({entry.get('space', 'named by the user')})"))
+    told += [(key, _shown(value)) for key, value in (entry.get("preprocessing") or {}).items() if value is not None]
+    if entry.get("capabilities"):
+        told.append(("gives", ", ".join(entry["capabilities"]).replace("_", " ")))
+    if entry.get("digest"):
+        told.append(("digest of the weights", str(entry["digest"])[:16]))
+    return told + [("note", note) for note in entry.get("notes") or ()]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def work_table(story: Story) -> Table:
+    """Every cell of the runs: what was asked of whom on what, with which parameters, and how long it took."""
+    rows = []
+    for entry in story.entries:
+        cell, given = entry.cell, entry.cell.identity
+        params = ", ".join(f"{k} = {v}" for k, v in (given.get("params") or {}).items())
+        name = f"{cell.instrument} (version {given['version']})"
+        rows.append([name, entry.subject.title, cell.images, params, cell.status, round(cell.seconds, 1)])
+    return table(["instrument", "classifier", "images", "parameters", "status", "seconds"], rows)
+
+
+@cache
+def _source(name: str) -> Markup:
+    return Markup((HERE / name).read_text(encoding="utf-8"))

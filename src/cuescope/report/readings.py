@@ -1,0 +1,143 @@
+"""Measures as large numbers on a common scale: the classifiers', then what others published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cuescope.draw import words
+from cuescope.draw.axes import domain, ruler, track
+from cuescope.draw.scene import glyph_svg, svg
+from cuescope.findings import Measure
+from cuescope.report.gather import Row, Story, Subject, difference_unit
+
+DIAMOND = glyph_svg("diamond", "ink", hollow=True)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One line of a block: who, the number, its interval, and both on the scale."""
+
+    mark: str
+    who: str
+    number: str
+    interval: str = ""
+    amount: str = ""
+    why: str = ""
+    source: str = ""
+    track: str = ""
+
+    @property
+    def published(self) -> bool:
+        return bool(self.source)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A measure with its readings and the ruler beneath them."""
+
+    title: str
+    better: str
+    readings: tuple[Reading, ...]
+    ruler: str
+
+
+def block(row: Row) -> Block:
+    """A measure of all classifiers on one scale."""
+    unit, chance = row.first.unit, row.first.chance
+    ends = domain([0.0, *_numbers(row)], unit)
+    readings = [_reading(subject, m, ends, unit) for subject, m in row.cells]
+    for p in row.published:
+        graphic = svg(track(ends, unit, p.value, chance=chance, name=f"{p.who} (published)"))
+        readings.append(Reading(DIAMOND, p.who, words.value(p.value, unit), source=p.source, track=graphic))
+    known = any(r.track for r in readings)
+    better = f"{row.first.better} is better" if row.first.better else ""
+    return Block(row.first.label, better, tuple(readings), svg(ruler(ends, unit, chance)) if known else "")
+
+
+def _numbers(row: Row) -> Iterator[float | None]:
+    for m in row.measures:
+        yield from (m.value, m.chance, *(m.interval or ()), *(p.value for p in m.published))
+
+
+def _reading(subject: Subject, m: Measure | None, ends: tuple[float, float], unit: str) -> Reading:
+    if m is None:
+        return Reading(subject.mark, subject.title, words.MISSING, why="not asked of this classifier")
+    if m.value is None:
+        return Reading(subject.mark, subject.title, words.MISSING, why=m.why)
+    graphic = track(ends, unit, m.value, m.interval, index=subject.index, chance=m.chance, name=subject.title)
+    return Reading(
+        subject.mark,
+        subject.title,
+        words.value(m.value, unit),
+        words.interval(m.interval, unit),
+        words.amount(m),
+        track=svg(graphic),
+    )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired comparison of two classifiers, ready to be read."""
+
+    instrument: str
+    title: str
+    a: tuple[str, str]
+    b: tuple[str, str]
+    """Mark and title of each classifier."""
+    number: str
+    interval: str
+    amount: str
+    verdict: str
+    why: str
+    track: str
+
+
+def differences(story: Story) -> list[Difference]:
+    """The paired comparisons of a story; those of one unit share one scale."""
+    found = []
+    units = {id(c): difference_unit(c) for c in story.comparisons}
+    for c in story.comparisons:
+        unit = units[id(c)]
+        same = [o for o in story.comparisons if units[id(o)] == unit]
+        ends = domain([x for o in same for x in (o.get("value"), *(o.get("interval") or ()))], unit)
+        found.append(_difference(c, unit, ends, _named(story, c["a"]), _named(story, c["b"])))
+    return found
+
+
+def _named(story: Story, name: str) -> tuple[str, str]:
+    subject = story.called(name)
+    return (subject.mark, subject.title) if subject else ("", name)
+
+
+def _difference(
+    c: Mapping[str, Any], unit: str, ends: tuple[float, float], a: tuple[str, str], b: tuple[str, str]
+) -> Difference:
+    value, interval = c.get("value"), c.get("interval")
+    title = c.get("title") or c["measure"].replace("_", " ")
+    graphic = ""
+    if value is not None:
+        graphic = svg(track(ends, unit, value, interval, name=f"{a[1]} less {b[1]}, {title}"))
+    return Difference(
+        c["instrument"].replace("_", " ").capitalize(),
+        title,
+        a,
+        b,
+        words.value(value, unit),
+        words.interval(interval, unit),
+        f"{c['n']:,} images" if c.get("n") else "",
+        _settled(c, a[1], b[1]),
+        c.get("why", ""),
+        graphic,
+    )
+
+
+def _settled(c: Mapping[str, Any], a: str, b: str) -> str:
+    """Who has more of it, where the interval leaves no doubt."""
+    if c.get("value") is None or not c.get("interval"):
+        return "not settled"
+    low, high = c["interval"]
+    if low > 0 or high < 0:
+        return f"{a if low > 0 else b} is higher"
+    return "may be no difference"

@@ -1,0 +1,191 @@
+"""The runner: resume, failure, sharing, and what makes a cell its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import polars as pl
+import pytest
+from toys import Broken, Images, MeanColor, colored, toy
+
+import cuescope.runner as runner
+from cuescope.errors import CueError
+from cuescope.findings import Finding, Measure
+from cuescope.instruments.accuracy import Accuracy
+from cuescope.instruments.shift_stability import ShiftStability
+from cuescope.runner import Task, run
+from cuescope.store import Run
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "CHUNK", 8)
+    monkeypatch.setattr(runner, "BATCH", 4)
+
+
+@dataclass(frozen=True)
+class Failing:
+    """Raises at one image."""
+
+    at: str = "0010.png"
+    question: ClassVar[str] = "Does it fail?"
+    reference: ClassVar[str] = "none"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    version: ClassVar[int] = 1
+    per_image: ClassVar[dict[str, str]] = {}
+
+    def observe(self, classifier, batch):
+        if self.at in batch.ids:
+            raise ValueError("cannot observe this one")
+        return pl.DataFrame({"id": batch.ids})
+
+    def conclude(self, rows, about):
+        measures = (Measure("n", float(rows.height), n=rows.height),)
+        return Finding("failing", 1, {}, about.classifier, about.images, measures)
+
+
+def tasks(images: Images, *instruments: object, module=None, name: str = "toy") -> list[Task]:
+    classifier = toy(module or MeanColor(), name=name)
+    return [Task(classifier, images, instrument, (0, 1, 2)) for instrument in instruments]
+
+
+def findings(path: Path) -> dict[str, str]:
+    return {p.parent.name: p.read_text() for p in sorted(path.glob("cells/*/finding.json"))}
+
+
+def test_all_images_are_seen_once_and_in_order(tmp_path: Path) -> None:
+    images = Images(colored(21))
+    cells = run(tasks(images, Accuracy(), ShiftStability()), Run.create(tmp_path))
+    assert [cell.status for cell in cells] == ["done", "done"]
+    for cell in cells:
+        assert cell.rows()["id"].to_list() == [s.id for s in images.samples]
+    # Two instruments share one decoding; those that illustrate read a few again.
+    assert 21 <= images.reads <= 21 + 8 + 4
+
+
+def test_killed_and_started_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    images = Images(colored(40))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    run(tasks(images, Accuracy(), ShiftStability()), Run.create(whole))
+
+    def stop(done: int, total: int, what: str) -> None:
+        if done == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tasks(images, Accuracy(), ShiftStability()), Run.create(cut), progress=stop)
+    kept = {p: p.stat().st_mtime_ns for p in cut.glob("cells/*/rows/*.parquet")}
+    assert len(kept) == 4, "the first two chunks of both were finished"
+    before = images.reads
+    run(tasks(images, Accuracy(), ShiftStability()), Run.create(cut))
+    assert images.reads - before <= 24 + 12, "the finished chunks were not read again"
+    assert findings(cut) == findings(whole)
+    assert len(findings(cut)) == 2
+    assert all(p.stat().st_mtime_ns == written for p, written in kept.items())
+
+
+def test_a_chunk_that_one_cell_lost_is_done_again_for_that_cell_alone(tmp_path: Path) -> None:
+    images = Images(colored(16))
+    cells = run(tasks(images, Accuracy(), ShiftStability()), Run.create(tmp_path))
+    first, second = (cell.folder / "rows" / "000001.parquet" for cell in cells)
+    told = findings(tmp_path)
+    stamp = second.stat().st_mtime_ns
+    first.unlink()
+    (cells[0].folder / "finding.json").unlink()
+    run(tasks(images, Accuracy(), ShiftStability()), Run.create(tmp_path))
+    assert first.is_file()
+    assert second.stat().st_mtime_ns == stamp
+    assert findings(tmp_path) == told
+
+
+def test_a_finished_run_reads_nothing(tmp_path: Path) -> None:
+    images = Images(colored(9))
+    run(tasks(images, Accuracy()), Run.create(tmp_path))
+    reads = images.reads
+    cells = run(tasks(images, Accuracy()), Run.create(tmp_path))
+    assert images.reads == reads
+    assert cells[0].status == "done"
+
+
+def test_a_failing_instrument_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
+    images = Images(colored(16))
+    failing, accuracy = run(tasks(images, Failing(), Accuracy()), Run.create(tmp_path))
+    assert failing.status == "failed"
+    assert "cannot observe this one" in failing.error
+    assert failing.why == "ValueError: cannot observe this one"
+    assert accuracy.status == "done"
+    assert failing.rows().height == 8, "the chunk before the failure is kept"
+
+
+def test_a_failing_model_fails_its_own_cells_only(tmp_path: Path) -> None:
+    images = Images(colored(8))
+    both = tasks(images, Accuracy(), module=Broken(), name="broken") + tasks(images, Accuracy())
+    broken, good = run(both, Run.create(tmp_path))
+    assert broken.status == "failed"
+    assert "this model is broken" in broken.why
+    assert good.status == "done"
+
+
+def test_unreadable_images_are_skipped_counted_and_listed(tmp_path: Path) -> None:
+    images = Images(colored(20), bad=[3, 17])
+    out = Run.create(tmp_path)
+    (cell,) = run(tasks(images, Accuracy()), out)
+    assert cell.rows().height == 18
+    assert out.write_skipped({"toys": (images.digest, ())}) == {"toys": 2}
+    assert [(s["id"], s["why"]) for s in out.skipped()] == [
+        ("0003.png", "the file is truncated"),
+        ("0017.png", "the file is truncated"),
+    ]
+
+
+def test_no_readable_image_is_one_clear_error(tmp_path: Path) -> None:
+    images = Images(colored(4), bad=range(4))
+    with pytest.raises(CueError, match="none of the 4 images of 'toys' can be read"):
+        run(tasks(images, Accuracy()), Run.create(tmp_path))
+
+
+def test_parameters_weights_and_images_make_their_own_cells(tmp_path: Path) -> None:
+    images, out = Images(colored(8)), Run.create(tmp_path)
+    (task,) = tasks(images, Accuracy())
+    same = out.cell(task.identity).folder
+    assert out.cell(tasks(images, Accuracy())[0].identity).folder == same
+    others = [
+        replace(task, instrument=Accuracy(bins=4)),
+        replace(task, images=Images(colored(9))),
+        tasks(images, Accuracy(), module=Broken())[0],
+    ]
+    assert len({same, *(out.cell(t.identity).folder for t in others)}) == 4
+
+
+def test_a_bounded_instrument_sees_evenly_spread_images(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Bounded(Failing):
+        images: int = 4
+
+    images = Images(colored(40))
+    (cell,) = run(tasks(images, Bounded(at="")), Run.create(tmp_path))
+    assert cell.rows()["id"].to_list() == ["0000.png", "0010.png", "0020.png", "0030.png"]
+
+
+def test_batches_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = Images(colored(17))
+    (a,) = run(tasks(images, ShiftStability()), Run.create(tmp_path / "a"))
+    monkeypatch.setattr(runner, "BATCH", 1)
+    (b,) = run(tasks(images, ShiftStability()), Run.create(tmp_path / "b"))
+    numbers = ("p_first", "p_second", "mac")
+    assert a.rows().drop(numbers).equals(b.rows().drop(numbers))
+    for name in numbers:
+        assert a.rows()[name].to_list() == pytest.approx(b.rows()[name].to_list(), abs=1e-6)
+
+
+def test_a_finding_survives_the_disk(tmp_path: Path) -> None:
+    images = Images(colored(12))
+    (cell,) = run(tasks(images, Accuracy()), Run.create(tmp_path))
+    assert cell.finding
+    assert cell.finding.to_json() == json.loads((cell.folder / "finding.json").read_text())
+    for panel in cell.finding.panels:
+        for figure in panel.figures:
+            assert (cell.folder / figure.file).is_file()
