@@ -56,9 +56,9 @@ def read_folder(
     else:
         label, classes = _from_folders(found.names, notes)
     if unlabeled := int((label < 0).sum()) if classes else 0:
-        notes.append(f"{unlabeled:,} of {len(label):,} images have no label")
-    if found.others:
-        notes.append(f"{found.others:,} files that are no images were passed over")
+        notes.append(f"without a label: {unlabeled:,} of {len(label):,} images")
+    if others := found.others - (table == root / LABELS and table.is_file()):
+        notes.append(f"{others:,} {'file that is' if others == 1 else 'files that are'} no image passed over")
     at = spread(len(found.names), limit)
     names = found.names
     if len(at) < len(names):
@@ -83,7 +83,7 @@ def _from_table(
     if len(left) == len(table.index):
         raise CueError(
             f"none of the {len(left)} files in '{path}' is an image in '{root}' (such as '{next(iter(left))}')",
-            wanted="paths relative to the folder of images" + (f", such as '{found.names[0]}'" if found.names else ""),
+            wanted=f"paths relative to the folder of images, such as '{found.names[0]}'",
             do="correct the file column, or give another CSV",
         )
     listed = {entry.id for entry in skipped}

@@ -1,0 +1,268 @@
+"""Every file is decoded as Pillow decodes it, or refused with a reason."""
+
+import io
+import os
+import re
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+from cuescope.images import UnreadableError
+from cuescope.readers import decode as module
+from cuescope.readers.decode import decode, sniff
+
+RANDOM = np.random.default_rng(0)
+NOISE = RANDOM.integers(0, 256, (61, 83, 3), dtype=np.uint8)
+RGB = Image.fromarray(NOISE).filter(ImageFilter.GaussianBlur(2))
+RGBA = RGB.copy()
+RGBA.putalpha(Image.fromarray(NOISE[..., 0]))
+OTHER = RGB.rotate(90, expand=True)
+
+
+def slow(data: bytes) -> torch.Tensor:
+    """The plain twin: what torchvision's ImageFolder does."""
+    with Image.open(io.BytesIO(data)) as image:
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def orientation(value: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x112] = value
+    return exif
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(depth: int, color: int, channels: int, width: int = 5, height: int = 6, extra: bytes = b"") -> bytes:
+    """A PNG of random samples in any depth and color type, most of which Pillow cannot write."""
+    row = (width * channels * depth + 7) // 8
+    rows = b"".join(b"\0" + RANDOM.bytes(row) for _ in range(height))
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
+    body = png_chunk(b"IHDR", header) + extra + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def palette(count: int) -> bytes:
+    return png_chunk(b"PLTE", RANDOM.bytes(3 * count))
+
+
+def without_adobe(jpeg: bytes) -> bytes:
+    at = jpeg.index(b"Adobe") - 4
+    return jpeg[:at] + jpeg[at + 2 + int.from_bytes(jpeg[at + 2 : at + 4]) :]
+
+
+def as_ycck(jpeg: bytes) -> bytes:
+    at = jpeg.index(b"Adobe") + 11
+    return jpeg[:at] + b"\2" + jpeg[at + 1 :]
+
+
+CMYK = encoded(RGB.convert("CMYK"), "JPEG")
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+GOOD = {
+    "jpeg 4:4:4": encoded(RGB, "JPEG", subsampling=0),
+    "jpeg 4:2:2": encoded(RGB, "JPEG", subsampling=1),
+    "jpeg 4:2:0": encoded(RGB, "JPEG", subsampling=2),
+    "jpeg progressive": encoded(RGB, "JPEG", progressive=True),
+    "jpeg restart markers": encoded(RGB, "JPEG", restart_marker_blocks=2),
+    "jpeg stored as RGB": encoded(RGB, "JPEG", keep_rgb=True),
+    "jpeg gray": encoded(RGB.convert("L"), "JPEG"),
+    "jpeg CMYK": CMYK,
+    "jpeg CMYK without Adobe's marker": without_adobe(CMYK),
+    "jpeg YCCK": as_ycck(CMYK),
+    "jpeg upright": encoded(RGB, "JPEG", exif=orientation(1)),
+    "jpeg with XMP orientation": encoded(RGB, "JPEG", xmp=XMP),
+    "jpeg, several in a file": encoded(RGB, "MPO", save_all=True, append_images=[OTHER]),
+    "png": encoded(RGB, "PNG"),
+    "png gray": encoded(RGB.convert("L"), "PNG"),
+    "png 1 bit": encoded(RGB.convert("1"), "PNG"),
+    "png alpha": encoded(RGBA, "PNG"),
+    "png gray and alpha": encoded(RGBA.convert("LA"), "PNG"),
+    "png palette": encoded(RGB.quantize(200), "PNG"),
+    "png palette, 4 bit": encoded(RGB.quantize(12), "PNG"),
+    "png palette, one transparent": encoded(RGB.quantize(200), "PNG", transparency=3),
+    "png one transparent color": encoded(RGB, "PNG", transparency=RGB.getpixel((0, 0))),
+    "png animated": encoded(RGB, "PNG", save_all=True, append_images=[OTHER.resize(RGB.size)]),
+    "png 2-bit gray": png(2, 0, 1),
+    "png 2-bit palette too short": png(2, 3, 1, extra=palette(2)),
+    "png gamma": png(8, 2, 3, extra=png_chunk(b"gAMA", struct.pack(">I", 100_000))),
+    "png 16-bit RGB": png(16, 2, 3),
+    "png 16-bit RGBA": png(16, 6, 4),
+    "png 16-bit gray and alpha": png(16, 4, 2),
+    "webp": encoded(RGB, "WEBP"),
+    "webp lossless with alpha": encoded(RGBA, "WEBP", lossless=True),
+    "webp animated": encoded(RGB, "WEBP", save_all=True, append_images=[OTHER.resize(RGB.size)]),
+    "avif": encoded(RGB, "AVIF"),
+    "avif with alpha": encoded(RGBA, "AVIF"),
+    "gif animated": encoded(RGB, "GIF", save_all=True, append_images=[OTHER.resize(RGB.size)]),
+    "bmp": encoded(RGB, "BMP"),
+    "tiff": encoded(RGB, "TIFF", compression="tiff_lzw"),
+    "tiff, several pages": encoded(RGB, "TIFF", save_all=True, append_images=[OTHER]),
+    "ppm": encoded(RGB, "PPM"),
+    "jpeg 2000": encoded(RGB, "JPEG2000"),
+    **{f"{kind.lower()} turned {n}": encoded(RGB, kind, exif=orientation(n)) for kind in ("JPEG", "PNG") for n in (2, 6)},
+    **{f"{kind.lower()} turned 6": encoded(RGB, kind, exif=orientation(6)) for kind in ("WEBP", "AVIF", "TIFF")},
+}
+
+
+@pytest.mark.parametrize("data", GOOD.values(), ids=GOOD)
+def test_pixels_are_pillows(data: bytes) -> None:
+    pixels = decode(data)
+    assert pixels.dtype == torch.uint8
+    assert torch.equal(pixels, slow(data))
+    assert pixels.permute(1, 2, 0).is_contiguous()
+
+
+def test_jpeg_and_png_take_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_pillow", lambda data, kind: None)
+    fast = {name for name, data in GOOD.items() if decode(data) is not None}
+    slow_ones = {name for name in GOOD if name.startswith(("jpeg", "png")) and name not in fast}
+    assert slow_ones == {name for name in GOOD if re.match("(jpeg|png) turned|png 16|jpeg 2000", name)}
+
+
+def test_damaged_files_are_read_or_refused_as_by_pillow() -> None:
+    """Random bytes are changed; the decoders must agree on which files are readable, and on the pixels."""
+    random = np.random.default_rng(1)
+    outcomes = set()
+    for name in ("jpeg 4:2:0", "jpeg gray", "png", "png palette"):
+        for _ in range(40):
+            data = bytearray(GOOD[name])
+            for at in random.integers(8, len(data), 2):
+                data[at] = random.integers(256)
+            outcomes.add(_same_outcome(bytes(data)))
+    assert outcomes == {True, False}
+
+
+def _same_outcome(data: bytes) -> bool:
+    try:
+        expected = slow(data)
+    except Exception:  # Pillow raises many kinds
+        with pytest.raises(UnreadableError):
+            decode(data)
+        return False
+    assert torch.equal(decode(data), expected)
+    return True
+
+
+def test_palette_with_many_transparencies_does_not_warn() -> None:
+    image = RGB.quantize(200)
+    plain = encoded(image, "PNG")
+    for exif in (orientation(1), orientation(6)):
+        assert torch.equal(decode(encoded(image, "PNG", transparency=bytes(range(200)), exif=exif)), decode(plain))
+
+
+def test_16_bit_gray_keeps_its_high_byte() -> None:
+    """Pillow's convert("RGB") clips at 255 and gives white."""
+    values = np.array([[0, 255, 256, 40_000, 65_535]], dtype=np.uint16)
+    for kind in ("PNG", "TIFF"):
+        pixels = decode(encoded(Image.fromarray(values), kind))
+        assert pixels[:, 0].tolist() == [[0, 0, 1, 156, 255]] * 3
+
+
+def bomb(width: int = 20_000, height: int = 10_000) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+
+
+def large_jpeg() -> bytes:
+    data = bytearray(GOOD["jpeg 4:2:0"])
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = struct.pack(">HH", 60_000, 60_000)
+    return bytes(data)
+
+
+def large_bmp() -> bytes:
+    data = bytearray(GOOD["bmp"])
+    data[18:26] = struct.pack("<ii", 20_000, 10_000)
+    return bytes(data)
+
+
+BAD = {
+    "empty": (b"", "the file is empty"),
+    "text": (b"<!doctype html>\n<p>404", "not an image: the file holds text ('<!doctype html>')"),
+    "PDF": (b"%PDF-1.7\n\x80", "not an image: the file is a PDF"),
+    "zeros": (bytes(500), "not an image of a format that is read: JPEG, PNG"),
+    "zip": (b"PK\3\4" + bytes(range(128, 200)), "not an image of a format that is read: JPEG, PNG"),
+    "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image: the file holds text ('%!PS-Adobe-3.0 EPSF-3.0')"),
+    "HEIC": (b"\0\0\0\x18ftypheic" + bytes(50), "a HEIC image, a format that is not read: convert it to JPEG or PNG"),
+    "JPEG, half": (GOOD["jpeg 4:2:0"][:700], "cut off: the JPEG data end too early"),
+    "JPEG, last byte": (GOOD["jpeg 4:2:0"][:-1], "cut off: the JPEG data end too early"),
+    "JPEG progressive, half": (GOOD["jpeg progressive"][:900], "cut off: the JPEG data end too early"),
+    "JPEG, 3 bytes": (b"\xff\xd8\xff", "damaged or cut off: its JPEG header cannot be read"),
+    "JPEG, header only": (GOOD["jpeg 4:2:0"][:100], "cut off: the JPEG data end too early"),
+    "PNG, half": (GOOD["png"][:3000], "cut off: the PNG data end too early"),
+    "PNG, 8 bytes": (GOOD["png"][:8], "damaged or cut off: its PNG header cannot be read"),
+    "PNG, bad checksum": (GOOD["png"][:60] + b"\0\0\0\0" + GOOD["png"][64:], "damaged: the PNG data cannot be decoded"),
+    "WebP, half": (GOOD["webp"][:300], "damaged: the WEBP data cannot be decoded"),
+    "GIF, half": (GOOD["gif animated"][:2000], "cut off: the GIF data end too early"),
+    "PNG, huge": (bomb(), "too large: 20000 x 10000 is 200 million pixels, the limit is 89 million"),
+    "JPEG, huge": (large_jpeg(), "too large: 60000 x 60000 is 3600 million pixels, the limit is 89 million"),
+    "BMP, huge": (large_bmp(), "too large: over the limit of 89 million pixels"),
+    "TIFF of floats": (encoded(Image.fromarray(NOISE[..., 0] / np.float32(255)), "TIFF"), "pixels of Pillow's mode F"),
+}
+
+
+@pytest.mark.parametrize(("data", "reason"), BAD.values(), ids=BAD)
+def test_bad_file_is_refused_with_a_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(UnreadableError) as refused:
+        decode(data)
+    assert str(refused.value).startswith(reason)
+
+
+def test_name_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(GOOD["jpeg 4:2:0"])
+    assert torch.equal(decode(path), slow(GOOD["jpeg 4:2:0"]))
+
+
+def test_file_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnreadableError, match="the file is not there"):
+        decode(tmp_path / "gone.jpg")
+    with pytest.raises(UnreadableError, match="the file cannot be read: Is a directory"):
+        decode(tmp_path)
+    large = tmp_path / "large.tif"
+    large.touch()
+    os.truncate(large, 3 << 30)
+    with pytest.raises(UnreadableError, match=r"too large: a file of 3\.0 GiB, the limit is 1 GiB"):
+        decode(large)
+
+    def deny(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", deny)
+    (tmp_path / "private.jpg").write_bytes(b"x")
+    with pytest.raises(UnreadableError, match="the file cannot be read: Permission denied"):
+        decode(tmp_path / "private.jpg")
+
+
+def test_threads_give_the_same_pixels() -> None:
+    jobs = list(GOOD.values()) * 4
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(decode, jobs))
+    assert all(torch.equal(a, b) for a, b in zip(results, map(slow, jobs), strict=True))
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_sniffing_knows_every_format_that_is_read(name: str) -> None:
+    wanted = "JPEG2000" if name == "jpeg 2000" else name.split()[0].strip(",").upper()
+    assert sniff(GOOD[name][:32]) == wanted
+
+
+@pytest.mark.real
+def test_real_photographs_and_stimuli_equal_pillow(data: Path) -> None:
+    files = sorted((data / "imagenet-sample").glob("*.JPEG")) + sorted((data / "cue-conflict").rglob("*1-*.png"))
+    assert len(files) > 500
+    assert [path.name for path in files if not torch.equal(decode(path), slow(path.read_bytes()))] == []
