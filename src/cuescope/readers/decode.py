@@ -121,19 +121,15 @@ def _jpeg_header(data: bytes) -> tuple[tuple[int, int], bool]:
 
     Read by hand: opening in Pillow parses EXIF, and warns where that is damaged.
     """
-    at = 2
-    while 0 <= at <= len(data) - 9:
+    size, at = (0, 0), 2
+    while at <= len(data) - 9 and data[at] == 0xFF and data[at + 1] != 0xDA:  # up to the start of the scan
         marker = data[at + 1]
-        if data[at] != 0xFF or marker in (0xD9, 0xDA):
-            break
-        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD8:  # fill bytes and markers without a body
-            at += 1 if marker == 0xFF else 2
-            continue
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack_from(">HH", data, at + 5)
-            return (width, height), not _turned(data[:at], b"Exif\0")
-        at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    return (0, 0), False
+            size = (width, height)
+        # A marker may be preceded by fill bytes; all that stand before the scan have a length.
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4])
+    return size, size != (0, 0) and not _turned(data[:at], b"Exif\0")
 
 
 def _png_header(data: bytes) -> tuple[tuple[int, int], bool]:

@@ -114,7 +114,7 @@ def scan(root: Path) -> Found:
                 names.append(name)
         folders += reversed(inner)
     if not names:
-        rest = f" among its {others:,} files" if others else ": it is empty"
+        rest = f"; it has {others:,} other file{'s' * (others > 1)}" if others else ": it is empty"
         rest = f": '{skipped[0].id}' is {skipped[0].why}" if skipped else rest
         raise CueError(f"no image in '{root}'{rest}", wanted="a folder of images", do="check the path")
     return Found(names, tuple(skipped), others)
@@ -200,7 +200,8 @@ class FileSet(ImageSet):
         self.labels = labels if labels is not None and (labels >= 0).any() else None
         self.classes = classes if self.labels is not None or real else None
         self.real = real or {}
-        self.knows = frozenset({"label"} if self.labels is not None else ())
+        if self.labels is not None:
+            self.knows = frozenset({"label"})
         self.notes, self.skipped = tuple(notes), tuple(skipped)
 
     def __len__(self) -> int:

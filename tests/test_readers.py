@@ -1,0 +1,461 @@
+"""Folders of images, their labels and cues."""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cuescope.classes import IMAGENET, ClassSpace, align
+from cuescope.errors import CueError
+from cuescope.images import Sample
+from cuescope.readers import imagenet, read_cue_conflict, read_folder, read_real, real_labels
+from cuescope.readers.cue_conflict import cues_of
+from cuescope.readers.files import FileSet, Names
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Makes a folder with a one-pixel image under each name, and other files with the text given."""
+
+    def folder(*names: str, **texts: str) -> Path:
+        root = tmp_path / "set"
+        root.mkdir(exist_ok=True)
+        for name in names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(b"P6 1 1 255 " + bytes([len(name), 0, 0]))
+        for name, text in texts.items():
+            (root / f"{name}.csv").write_text(text)
+        return root
+
+    return folder
+
+
+def labels(images: FileSet) -> dict[str, int | None]:
+    return {images.id(i): images.label(i) for i in range(len(images))}
+
+
+def names(images: FileSet) -> tuple[str, ...]:
+    return images.classes.names if images.classes else ()
+
+
+# --- labels from folder names
+
+
+@pytest.mark.parametrize(
+    ("files", "classes", "expected"),
+    [
+        (["b/1.png", "a/2.png", "a/1.png"], ["a", "b"], {"a/1.png": 0, "a/2.png": 0, "b/1.png": 1}),
+        (["a/x/1.png", "a/y/1.png", "b/1.png"], ["a", "b"], {"a/x/1.png": 0, "a/y/1.png": 0, "b/1.png": 1}),
+        (["val/a/1.png", "val/b/1.png"], ["a", "b"], {"val/a/1.png": 0, "val/b/1.png": 1}),
+        (["d/val/a/1.png", "d/val/b/c/1.png"], ["a", "b"], {"d/val/a/1.png": 0, "d/val/b/c/1.png": 1}),
+        (["test/a/1.png", "train/a/1.png", "train/b/1.png"], ["a", "b"],
+         {"test/a/1.png": 0, "train/a/1.png": 0, "train/b/1.png": 1}),
+        (["train/1.png", "test/1.png"], ["test", "train"], {"test/1.png": 0, "train/1.png": 1}),
+        (["only/1.png"], ["only"], {"only/1.png": 0}),
+        (["val/only/1.png"], ["only"], {"val/only/1.png": 0}),
+        (["a/1.png", "a/b/1.png"], ["a"], {"a/1.png": 0, "a/b/1.png": 0}),
+        (["0.png", "b/1.png", "a/1.png"], ["a", "b"], {"0.png": None, "a/1.png": 0, "b/1.png": 1}),
+        (["2.png", "1.png"], [], {"1.png": None, "2.png": None}),
+    ],
+)  # fmt: skip
+def test_class_is_the_folder_level_at_which_images_part(
+    make: Make, files: list[str], classes: list[str], expected: dict[str, int | None]
+) -> None:
+    images = read_folder(make(*files))
+    assert labels(images) == expected
+    assert list(labels(images)) == list(expected)
+    assert list(names(images)) == classes
+    assert images.knows == ({"label"} if classes else frozenset())
+
+
+def test_what_was_read_together_or_without_label_is_said(make: Make) -> None:
+    root = make("0.png", "train/a/1.png", "test/a/1.png", "readme.md")
+    assert read_folder(root).notes == (
+        "test, train are read together; give one of them to audit it alone",
+        "labels from folder names: 1 class",
+        "without a label: 1 of 3 images",
+        "1 file that is no image passed over",
+    )
+
+
+def test_sample_holds_pixels_and_label(make: Make) -> None:
+    sample = read_folder(make("a/1.png", "bb/1.png")).read(1)
+    assert (sample.id, sample.label, sample.framing) == ("bb/1.png", 1, "photograph")
+    assert sample.pixels.tolist() == [[[8]], [[0]], [[0]]]
+
+
+def test_folder_name_is_the_name(make: Make) -> None:
+    root = make("1.png")
+    assert (read_folder(root).name, read_folder(root, name="mine").name) == ("set", "mine")
+
+
+# --- labels from a CSV
+
+
+def test_labels_csv_in_the_folder_is_used_and_said(make: Make) -> None:
+    root = make("x/1.png", "2.png", labels="file,index\nx/1.png,7\n2.png,3\n")
+    images = read_folder(root)
+    assert labels(images) == {"2.png": 3, "x/1.png": 7}
+    assert images.notes == ("labels from labels.csv, found in the folder: index of 2 classes",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "index,file\n7,./x/1.png\n3,2.png\n",
+        "\ufeffFile, Index \r\nx\\1.png, 7\r\n\r\n2.png,3\r\n",
+        'file,extra,index\n"x/1.png","a,b",7\n2.png,,3\n',
+    ],
+)
+def test_csv_dialects(make: Make, text: str) -> None:
+    root = make("x/1.png", "2.png", mine=text)
+    assert labels(read_folder(root, labels=root / "mine.csv")) == {"2.png": 3, "x/1.png": 7}
+
+
+def test_index_is_the_classifiers_own(make: Make) -> None:
+    images = read_folder(make("1.png", "2.png", labels="file,index,name\n1.png,0,tench\n2.png,3,jay\n"))
+    assert names(images) == ("tench", "class 1", "class 2", "jay")
+    assert images.classes
+    for classifier in (
+        ClassSpace.numbered(4),
+        ClassSpace("mine", tuple("abcde")),
+        ClassSpace("keyed", ("a",) * 9, tuple("abcdefghi")),
+    ):
+        assert align(images.classes, classifier) == (0, 1, 2, 3)
+    with pytest.raises(CueError, match="the labels CSV has index 3, the classifier has 2 classes"):
+        align(images.classes, ClassSpace.numbered(2))
+
+
+def test_wnid_is_the_key_where_the_classifier_has_it(make: Make) -> None:
+    table = "file,index,wnid\n1.png,0,n01\n2.png,2,n03\n"
+    images = read_folder(make("1.png", "2.png", labels=table))
+    assert images.classes
+    assert align(images.classes, ClassSpace("other order", ("c", "b", "a"), ("n03", "n02", "n01"))) == (2, -1, 0)
+    assert align(images.classes, ClassSpace.numbered(3)) == (0, 1, 2)
+
+
+@pytest.mark.parametrize("second", ["1.png,0,n01\n2.png,0,n02", "1.png,0,n01\n2.png,1,n01"])
+def test_wnid_that_contradicts_index_is_not_used_and_said(make: Make, second: str) -> None:
+    images = read_folder(make("1.png", "2.png", labels=f"file,index,wnid\n{second}\n"))
+    assert images.classes
+    assert images.classes.keys == ()
+    assert "the wnid column of labels.csv is not one to one with its index column and is not used" in images.notes
+
+
+def test_rows_without_image_are_skipped_and_images_without_row_counted(make: Make) -> None:
+    table = "file,index\n1.png,0\ngone.png,1\n../away.png,1\nnotes.csv,0\n"
+    images = read_folder(make("1.png", "2.png", labels=table, notes="x"))
+    assert labels(images) == {"1.png": 0, "2.png": None}
+    assert {skipped.id: skipped.why for skipped in images.skipped} == {
+        "gone.png": "listed in labels.csv, but not there",
+        "../away.png": "listed in labels.csv, but it lies outside the folder",
+        "notes.csv": "listed in labels.csv, but it is no image",
+    }
+    assert "without a label: 1 of 2 images" in images.notes
+
+
+BAD_TABLES = {
+    "": "lacks the columns file and index; it has: none",
+    "file;index\n1.png;0\n": "lacks the columns file and index; it has: file;index",
+    "file,label\n1.png,0\n": "lacks the column index; it has: file, label",
+    "file,index\n": "has no row",
+    "file,index\n1.png,tench\n": "line 2: index 'tench'",
+    "file,index\n1.png,1.0\n": "line 2: index '1.0'",
+    "file,index\n1.png,-1\n": "line 2: index '-1'",
+    "file,index\n1.png,1000000\n": "line 2: index '1000000'",
+    "file,index\n1.png,\n": "line 2: index ''",
+    "file,index\n1.png\n": "line 2: 1 values for 2 columns",
+    "file,index\n1.png,0\n1.png,1\n": "line 3: '1.png' has index 1 here and 0 above",
+    "file,index\nother/1.png,0\n": r"none of the 1 files in .* \(such as 'other/1.png'\)",
+}
+
+
+@pytest.mark.parametrize("text", BAD_TABLES, ids=BAD_TABLES.values())
+def test_malformed_csv_is_one_clear_error(make: Make, text: str) -> None:
+    with pytest.raises(CueError, match=BAD_TABLES[text]):
+        read_folder(make("1.png", labels=text))
+
+
+def test_csv_that_is_none(make: Make) -> None:
+    root = make("1.png")
+    with pytest.raises(CueError, match=r"'.*none.csv' cannot be read: No such file"):
+        read_folder(root, labels=root / "none.csv")
+    (root / "labels.csv").write_bytes(b"file,index\n\xff\xfe,0\n")
+    with pytest.raises(CueError, match="is no CSV in UTF-8"):
+        read_folder(root)
+
+
+# --- what is found
+
+
+def test_hidden_files_are_passed_over_and_unknown_names_looked_into(make: Make) -> None:
+    root = make("a/1.png", "a/.2.png", ".b/3.png", "a/4", "a/5.data", "a/6.txt", "a/7.JPEG")
+    (root / "a" / "8.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    images = read_folder(root)
+    assert list(labels(images)) == ["a/1.png", "a/4", "a/5.data", "a/7.JPEG"]
+    assert images.notes[-1] == "2 files that are no image passed over"
+
+
+def test_links_are_followed_without_end_or_doubles(make: Make, tmp_path: Path) -> None:
+    root = make("a/1.png")
+    away = tmp_path / "away"
+    away.mkdir()
+    (away / "2.png").write_bytes(b"P6 1 1 255 abc")
+    (root / "b").symlink_to(away)
+    (root / "c").symlink_to(away)
+    (away / "back").symlink_to(root)
+    (root / "a" / "lost.png").symlink_to(tmp_path / "nothing.png")
+    images = read_folder(root)
+    assert list(labels(images)) == ["a/1.png", "b/2.png"]
+    assert {skipped.id: skipped.why for skipped in images.skipped} == {
+        "a/lost.png": "a link to a file that is not there",
+        "b/back/": "a link to a folder that is read already",
+        "c/": "a link to a folder that is read already",
+    }
+
+
+def test_name_that_no_table_could_hold_is_skipped(make: Make) -> None:
+    root = make("1.png")
+    Path(os.fsdecode(bytes(root) + b"/\xff.png")).write_bytes(b"P6 1 1 255 abc")
+    images = read_folder(root)
+    assert [(skipped.id, skipped.why) for skipped in images.skipped] == [
+        (r"\xff.png", "the file name is not valid UTF-8")
+    ]
+
+
+def deny(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    allowed = os.scandir
+
+    def scandir(path: Path) -> Iterable[os.DirEntry[str]]:
+        if Path(path) == folder:
+            raise PermissionError(13, "Permission denied")
+        return allowed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
+def test_folder_that_may_not_be_read(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make("a/1.png", "b/1.png")
+    deny(monkeypatch, root / "b")
+    images = read_folder(root)
+    assert list(labels(images)) == ["a/1.png"]
+    assert [(s.id, s.why) for s in images.skipped] == [("b/", "the folder cannot be read: Permission denied")]
+    deny(monkeypatch, root)
+    with pytest.raises(CueError, match="cannot be read: Permission denied"):
+        read_folder(root)
+
+
+@pytest.mark.parametrize("read", [read_folder, read_cue_conflict])
+def test_wrong_paths(make: Make, read: Callable[[Path], FileSet]) -> None:
+    root = make(notes="no image here")
+    with pytest.raises(CueError, match=r"no folder '.*nowhere'"):
+        read(root / "nowhere")
+    with pytest.raises(CueError, match=r"'.*notes.csv' is a file\n"):
+        read(root / "notes.csv")
+    with pytest.raises(CueError, match=r"no image in '.*'; it has 1 other file\n"):
+        read(root)
+    (root / "notes.csv").unlink()
+    with pytest.raises(CueError, match=r"no image in '.*': it is empty"):
+        read(root)
+    (root / "1.png").symlink_to(root / "gone.png")
+    with pytest.raises(CueError, match=r"no image in '.*': '1.png' is a link to a file that is not there"):
+        read(root)
+
+
+# --- limit, digest, memory
+
+
+def test_limit_is_spread_over_the_classes(make: Make) -> None:
+    root = make(*(f"{kind}/{i}.png" for kind in "abcd" for i in range(5)))
+    images = read_folder(root, limit=4)
+    assert labels(images) == {"a/0.png": 0, "b/0.png": 1, "c/0.png": 2, "d/0.png": 3}
+    assert images.notes[-1] == "4 of 20 images, evenly spread"
+    assert len(read_folder(root, limit=99)) == 20
+    assert read_folder(root, limit=20).notes == read_folder(root).notes
+    for limit in (0, -1):
+        with pytest.raises(CueError, match=f"limit {limit}"):
+            read_folder(root, limit=limit)
+
+
+def test_digest_changes_with_files_and_labels(make: Make, tmp_path: Path) -> None:
+    root = make("a/1.png", "b/1.png")
+    digests = [read_folder(root).digest]
+    assert read_folder(root).digest == digests[0]
+    os.utime(root / "a/1.png", ns=(1, 1))
+    digests.append(read_folder(root).digest)
+    (root / "a/1.png").write_bytes(b"P6 1 1 255 abc more")
+    os.utime(root / "a/1.png", ns=(1, 1))
+    digests.append(read_folder(root).digest)
+    digests.append(read_folder(root, limit=1).digest)
+    for i, table in enumerate(("a/1.png,0", "a/1.png,1", "b/1.png,1")):
+        (tmp_path / f"{i}.csv").write_text(f"file,index\n{table}\n")
+        digests.append(read_folder(root, labels=tmp_path / f"{i}.csv").digest)
+    (root / "b").rename(root / "c")
+    digests.append(read_folder(root).digest)
+    assert len(set(digests)) == len(digests)
+
+
+def test_digest_does_not_stop_at_a_file_that_went(make: Make) -> None:
+    root = make("a.png", "b.png")
+    images = read_folder(root)
+    (root / "b.png").unlink()
+    assert images.digest
+
+
+def test_names_are_a_sequence() -> None:
+    texts = ["a/ä.png", "", "b"]
+    assert list(Names(texts)) == texts
+    assert list(Names(texts).take(np.array([2, 0]))) == ["b", "a/ä.png"]
+    with pytest.raises(IndexError):
+        Names(texts)[3]
+
+
+def test_stream_goes_on_after_bad_files(make: Make) -> None:
+    root = make("a/1.png", "a/2.png", "b/3.png")
+    (root / "a/2.png").write_text("no image")
+    images = read_folder(root)
+    groups = list(images.stream([[0, 1], [2]]))
+    assert [[index for index, _ in samples] for samples, _ in groups] == [[0], [2]]
+    assert [(s.id, s.why) for _, skipped in groups for s in skipped] == [
+        ("a/2.png", "not an image: the file holds text ('no image')")
+    ]
+
+
+# --- cue conflict
+
+
+@pytest.mark.parametrize(
+    ("name", "cues"),
+    [
+        ("airplane1-bicycle2", ("airplane", "bicycle")),
+        ("airplane10-airplane1", ("airplane", "airplane")),
+        ("airplane1-bicycle2-108", ("airplane", "bicycle")),
+        ("Cat-Dog", ("cat", "dog")),
+        ("polar_bear3-t34tank2", ("polar_bear", "t34tank")),
+        ("airplane1", None),
+        ("1-2", None),
+        ("airplane1-", None),
+        ("-bicycle1", None),
+        ("a-b-c-d", None),
+    ],
+)
+def test_cues_are_in_the_name(name: str, cues: tuple[str, str] | None) -> None:
+    assert cues_of(f"folder-x/{name}.png") == (dict(zip(("shape", "texture"), cues, strict=True)) if cues else None)
+
+
+def test_cue_conflict_folder(make: Make) -> None:
+    images = read_cue_conflict(make("cat/cat1-dog2.png", "cat/cat1-cat2.png", "cat/cat.png"))
+    assert images.knows == {"shape", "texture"}
+    assert images.classes is None
+    sample = images.read(1)
+    assert isinstance(sample, Sample)
+    assert (sample.cues, sample.label, sample.framing) == ({"shape": "cat", "texture": "dog"}, None, "stimulus")
+    assert [skipped.id for skipped in images.skipped] == ["cat/cat.png"]
+    assert images.notes == ("1 of 2 images show the same category as shape and as texture",)
+
+
+def test_cue_conflict_folder_without_cues_is_an_error(make: Make) -> None:
+    with pytest.raises(CueError, match=r"no image in '.*' is named by its cues \(such as 'photo.png'\)"):
+        read_cue_conflict(make("photo.png"))
+
+
+# --- ReaL
+
+
+def real_file(tmp_path: Path, first: object = (5,), count: int = 50_000) -> Path:
+    path = tmp_path / "real.json"
+    path.write_text(json.dumps([first, [], [1, 2], *([[0]] * (count - 3))]))
+    return path
+
+
+def test_real_labels_count_images_from_one(tmp_path: Path) -> None:
+    real = read_real(real_file(tmp_path))
+    ids = ["v/ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000003_n01.png", "ILSVRC2012_val_00000002.JPEG", "x.png"]
+    assert real_labels(ids, real) == {ids[0]: (5,), ids[1]: (1, 2)}
+    with pytest.raises(CueError, match="not the ILSVRC 2012 validation images"):
+        real_labels(["ILSVRC2012_val_00000000.JPEG", "ILSVRC2012_val_00050001.JPEG"], real)
+
+
+def test_folder_with_real_labels_has_imagenets_classes(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = ClassSpace(IMAGENET, ("tench", "goldfish", "shark"), ("n01440764", "n01443537", "n01484850"))
+    monkeypatch.setattr(imagenet, "imagenet_1k", lambda: space)
+    root = make(
+        "n01443537/ILSVRC2012_val_00000001.JPEG",
+        "n01484850/ILSVRC2012_val_00000002.JPEG",
+        "unheard-of/ILSVRC2012_val_00000003.JPEG",
+    )
+    images = read_folder(root, real=real_file(tmp_path))
+    assert images.classes == space
+    samples = [images.read(i) for i in range(3)]
+    assert [(sample.label, sample.labels) for sample in samples] == [(1, (5,)), (2, ()), (None, (1, 2))]
+    assert images.notes[-1].startswith("ReaL labels for 2 images")
+    assert images.digest != read_folder(root).digest
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "found"),
+    [
+        ([0], 49_999, "holds 49,999 entries"),
+        ("0", 50_000, "has 0 as entry 0"),
+        ([1000], 50_000, r"has \[1000\] as entry 0"),
+        ([True], 50_000, r"has \[True\] as entry 0"),
+    ],
+)
+def test_file_that_is_not_reals(tmp_path: Path, first: object, count: int, found: str) -> None:
+    with pytest.raises(CueError, match=found):
+        read_real(real_file(tmp_path, first, count))
+
+
+def test_real_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(CueError, match="cannot be read"):
+        read_real(tmp_path / "none.json")
+    (tmp_path / "real.json").write_text("{}")
+    with pytest.raises(CueError, match="holds a JSON dict"):
+        read_real(tmp_path / "real.json")
+    (tmp_path / "real.json").write_text("[")
+    with pytest.raises(CueError, match="is not JSON"):
+        read_real(tmp_path / "real.json")
+
+
+# --- the real data
+
+
+@pytest.mark.real
+def test_imagenet_sample(data: Path) -> None:
+    images = read_folder(data / "imagenet-sample")
+    assert (len(images), images.skipped) == (500, ())
+    assert images.notes == ("labels from labels.csv, found in the folder: index and WordNet id of 500 classes",)
+    assert [images.label(i) for i in range(500)] == list(range(0, 1000, 2))
+    listed = json.loads((data / "imagenet_classes.json").read_text())
+    space = ClassSpace(IMAGENET, tuple(c["name"] for c in listed), tuple(c["wnid"] for c in listed))
+    assert images.classes
+    assert align(images.classes, space)[::2] == tuple(range(0, 1000, 2))
+
+
+@pytest.mark.real
+def test_cue_conflict_stimuli(data: Path) -> None:
+    images = read_cue_conflict(data / "cue-conflict")
+    cues = [cues_of(images.id(i)) or {} for i in range(len(images))]
+    assert (len(images), images.skipped) == (640, ())
+    assert sum(c["shape"] != c["texture"] for c in cues) == 601
+    assert all(images.id(i).split("/")[0] == c["shape"] for i, c in enumerate(cues))
+
+
+@pytest.mark.real
+def test_cifar_splits_are_read_as_ten_classes(data: Path) -> None:
+    images = read_folder(data / "cifar10-sample")
+    assert len(names(images)) == 10
+    assert np.bincount([images.label(i) or 0 for i in range(len(images))]).tolist() == [250] * 10
+
+
+@pytest.mark.real
+def test_real_json(data: Path) -> None:
+    sizes = np.bincount(list(map(len, read_real(data / "real" / "real.json"))))
+    assert (sizes[0], sizes[1], sizes[2], sizes[3], len(sizes) - 1) == (3_163, 39_394, 5_408, 1_319, 9)
