@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cuescope.draw import words
 from cuescope.draw.color import accent, glyph
-from cuescope.draw.scene import FONT, Area, Item, Line, Mark, Scene, Text, box
+from cuescope.draw.scene import FONT, WIDTH, Area, Item, Line, Mark, Scene, box
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,13 @@ def track(
     interval: Sequence[float] | None = None,
     *,
     index: int | None = None,
+    published: bool = False,
     chance: float | None = None,
     name: str = "",
 ) -> Scene:
     """One number on a scale, with its 95 % interval and the level of chance.
 
-    `index` is the classifier's; None draws the hollow diamond of a published value.
+    `index` is the classifier's; None draws a diamond in ink, hollow where the number is a published one.
     """
     scale = Scale(*ends, *TRACK, unit)
     y = 11.0
@@ -106,27 +107,20 @@ def track(
         low, high = scale(interval[0]), scale(interval[1])
         items.append(Area(box(low, y - 3.5, max(high, low + 1), y + 3.5), role, 0.3))
     if number is not None:
-        items.append(Mark((scale(number), y), shape, role, 5.2, index is None))
-    items.append(Area(box(0, 0, 360, 22), "ink", 0, tip))
+        items.append(Mark((scale(number), y), shape, role, 4.2 if published else 5.2, published))
+    items.append(Area(box(0, 0, WIDTH, 22), "ink", 0, tip))
     return Scene(22, items, tip, kind="track")
 
 
-def ruler(ends: tuple[float, float], unit: str, chance: float | None = None) -> Scene:
-    """The numbers under a column of tracks; names the level of chance where it stands clear of the ticks."""
+def ruler(ends: tuple[float, float], unit: str) -> list[tuple[float, str]]:
+    """The numbers under a column of tracks, each with its place in percent of the track's width."""
     scale = Scale(*ends, *TRACK, unit)
-    ticks = scale.ticks()
-    items: list[Item] = []
-    for tick in ticks:
-        anchor = "start" if scale(tick) < 20 else "end" if scale(tick) > 335 else "middle"
-        x = {"start": scale(tick) - 4, "end": scale(tick) + 6, "middle": scale(tick)}[anchor]
-        items.append(Text((x, 11), scale.tick_text(tick), anchor=anchor))
-    label = f"scale from {scale.tick_text(scale.low)} to {scale.tick_text(scale.high)}"
-    if chance is not None:
-        text = f"chance {words.value(chance, unit)}"
-        x = scale(chance)
-        items.append(Text((max(x, 6), 25), text, anchor="start" if x < 60 else "end" if x > 300 else "middle"))
-        label += f", {text}"
-    return Scene(15 if chance is None else 29, items, label, kind="track")
+    return [(place(ends, tick), scale.tick_text(tick)) for tick in scale.ticks()]
+
+
+def place(ends: tuple[float, float], number: float) -> float:
+    """Where a number stands on a track, in percent of its width."""
+    return round(Scale(*ends, *TRACK)(number) / WIDTH * 100, 2)
 
 
 def width_of(text: str, size: float = FONT) -> float:

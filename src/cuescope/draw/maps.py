@@ -13,8 +13,10 @@ from cuescope.draw import color, words
 from cuescope.draw.color import Array
 from cuescope.findings import Map
 
-STRENGTH = 0.66
+STRENGTH = 0.6
 """How much of a heat map covers the image beneath."""
+LABEL_STRENGTH = 0.62, 0.26
+"""The same for labels; the most frequent one, the rule that the others break, is laid on thinly."""
 SMALLEST, LARGEST = 192, 288
 """Sides of images in a report: small ones are enlarged pixel by pixel, large ones reduced."""
 
@@ -78,9 +80,12 @@ def _painted(layer: Map, width: int, height: int) -> tuple[Array, Array]:
     there = _stretched(known * 1.0, width, height, smooth=False)[..., None]
     if layer.kind == "labels":
         table = label_colors(layer)
-        codes = np.where(known, values, 0).astype(int)
-        shades = np.array([[table[c] for c in row] for row in codes], dtype=np.float64)
-        return np.stack([_stretched(shades[..., c], width, height, smooth=False) for c in range(3)], -1), there * 0.62
+        most = next(iter(table), 0)
+        codes = np.where(known, values, most).astype(int)
+        shades = np.array([[table.get(c, (0, 0, 0)) for c in row] for row in codes], dtype=np.float64)
+        weights = _stretched(np.where(codes == most, *LABEL_STRENGTH[::-1]), width, height, smooth=False)
+        large = np.stack([_stretched(shades[..., c], width, height, smooth=False) for c in range(3)], -1)
+        return large, there * weights[..., None]
     low, high = bounds(layer)
     grid = _stretched(np.where(known, values, low), width, height, smooth=True)
     if layer.kind == "signed":
@@ -100,9 +105,7 @@ def label_colors(layer: Map) -> dict[int, tuple[int, int, int]]:
     codes, counts = np.unique(values[np.isfinite(values)].astype(int), return_counts=True)
     order = [int(c) for c in codes[np.argsort(-counts, kind="stable")]]
     palette = [color.rgb(c) for c in color.LABELS]
-    return {0: color.rgb(color.OTHER)} | {
-        code: palette[i] if i < len(palette) else color.rgb(color.OTHER) for i, code in enumerate(order)
-    }
+    return {code: palette[i] if i < len(palette) else color.rgb(color.OTHER) for i, code in enumerate(order)}
 
 
 def legend(layer: Map) -> list[tuple[str, tuple[int, int, int], float]]:

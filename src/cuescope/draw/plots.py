@@ -14,6 +14,8 @@ from cuescope.draw.scene import WIDTH, Area, Item, Line, Mark, Point, Scene, Tex
 
 MOST_ROWS = 40
 """More categories than these are not drawn: the ends of the order are, and the table has them all."""
+BARS_WIDTH = 250.0
+"""Histograms stand beside each other, so they are drawn smaller."""
 DASHES = ("", "6 3", "2 2.5", "8 3 2 3", "1 3")
 REFERENCES = ("diamond", "square", "circle", "triangle")
 
@@ -186,24 +188,24 @@ def _frame(across: Scale, up: Scale, x_label: str, y_label: str) -> list[Item]:
         items.append(Line([(across.start, up(tick)), (across.end, up(tick))], "rule", 0.8))
         items.append(Text((across.start - 6, up(tick) + 3.6), up.tick_text(tick), anchor="end"))
     for tick in across.ticks(5):
-        anchor = "end" if across(tick) > WIDTH - 18 else "middle"
+        anchor = "end" if across(tick) > across.end - 8 else "middle"
         items.append(Line([(across(tick), up.start), (across(tick), up.start + 4)], "muted", 0.8))
         items.append(Text((across(tick), up.start + 15), across.tick_text(tick), anchor=anchor))
     items.append(Line([(across.start, up.start), (across.end, up.start)], "muted", 0.8))
-    items.append(Text((4, 11), shortened(y_label, WIDTH - 8), "ink"))
-    items.append(Text((across.end, up.start + 31), shortened(x_label, WIDTH - 50), "ink", anchor="end"))
+    items.append(Text((4, 11), shortened(y_label, across.end - 4), "ink"))
+    items.append(Text((across.end, up.start + 31), shortened(x_label, across.end - across.start), "ink", anchor="end"))
     return items
 
 
 def bars(part: Part, label: str = "", top: float | None = None) -> Scene:
     """A histogram; `top` sets the height of several beside each other equal."""
     edges, values = part.data["edges"], part.data["values"]
-    across = Scale(edges[0], edges[-1], 42, WIDTH - 10)
-    up = Scale(*domain([0, *values, top]), 244, 26)
+    across = Scale(edges[0], edges[-1], 38, BARS_WIDTH - 8)
+    up = Scale(*domain([0, *values, top]), 168, 24)
     items = _frame(across, up, part.data.get("x", ""), part.data.get("y", ""))
     for a, b, number in zip(edges, edges[1:], values, strict=False):
         if number:
             tip = f"{words.plain(a)} to {words.plain(b)}: {words.plain(number)}"
             corners = box(across(a) + 0.5, up(number), max(across(b) - 0.5, across(a) + 1), up.start)
             items.append(Area(corners, accent(part.index), 0.85, tip))
-    return Scene(280, items, label)
+    return Scene(204, items, label, BARS_WIDTH, "plot narrow")

@@ -12,7 +12,7 @@ from html import escape
 
 Point = tuple[float, float]
 
-FONT = 10.5
+FONT = 10.0
 """Size of ordinary text in a scene; a scene is 360 units wide, about a phone's width in pixels."""
 WIDTH = 360.0
 

@@ -41,7 +41,7 @@ def stacked(blocks: Iterable[Array]) -> Array:
 
 def _blocks(finding: Finding, folder: Path | None) -> Iterator[Array]:
     name = finding.instrument.replace("_", " ").capitalize()
-    yield text_block(f"{name}: {finding.classifier}", 30)
+    yield text_block(f"{name}: {finding.classifier.partition('@')[0].rpartition('/')[2]}", 30)
     yield text_block(finding.why or finding.sentence or "No sentence was written.", 19)
     pictured = [panel for panel in finding.panels if panel.kind == "images"]
     for panel in pictured:
@@ -88,7 +88,7 @@ def figure_block(figure: Figure, folder: Path | None) -> Array:
     base = _sized(np.asarray(pixels), side)
     cards = [_card(base, "image", [])] + [_card(maps.overlay(base, m), m.name, _key(m)) for m in figure.maps]
     rows = [_beside(cards[i : i + columns]) for i in range(0, len(cards), columns)]
-    return np.concatenate([*_widened(rows), text_block(figure.caption, 16, shade=color.MUTED)])
+    return np.concatenate(_widened([*rows, text_block(figure.caption, 16, shade=color.MUTED)]))
 
 
 def _sized(pixels: Array, side: int) -> Array:
@@ -134,8 +134,9 @@ def _widened(blocks: list[Array]) -> list[Array]:
 
 def _beside(blocks: list[Array]) -> Array:
     height = max(block.shape[0] for block in blocks)
-    padded = [np.pad(b, ((0, height - b.shape[0]), (0, GAP), (0, 0)), constant_values=255) for b in blocks]
-    return np.concatenate(padded, 1)
+    gaps = [GAP] * (len(blocks) - 1) + [0]
+    room = [((0, height - b.shape[0]), (0, gap), (0, 0)) for b, gap in zip(blocks, gaps, strict=True)]
+    return np.concatenate([np.pad(b, r, constant_values=255) for b, r in zip(blocks, room, strict=True)], 1)
 
 
 def _measures(finding: Finding, measures: list[Any]) -> Array:
@@ -159,8 +160,9 @@ def _plot(panel: Panel, finding: Finding) -> Iterator[Array]:
     if panel.kind == "table":
         yield text_table(panel.data["columns"], panel.data["rows"][:MOST_TABLE_ROWS])
         return
-    make = {"dots": lambda: plots.dots([part]), "lines": lambda: plots.lines([part]), "bars": lambda: plots.bars(part)}
-    yield raster(make[panel.kind](), 680)
+    make = {"dots": plots.dots, "lines": plots.lines, "bars": lambda parts: plots.bars(parts[0])}
+    scene = make[panel.kind]([part])
+    yield raster(scene, round(scene.width * 1.9))
 
 
 def text_table(columns: Iterable[Any], rows: Iterable[Iterable[Any]]) -> Array:

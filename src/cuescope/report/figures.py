@@ -82,7 +82,7 @@ def drawn(panels: Sequence[tuple[Entry, Panel]]) -> Drawn:
     common: dict[str, Any] = {
         "kind": first.kind,
         "title": first.title,
-        "caption": captions[0] if len(captions) == 1 else " ".join(f"{e.subject.title}: {p.caption}" for e, p in panels),
+        "caption": captions[0] if len(captions) == 1 else " ".join(f"{e.subject.title}: {p.caption}" for e, p in panels if p.caption),
         "subjects": tuple(entry.subject for entry, _ in panels),
     }
     if first.kind == "images":

@@ -95,6 +95,14 @@ class Group:
         first = next((m for _, m in cells if m is not None and m.value is not None), None)
         return Row(first or next(m for _, m in cells if m is not None), tuple(cells))
 
+    def silence(self, subject: Subject) -> tuple[str, str]:
+        """Why a classifier has no number here: in a word, and in full."""
+        entry = next((e for e in self.entries if e.subject == subject), None)
+        if entry is None:
+            return "not asked", ""
+        word = {"failed": "failed", "partial": "not finished"}.get(entry.cell.status, "does not apply")
+        return word, entry.cell.why
+
     @property
     def headlines(self) -> list[Row]:
         return [row for row in self.rows if any(m.headline for m in row.measures)]

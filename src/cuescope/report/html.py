@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cuescope.draw import words
-from cuescope.findings import Finding, Panel
-from cuescope.report.figures import Drawn, Table, drawn, number_cell, skipped_table, table, text_cell
-from cuescope.report.figures import Cell as TableCell
-from cuescope.report.gather import Entry, Group, Row, Section, Story, Subject
-from cuescope.report.readings import block, differences
+from cuescope.findings import Finding
+from cuescope.report.figures import Table, drawn, skipped_table, table
+from cuescope.report.gather import Entry, Group, Section, Story, Subject
+from cuescope.report.readings import block, differences, sources
 
 HERE = Path(__file__).parent / "page"
+PREPROCESSING = {"size": "input size", "source": "preprocessing by", "mean": "less the mean", "std": "divided by"}
 MOST_SKIPPED = 200
+LONGEST_TITLE = 60
+"""Names longer than this, taken together, do not fit a heading."""
 
 
 @cache
@@ -37,9 +40,10 @@ def environment() -> Environment:
         "amount": words.amount,
         "duration": words.duration,
         "listed": words.listed,
-        "date": lambda text: str(text or "")[:16].replace("T", " "),
+        "date": _date,
+        "sentence": lambda text: text[:1].upper() + text[1:],
     }
-    env.globals |= {"block": block, "drawn": _drawn, "details": details_table, "css": _source("style.css")}
+    env.globals |= {"block": block, "drawn": drawn, "sources": sources, "css": _source("style.css")}
     return env
 
 
@@ -96,42 +100,10 @@ def _drawable(finding: Finding) -> Finding:
 
 def headline(subjects: Sequence[Subject]) -> str:
     """The page's title: the question, with the classifiers' names where they are few."""
-    if len(subjects) > 3:
-        return f"Which cues do {len(subjects)} classifiers use?"
     names = words.listed([subject.title for subject in subjects])
+    if len(subjects) > 3 or len(names) > LONGEST_TITLE:
+        return f"Which cues do {len(subjects)} classifiers use?" if len(subjects) > 1 else "Which cues does it use?"
     return f"Which cues {'does' if len(subjects) == 1 else 'do'} {names} use?"
-
-
-def _drawn(panels: Sequence[tuple[Entry, Panel]]) -> Drawn:
-    return drawn(panels)
-
-
-def details_table(rows: Sequence[Row]) -> Table:
-    """The measures that are not shown large: one row each, a column of values for each classifier."""
-    subjects = [subject for subject, _ in rows[0].cells]
-    single = len(subjects) == 1
-    head = [h for s in subjects for h in ((["value"] if single else [s.title]) + ["95% interval", "of"])]
-    lines = []
-    for row in rows:
-        cells = [text_cell(row.first.label + (f" ({row.first.better} is better)" if row.first.better else ""))]
-        for _, m in row.cells:
-            if m is None or m.value is None:
-                why = m.why if m else "not asked"
-                cells += [TableCell(f"{words.MISSING}: {why}", "", True), TableCell("", ""), TableCell("", "")]
-            else:
-                span = words.interval(m.interval, m.unit)
-                cells += [number_cell(m.value, m.unit), TableCell(span, span, True)]
-                cells += [TableCell(words.amount(m), str(m.n), True)]
-        told = [f"{p.who} {words.value(p.value, row.first.unit)} ({p.source})" for p in row.published]
-        if row.first.chance is not None:
-            told.insert(0, f"chance {words.value(row.first.chance, row.first.unit)}")
-        lines.append((*cells, text_cell("; ".join(told))))
-    return _without_empty(Table(("measure", *head, "beside it"), tuple(lines)))
-
-
-def _without_empty(full: Table) -> Table:
-    kept = [i for i in range(len(full.columns)) if any(row[i].text for row in full.rows)]
-    return Table(tuple(full.columns[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in full.rows))
 
 
 def method(subject: Subject) -> list[tuple[str, str]]:
@@ -145,12 +117,23 @@ def method(subject: Subject) -> list[tuple[str, str]]:
         told.append(("parameters", f"{entry['parameters']:,}"))
     if entry.get("classes"):
         told.append(("classes", f"{entry['classes']:,} ({entry.get('space', 'named by the user')})"))
-    told += [(key, _shown(value)) for key, value in (entry.get("preprocessing") or {}).items() if value is not None]
+    steps = (entry.get("preprocessing") or {}).items()
+    told += [(PREPROCESSING.get(key, key.replace("_", " ")), _shown(v)) for key, v in steps if v not in (None, "")]
     if entry.get("capabilities"):
         told.append(("gives", ", ".join(entry["capabilities"]).replace("_", " ")))
     if entry.get("digest"):
         told.append(("digest of the weights", str(entry["digest"])[:16]))
     return told + [("note", note) for note in entry.get("notes") or ()]
+
+
+def _date(text: str) -> str:
+    """An ISO time as a date.
+
+    >>> _date("2026-11-20T21:48:00+00:00")
+    'November 20, 2026'
+    """
+    day = datetime.fromisoformat(text)
+    return f"{day:%B} {day.day}, {day.year}"
 
 
 def _shown(value: Any) -> str:

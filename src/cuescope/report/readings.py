@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cuescope.draw import words
-from cuescope.draw.axes import domain, ruler, track
+from cuescope.draw.axes import domain, place, ruler, track
 from cuescope.draw.scene import glyph_svg, svg
 from cuescope.findings import Measure
 from cuescope.report.gather import Row, Story, Subject, difference_unit
@@ -25,12 +25,8 @@ class Reading:
     interval: str = ""
     amount: str = ""
     why: str = ""
-    source: str = ""
+    published: bool = False
     track: str = ""
-
-    @property
-    def published(self) -> bool:
-        return bool(self.source)
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,10 @@ class Block:
     title: str
     better: str
     readings: tuple[Reading, ...]
-    ruler: str
+    ruler: tuple[tuple[float, str], ...] = ()
+    """Places in percent and their numbers."""
+    chance: tuple[float, str] | None = None
+    sources: tuple[str, ...] = ()
 
 
 def block(row: Row) -> Block:
@@ -49,11 +48,23 @@ def block(row: Row) -> Block:
     ends = domain([0.0, *_numbers(row)], unit)
     readings = [_reading(subject, m, ends, unit) for subject, m in row.cells]
     for p in row.published:
-        graphic = svg(track(ends, unit, p.value, chance=chance, name=f"{p.who} (published)"))
-        readings.append(Reading(DIAMOND, p.who, words.value(p.value, unit), source=p.source, track=graphic))
-    known = any(r.track for r in readings)
+        graphic = svg(track(ends, unit, p.value, published=True, chance=chance, name=f"{p.who} (published)"))
+        readings.append(Reading(DIAMOND, p.who, words.value(p.value, unit), published=True, track=graphic))
     better = f"{row.first.better} is better" if row.first.better else ""
-    return Block(row.first.label, better, tuple(readings), svg(ruler(ends, unit, chance)) if known else "")
+    if not any(r.track for r in readings):
+        return Block(row.first.label, better, tuple(readings))
+    level = None if chance is None else (place(ends, chance), f"chance {words.value(chance, unit)}")
+    return Block(row.first.label, better, tuple(readings), tuple(ruler(ends, unit)), level, sources(row))
+
+
+def sources(row: Row) -> tuple[str, ...]:
+    """Where the published values are printed; who is named only where the sources differ."""
+    by_source: dict[str, list[str]] = {}
+    for p in row.published:
+        by_source.setdefault(p.source, []).append(p.who)
+    if len(by_source) == 1:
+        return tuple(by_source)
+    return tuple(f"{words.listed(who)}: {source}" for source, who in by_source.items())
 
 
 def _numbers(row: Row) -> Iterator[float | None]:
@@ -140,4 +151,4 @@ def _settled(c: Mapping[str, Any], a: str, b: str) -> str:
     low, high = c["interval"]
     if low > 0 or high < 0:
         return f"{a if low > 0 else b} is higher"
-    return "may be no difference"
+    return "no clear difference"

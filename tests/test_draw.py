@@ -1,0 +1,273 @@
+"""Plots, maps and sheets: data to marks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from PIL import Image
+from runs import SQUEEZE, accuracy, occlusion, photograph, shape_bias
+
+from cuescope.draw import color, look_png, maps, plots, words
+from cuescope.draw.axes import Scale, domain, ruler, shortened, track, width_of
+from cuescope.draw.plots import Part
+from cuescope.draw.raster import raster
+from cuescope.draw.scene import Area, Line, Mark, Scene, Text, outline, svg
+from cuescope.findings import Figure, Finding, Map, Measure, Panel
+
+
+def rows(*values: float | None) -> list[dict[str, object]]:
+    spans = [(None, None) if v is None else (max(0, v - 0.1), min(1, v + 0.1)) for v in values]
+    return [{"label": f"class {i}", "value": v, "low": a, "high": b, "n": 9} for i, (v, (a, b)) in enumerate(zip(values, spans, strict=True))]
+
+
+def marks(scene: Scene) -> list[Mark]:
+    return [item for item in scene.items if isinstance(item, Mark)]
+
+
+def test_every_scene_is_well_formed_and_escaped() -> None:
+    """A hostile class name stays text in the plot, in its tooltip and in the label."""
+    evil = '</text><script>alert("&")</script>'
+    part = Part(0, evil, {"unit": "share", "rows": [{"label": evil, "value": 0.5, "low": 0.4, "high": 0.6, "n": 3}]})
+    drawing = svg(plots.dots([part], evil))
+    assert "<script" not in drawing
+    root = ET.fromstring(drawing)
+    assert root.get("aria-label") == evil
+    assert any(evil in (title.text or "") for title in root.iter("title"))
+
+
+@pytest.mark.parametrize("value", [None, 0.0, 1.0, 0.37])
+def test_dots_stand_where_their_values_are(value: float | None) -> None:
+    scene = plots.dots([Part(0, "a", {"unit": "share", "rows": rows(0.0, value, 1.0)})])
+    xs = [m.at[0] for m in marks(scene)]
+    assert len(xs) == (2 if value is None else 3)
+    if value is not None:
+        assert xs[1] == pytest.approx(xs[0] + value * (xs[2] - xs[0]))
+
+
+def test_dots_of_two_classifiers_share_a_row_and_keep_their_glyphs() -> None:
+    parts = [Part(0, "a", {"unit": "share", "rows": rows(0.2)}), Part(3, "b", {"unit": "share", "rows": rows(0.9)})]
+    first, second = marks(plots.dots(parts))
+    assert (first.glyph, first.role) == ("circle", "c0")
+    assert (second.glyph, second.role) == (color.GLYPHS[3], "c3")
+    assert abs(first.at[1] - second.at[1]) == 5
+
+
+def test_reference_marks_are_hollow_and_beside_their_row() -> None:
+    data = {"unit": "share", "rows": rows(0.2, 0.4), "marks": [{"who": "people", "values": [0.9, None]}]}
+    hollow = [m for m in marks(plots.dots([Part(0, "a", data)])) if m.hollow]
+    assert [(m.glyph, m.role) for m in hollow] == [("diamond", "ink")]
+    assert plots.references([Part(0, "a", data)]) == [("people", "diamond")]
+
+
+def test_too_many_rows_keep_both_ends() -> None:
+    labels, lacking = plots.chosen_rows([Part(0, "a", {"rows": rows(*np.linspace(0, 1, 100))})])
+    assert (len(labels), lacking) == (plots.MOST_ROWS, 100 - plots.MOST_ROWS)
+    assert (labels[0], labels[-1]) == ("class 0", "class 99")
+
+
+def test_only_equal_categories_are_merged() -> None:
+    one, other = Part(0, "a", {"rows": rows(0.1, 0.2)}), Part(1, "b", {"rows": rows(0.1)})
+    assert plots.mergeable([one, one], "dots")
+    assert not plots.mergeable([one, other], "dots")
+    assert plots.mergeable([one, other], "lines")
+    assert not plots.mergeable([one, one], "bars")
+
+
+def test_a_gap_parts_a_curve() -> None:
+    series = {"name": "", "x": [0, 1, 2, 3], "y": [0.1, None, 0.3, 0.5], "low": [0, None, 0.2, 0.4], "high": [0.2, None, 0.4, 0.6]}
+    scene = plots.lines([Part(0, "a", {"x": "x", "y": "y", "series": [series]})])
+    curves = [item for item in scene.items if isinstance(item, Line) and item.role == "c0"]
+    assert [len(c.points) for c in curves] == [1, 2]
+    assert "nan" not in svg(scene).lower()
+
+
+def test_curve_with_diagonal_has_equal_scales() -> None:
+    series = {"name": "", "x": [0.5, 0.9], "y": [0.1, 0.9]}
+    scene = plots.lines([Part(0, "a", {"series": [series], "diagonal": True})])
+    (diagonal,) = [item for item in scene.items if isinstance(item, Line) and item.dash == "3 3"]
+    (x1, y1), (x2, y2) = diagonal.points
+    point = marks(scene)[1].at
+    assert (point[0] - x1) / (x2 - x1) == pytest.approx((point[1] - y1) / (y2 - y1)) == pytest.approx(0.9)
+
+
+def test_bars_are_as_high_as_their_values() -> None:
+    data = {"edges": [0, 1, 2, 3], "values": [2, 0, 8]}
+    areas = [item for item in plots.bars(Part(0, "a", data), top=10).items if isinstance(item, Area)]
+    heights = [max(y for _, y in a.points) - min(y for _, y in a.points) for a in areas]
+    assert len(heights) == 2
+    assert heights[1] == pytest.approx(4 * heights[0])
+
+
+def test_empty_data_makes_empty_plots_not_errors() -> None:
+    assert plots.dots([Part(0, "a", {"unit": "share", "rows": []})]).height > 0
+    assert plots.lines([Part(0, "a", {"series": [{"name": "", "x": [], "y": []}]})]).height > 0
+    assert plots.bars(Part(0, "a", {"edges": [0, 1], "values": [0]})).height > 0
+
+
+def test_track_shows_value_interval_and_chance() -> None:
+    scene = track((0, 1), "share", 0.594, (0.55, 0.636), index=0, chance=0.001, name="net")
+    assert "net: 59.4%, 95% interval 55.0–63.6%" in svg(scene)
+    assert "chance: 0.1%" in svg(scene)
+    (published,) = marks(track((0, 1), "share", 0.959, published=True))
+    assert (published.hollow, published.role) == (True, "ink")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "unit", "ends"),
+    [
+        ([0.959], "share", (0, 1)),
+        ([0.061], "share", (0, 0.08)),
+        ([], "share", (0, 1)),
+        ([0.0], "share", (0, 0.001)),
+        ([-0.2, 0.5], "kappa", (-1, 1)),
+        ([0.0], "px", (0, 1)),
+        ([12.5], "px", (0, 15)),
+        ([-3.0, -1.0], "nats", (-3, 0)),
+        ([0.0], "difference", (-0.01, 0.01)),
+    ],
+)
+def test_domain_holds_all_numbers(numbers: list[float], unit: str, ends: tuple[float, float]) -> None:
+    low, high = domain(numbers, unit)
+    assert (low, high) == pytest.approx(ends)
+    assert all(low <= x <= high for x in numbers)
+
+
+def test_ruler_numbers_are_round_and_placed_in_percent() -> None:
+    assert [text for _, text in ruler((0, 1), "share")] == ["0%", "25%", "50%", "75%", "100%"]
+    places = [at for at, _ in ruler((0, 1), "share")]
+    assert places[0] == pytest.approx(100 * 10 / 360, abs=0.01)
+    assert [text for _, text in ruler((-0.2, 0.2), "difference")] == ["−20", "−10", "0", "+10", "+20"]
+    assert Scale(0, 1, 0, 100)(7) == 100
+
+
+def test_long_labels_are_cut_to_their_room() -> None:
+    cut = shortened("a very long name of a class indeed", 80)
+    assert cut.endswith("…")
+    assert width_of(cut) <= 80
+
+
+@pytest.mark.parametrize("glyph", [*color.GLYPHS, "diamond"])
+def test_glyphs_are_about_equally_large(glyph: str) -> None:
+    points = np.array(outline(glyph, (0, 0), 1.0))
+    x, y = points.T
+    area = abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
+    assert 2.2 < area < 4.2
+
+
+def test_raster_paints_what_svg_says() -> None:
+    items = [Area([(0, 0), (180, 0), (180, 100), (0, 100)], "c0"), Line([(180, 50), (360, 50)], "c1", 10, "30 30"), Text((200, 20), "x", "ink", 20)]
+    pixels = raster(Scene(100, items), 360)
+    assert pixels.shape == (100, 360, 3)
+    assert tuple(pixels[80, 90]) == color.rgb(color.ACCENTS[0])
+    assert tuple(pixels[50, 190]) == color.rgb(color.ACCENTS[1])
+    assert tuple(pixels[50, 225]) == (255, 255, 255)
+    assert (pixels[5:25, 195:220] < 128).any()
+
+
+# Maps
+
+
+def heat(values: list[list[float]], **more: object) -> Map:
+    return Map("heat", values, **more)  # type: ignore[arg-type]
+
+
+def test_lightness_of_the_heat_map_rises_evenly() -> None:
+    shades = color.heat(np.linspace(0, 1, 33)) @ np.array([0.2126, 0.7152, 0.0722])
+    assert (np.diff(shades) > 0).all()
+
+
+def test_signed_map_is_neutral_at_zero_and_symmetric() -> None:
+    blue, middle, red = color.signed(np.array([-1.0, 0.0, 1.0])).astype(int)
+    assert middle.max() - middle.min() == 0
+    assert blue[2] > blue[0]
+    assert red[0] > red[2]
+    assert maps.bounds(Map("signed", [[-1.0, 4.0]])) == (-4.0, 4.0)
+
+
+def test_overlay_is_the_plain_blend() -> None:
+    """Twin: pixel by pixel, for a map as fine as the image."""
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    values = np.random.default_rng(1).random((4, 5))
+    slow = np.empty((4, 5, 3))
+    for i in range(4):
+        for j in range(5):
+            r, g, b = map(float, pixels[i, j])
+            gray = (0.299 * r + 0.587 * g + 0.114 * b) * 0.75 + 40
+            slow[i, j] = gray * (1 - maps.STRENGTH) + color.heat(values[i, j]).astype(float) * maps.STRENGTH
+    fast = maps.overlay(pixels, heat(values.tolist(), low=0.0, high=1.0))
+    assert abs(fast - slow).max() <= 1.5
+
+
+def test_map_covers_only_its_extent_and_what_is_known() -> None:
+    pixels = np.full((10, 10, 3), 100, np.uint8)
+    laid = maps.overlay(pixels, heat([[1.0, None]], low=0.0, high=1.0, extent=(0.0, 0.0, 0.4, 1.0)))  # type: ignore[list-item]
+    gray = laid[:, 4:]
+    assert (gray == gray[0, 0]).all()
+    assert (laid[5, 0] != gray[0, 0]).any()
+    assert (laid[5, 3] == gray[0, 0]).all()
+
+
+def test_label_legend_is_by_area_and_gathers_the_rest() -> None:
+    codes = [[0] * 20 + [i for i in range(1, 13)]]
+    layer = Map("labels", codes, legend=tuple(f"label {i}" for i in range(13)))
+    legend = maps.legend(layer)
+    assert legend[0] == ("label 0", color.rgb(color.LABELS[0]), 20 / 32)
+    assert legend[-1] == ("5 others", color.rgb(color.OTHER), 5 / 32)
+    assert sum(share for *_, share in legend) == pytest.approx(1)
+    assert len({shade for _, shade, _ in legend}) == len(legend)
+
+
+def test_images_are_inlined_small() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
+    assert max(maps.fit(photo).shape) == maps.LARGEST
+    assert maps.data_uri(maps.fit(photo)).startswith("data:image/jpeg;base64,")
+    assert maps.data_uri(np.zeros((64, 64, 3), np.uint8)).startswith("data:image/png;base64,")
+
+
+def test_flat_and_unknown_maps_have_bounds() -> None:
+    assert maps.bounds(heat([[0.5]])) == (0.5, 1.5)
+    nothing = heat([[None]])  # type: ignore[list-item]
+    assert maps.bounds(nothing) == (0.0, 1.0)
+    assert maps.overlay(np.zeros((4, 4, 3), np.uint8), nothing).max() == 40
+    assert maps.legend(Map("labels", [[None]])) == []  # type: ignore[list-item]
+
+
+# Words
+
+
+def test_small_shares_are_not_nothing_and_zero_has_no_sign() -> None:
+    assert words.value(0.0002, "share") == "0.02%"
+    assert words.value(0.0, "share") == "0.0%"
+    assert words.value(-0.0001, "difference") == "−0.01 points"
+    assert words.value(0.0, "difference") == "0.0 points"
+    assert words.value(1, "images") == "1 image"
+
+
+# Sheets
+
+
+def test_look_png_of_images_numbers_and_plots(tmp_path) -> None:
+    for i, finding in enumerate([occlusion(SQUEEZE, 1, [photograph(0)]), accuracy(SQUEEZE, 297, 404, 0.05, 1), shape_bias(SQUEEZE, 104, 251, 1)]):
+        path = look_png(finding, None, tmp_path / f"{i}.png")
+        with Image.open(path) as image:
+            assert image.width == 1080
+            assert image.height > 300
+
+
+def test_look_png_reads_the_files_of_a_cell(tmp_path) -> None:
+    (tmp_path / "images").mkdir()
+    Image.fromarray(photograph(1)).save(tmp_path / "images" / "a.png")
+    panel = Panel("p", "images", "p", figures=(Figure("caption", None, "images/a.png"),))
+    finding = Finding("x", 1, {}, "net", "set", panels=(panel,), measures=(Measure("m", None, why="no label", headline=True),))
+    assert look_png(finding, tmp_path, tmp_path / "out.png").is_file()
+    with pytest.raises(ValueError, match="holds no pixels"):
+        look_png(finding, None, tmp_path / "out.png")
+
+
+def test_drawing_needs_no_torch() -> None:
+    code = "import sys, cuescope.draw, cuescope.report.html, cuescope.report.terminal; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})

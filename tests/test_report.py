@@ -1,0 +1,255 @@
+"""The report from run folders: what it says, and that it says it safely."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from runs import MOBILE, SQUEEZE, accuracy, identity, make_run, occlusion, photograph, shape_bias
+
+from cuescope import report
+from cuescope.errors import CueError
+from cuescope.findings import Finding, Measure
+from cuescope.store import Run, read_json, write_json
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    return make_run(tmp_path_factory.mktemp("report") / "run")
+
+
+@pytest.fixture(scope="module")
+def page(run) -> str:
+    return report.write([run.path], run.path / "report.html").read_text(encoding="utf-8")
+
+
+def text_of(page: str) -> str:
+    """What a reader sees, in one line."""
+
+    class Reader(HTMLParser):
+        kept: list[str] = []
+        silent = 0
+
+        def handle_starttag(self, tag, attrs):
+            self.silent += tag in ("style", "script", "title")
+
+        def handle_endtag(self, tag):
+            self.silent -= tag in ("style", "script", "title")
+
+        def handle_data(self, data):
+            if not self.silent:
+                self.kept.append(data)
+
+    reader = Reader()
+    reader.kept = []
+    reader.feed(page)
+    return " ".join(" ".join(reader.kept).split())
+
+
+def test_the_page_stands_alone(page) -> None:
+    """Nothing is fetched: every source is inline, and no address of a network occurs but in XML namespaces."""
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+    assert not re.findall(r"url\((?!data:)", page)
+    assert "@import" not in page
+    assert set(re.findall(r"https?://[^\s'\"]+", page)) <= {"http://www.w3.org/2000/svg"}
+
+
+def test_the_page_is_balanced_html(page) -> None:
+    void = {"meta", "link", "img", "br", "input", "hr"}
+    stack: list[str] = []
+
+    class Checker(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            if tag not in void:
+                stack.append(tag)
+
+        def handle_startendtag(self, tag, attrs):
+            pass
+
+        def handle_endtag(self, tag):
+            assert stack.pop() == tag
+
+    Checker().feed(page)
+    assert stack == []
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(ids)
+
+
+def test_names_are_escaped(page) -> None:
+    assert "<chick>" not in page
+    assert "hen &amp; &lt;chick&gt;" in page
+    assert "broken/&lt;x&gt;.jpg" in page
+    assert "&lt;shape&gt; mismatch" in page
+
+
+def test_the_verdict_comes_first_by_question(page) -> None:
+    text = text_of(page)
+    order = ["The verdict", "Is it right, and does it know", "It is right on 59.4%", "Side by side", "Differences", "What is missing", "How it was measured"]
+    places = [text.index(part, text.index("The verdict ", 200)) for part in order]
+    assert places == sorted(places)
+
+
+def test_numbers_with_intervals_counts_chance_and_published_values(page) -> None:
+    text = text_of(page)
+    for told in ("59.4%", "55.0–63.6% · 297 of 500", "chance 0.1%", "people 95.9%", "Geirhos et al. 2019, raw data", "higher is better"):
+        assert told in text
+
+
+def test_what_is_missing_is_told_with_its_reason(page) -> None:
+    text = text_of(page)
+    assert "not measured no ReaL labels were given" in text
+    assert "1 answer is missing: occlusion failed on mobilenet_v2" in text
+    assert 'File "model.py", line 3, in forward' in text
+    assert "does not average the logits of local patches" in text
+    assert "Do the parts suffice without the whole?" in text
+    assert "truncated JPEG" in text
+    assert not re.search(r"\b(nan|None|inf|undefined)\b", re.sub(r"data:image[^\"]+", "", text), re.IGNORECASE)
+
+
+def test_how_it_was_measured(page) -> None:
+    text = text_of(page)
+    for told in (f"cuescope audit {SQUEEZE}", "float32", "bilinear", "2.15.0", "500, 2 of them skipped", "batch norm folded", "patch_px = 32"):
+        assert told in text
+
+
+def test_paired_differences(page) -> None:
+    text = text_of(page)
+    assert "−24.2 points −28.6 to −19.8 points · 500 images" in text
+    assert "mobilenet_v2 is higher" in text
+    assert "no clear difference" in text
+    assert "too few images for an interval" in text
+
+
+def test_differences_may_be_given(run, tmp_path) -> None:
+    more = {"instrument": "mine", "measure": "reach", "unit": "px", "a": "x", "b": "y", "value": 4.0, "interval": [1.0, 7.0], "n": 8, "why": ""}
+    text = text_of(report.write([run.path], tmp_path / "r.html", [more]).read_text())
+    assert "Reach x less y 4.0 px 1.0–7.0 px · 8 images" in text
+
+
+def test_panels_of_two_classifiers_are_one_plot_where_the_kind_allows(page) -> None:
+    assert page.count('aria-label="Confidence against accuracy: squeezenet1_1 and mobilenet_v2"') == 1
+    assert page.count('aria-label="Shape bias by category: squeezenet1_1 and mobilenet_v2"') == 1
+    assert page.count('aria-label="How confident it is: squeezenet1_1"') == 1
+
+
+def test_every_image_is_inline_and_described(page) -> None:
+    images = re.findall(r"<img [^>]*>", page)
+    assert len(images) == 9
+    assert all('src="data:image/' in image and re.search(r'alt="[^"]{8,}"', image) for image in images)
+
+
+def test_the_same_images_stand_in_pairs(tmp_path) -> None:
+    run = make_run(tmp_path / "run")
+    extra = occlusion(MOBILE, 2, [photograph(i) for i in range(3)])
+    cell = run.cell(identity(extra))
+    cell.write_finding(extra)
+    cell.status = "done"
+    run.manifest["cells"] = [c for c in run.manifest["cells"] if c["status"] != "failed"] + [cell.summary()]
+    run.write_manifest()
+    page = report.write([run.path], tmp_path / "r.html").read_text()
+    galleries = re.findall(r'<div class="gallery( paired)?', page)
+    assert galleries == [" paired"] * 3
+    other = occlusion(MOBILE, 2, [photograph(i + 50) for i in range(3)])
+    cell.write_finding(other)
+    page = report.write([run.path], tmp_path / "r.html").read_text()
+    assert re.findall(r'<div class="gallery( paired)?', page) == ["", ""]
+
+
+def test_two_runs_become_one_page(tmp_path) -> None:
+    """The same weights are one classifier with all its answers; other weights of the same name are another."""
+    first, second = make_run(tmp_path / "first", classifiers=1), make_run(tmp_path / "second")
+    second.manifest["classifiers"][1]["digest"] = "other"
+    second.write_manifest()
+    assert "Which cues do squeezenet1_1 and mobilenet_v2 use?" in report.write([first.path, second.path], tmp_path / "r.html").read_text()
+    third = make_run(tmp_path / "third", classifiers=1)
+    third.manifest["classifiers"][0]["digest"] = "changed"
+    third.write_manifest()
+    text = text_of(report.write([first.path, third.path], tmp_path / "r.html").read_text())
+    assert f"{SQUEEZE} (first)" in text
+    assert f"{SQUEEZE} (third)" in text
+
+
+def test_other_parameters_are_not_mixed(tmp_path) -> None:
+    run = make_run(tmp_path / "run", classifiers=1)
+    other = replace(shape_bias(SQUEEZE, 90, 260, 3), params={"aggregation": "max"})
+    cell = run.cell(identity(other))
+    cell.write_finding(other)
+    cell.status = "done"
+    run.manifest["cells"].append(cell.summary())
+    run.write_manifest()
+    text = text_of(report.write([run.path], tmp_path / "r.html").read_text())
+    assert "on cue-conflict (aggregation=mean, version 1)" in text
+    assert "on cue-conflict (aggregation=max, version 1)" in text
+
+
+def test_a_run_without_answers_still_makes_a_page(tmp_path) -> None:
+    run = make_run(tmp_path / "run", classifiers=1)
+    for cell in run.manifest["cells"]:
+        cell["status"], cell["why"] = "partial", ""
+        (run.path / cell["folder"] / "finding.json").unlink()
+    run.write_manifest()
+    text = text_of(report.write([run.path], tmp_path / "r.html").read_text())
+    assert "5 answers are missing" in text
+    assert "the same command goes on with it" in text
+
+
+def test_mistakes_are_told(tmp_path, run) -> None:
+    with pytest.raises(CueError, match="no run was given"):
+        report.write([], tmp_path / "r.html")
+    with pytest.raises(CueError, match="no run in"):
+        report.write([tmp_path], tmp_path / "r.html")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CueError, match="cannot write"):
+        report.write([run.path], tmp_path / "file" / "r.html")
+
+
+def test_summary_for_a_terminal(run) -> None:
+    lines = report.summary(run).splitlines()
+    top = next(i for i, line in enumerate(lines) if "top-1 accuracy" in line)
+    assert re.search(r"59\.4%\s+83\.6%", lines[top])
+    assert re.search(r"55\.0–63\.6%\s+80\.1–86\.6%", lines[top + 1])
+    assert "failed: occlusion on mobilenet_v2: RuntimeError: <shape> mismatch" in lines
+    assert any(line.startswith("skipped: 2 images") for line in lines)
+
+
+def test_notebook_fragments(run) -> None:
+    fragment = report.to_html_fragment(accuracy("a <b>", 297, 404, 0.05, 1))
+    assert "59.4%" in fragment
+    assert "a &lt;b&gt;" in fragment
+    assert "<html" not in fragment
+    assert "data:image" in report.to_html_fragment(occlusion(SQUEEZE, 1, [photograph(0)]))
+    stored = next(c.finding for c in run.cells if c.instrument == "occlusion" and c.finding)
+    assert "data:image" not in report.to_html_fragment(stored)
+    nothing = Finding("evidence", 1, {}, "net", "set", why="it has no patch logits")
+    assert "it has no patch logits" in report.to_html_fragment(nothing)
+    assert "It is right on 59.4%" in report.run_fragment(run)
+
+
+def test_many_classifiers_keep_their_own_marks(tmp_path) -> None:
+    run = make_run(tmp_path / "run", classifiers=1)
+    manifest = read_json(run.path / "manifest.json")
+    for i in range(9):
+        finding = accuracy(f"net-{i}", 100 + i, 300 + i, 0.02, i)
+        cell = run.cell(identity(finding))
+        cell.write_finding(finding)
+        cell.status = "done"
+        manifest["cells"].append(cell.summary())
+    write_json(run.path / "manifest.json", manifest)
+    page = report.write([run.path], tmp_path / "r.html").read_text()
+    assert "Which cues do 10 classifiers use?" in page
+    marks = re.findall(r'<span class="who"><svg class="glyph"[^>]*>(.*?)</svg><span>(?:squeezenet1_1|net-\d)</span>', page)
+    assert len(set(marks)) == 10
+
+
+def test_a_measure_that_one_classifier_lacks(tmp_path) -> None:
+    run = make_run(tmp_path / "run")
+    finding = accuracy(MOBILE, 418, 474, 0.021, 2)
+    bare = replace(finding, measures=(Measure("top1", None, "share", why="it was <asleep>", headline=True),), panels=())
+    run.cell(identity(finding)).write_finding(bare)
+    text = text_of(report.write([run.path], Path(tmp_path / "r.html")).read_text())
+    assert "not measured it was <asleep>" in text
+    assert "not measured not part of its answer" in text

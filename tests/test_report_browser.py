@@ -1,0 +1,149 @@
+"""The report in a real browser: it loads without a network, folds, sorts, fits a phone, and goes dark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import make_run
+
+from cuescope import report
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium here")]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("browser")
+    run = make_run(folder / "run")
+    return report.write([run.path], folder / "report.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def desk(browser, address) -> Iterator[Any]:
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    page.said, page.asked = [], []
+    page.on("console", lambda message: page.said.append(message.text))
+    page.on("pageerror", lambda error: page.said.append(str(error)))
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.goto(address)
+    yield page
+    page.close()
+
+
+def test_no_error_and_no_request(desk, address) -> None:
+    assert desk.said == []
+    assert [url for url in desk.asked if not url.startswith("data:")] == [address]
+
+
+def test_every_image_loads(desk) -> None:
+    widths = desk.evaluate("[...document.images].map(i => i.complete && i.naturalWidth)")
+    assert len(widths) == 9
+    assert min(widths) >= 96
+
+
+def test_sections_fold(desk) -> None:
+    summary = desk.locator("#accuracy details.fold > summary")
+    inside = desk.locator("#accuracy .panel").first
+    assert inside.is_visible()
+    summary.click()
+    assert not inside.is_visible()
+    desk.get_by_text("Fold all", exact=True).click()
+    assert desk.locator("details.fold[open]").count() == 0
+    desk.evaluate("location.hash = '#accuracy'")
+    desk.wait_for_function("document.querySelector('#accuracy details.fold').open")
+    desk.get_by_text("Fold all", exact=True).click()
+    desk.get_by_text("Unfold all", exact=True).click()
+    assert desk.locator("details.fold:not([open])").count() == 0
+
+
+def column(table: Any, index: int) -> list[str]:
+    return table.locator(f"tbody tr > :nth-child({index + 1})").all_inner_texts()
+
+
+def test_tables_sort_by_click_and_keyboard(desk) -> None:
+    table = desk.locator("#accuracy .panel.table table.sortable").first
+    images = table.locator("thead th").nth(2)
+    images.locator("button").click()
+    assert images.get_attribute("aria-sort") == "ascending"
+    assert column(table, 2) == ["3", "5", "7", "12"]
+    images.locator("button").focus()
+    desk.keyboard.press("Enter")
+    assert images.get_attribute("aria-sort") == "descending"
+    assert column(table, 2) == ["12", "7", "5", "3"]
+    table.locator("thead th button").first.click()
+    assert images.get_attribute("aria-sort") is None
+    assert column(table, 0) == ["hen <i>", "laptop", "maillot", "sunglass"]
+
+
+def test_missing_values_sort_last_both_ways(desk) -> None:
+    desk.locator("#accuracy details.numbers > summary").click()
+    table = desk.locator("#accuracy details.numbers table")
+    button = table.locator("thead th button").nth(1)
+    for _ in range(2):
+        button.click()
+        assert column(table, 1)[-1] == "–"
+
+
+@pytest.mark.parametrize("width", [320, 380])
+def test_nothing_overflows_on_a_phone(browser, address, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(address)
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    wide = """[...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll') && !e.closest('svg')
+        && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.className)"""
+    assert page.evaluate(wide) == []
+    page.close()
+
+
+def brightness(page: Any) -> float:
+    color = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    return sum(map(int, color[4:-1].split(","))) / 3
+
+
+def test_dark_by_the_system_and_by_choice(browser, address) -> None:
+    page = browser.new_page(color_scheme="dark")
+    page.goto(address)
+    assert brightness(page) < 40
+    ink = page.evaluate("getComputedStyle(document.body).color")
+    assert sum(map(int, ink[4:-1].split(","))) / 3 > 200
+    page.get_by_text("Light", exact=True).click()
+    assert brightness(page) == 255
+    page.reload()
+    assert brightness(page) == 255
+    page.emulate_media(color_scheme="light")
+    page.get_by_text("Dark", exact=True).click()
+    assert brightness(page) < 40
+    page.emulate_media(media="print")
+    assert brightness(page) == 255
+    page.close()
+
+
+def test_print_is_unfolded(desk) -> None:
+    desk.evaluate("document.querySelectorAll('details').forEach(d => { d.open = false; })")
+    desk.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert desk.locator("details:not([open])").count() == 0
+    desk.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert desk.locator("details[open]").count() == 0
