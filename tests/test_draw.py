@@ -9,7 +9,6 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 from PIL import Image
-from runs import SQUEEZE, accuracy, occlusion, photograph, shape_bias
 
 from cuescope.draw import color, look_png, maps, plots, words
 from cuescope.draw.axes import Scale, domain, ruler, shortened, track, width_of
@@ -17,11 +16,15 @@ from cuescope.draw.plots import Part
 from cuescope.draw.raster import raster
 from cuescope.draw.scene import Area, Line, Mark, Scene, Text, outline, svg
 from cuescope.findings import Figure, Finding, Map, Measure, Panel
+from made_findings import SQUEEZE, accuracy, occlusion, photograph, shape_bias
 
 
 def rows(*values: float | None) -> list[dict[str, object]]:
     spans = [(None, None) if v is None else (max(0, v - 0.1), min(1, v + 0.1)) for v in values]
-    return [{"label": f"class {i}", "value": v, "low": a, "high": b, "n": 9} for i, (v, (a, b)) in enumerate(zip(values, spans, strict=True))]
+    return [
+        {"label": f"class {i}", "value": v, "low": a, "high": b, "n": 9}
+        for i, (v, (a, b)) in enumerate(zip(values, spans, strict=True))
+    ]
 
 
 def marks(scene: Scene) -> list[Mark]:
@@ -78,7 +81,13 @@ def test_only_equal_categories_are_merged() -> None:
 
 
 def test_a_gap_parts_a_curve() -> None:
-    series = {"name": "", "x": [0, 1, 2, 3], "y": [0.1, None, 0.3, 0.5], "low": [0, None, 0.2, 0.4], "high": [0.2, None, 0.4, 0.6]}
+    series = {
+        "name": "",
+        "x": [0, 1, 2, 3],
+        "y": [0.1, None, 0.3, 0.5],
+        "low": [0, None, 0.2, 0.4],
+        "high": [0.2, None, 0.4, 0.6],
+    }
     scene = plots.lines([Part(0, "a", {"x": "x", "y": "y", "series": [series]})])
     curves = [item for item in scene.items if isinstance(item, Line) and item.role == "c0"]
     assert [len(c.points) for c in curves] == [1, 2]
@@ -159,7 +168,11 @@ def test_glyphs_are_about_equally_large(glyph: str) -> None:
 
 
 def test_raster_paints_what_svg_says() -> None:
-    items = [Area([(0, 0), (180, 0), (180, 100), (0, 100)], "c0"), Line([(180, 50), (360, 50)], "c1", 10, "30 30"), Text((200, 20), "x", "ink", 20)]
+    items = [
+        Area([(0, 0), (180, 0), (180, 100), (0, 100)], "c0"),
+        Line([(180, 50), (360, 50)], "c1", 10, "30 30"),
+        Text((200, 20), "x", "ink", 20),
+    ]
     pixels = raster(Scene(100, items), 360)
     assert pixels.shape == (100, 360, 3)
     assert tuple(pixels[80, 90]) == color.rgb(color.ACCENTS[0])
@@ -212,7 +225,7 @@ def test_map_covers_only_its_extent_and_what_is_known() -> None:
 
 
 def test_label_legend_is_by_area_and_gathers_the_rest() -> None:
-    codes = [[0] * 20 + [i for i in range(1, 13)]]
+    codes = [[0] * 20 + list(range(1, 13))]
     layer = Map("labels", codes, legend=tuple(f"label {i}" for i in range(13)))
     legend = maps.legend(layer)
     assert legend[0] == ("label 0", color.rgb(color.LABELS[0]), 20 / 32)
@@ -251,7 +264,9 @@ def test_small_shares_are_not_nothing_and_zero_has_no_sign() -> None:
 
 
 def test_look_png_of_images_numbers_and_plots(tmp_path) -> None:
-    for i, finding in enumerate([occlusion(SQUEEZE, 1, [photograph(0)]), accuracy(SQUEEZE, 297, 404, 0.05, 1), shape_bias(SQUEEZE, 104, 251, 1)]):
+    for i, finding in enumerate(
+        [occlusion(SQUEEZE, 1, [photograph(0)]), accuracy(SQUEEZE, 297, 404, 0.05, 1), shape_bias(SQUEEZE, 104, 251, 1)]
+    ):
         path = look_png(finding, None, tmp_path / f"{i}.png")
         with Image.open(path) as image:
             assert image.width == 1080
@@ -262,12 +277,16 @@ def test_look_png_reads_the_files_of_a_cell(tmp_path) -> None:
     (tmp_path / "images").mkdir()
     Image.fromarray(photograph(1)).save(tmp_path / "images" / "a.png")
     panel = Panel("p", "images", "p", figures=(Figure("caption", None, "images/a.png"),))
-    finding = Finding("x", 1, {}, "net", "set", panels=(panel,), measures=(Measure("m", None, why="no label", headline=True),))
+    finding = Finding(
+        "x", 1, {}, "net", "set", panels=(panel,), measures=(Measure("m", None, why="no label", headline=True),)
+    )
     assert look_png(finding, tmp_path, tmp_path / "out.png").is_file()
     with pytest.raises(ValueError, match="holds no pixels"):
         look_png(finding, None, tmp_path / "out.png")
 
 
 def test_drawing_needs_no_torch() -> None:
-    code = "import sys, cuescope.draw, cuescope.report.html, cuescope.report.terminal; assert 'torch' not in sys.modules"
+    code = (
+        "import sys, cuescope.draw, cuescope.report.html, cuescope.report.terminal; assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})

@@ -8,12 +8,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from runs import MOBILE, SQUEEZE, accuracy, identity, make_run, occlusion, photograph, shape_bias
 
 from cuescope import report
 from cuescope.errors import CueError
 from cuescope.findings import Finding, Measure
 from cuescope.store import Run, read_json, write_json
+from made_findings import MOBILE, SQUEEZE, accuracy, occlusion, photograph, shape_bias
+from runs import identity, make_run
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +31,9 @@ def text_of(page: str) -> str:
     """What a reader sees, in one line."""
 
     class Reader(HTMLParser):
-        kept: list[str] = []
-        silent = 0
+        def __init__(self):
+            super().__init__()
+            self.kept, self.silent = [], 0
 
         def handle_starttag(self, tag, attrs):
             self.silent += tag in ("style", "script", "title")
@@ -44,7 +46,6 @@ def text_of(page: str) -> str:
                 self.kept.append(data)
 
     reader = Reader()
-    reader.kept = []
     reader.feed(page)
     return " ".join(" ".join(reader.kept).split())
 
@@ -88,14 +89,29 @@ def test_names_are_escaped(page) -> None:
 
 def test_the_verdict_comes_first_by_question(page) -> None:
     text = text_of(page)
-    order = ["The verdict", "Is it right, and does it know", "It is right on 59.4%", "Side by side", "Differences", "What is missing", "How it was measured"]
+    order = [
+        "The verdict",
+        "Is it right, and does it know",
+        "It is right on 59.4%",
+        "Side by side",
+        "Differences",
+        "What is missing",
+        "How it was measured",
+    ]
     places = [text.index(part, text.index("The verdict ", 200)) for part in order]
     assert places == sorted(places)
 
 
 def test_numbers_with_intervals_counts_chance_and_published_values(page) -> None:
     text = text_of(page)
-    for told in ("59.4%", "55.0–63.6% · 297 of 500", "chance 0.1%", "people 95.9%", "Geirhos et al. 2019, raw data", "higher is better"):
+    for told in (
+        "59.4%",
+        "55.0–63.6% · 297 of 500",
+        "chance 0.1%",
+        "people 95.9%",
+        "Geirhos et al. 2019, raw data",
+        "higher is better",
+    ):
         assert told in text
 
 
@@ -112,7 +128,15 @@ def test_what_is_missing_is_told_with_its_reason(page) -> None:
 
 def test_how_it_was_measured(page) -> None:
     text = text_of(page)
-    for told in (f"cuescope audit {SQUEEZE}", "float32", "bilinear", "2.15.0", "500, 2 of them skipped", "batch norm folded", "patch_px = 32"):
+    for told in (
+        f"cuescope audit {SQUEEZE}",
+        "float32",
+        "bilinear",
+        "2.15.0",
+        "500, 2 of them skipped",
+        "batch norm folded",
+        "patch_px = 32",
+    ):
         assert told in text
 
 
@@ -125,7 +149,17 @@ def test_paired_differences(page) -> None:
 
 
 def test_differences_may_be_given(run, tmp_path) -> None:
-    more = {"instrument": "mine", "measure": "reach", "unit": "px", "a": "x", "b": "y", "value": 4.0, "interval": [1.0, 7.0], "n": 8, "why": ""}
+    more = {
+        "instrument": "mine",
+        "measure": "reach",
+        "unit": "px",
+        "a": "x",
+        "b": "y",
+        "value": 4.0,
+        "interval": [1.0, 7.0],
+        "n": 8,
+        "why": "",
+    }
     text = text_of(report.write([run.path], tmp_path / "r.html", [more]).read_text())
     assert "Reach x less y 4.0 px 1.0–7.0 px · 8 images" in text
 
@@ -164,7 +198,10 @@ def test_two_runs_become_one_page(tmp_path) -> None:
     first, second = make_run(tmp_path / "first", classifiers=1), make_run(tmp_path / "second")
     second.manifest["classifiers"][1]["digest"] = "other"
     second.write_manifest()
-    assert "Which cues do squeezenet1_1 and mobilenet_v2 use?" in report.write([first.path, second.path], tmp_path / "r.html").read_text()
+    assert (
+        "Which cues do squeezenet1_1 and mobilenet_v2 use?"
+        in report.write([first.path, second.path], tmp_path / "r.html").read_text()
+    )
     third = make_run(tmp_path / "third", classifiers=1)
     third.manifest["classifiers"][0]["digest"] = "changed"
     third.write_manifest()
@@ -241,7 +278,9 @@ def test_many_classifiers_keep_their_own_marks(tmp_path) -> None:
     write_json(run.path / "manifest.json", manifest)
     page = report.write([run.path], tmp_path / "r.html").read_text()
     assert "Which cues do 10 classifiers use?" in page
-    marks = re.findall(r'<span class="who"><svg class="glyph"[^>]*>(.*?)</svg><span>(?:squeezenet1_1|net-\d)</span>', page)
+    marks = re.findall(
+        r'<span class="who"><svg class="glyph"[^>]*>(.*?)</svg><span>(?:squeezenet1_1|net-\d)</span>', page
+    )
     assert len(set(marks)) == 10
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import make_run
 
 from cuescope import report
+from runs import make_run
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [

@@ -5,6 +5,7 @@ The accents are told apart by the common kinds of color blindness and never stan
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ GLYPHS = ("circle", "square", "triangle", "wedge", "hexagon", "cross")
 INK, MUTED, RULE, PAPER = "#12161b", "#59626d", "#d5dae0", "#ffffff"
 
 # Points of matplotlib's viridis (CC0) and ColorBrewer's RdBu; between them straight lines in sRGB.
-_HEAT = "#440154 #472d7b #3b528b #2c728e #21918c #28ae80 #5ec962 #addc30 #fde725".split()
-_SIGNED = "#053061 #2166ac #4393c3 #92c5de #f7f7f7 #f4a582 #d6604d #b2182b #67001f".split()
+_HEAT = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"]
+_SIGNED = ["#053061", "#2166ac", "#4393c3", "#92c5de", "#f7f7f7", "#f4a582", "#d6604d", "#b2182b", "#67001f"]
 
-LABELS = "#0072b2 #e69f00 #009e73 #cc79a7 #56b4e9 #d55e00 #f0e442 #8c564b".split()
+LABELS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#8c564b"]
 """Okabe and Ito's colors and a brown, for the most frequent labels of a map."""
 OTHER = "#9aa0a8"
 
@@ -65,7 +66,7 @@ def signed(t: Array) -> Array:
     return _between(_SIGNED, (np.asarray(t) + 1) / 2)
 
 
-def _between(points: list[str], t: Array) -> Array:
+def _between(points: Sequence[str], t: Array) -> Array:
     table = np.array([rgb(p) for p in points], dtype=np.float64)
     place = np.clip(np.nan_to_num(np.asarray(t, dtype=np.float64)), 0, 1)
     grid = np.linspace(0, 1, len(table))

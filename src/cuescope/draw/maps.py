@@ -117,11 +117,11 @@ def legend(layer: Map) -> list[tuple[str, tuple[int, int, int], float]]:
     table = label_colors(layer)
     codes, counts = np.unique(known, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    rows = [(_label(layer, int(codes[i])), table[int(codes[i])], counts[i] / known.size) for i in order]
+    rows = [(_label(layer, int(codes[i])), table[int(codes[i])], float(counts[i]) / known.size) for i in order]
     named, rest = rows[: len(color.LABELS)], rows[len(color.LABELS) :]
     if rest:
-        named.append((f"{len(rest)} others", color.rgb(color.OTHER), sum(r[2] for r in rest)))
-    return [(name, shade, float(share)) for name, shade, share in named]
+        named.append((f"{len(rest)} others", color.rgb(color.OTHER), sum(float(r[2]) for r in rest)))
+    return named
 
 
 def _label(layer: Map, code: int) -> str:

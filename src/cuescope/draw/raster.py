@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def _fill(canvas: Image.Image, points: list[tuple[float, float]], shade: tuple[i
 def _dashed(draw: Any, points: list[tuple[float, float]], shade: Any, width: int, dashes: list[float]) -> None:
     pattern, place, drawn = dashes, 0, True
     left = pattern[0]
-    for (x1, y1), (x2, y2) in zip(points, points[1:], strict=False):
+    for (x1, y1), (x2, y2) in pairwise(points):
         length, done = float(np.hypot(x2 - x1, y2 - y1)), 0.0
         while done < length:
             step = min(left, length - done)

@@ -88,7 +88,20 @@ def outline(glyph: str, at: Point, radius: float) -> list[Point]:
     x, y = at
     if glyph == "cross":
         a, b = radius * 1.15, radius * 0.4
-        plus = [(-b, -a), (b, -a), (b, -b), (a, -b), (a, b), (b, b), (b, a), (-b, a), (-b, b), (-a, b), (-a, -b), (-b, -b)]
+        plus = [
+            (-b, -a),
+            (b, -a),
+            (b, -b),
+            (a, -b),
+            (a, b),
+            (b, b),
+            (b, a),
+            (-b, a),
+            (-b, b),
+            (-a, b),
+            (-a, -b),
+            (-b, -b),
+        ]
         return [(x + (u - v) * math.sqrt(0.5), y + (u + v) * math.sqrt(0.5)) for u, v in plus]
     sides, turn, scale = {
         "circle": (24, 0.0, 1.0),

@@ -107,7 +107,9 @@ def _card(pixels: Array, name: str, key: list[Array]) -> Array:
 def _key(layer: Map) -> list[Array]:
     width = 300
     if layer.kind == "labels":
-        return [_swatch(f"{name} {words.value(share, 'share')}", shade, width) for name, shade, share in maps.legend(layer)]
+        return [
+            _swatch(f"{name} {words.value(share, 'share')}", shade, width) for name, shade, share in maps.legend(layer)
+        ]
     low, high = maps.bounds(layer)
     ramp = np.linspace(-1, 1, width) if layer.kind == "signed" else np.linspace(0, 1, width)
     shades = color.signed(ramp) if layer.kind == "signed" else color.heat(ramp)

@@ -82,7 +82,9 @@ def drawn(panels: Sequence[tuple[Entry, Panel]]) -> Drawn:
     common: dict[str, Any] = {
         "kind": first.kind,
         "title": first.title,
-        "caption": captions[0] if len(captions) == 1 else " ".join(f"{e.subject.title}: {p.caption}" for e, p in panels if p.caption),
+        "caption": captions[0]
+        if len(captions) == 1
+        else " ".join(f"{e.subject.title}: {p.caption}" for e, p in panels if p.caption),
         "subjects": tuple(entry.subject for entry, _ in panels),
     }
     if first.kind == "images":
@@ -185,7 +187,9 @@ def number_cell(number: float | None, unit: str) -> Cell:
 
 def _cut(panels: Sequence[tuple[Entry, Panel]]) -> str:
     most = max(len(panel.figures) for _, panel in panels)
-    return f"The first {MOST_FIGURES} of {most} images; the others are in the run folder." if most > MOST_FIGURES else ""
+    return (
+        f"The first {MOST_FIGURES} of {most} images; the others are in the run folder." if most > MOST_FIGURES else ""
+    )
 
 
 def _gallery(panels: Sequence[tuple[Entry, Panel]]) -> tuple[tuple[Card, ...], ...]:
@@ -222,7 +226,9 @@ def _layer(base: Array, layer: Map, figure: Figure) -> Layer:
     name = layer.name or {"heat": "heat map", "signed": "signed map", "labels": "label map"}[layer.kind]
     uri, alt = maps.data_uri(maps.overlay(base, layer)), f"{name} over the image: {figure.caption}"
     if layer.kind == "labels":
-        keys = ((label, "#" + bytes(shade).hex(), words.value(share, "share")) for label, shade, share in maps.legend(layer))
+        keys = (
+            (label, "#" + bytes(shade).hex(), words.value(share, "share")) for label, shade, share in maps.legend(layer)
+        )
         return Layer(uri, alt, name, None, tuple(keys))
     return Layer(uri, alt, name, maps.color_bar(layer))
 

@@ -271,4 +271,6 @@ def _sections(entries: list[Entry], questions: Mapping[str, str]) -> Iterable[Se
 def settings(entry: Entry) -> str:
     """The parameters of a cell and the version of its instrument, as a reader would type them."""
     params = entry.cell.identity.get("params") or {}
-    return ", ".join([*(f"{key}={value}" for key, value in params.items()), f"version {entry.cell.identity['version']}"])
+    return ", ".join(
+        [*(f"{key}={value}" for key, value in params.items()), f"version {entry.cell.identity['version']}"]
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -117,8 +117,10 @@ def method(subject: Subject) -> list[tuple[str, str]]:
         told.append(("parameters", f"{entry['parameters']:,}"))
     if entry.get("classes"):
         told.append(("classes", f"{entry['classes']:,} ({entry.get('space', 'named by the user')})"))
-    steps = (entry.get("preprocessing") or {}).items()
-    told += [(PREPROCESSING.get(key, key.replace("_", " ")), _shown(v)) for key, v in steps if v not in (None, "")]
+    steps: Mapping[str, Any] = entry.get("preprocessing") or {}
+    told += [
+        (PREPROCESSING.get(key, key.replace("_", " ")), _shown(v)) for key, v in steps.items() if v not in (None, "")
+    ]
     if entry.get("capabilities"):
         told.append(("gives", ", ".join(entry["capabilities"]).replace("_", " ")))
     if entry.get("digest"):
