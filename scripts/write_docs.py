@@ -1,0 +1,43 @@
+"""Write docs/instruments.md from the instruments themselves; a test fails when the page lags behind.
+
+python scripts/write_docs.py
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from cuescope import instrument
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "instruments.md"
+
+
+def page() -> str:
+    """The page as Markdown."""
+    parts = [
+        "# Instruments",
+        "Each asks one question. Set a parameter with `--set instrument.parameter=value`; the values shown are the "
+        "defaults. This page is written by `scripts/write_docs.py` from the code.",
+    ]
+    for name in instrument.names():
+        kind = instrument.find(name)
+        parts += [f"## `{name}`: {kind.question}", _prose(kind)]
+        parts.append(f"Needs: {', '.join(sorted(kind.needs)) or 'nothing'}. Source: {kind.reference}.")
+        known = instrument.parameters(kind)
+        if known:
+            lines = ["| parameter | default | meaning |", "| --- | --- | --- |"]
+            lines += [f"| `{key}` | `{default}` | {meaning} |" for key, (_, default, meaning) in known.items()]
+            parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _prose(kind: type) -> str:
+    text = inspect.getdoc(kind) or ""
+    return text.partition(">>>")[0].strip()
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page())
+    print(PAGE)

@@ -1,0 +1,126 @@
+"""The training loop, read from top to bottom: batches of images in, a trained model out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cuescope.errors import CueError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is trained. The learning rate rises linearly, then falls to zero along a half cosine."""
+
+    steps: int
+    batch: int = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.1
+    warmup_steps: int = 0
+    momentum: float = 0.9
+    """Of SGD; AdamW uses its own betas."""
+    weight_decay: float = 1e-4
+    """Not applied to biases and batch norms, which have one dimension."""
+    label_smoothing: float = 0.0
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 by autocast: weights and their updates stay in float32."""
+    device: str = "cpu"
+    seed: int = 0
+    """Of whatever the model itself draws while training, such as dropout."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands after a step: loss and accuracy are of that one batch."""
+
+    step: int
+    steps: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+
+
+def learning_rate_at(step: int, settings: Settings) -> float:
+    """The learning rate of a step, counted from 0.
+
+    >>> s = Settings(steps=10, learning_rate=1.0, warmup_steps=2)
+    >>> [round(learning_rate_at(k, s), 2) for k in (0, 1, 2, 6, 9)]
+    [0.5, 1.0, 1.0, 0.5, 0.04]
+    """
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.learning_rate)
+    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
+
+
+def normalized(images: Tensor, settings: Settings) -> Tensor:
+    """(B, 3, H, W) uint8 to float32 in network units, channels last, on the settings' device."""
+    mean = torch.tensor(settings.mean, device=settings.device)[:, None, None]
+    std = torch.tensor(settings.std, device=settings.device)[:, None, None]
+    pixels = images.to(settings.device).to(memory_format=torch.channels_last).float() / 255
+    return (pixels - mean) / std
+
+
+def train(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    settings: Settings,
+    progress: Callable[[Progress], None] | None = None,
+) -> nn.Module:
+    """Train a model in place on `settings.steps` batches and return it on the CPU, in evaluation mode.
+
+    `batches` yields (B, 3, H, W) uint8 images with (B,) int64 labels. The same model, batches and settings give
+    the same weights bit for bit on the same machine with the same number of threads (torch.set_num_threads);
+    the global random generator is left as it was. Raises CueError where the batches run out or the loss is no
+    longer finite.
+    """
+    model = model.to(settings.device, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+    optimizer = make_optimizer(model, settings)
+    stream = iter(batches)
+    device_type = torch.device(settings.device).type
+    with torch.random.fork_rng(devices=[] if device_type == "cpu" else None):
+        torch.manual_seed(settings.seed)
+        for step in range(settings.steps):
+            batch = next(stream, None)
+            if batch is None:
+                raise CueError(f"the training images ended after {step} steps", wanted=f"{settings.steps} batches")
+            images, labels = batch[0], batch[1].to(settings.device)
+
+            rate = learning_rate_at(step, settings)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+            with torch.autocast(device_type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+                logits = model(normalized(images, settings)).float()
+            loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise CueError(f"the loss became {value} at step {step}", do="lower the learning rate")
+            if progress is not None:
+                accuracy = float((logits.argmax(1) == labels).float().mean())
+                progress(Progress(step + 1, settings.steps, value, accuracy, rate))
+    return model.to("cpu", memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]

@@ -1,0 +1,25 @@
+"""Recipes: which model, which images, which settings. A module a recipe: NAME, SETTINGS, run(progress)."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+from cuescope.errors import unknown
+
+
+def names() -> tuple[str, ...]:
+    """The recipes, named as their modules with dashes.
+
+    >>> "world-shape" in names()
+    True
+    """
+    return tuple(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+
+
+def recipe(name: str) -> ModuleType:
+    """The module of a recipe. Raises CueError for an unknown name."""
+    if name not in names():
+        raise unknown("recipe", name, names())
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
