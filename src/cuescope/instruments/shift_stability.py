@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 import polars as pl
-import torch
 
 from cuescope import stats
 from cuescope.classes import IMAGENET
@@ -60,9 +59,8 @@ class ShiftStability:
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: both windows' answers and the probability of the first answer in each."""
-        how = classifier.preprocessing
-        pairs = [self._crop.pair(s.pixels, s.id, how.size, how.interpolation) for s in batch.samples]
-        probabilities = classifier.logits(torch.cat(pairs)).double().softmax(1).view(len(batch), 2, -1)
+        pairs = self._crop.pairs(batch.samples, classifier.preprocessing).to(batch.pixels.device)
+        probabilities = classifier.logits(pairs).double().softmax(1).view(len(batch), 2, -1)
         (p_first, first), second = probabilities[:, 0].max(1), probabilities[:, 1].argmax(1)
         p_second = probabilities[:, 1].gather(1, first[:, None])[:, 0]
         squares = [self._crop.square(s.id, s.pixels.shape[1], s.pixels.shape[2]) for s in batch.samples]
@@ -132,15 +130,17 @@ class ShiftStability:
         return flips["id"].head(4).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        names, how = classifier.classes.names, classifier.preprocessing
+        names = classifier.classes.names
+        pairs = self._crop.pairs(batch.samples, classifier.preprocessing)
         told = {row["id"]: row for row in rows.iter_rows(named=True)}
         figures = []
         for i in sorted(range(len(batch)), key=lambda i: -told[batch.ids[i]]["p_first"]):
-            sample, row = batch.samples[i], told[batch.ids[i]]
-            pair = self._crop.pair(sample.pixels, sample.id, how.size, how.interpolation)
-            figures.append(Figure(f"{names[row['first']]}, {row['p_first']:.0%}", to_image(pair[0])))
+            row = told[batch.ids[i]]
+            figures.append(Figure(f"{names[row['first']]}, {row['p_first']:.0%}", to_image(pairs[2 * i])))
             caption = f"shifted by {self.shift_px} px: {names[row['second']]}"
-            figures.append(Figure(f"{caption} ({names[row['first']]} {row['p_second']:.0%})", to_image(pair[1])))
+            figures.append(
+                Figure(f"{caption} ({names[row['first']]} {row['p_second']:.0%})", to_image(pairs[2 * i + 1]))
+            )
         caption = f"Pairs that differ by {self.shift_px} px on both axes, and what it says to each."
         yield Panel("flips", "images", "Answers that changed", caption, figures=tuple(figures))
 

@@ -20,9 +20,9 @@ from cuescope.errors import CueError
 from cuescope.findings import Finding
 from cuescope.images import ImageSet
 from cuescope.instrument import Instrument, name_of
-from cuescope.load import load
-from cuescope.readers import read_cue_conflict, read_images
+from cuescope.jobs.images import find_conflict, find_images
 from cuescope.runner import BATCH, Progress, Task, run
+from cuescope.sources import load
 from cuescope.store import SCHEMA, Cell, Run, write_json
 
 CUES = frozenset({"shape", "texture"})
@@ -98,8 +98,8 @@ def perform(
     if limit is not None and limit < 1:
         raise CueError(f"limit is {limit}", wanted="at least 1 image", do="correct --limit")
     asked = _instruments(only, also, settings or {})
-    photographs = read_images(images, labels=labels, real=real, limit=limit)
-    conflict = read_cue_conflict(cue_conflict, limit=limit) if cue_conflict is not None else None
+    photographs = find_images(images, labels=labels, real=real, limit=limit)
+    conflict = find_conflict(cue_conflict, limit=limit) if cue_conflict is not None else None
     folder = Run.create(out)
     classifiers = _classifiers(models, classes, device, precision, batch_size, compile)
     plan = _plan(asked, classifiers, photographs, conflict, strict=bool(only), labels_given=labels is not None)

@@ -5,11 +5,17 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from cuescope.images import Sample
+from cuescope.preprocessing import Preprocessing, resize
 
 
 class Square(NamedTuple):
@@ -44,23 +50,19 @@ class ShiftedCrop:
         side = max(1, min(round(math.sqrt(scale * height * width)), height, width))
         return Square(draw.randint(0, height - side), draw.randint(0, width - side), side)
 
-    def pair(self, pixels: Tensor, name: str, size: tuple[int, int], interpolation: str) -> Tensor:
-        """(3, H, W) uint8 to (2, 3, h, w) float32 in [0, 1]: the window at 0 and the one at `shift_px`."""
-        from torchvision.transforms import InterpolationMode
-        from torchvision.transforms.v2 import functional as F
-
-        top, left, side = self.square(name, pixels.shape[1], pixels.shape[2])
-        height, width = size
-        enlarged = F.resized_crop(
-            pixels,
-            top,
-            left,
-            side,
-            side,
-            [height + self.shift_px, width + self.shift_px],
-            interpolation=InterpolationMode(interpolation),
-            antialias=True,
-        )
+    def pairs(self, samples: Sequence[Sample], how: Preprocessing) -> Tensor:
+        """(2 B, 3, h, w) float32 in [0, 1]: for each image the window at 0, then the one at `shift_px`."""
+        height, width = how.size
+        out = np.empty((2 * len(samples), height, width, 3), np.uint8)
         d = self.shift_px
-        windows = torch.stack([enlarged[:, :height, :width], enlarged[:, d : d + height, d : d + width]])
-        return windows.float() / 255
+
+        def cut(i: int) -> None:
+            pixels = samples[i].pixels
+            top, left, side = self.square(samples[i].id, pixels.shape[1], pixels.shape[2])
+            square = pixels[:, top : top + side, left : left + side].permute(1, 2, 0).contiguous().numpy()
+            enlarged = resize(square, (height + d, width + d), how.interpolation)
+            out[2 * i], out[2 * i + 1] = enlarged[:height, :width], enlarged[d:, d:]
+
+        with ThreadPoolExecutor(max(1, torch.get_num_threads()), thread_name_prefix="crop") as pool:
+            list(pool.map(cut, range(len(samples))))
+        return torch.from_numpy(out).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 255

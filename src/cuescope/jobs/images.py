@@ -1,0 +1,47 @@
+"""What a user may call images: a folder, an image file, an image set, or the built-in world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from cuescope.errors import CueError
+from cuescope.images import ImageSet
+from cuescope.readers import read_cue_conflict, read_folder
+from cuescope.world.images import WorldImages
+
+WORLD = "world:"
+
+
+def find_images(
+    source: Any, *, labels: str | Path | None = None, real: str | Path | None = None, limit: int | None = None
+) -> ImageSet:
+    """The image set that `source` names: a folder, an ImageSet, or "world:VARIANT[:COUNT]".
+
+    Raises CueError where there is none.
+
+    >>> len(find_images("world:congruent:12"))
+    12
+    """
+    if isinstance(source, ImageSet):
+        return source
+    if str(source).startswith(WORLD):
+        return _world(str(source), limit)
+    return read_folder(source, labels=labels, real=real, limit=limit)
+
+
+def find_conflict(source: Any, *, limit: int | None = None) -> ImageSet:
+    """The cue-conflict images that `source` names: a folder, an ImageSet, or "world:conflict[:COUNT]"."""
+    if isinstance(source, ImageSet):
+        return source
+    if str(source).startswith(WORLD):
+        return _world(str(source), limit)
+    return read_cue_conflict(source, limit=limit)
+
+
+def _world(text: str, limit: int | None) -> ImageSet:
+    variant, _, count = text.removeprefix(WORLD).partition(":")
+    if count and not count.isdecimal():
+        raise CueError(f"'{text}'", wanted="world:VARIANT or world:VARIANT:COUNT", do="as in world:conflict:480")
+    total = int(count) if count else 960
+    return WorldImages(cast(Any, variant), count=min(total, limit) if limit else total)

@@ -1,0 +1,190 @@
+"""What every instrument promises, checked for all that are installed."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import math
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from toys import plain
+from torch import nn
+
+from cuescope import instrument
+from cuescope.classifier import Classifier
+from cuescope.findings import Finding
+from cuescope.images import Batch
+from cuescope.instrument import About, Illustrates
+from cuescope.models.bagnet import BagNet
+from cuescope.world.images import CLASSES, WorldImages
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = instrument.names()
+QUICK = {"images": 6, "size_px": 24, "stride_px": 16}
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    """A small untrained BagNet: it has logits, features, gradients and patch logits."""
+    generator = torch.Generator().manual_seed(0)
+    module = BagNet(**bagnet_arguments()).eval()
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
+    return Classifier(module, classes=CLASSES, preprocessing=plain(64), name="bagnet-toy")
+
+
+def bagnet_arguments() -> dict[str, object]:
+    return {"blocks": (1, 1, 1, 1), "widths": (8, 8, 8, 8), "kernel3": (1, 1, 0, 0), "classes": len(CLASSES)}
+
+
+@pytest.fixture(scope="module")
+def images() -> WorldImages:
+    return WorldImages("conflict", count=8, seed=9)
+
+
+def make(name: str) -> instrument.Instrument:
+    known = instrument.parameters(instrument.find(name))
+    return instrument.build(name, {k: v for k, v in QUICK.items() if k in known})
+
+
+def see(classifier: Classifier, images: WorldImages, indices: list[int]) -> Batch:
+    samples = [images.read(i) for i in indices]
+    return classifier.see(samples, [s.label if s.label is not None else -1 for s in samples])
+
+
+def about() -> About:
+    return About("bagnet-toy", "world", CLASSES.names, CLASSES.name)
+
+
+def conclude(tool: instrument.Instrument, rows: pl.DataFrame) -> Finding:
+    return tool.conclude(rows, about())
+
+
+def rounded(rows: pl.DataFrame) -> list[dict[str, object]]:
+    """Rows with floats that may differ in the last bits between batches made equal."""
+
+    def tidy(value: object) -> object:
+        if isinstance(value, float):
+            return round(value, 3)
+        return [tidy(v) for v in value] if isinstance(value, list) else value
+
+    return [{k: tidy(v) for k, v in row.items()} for row in rows.sort("id").iter_rows(named=True)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_facts_are_there(name: str) -> None:
+    kind = instrument.find(name)
+    assert kind.question.endswith("?")
+    assert kind.reference
+    assert kind.needs <= {
+        "logits",
+        "features",
+        "gradients",
+        "patch_logits",
+        "label",
+        "shape",
+        "texture",
+        "boxes",
+        "mask",
+        "parts",
+    }
+    assert dataclasses.is_dataclass(kind)
+    assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert ">>>" in (inspect.getdoc(kind) or ""), "a doctest shows how to make it"
+    for field, (_, default, meaning) in instrument.parameters(kind).items():
+        assert meaning, f"the parameter {field} says what it means"
+        assert default is not dataclasses.MISSING
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_documented(name: str) -> None:
+    page = (ROOT / "docs" / "instruments.md").read_text()
+    assert f"`{name}`" in page
+    for field in instrument.parameters(instrument.find(name)):
+        assert f"`{field}`" in page, f"docs/instruments.md tells of {name}'s {field}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_json_round_trip_and_no_bad_numbers(name: str, classifier: Classifier, images: WorldImages) -> None:
+    tool = make(name)
+    finding = conclude(tool, tool.observe(classifier, see(classifier, images, list(range(8)))))
+    text = json.dumps(finding.to_json(), allow_nan=False)
+    assert Finding.from_json(json.loads(text)).to_json() == json.loads(text)
+    assert finding.instrument == name
+    assert finding.sentence.endswith(".")
+    assert finding.params == dataclasses.asdict(tool)  # type: ignore[call-overload]
+    assert any(m.headline for m in finding.measures)
+    for measure in finding.measures:
+        assert measure.value is None or math.isfinite(measure.value)
+        assert measure.value is None or measure.interval is None or measure.interval[0] <= measure.interval[1]
+    assert set(tool.per_image) <= {m.name for m in finding.measures} | {"real"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_leaves_no_trace(name: str, classifier: Classifier, images: WorldImages) -> None:
+    module = classifier.module
+    assert module is not None
+    for parameter in module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    module.train()
+    before = trace(module)
+    state = torch.random.get_rng_state()
+    tool = make(name)
+    rows = tool.observe(classifier, see(classifier, images, [0, 1]))
+    if isinstance(tool, Illustrates):
+        list(tool.illustrate(classifier, see(classifier, images, [0, 1]), rows))
+    assert trace(module) == before
+    assert torch.equal(torch.random.get_rng_state(), state)
+    module.eval()
+
+
+def trace(module: nn.Module) -> list[object]:
+    tensors = [(n, float(p.detach().double().sum()), p.requires_grad) for n, p in module.named_parameters()]
+    grads = [float(p.grad.sum()) if p.grad is not None else None for p in module.parameters()]
+    buffers = [(n, float(b.double().sum())) for n, b in module.named_buffers()]
+    hooks = [(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in module.modules()]
+    return [tensors, grads, buffers, hooks, [m.training for m in module.modules()]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batches_and_order_do_not_matter(name: str, classifier: Classifier, images: WorldImages) -> None:
+    tool = make(name)
+    whole = tool.observe(classifier, see(classifier, images, [0, 1, 2, 3]))
+    parts = [tool.observe(classifier, see(classifier, images, group)) for group in ([3], [2, 0], [1])]
+    assert rounded(pl.concat(parts)) == rounded(whole)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_image_and_none(name: str, classifier: Classifier, images: WorldImages) -> None:
+    tool = make(name)
+    one = conclude(tool, tool.observe(classifier, see(classifier, images, [5])))
+    none = conclude(tool, pl.DataFrame({"id": []}, schema={"id": pl.String}))
+    for finding in (one, none):
+        assert finding.sentence
+        json.dumps(finding.to_json(), allow_nan=False)
+    assert all(m.value is None or m.n for m in none.measures), "nothing was seen, so nothing was measured"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_illustrates_few_images_with_pixels(name: str, classifier: Classifier, images: WorldImages) -> None:
+    tool = make(name)
+    rows = tool.observe(classifier, see(classifier, images, list(range(8))))
+    if not isinstance(tool, Illustrates):
+        pytest.skip("shows no images")
+    chosen = tool.examples(rows)
+    assert len(chosen) <= 12
+    assert set(chosen) <= set(rows["id"])
+    indices = [i for i in range(8) if images.id(i) in chosen]
+    if not indices:
+        return
+    for panel in tool.illustrate(classifier, see(classifier, images, indices), rows.filter(pl.col("id").is_in(chosen))):
+        assert panel.kind == "images"
+        for figure in panel.figures:
+            assert figure.pixels is not None
+            assert figure.pixels.dtype == "uint8"
+            assert figure.pixels.shape[2] == 3
+            assert figure.caption
