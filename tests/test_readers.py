@@ -108,7 +108,7 @@ def test_labels_csv_in_the_folder_is_used_and_said(make: Make) -> None:
     "text",
     [
         "index,file\n7,./x/1.png\n3,2.png\n",
-        "\ufeffFile, Index \r\nx\\1.png, 7\r\n\r\n2.png,3\r\n",
+        "\ufeffFile, Index \r\nx\\1.png, 7\r\n\r\n2.png ,3\r\n",
         'file,extra,index\n"x/1.png","a,b",7\n2.png,,3\n',
     ],
 )
@@ -148,13 +148,17 @@ def test_wnid_that_contradicts_index_is_not_used_and_said(make: Make, second: st
 
 
 def test_rows_without_image_are_skipped_and_images_without_row_counted(make: Make) -> None:
-    table = "file,index\n1.png,0\ngone.png,1\n../away.png,1\nnotes.csv,0\n"
-    images = read_folder(make("1.png", "2.png", labels=table, notes="x"))
+    table = "file,index\n1.png,0\ngone.png,1\n../away.png,1\nnotes.csv,0\nlost.png,1\n"
+    root = make("1.png", "2.png", labels=table, notes="x")
+    (root / "lost.png").symlink_to(root / "nothing.png")
+    images = read_folder(root)
+    assert len(images.skipped) == 4
     assert labels(images) == {"1.png": 0, "2.png": None}
     assert {skipped.id: skipped.why for skipped in images.skipped} == {
         "gone.png": "listed in labels.csv, but not there",
         "../away.png": "listed in labels.csv, but it lies outside the folder",
         "notes.csv": "listed in labels.csv, but it is no image",
+        "lost.png": "a link to a file that is not there",
     }
     assert "without a label: 1 of 2 images" in images.notes
 
@@ -196,8 +200,9 @@ def test_csv_that_is_none(make: Make) -> None:
 def test_hidden_files_are_passed_over_and_unknown_names_looked_into(make: Make) -> None:
     root = make("a/1.png", "a/.2.png", ".b/3.png", "a/4", "a/5.data", "a/6.txt", "a/7.JPEG")
     (root / "a" / "8.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    (root / "a" / "9.JPG").write_text("damaged")
     images = read_folder(root)
-    assert list(labels(images)) == ["a/1.png", "a/4", "a/5.data", "a/7.JPEG"]
+    assert list(labels(images)) == ["a/1.png", "a/4", "a/5.data", "a/7.JPEG", "a/9.JPG"]
     assert images.notes[-1] == "2 files that are no image passed over"
 
 
@@ -209,13 +214,17 @@ def test_links_are_followed_without_end_or_doubles(make: Make, tmp_path: Path) -
     (root / "b").symlink_to(away)
     (root / "c").symlink_to(away)
     (away / "back").symlink_to(root)
+    (root / "a" / "here").symlink_to(root / "a")
     (root / "a" / "lost.png").symlink_to(tmp_path / "nothing.png")
+    (root / "up").symlink_to(tmp_path)
+    (root / ".store").mkdir()
+    (root / ".store" / "3.png").write_bytes(b"P6 1 1 255 abc")
+    (root / "d").symlink_to(root / ".store")
     images = read_folder(root)
-    assert list(labels(images)) == ["a/1.png", "b/2.png"]
+    assert list(labels(images)) == ["a/1.png", "b/2.png", "d/3.png"]
     assert {skipped.id: skipped.why for skipped in images.skipped} == {
         "a/lost.png": "a link to a file that is not there",
-        "b/back/": "a link to a folder that is read already",
-        "c/": "a link to a folder that is read already",
+        **dict.fromkeys(["a/here/", "b/back/", "c/", "up/"], "a link to a folder that is read already"),
     }
 
 
@@ -292,8 +301,8 @@ def test_digest_changes_with_files_and_labels(make: Make, tmp_path: Path) -> Non
     os.utime(root / "a/1.png", ns=(1, 1))
     digests.append(read_folder(root).digest)
     digests.append(read_folder(root, limit=1).digest)
-    for i, table in enumerate(("a/1.png,0", "a/1.png,1", "b/1.png,1")):
-        (tmp_path / f"{i}.csv").write_text(f"file,index\n{table}\n")
+    for i, table in enumerate(("a/1.png,0,x", "a/1.png,0,y", "a/1.png,1,x", "b/1.png,1,x")):
+        (tmp_path / f"{i}.csv").write_text(f"file,index,name\n{table}\n")
         digests.append(read_folder(root, labels=tmp_path / f"{i}.csv").digest)
     (root / "b").rename(root / "c")
     digests.append(read_folder(root).digest)
@@ -312,7 +321,7 @@ def test_names_are_a_sequence() -> None:
     assert list(Names(texts)) == texts
     assert list(Names(texts).take(np.array([2, 0]))) == ["b", "a/ä.png"]
     with pytest.raises(IndexError):
-        Names(texts)[3]
+        Names(texts)[-1]
 
 
 def test_stream_goes_on_after_bad_files(make: Make) -> None:
@@ -390,13 +399,22 @@ def test_folder_with_real_labels_has_imagenets_classes(
         "n01443537/ILSVRC2012_val_00000001.JPEG",
         "n01484850/ILSVRC2012_val_00000002.JPEG",
         "unheard-of/ILSVRC2012_val_00000003.JPEG",
+        "ILSVRC2012_val_00000004.JPEG",
     )
     images = read_folder(root, real=real_file(tmp_path))
     assert images.classes == space
-    samples = [images.read(i) for i in range(3)]
-    assert [(sample.label, sample.labels) for sample in samples] == [(1, (5,)), (2, ()), (None, (1, 2))]
-    assert images.notes[-1].startswith("ReaL labels for 2 images")
-    assert images.digest != read_folder(root).digest
+    samples = [images.read(i) for i in range(4)]
+    expected = [(None, (0,)), (1, (5,)), (2, ()), (None, (1, 2))]
+    assert [(sample.label, sample.labels) for sample in samples] == expected
+    assert images.notes[-1].startswith("ReaL labels for 3 images")
+    assert images.digest != read_folder(root, real=real_file(tmp_path, [6])).digest
+
+
+def test_real_labels_alone(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = ClassSpace(IMAGENET, ("tench",), ("n01440764",))
+    monkeypatch.setattr(imagenet, "imagenet_1k", lambda: space)
+    images = read_folder(make("ILSVRC2012_val_00000001.JPEG"), real=real_file(tmp_path))
+    assert (images.classes, images.knows, images.read(0).labels) == (space, frozenset(), (5,))
 
 
 @pytest.mark.parametrize(

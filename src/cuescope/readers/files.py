@@ -94,7 +94,7 @@ def scan(root: Path) -> Found:
     Links are followed, a linked folder once. Raises CueError where there is no image file.
     """
     names, skipped, others = Names(), [], 0
-    linked = {os.path.realpath(root)}
+    read = {os.path.realpath(root)}
     folders = [""]
     while folders:
         folder = folders.pop()
@@ -102,7 +102,7 @@ def scan(root: Path) -> Found:
         for entry in _entries(root, folder, skipped):
             name = f"{folder}{entry.name}"
             if entry.is_dir():
-                if _is_new(entry, linked):
+                if _is_new(entry, read):
                     inner.append(name + "/")
                 else:
                     skipped.append(Skipped(name + "/", "a link to a folder that is read already"))
@@ -130,13 +130,17 @@ def _entries(root: Path, folder: str, skipped: list[Skipped]) -> Iterator[os.Dir
     yield from (entry for entry in found if not entry.name.startswith("."))
 
 
-def _is_new(folder: os.DirEntry[str], linked: set[str]) -> bool:
+def _is_new(folder: os.DirEntry[str], read: set[str]) -> bool:
+    """Whether nothing of this folder is read by another way; `read` are the real paths of root and linked folders."""
     if not folder.is_symlink():
         return True
     target = os.path.realpath(folder.path)
-    if target in linked or any(f"{known}/".startswith(f"{target}/") for known in linked):
-        return False
-    linked.add(target)
+    for known in read:
+        outside = Path(os.path.relpath(target, known)).parts
+        # Upward only: it holds the known folder. Downward only: it is read there, unless it is hidden.
+        if set(outside) <= {".."} or not any(part.startswith(".") for part in outside):
+            return False
+    read.add(target)
     return True
 
 
