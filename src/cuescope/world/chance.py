@@ -26,4 +26,4 @@ def draws(seed: int, indices: NDArray[np.int64], columns: int) -> NDArray[np.flo
     key = _mixed(np.array([(seed * _GOLDEN + 1) & _MASK], dtype=np.uint64))
     rows = _mixed(key + (indices.astype(np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN))
     steps = np.arange(1, columns + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
-    return (_mixed(rows[:, None] + steps) >> np.uint64(11)) * 2.0**-53
+    return (_mixed(rows[:, None] + steps) >> np.uint64(11)).astype(np.float64) * 2.0**-53

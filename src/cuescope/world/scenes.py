@@ -245,4 +245,4 @@ def oklch(lightness: Floats, chroma: Floats, hue: Floats) -> Floats:
     ).clip(0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     # Whole levels: a last-bit difference of cos or power between machines then changes no pixel.
-    return np.round(encoded * 255)
+    return np.rint(encoded * 255).astype(np.float64)

