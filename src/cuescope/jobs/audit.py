@@ -22,7 +22,7 @@ from cuescope.images import ImageSet
 from cuescope.instrument import Instrument, name_of
 from cuescope.jobs.images import find_conflict, find_images
 from cuescope.runner import BATCH, Progress, Task, run
-from cuescope.sources import load
+from cuescope.load import load
 from cuescope.store import SCHEMA, Cell, Run, write_json
 
 CUES = frozenset({"shape", "texture"})
@@ -257,6 +257,7 @@ def _manifest(plan: _Plan, command: str, previous: Mapping[str, Any]) -> dict[st
         "classifiers": [_describe(classifier) for classifier in plan.classifiers],
         "cells": [],
         "unasked": plan.unasked,
+        "questions": {name_of(t.instrument): t.instrument.question for t in [*plan.tasks, *(t for t, _ in plan.unmet)]},
     }
 
 

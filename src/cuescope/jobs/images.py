@@ -8,6 +8,7 @@ from typing import Any, cast
 from cuescope.errors import CueError
 from cuescope.images import ImageSet
 from cuescope.readers import read_cue_conflict, read_folder
+from cuescope.readers.files import FileSet, Names
 from cuescope.world.images import WorldImages
 
 WORLD = "world:"
@@ -45,3 +46,11 @@ def _world(text: str, limit: int | None) -> ImageSet:
         raise CueError(f"'{text}'", wanted="world:VARIANT or world:VARIANT:COUNT", do="as in world:conflict:480")
     total = int(count) if count else 960
     return WorldImages(cast(Any, variant), count=min(total, limit) if limit else total)
+
+
+def find_image(path: str | Path) -> ImageSet:
+    """One image file as an image set. Raises CueError where there is none that can be read."""
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise CueError(f"no image '{path}'", wanted="an image file", do="check the path")
+    return FileSet(path.parent, Names([path.name]), name=path.name)

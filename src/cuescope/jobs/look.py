@@ -13,7 +13,7 @@ from cuescope.draw import look_png
 from cuescope.errors import CueError, unknown
 from cuescope.instrument import About, Illustrates
 from cuescope.load import load
-from cuescope.readers import read_image
+from cuescope.jobs.images import find_image
 
 
 def look(
@@ -34,7 +34,7 @@ def look(
     >>> look("occlusion", "timm/resnet50.a1_in1k", "cat.jpg")    # doctest: +SKIP
     """
     tool = instruments.build(instrument, {key.rpartition(".")[2]: value for key, value in (settings or {}).items()})
-    images = read_image(image)
+    images = find_image(image)
     classifier = load(model, classes=classes, device=device)
     known = {"label"} if label is not None else frozenset()
     missing = tool.needs - classifier.capabilities - images.knows - known

@@ -204,7 +204,7 @@ class FileSet(ImageSet):
         self.labels = labels if labels is not None and (labels >= 0).any() else None
         self.classes = classes if self.labels is not None or real else None
         self.real = real or {}
-        if self.labels is not None:
+        if self.classes is not None:
             self.knows = frozenset({"label"})
         self.notes, self.skipped = tuple(notes), tuple(skipped)
 

@@ -1,0 +1,120 @@
+"""Shape bias of known strategies, by the published rule, and on the published stimuli."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from toys import toy
+
+from cuescope.classes import SIXTEEN, ClassSpace, category_members, category_scores
+from cuescope.errors import CueError
+from cuescope.images import Sample
+from cuescope.instrument import About
+from cuescope.instruments.shape_bias import ShapeBias
+
+ANIMALS = ClassSpace("animals", ("cat", "dog", "elk"))
+ABOUT = About("toy", "toys", ANIMALS.names, ANIMALS.name)
+BRIGHT = {"cat": 40, "dog": 120, "elk": 200}
+
+
+class ByBrightness(torch.nn.Module):
+    """Decides by how bright the red channel (the shape) or the green one (the texture) is."""
+
+    def __init__(self, channel: int) -> None:
+        super().__init__()
+        self.channel = channel
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        seen = pixels[:, self.channel].mean((1, 2))[:, None] * 255
+        return -(seen - torch.tensor(list(BRIGHT.values()))).abs()
+
+
+def stimuli() -> list[Sample]:
+    samples = []
+    for shape, red in BRIGHT.items():
+        for texture, green in BRIGHT.items():
+            pixels = torch.zeros(3, 8, 8, dtype=torch.uint8)
+            pixels[0], pixels[1] = red, green
+            cues = {"shape": shape, "texture": texture}
+            samples.append(Sample(f"{shape}-{texture}", pixels, cues=cues, framing="stimulus"))
+    return samples
+
+
+@pytest.mark.parametrize(("channel", "bias"), [(0, 1.0), (1, 0.0)])
+def test_known_strategies(channel: int, bias: float) -> None:
+    classifier = toy(ByBrightness(channel), ANIMALS, size=8)
+    finding = ShapeBias().conclude(ShapeBias().observe(classifier, classifier.see(stimuli())), ABOUT)
+    assert finding["shape_bias"].value == bias
+    assert finding["shape_bias"].n == 6, "the three images whose cues agree are left out"
+    assert finding["neither"].value == 0
+    assert finding["shape_bias"].published == (), "people were not asked about these classes"
+
+
+def test_a_decision_for_neither_does_not_count() -> None:
+    classifier = toy(ByBrightness(2), ANIMALS, size=8)  # the blue channel is black: always "cat"
+    rows = ShapeBias().observe(classifier, classifier.see(stimuli()))
+    finding = ShapeBias().conclude(rows, ABOUT)
+    assert (finding["shape_bias"].count, finding["shape_bias"].n) == (2, 4)
+    assert (finding["neither"].count, finding["neither"].n) == (2, 6)
+
+
+def test_no_decision_for_either_has_no_bias() -> None:
+    classifier = toy(ByBrightness(2), ANIMALS, size=8)
+    rows = ShapeBias().observe(classifier, classifier.see([s for s in stimuli() if "cat" not in s.id]))
+    finding = ShapeBias().conclude(rows, ABOUT)
+    assert finding["shape_bias"].value is None
+    assert finding["shape_bias"].why == "no decision was for either cue"
+
+
+def test_cues_that_are_no_classes_are_one_clear_error() -> None:
+    classifier = toy(ByBrightness(0), ANIMALS, size=8)
+    foreign = Sample("x", stimuli()[0].pixels, cues={"shape": "zebra", "texture": "cat"}, framing="stimulus")
+    with pytest.raises(CueError, match="no class for the cue categories zebra"):
+        ShapeBias().observe(classifier, classifier.see([foreign]))
+
+
+def test_sixteen_categories_are_the_published_ones() -> None:
+    members = [i for index in SIXTEEN.values() for i in index]
+    assert len(members) == len(set(members)) == 207
+    assert {k: len(v) for k, v in SIXTEEN.items() if k in ("bird", "dog", "truck")} == {"bird": 49, "dog": 109, "truck": 8}
+    assert list(SIXTEEN) == sorted(SIXTEEN)
+
+
+def test_category_scores_by_a_plain_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 1000, generator=generator)
+    space = ClassSpace("imagenet-1k", tuple(map(str, range(1000))))
+    members = category_members(space, ["dog", "cat"])
+    for how, reduce in (("mean", lambda v: sum(v) / len(v)), ("sum", sum), ("max", max)):
+        scores = category_scores(logits, members, how)
+        for row in range(5):
+            p = logits[row].double().softmax(0).tolist()
+            expected = [reduce([p[i] for i in SIXTEEN[c]]) for c in ("cat", "dog")]
+            assert scores[row].tolist() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("model", "shape", "texture", "bias"),
+    [("squeezenet1_1", 104, 251, 0.293), ("mobilenet_v2", 69, 327, 0.174)],
+)
+def test_published_stimuli(data: Path, model: str, shape: int, texture: int, bias: float) -> None:
+    from cuescope.load import load
+    from cuescope.readers import read_cue_conflict
+
+    classifier = load(f"torchvision/{model}@{data}/weights/{model}.safetensors")
+    images = read_cue_conflict(data / "cue-conflict")
+    rows = [
+        ShapeBias().observe(classifier, classifier.see([s for _, s in samples]))
+        for samples, _ in images.stream([range(i, min(i + 32, len(images))) for i in range(0, len(images), 32)])
+    ]
+    import polars as pl
+
+    about = About(model, "cue-conflict", classifier.classes.names, classifier.classes.name)
+    finding = ShapeBias().conclude(pl.concat(rows), about)
+    assert (finding["shape_decisions"].count, finding["texture_decisions"].count) == (shape, texture)
+    assert finding["shape_decisions"].n == 601
+    assert finding["shape_bias"].value == pytest.approx(bias, abs=5e-4)
+    assert [p.value for p in finding["shape_bias"].published if p.who == "people"] == [0.9587]
