@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ def identity(finding: Finding) -> dict[str, Any]:
     return {key: getattr(finding, key) for key in keys}
 
 
-def make_run(path: Path, images: list[np.ndarray[Any, Any]] | None = None, classifiers: int = 2) -> Run:
+def make_run(
+    path: Path, images: list[np.ndarray[Any, Any]] | None = None, classifiers: int = 2, more: Sequence[str] = ()
+) -> Run:
     """Write the run folder and open it. The second classifier's occlusion has failed."""
     run = Run.create(path)
     images = images or [photograph(i) for i in range(3)]
@@ -34,6 +37,9 @@ def make_run(path: Path, images: list[np.ndarray[Any, Any]] | None = None, class
     findings = [accuracy(SQUEEZE, 297, 404, 0.047, 1), accuracy(MOBILE, 418, 474, 0.021, 2)]
     findings += [shape_bias(SQUEEZE, 104, 251, 1), shape_bias(MOBILE, 61, 289, 2)]
     findings += [shift_stability(SQUEEZE, 61, 0.051), shift_stability(MOBILE, 44, 0.034), occlusion(SQUEEZE, 1, images)]
+    for i, name in enumerate(more):
+        findings += [accuracy(name, 250, 400, 0.04, i), shape_bias(name, 90, 200, i), occlusion(name, i, images)]
+    names += tuple(more)
     cells = []
     for finding in findings:
         if finding.classifier in names:
@@ -105,7 +111,7 @@ def manifest(names: tuple[str, ...], cells: list[dict[str, Any]]) -> dict[str, A
     return {
         "schema": 1,
         "cuescope": "0.1.0",
-        "command": f"cuescope audit {' '.join(names)} --images photos/imagenet-sample --cue-conflict photos/cue-conflict",
+        "command": f"cuescope audit {' '.join(names)} --images photos/imagenet-sample --cue-conflict cues",
         "created": "2026-11-20T21:48:00+00:00",
         "finished": "2026-11-20T21:51:00+00:00",
         "seconds": 171.4,
@@ -133,7 +139,7 @@ def manifest(names: tuple[str, ...], cells: list[dict[str, Any]]) -> dict[str, A
             {
                 "name": "cue-conflict",
                 "role": "cue-conflict",
-                "source": "photos/cue-conflict",
+                "source": "cues",
                 "count": 640,
                 "skipped": 0,
                 "knows": ["shape", "texture"],

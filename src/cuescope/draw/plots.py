@@ -137,18 +137,18 @@ def lines(parts: Sequence[Part], label: str = "") -> Scene:
     if any(p.data.get("diagonal") for p in parts):
         items.append(Line([(across(x_ends[0]), up(x_ends[0])), (across(x_ends[1]), up(x_ends[1]))], "muted", 1, "3 3"))
     for part, k, series in every:
-        items += _curve(part, k, series, across, up)
+        items += _curve(part, k, series, across, up, 0.16 if len(every) < 3 else 0.32 / len(every))
     return Scene(280, items, label)
 
 
-def _curve(part: Part, k: int, series: Mapping[str, Any], across: Scale, up: Scale) -> list[Item]:
+def _curve(part: Part, k: int, series: Mapping[str, Any], across: Scale, up: Scale, strength: float) -> list[Item]:
     role, items = accent(part.index), []
     name = part.name if len(part.data["series"]) == 1 else f"{part.name}, {series['name']}"
     low, high = series.get("low"), series.get("high")
     if low and high:
         edge = [(x, a, b) for x, a, b in zip(series["x"], low, high, strict=True) if a is not None and b is not None]
         band = [(across(x), up(b)) for x, _, b in edge] + [(across(x), up(a)) for x, a, _ in reversed(edge)]
-        items.append(Area(band, role, 0.16))
+        items.append(Area(band, role, strength))
     for run in _runs(series["x"], series["y"]):
         items.append(Line([(across(x), up(y)) for x, y in run], role, 1.8, DASHES[k % len(DASHES)], name))
         if len(series["x"]) <= 24:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from cuescope.draw import words
 from cuescope.findings import Finding
@@ -20,6 +21,7 @@ from cuescope.report.readings import block, differences, sources
 HERE = Path(__file__).parent / "page"
 PREPROCESSING = {"size": "input size", "source": "preprocessing by", "mean": "less the mean", "std": "divided by"}
 MOST_SKIPPED = 200
+LONGEST_WORD = 24
 LONGEST_TITLE = 60
 """Names longer than this, taken together, do not fit a heading."""
 
@@ -41,6 +43,7 @@ def environment() -> Environment:
         "duration": words.duration,
         "listed": words.listed,
         "date": _date,
+        "breakable": breakable,
         "sentence": lambda text: text[:1].upper() + text[1:],
     }
     env.globals |= {"block": block, "drawn": drawn, "sources": sources, "css": _source("style.css")}
@@ -126,6 +129,17 @@ def method(subject: Subject) -> list[tuple[str, str]]:
     if entry.get("digest"):
         told.append(("digest of the weights", str(entry["digest"])[:16]))
     return told + [("note", note) for note in entry.get("notes") or ()]
+
+
+def breakable(text: str) -> Markup:
+    """A long name that may be broken after its separators, not in the middle of a word.
+
+    >>> breakable("short_name"), breakable("a/name_of_more_than_24_letters<")
+    (Markup('short_name'), Markup('a/<wbr>name_<wbr>of_<wbr>more_<wbr>than_<wbr>24_<wbr>letters&lt;'))
+    """
+    if len(text) <= LONGEST_WORD:
+        return escape(text)
+    return Markup("<wbr>").join(re.split(r"(?<=[/_.@-])(?=\w)", text))
 
 
 def _date(text: str) -> str:
