@@ -152,6 +152,11 @@ class Finding:
     def with_panels(self, panels: tuple[Panel, ...]) -> Finding:
         return replace(self, panels=self.panels + panels)
 
+    def _repr_html_(self) -> str:
+        from cuescope.report import to_html_fragment
+
+        return to_html_fragment(self)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; pixels must have been written to files before."""
         return {

@@ -85,8 +85,7 @@ GROUP = "cuescope.instruments"
 
 def names() -> list[str]:
     """The names of all instruments that are installed, ours and other packages'."""
-    import cuescope.instruments as package
-
+    package = importlib.import_module("cuescope.instruments")
     own = [m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
     return sorted({*own, *(e.name for e in entry_points(group=GROUP))})
 
