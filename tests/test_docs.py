@@ -1,0 +1,50 @@
+"""What the README and the docs say is true: their examples run, their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from toys import Images, MeanColor, colored, toy
+
+from cuescope import instrument
+from cuescope.runner import Task, run
+from cuescope.store import Run
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_example_of_a_new_instrument_works(tmp_path: Path) -> None:
+    code = re.search(r"```python\n# red_shift\.py\n(.*?)```", (ROOT / "docs" / "new_instrument.md").read_text(), re.S)
+    assert code
+    path = tmp_path / "red_shift.py"
+    path.write_text(code[1])
+    tool = instrument.build(str(path))
+    try:
+        (cell,) = run([Task(toy(MeanColor()), Images(colored(9)), tool)], Run.create(tmp_path / "run"))
+        assert cell.status == "done", cell.error
+        # Red becomes blue and blue red; green stays.
+        assert cell.finding is not None
+        assert cell.finding["changed"].value == pytest.approx(2 / 3)
+    finally:
+        sys.modules.pop("red_shift")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).is_file(), f"{page.name} links to {target}"
+
+
+def test_the_readme_names_every_instrument() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [name for name in instrument.names() if f"[{name}]" not in text] == []
+
+
+def test_requirements_hold_no_address() -> None:
+    for path in ROOT.glob("requirements*.txt"):
+        for line in path.read_text().splitlines():
+            assert re.fullmatch(r"[A-Za-z0-9_.\-\[\]]+==\S+( ; .+)?", line), line
