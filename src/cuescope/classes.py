@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -164,3 +167,55 @@ def _align_by_index(images: ClassSpace, classifier: ClassSpace) -> tuple[int, ..
 
 def _fold(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", " ", name.lower()).strip()
+
+
+def read_classes(source: ClassSpace | Sequence[str] | str | Path) -> ClassSpace:
+    """The classes of a classifier from a list of names, "imagenet-1k", or a file.
+
+    A text file has a name a line. A JSON file has a list of names or of {"name", "wnid" or "key"} objects in the
+    order of the outputs, or an object of index to name, index to [key, name], or name to index. Raises CueError.
+
+    >>> read_classes(["cat", "dog"]).names
+    ('cat', 'dog')
+    """
+    if isinstance(source, ClassSpace):
+        return source
+    if source == IMAGENET:
+        return imagenet_1k()
+    if not isinstance(source, str | Path):
+        return ClassSpace("given", tuple(map(str, source)))
+    path = Path(source)
+    wanted = "a text file with a class name a line, or a JSON list of names, in the order of the outputs"
+    try:
+        text = path.read_text(encoding="utf-8")
+        entries = (
+            _entries(json.loads(text)) if path.suffix == ".json" else [("", n) for n in text.split("\n") if n.strip()]
+        )
+    except OSError as error:
+        raise CueError(f"cannot read classes from '{path}': {error.strerror}", wanted=wanted, do="correct it") from None
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        raise CueError(f"'{path}' names no classes", wanted=wanted, do="correct the file") from None
+    if not entries:
+        raise CueError(f"'{path}' names no classes", wanted=wanted, do="correct the file")
+    keys = tuple(key for key, _ in entries)
+    space = ClassSpace(
+        path.stem, tuple(name.strip() for _, name in entries), keys if all(keys) and len(set(keys)) == len(keys) else ()
+    )
+    return imagenet_1k() if len(space) == 1000 and space.keys == imagenet_1k().keys else space
+
+
+def _entries(data: Any) -> list[tuple[str, str]]:
+    """(key, name) in the order of the outputs."""
+    if isinstance(data, dict):
+        if all(isinstance(value, int) for value in data.values()):
+            data = {index: name for name, index in data.items()}
+        data = [data[index] for index in sorted(data, key=int)]
+    return [_entry(entry) for entry in data]
+
+
+def _entry(entry: Any) -> tuple[str, str]:
+    if isinstance(entry, str):
+        return "", entry
+    if isinstance(entry, dict):
+        return str(entry.get("wnid", entry.get("key", ""))), str(entry["name"])
+    return str(entry[0]), str(entry[1])

@@ -1,46 +1,238 @@
-"""A classifier: what turns pixels into logits. It owns its resize, crop, normalization, device and precision.
-
-INTERFACE FIXED; body to be written.
-"""
+"""A classifier: what turns pixels into logits. It owns its resize, crop, normalization, device and precision."""
 
 from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from cuescope.classes import ClassSpace
+
+from cuescope import identity, taps
+from cuescope.classes import ClassSpace, imagenet_1k, read_classes
+from cuescope.engine import Engine, Function, find_device, find_precision, start, trial
+from cuescope.errors import CueError, unknown
 from cuescope.images import Batch, Sample
+from cuescope.preprocessing import Preprocessing, frame
 
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a decoded photograph becomes network input: what the report prints."""
-
-    size: tuple[int, int]  # (H, W) of the input
-    resize: int | tuple[int, int]  # short side, or (H, W)
-    interpolation: str  # "bilinear" | "bicubic", always antialiased
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    source: str  # where it was read: "timm pretrained_cfg", ...
-    center_crop: bool = True
+__all__ = ["Classifier", "Preprocessing"]
 
 
 class Classifier:
-    name: str  # as the user wrote it
-    classes: ClassSpace
-    module: nn.Module | None  # None: black box
-    capabilities: frozenset[str]  # {"logits", "features", "gradients", "patch_logits"}
-    preprocessing: Preprocessing
-    device: torch.device
-    precision: str  # "float32" | "bfloat16"
-    batch_size: int
-    notes: tuple[str, ...]  # folded, channels-last, compiled, random weights, ...
-    digest: str  # hash of weights + architecture text + preprocessing + precision
+    """What are the logits of these images, and what do the layers see on the way?
 
-    def prepare(self, samples: Sequence[Sample]) -> Tensor: ...
-    def logits(self, pixels: Tensor) -> Tensor: ...
-    def see(self, samples: Sequence[Sample], labels: Sequence[int] | None = None) -> Batch: ...
+    `module` is an nn.Module that takes normalized images (B, 3, H, W) and gives logits (B, K), or any function
+    that does so (a black box, without layers and gradients). `classes` names the K classes: a ClassSpace, a
+    list of names, "imagenet-1k" or a text or JSON file; without it they are numbered, or ImageNet's for a
+    network of timm, torchvision or cuescope with 1,000 outputs. Without `preprocessing` it is ImageNet's usual one.
+
+    The module is left as it is, whatever happens: a private copy in evaluation mode runs, with its batch norms
+    folded, channels-last and on `device` where that helps (see `notes`). It is a copy of now: train on, and make
+    a new Classifier. `owned=True` gives the module away instead and saves the copy. `fold=False` keeps every
+    layer's weights and output as they were trained.
+
+    `precision` is "float32" or "bfloat16" (weights and activations; logits are always float32). `batch_size` is
+    the most images in one pass; on a CPU at most 8 go at once, since more are slower.
+
+    Raises CueError for classes that do not fit, an unknown device or precision, and a module that cannot be
+    copied or that nothing is known of and that cannot be run on an image of the input size.
+
+    >>> net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> toy = Classifier(net, classes=["red", "green", "blue"], preprocessing=Preprocessing((8, 8), 8))
+    >>> toy.logits(torch.rand(5, 3, 8, 8)).shape, sorted(toy.capabilities)
+    (torch.Size([5, 3]), ['features', 'gradients', 'logits'])
+    """
+
+    def __init__(
+        self,
+        module: nn.Module | Function,
+        *,
+        classes: ClassSpace | Sequence[str] | str | Path | None = None,
+        preprocessing: Preprocessing | None = None,
+        name: str = "",
+        device: str | torch.device = "auto",
+        precision: str = "float32",
+        batch_size: int = 32,
+        compile: bool = False,
+        fold: bool = True,
+        owned: bool = False,
+        notes: Sequence[str] = (),
+    ) -> None:
+        if batch_size < 1:
+            raise CueError(f"batch size {batch_size}", wanted="at least 1", do="correct it")
+        self.device, self.precision = find_device(device), find_precision(precision)
+        self.name = name or getattr(module, "__name__", type(module).__name__)
+        self.preprocessing = preprocessing or Preprocessing(source="assumed: ImageNet's usual")
+        outputs: int | CueError
+        if isinstance(module, nn.Module):
+            core, self.parameters = identity.of_module(module), sum(p.numel() for p in module.parameters())
+            self.module: nn.Module | None = module
+            self._engine, outputs = start(
+                module,
+                self.preprocessing,
+                self.name,
+                device=self.device,
+                batch_size=batch_size,
+                precision=precision,
+                compile=compile,
+                folding=fold,
+                owned=owned,
+            )
+        else:
+            core, self.parameters, self.module = identity.of_function(module), None, None
+            self._engine = Engine.of(module, self.preprocessing, self.device, batch_size)
+            outputs = self._engine.once(trial(self.preprocessing)).shape[1]
+        self._engine.notes[:0] = notes
+        self.classes = self._space(classes, outputs)
+        how = [precision, f"folded {bool(self._engine.folded)}", f"compiled {compile}"]
+        self.digest = identity.digest(core, self.preprocessing, self.classes, how)
+
     @property
-    def layers(self) -> tuple[str, ...]: ...
-    def features(self, pixels: Tensor, layers: Sequence[str]) -> Mapping[str, Tensor]: ...
-    def patch_logits(self, pixels: Tensor) -> Tensor: ...
+    def capabilities(self) -> frozenset[str]:
+        """What can be asked of it, of "logits", "features", "gradients" and "patch_logits"."""
+        if self._engine.network is None:
+            return frozenset({"logits"})
+        more = {"patch_logits"} if callable(getattr(self._engine.network, "patch_logits", None)) else set()
+        return frozenset({"logits", "features", "gradients"} | more)
+
+    @property
+    def batch_size(self) -> int:
+        """The most images in one pass; it falls where memory does not suffice."""
+        return self._engine.batch_size
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the network to run it, and what was assumed of it."""
+        return tuple(self._engine.notes)
+
+    def prepare(self, samples: Sequence[Sample]) -> Tensor:
+        """Decoded images of any size as (B, 3, H, W) float32 in [0, 1] on the device, not normalized yet.
+
+        A photograph is resized and center-cropped as torchvision and timm do with Pillow, bit for bit; a
+        stimulus is only resized to the input size, and is untouched where it has that size.
+        """
+        pixels = frame(samples, self.preprocessing).to(self.device)
+        return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] to (B, K) float32 on the CPU.
+
+        Where the device's memory is too small for a batch, smaller ones are taken from then on.
+        """
+        if not len(pixels):
+            return torch.zeros(0, len(self.classes))
+        logits = self._engine.batches(pixels, lambda part: (self._engine.once(part),))[0]
+        if logits.shape != (len(pixels), len(self.classes)):
+            raise self._misfit(str(tuple(logits.shape[1:])))
+        return logits
+
+    def see(self, samples: Sequence[Sample], labels: Sequence[int] | None = None) -> Batch:
+        """Images with their pixels and clean logits; `labels` index the classifier's own classes, -1 for none."""
+        pixels = self.prepare(samples)
+        known = torch.full((len(samples),), -1) if labels is None else torch.as_tensor(list(labels), dtype=torch.long)
+        return Batch(tuple(samples), pixels, self.logits(pixels), known)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] to (B, K) in one pass on the device, with gradients to the pixels if wanted.
+
+        Raises CueError for a black box.
+        """
+        return self._engine.once(pixels, self._network("gradients")).float()
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """Pixels in [0, 1] as the module takes them: less the mean, by the std, in its precision."""
+        return self._engine.normalize(pixels)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that `features` can give, in the order they are computed; none for a black box."""
+        return tuple(self._layers) if self._engine.network is not None else ()
+
+    def features(self, pixels: Tensor, layers: Sequence[str]) -> Mapping[str, Tensor]:
+        """What do these layers give for the pixels? Maps {name: (B, C, h, w) float32 on the CPU}.
+
+        Channels come first whatever the network's own layout; class and register tokens are left out. The
+        network runs no farther than the last of them. Raises CueError for an unknown layer, with the nearest names.
+
+        >>> net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> Classifier(net, preprocessing=Preprocessing((8, 8), 8)).features(torch.rand(2, 3, 8, 8), ["1"])["1"].shape
+        torch.Size([2, 5, 6, 6])
+        """
+        network = self._network("layers")
+        wanted = [self._layer(name) for name in dict.fromkeys(layers)]
+
+        def run(part: Tensor) -> tuple[Tensor, ...]:
+            with taps.evaluating(network):
+                return tuple(taps.capture(network, self.normalize(part), wanted).values())
+
+        if not wanted:
+            return {}
+        return dict(zip((layer.name for layer in wanted), self._engine.batches(pixels, run), strict=True))
+
+    def patch_logits(self, pixels: Tensor) -> Tensor:
+        """(B, K, h, w) float32 on the CPU: the logits of each patch, whose mean over the map are the logits.
+
+        Raises CueError where the network's head does not average the logits of patches.
+        """
+        function: Any = getattr(self._network("patch logits"), "patch_logits", None)
+        if function is None:
+            raise CueError(f"{self.name} has no patch logits", wanted="a BagNet", do="see `cuescope list models`")
+        return self._engine.batches(pixels, lambda part: (self._engine.once(part, function),))[0]
+
+    @property
+    def patch_geometry(self) -> tuple[int, int]:
+        """Side of a patch and distance of neighboring patches in px, for `patch_logits`. Raises CueError without."""
+        network = self._network("patches")
+        field, stride = (getattr(network, name, None) for name in ("receptive_field_px", "stride_px"))
+        if not isinstance(field, int) or not isinstance(stride, int):
+            wanted = "the attributes receptive_field_px and stride_px on its module"
+            raise CueError(f"the patches of {self.name} have no known size", wanted=wanted, do="add them")
+        return field, stride
+
+    def __repr__(self) -> str:
+        return f"<Classifier {self.name}: {len(self.classes)} classes, {self.precision} on {self.device}>"
+
+    @cached_property
+    def _layers(self) -> dict[str, taps.Layer]:
+        network = self._network("layers")
+        with torch.inference_mode(), taps.evaluating(network):
+            found = taps.survey(network, self.normalize(trial(self.preprocessing, 2)))
+        return {name: layer for name, layer in found.items() if name not in self._engine.folded}
+
+    def _layer(self, name: str) -> taps.Layer:
+        if name in self._layers:
+            return self._layers[name]
+        if name in self._engine.folded:
+            do = "ask for the batch norm after it, or load with fold=False"
+            raise CueError(f"layer '{name}' of {self.name} is folded", wanted="an output that still exists", do=do)
+        raise unknown("layer", name, self._layers)
+
+    def _network(self, what: str) -> nn.Module:
+        if self._engine.network is None:
+            do = "give the network itself, as an nn.Module or file.py:factory"
+            raise CueError(f"{self.name} is a black box without {what}", wanted="a torch network", do=do)
+        return self._engine.network
+
+    def _space(self, classes: ClassSpace | Sequence[str] | str | Path | None, outputs: int | CueError) -> ClassSpace:
+        if classes is not None:
+            space = read_classes(classes)
+            if isinstance(outputs, int) and len(space) != outputs:
+                raise self._misfit(str(outputs), space)
+            return space
+        if isinstance(outputs, CueError):
+            raise outputs
+        if outputs == 1000 and type(self.module).__module__.partition(".")[0] in ("timm", "torchvision", "cuescope"):
+            self._engine.notes.append("1,000 outputs: taken to be the classes of ImageNet in their usual order")
+            return imagenet_1k()
+        return ClassSpace.numbered(outputs)
+
+    def _misfit(self, outputs: str, space: ClassSpace | None = None) -> CueError:
+        space = space or self.classes
+        named = ", ".join(space.names[:3])
+        return CueError(
+            f"{self.name} has {outputs} outputs, but {len(space)} classes are named ({named}, ...)",
+            wanted="one class for each output, in the order of the outputs",
+            do="correct the classes, or leave them out",
+        )

@@ -1,0 +1,154 @@
+"""A classifier from a name, a file, a factory or an nn.Module. Nothing heavy is imported before it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cuescope.errors import CueError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cuescope.classes import ClassSpace
+    from cuescope.classifier import Classifier, Preprocessing
+
+WANTED = (
+    "timm/NAME, torchvision/NAME or cuescope/NAME, each with @WEIGHTS-FILE or @random if wanted; "
+    "package.module:factory, file.py:factory, model.onnx, or an nn.Module"
+)
+RANDOM = "random"
+SEED = 0
+"""Of the weights of an untrained network."""
+
+
+class Found(NamedTuple):
+    """What a source knows of a network: enough to make a Classifier of it."""
+
+    module: Any
+    classes: ClassSpace | None = None
+    preprocessing: Preprocessing | None = None
+    notes: tuple[str, ...] = ()
+    owned: bool = True
+    """Nobody else holds the module, so it need not be copied."""
+
+
+def load(
+    spec: str | Path | nn.Module | Classifier,
+    *,
+    weights: str | Path | None = None,
+    classes: ClassSpace | Sequence[str] | str | Path | None = None,
+    preprocessing: Preprocessing | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+    batch_size: int = 32,
+    compile: bool = False,
+    fold: bool = True,
+) -> Classifier:
+    """Which classifier is it? Its network, weights, classes and preprocessing from wherever they are known.
+
+    `spec` is one of: "timm/NAME", "torchvision/NAME", "cuescope/NAME", each followed by "@FILE" for weights of
+    one's own or "@random" for an untrained network of a fixed seed; "package.module:factory" or
+    "file.py:factory", where the factory gives an nn.Module or a Classifier; "model.onnx", a black box; an
+    nn.Module; a Classifier, which is returned as it is. `weights` is another way to say "@FILE".
+
+    Weights are .safetensors, or .pth, .pt and .bin files that hold nothing but tensors; code is never unpickled.
+    A last layer of another number of classes is fitted to the file. The other arguments are Classifier's, which
+    overrule what the source knows.
+
+    Raises CueError for a name that does not exist (with the nearest), weights that do not fit (with the keys), a
+    model hub that cannot be reached (with how to give a file), and all that Classifier raises it for.
+
+    >>> load("torchvision/squeezenet1_1@random", device="cpu").preprocessing.resize
+    256
+    """
+    from cuescope.classifier import Classifier
+
+    if isinstance(spec, Classifier):
+        return spec
+    name, found = _find(spec, weights)
+    if isinstance(found.module, Classifier):
+        found.module.name = name
+        return found.module
+    return Classifier(
+        found.module,
+        classes=classes if classes is not None else found.classes,
+        preprocessing=preprocessing or found.preprocessing,
+        name=name,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        compile=compile,
+        fold=fold,
+        owned=found.owned,
+        notes=found.notes,
+    )
+
+
+def names() -> tuple[str, ...]:
+    """The models that `load` knows by name: cuescope's own, torchvision's, and timm's that have weights."""
+    from cuescope.load import from_cuescope, from_timm, from_torchvision
+
+    return (*from_cuescope.names(), *from_torchvision.names(), *from_timm.names())
+
+
+def _find(spec: Any, weights: str | Path | None) -> tuple[str, Found]:
+    """The classifier's name and what its source knows of it."""
+    if not isinstance(spec, str | Path):
+        return _given(spec, weights)
+    text = str(spec)
+    path, _, told = text.partition("@")
+    if told and weights is not None:
+        raise CueError(f"'{text}' and weights={weights}", wanted="one file of weights", do="give one of them")
+    asked = told or (str(weights) if weights is not None else "")
+    return (f"{path}@{asked}" if asked else path), _source(text, path, asked)
+
+
+def _given(module: Any, weights: str | Path | None) -> tuple[str, Found]:
+    if weights is not None:
+        raise CueError("weights for an object", wanted="a module that has its weights", do="load them into it first")
+    if not callable(module):
+        raise CueError(f"a {type(module).__name__} is no classifier", wanted=WANTED, do="correct it")
+    from cuescope.load import from_timm
+
+    return type(module).__name__, Found(module, preprocessing=from_timm.preprocessing_of(module), owned=False)
+
+
+def _source(text: str, path: str, weights: str) -> Found:
+    source, _, name = path.partition("/")
+    if source == "timm" and name:
+        from cuescope.load import from_timm
+
+        return from_timm.find(name, weights)
+    if source == "torchvision" and name:
+        from cuescope.load import from_torchvision
+
+        return from_torchvision.find(name, weights)
+    if source == "cuescope" and name:
+        from cuescope.load import from_cuescope
+
+        return from_cuescope.find(name, weights)
+    if path.endswith(".onnx"):
+        from cuescope.load import from_onnx
+
+        return from_onnx.find(text)
+    if ":" in path:
+        from cuescope.load import from_python
+
+        return from_python.find(path, weights)
+    raise _unknown(text, path)
+
+
+def _unknown(text: str, path: str) -> CueError:
+    from cuescope.errors import nearest
+
+    if Path(path).suffix in (".pth", ".pt", ".bin", ".safetensors", ".ckpt"):
+        do = f"name the architecture too, as in timm/resnet50@{path}"
+        return CueError(f"'{text}' is a file of weights alone", wanted=WANTED, do=do)
+    if path.endswith(".py"):
+        return CueError(f"'{text}' names no factory", wanted=WANTED, do=f"say which function, as in {path}:make_model")
+    close = nearest(path.rpartition("/")[2], [name.rpartition("/")[2] for name in names()], 3)
+    full = [name for option in close for name in names() if name.rpartition("/")[2] == option]
+    do = "did you mean " + " or ".join(full[:4]) + "?" if full else "see `cuescope list models`"
+    return CueError(f"unknown model '{text}'", wanted=WANTED, do=do)

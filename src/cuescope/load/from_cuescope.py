@@ -1,0 +1,54 @@
+"""cuescope's own networks: the BagNets, and the three small ones of the built-in world."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from cuescope.errors import CueError, unknown
+from cuescope.load import RANDOM, Found
+from cuescope.load.weights import fit, read
+from cuescope.preprocessing import Preprocessing
+
+
+def names() -> tuple[str, ...]:
+    """The networks that come with cuescope; those of the world with their weights."""
+    from cuescope import models
+    from cuescope.world import models as world
+
+    return tuple(f"cuescope/{name}" for name in (*world.names(), *models.names()))
+
+
+def find(name: str, weights: str) -> Found:
+    """One of cuescope's networks. Raises CueError for an unknown name and where weights are needed."""
+    from cuescope import models
+    from cuescope.world import models as world
+
+    if name in world.names():
+        return _world(name, weights)
+    if name not in models.names():
+        raise unknown("model", f"cuescope/{name}", names())
+    if not weights:
+        do = f"give a file, as in cuescope/{name}@weights.safetensors, or cuescope/{name}@random for an untrained one"
+        raise CueError(f"cuescope ships no weights for {name}", wanted="a file of weights", do=do)
+    how = Preprocessing(source="Brendel and Bethge 2019")
+    if weights == RANDOM:
+        return Found(models.build(name), preprocessing=how, notes=("untrained: random weights",))
+
+    def build(classes: int | None) -> nn.Module:
+        return models.build(name) if classes is None else models.build(name, classes)
+
+    network = fit(build, read(weights), weights)
+    return Found(network, preprocessing=how)
+
+
+def _world(name: str, weights: str) -> Found:
+    from cuescope.world import models as world
+
+    size = (world.SIZE_PX, world.SIZE_PX)
+    how = Preprocessing(size, size[0], "bilinear", world.MEAN, world.STD, source="the built-in world")
+    file = weights or world.weights_file(name)
+    if weights == RANDOM:
+        module, notes = world.build_world(name), ("untrained: random weights",)
+    else:
+        module, notes = fit(lambda _: world.build_world(name), read(file), file), ()
+    return Found(module, world.CLASSES, how, notes)

@@ -1,0 +1,232 @@
+"""What happens inside a network: the only file that touches hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+MOST_PREFIX_TOKENS = 16
+"""Class and register tokens before the tokens of the patches; DINOv2 has 1 + 4."""
+
+Layout = Literal["NCHW", "NHWC", "tokens"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer whose output is a map over the image: what is known of it."""
+
+    name: str
+    layout: Layout
+    size: tuple[int, int]
+    """(h, w) of the map."""
+    intermediate: int | None = None
+    """Its number among timm's forward_intermediates, where those are the way to get it."""
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode; the train flags of all its modules come back as they were."""
+    training = [module for module in network.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def hooked(modules: Mapping[str, nn.Module], seen: Callable[[str, tuple[Any, ...], Any], None]) -> Iterator[None]:
+    """Call `seen(name, inputs, output)` after each call of these modules. The hooks go whatever happens."""
+    handles = [
+        module.register_forward_hook(lambda _module, inputs, output, name=name: seen(name, inputs, output))
+        for name, module in modules.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _EnoughError(Exception):
+    """All that was wanted is captured: the rest of the network need not run."""
+
+
+def survey(network: nn.Module, pixels: Tensor) -> dict[str, Layer]:
+    """Which layers give maps over the image, and how are they laid out? In the order they are computed.
+
+    `pixels` are two normalized images. A layer called more than once in a pass has no one output and is left
+    out, and so are maps of a single position.
+    """
+    calls: list[tuple[str, torch.Size | None]] = []
+
+    def note(name: str, _inputs: tuple[Any, ...], output: Any) -> None:
+        calls.append((name, output.shape if isinstance(output, Tensor) else None))
+
+    with hooked(_named(network), note):
+        network(pixels)
+    names = [name for name, _ in calls]
+    token_counts = {shape[1] for _, shape in calls if shape is not None and len(shape) == 3}
+    layers: dict[str, Layer] = {}
+    grid: tuple[int, int] | None = None
+    for name, shape in calls:
+        found = None if shape is None else layout_of(shape, pixels.shape, grid, token_counts)
+        if found is None:
+            continue
+        grid = found[1]
+        if names.count(name) == 1:
+            layers[name] = Layer(name, *found)
+    return layers | _intermediates(network, pixels, layers)
+
+
+def layout_of(
+    shape: torch.Size, pixels: torch.Size, grid: tuple[int, int] | None, token_counts: Iterable[int] = ()
+) -> tuple[Layout, tuple[int, int]] | None:
+    """How a layer's output lies over the image, judged by shape alone; None where it is no map.
+
+    The sides of a map have the aspect ratio of the image; tokens (B, N, C) follow the map seen last (`grid`).
+    An (N, N) that is as long as the tokens is an attention matrix.
+
+    >>> layout_of(torch.Size((2, 7, 7, 768)), torch.Size((2, 3, 224, 224)), None)
+    ('NHWC', (7, 7))
+    >>> layout_of(torch.Size((2, 197, 192)), torch.Size((2, 3, 224, 224)), (14, 14))
+    ('tokens', (14, 14))
+    """
+    if shape[0] != pixels[0]:
+        return None
+    height, width = pixels[2:]
+    if len(shape) == 3 and grid is not None:
+        extra = shape[1] - grid[0] * grid[1]
+        return ("tokens", grid) if 0 <= extra <= MOST_PREFIX_TOKENS else None
+    if len(shape) != 4:
+        return None
+    options: list[tuple[float, Layout, tuple[int, int]]] = []
+    candidates: tuple[tuple[Layout, torch.Size], ...] = (("NCHW", shape[2:]), ("NHWC", shape[1:3]))
+    for layout, (h, w) in candidates:
+        skew = abs(h - w * height / width)
+        if h * w > 1 and h <= height and w <= width and skew <= 1 and not (h == w and h in token_counts):
+            options.append((skew, layout, (h, w)))
+    return min(options, key=lambda option: option[0])[1:] if options else None
+
+
+def capture(network: nn.Module, pixels: Tensor, layers: Iterable[Layer]) -> dict[str, Tensor]:
+    """The maps (B, C, h, w) of these layers for normalized pixels. The network runs no farther than needed."""
+    layers = list(layers)
+    hooks = {layer.name: layer for layer in layers if layer.intermediate is None}
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str, _inputs: tuple[Any, ...], output: Tensor) -> None:
+        # A copy: the next layer may be an in-place ReLU.
+        found[name] = as_map(output, hooks[name]).clone()
+        if len(found) == len(hooks):
+            raise _EnoughError
+
+    if hooks:
+        with hooked({name: network.get_submodule(name) for name in hooks}, keep), suppress(_EnoughError):
+            network(pixels)
+    asked = [layer for layer in layers if layer.intermediate is not None]
+    if asked:
+        maps = _run_intermediates(
+            network, pixels, sorted({layer.intermediate for layer in asked if layer.intermediate is not None})
+        )
+        found |= {layer.name: maps[layer.intermediate] for layer in asked if layer.intermediate is not None}
+    return {layer.name: found[layer.name] for layer in layers}
+
+
+def as_map(output: Tensor, layer: Layer) -> Tensor:
+    """A layer's output as (B, C, h, w): channels first, tokens that belong to no place left out."""
+    if layer.layout == "NCHW":
+        return output
+    if layer.layout == "NHWC":
+        return output.permute(0, 3, 1, 2)
+    h, w = layer.size
+    return output[:, -h * w :].transpose(1, 2).unflatten(2, (h, w))
+
+
+def _named(network: nn.Module) -> dict[str, nn.Module]:
+    return {name: module for name, module in network.named_modules() if name}
+
+
+def _intermediates(network: nn.Module, pixels: Tensor, layers: Mapping[str, Layer]) -> dict[str, Layer]:
+    """What timm itself gives as maps, where a hook gives no channels-first map: its ViT, Swin and the like."""
+    info = getattr(network, "feature_info", None)
+    if not isinstance(info, list) or not hasattr(network, "forward_intermediates"):
+        return {}
+    names = [entry["module"] for entry in info]
+    if all(name in layers and layers[name].layout == "NCHW" for name in names):
+        return {}
+    try:
+        maps = _run_intermediates(network, pixels, range(len(names)))
+    except (RuntimeError, TypeError, ValueError, AssertionError, IndexError):
+        return {}
+    return {
+        name: Layer(name, "NCHW", (maps[i].shape[2], maps[i].shape[3]), intermediate=i)
+        for i, name in enumerate(names)
+        if maps[i].ndim == 4
+    }
+
+
+def _run_intermediates(network: Any, pixels: Tensor, indices: Iterable[int]) -> dict[int, Tensor]:
+    indices = list(indices)
+    maps = network.forward_intermediates(
+        pixels, indices=indices, intermediates_only=True, output_fmt="NCHW", stop_early=True
+    )
+    return dict(zip(indices, maps, strict=True))
+
+
+class _Uses(TorchFunctionMode):
+    """Counts how many operations take each watched tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: dict[int, int] = {}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
+            for leaf in tree_leaves((args, kwargs)):
+                if id(leaf) in self.count:
+                    self.count[id(leaf)] += 1
+        return result
+
+
+def followers(
+    network: nn.Module, pixels: Tensor, first: Mapping[str, nn.Module], second: Mapping[str, nn.Module]
+) -> tuple[Any, dict[str, str]]:
+    """The network's output, and which modules of `second` are all that ever reads the output of one of `first`.
+
+    Found by running, not by tracing code, so it holds for networks that torch.fx cannot trace. Modules that are
+    called more than once in a pass are left out.
+    """
+    uses = _Uses()
+    outputs: dict[str, list[Tensor]] = {}
+    readers: dict[str, list[Tensor | None]] = {}
+
+    def note(name: str, inputs: tuple[Any, ...], output: Any) -> None:
+        if name in first:
+            # Held until the end, so that no other tensor can get its id.
+            outputs.setdefault(name, []).append(output)
+            uses.count[id(output)] = 0
+        else:
+            readers.setdefault(name, []).append(inputs[0] if inputs else None)
+
+    with hooked({**first, **second}, note), uses:
+        result = network(pixels)
+    owner = {id(tensors[0]): name for name, tensors in outputs.items() if len(tensors) == 1}
+    pairs = {}
+    for name, tensors in readers.items():
+        source = owner.get(id(tensors[0])) if len(tensors) == 1 else None
+        if source and uses.count[id(tensors[0])] == 1:
+            pairs[source] = name
+    return result, pairs
