@@ -143,8 +143,14 @@ def test_how_it_was_measured(page) -> None:
 def test_paired_differences(page) -> None:
     text = text_of(page)
     assert "−24.2 points −28.6 to −19.8 points · 500 images" in text
-    assert "mobilenet_v2 is higher" in text
-    assert "no clear difference" in text
+    outcomes = re.findall(r'class="outcome">([^<]+)', page)
+    assert outcomes == [
+        "mobilenet_v2 is better",
+        "squeezenet1_1 is higher",
+        "mobilenet_v2 is better",
+        "no clear difference",
+        "not settled",
+    ]
     assert "too few images for an interval" in text
 
 
@@ -282,6 +288,15 @@ def test_many_classifiers_keep_their_own_marks(tmp_path) -> None:
         r'<span class="who"><svg class="glyph"[^>]*>(.*?)</svg><span>(?:squeezenet1_1|net-\d)</span>', page
     )
     assert len(set(marks)) == 10
+
+
+def test_none_of_many_is_a_count(tmp_path) -> None:
+    """A count of 0 survives the way through the run folder."""
+    run = make_run(tmp_path / "run", classifiers=1)
+    finding = shape_bias(SQUEEZE, 104, 251, 1)
+    none = Measure("held", 0.0, "share", 45, (0.0, 0.079), count=0, chance=0.0)
+    run.cell(identity(finding)).write_finding(replace(finding, measures=(none,)))
+    assert "0.0% 0.0–7.9% · 0 of 45" in text_of(report.write([run.path], tmp_path / "r.html").read_text())
 
 
 def test_a_measure_that_one_classifier_lacks(tmp_path) -> None:

@@ -190,7 +190,9 @@ class Finding:
 
 
 def _measure_json(measure: Measure) -> dict[str, Any]:
-    data = {k: v for k, v in vars(measure).items() if v not in ("", None, (), False) or k in ("value", "n")}
+    # A count or a level of chance of 0 is a number: only what was left at its default is left out.
+    empty = [k for k, v in vars(measure).items() if v is None or v is False or v in ("", ())]
+    data = {k: v for k, v in vars(measure).items() if k == "value" or k not in empty}
     if measure.interval is not None:
         data["interval"] = list(measure.interval)
     if measure.published:

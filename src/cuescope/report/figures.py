@@ -112,27 +112,28 @@ def _plot(group: list[tuple[Subject, Part]], every: list[tuple[Subject, Part]], 
 
 
 def _legend(parts: list[tuple[Subject, Part]], kind: str) -> tuple[tuple[str, str], ...]:
+    names = [tuple(s["name"] for s in part.data.get("series", ())) for _, part in parts]
+    # The same curves of every classifier need one key for each dash, not one for each dash and color.
+    common = len(parts) > 1 and len(set(names)) == 1 and len(names[0]) > 1
     keys: list[tuple[str, str]] = []
-    for subject, part in parts:
+    for (subject, _), curves in zip(parts, names, strict=True):
         keys.append((subject.mark, subject.title))
-        series = part.data.get("series", ())
-        if len(series) > 1:
-            keys += [(_dash(subject, k), s["name"]) for k, s in enumerate(series)]
+        if len(curves) > 1 and not common:
+            keys += [(_stroke(subject.role, k), name) for k, name in enumerate(curves)]
+    if common:
+        keys += [(_stroke("ink", k), name) for k, name in enumerate(names[0])]
     if kind == "dots":
         keys += [(glyph_svg(shape, "ink", hollow=True), who) for who, shape in plots.references([p for _, p in parts])]
     if any(part.data.get("diagonal") for _, part in parts):
-        keys.append((_stroke("muted", "3 3"), "diagonal"))
+        keys.append((_stroke("muted", 1), "diagonal"))
     return tuple(keys)
 
 
-def _dash(subject: Subject, k: int) -> str:
-    return _stroke(subject.role, plots.DASHES[k % len(plots.DASHES)])
-
-
-def _stroke(role: str, dash: str) -> str:
+def _stroke(role: str, k: int) -> str:
+    """A short piece of the k-th curve's line."""
     return (
         f'<svg class="dash" viewBox="0 0 28 16" aria-hidden="true"><polyline class="{role} stroke" '
-        f'points="1,8 27,8" stroke-width="2" stroke-dasharray="{dash or "none"}"/></svg>'
+        f'points="1,8 27,8" stroke-width="2" stroke-dasharray="{plots.DASHES[k % len(plots.DASHES)] or "none"}"/></svg>'
     )
 
 

@@ -145,10 +145,12 @@ def _difference(
 
 
 def _settled(c: Mapping[str, Any], a: str, b: str) -> str:
-    """Who has more of it, where the interval leaves no doubt."""
+    """Who is better, or has more where neither is better, if the interval leaves no doubt."""
     if c.get("value") is None or not c.get("interval"):
         return "not settled"
     low, high = c["interval"]
-    if low > 0 or high < 0:
+    if low <= 0 <= high:
+        return "no clear difference"
+    if not c.get("better"):
         return f"{a if low > 0 else b} is higher"
-    return "no clear difference"
+    return f"{a if (low > 0) == (c['better'] == 'higher') else b} is better"
