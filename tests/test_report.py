@@ -11,7 +11,7 @@ import pytest
 
 from cuescope import report
 from cuescope.errors import CueError
-from cuescope.findings import Finding, Measure
+from cuescope.findings import Measure
 from cuescope.store import Run, read_json, write_json
 from made_findings import MOBILE, SQUEEZE, accuracy, occlusion, photograph, shape_bias
 from runs import identity, make_run
@@ -248,28 +248,6 @@ def test_mistakes_are_told(tmp_path, run) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CueError, match="cannot write"):
         report.write([run.path], tmp_path / "file" / "r.html")
-
-
-def test_summary_for_a_terminal(run) -> None:
-    lines = report.summary(run).splitlines()
-    top = next(i for i, line in enumerate(lines) if "top-1 accuracy" in line)
-    assert re.search(r"59\.4%\s+83\.6%", lines[top])
-    assert re.search(r"55\.0–63\.6%\s+80\.1–86\.6%", lines[top + 1])
-    assert "failed: occlusion on mobilenet_v2: RuntimeError: <shape> mismatch" in lines
-    assert any(line.startswith("skipped: 2 images") for line in lines)
-
-
-def test_notebook_fragments(run) -> None:
-    fragment = report.to_html_fragment(accuracy("a <b>", 297, 404, 0.05, 1))
-    assert "59.4%" in fragment
-    assert "a &lt;b&gt;" in fragment
-    assert "<html" not in fragment
-    assert "data:image" in report.to_html_fragment(occlusion(SQUEEZE, 1, [photograph(0)]))
-    stored = next(c.finding for c in run.cells if c.instrument == "occlusion" and c.finding)
-    assert "data:image" not in report.to_html_fragment(stored)
-    nothing = Finding("evidence", 1, {}, "net", "set", why="it has no patch logits")
-    assert "it has no patch logits" in report.to_html_fragment(nothing)
-    assert "It is right on 59.4%" in report.run_fragment(run)
 
 
 def test_many_classifiers_keep_their_own_marks(tmp_path) -> None:
