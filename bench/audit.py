@@ -21,9 +21,9 @@ from cuescope.images import ImageSet
 from cuescope.instruments.accuracy import Accuracy
 from cuescope.instruments.shape_bias import ShapeBias
 from cuescope.instruments.shift_stability import ShiftStability
+from cuescope.load import load
 from cuescope.readers import read_cue_conflict, read_images
 from cuescope.runner import BATCH, Task, run
-from cuescope.load import load
 from cuescope.store import Run
 
 

@@ -2,7 +2,7 @@
 
     python scripts/train_world.py [world-congruent world-shape world-bagnet] [--out DIR]
 
-One thread, so that the same machine writes the same bytes each time; about two minutes a model.
+One thread, so that the same machine writes the same bytes each time; two to five minutes a model.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> None:
             options.out.mkdir(parents=True, exist_ok=True)
             weights = packed(module)
             # No metadata: safetensors writes several entries in random order, and the bytes should repeat.
-            safetensors.torch.save_file(weights, options.out / f"{name}.safetensors")
+            (options.out / f"{name}.safetensors").write_bytes(safetensors.torch.save(weights))
             module.load_state_dict(unpacked(weights))
         found = strategy(module)
         print(f"{name}: shape bias {found.shape_bias}; {found}")

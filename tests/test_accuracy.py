@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from toys import COLORS, Constant, MeanColor, colored, toy
 
 from cuescope.classes import ClassSpace
 from cuescope.images import Sample
 from cuescope.instrument import About
 from cuescope.instruments.accuracy import Accuracy, _ece
+from toys import COLORS, Constant, MeanColor, colored, toy
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
 

@@ -8,7 +8,7 @@ from cuescope.models import build
 from cuescope.models.bagnet import BagNet, bagnet33
 
 PARAMETERS = {"bagnet9": 15_688_744, "bagnet17": 16_213_032, "bagnet33": 18_310_184}
-"""PROTOCOLS section 1; the same numbers stand in the model table of osmr/imgclsmob."""
+"""The numbers of the authors' code; they also stand in the model table of osmr/imgclsmob."""
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -21,7 +21,7 @@ import cuescope.store as store
 from cuescope.cli import main
 from cuescope.store import Run
 
-MODEL = '''
+MODEL = """
 import torch
 
 class Mean(torch.nn.Module):
@@ -34,7 +34,7 @@ def make():
 def one_class():
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 1))
-'''
+"""
 FAILING = '''
 from dataclasses import dataclass
 from typing import ClassVar

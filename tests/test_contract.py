@@ -11,7 +11,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
-from toys import plain
 from torch import nn
 
 from cuescope import instrument
@@ -21,6 +20,7 @@ from cuescope.images import Batch
 from cuescope.instrument import About, Illustrates
 from cuescope.models.bagnet import BagNet
 from cuescope.world.images import CLASSES, WorldImages
+from toys import plain
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = instrument.names()

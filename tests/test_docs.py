@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from toys import Images, MeanColor, colored, toy
 
 from cuescope import instrument
 from cuescope.runner import Task, run
 from cuescope.store import Run
+from toys import Images, MeanColor, colored, toy
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toys import COLORS, MeanColor, plain, toy
 
 from cuescope import instrument
 from cuescope.classifier import Classifier
@@ -13,6 +12,7 @@ from cuescope.images import Sample
 from cuescope.instrument import About
 from cuescope.instruments.evidence import Evidence, _extent
 from cuescope.world.images import WorldImages
+from toys import COLORS, MeanColor, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
 

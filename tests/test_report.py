@@ -167,7 +167,7 @@ def test_differences_may_be_given(run, tmp_path) -> None:
         "why": "",
     }
     text = text_of(report.write([run.path], tmp_path / "r.html", [more]).read_text())
-    assert "Reach x less y 4.0 px 1.0–7.0 px · 8 images" in text
+    assert "Reach x less y 4.0 px 1.0–7.0 px · 8 images x is higher −8 −4 0 4 8" in text
 
 
 def test_panels_of_two_classifiers_are_one_plot_where_the_kind_allows(page) -> None:

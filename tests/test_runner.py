@@ -9,7 +9,6 @@ from typing import ClassVar
 
 import polars as pl
 import pytest
-from toys import Broken, Images, MeanColor, colored, toy
 
 import cuescope.runner as runner
 from cuescope.errors import CueError
@@ -18,6 +17,7 @@ from cuescope.instruments.accuracy import Accuracy
 from cuescope.instruments.shift_stability import ShiftStability
 from cuescope.runner import Task, run
 from cuescope.store import Run
+from toys import Broken, Images, MeanColor, colored, toy
 
 
 @pytest.fixture(autouse=True)

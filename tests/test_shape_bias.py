@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import toy
 
 from cuescope.classes import SIXTEEN, ClassSpace, category_members, category_scores
 from cuescope.errors import CueError
 from cuescope.images import Sample
 from cuescope.instrument import About
 from cuescope.instruments.shape_bias import ShapeBias
+from toys import toy
 
 ANIMALS = ClassSpace("animals", ("cat", "dog", "elk"))
 ABOUT = About("toy", "toys", ANIMALS.names, ANIMALS.name)
@@ -78,7 +78,7 @@ def test_cues_that_are_no_classes_are_one_clear_error() -> None:
 def test_sixteen_categories_are_the_published_ones() -> None:
     members = [i for index in SIXTEEN.values() for i in index]
     assert len(members) == len(set(members)) == 207
-    assert {k: len(v) for k, v in SIXTEEN.items() if k in ("bird", "dog", "truck")} == {"bird": 49, "dog": 109, "truck": 8}
+    assert [len(SIXTEEN[k]) for k in ("bird", "dog", "truck")] == [49, 109, 8]
     assert list(SIXTEEN) == sorted(SIXTEEN)
 
 

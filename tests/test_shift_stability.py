@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toys import COLORS, Constant, Images, MeanColor, OnePixel, colored, plain, toy
 
 from cuescope.images import Sample
 from cuescope.instrument import About
 from cuescope.instruments.shift_stability import ShiftStability
 from cuescope.ops.shift import ShiftedCrop
+from toys import COLORS, Constant, Images, MeanColor, OnePixel, colored, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
 
@@ -23,7 +23,8 @@ def test_pairs_equal_a_plain_crop_resize_and_cut() -> None:
     for i, sample in enumerate(samples):
         top, left, side = crop.square(sample.id, 37, 37)
         image = Image.fromarray(sample.pixels.permute(1, 2, 0).numpy())
-        enlarged = np.asarray(image.crop((left, top, left + side, top + side)).resize((17, 17), Image.Resampling.BILINEAR))
+        square = image.crop((left, top, left + side, top + side))
+        enlarged = np.asarray(square.resize((17, 17), Image.Resampling.BILINEAR))
         for k in (0, 1):
             expected = torch.from_numpy(enlarged[k : k + 16, k : k + 16].copy()).permute(2, 0, 1) / 255
             assert torch.equal(pairs[2 * i + k], expected)

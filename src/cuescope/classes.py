@@ -77,7 +77,7 @@ SIXTEEN: dict[str, tuple[int, ...]] = {
     "oven": (766,),
     "truck": _members("555 569 656 675 717 734 864 867"),
 }
-"""The 16 entry-level categories as ImageNet indices (Geirhos et al. 2019; PROTOCOLS 2): 207 of the 1,000."""
+"""The 16 entry-level categories as ImageNet indices (Geirhos et al. 2019): 207 of the 1,000."""
 
 AGGREGATIONS = ("mean", "sum", "max")
 

@@ -82,7 +82,7 @@ def paired_difference(a: Numbers, b: Numbers, seed: int = 0) -> tuple[float, tup
 
 
 def kappa(a_correct: Sequence[bool], b_correct: Sequence[bool]) -> float | None:
-    """Error consistency of two observers on the same images (Geirhos et al. 2020, eq. 1-3; PROTOCOLS 3).
+    """Error consistency of two observers on the same images (Geirhos et al. 2020, eq. 1-3).
 
     None where either is right on all or on none of the images: chance alone then fixes the agreement.
 

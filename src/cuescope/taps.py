@@ -15,6 +15,9 @@ from torch.utils._pytree import tree_leaves
 MOST_PREFIX_TOKENS = 16
 """Class and register tokens before the tokens of the patches; DINOv2 has 1 + 4."""
 
+KEEP_SHAPE = (nn.Identity, nn.Dropout, nn.LayerNorm, nn.Softmax)
+"""What these give has the size of something before it. If not of a map, then it is a matrix of attention."""
+
 Layout = Literal["NCHW", "NHWC", "tokens"]
 
 
@@ -78,11 +81,13 @@ def survey(network: nn.Module, pixels: Tensor) -> dict[str, Layer]:
     token_counts = {shape[1] for _, shape in calls if shape is not None and len(shape) == 3}
     layers: dict[str, Layer] = {}
     grid: tuple[int, int] | None = None
+    sizes: set[tuple[int, int]] = set()
     for name, shape in calls:
         found = None if shape is None else layout_of(shape, pixels.shape, grid, token_counts)
-        if found is None:
+        if found is None or (found[1] not in sizes and isinstance(network.get_submodule(name), KEEP_SHAPE)):
             continue
         grid = found[1]
+        sizes.add(grid)
         if names.count(name) == 1:
             layers[name] = Layer(name, *found)
     return layers | _intermediates(network, pixels, layers)

@@ -63,6 +63,10 @@ def _models() -> dict[str, dict[str, Any]]:
 
 
 def _images() -> dict[str, dict[str, Any]]:
-    from cuescope.world.images import VARIANTS
+    from typing import get_args
 
-    return {f"world:{name}": {"what": what} for name, what in VARIANTS.items()}
+    from cuescope.world.images import WorldImages
+    from cuescope.world.scenes import Variant
+
+    sets = [WorldImages(variant) for variant in get_args(Variant)]
+    return {f"world:{images.variant}": {"what": f"knows {', '.join(sorted(images.knows))}"} for images in sets}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -98,40 +98,49 @@ class Clean:
 
 
 @dataclass(frozen=True, eq=False)
-class Patch:
-    """A feature map of P images that differs from the clean one only inside a window.
+class Region:
+    """Where the feature maps of P images differ from the clean one: inside a window of one size for all.
 
-    `values` is (P, C, h, w): image p from row `rows.window.starts[p]` and column `cols.window.starts[p]` on; outside it
-    equals `clean`. `last` says that the network at this point holds the map as (P, H, W, C), though we do not.
+    `last` says that the network at this point holds the map as (P, H, W, C), though patches are kept (P, C, h, w).
     """
 
-    values: Tensor
     clean: Clean
     rows: Spans
     cols: Spans
     last: bool = False
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.rows.low)
 
     @property
     def shape(self) -> torch.Size:
-        """The shape that the whole feature map would have where the network asks for it."""
+        """The shape that the whole feature maps have where the network asks for it."""
         _, c, h, w = self.clean.values.shape
         return torch.Size((len(self), h, w, c) if self.last else (len(self), c, h, w))
 
-    @cached_property
+    @property
     def share(self) -> float:
         """The part of the feature map that the window covers."""
         return self.rows.window.length * self.cols.window.length / (self.rows.size * self.cols.size)
 
+
+@dataclass(frozen=True, eq=False)
+class Patch(Region):
+    """The feature maps of P images inside their region; outside it they equal the clean one.
+
+    `values` is (P, C, h, w): image p from row `rows.window.starts[p]` and column `cols.window.starts[p]` on.
+    """
+
+    values: Tensor = field(kw_only=True)
+
+    @classmethod
+    def of(cls, region: Region, values: Tensor) -> Patch:
+        return cls(region.clean, region.rows, region.cols, region.last, values=values)
+
+    @property
     def seen(self) -> Tensor:
         """The patches in the network's own order of axes."""
         return self.values.permute(0, 2, 3, 1) if self.last else self.values
-
-    def with_values(self, seen: Tensor, clean: Clean) -> Patch:
-        """The same places with new values, given in the network's own order of axes."""
-        return replace(self, values=seen.permute(0, 3, 1, 2) if self.last else seen, clean=clean)
 
     def cut(self, rows: Window, cols: Window, around: Around = (0, 0, 0, 0), value: float = 0.0) -> Tensor:
         """Other windows of the same maps: clean values with the patches laid over."""
@@ -143,12 +152,11 @@ class Patch:
             out[p, :, to_y, to_x].copy_(self.values[p, :, from_y, from_x])
         return out
 
-    def grow(self, rows: Spans, cols: Spans) -> Tensor:
-        """The patches in the windows of larger spans; the patches themselves where nothing grows."""
-        window_rows, window_cols = rows.window, cols.window
-        if (window_rows, window_cols) == (self.rows.window, self.cols.window):
+    def grow(self, region: Region) -> Tensor:
+        """The patches in the windows of a larger region; the patches themselves where nothing grows."""
+        if (region.rows.window, region.cols.window) == (self.rows.window, self.cols.window):
             return self.values
-        return self.cut(window_rows, window_cols)
+        return self.cut(region.rows.window, region.cols.window)
 
     def whole(self) -> Tensor:
         """The whole feature maps, (P, C, H, W), or (P, H, W, C) where the network holds them so."""

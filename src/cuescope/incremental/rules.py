@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cuescope.incremental.patch import Clean, Patch, Reach
+from cuescope.incremental.graph import PackedConv
+from cuescope.incremental.patch import Clean, Patch, Reach, Region
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +24,14 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     clean: Any
+    maps: dict[bool, Clean]
+    """Kept from one group of images to the next, with what was padded for it."""
+
+    def clean_map(self, last: bool = False) -> Clean:
+        """The outcome for the unchanged image as a feature map, whichever order of axes it comes in."""
+        if last not in self.maps:
+            self.maps[last] = Clean(self.clean.permute(0, 3, 1, 2) if last else self.clean)
+        return self.maps[last]
 
     def settings(self, *names: str, **defaults: Any) -> dict[str, Any]:
         """The parameters of a layer, be it a module or a function whose first parameter is the feature map."""
@@ -30,8 +40,20 @@ class Call:
         return {**dict.fromkeys(names), **defaults, **dict(zip(names, self.args[1:], strict=False)), **self.kwargs}
 
 
+class Step(NamedTuple):
+    """Where the outcome of an operation can differ from the clean one, and how to compute it there."""
+
+    region: Region
+    values: Callable[[], Tensor]
+    macs: int = 0
+    """Multiplications and additions for the whole of one feature map; 0 where they hardly count."""
+
+
 Rule = Callable[[Call], Any]
-"""Gives a Patch (or the answer to a question of shape), or None where only whole feature maps will do."""
+"""Gives a Step (or the answer to a question of shape), or None where only whole feature maps will do.
+
+Which of the three may depend on the regions of the arguments, never on their values.
+"""
 
 
 def rule_of(function: Callable[..., Any], method: str = "") -> Rule | None:
@@ -43,6 +65,12 @@ def rule_of(function: Callable[..., Any], method: str = "") -> Rule | None:
     if getattr(function, "__name__", "") == "stochastic_depth":  # torchvision's; the identity outside training
         return pointwise
     return FUNCTIONS.get(function)
+
+
+def takes(rule: Rule, args: tuple[Any, ...]) -> bool:
+    """Whether a rule knows what to do where these arguments are regions: the first is one, as a rule."""
+    first = args[0] if args else None
+    return isinstance(first, Region | list | tuple) or (rule is combine and isinstance(args[1], Region))
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -58,11 +86,12 @@ def _slide(call: Call, settings: dict[str, Any], kernel: Any, run: Callable[[Ten
     reach_y, reach_x = (Reach(*axis) for axis in zip(_pair(kernel), step, pad, dilation, strict=True))
     height, width = call.clean.shape[-2:]
     rows, cols = patch.rows.through(reach_y, height), patch.cols.through(reach_x, width)
+    region = Region(call.clean_map(), rows, cols)
     if reach_y == reach_x == Reach(1, 1, 0):
-        return Patch(run(patch.values), Clean(call.clean), rows, cols)
+        return Step(region, lambda: run(patch.values))
     around = reach_x.padding(patch.cols.size, width) + reach_y.padding(patch.rows.size, height)
-    window = patch.cut(reach_y.window(rows.window), reach_x.window(cols.window), around, pad_value)
-    return Patch(run(window), Clean(call.clean), rows, cols)
+    windows = reach_y.window(rows.window), reach_x.window(cols.window), around, pad_value
+    return Step(region, lambda: run(patch.cut(*windows)))
 
 
 def convolution(call: Call) -> Any:
@@ -73,9 +102,13 @@ def convolution(call: Call) -> Any:
         return None
 
     def run(window: Tensor) -> Tensor:
+        if isinstance(call.function, PackedConv):
+            return call.function.run(window, (0, 0))
         return F.conv2d(window, s["weight"], s["bias"], s["stride"], 0, s["dilation"], s["groups"])
 
-    return _slide(call, s, tuple(s["weight"].shape[-2:]), run, 0.0)
+    _, *inputs = s["weight"].shape
+    step = _slide(call, s, inputs[1:], run, 0.0)
+    return step and step._replace(macs=call.clean.numel() * math.prod(inputs))
 
 
 def max_pool(call: Call) -> Any:
@@ -139,31 +172,34 @@ def layer_norm(call: Call) -> Any:
 def combine(call: Call) -> Any:
     """A sum or product of two feature maps, or of one and something the same in every cell."""
     a, b = call.args[0], call.args[1]
-    if not isinstance(a, Patch):
-        if isinstance(a, Tensor) and not _same_everywhere(a, b):
-            return None
-        return b.with_values(call.function(a, b.seen(), *call.args[2:], **call.kwargs), _clean(b, call.clean))
-    if not isinstance(b, Patch):
+    if not isinstance(b, Region):
         return pointwise(call)
+    if not isinstance(a, Region):
+        fits = not isinstance(a, Tensor) or _same_everywhere(a, b)
+        return _cellwise(call, b, lambda seen: call.function(a, seen, *call.args[2:], **call.kwargs)) if fits else None
     if a.clean.values.shape[-2:] != b.clean.values.shape[-2:] or a.last != b.last:
         return None
-    rows, cols = a.rows.hull(b.rows), a.cols.hull(b.cols)
-    grown = [Patch(p.grow(rows, cols), p.clean, rows, cols, p.last) for p in (a, b)]
-    values = call.function(grown[0].seen(), grown[1].seen(), *call.args[2:], **call.kwargs)
-    return grown[0].with_values(values, _clean(a, call.clean))
+    region = Region(call.clean_map(a.last), a.rows.hull(b.rows), a.cols.hull(b.cols), a.last)
+
+    def run() -> Tensor:
+        grown = [Patch.of(region, part.grow(region)).seen for part in (a, b)]
+        return _kept(call.function(*grown, *call.args[2:], **call.kwargs), region)
+
+    return Step(region, run)
 
 
 def concatenate(call: Call) -> Any:
     """Feature maps joined along the channels."""
     settings = call.settings("dim", "axis", dim=0)
     parts: list[Any] = call.args[0]
-    alike = all(isinstance(p, Patch) and not p.last and p.clean.values.shape[-2:] == parts[0].clean.values.shape[-2:] for p in parts)
-    if not alike or settings["axis"] is not None or settings["dim"] not in (1, -3):
+    same = {None if not isinstance(p, Region) or p.last else p.clean.values.shape[-2:] for p in parts}
+    if len(same) > 1 or None in same or settings["axis"] is not None or settings["dim"] not in (1, -3):
         return None
     rows, cols = parts[0].rows, parts[0].cols
     for part in parts[1:]:
         rows, cols = rows.hull(part.rows), cols.hull(part.cols)
-    return Patch(torch.cat([p.grow(rows, cols) for p in parts], 1), Clean(call.clean), rows, cols)
+    region = Region(call.clean_map(), rows, cols)
+    return Step(region, lambda: torch.cat([part.grow(region) for part in parts], 1))
 
 
 def permute(call: Call) -> Any:
@@ -172,7 +208,7 @@ def permute(call: Call) -> Any:
     dims = call.kwargs.get("dims", call.args[1] if len(call.args) == 2 else call.args[1:])
     if list(dims) != ([0, 3, 1, 2] if patch.last else [0, 2, 3, 1]):
         return None
-    return Patch(patch.values, patch.clean, patch.rows, patch.cols, last=not patch.last)
+    return Step(Region(patch.clean, patch.rows, patch.cols, not patch.last), lambda: patch.values)
 
 
 def shape(call: Call) -> Any:
@@ -187,7 +223,7 @@ def size(call: Call) -> Any:
     return whole if dim is None else whole[dim]
 
 
-def _same_everywhere(other: Tensor, patch: Patch) -> bool:
+def _same_everywhere(other: Tensor, patch: Region) -> bool:
     """Whether a tensor that does not depend on the image has one value a channel at most."""
     if other.ndim > 4 or (other.ndim == 4 and other.shape[0] != 1):
         return False
@@ -195,13 +231,16 @@ def _same_everywhere(other: Tensor, patch: Patch) -> bool:
     return all(aligned[axis] == 1 for axis in ((1, 2) if patch.last else (2, 3)))
 
 
-def _cellwise(call: Call) -> Patch:
-    patch: Patch = call.args[0]
-    return patch.with_values(call.function(patch.seen(), *call.args[1:], **call.kwargs), _clean(patch, call.clean))
+def _cellwise(call: Call, patch: Any = None, function: Callable[[Tensor], Tensor] | None = None) -> Step:
+    patch = call.args[0] if patch is None else patch
+    region = Region(call.clean_map(patch.last), patch.rows, patch.cols, patch.last)
+    run = function or (lambda seen: call.function(seen, *call.args[1:], **call.kwargs))
+    return Step(region, lambda: _kept(run(patch.seen), region))
 
 
-def _clean(patch: Patch, clean: Tensor) -> Clean:
-    return Clean(clean.permute(0, 3, 1, 2) if patch.last else clean)
+def _kept(seen: Tensor, region: Region) -> Tensor:
+    """Patches from the network's own order of axes to ours."""
+    return seen.permute(0, 3, 1, 2) if region.last else seen
 
 
 _ACTIVATIONS = (
@@ -212,6 +251,7 @@ _ACTIVATIONS = (
 
 MODULES: dict[type[nn.Module], Rule] = {
     nn.Conv2d: convolution,
+    PackedConv: convolution,
     nn.MaxPool2d: max_pool,
     nn.AvgPool2d: average_pool,
     nn.BatchNorm2d: batch_norm,

@@ -268,6 +268,8 @@ def _sentence(measures: list[Measure], labeled: pl.DataFrame) -> str:
         return text + "."
     gap = float(labeled["confidence"].mean() or 0) - top1.value  # type: ignore[arg-type]
     if abs(gap) < 0.02:
-        return f"{text}, and about as sure as it is right (confidence is off by {ece.value:.1%} on average)."
+        off = f"{100 * ece.value:.1f} points"
+        return f"{text}, and about as sure as it is right (its confidence is off by {off} on average)."
     side = "surer than it is right" if gap > 0 else "less sure than it could be"
-    return f"{text}, and {side}: its mean confidence is {abs(gap):.1%} {'above' if gap > 0 else 'below'} its accuracy."
+    where = f"{100 * abs(gap):.1f} points {'above' if gap > 0 else 'below'}"
+    return f"{text}, and {side}: its mean confidence is {where} its accuracy."

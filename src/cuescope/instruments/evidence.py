@@ -24,7 +24,7 @@ class Evidence:
 
     Position (i, j) of the map holds the class logit that the patch of q x q pixels starting at (stride i,
     stride j) gives by itself; the mean of the map is the logit of the whole image, which is checked on every
-    call (Brendel & Bethge 2019, section 2; PROTOCOLS 1). The class is the label where it is known, else the answer.
+    call (Brendel & Bethge 2019, section 2). The class is the label where it is known, else the answer.
 
     >>> Evidence(images=4).images
     4

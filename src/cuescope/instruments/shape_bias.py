@@ -24,7 +24,7 @@ class ShapeBias:
 
     An image shows the shape of one category in the texture of another. The logits become probabilities, those
     of a category's classes are aggregated, and the best category is the decision. Images whose two cues agree
-    are left out, as are decisions for neither (Geirhos et al. 2019, section 2; PROTOCOLS 2).
+    are left out, as are decisions for neither (Geirhos et al. 2019, section 2).
 
     >>> ShapeBias(aggregation="sum").aggregation
     'sum'
@@ -142,7 +142,7 @@ _SCHEMA = {
     "neither": pl.Boolean,
 }
 
-_SOURCE = "raw-data of Geirhos et al. 2019, pooled (PROTOCOLS 2)"
+_SOURCE = "trial data of Geirhos et al. 2019, pooled over 1,200 conflict images"
 _PUBLISHED = (
     Published("people", 0.9587, _SOURCE),
     Published("AlexNet (Caffe)", 0.429, _SOURCE),
@@ -161,7 +161,7 @@ _PEOPLE = dict(
         strict=True,
     )
 )
-"""People's pooled shape bias by shape category (PROTOCOLS 2)."""
+"""People's pooled shape bias by shape category (trial data of Geirhos et al. 2019)."""
 
 
 def _counts(conflict: pl.DataFrame) -> tuple[int, int]:
@@ -244,7 +244,7 @@ def _sentence(measures: tuple[Measure, ...], published: bool) -> str:
         return f"Shape bias is not measured: {bias.why}."
     low, high = bias.interval
     side = "shape" if low > 0.5 else "texture" if high < 0.5 else "both cues alike"
-    people = "; people do in 95.9 %" if published else ""
+    people = "; people name it in 95.9%" if published else ""
     return (
         f"It goes by {side}: where it names one of the two cues, that is the shape in {bias.value:.1%} of "
         f"{bias.n} images{people}. It names neither in {neither.value:.1%}."

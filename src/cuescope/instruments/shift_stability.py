@@ -25,7 +25,7 @@ class ShiftStability:
 
     A random square of the image is resized to the network's input; a second one is shifted by a pixel on both
     axes. P(top-1 change) is the share of pairs whose answers differ; MAC, the mean absolute change, is the mean
-    of |p1(k) - p2(k)| with k the first window's answer (Azulay & Weiss 2019, section 2; PROTOCOLS 8). One pair
+    of |p1(k) - p2(k)| with k the first window's answer (Azulay & Weiss 2019, section 2). One pair
     an image, so the intervals are over independent images and two classifiers are compared on the same squares.
 
     >>> ShiftStability(shift_px=2).shift_px

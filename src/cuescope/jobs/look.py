@@ -12,8 +12,8 @@ from cuescope.classifier import Classifier
 from cuescope.draw import look_png
 from cuescope.errors import CueError, unknown
 from cuescope.instrument import About, Illustrates
-from cuescope.load import load
 from cuescope.jobs.images import find_image
+from cuescope.load import load
 
 
 def look(

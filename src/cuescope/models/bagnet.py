@@ -103,7 +103,7 @@ class BagNet(nn.Module):
         return self.fc(self.features(x).mean((2, 3)))
 
     def patch_logits(self, x: Tensor) -> Tensor:
-        """(B, K, h, w): the logits each patch would get alone, bias included. Paper section 2.1; PROTOCOLS 1."""
+        """(B, K, h, w): the logits each patch would get alone, bias included. Paper section 2.1."""
         return F.conv2d(self.features(x), self.fc.weight[:, :, None, None], self.fc.bias)
 
 

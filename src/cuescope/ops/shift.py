@@ -1,4 +1,4 @@
-"""A random square crop and its copies shifted by a pixel: the crop protocol of Azulay & Weiss (PROTOCOLS 8a)."""
+"""A random square crop and its copies shifted by a pixel: the crop protocol of Azulay & Weiss 2019."""
 
 from __future__ import annotations
 

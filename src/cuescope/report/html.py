@@ -16,7 +16,7 @@ from cuescope.draw import words
 from cuescope.findings import Finding
 from cuescope.report.figures import Table, drawn, skipped_table, table
 from cuescope.report.gather import Entry, Group, Section, Story, Subject
-from cuescope.report.readings import block, differences, sources
+from cuescope.report.readings import block, contests, sources
 
 HERE = Path(__file__).parent / "page"
 PREPROCESSING = {"size": "input size", "source": "preprocessing by", "mean": "less the mean", "std": "divided by"}
@@ -59,7 +59,7 @@ def page(story: Story) -> str:
         .render(
             story=story,
             title=headline(story.subjects),
-            differences=differences(story),
+            contests=contests(story),
             skipped=skipped_table(shown),
             skipped_more=len(story.skipped) - len(shown),
             methods=[(s, method(s)) for s in story.subjects],
@@ -155,6 +155,8 @@ def _date(text: str) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_shown, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

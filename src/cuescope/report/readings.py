@@ -90,31 +90,48 @@ def _reading(subject: Subject, m: Measure | None, ends: tuple[float, float], uni
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired comparison of two classifiers, ready to be read."""
+    """Two classifiers on the same images, ready to be read."""
 
-    instrument: str
-    title: str
     a: tuple[str, str]
     b: tuple[str, str]
     """Mark and title of each classifier."""
     number: str
     interval: str
     amount: str
-    verdict: str
+    outcome: str
     why: str
     track: str
 
 
-def differences(story: Story) -> list[Difference]:
-    """The paired comparisons of a story; those of one unit share one scale."""
-    found = []
-    units = {id(c): difference_unit(c) for c in story.comparisons}
+@dataclass(frozen=True)
+class Contest:
+    """A measure with the differences of all pairs, on one scale."""
+
+    title: str
+    better: str
+    differences: tuple[Difference, ...]
+    ruler: tuple[tuple[float, str], ...]
+
+
+def contests(story: Story) -> list[Contest]:
+    """The paired comparisons of a story, by measure."""
+    together: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for c in story.comparisons:
-        unit = units[id(c)]
-        same = [o for o in story.comparisons if units[id(o)] == unit]
-        ends = domain([x for o in same for x in (o.get("value"), *(o.get("interval") or ()))], unit)
-        found.append(_difference(c, unit, ends, _named(story, c["a"]), _named(story, c["b"])))
-    return found
+        together.setdefault((c["instrument"], c["measure"]), []).append(c)
+    return [_contest(story, comparisons) for comparisons in together.values()]
+
+
+def _contest(story: Story, comparisons: list[Mapping[str, Any]]) -> Contest:
+    first = comparisons[0]
+    unit = difference_unit(first)
+    numbers = [x for c in comparisons for x in (c.get("value"), *(c.get("interval") or ()))]
+    reach = max((abs(x) for x in numbers if x is not None), default=0.0)
+    # A difference of any unit is read against no difference, so 0 stands in the middle.
+    ends = domain([-reach, reach], "difference" if unit == "difference" else unit)
+    title = first.get("title") or first["measure"].replace("_", " ")
+    differences = tuple(_difference(c, unit, ends, _named(story, c["a"]), _named(story, c["b"])) for c in comparisons)
+    better = f"{first['better']} is better" if first.get("better") else ""
+    return Contest(title, better, differences, tuple(ruler(ends, unit)))
 
 
 def _named(story: Story, name: str) -> tuple[str, str]:
@@ -126,13 +143,8 @@ def _difference(
     c: Mapping[str, Any], unit: str, ends: tuple[float, float], a: tuple[str, str], b: tuple[str, str]
 ) -> Difference:
     value, interval = c.get("value"), c.get("interval")
-    title = c.get("title") or c["measure"].replace("_", " ")
-    graphic = ""
-    if value is not None:
-        graphic = svg(track(ends, unit, value, interval, name=f"{a[1]} less {b[1]}, {title}"))
+    graphic = "" if value is None else svg(track(ends, unit, value, interval, name=f"{a[1]} less {b[1]}"))
     return Difference(
-        c["instrument"].replace("_", " ").capitalize(),
-        title,
         a,
         b,
         words.value(value, unit),

@@ -2,8 +2,8 @@
 
 It finds texture enough, as networks do on photographs. The shipped weights, on 960 images of each kind from
 seed 0: congruent .993, texture alone .941, shape alone .0625 (chance); of the conflict images it says the
-texture of .915 and the shape of .014: shape bias .015. Trained on 32,000 images, each seen once, in one to two
-minutes on one idle core.
+texture of .915 and the shape of .014: shape bias .015. Trained on 32,000 images, each seen once, in 208 s
+on one core of a busy machine.
 """
 
 from __future__ import annotations
