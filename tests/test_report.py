@@ -167,7 +167,17 @@ def test_differences_may_be_given(run, tmp_path) -> None:
         "why": "",
     }
     text = text_of(report.write([run.path], tmp_path / "r.html", [more]).read_text())
-    assert "Reach x less y 4.0 px 1.0–7.0 px · 8 images x is higher −8 −4 0 4 8" in text
+    assert "Differences, image by image" in text
+    assert "Reach x less y +4.0 px 1.0–7.0 px · 8 images x is higher −5 0 5" in text
+
+
+def test_no_empty_column_where_nothing_is_published(tmp_path) -> None:
+    run = make_run(tmp_path / "run")
+    run.manifest["cells"] = [c for c in run.manifest["cells"] if c["instrument"] == "accuracy"]
+    run.write_manifest()
+    bare = report.write([run.path], tmp_path / "r.html").read_text()
+    assert "Published</th>" not in bare
+    assert 'data-label="Published"' not in bare
 
 
 def test_panels_of_two_classifiers_are_one_plot_where_the_kind_allows(page) -> None:

@@ -63,7 +63,7 @@ def domain(numbers: Iterable[float | None], unit: str = "") -> tuple[float, floa
     if unit in ("share", "probability") and low >= 0:
         return 0.0, 1.0 if high > 0.4 else _ceil(max(high, 0.001))
     if unit in ("correlation", "kappa"):
-        return (-1.0 if low < 0 else 0.0), 1.0
+        return (-1.0 if low < 0 else 0.0), max(1.0, high)
     return (-_ceil(-low) if low < 0 else 0.0), (_ceil(high) if high > 0 else 0.0 if low < 0 else 1.0)
 
 

@@ -184,14 +184,19 @@ class Story:
         seen = {(s["name"], s.get("digest")): s for run in self.runs for s in run.manifest["image_sets"]}
         return list(seen.values())
 
+    @property
+    def published(self) -> bool:
+        """Whether any headline measure has a published value beside it."""
+        return any(row.published for section in self.sections for group in section.groups for row in group.headlines)
+
     def with_status(self, status: str) -> list[Entry]:
         return [entry for entry in self.entries if entry.cell.status == status]
 
 
 def difference_unit(comparison: Mapping[str, Any]) -> str:
-    """Differences of shares and probabilities are told in points, of others in their own unit."""
+    """Differences of shares are told in points, of others in their own unit."""
     unit = comparison.get("unit", "share")
-    return "difference" if unit in ("share", "probability") else unit
+    return "difference" if unit == "share" else unit
 
 
 def gather(runs: Sequence[Run], comparisons: Iterable[Mapping[str, Any]] | None = None) -> Story:

@@ -147,7 +147,7 @@ def _difference(
     return Difference(
         a,
         b,
-        words.value(value, unit),
+        ("+" if unit != "difference" and (value or 0) > 0 else "") + words.value(value, unit),
         words.interval(interval, unit),
         f"{c['n']:,} images" if c.get("n") else "",
         _settled(c, a[1], b[1]),
