@@ -95,7 +95,7 @@ def track(
     y = 11.0
     items: list[Item] = [Line([(scale.start, y), (scale.end, y)], "rule", 1)]
     items += [Line([(scale(t), y - 3), (scale(t), y + 3)], "rule", 1) for t in scale.ticks()]
-    if unit == "difference":
+    if ends[0] < 0 < ends[1]:
         items.append(Line([(scale(0), y - 9), (scale(0), y + 9)], "muted", 1))
     if chance is not None:
         title = f"chance: {words.value(chance, unit)}"
