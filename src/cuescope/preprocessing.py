@@ -39,9 +39,9 @@ Pixels = NDArray[np.uint8]
 class Preprocessing:
     """How does a decoded photograph become network input?
 
-    `size` is (H, W) of the input in px. `resize` is the length of the short side in px, or the (H, W) to cover
-    with the aspect ratio kept; `center_crop` then cuts the middle. Without it the whole image is resized to
-    `size`, whatever its aspect. `interpolation` is "bilinear", "bicubic", "lanczos" (all antialiased) or
+    `size` is (H, W) of the input in px, cut from the middle after a resize to `resize`: the length of the short
+    side in px, or the (H, W) to cover with the aspect ratio kept. Without `keep_aspect` the image is squeezed to
+    just that (H, W), or square. `interpolation` is "bilinear", "bicubic", "lanczos" (all antialiased) or
     "nearest". `mean` and `std` are of RGB in [0, 1]. `source` says where all this was read.
 
     Raises CueError for values that cannot be.
@@ -56,7 +56,7 @@ class Preprocessing:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     source: str = "given"
-    center_crop: bool = True
+    keep_aspect: bool = True
 
     def __post_init__(self) -> None:
         if self.interpolation not in FILTERS:
@@ -96,9 +96,12 @@ def frame(samples: Sequence[Sample], how: Preprocessing) -> Tensor:
 
 def _frame(sample: Sample, how: Preprocessing) -> Pixels:
     pixels = np.ascontiguousarray(sample.pixels.permute(1, 2, 0).numpy())
-    if sample.framing == "stimulus" or not how.center_crop:
+    if sample.framing == "stimulus":
         return resize(pixels, how.size, how.interpolation)
-    shape = covering((pixels.shape[0], pixels.shape[1]), how.resize)
+    if how.keep_aspect:
+        shape = covering((pixels.shape[0], pixels.shape[1]), how.resize)
+    else:
+        shape = (how.resize, how.resize) if isinstance(how.resize, int) else how.resize
     return center_crop(resize(pixels, shape, how.interpolation), how.size)
 
 

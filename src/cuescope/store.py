@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -22,7 +22,9 @@ from PIL import Image
 
 from cuescope.errors import CueError
 from cuescope.findings import Figure, Finding, Panel
-from cuescope.images import Skipped
+
+if TYPE_CHECKING:
+    from cuescope.images import Skipped  # for types alone: a report needs no torch
 
 SCHEMA = 1
 Status = Literal["done", "not applicable", "failed", "partial"]

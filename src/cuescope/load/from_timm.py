@@ -56,18 +56,18 @@ def preprocessing_of(module: Any) -> Preprocessing | None:
     height, width = how["input_size"][1:]
     tag = module.pretrained_cfg.get("tag") or ""
     source = f"timm's data config of {module.pretrained_cfg.get('architecture', '')}{'.' if tag else ''}{tag}"
-    squash = how["crop_mode"] == "squash" and how["crop_pct"] == 1
+    squash = how["crop_mode"] == "squash"
     covered = (int(height / how["crop_pct"]), int(width / how["crop_pct"]))
     if how["crop_mode"] == "border":
         source += ", with a center crop in place of its border"
     return Preprocessing(
         size=(height, width),
-        resize=(height, width) if squash else covered[0] if height == width else covered,
+        resize=covered if squash or height != width else covered[0],
         interpolation=how["interpolation"] if how["interpolation"] in FILTERS else "bilinear",
         mean=tuple(how["mean"]),
         std=tuple(how["std"]),
         source=source,
-        center_crop=not squash,
+        keep_aspect=not squash,
     )
 
 
