@@ -47,6 +47,7 @@ class BagNet(nn.Module):
     (i, j) of the last map therefore sees exactly rows stride_px * i to stride_px * i + receptive_field_px - 1
     of the image, and columns alike. Names of layers and parameters are those of the authors' checkpoints.
 
+    >>> import torch
     >>> net = BagNet(blocks=(1, 1), widths=(4, 8), strides=(2, 1), kernel3=(1, 0), stem=4, classes=3)
     >>> net.receptive_field_px, net.stride_px, tuple(net.patch_logits(torch.zeros(1, 3, 9, 11)).shape)
     (5, 2, (1, 3, 3, 4))
