@@ -98,6 +98,14 @@ class Classifier:
         return frozenset({"logits", "features", "gradients"} | more)
 
     @property
+    def network(self) -> nn.Module | None:
+        """The private copy that runs, folded and in its precision: to read and to run, never to change.
+
+        None for a black box. It takes images as `normalize` gives them.
+        """
+        return self._engine.network
+
+    @property
     def batch_size(self) -> int:
         """The most images in one pass; it falls where memory does not suffice."""
         return self._engine.batch_size

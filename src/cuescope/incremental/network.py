@@ -1,68 +1,65 @@
-"""A private, folded copy of a network that recomputes only what a changed rectangle of pixels can reach."""
+"""A network that recomputes only what a changed rectangle of pixels can reach."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
+from torch.fx.node import map_aggregate
 
+from cuescope import taps
+from cuescope.fold import tensor_of
 from cuescope.incremental.graph import function_of, reached_from, refuse_shared_writes, traced
 from cuescope.incremental.patch import Clean, Patch, Region, Spans
 from cuescope.incremental.rules import Call, Step, rule_of, takes
+from cuescope.ops.occlude import Rectangle
 
 BATCH = 16
 """Images computed together: enough to pay for reading the weights, few enough for the cache."""
-
-WHOLE = 0.9
-"""From this share of a feature map on, the whole of it is computed."""
-
-
-class Rectangle(NamedTuple):
-    """Pixels of the network's input: rows top to bottom and columns left to right, far edges excluded."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
 
 
 class IncrementalNetwork:
     """Which logits does a network give when one rectangle of the image is painted over?
 
     Exact: each feature map is computed where the rectangle can reach, from the feature maps of the unchanged image,
-    and as a whole from the first operation that has no rule or leaves little untouched. For a network that torch.fx
-    can trace; UntraceableError for others. The network itself is copied, never changed.
+    and as a whole from the first operation on that has no rule or leaves nothing untouched. The network, whose
+    weights are used as they are, is best given folded and channels-last. Raises UntraceableError for a network that
+    torch.fx cannot trace.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    >>> image, gray = torch.zeros(3, 8, 8), torch.zeros(3)
-    >>> clean, painted = IncrementalNetwork(net).logits(image, [Rectangle(0, 0, 4, 4)], gray)
-    >>> torch.equal(painted[0], clean)
-    True
+    >>> black, gray = torch.zeros(1, 3, 8, 8), torch.full((3,), 0.5)
+    >>> clean, painted = IncrementalNetwork(net).logits(black, [Rectangle(0, 0, 4, 4)], gray)
+    >>> clean.shape, painted.shape
+    (torch.Size([4]), torch.Size([1, 4]))
     """
 
-    def __init__(self, module: nn.Module, dtype: torch.dtype = torch.float32) -> None:
-        self.graph, self.dtype = traced(module, dtype), dtype
+    def __init__(self, network: nn.Module) -> None:
+        self.network, self.graph = network, traced(network)
         self.input = self.graph.graph.find_nodes(op="placeholder")[0]
         self.moving = reached_from(self.input)
         refuse_shared_writes(self.graph, self.moving)
 
     @torch.inference_mode()
     def logits(self, image: Tensor, rectangles: Sequence[Rectangle], color: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (K,) of an image (3, H, W) as the network takes it, and (P, K) with each rectangle in a color (3,)."""
-        batch = image[None].to(self.dtype).contiguous(memory_format=torch.channels_last)
-        record = fx.Interpreter(self.graph, garbage_collect_values=False)
-        clean = record.run(batch)[0].float()
-        maps: Maps = defaultdict(dict)
-        out = torch.empty(len(rectangles), len(clean))
-        for group in groups(*_Outline(self, record.env, maps).costs(rectangles)):
-            patch = _painted(batch, [rectangles[i] for i in group], color.to(self.dtype))
-            out[group] = _Patched(self, record.env, maps).start(patch).float()
+        """Logits (K,) of one image (1, 3, H, W) as the network takes it, and (P, K) with each rectangle in `color`.
+
+        `color` is (3,), normalized as the image is. The logits are float32, whatever the network computes in.
+        """
+        image = image.contiguous(memory_format=torch.channels_last)
+        with taps.evaluating(self.network):
+            record = fx.Interpreter(self.graph, garbage_collect_values=False)
+            clean = tensor_of(record.run(image))[0].float()
+            maps: Maps = defaultdict(dict)
+            out = torch.empty(len(rectangles), len(clean))
+            for group in groups(*_Outline(self, record.env, maps).costs(rectangles)):
+                patch = _painted(image, [rectangles[i] for i in group], color.to(image.dtype))
+                out[group] = tensor_of(_Patched(self, record.env, maps).start(patch)).float()
         return clean, out
 
 
@@ -119,10 +116,10 @@ class _Patched(_Walk):
         step = self.step(n, args, kwargs)
         if isinstance(step, Step):
             patch = Patch.of(step.region, step.values())
-            return patch.whole() if patch.share >= WHOLE else patch
+            return patch.whole() if patch.share == 1 else patch
         if step is not None:
             return step
-        args, kwargs = fx.node.map_aggregate((args, kwargs), lambda a: a.whole() if isinstance(a, Patch) else a)
+        args, kwargs = map_aggregate((args, kwargs), lambda a: a.whole() if isinstance(a, Patch) else a)
         return getattr(self, n.op)(n.target, args, kwargs)
 
 
@@ -137,7 +134,7 @@ def groups(along_y: NDArray[Any], along_x: NDArray[Any], batch: int = BATCH) -> 
     """
     found = []
     lengths = np.unique(along_y)
-    band_count = math.ceil(len(lengths) / math.isqrt(batch))
+    band_count = max(1, math.ceil(len(lengths) / math.isqrt(batch)))
     for band in np.array_split(lengths, band_count):
         members = np.flatnonzero(np.isin(along_y, band))
         ordered = members[np.argsort(along_x[members], kind="stable")]
@@ -145,16 +142,16 @@ def groups(along_y: NDArray[Any], along_x: NDArray[Any], batch: int = BATCH) -> 
     return found
 
 
-def _spans(rectangles: Sequence[Rectangle], batch: Tensor) -> tuple[Spans, Spans]:
-    corners = np.array(rectangles, dtype=int)
+def _spans(rectangles: Sequence[Rectangle], image: Tensor) -> tuple[Spans, Spans]:
+    corners = np.array(rectangles, dtype=int).reshape(-1, 4)
     return (
-        Spans(corners[:, 0], corners[:, 2], batch.shape[2]),
-        Spans(corners[:, 1], corners[:, 3], batch.shape[3]),
+        Spans(corners[:, 0], corners[:, 2], image.shape[2]),
+        Spans(corners[:, 1], corners[:, 3], image.shape[3]),
     )
 
 
-def _painted(batch: Tensor, rectangles: list[Rectangle], color: Tensor) -> Patch:
-    clean, (rows, cols) = Clean(batch), _spans(rectangles, batch)
+def _painted(image: Tensor, rectangles: list[Rectangle], color: Tensor) -> Patch:
+    clean, (rows, cols) = Clean(image), _spans(rectangles, image)
     values = clean.windows(rows.window, cols.window)
     for p, (top, left, bottom, right) in enumerate(rectangles):
         y, x = rows.window.starts[p], cols.window.starts[p]

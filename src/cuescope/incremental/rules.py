@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cuescope.incremental.graph import PackedConv
 from cuescope.incremental.patch import Clean, Patch, Reach, Region
 
 
@@ -102,8 +101,6 @@ def convolution(call: Call) -> Any:
         return None
 
     def run(window: Tensor) -> Tensor:
-        if isinstance(call.function, PackedConv):
-            return call.function.run(window, (0, 0))
         return F.conv2d(window, s["weight"], s["bias"], s["stride"], 0, s["dilation"], s["groups"])
 
     _, *inputs = s["weight"].shape
@@ -182,7 +179,7 @@ def combine(call: Call) -> Any:
     region = Region(call.clean_map(a.last), a.rows.hull(b.rows), a.cols.hull(b.cols), a.last)
 
     def run() -> Tensor:
-        grown = [Patch.of(region, part.grow(region)).seen for part in (a, b)]
+        grown = [Patch.of(region, part.grow(region)).seen for part in call.args[:2]]
         return _kept(call.function(*grown, *call.args[2:], **call.kwargs), region)
 
     return Step(region, run)
@@ -251,7 +248,6 @@ _ACTIVATIONS = (
 
 MODULES: dict[type[nn.Module], Rule] = {
     nn.Conv2d: convolution,
-    PackedConv: convolution,
     nn.MaxPool2d: max_pool,
     nn.AvgPool2d: average_pool,
     nn.BatchNorm2d: batch_norm,

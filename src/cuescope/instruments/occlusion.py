@@ -1,0 +1,264 @@
+"""Which parts of an image does the answer depend on? A square slides over it and hides one place after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from cuescope import stats
+from cuescope.classifier import Classifier
+from cuescope.findings import Figure, Finding, Map, Measure, Panel
+from cuescope.images import Batch, Sample
+from cuescope.incremental import painted_logits
+from cuescope.instrument import About, Rows
+from cuescope.ops.convert import to_image
+from cuescope.ops.occlude import Grid, Occlude
+
+_MOST_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Occlusion:
+    """Which parts of an image does the answer depend on?
+
+    A square of one color hides each place of the image in turn; P(class) at each place makes a map, and the answer at
+    each place another (Zeiler & Fergus 2014, section 4.2 and figure 7 d and e). The class is the image's
+    label where it is known, else the answer to the unhidden image. The paper gives neither size, stride nor color: here
+    the size is 50 of 224 px and the color that of the classifier's mean pixel. The logits are exact, computed only
+    where the square can reach.
+
+    >>> Occlusion(fill="gray").size_share
+    0.22
+    """
+
+    images: int = 12
+    """How many images are looked at, spread evenly over the set."""
+    size_share: float = 0.22
+    """Side of the square, as a share of the shorter side of the network's input."""
+    stride_share: float = 0.07
+    """Distance of neighboring places, as a share of the same side."""
+    fill: Literal["mean", "gray", "black"] = "mean"
+    """Color of the square: the mean pixel that the classifier subtracts, middle gray, or black."""
+
+    question: ClassVar[str] = "Which parts of the image does its answer depend on?"
+    reference: ClassVar[str] = (
+        "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4.2 and figure 7"
+    )
+    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
+    version: ClassVar[int] = 1
+    per_image: ClassVar[Mapping[str, str]] = {
+        "label_flips": "flips",
+        "largest_drop": "largest_drop",
+        "concentration": "concentration",
+        "pointing_game": "hit",
+    }
+
+    def __post_init__(self) -> None:
+        if self.images < 1 or not 0 < self.size_share <= 1 or not 0 < self.stride_share <= 1:
+            raise ValueError("images must be at least 1, size_share and stride_share above 0 and at most 1")
+
+    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
+        """Per image: P(class) and the answer at each place, row by row, and what they come to."""
+        occlude = self._occluder(classifier, batch)
+        grid = occlude.grid(*batch.pixels.shape[-2:])
+        rows = [self._row(classifier, batch, i, occlude, grid) for i in range(len(batch))]
+        return pl.DataFrame(rows, schema=_SCHEMA)
+
+    def _occluder(self, classifier: Classifier, batch: Batch) -> Occlude:
+        side = min(batch.pixels.shape[-2:])
+        mean = classifier.preprocessing.mean
+        color = {"mean": (mean[0], mean[1], mean[2]), "gray": (0.5, 0.5, 0.5), "black": (0.0, 0.0, 0.0)}[self.fill]
+        return Occlude(max(1, round(self.size_share * side)), max(1, round(self.stride_share * side)), color)
+
+    def _row(self, classifier: Classifier, batch: Batch, i: int, occlude: Occlude, grid: Grid) -> dict[str, Any]:
+        painted = painted_logits(classifier, batch.pixels[i], grid.rectangles, occlude.color)
+        predicted, label = int(painted.clean.argmax()), int(batch.labels[i])
+        tracked = label if label >= 0 else predicted
+        p_clean = float(painted.clean.double().softmax(0)[tracked])
+        p = painted.logits.double().softmax(1)[:, tracked].numpy()
+        answers = painted.logits.argmax(1).numpy()
+        worst = int(p.argmin())
+        place = _object(classifier, batch.samples[i]) if label >= 0 else None
+        return {
+            "id": batch.ids[i],
+            "label": label if label >= 0 else None,
+            "predicted": predicted,
+            "tracked": tracked,
+            "p_clean": p_clean,
+            "p": p.tolist(),
+            "answers": answers.tolist(),
+            "tops": list(grid.tops),
+            "lefts": list(grid.lefts),
+            "height": grid.height,
+            "width": grid.width,
+            "flips": float((answers != predicted).mean()),
+            "largest_drop": p_clean - float(p[worst]),
+            "worst_top": grid.rectangles[worst].top,
+            "worst_left": grid.rectangles[worst].left,
+            "concentration": concentration(p_clean - p),
+            "hit": None if place is None else bool(place[grid.center(worst)]),
+            "hit_by_chance": None if place is None else _chance(place, grid),
+        }
+
+    def conclude(self, rows: Rows, about: About) -> Finding:
+        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
+        flips = _mean("label_flips", "places whose hiding changes the answer", "share", rows["flips"], headline=True)
+        drop = _mean("largest_drop", "largest fall of P(class)", "difference", rows["largest_drop"])
+        told = rows["concentration"].drop_nulls()
+        title = "share of all falls in the top tenth of places"
+        narrow = _mean("concentration", title, "share", told, why="hiding never lowers P(class)", chance=0.1)
+        return Finding(
+            instrument="occlusion",
+            version=self.version,
+            params=asdict(self),
+            classifier=about.classifier,
+            images=about.images,
+            measures=(flips, drop, narrow, _pointing(rows)),
+            sentence=_sentence(flips, drop, self.size_share),
+            caveats=_caveats(rows, self.fill),
+            references=(self.reference,),
+        )
+
+    def examples(self, rows: Rows) -> list[str]:
+        """The images whose P(class) falls most."""
+        return rows.sort("largest_drop", "id", descending=[True, False])["id"].head(_MOST_SHOWN).to_list()
+
+    def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
+        told = {row["id"]: row for row in rows.iter_rows(named=True)}
+        order = sorted(range(len(batch)), key=lambda i: (-told[batch.ids[i]]["largest_drop"], batch.ids[i]))
+        figures = tuple(_figure(told[batch.ids[i]], batch.pixels[i], classifier.classes.names) for i in order)
+        caption = (
+            "P(class) and the answer while a square hides the place: each point shows what is left with the square's "
+            "center there. Where P falls, the class was read; where the answer changes, the place decided."
+        )
+        yield Panel("maps", "images", "What a hidden place changes", caption, figures=figures)
+
+
+_SCHEMA = {
+    "id": pl.String,
+    "label": pl.Int32,
+    "predicted": pl.Int32,
+    "tracked": pl.Int32,
+    "p_clean": pl.Float64,
+    "p": pl.List(pl.Float64),
+    "answers": pl.List(pl.Int32),
+    "tops": pl.List(pl.Int32),
+    "lefts": pl.List(pl.Int32),
+    "height": pl.Int32,
+    "width": pl.Int32,
+    "flips": pl.Float64,
+    "largest_drop": pl.Float64,
+    "worst_top": pl.Int32,
+    "worst_left": pl.Int32,
+    "concentration": pl.Float64,
+    "hit": pl.Boolean,
+    "hit_by_chance": pl.Float64,
+}
+
+
+def concentration(falls: np.ndarray[Any, Any]) -> float | None:
+    """How local is the dependence: the share of all falls of P(class) that the tenth of places with the largest hold.
+
+    0.1 where every place matters alike, 1 where a tenth of the places holds all; None where nothing falls.
+
+    >>> concentration(np.array([0.0] * 9 + [0.5])), concentration(np.full(10, 0.2)), concentration(np.zeros(10))
+    (1.0, 0.1, None)
+    """
+    lost = np.sort(np.clip(falls, 0, None))[::-1]
+    total = lost.sum()
+    if total <= 0:
+        return None
+    whole, part = divmod(len(lost), 10)
+    top = lost[:whole].sum() + (lost[whole] * part / 10 if part else 0.0)
+    return float(round(top / total, 12))
+
+
+def _object(classifier: Classifier, sample: Sample) -> Tensor | None:
+    """Where the object is in the image as the classifier sees it, (H, W) bool; None where not known or not seen."""
+    _, height, width = sample.pixels.shape
+    mask = sample.mask
+    if mask is None and sample.boxes:
+        mask = torch.zeros(height, width, dtype=torch.bool)
+        for box in sample.boxes:
+            mask[int(box.y0) : -int(-box.y1 // 1), int(box.x0) : -int(-box.x1 // 1)] = True
+    if mask is None:
+        return None
+    as_pixels = mask.to(torch.uint8).mul(255).expand(3, -1, -1)
+    seen = classifier.prepare([Sample(sample.id, as_pixels, framing=sample.framing)])[0, 0].cpu() > 0.5
+    return seen if seen.any() else None
+
+
+def _chance(place: Tensor, grid: Grid) -> float:
+    """The share of places whose center lies on the object."""
+    count = len(grid.tops) * len(grid.lefts)
+    return sum(bool(place[grid.center(p)]) for p in range(count)) / count
+
+
+def _mean(
+    name: str,
+    title: str,
+    unit: Literal["share", "difference"],
+    values: pl.Series,
+    *,
+    why: str = "no image was seen",
+    chance: float | None = None,
+    headline: bool = False,
+) -> Measure:
+    n = len(values)
+    if not n:
+        return Measure(name, None, unit, 0, why=why, title=title)
+    interval = stats.bootstrap_mean(values.to_numpy()) if n > 1 else None
+    return Measure(
+        name, float(values.to_numpy().mean()), unit, n, interval, title=title, chance=chance, headline=headline
+    )
+
+
+def _pointing(rows: pl.DataFrame) -> Measure:
+    title = "the place of the largest fall lies on the object"
+    known = rows.filter(pl.col("hit").is_not_null())
+    n, k = known.height, int(known["hit"].sum() or 0)
+    if not n:
+        why = "no image has both a label and a known place of its object"
+        return Measure("pointing_game", None, "share", 0, title=title, why=why)
+    chance = float(known["hit_by_chance"].to_numpy().mean())
+    return Measure("pointing_game", k / n, "share", n, stats.wilson(k, n), title=title, count=k, chance=chance)
+
+
+def _sentence(flips: Measure, drop: Measure, size_share: float) -> str:
+    if flips.value is None or drop.value is None:
+        return f"What its answers depend on is not measured: {flips.why}."
+    images = "one image" if flips.n == 1 else f"{flips.n} images"
+    return (
+        f"A square of {size_share:.0%} of the side changes the answer at {flips.value:.0%} of the places it can hide "
+        f"({images}); at the worst place the probability of the class falls by {drop.value:.2f} on average."
+    )
+
+
+def _caveats(rows: pl.DataFrame, fill: str) -> tuple[str, ...]:
+    color = {"mean": "the color of the mean pixel", "gray": "gray", "black": "black"}[fill]
+    found = [
+        f"The square, {color}, is something to see as well: it can be taken for a cue or a thing of its own.",
+        "All numbers depend on the size of the square: a large one hides more, a small one leaves the cue's copies.",
+    ]
+    unlabeled = rows["label"].null_count()
+    if unlabeled:
+        found.append(f"The class is the label; for {unlabeled} images without one it is the classifier's own answer.")
+    return tuple(found)
+
+
+def _figure(row: Mapping[str, Any], pixels: Tensor, names: tuple[str, ...]) -> Figure:
+    grid = Grid(tuple(row["tops"]), tuple(row["lefts"]), row["height"], row["width"])
+    height, width = pixels.shape[-2:]
+    name = names[row["tracked"]]
+    present = list(dict.fromkeys([row["predicted"], *row["answers"]]))
+    indices = [float(present.index(answer)) for answer in row["answers"]]
+    heat = Map("heat", grid.spread(row["p"], height, width), f"P({name})", "probability", 0.0, 1.0)
+    labels = Map("labels", grid.spread(indices, height, width), "answer", legend=tuple(names[a] for a in present))
+    caption = f"{name}: P {row['p_clean']:.2f} unhidden, {min(row['p']):.2f} at worst"
+    return Figure(caption, to_image(pixels), maps=(heat, labels))
