@@ -189,6 +189,25 @@ def test_batches_do_not_matter_and_none_is_lost() -> None:
     assert classifier.logits(pixels[:0]).shape == (0, 3)
 
 
+def test_a_compiled_network_is_compiled_for_one_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def compiled(module: nn.Module) -> Callable[[Tensor], Tensor]:
+        def run(x: Tensor) -> Tensor:
+            sizes.append(len(x))
+            return module(x)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    module, pixels = Net(), random(9, 3, 16, 16)
+    classifier, plain = small(module, compile=True, batch_size=4), small(module)
+    assert torch.allclose(classifier.logits(pixels), plain.logits(pixels), atol=1e-6)
+    assert sizes == [4, 4, 4]
+    assert classifier.features(pixels, ["bn1"])["bn1"].shape == (9, 8, 16, 16)
+    assert classifier.digest != plain.digest
+
+
 class Greedy(nn.Module):
     """Has memory for `most` images, as a GPU might."""
 
@@ -342,6 +361,8 @@ def test_a_module_that_cannot_be_copied_says_so() -> None:
     module.held = (torch.ones(1, requires_grad=True) * 2,)  # type: ignore[assignment]
     with pytest.raises(CueError, match="cannot be copied"):
         small(module)
+    with pytest.warns(DeprecationWarning), pytest.raises(CueError, match="is TorchScript"):
+        small(torch.jit.script(nn.ReLU()))
 
 
 # --- identity, classes, devices -----------------------------------------------------------------------------
@@ -363,6 +384,7 @@ def test_digest_changes_with_all_that_decides_about_the_logits() -> None:
         one(preprocessing=Preprocessing((16, 16), 16, mean=(0.5, 0.5, 0.5))),
         one(precision="bfloat16"),
         one(classes=["a", "b", "c", "d"]),
+        one(classes=["a", "b", "d", "c"]),
         small(changed).digest,
         small(counted).digest,
         small(strided).digest,
@@ -403,6 +425,11 @@ def test_classes_from_files(tmp_path: Path, name: str, text: str) -> None:
     space = read_classes(tmp_path / name)
     assert space.names == ("cat", "dog")
     assert space.keys == (("n01", "n02") if "n01" in text else ())
+
+
+def test_one_line_is_one_class_without_a_key(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("cat")
+    assert read_classes(tmp_path / "a.txt") == ClassSpace("a", ("cat",))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": "b"}', "3", '[{"wnid": "n01"}]'])

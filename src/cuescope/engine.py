@@ -197,6 +197,9 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 
 def _copied(module: nn.Module, name: str) -> nn.Module:
+    if isinstance(module, torch.jit.ScriptModule):
+        do = "give the module it was made from, or export it as ONNX and load('model.onnx')"
+        raise CueError(f"{name} is TorchScript, which cannot be copied", wanted="a plain nn.Module", do=do)
     try:
         return copy.deepcopy(module)
     except Exception as error:

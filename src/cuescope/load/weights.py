@@ -48,18 +48,14 @@ def fit(
     """
     network = build(None)
     own = network.state_dict()
+    rows = list(own.values())[-1].shape[:1]
     shapes = [(own[k].shape, state[k].shape) for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
-    heads = {(len_of(a), len_of(b)) for a, b in shapes if a[1:] == b[1:]}
-    if len(heads) == 1 and all(a[1:] == b[1:] for a, b in shapes):
-        ((_, count),) = heads
-        network = build(count)
+    counts = {b[0] for a, b in shapes if a[:1] == rows and a[1:] == b[1:]}
+    if len(counts) == 1:
+        network = build(counts.pop())
     _check(network, state, path, optional)
     network.load_state_dict(state, strict=False)
     return network
-
-
-def len_of(shape: torch.Size) -> int:
-    return shape[0] if shape else 0
 
 
 def _check(network: nn.Module, state: State, path: str | Path, optional: tuple[str, ...]) -> None:
