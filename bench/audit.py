@@ -21,9 +21,9 @@ from cuescope.images import ImageSet
 from cuescope.instruments.accuracy import Accuracy
 from cuescope.instruments.shape_bias import ShapeBias
 from cuescope.instruments.shift_stability import ShiftStability
-from cuescope.load import load
-from cuescope.readers import read_cue_conflict, read_images
+from cuescope.readers import read_cue_conflict, read_folder
 from cuescope.runner import BATCH, Task, run
+from cuescope.sources import load
 from cuescope.store import Run
 
 
@@ -53,7 +53,7 @@ def audited(classifiers: list[Classifier], photographs: ImageSet, conflict: Imag
 
 
 def main() -> None:
-    photographs, conflict = read_images(sys.argv[1]), read_cue_conflict(sys.argv[2])
+    photographs, conflict = read_folder(sys.argv[1]), read_cue_conflict(sys.argv[2])
     classifiers = [load(name) for name in sys.argv[3:]]
     bare(classifiers, photographs, conflict)
     ratios = []

@@ -1,6 +1,6 @@
 """Draw the contact sheet of the built-in world that docs/world.md shows.
 
-    python scripts/draw_world.py
+python scripts/draw_world.py
 """
 
 from __future__ import annotations

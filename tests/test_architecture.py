@@ -23,7 +23,7 @@ LAYERS = [
     ["instruments", "models"],
     ["world"],
     ["training"],
-    ["load"],
+    ["sources"],
     ["store"],
     ["runner", "comparisons"],
     ["draw"],

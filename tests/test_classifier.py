@@ -20,7 +20,7 @@ from cuescope.classifier import Classifier, Preprocessing
 from cuescope.engine import CPU_BATCH, find_device
 from cuescope.errors import CueError
 from cuescope.images import Sample
-from cuescope.load import load
+from cuescope.sources import load
 
 SHAPES = [(375, 500), (500, 375), (68, 56), (40, 300), (33, 32), (31, 33), (32, 32), (224, 224), (1, 1)]
 
@@ -361,7 +361,7 @@ def test_a_module_that_cannot_be_copied_says_so() -> None:
     module.held = (torch.ones(1, requires_grad=True) * 2,)  # type: ignore[assignment]
     with pytest.raises(CueError, match="cannot be copied"):
         small(module)
-    with pytest.warns(DeprecationWarning), pytest.raises(CueError, match="is TorchScript"):
+    with pytest.warns(FutureWarning, match="deprecated"), pytest.raises(CueError, match="is TorchScript"):
         small(torch.jit.script(nn.ReLU()))
 
 

@@ -297,7 +297,8 @@ def test_compare_report_and_look(here: Path, capsys: pytest.CaptureFixture[str])
         "look", "occlusion", "model.py:make", "gone/red/0.png", "--out", "look.png", "--label", "0", capsys=capsys
     )
     assert status == 0, err
-    assert Image.open(here / "look.png").size[0] > 200
+    with Image.open(here / "look.png") as image:
+        assert image.size[0] > 200
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,8 @@ def test_category_scores_by_a_plain_loop() -> None:
     [("squeezenet1_1", 104, 251, 0.293), ("mobilenet_v2", 69, 327, 0.174)],
 )
 def test_published_stimuli(data: Path, model: str, shape: int, texture: int, bias: float) -> None:
-    from cuescope.load import load
     from cuescope.readers import read_cue_conflict
+    from cuescope.sources import load
 
     classifier = load(f"torchvision/{model}@{data}/weights/{model}.safetensors")
     images = read_cue_conflict(data / "cue-conflict")

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from cuescope.errors import CueError
     from cuescope.jobs.audit import audit
     from cuescope.jobs.look import look
-    from cuescope.load import load
+    from cuescope.sources import load
     from cuescope.store import Run
 
 __version__ = "0.1.0"
 
 _HOME = {
     "audit": "jobs.audit",
-    "load": "load",
+    "load": "sources",
     "look": "jobs.look",
     "Run": "store",
     "Classifier": "classifier",

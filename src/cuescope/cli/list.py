@@ -57,7 +57,7 @@ def _instruments() -> dict[str, dict[str, Any]]:
 
 
 def _models() -> dict[str, dict[str, Any]]:
-    from cuescope.load import names
+    from cuescope.sources import names
 
     return {name: {"what": ""} for name in names()}
 

@@ -21,8 +21,8 @@ from cuescope.findings import Finding
 from cuescope.images import ImageSet
 from cuescope.instrument import Instrument, name_of
 from cuescope.jobs.images import find_conflict, find_images
-from cuescope.load import load
 from cuescope.runner import BATCH, Progress, Task, run
+from cuescope.sources import load
 from cuescope.store import SCHEMA, Cell, Run, write_json
 
 CUES = frozenset({"shape", "texture"})

@@ -13,7 +13,7 @@ from cuescope.draw import look_png
 from cuescope.errors import CueError, unknown
 from cuescope.instrument import About, Illustrates
 from cuescope.jobs.images import find_image
-from cuescope.load import load
+from cuescope.sources import load
 
 
 def look(

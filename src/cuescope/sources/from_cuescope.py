@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from cuescope.errors import CueError, unknown
-from cuescope.load import RANDOM, Found
-from cuescope.load.weights import fit, read
 from cuescope.preprocessing import Preprocessing
+from cuescope.sources import RANDOM, Found
+from cuescope.sources.weights import fit, read
 
 
 def names() -> tuple[str, ...]:

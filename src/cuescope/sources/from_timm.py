@@ -8,10 +8,10 @@ from typing import Any
 from torch import nn
 
 from cuescope.errors import CueError, unknown
-from cuescope.load import RANDOM, SEED, Found, hub
-from cuescope.load.weights import State, fit, read
 from cuescope.models.seeding import seeded
 from cuescope.preprocessing import FILTERS, Preprocessing
+from cuescope.sources import RANDOM, SEED, Found, hub
+from cuescope.sources.weights import State, fit, read
 
 
 def names() -> tuple[str, ...]:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from cuescope.errors import CueError
-from cuescope.load import Found
 from cuescope.preprocessing import Preprocessing
+from cuescope.sources import Found
 
 
 class OnnxNetwork:

@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 
 from cuescope.errors import unknown
-from cuescope.load import RANDOM, SEED, Found, hub
-from cuescope.load.weights import State, fit, read
 from cuescope.models.seeding import seeded
 from cuescope.preprocessing import Preprocessing
+from cuescope.sources import RANDOM, SEED, Found, hub
+from cuescope.sources.weights import State, fit, read
 
 AUXILIARY = ("aux", "AuxLogits")
 """Heads of GoogLeNet and Inception that only training uses; many files leave them out."""

@@ -88,7 +88,7 @@ def load(
 
 def names() -> tuple[str, ...]:
     """The models that `load` knows by name: cuescope's own, torchvision's, and timm's that have weights."""
-    from cuescope.load import from_cuescope, from_timm, from_torchvision
+    from cuescope.sources import from_cuescope, from_timm, from_torchvision
 
     return (*from_cuescope.names(), *from_torchvision.names(), *from_timm.names())
 
@@ -110,7 +110,7 @@ def _given(module: Any, weights: str | Path | None) -> tuple[str, Found]:
         raise CueError("weights for an object", wanted="a module that has its weights", do="load them into it first")
     if not callable(module):
         raise CueError(f"a {type(module).__name__} is no classifier", wanted=WANTED, do="correct it")
-    from cuescope.load import from_timm
+    from cuescope.sources import from_timm
 
     return type(module).__name__, Found(module, preprocessing=from_timm.preprocessing_of(module), owned=False)
 
@@ -118,23 +118,23 @@ def _given(module: Any, weights: str | Path | None) -> tuple[str, Found]:
 def _source(text: str, path: str, weights: str) -> Found:
     source, _, name = path.partition("/")
     if source == "timm" and name:
-        from cuescope.load import from_timm
+        from cuescope.sources import from_timm
 
         return from_timm.find(name, weights)
     if source == "torchvision" and name:
-        from cuescope.load import from_torchvision
+        from cuescope.sources import from_torchvision
 
         return from_torchvision.find(name, weights)
     if source == "cuescope" and name:
-        from cuescope.load import from_cuescope
+        from cuescope.sources import from_cuescope
 
         return from_cuescope.find(name, weights)
     if path.endswith(".onnx"):
-        from cuescope.load import from_onnx
+        from cuescope.sources import from_onnx
 
         return from_onnx.find(text)
     if ":" in path:
-        from cuescope.load import from_python
+        from cuescope.sources import from_python
 
         return from_python.find(path, weights)
     raise _unknown(text, path)

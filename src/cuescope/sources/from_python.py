@@ -12,9 +12,9 @@ from types import ModuleType
 from typing import Any
 
 from cuescope.errors import CueError, unknown
-from cuescope.load import RANDOM, SEED, Found
-from cuescope.load.from_timm import preprocessing_of
-from cuescope.load.weights import fit, read
+from cuescope.sources import RANDOM, SEED, Found
+from cuescope.sources.from_timm import preprocessing_of
+from cuescope.sources.weights import fit, read
 
 
 def find(path: str, weights: str) -> Found:

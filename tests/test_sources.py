@@ -7,7 +7,9 @@ import pickle
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -16,13 +18,13 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-import cuescope.load
+import cuescope.sources
 from cuescope.classes import imagenet_1k
 from cuescope.classifier import Classifier, Preprocessing
 from cuescope.errors import CueError
-from cuescope.load import load, names, weights
 from cuescope.models.seeding import seeded
 from cuescope.models.small_resnet import SmallResNet
+from cuescope.sources import load, names, weights
 
 NAME = "torchvision/squeezenet1_1"
 
@@ -65,12 +67,20 @@ def state_of(module: nn.Module) -> dict[str, Tensor]:
         ("e.pth", lambda s: {"model_state_dict": s, "optimizer": {"lr": 0.1}}),
     ],
 )
-def test_weights_of_every_wrapping(
-    tmp_path: Path, squeezenet: nn.Module, pixels: Tensor, wanted: Tensor, file: str, wrap: object
-) -> None:
-    state = wrap(state_of(squeezenet))  # type: ignore[operator]
+def test_weights_of_every_wrapping(tmp_path: Path, file: str, wrap: Callable[[object], dict[str, Any]]) -> None:
+    state = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)).state_dict()
     path = tmp_path / file
-    save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
+    save_file(wrap(state), path) if path.suffix == ".safetensors" else torch.save(wrap(state), path)
+    found = weights.read(path)
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[key], state[key]) for key in state)
+
+
+def test_a_network_with_weights_from_a_file(
+    tmp_path: Path, squeezenet: nn.Module, pixels: Tensor, wanted: Tensor
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(state_of(squeezenet), path)
     classifier = load(f"{NAME}@{path}", device="cpu")
     assert torch.allclose(classifier.logits(pixels), wanted, atol=1e-4)
     assert classifier.name == f"{NAME}@{path}"
@@ -103,18 +113,18 @@ def test_wrong_keys_are_named_and_counted(tmp_path: Path, squeezenet: nn.Module)
 
 
 def test_a_head_of_another_size_is_fitted_and_nothing_else_is(tmp_path: Path) -> None:
-    tuned = seeded(1, lambda: timm.create_model("resnet10t", num_classes=7))
+    tuned = seeded(1, lambda: timm.create_model("test_resnet", num_classes=7))
     save_file(tuned.state_dict(), tmp_path / "seven.safetensors")
-    classifier = load("timm/resnet10t", weights=tmp_path / "seven.safetensors", classes=list("abcdefg"), device="cpu")
+    classifier = load("timm/test_resnet", weights=tmp_path / "seven.safetensors", classes=list("abcdefg"), device="cpu")
     assert classifier.classes.names == tuple("abcdefg")
-    pixels = random(1, 3, 176, 176)
+    pixels = random(1, 3, 160, 160)
     with torch.no_grad():
         wanted = tuned.eval()(classifier.normalize(pixels))
     assert torch.allclose(classifier.logits(pixels), wanted, atol=1e-4)
     narrow = {k: v[:, :8] if k == "fc.weight" else v for k, v in tuned.state_dict().items()}
     torch.save(narrow, tmp_path / "narrow.pth")
     with pytest.raises(CueError, match=r"1 of another shape: fc\.weight \(7, 8\) in place of \(7, 512\)"):
-        load("timm/resnet10t", weights=tmp_path / "narrow.pth")
+        load("timm/test_resnet", weights=tmp_path / "narrow.pth")
 
 
 class Evil:
@@ -200,12 +210,10 @@ def test_all_names_are_listed() -> None:
 
 def test_random_weights_come_from_a_seed_of_their_own() -> None:
     state = torch.random.get_rng_state()
-    first = load(f"{NAME}@random", device="cpu")
-    torch.rand(3)
-    second = load(f"{NAME}@random", device="cpu")
-    torch.random.set_rng_state(state)
-    load(f"{NAME}@random", device="cpu")
+    first = load("timm/test_resnet@random", device="cpu")
     assert torch.equal(torch.random.get_rng_state(), state)
+    torch.rand(3)
+    second = load("timm/test_resnet@random", device="cpu")
     assert first.digest == second.digest
     assert "untrained: random weights" in first.notes
 
@@ -229,7 +237,7 @@ def test_preprocessing_equals_timms_for_every_model() -> None:
     """The resize that timm's own transform does, for one of each configuration that occurs."""
     from timm.data import create_transform
 
-    from cuescope.load.from_timm import preprocessing_of
+    from cuescope.sources.from_timm import preprocessing_of
 
     class Stub:
         def __init__(self, cfg: object) -> None:
@@ -449,13 +457,11 @@ def test_mistakes_with_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
-    code = (
-        "import sys, cuescope.load; print([m for m in ('torch', 'timm', 'torchvision', 'numpy') if m in sys.modules])"
-    )
-    path = str(Path(cuescope.load.__file__).parents[2])
+    code = "import sys, cuescope.sources; print([m for m in ('torch', 'timm', 'torchvision', 'numpy') if m in sys.modules])"
+    path = str(Path(cuescope.sources.__file__).parents[2])
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": path})
     assert run.stdout.strip() == "[]", run.stderr
-    code = code.replace("cuescope.load;", "cuescope.classifier;").replace("'torch', ", "").replace(", 'numpy'", "")
+    code = code.replace("cuescope.sources;", "cuescope.classifier;").replace("'torch', ", "").replace(", 'numpy'", "")
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": path})
     assert run.stdout.strip() == "[]", run.stderr
 

@@ -1,0 +1,110 @@
+"""How much faster is exact incremental occlusion than captum's Occlusion with its defaults?
+
+    python bench/occlusion.py [ROUNDS [STRIDE ...]]     3 rounds and strides of 16 and 8 px unless given
+
+ResNet-50 with random weights, its batch norm statistics from noise, one image of 224 px, a gray square of 32 px: 169
+places at a stride of 16, 625 at 8. Captum runs the network as torchvision builds it, one place at a time. All sides
+alternate in one process with the same threads. Prints seconds, and for ours the median ratio of the rounds, the
+largest difference of the maps and their rank correlation; a map is what captum gives: for each pixel the mean fall of
+the class's logit over the squares that cover it. The bars: 2.5 times in float32 with maps within 1e-4; 5 times in
+bfloat16 with a rank correlation above 0.99.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from captum.attr import Occlusion
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+from torchvision.models import resnet50
+
+from cuescope.classifier import Classifier
+from cuescope.incremental import painted_logits
+from cuescope.ops.occlude import Occlude
+
+SIDE, SQUARE = 224, 32
+GRAY = (0.485, 0.456, 0.406)
+
+
+def network() -> nn.Module:
+    """Random weights under which noise has the statistics that the batch norms expect, so logits are of order 1."""
+    torch.manual_seed(0)
+    module = resnet50(weights=None)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = None
+    module.train()
+    with torch.no_grad():
+        for _ in range(2):
+            module(torch.cat([(image() - 0.45) / 0.225 for _ in range(4)]))
+    return module.eval().requires_grad_(False)
+
+
+def image() -> Tensor:
+    """Smooth blobs with noise, (1, 3, 224, 224) in [0, 1], from the global seed."""
+    blobs = sum(F.interpolate(torch.randn(1, 3, n, n), SIDE, mode="bicubic") for n in (4, 9, 20))
+    assert isinstance(blobs, Tensor)
+    return (0.45 + 0.15 * blobs + 0.03 * torch.randn(1, 3, SIDE, SIDE)).clamp(0, 1)
+
+
+def timed(run: Callable[[], Tensor]) -> tuple[float, Tensor]:
+    start = time.perf_counter()
+    found = run()
+    return time.perf_counter() - start, found
+
+
+def ours(classifier: Classifier, pixels: Tensor, occlude: Occlude, label: int) -> Tensor:
+    """The map of mean falls, as captum defines it."""
+    places = occlude.grid(SIDE, SIDE).rectangles
+    painted = painted_logits(classifier, pixels[0], places, occlude.color)
+    assert not painted.why_plain, painted.why_plain
+    falls, covered = torch.zeros(SIDE, SIDE), torch.zeros(SIDE, SIDE)
+    for (top, left, bottom, right), logit in zip(places, painted.logits[:, label].tolist(), strict=True):
+        falls[top:bottom, left:right] += float(painted.clean[label]) - logit
+        covered[top:bottom, left:right] += 1
+    return falls / covered
+
+
+def captums(module: nn.Module, x: Tensor, stride: int, label: int) -> Tensor:
+    shape, strides = (3, SQUARE, SQUARE), (3, stride, stride)
+    with torch.no_grad():
+        return Occlusion(module).attribute(x, shape, strides=strides, baselines=0, target=label)[0, 0]
+
+
+def main() -> None:
+    rounds, strides = int((sys.argv[1:] or ["3"])[0]), [int(s) for s in sys.argv[2:]] or [16, 8]
+    module, pixels = network(), image()
+    quick = {name: Classifier(module, precision=name) for name in ("float32", "bfloat16")}
+    x = quick["float32"].normalize(pixels).contiguous()
+    label = int(module(x)[0].argmax())
+    for classifier in quick.values():  # the first image also decides how, and checks it
+        ours(classifier, pixels, Occlude(SQUARE, SIDE - SQUARE, GRAY), label)
+    for stride in strides:
+        occlude = Occlude(SQUARE, stride, GRAY)
+        sides: dict[str, Callable[[], Tensor]] = {"captum": lambda s=stride: captums(module, x, s, label)}
+        for name, classifier in quick.items():
+            sides[name] = lambda c=classifier, o=occlude: ours(c, pixels, o, label)
+        runs = [{name: timed(side) for name, side in sides.items()} for _ in range(rounds)]
+        count = len(occlude.grid(SIDE, SIDE).rectangles)
+        load, threads = os.getloadavg()[0], torch.get_num_threads()
+        print(f"{count} places, stride {stride} px, {threads} threads, load average {load:.1f}")
+        wanted = runs[0]["captum"][1]
+        for name in sides:
+            seconds = statistics.median(run[name][0] for run in runs)
+            ratio = statistics.median(run["captum"][0] / run[name][0] for run in runs)
+            found = runs[0][name][1]
+            gap, rank = float((found - wanted).abs().max()), float(spearmanr(found.flatten(), wanted.flatten())[0])
+            tail = f"{ratio:6.2f} times   largest difference {gap:.1e}   rank correlation {rank:.4f}"
+            print(f"  {name:9}{seconds:8.2f} s {seconds / count * 1e3:7.1f} ms a place   {tail}", flush=True)
+        print(f"  the map runs from {float(wanted.min()):.3f} to {float(wanted.max()):.3f}")
+
+
+if __name__ == "__main__":
+    main()
