@@ -167,7 +167,9 @@ def test_a_bounded_instrument_sees_evenly_spread_images(tmp_path: Path) -> None:
 
     images = Images(colored(40))
     (cell,) = run(tasks(images, Bounded(at="")), Run.create(tmp_path))
-    assert cell.rows()["id"].to_list() == ["0000.png", "0010.png", "0020.png", "0030.png"]
+    seen = [int(name[:4]) for name in cell.rows()["id"]]
+    assert [i // 10 for i in seen] == [0, 1, 2, 3], "one of each quarter"
+    assert len({i % 10 for i in seen}) > 1, "not at equal steps, which could meet one class only"
 
 
 def test_batches_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

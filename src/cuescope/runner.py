@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -56,11 +57,15 @@ class Task:
 
     @property
     def wanted(self) -> Indices:
-        """The images the instrument looks at: all, or as many as its field `images` says, evenly spread."""
+        """The images the instrument looks at: all, or as many as its field `images` says, one of each equal part.
+
+        Which one of a part is drawn from a fixed seed: equal steps could meet the same class each time.
+        """
         total, bound = len(self.images), getattr(self.instrument, "images", None)
         if bound is None or bound >= total:
             return range(total)
-        return frozenset(i * total // bound for i in range(bound))
+        draw = random.Random(0)
+        return frozenset(draw.randrange(i * total // bound, (i + 1) * total // bound) for i in range(bound))
 
     def labels(self, samples: Sequence[Sample]) -> list[int] | None:
         """Labels in the classifier's own class space, -1 where it has none."""

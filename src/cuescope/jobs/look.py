@@ -11,6 +11,7 @@ from cuescope.classes import ClassSpace
 from cuescope.classifier import Classifier
 from cuescope.draw import look_png
 from cuescope.errors import CueError, unknown
+from cuescope.images import UnreadableError
 from cuescope.instrument import About, Illustrates
 from cuescope.jobs.images import find_image
 from cuescope.sources import load
@@ -43,7 +44,11 @@ def look(
         do = "give --label NAME" if "label" in missing else "choose another instrument: cuescope list instruments"
         raise CueError(f"{instrument} does not apply: {why}", wanted="an instrument that does", do=do)
     index = -1 if label is None else class_index(classifier.classes, label)
-    batch = classifier.see([images.read(0)], [index])
+    try:
+        sample = images.read(0)
+    except UnreadableError as error:
+        raise CueError(f"cannot read '{image}': {error}", wanted="an image file", do="choose another") from None
+    batch = classifier.see([sample], [index])
     rows = tool.observe(classifier, batch)
     about = About(classifier.name, images.name, classifier.classes.names, classifier.classes.name)
     finding = tool.conclude(rows, about)
