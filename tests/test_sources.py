@@ -457,7 +457,8 @@ def test_mistakes_with_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
-    code = "import sys, cuescope.sources; print([m for m in ('torch', 'timm', 'torchvision', 'numpy') if m in sys.modules])"
+    heavy = "('torch', 'timm', 'torchvision', 'numpy')"
+    code = f"import sys, cuescope.sources; print([m for m in {heavy} if m in sys.modules])"
     path = str(Path(cuescope.sources.__file__).parents[2])
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": path})
     assert run.stdout.strip() == "[]", run.stderr
