@@ -1,8 +1,8 @@
 """How a network is run: the private copy, its layout and precision, and batches that fit the memory.
 
 Per 224 px image on one core of an AMD EPYC (AVX-512 with bfloat16), in ms, as torch runs it in batches of 32, as it
-is run here in float32, and in bfloat16: SqueezeNet 1.1 28, 9, 5; MobileNetV2 67, 15, 8; ResNet-50 231, 127, 64; ViT-Tiny
-46, 44, 28. (A busy machine: ratios within a line hold, the lines do not compare.)
+is run here in float32, and in bfloat16: SqueezeNet 1.1 28, 9, 5; MobileNetV2 67, 15, 8; ResNet-50 231, 127, 64;
+ViT-Tiny 46, 44, 28. (A busy machine: ratios within a line hold, the lines do not compare.)
 """
 
 from __future__ import annotations
