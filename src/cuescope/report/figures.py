@@ -94,10 +94,10 @@ def drawn(panels: Sequence[tuple[Entry, Panel]]) -> Drawn:
     parts = [(entry.subject, Part(entry.subject.index, entry.subject.title, panel.data)) for entry, panel in panels]
     merge = plots.mergeable([part for _, part in parts], first.kind)
     groups = [parts] if merge else [[part] for part in parts]
-    plots = tuple((None if merge else group[0][0], _plot(group, parts, first)) for group in groups)
+    scenes = tuple((None if merge else group[0][0], _plot(group, parts, first)) for group in groups)
     only = [part for _, part in parts]
     tables = tuple((None if merge else g[0][0], _numbers([p for _, p in g])) for g in groups if first.kind == "dots")
-    return Drawn(**common, plots=plots, legend=_legend(parts, first.kind), tables=tables, note=_omitted(only, first))
+    return Drawn(**common, plots=scenes, legend=_legend(parts, first.kind), tables=tables, note=_omitted(only, first))
 
 
 def _plot(group: list[tuple[Subject, Part]], every: list[tuple[Subject, Part]], panel: Panel) -> str:
