@@ -1,6 +1,6 @@
 """How much does an audit cost over the bare forward passes it needs?
 
-    python bench/audit.py IMAGES CUE_CONFLICT MODEL [MODEL ...]
+    python bench/audit.py IMAGES CUE_CONFLICT LIMIT MODEL [MODEL ...]
 
 Both sides use the same decoder, threads, batches and precision, alternate in one process, and do the same
 forward passes: one of each photograph, two shifted ones of each, one of each cue-conflict image. The bare side
@@ -53,11 +53,12 @@ def audited(classifiers: list[Classifier], photographs: ImageSet, conflict: Imag
 
 
 def main() -> None:
-    photographs, conflict = read_folder(sys.argv[1]), read_cue_conflict(sys.argv[2])
-    classifiers = [load(name) for name in sys.argv[3:]]
+    limit = int(sys.argv[3])
+    photographs, conflict = read_folder(sys.argv[1], limit=limit), read_cue_conflict(sys.argv[2], limit=limit)
+    classifiers = [load(name) for name in sys.argv[4:]]
     bare(classifiers, photographs, conflict)
     ratios = []
-    for _ in range(3):
+    for _ in range(5):
         times = []
         for side in (bare, audited):
             start = time.perf_counter()

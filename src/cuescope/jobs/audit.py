@@ -293,7 +293,7 @@ def _describe(classifier: Classifier) -> dict[str, Any]:
         "batch_size": classifier.batch_size,
         "notes": list(classifier.notes),
         "digest": classifier.digest,
-        "parameters": sum(p.numel() for p in classifier.module.parameters()) if classifier.module else None,
+        "parameters": classifier.parameters,
     }
 
 
