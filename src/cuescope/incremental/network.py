@@ -57,10 +57,13 @@ class IncrementalNetwork:
             clean = tensor_of(record.run(image))[0].float()
             maps: Maps = defaultdict(dict)
             out = torch.empty(len(rectangles), len(clean))
-            for group in groups(*_Outline(self, record.env, maps).costs(rectangles)):
+            for group in self._groups(rectangles, record.env, maps):
                 patch = _painted(image, [rectangles[i] for i in group], color.to(image.dtype))
                 out[group] = tensor_of(_Patched(self, record.env, maps).start(patch)).float()
         return clean, out
+
+    def _groups(self, rectangles: Sequence[Rectangle], clean: dict[fx.Node, Any], maps: Maps) -> list[list[int]]:
+        return groups(*_Outline(self, clean, maps).costs(rectangles)) if rectangles else []
 
 
 Maps = dict[fx.Node, dict[bool, Clean]]
