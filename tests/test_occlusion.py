@@ -1,0 +1,210 @@
+"""Occlusion: the maps of classifiers whose strategy is known, and the arithmetic of the measures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cuescope.classes import ClassSpace
+from cuescope.errors import CueError
+from cuescope.images import Box, Sample
+from cuescope.instrument import About, build
+from cuescope.instruments.occlusion import Occlusion, concentration
+from cuescope.ops.occlude import Grid, Occlude, Rectangle, cover
+from toys import COLORS, Constant, MeanColor, toy
+
+ABOUT = About("toy", "toys", COLORS.names)
+TWO = ClassSpace("two", ("spot", "nothing"))
+
+
+class Spot(nn.Module):
+    """Sees nothing but how bright the 4 x 4 pixels at (8, 4) are."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        seen = pixels[:, :, 8:12, 4:8].mean((1, 2, 3))
+        return torch.stack([20 * seen - 10, torch.zeros_like(seen)], 1)
+
+
+def spotted(mask: Tensor | None = None, label: int | None = 0, boxes: tuple[Box, ...] = ()) -> Sample:
+    pixels = torch.zeros(3, 16, 16, dtype=torch.uint8)
+    pixels[:, 8:12, 4:8] = 255
+    return Sample("spot.png", pixels, label, boxes=boxes, mask=mask)
+
+
+def look(sample: Sample, **settings: Any) -> pl.DataFrame:
+    tool = Occlusion(size_share=0.25, stride_share=0.125, fill="black", **settings)
+    classifier = toy(Spot(), TWO)
+    return tool.observe(classifier, classifier.see([sample], [-1 if sample.label is None else sample.label]))
+
+
+def test_the_map_falls_where_the_spot_is_hidden_and_nowhere_else() -> None:
+    row = look(spotted()).row(0, named=True)
+    grid = Grid(tuple(row["tops"]), tuple(row["lefts"]), row["height"], row["width"])
+    assert row["tops"] == row["lefts"] == [0, 2, 4, 6, 8, 10, 12]
+    p_clean = 1 / (1 + torch.tensor(-10.0).exp().item())
+    assert row["p_clean"] == pytest.approx(p_clean, abs=1e-6)
+    for p, (top, left, bottom, right) in zip(row["p"], grid.rectangles, strict=True):
+        hidden = max(0, min(bottom, 12) - max(top, 8)) * max(0, min(right, 8) - max(left, 4)) / 16
+        wanted = torch.sigmoid(torch.tensor(20 * (1 - hidden) - 10)).item()
+        assert p == pytest.approx(wanted, abs=1e-5)
+    assert (row["worst_top"], row["worst_left"]) == (8, 4)
+    assert row["largest_drop"] == pytest.approx(2 * p_clean - 1, abs=1e-5)
+    assert row["flips"] == pytest.approx(sum(a == 1 for a in row["answers"]) / 49)
+    assert row["flips"] == pytest.approx(1 / 49), "half of the spot is enough, and ties stay with the first class"
+
+
+def test_without_a_label_the_answer_is_followed() -> None:
+    labeled, unlabeled = look(spotted(label=1)).row(0, named=True), look(spotted(label=None)).row(0, named=True)
+    assert (labeled["label"], labeled["tracked"]) == (1, 1)
+    assert (unlabeled["label"], unlabeled["tracked"], unlabeled["predicted"]) == (None, 0, 0)
+    assert labeled["largest_drop"] == pytest.approx(0, abs=1e-6), "hiding never lowers P(nothing)"
+
+
+@pytest.mark.parametrize("place", ["mask", "box"])
+def test_the_pointing_game(place: str) -> None:
+    def sample(top: int, left: int) -> Sample:
+        if place == "box":
+            return spotted(boxes=(Box(left, top, left + 4, top + 4),))
+        mask = torch.zeros(16, 16, dtype=torch.bool)
+        mask[top : top + 4, left : left + 4] = True
+        return spotted(mask=mask)
+
+    on, off = look(sample(8, 4)).row(0, named=True), look(sample(0, 0)).row(0, named=True)
+    assert (on["hit"], off["hit"]) == (True, False)
+    centers = [(t + 2, x + 2) for t in on["tops"] for x in on["lefts"]]
+    wanted = sum(8 <= y < 12 and 4 <= x < 8 for y, x in centers) / 49
+    assert on["hit_by_chance"] == pytest.approx(wanted)
+    assert look(spotted()).row(0, named=True)["hit"] is None, "no one knows where the object is"
+    assert look(spotted(mask=torch.ones(16, 16, dtype=torch.bool), label=None)).row(0, named=True)["hit"] is None
+
+
+def test_a_mask_goes_where_the_classifier_sees_the_object() -> None:
+    """A wide photograph is center-cropped; the mask with it."""
+    pixels, mask = torch.zeros(3, 16, 32, dtype=torch.uint8), torch.zeros(16, 32, dtype=torch.bool)
+    pixels[:, 8:12, 12:16] = 255
+    mask[8:12, 12:16] = True
+    row = look(Sample("wide.png", pixels, 0, mask=mask)).row(0, named=True)
+    assert (row["worst_top"], row["worst_left"], row["hit"]) == (8, 4, True)
+
+
+def test_a_constant_answer_depends_on_nothing() -> None:
+    classifier = toy(Constant())
+    tool = Occlusion(size_share=0.25)
+    sample = Sample("a", torch.full((3, 16, 16), 9, dtype=torch.uint8))
+    finding = tool.conclude(tool.observe(classifier, classifier.see([sample])), ABOUT)
+    assert finding["label_flips"].value == 0
+    assert finding["largest_drop"].value == 0
+    assert finding["concentration"].value is None
+    assert finding["concentration"].why == "hiding never lowers P(class)"
+    assert finding["pointing_game"].value is None
+    assert "one image" in finding.sentence
+
+
+def test_mean_color_depends_on_everything_alike() -> None:
+    classifier = toy(MeanColor())
+    pixels = torch.zeros(3, 16, 16, dtype=torch.uint8)
+    pixels[0] = 255
+    tool = Occlusion(size_share=0.25, stride_share=0.25, fill="gray")
+    rows = tool.observe(classifier, classifier.see([Sample("red", pixels)], [0]))
+    assert tool.conclude(rows, ABOUT)["concentration"].value == pytest.approx(0.1, abs=1e-4)
+
+
+def rows_of(*changes: dict[str, Any]) -> pl.DataFrame:
+    start = look(spotted(mask=torch.ones(16, 16, dtype=torch.bool)))
+    return pl.concat([start.with_columns(**{k: pl.lit(v) for k, v in c.items()}).cast(start.schema) for c in changes])
+
+
+def test_measures_are_means_over_images_with_intervals() -> None:
+    rows = rows_of(
+        {"id": "a", "flips": 0.1, "largest_drop": 0.5, "hit": True, "hit_by_chance": 0.2},
+        {"id": "b", "flips": 0.3, "largest_drop": 0.7, "hit": False, "hit_by_chance": 0.4},
+    )
+    finding = Occlusion().conclude(rows, ABOUT)
+    assert finding["label_flips"].value == pytest.approx(0.2)
+    assert finding["label_flips"].interval == pytest.approx((0.1, 0.3))
+    assert finding["largest_drop"].value == pytest.approx(0.6)
+    pointing = finding["pointing_game"]
+    assert (pointing.count, pointing.n, pointing.chance) == (1, 2, pytest.approx(0.3))
+    assert "20% of the places" in finding.sentence
+    assert not any("without" in caveat for caveat in finding.caveats)
+    unlabeled = Occlusion().conclude(rows_of({"label": None}), ABOUT)
+    assert any("1 images without" in caveat for caveat in unlabeled.caveats)
+
+
+@pytest.mark.parametrize(
+    ("falls", "wanted"),
+    [([1.0] * 20, 0.1), ([2.0] + [0.0] * 19, 1.0), ([1.0] * 4 + [0.0] * 16, 0.5), ([3.0, -5.0] + [0.0] * 3, 0.5)],
+)
+def test_concentration(falls: list[float], wanted: float) -> None:
+    """In the last case a tenth of five places is half a place, which counts by half."""
+    import numpy as np
+
+    assert concentration(np.array(falls)) == pytest.approx(wanted)
+
+
+def test_illustrations_show_the_worst_first() -> None:
+    tool = Occlusion(size_share=0.25, stride_share=0.25, fill="black")
+    classifier = toy(Spot(), TWO)
+    dark = Sample("dark.png", torch.zeros(3, 16, 16, dtype=torch.uint8), 1)
+    batch = classifier.see([dark, spotted()], [1, 0])
+    rows = tool.observe(classifier, batch)
+    assert tool.examples(rows) == ["spot.png", "dark.png"]
+    (panel,) = tool.illustrate(classifier, batch, rows)
+    first = panel.figures[0]
+    assert first.caption == "spot: P 1.00 unhidden, 0.00 at worst"
+    assert first.pixels is not None
+    assert first.pixels.shape == (16, 16, 3)
+    heat, labels = first.maps
+    assert (heat.kind, labels.kind, labels.legend) == ("heat", "labels", ("spot", "nothing"))
+    assert labels.values == [[0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("setting", [{"size_share": 0}, {"size_share": 1.5}, {"stride_share": 0}, {"images": 0}])
+def test_parameters_out_of_range_are_refused(setting: dict[str, float]) -> None:
+    with pytest.raises(CueError, match="size_share"):
+        build("occlusion", setting)
+
+
+def test_grid_covers_everything_with_whole_squares() -> None:
+    for size, side, stride in [(224, 50, 10), (64, 14, 4), (7, 3, 2), (5, 9, 2), (6, 6, 6), (9, 2, 5)]:
+        grid = Occlude(side, stride, (0, 0, 0)).grid(size, size + 1)
+        assert (grid.height, grid.width) == (min(side, size), min(side, size + 1))
+        assert grid.tops[0] == 0
+        assert grid.tops[-1] + grid.height == size
+        assert grid.lefts[-1] + grid.width == size + 1
+        assert all(b - a <= stride for a, b in zip(grid.tops, grid.tops[1:], strict=False))
+
+
+def test_a_square_below_a_pixel_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        Occlude(0, 1, (0, 0, 0))
+
+
+def test_cover_leaves_the_image_and_the_rest_of_each_copy() -> None:
+    pixels = torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(0))
+    before = pixels.clone()
+    covered = cover(pixels, [Rectangle(1, 2, 3, 5)], (0.1, 0.2, 0.3))[0]
+    assert torch.equal(pixels, before)
+    assert covered[:, 1:3, 2:5].amax((1, 2)).tolist() == pytest.approx([0.1, 0.2, 0.3])
+    covered[:, 1:3, 2:5] = pixels[:, 1:3, 2:5]
+    assert torch.equal(covered, pixels)
+
+
+@pytest.mark.real
+def test_a_real_network_looks_at_the_thing(data: Path) -> None:
+    from cuescope.readers import read_folder
+    from cuescope.sources import load
+
+    weights = data / "weights" / "squeezenet1_1.safetensors"
+    classifier = load(f"torchvision/squeezenet1_1@{weights}")
+    images = read_folder(data / "imagenet-sample")
+    samples = [images.read(i) for i in (0, len(images) // 2)]
+    tool = Occlusion(stride_share=0.2)
+    rows = tool.observe(classifier, classifier.see(samples))
+    assert rows["largest_drop"].min() > 0.02  # type: ignore[operator]
+    assert all(len(p) == len(t) * len(x) for p, t, x in rows.select("p", "tops", "lefts").iter_rows())
