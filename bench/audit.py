@@ -56,9 +56,11 @@ def main() -> None:
     limit = int(sys.argv[3])
     photographs, conflict = read_folder(sys.argv[1], limit=limit), read_cue_conflict(sys.argv[2], limit=limit)
     classifiers = [load(name) for name in sys.argv[4:]]
-    bare(classifiers, photographs, conflict)
+    few = read_folder(sys.argv[1], limit=8), read_cue_conflict(sys.argv[2], limit=8)
+    bare(classifiers, *few)
+    audited(classifiers, *few)
     ratios = []
-    for _ in range(5):
+    for _ in range(3):
         times = []
         for side in (bare, audited):
             start = time.perf_counter()

@@ -115,7 +115,7 @@ class Cell:
             if figure.pixels is not None:
                 name = f"images/{panel.name}-{i:02d}.png"
                 buffer = io.BytesIO()
-                Image.fromarray(np.ascontiguousarray(figure.pixels)).save(buffer, "PNG")
+                Image.fromarray(np.ascontiguousarray(figure.pixels)).save(buffer, "PNG", compress_level=2)
                 write(self.folder / name, buffer.getvalue())
                 figure = Figure(figure.caption, None, name, figure.maps)
             figures.append(figure)
