@@ -20,7 +20,7 @@ from cuescope.incremental.patch import Clean, Patch, Region, Spans
 from cuescope.incremental.rules import Call, Step, rule_of, takes
 from cuescope.ops.occlude import Rectangle
 
-BATCH = 16
+BATCH = 36
 """Images computed together: enough to pay for reading the weights, few enough for the cache."""
 
 
