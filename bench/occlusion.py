@@ -11,10 +11,10 @@ bfloat16 with a rank correlation above 0.99.
 
 Where the time goes, on an AMD EPYC (AVX-512 with bfloat16, no AMX) with other work beside: a whole pass is 4.09 GMAC,
 which captum does at 39 GMAC/s on one core. What a square reaches is 1.70 GMAC a place at least (the third and the
-fourth stage 0.75 each, and little before); windows of one size for groups of 16 make it 1.85. Of 40 ms a place on one
+fourth stage 0.75 each, and little before); windows of one size for groups of 36 make it a little more. Of 40 ms a place on one
 core in float32, convolutions take 35 (50 GMAC/s; 105 in bfloat16), sums and ReLUs 2, cutting windows out of the clean
-maps 1.5. The quietest run so far, 169 places, 2 threads, 2 rounds, load 1.4: captum 61.6 ms a place, float32 22.7
-(2.71 times, largest difference 6e-7), bfloat16 12.6 (4.91 times, rank correlation 0.997).
+maps 1.5. The quietest run so far, 169 places, 2 threads, 2 rounds, load 1.5: captum 62.6 ms a place, float32 22.5
+(2.79 times, largest difference 6e-7), bfloat16 11.4 (5.50 times, rank correlation 0.997).
 
 Tried and left out, as it gave nothing beyond noise: prepacked weights (mkldnn's own operations; a 1x1 convolution
 packed for another map size is ten times slower), 1x1 convolutions as matrix products, whole maps from 80 or 90 % of a
