@@ -11,7 +11,7 @@ bfloat16 with a rank correlation above 0.99.
 
 Where the time goes, on an AMD EPYC (AVX-512 with bfloat16, no AMX) with other work beside: a whole pass is 4.09 GMAC,
 which captum does at 39 GMAC/s on one core. What a square reaches is 1.70 GMAC a place at least (the third and the
-fourth stage 0.75 each, and little before); windows of one size for groups of 36 make it a little more. Of 40 ms a place on one
+fourth stage 0.75 each, and little before); windows of one size for a group need more. Of 40 ms a place on one
 core in float32, convolutions take 35 (50 GMAC/s; 105 in bfloat16), sums and ReLUs 2, cutting windows out of the clean
 maps 1.5. The quietest run so far, 169 places, 2 threads, 2 rounds, load 1.5: captum 62.6 ms a place, float32 22.5
 (2.79 times, largest difference 6e-7), bfloat16 11.4 (5.50 times, rank correlation 0.997).

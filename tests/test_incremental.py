@@ -315,6 +315,6 @@ def test_spans_hold_all_outputs_that_read_a_changed_input(reach: Reach) -> None:
 
 def test_groups_hold_each_rectangle_once() -> None:
     generator = np.random.default_rng(0)
-    found = groups(generator.integers(0, 7, 53), generator.integers(0, 9, 53))
+    found = groups(generator.integers(0, 7, 53), generator.integers(0, 9, 53), batch=16)
     assert sorted(i for group in found for i in group) == list(range(53))
     assert max(map(len, found)) <= 16
