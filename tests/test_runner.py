@@ -129,6 +129,16 @@ def test_a_failing_model_fails_its_own_cells_only(tmp_path: Path) -> None:
     assert good.status == "done"
 
 
+def test_logits_that_are_no_numbers_fail_with_the_image_named(tmp_path: Path) -> None:
+    class Nan(MeanColor):
+        def forward(self, pixels):
+            return super().forward(pixels) * float("nan")
+
+    (cell,) = run(tasks(Images(colored(4)), Accuracy(), module=Nan()), Run.create(tmp_path))
+    assert cell.status == "failed"
+    assert cell.why == "ValueError: toy gives logits that are NaN or infinite, as for '0000.png'"
+
+
 def test_unreadable_images_are_skipped_counted_and_listed(tmp_path: Path) -> None:
     images = Images(colored(20), bad=[3, 17])
     out = Run.create(tmp_path)

@@ -14,7 +14,7 @@ import polars as pl
 
 from cuescope.classifier import Classifier
 from cuescope.errors import CueError
-from cuescope.images import ImageSet, Sample, Skipped
+from cuescope.images import Batch, ImageSet, Sample, Skipped
 from cuescope.instrument import About, Illustrates, Instrument, name_of, source_digest
 from cuescope.store import Cell, Run, timed
 
@@ -171,7 +171,7 @@ class _Pass:
             classifier = tasks[0].classifier
             chosen = [samples[p][1] for p in picked]
             try:
-                batch = classifier.see(chosen, tasks[0].labels(chosen))
+                batch = _finite(classifier, classifier.see(chosen, tasks[0].labels(chosen)))
             except Exception:
                 for task in tasks:
                     self.cells[id(task)].fail(traceback.format_exc())
@@ -183,6 +183,14 @@ class _Pass:
                         yield id(task), task.instrument.observe(classifier, batch)
                 except Exception:
                     cell.fail(traceback.format_exc())
+
+
+def _finite(classifier: Classifier, batch: Batch) -> Batch:
+    """The batch, whose logits must be numbers: no instrument can say anything of NaN."""
+    bad = [name for name, logits in zip(batch.ids, batch.logits, strict=True) if not logits.isfinite().all()]
+    if bad:
+        raise ValueError(f"{classifier.name} gives logits that are NaN or infinite, as for '{bad[0]}'")
+    return batch
 
 
 def _conclude(task: Task, cell: Cell, total: int) -> None:

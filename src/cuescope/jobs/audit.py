@@ -136,7 +136,7 @@ class _Plan:
 
 def _instruments(only: Sequence[str], also: Sequence[str], settings: Mapping[str, Any]) -> list[Instrument]:
     """The instruments asked for, their parameters set. Raises CueError for unknown names and parameters."""
-    chosen = [*(only or instruments.names()), *also]
+    chosen = list(dict.fromkeys([*(only or instruments.names()), *also]))
     names = [Path(name).stem if name.endswith(".py") else name for name in chosen]
     for name in chosen:
         instruments.find(name)
