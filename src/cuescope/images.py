@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,7 +36,8 @@ class Sample:
     `pixels` is (3, H, W) uint8 RGB as decoded, any size. `label` indexes the class space of the image set; `labels`
     are all the labels that are right, where several are known (ReaL).
     `cues` names what each cue shows, as in {"shape": "cat", "texture": "elephant"}. `boxes`, `mask`
-    ((H, W) bool, True on the object) and `parts` are in pixels of the decoded image.
+    ((H, W) bool, True on the object) and `parts` are in pixels of the decoded image. `versions` are the same image
+    made anew, as in {"texturized": (3, h, w) uint8}, already framed as a classifier sees it.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Sample:
     boxes: tuple[Box, ...] = ()
     mask: Tensor | None = None
     parts: Mapping[str, Box] = field(default_factory=dict)
+    versions: Mapping[str, Tensor] = field(default_factory=dict)
     framing: Framing = "photograph"
 
 
@@ -67,13 +69,15 @@ class Batch:
     """Images as one classifier sees them, with the clean logits that all instruments share.
 
     `pixels` is (B, 3, H, W) float32 in [0, 1] on the classifier's device, `logits` (B, K) float32 on the
-    CPU, `labels` (B,) int64 in the classifier's own class space, -1 where none is known.
+    CPU, `labels` (B,) int64 in the classifier's own class space, -1 where none is known. `peers` are the other
+    Classifiers of the run with the same classes that see patches, for instruments that ask for them.
     """
 
     samples: tuple[Sample, ...]
     pixels: Tensor
     logits: Tensor
     labels: Tensor
+    peers: tuple[Any, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -90,13 +94,15 @@ class Batch:
             self.pixels[keep.to(self.pixels.device)],
             self.logits[keep],
             self.labels[keep],
+            self.peers,
         )
 
 
 class ImageSet(ABC):
     """A finite, ordered set of images that are decoded when asked for.
 
-    `knows` says what its samples carry: any of "label", "shape", "texture", "boxes", "mask", "parts".
+    `knows` says what its samples carry: any of "label", "shape", "texture", "boxes", "mask", "parts",
+    and the names of its versions.
     `classes` is the space that labels index, or None without labels. `notes` are statements about how the
     set was read that belong in the report. `skipped` lists what could be left out before any decoding.
     """

@@ -37,7 +37,9 @@ class Instrument(Protocol):
     pairs. An instrument that costs much more than a forward pass has a field `images: int`, the number of
     images it looks at; the runner spreads them evenly over the set.
 
-    Optional: `illustrate(classifier, batch, rows)` gives panels with images for a few of the observed images.
+    Optional: `illustrate(classifier, batch, rows)` gives panels with images for a few of the observed images;
+    `reduce(rows)` keeps the best of so many; `compare(first, second, about)` sets two classifiers side by side;
+    `peers = True` (a class variable) asks for the other classifiers of the run that see patches, in `batch.peers`.
     """
 
     question: ClassVar[str]
@@ -78,6 +80,36 @@ class Illustrates(Protocol):
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         """Panels for the images of `examples`, which `batch` holds; `rows` are theirs."""
         ...
+
+
+@runtime_checkable
+class Reduces(Protocol):
+    """An instrument that keeps the best of its rows, so that any number of images needs bounded memory."""
+
+    def reduce(self, rows: Rows) -> Rows:
+        """What of these rows can still matter, whatever rows follow?
+
+        For any two tables reduce(a + b) equals reduce(reduce(a) + b).
+        """
+        ...
+
+
+@runtime_checkable
+class Compares(Protocol):
+    """An instrument that also asks something of two classifiers at once: of the rows of each on the same images."""
+
+    def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Finding:
+        """Pure arithmetic, as `conclude`. The finding's classifier is `about_two(about)`."""
+        ...
+
+
+def about_two(about: tuple[About, About]) -> str:
+    """What a finding on two classifiers calls them.
+
+    >>> about_two((About("timm/a", "photos", ()), About("timm/b", "photos", ())))
+    'timm/a and timm/b'
+    """
+    return f"{about[0].classifier} and {about[1].classifier}"
 
 
 GROUP = "cuescope.instruments"
@@ -198,6 +230,7 @@ def unmet(instrument: Instrument | type[Instrument], classifier: Classifier, ima
         "patch_logits": f"{classifier.name} has no patch logits: its head does not average the logits of local "
         "patches, so no exact map of evidence exists (the BagNets have one)",
         "label": f"the images of {images.name} have no labels",
+        "texturized": f"the images of {images.name} have no texturized version; `cuescope make texturized` makes it",
         "shape": f"the images of {images.name} carry no shape and texture cues; give a cue-conflict folder",
         "texture": f"the images of {images.name} carry no shape and texture cues; give a cue-conflict folder",
         "gradients": f"{classifier.name} is a black box without gradients",

@@ -7,7 +7,7 @@ import random
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import polars as pl
@@ -15,7 +15,7 @@ import polars as pl
 from cuescope.classifier import Classifier
 from cuescope.errors import CueError
 from cuescope.images import Batch, ImageSet, Sample, Skipped
-from cuescope.instrument import About, Illustrates, Instrument, name_of, source_digest
+from cuescope.instrument import About, Illustrates, Instrument, Reduces, name_of, source_digest
 from cuescope.store import Cell, Run, timed
 
 CHUNK = 256
@@ -38,11 +38,15 @@ class Task:
     instrument: Instrument
     place: tuple[int, ...] = ()
     """For each label of the images, the classifier's logit that stands for it (see classes.align)."""
+    peers: tuple[Classifier, ...] = ()
+    """Other classifiers that the instrument asks for (see Instrument)."""
 
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that the rows depend on."""
+        peers = {"peers": [[peer.name, peer.digest] for peer in self.peers]} if self.peers else {}
         return {
+            **peers,
             "classifier": self.classifier.name,
             "classifier_digest": self.classifier.digest,
             "images": self.images.name,
@@ -137,7 +141,7 @@ class _Pass:
                 cell = self.cells[id(task)]
                 if cell.status != "failed":
                     frames = rows.get(id(task))
-                    cell.write_rows(chunk, pl.concat(frames) if frames else pl.DataFrame())
+                    cell.write_rows(chunk, _reduced(task.instrument, pl.concat(frames)) if frames else pl.DataFrame())
         if total and not readable and all(not cell.rows().height for cell in self._own_cells()):
             raise CueError(
                 f"none of the {total} images of '{images.name}' can be read",
@@ -180,9 +184,13 @@ class _Pass:
                 cell = self.cells[id(task)]
                 try:
                     with timed(cell):
-                        yield id(task), task.instrument.observe(classifier, batch)
+                        yield id(task), task.instrument.observe(classifier, replace(batch, peers=task.peers))
                 except Exception:
                     cell.fail(traceback.format_exc())
+
+
+def _reduced(instrument: Instrument, rows: pl.DataFrame) -> pl.DataFrame:
+    return instrument.reduce(rows) if isinstance(instrument, Reduces) else rows
 
 
 def _finite(classifier: Classifier, batch: Batch) -> Batch:
@@ -199,7 +207,7 @@ def _conclude(task: Task, cell: Cell, total: int) -> None:
     about = About(classifier.name, task.images.name, classifier.classes.names, classifier.classes.name)
     try:
         with timed(cell):
-            rows = cell.rows()
+            rows = cell.rows(instrument.reduce if isinstance(instrument, Reduces) else None)
             finding = instrument.conclude(rows, about)
             if isinstance(instrument, Illustrates) and rows.height:
                 finding = finding.with_panels(_illustrate(task, rows, total))
@@ -216,7 +224,7 @@ def _illustrate(task: Task, rows: pl.DataFrame, total: int) -> tuple[Any, ...]:
     samples = [task.images.read(i) for i in range(total) if task.images.id(i) in chosen]
     if not samples:
         return ()
-    batch = task.classifier.see(samples, task.labels(samples))
+    batch = replace(task.classifier.see(samples, task.labels(samples)), peers=task.peers)
     theirs = rows.filter(pl.col("id").is_in(chosen))
     return tuple(illustrates.illustrate(task.classifier, batch, theirs))
 

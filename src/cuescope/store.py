@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import collections
 import csv
 import errno
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +27,7 @@ from cuescope.findings import Figure, Finding, Panel
 
 if TYPE_CHECKING:
     from cuescope.images import Skipped  # for types alone: a report needs no torch
+    from cuescope.instrument import About
 
 SCHEMA = 1
 Status = Literal["done", "not applicable", "failed", "partial"]
@@ -68,11 +71,15 @@ class Cell:
         path = self.folder / "error.txt"
         return path.read_text(encoding="utf-8") if path.is_file() else ""
 
-    def rows(self) -> pl.DataFrame:
-        """All rows in the order of the images. Empty where nothing was observed."""
+    def rows(self, reduce: Callable[[pl.DataFrame], pl.DataFrame] | None = None) -> pl.DataFrame:
+        """All rows in the order of the images, reduced chunk by chunk where that is wanted. Empty without any."""
         parts = sorted((self.folder / "rows").glob("*.parquet"))
-        frames = [frame for frame in map(pl.read_parquet, parts) if frame.height]
-        return pl.concat(frames, rechunk=True) if frames else pl.DataFrame({"id": []}, schema={"id": pl.String})
+        frames = (frame for frame in map(pl.read_parquet, parts) if frame.height)
+        if reduce is not None:
+            frames = itertools.accumulate(frames, lambda kept, frame: reduce(pl.concat([kept, frame])))
+            frames = collections.deque(frames, maxlen=1)
+        found = list(frames)
+        return pl.concat(found, rechunk=True) if found else pl.DataFrame({"id": []}, schema={"id": pl.String})
 
     def has(self, chunk: int) -> bool:
         return self._part(chunk).is_file()
@@ -202,6 +209,19 @@ class Run:
         raise CueError(
             f"no finding of '{instrument}' for '{classifier}'", wanted=f"one of: {have}", do="check the name"
         )
+
+    def write_classes(self, spaces: Mapping[str, tuple[str, ...]]) -> None:
+        """Remember the names of the classes of each class space, so that rows can be read without any model."""
+        write_json(self.path / "classes.json", {space: list(names) for space, names in spaces.items()})
+
+    def about(self, cell: Cell) -> About:
+        """What is known, without any model, of where a cell's rows come from."""
+        from cuescope.instrument import About
+
+        told = next(c for c in self.manifest["classifiers"] if c["name"] == cell.classifier)
+        path = self.path / "classes.json"
+        names = read_json(path).get(told["space"], ()) if path.is_file() else ()
+        return About(cell.classifier, cell.images, tuple(names), told["space"])
 
     def write_manifest(self) -> None:
         write_json(self.path / "manifest.json", self.manifest)

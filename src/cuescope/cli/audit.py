@@ -18,6 +18,7 @@ def audit(
     *models: str,
     images: str,
     cue_conflict: str | None = None,
+    texturized: Path | None = None,
     only: str | None = None,
     out: Path = Path("run"),
     labels: Path | None = None,
@@ -44,6 +45,8 @@ def audit(
         Folder of images, at any depth; labels from folder names or a labels.csv. Or world:VARIANT[:COUNT].
     cue_conflict
         Folder of cue-conflict images (shape1-texture2.png), or world:conflict[:COUNT].
+    texturized
+        Folder that `cuescope make texturized` made of the images.
     only
         Instruments to ask, separated by commas; all by default. See `cuescope list instruments`.
     out
@@ -79,6 +82,7 @@ def audit(
             models=models,
             images=images,
             cue_conflict=cue_conflict,
+            texturized=texturized,
             only=[name.strip() for name in only.split(",") if name.strip()] if only else (),
             out=out,
             labels=labels,

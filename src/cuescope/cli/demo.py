@@ -33,6 +33,7 @@ def demo(*, out: Path = Path("demo"), images: int = 480, json: bool = False) -> 
             models=MODELS,
             images=f"world:congruent:{images}",
             cue_conflict=f"world:conflict:{images}",
+            texturized=None,
             only=(),
             out=out,
             labels=None,

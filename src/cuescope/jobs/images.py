@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from cuescope.errors import CueError
 from cuescope.images import ImageSet
-from cuescope.readers import read_cue_conflict, read_folder
+from cuescope.readers import read_cue_conflict, read_folder, read_versions
 from cuescope.readers.files import FileSet, Names
 from cuescope.world.images import WorldImages
 
@@ -38,6 +38,11 @@ def find_conflict(source: Any, *, limit: int | None = None) -> ImageSet:
     if str(source).startswith(WORLD):
         return _world(str(source), limit)
     return read_cue_conflict(source, limit=limit)
+
+
+def find_versions(source: Any, kind: str, images: ImageSet) -> ImageSet:
+    """The images that have a version of this kind ("texturized") in the folder `source`; an ImageSet as it is."""
+    return source if isinstance(source, ImageSet) else read_versions(images, kind, source)
 
 
 def _world(text: str, limit: int | None) -> ImageSet:

@@ -1,0 +1,121 @@
+"""What an audit will do: which instrument is asked of which classifier on which images, and what cannot be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cuescope import instrument as instruments
+from cuescope.classes import align
+from cuescope.classifier import Classifier
+from cuescope.errors import CueError
+from cuescope.images import ImageSet
+from cuescope.instrument import Instrument, name_of
+from cuescope.runner import Task
+from cuescope.sources import load
+
+NOTHING: frozenset[str] = frozenset()
+ROLES = {"cue-conflict": frozenset({"shape", "texture"}), "texturized": frozenset({"texturized"})}
+"""Image sets of their own, by what an instrument must need to be asked on them; all others look at the images."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    tasks: list[Task]
+    unmet: list[tuple[Task, str]]
+    unasked: list[dict[str, str]]
+    classifiers: list[Classifier]
+    sets: list[tuple[str, ImageSet]]
+
+
+def find_instruments(only: Sequence[str], also: Sequence[str], settings: Mapping[str, Any]) -> list[Instrument]:
+    """The instruments asked for, their parameters set. Raises CueError for unknown names and parameters."""
+    chosen = list(dict.fromkeys([*(only or instruments.names()), *also]))
+    names = [Path(name).stem if name.endswith(".py") else name for name in chosen]
+    for name in chosen:
+        instruments.find(name)
+    grouped: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for key, value in settings.items():
+        name, _, parameter = key.partition(".")
+        if not parameter:
+            raise CueError(f"setting '{key}'", wanted="instrument.parameter=value", do="as in occlusion.images=4")
+        if name not in grouped:
+            raise instruments.unknown("instrument", name, grouped)
+        grouped[name][parameter] = value
+    return [instruments.build(spec, grouped[name]) for spec, name in zip(chosen, names, strict=True)]
+
+
+def find_classifiers(
+    models: Sequence[Any], classes: Any, device: str, precision: str, batch_size: int, compile: bool
+) -> list[Classifier]:
+    made: list[Classifier] = []
+    for model in models:
+        classifier = load(
+            model, classes=classes, device=device, precision=precision, batch_size=batch_size, compile=compile
+        )
+        if any(classifier.name == other.name for other in made):
+            raise CueError(f"'{classifier.name}' is given twice", wanted="different models", do="name each once")
+        made.append(classifier)
+    return made
+
+
+def make_plan(
+    asked: list[Instrument],
+    classifiers: list[Classifier],
+    sets: Mapping[str, ImageSet],
+    *,
+    strict: bool,
+    labels_given: bool,
+) -> Plan:
+    """Which instrument goes with which classifier and images; what cannot be asked, and why."""
+    tasks, unmet, unasked = [], [], []
+    for instrument in asked:
+        role = next((role for role, known in ROLES.items() if instrument.needs & known), "images")
+        images = sets.get(role, sets["images"])
+        if not images.knows >= instrument.needs & ROLES.get(role, NOTHING):
+            why = f"it needs {role} images: give --{role} DIR"
+            if strict:
+                raise CueError(f"{name_of(instrument)} cannot be measured", wanted=f"{role} images", do=why)
+            unasked.append({"instrument": name_of(instrument), "question": instrument.question, "why": why})
+            continue
+        for classifier in classifiers:
+            place, why = _place(images, classifier, labels_given)
+            task = Task(classifier, images, instrument, place, _peers(instrument, classifier, classifiers))
+            if "label" in instrument.needs and images.knows >= {"label"} and why:
+                unmet.append((task, why))
+            elif reason := instruments.unmet(instrument, classifier, images):
+                unmet.append((task, reason))
+            else:
+                tasks.append(task)
+    if not tasks:
+        reasons = sorted({why for _, why in unmet} | {u["why"] for u in unasked})
+        raise CueError(
+            "none of the instruments asked for applies here: " + "; ".join(reasons),
+            wanted="at least one that does",
+            do="see `cuescope list instruments` for what each needs",
+        )
+    used = {id(task.images) for task in tasks} | {id(task.images) for task, _ in unmet}
+    return Plan(tasks, unmet, unasked, classifiers, [(role, s) for role, s in sets.items() if id(s) in used])
+
+
+def _peers(instrument: Instrument, classifier: Classifier, classifiers: Sequence[Classifier]) -> tuple[Classifier, ...]:
+    """The other classifiers of the run that see patches, where the instrument asks for them."""
+    if not getattr(instrument, "peers", False):
+        return ()
+    others = (c for c in classifiers if c is not classifier and c.classes == classifier.classes)
+    return tuple(c for c in others if "patch_logits" in c.capabilities)
+
+
+def _place(images: ImageSet, classifier: Classifier, labels_given: bool) -> tuple[tuple[int, ...], str]:
+    """The classifier's logit for each label, or why the labels say nothing about this classifier."""
+    if images.classes is None:
+        return (), ""
+    try:
+        return align(images.classes, classifier.classes), ""
+    except CueError as error:
+        if labels_given:
+            raise
+        # Folders may be albums, not classes: then the images are unlabeled, which is said and not an error.
+        return (), error.found
