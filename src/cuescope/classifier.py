@@ -91,10 +91,11 @@ class Classifier:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What can be asked of it, of "logits", "features", "gradients" and "patch_logits"."""
+        """What can be asked of it, of "logits", "features", "gradients", "patch_logits" and "words"."""
         if self._engine.network is None:
             return frozenset({"logits"})
         more = {"patch_logits"} if callable(getattr(self._engine.network, "patch_logits", None)) else set()
+        more |= {"words"} if callable(getattr(self._engine.network, "words", None)) else set()
         return frozenset({"logits", "features", "gradients"} | more)
 
     @property
@@ -188,6 +189,16 @@ class Classifier:
         if function is None:
             raise CueError(f"{self.name} has no patch logits", wanted="a BagNet", do="see `cuescope list models`")
         return self._engine.batches(pixels, lambda part: (self._engine.once(part, function),))[0]
+
+    def words(self, pixels: Tensor) -> Tensor:
+        """(B, h, w) int64 on the CPU: the visual word of each patch, on the map of `patch_logits`.
+
+        Raises CueError where the network does not sort patches into words.
+        """
+        function: Any = getattr(self._network("words"), "words", None)
+        if function is None:
+            raise CueError(f"{self.name} has no visual words", wanted="a bag of words", do="see `cuescope train bow`")
+        return self._engine.batches(pixels, lambda part: (self._engine.once(part, function),))[0].long()
 
     @property
     def patch_geometry(self) -> tuple[int, int]:
