@@ -200,6 +200,23 @@ class Classifier:
             raise CueError(f"{self.name} has no visual words", wanted="a bag of words", do="see `cuescope train bow`")
         return self._engine.batches(pixels, lambda part: (self._engine.once(part, function),))[0].long()
 
+    def display_logits(self, pixels: Tensor, targets: Sequence[int]) -> Tensor:
+        """(B, H, W) float32 on the CPU: at every pixel the logit of each image's target class from the patch around it.
+
+        The display heatmap of Brendel & Bethge 2019: patches at stride 1 with zeros around the normalized image. It is
+        not the decomposition of the answer, which `patch_logits` is. Raises CueError for a network other than a BagNet.
+        """
+        function: Any = getattr(self._network("patch logits"), "display_logits", None)
+        if function is None:
+            raise CueError(f"{self.name} has no display heatmap", wanted="a BagNet", do="see `cuescope list models`")
+        maps = [
+            self._engine.batches(image[None], lambda part, k=k: (self._engine.once(part, lambda x: function(x, [k])),))[
+                0
+            ]
+            for image, k in zip(pixels, targets, strict=True)
+        ]
+        return torch.cat(maps) if maps else pixels.new_zeros(pixels[:, 0].shape)
+
     @property
     def patch_geometry(self) -> tuple[int, int]:
         """Side of a patch and distance of neighboring patches in px, for `patch_logits`. Raises CueError without."""

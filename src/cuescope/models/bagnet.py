@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cuescope.models.seeding import seeded
+
+MAPS = {torch.float32: 1, torch.bfloat16: 8}
+"""Shifted maps that `display_logits` computes together: as many as are fastest on a CPU."""
 
 
 class Bottleneck(nn.Module):
@@ -31,7 +35,21 @@ class Bottleneck(nn.Module):
             self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
+        return self._rest(self.relu(self.bn1(self.conv1(x))), x)
+
+    def phases(self, x: Tensor) -> Tensor:
+        """(s * s * B, C, h, w): what the block gives for x shifted by 0..s-1 px along y and x, s its stride.
+
+        Together they are its output at stride 1. The first convolution, which has no stride, runs once.
+        """
+        (stride, _), (kernel, _) = self.conv2.stride, self.conv2.kernel_size
+        h, w = ((side - kernel + 1) // stride for side in x.shape[2:])
         out = self.relu(self.bn1(self.conv1(x)))
+        shifts = [(a, b) for a in range(stride) for b in range(stride)]
+        parts = [self._rest(out[:, :, a:, b:], x[:, :, a:, b:])[:, :, :h, :w] for a, b in shifts]
+        return torch.cat(parts)
+
+    def _rest(self, out: Tensor, x: Tensor) -> Tensor:
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         residual = x if self.downsample is None else self.downsample(x)
@@ -106,6 +124,38 @@ class BagNet(nn.Module):
     def patch_logits(self, x: Tensor) -> Tensor:
         """(B, K, h, w): the logits each patch would get alone, bias included. Paper section 2.1."""
         return F.conv2d(self.features(x), self.fc.weight[:, :, None, None], self.fc.bias)
+
+    def display_logits(self, x: Tensor, targets: Sequence[int]) -> Tensor:
+        """(B, H, W): the logit of each image's target class at every pixel, from the patch around it.
+
+        The authors' display heatmap: `patch_logits` at stride 1 of images (B, 3, H, W) with zeros around them. No
+        patch is computed twice: a block with a stride runs once for each shift below its stride, and what follows
+        runs on small maps again. It does not add up to the logits.
+        """
+        total, before = self.receptive_field_px - 1, (self.receptive_field_px - 1) // 2
+        height, width = x.shape[2:]
+        more = [-side % self.stride_px for side in (height, width)]
+        x = F.pad(x, (before, total - before + more[1], before, total - before + more[0]))
+        blocks = [block for stage in self.stages for block in self.get_submodule(stage)]
+        maps = []
+        for image, target in zip(x, targets, strict=True):
+            weight, bias = self.fc.weight[target][None, :, None, None], self.fc.bias[target : target + 1]
+            stem = self.relu(self.bn1(self.conv2(self.conv1(image[None]))))
+            maps.append(_at_every_pixel(stem, blocks, lambda map, w=weight, b=bias: F.conv2d(map, w, b)))
+        return torch.cat(maps)[:, 0, :height, :width]
+
+
+def _at_every_pixel(x: Tensor, blocks: Sequence[Bottleneck], head: Callable[[Tensor], Tensor]) -> Tensor:
+    """(N, K, h, w) at stride 1 of maps (N, C, ., .) that enter these blocks. Depth first: small maps at any time."""
+    for number, block in enumerate(blocks):
+        stride = block.conv2.stride[0]
+        if stride > 1:
+            shifted = block.phases(x).split(MAPS.get(x.dtype, 1))
+            parts = torch.cat([_at_every_pixel(part, blocks[number + 1 :], head) for part in shifted])
+            grid = parts.unflatten(0, (stride, stride, len(x)))
+            return grid.permute(2, 3, 4, 0, 5, 1).flatten(4, 5).flatten(2, 3)
+        x = block(x)
+    return head(x)
 
 
 def bagnet9(classes: int = 1000, seed: int = 0) -> BagNet:
