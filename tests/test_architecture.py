@@ -19,6 +19,7 @@ LAYERS = [
     ["engine"],
     ["classifier"],
     ["incremental"],
+    ["attribution"],
     ["instrument"],
     ["instruments", "models"],
     ["world"],

@@ -188,6 +188,21 @@ def test_architectures_are_exact(name: str) -> None:
     check(lively(module), picture(64), [Rectangle(y, x, y + 9, x + 9) for y, x in ((0, 0), (20, 31), (55, 55))], 1e-4)
 
 
+def test_each_rectangle_has_its_own_color() -> None:
+    network, pixels, rectangles = lively(Functional()), picture(32), slid(32, 7, 6)
+    paints = torch.rand(len(rectangles), 3, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        wanted = torch.cat([network(cover(pixels, [r], c)) for r, c in zip(rectangles, paints.tolist(), strict=True)])
+    found = IncrementalNetwork(network).logits(pixels[None], rectangles, paints)[1]
+    assert torch.allclose(found, wanted, atol=1e-5, rtol=1e-5)
+    box = Classifier(lambda x: network(x), classes=list("abcde"), preprocessing=plain(32), batch_size=5)
+    seen = Classifier(network, classes=list("abcde"), preprocessing=plain(32))
+    for classifier in (box, seen):
+        painted = painted_logits(classifier, pixels, rectangles, paints)
+        assert bool(painted.why_plain) == (classifier is box)
+        assert torch.allclose(painted.logits, wanted, atol=1e-4, rtol=1e-4)
+
+
 def test_no_rectangle_gives_no_logits() -> None:
     clean, found = IncrementalNetwork(lively(Functional())).logits(picture(32)[None], [], torch.zeros(3))
     assert clean.shape == (5,)

@@ -15,7 +15,7 @@ from cuescope.errors import CueError
 from cuescope.images import Box, Sample
 from cuescope.instrument import About, build
 from cuescope.instruments.occlusion import Occlusion, concentration
-from cuescope.ops.occlude import Grid, Occlude, Rectangle, cover
+from cuescope.ops.occlude import Grid, Occlude, Rectangle, cover, means
 from toys import COLORS, Constant, MeanColor, toy
 
 ABOUT = About("toy", "toys", COLORS.names)
@@ -193,6 +193,17 @@ def test_cover_leaves_the_image_and_the_rest_of_each_copy() -> None:
     assert covered[:, 1:3, 2:5].amax((1, 2)).tolist() == pytest.approx([0.1, 0.2, 0.3])
     covered[:, 1:3, 2:5] = pixels[:, 1:3, 2:5]
     assert torch.equal(covered, pixels)
+
+
+def test_cover_with_a_color_for_each_and_the_mean_inside() -> None:
+    pixels = torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(0))
+    rectangles = [Rectangle(0, 0, 2, 3), Rectangle(3, 1, 6, 2)]
+    paints = means(pixels, rectangles)
+    assert torch.allclose(paints[1], pixels[:, 3:6, 1:2].mean((1, 2)))
+    covered = cover(pixels, rectangles, paints)
+    assert torch.allclose(covered[0, :, 0:2, 0:3], paints[0, :, None, None].expand(3, 2, 3))
+    assert torch.equal(covered[1, :, 0:2, 0:3], pixels[:, 0:2, 0:3])
+    assert torch.allclose(covered[1, :, 3:6, 1:2], paints[1, :, None, None].expand(3, 3, 1))
 
 
 @pytest.mark.real

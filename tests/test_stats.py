@@ -67,3 +67,36 @@ def test_kappa_by_hand() -> None:
     assert stats.kappa(a, b) == pytest.approx(0.5)
     assert stats.kappa([True] * 4, b) is None
     assert stats.kappa([], []) is None
+
+
+def test_pearson_agrees_with_scipy() -> None:
+    generator = np.random.default_rng(0)
+    a = generator.normal(3, 2, 80)
+    b = 1e-3 * (a + generator.normal(0, 1.5, 80))
+    expected = scipy_stats.pearsonr(a, b)
+    value, interval, why = stats.pearson(a, b)
+    assert value == pytest.approx(expected.statistic, abs=1e-12)
+    drawn = scipy_stats.bootstrap(
+        (a, b),
+        lambda x, y: scipy_stats.pearsonr(x, y).statistic,
+        paired=True,
+        vectorized=False,
+        method="percentile",
+        n_resamples=1000,
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    assert interval == pytest.approx((drawn.low, drawn.high), abs=0.02)
+    assert why == ""
+    assert stats.pearson(a, -b)[0] == pytest.approx(-expected.statistic)
+
+
+def test_pearson_of_what_has_none() -> None:
+    assert stats.pearson([1, 2], [1, 2]) == (None, None, "a correlation needs at least three pairs, not 2")
+    for a, b in (([1, 2, 3], [5, 5, 5]), ([1e9] * 3, [1, 2, 3]), ([0, 0, 0], [0, 0, 0])):
+        value, interval, why = stats.pearson(a, b)
+        assert (value, interval) == (None, None)
+        assert "always the same" in why
+    value, interval, why = stats.pearson([1, 2, 3], [1, 2, 4])
+    assert value == pytest.approx(np.corrcoef([1, 2, 3], [1, 2, 4])[0, 1])
+    assert interval is None, "one resample in nine holds one pair three times"
+    assert why == "too few different pairs for an interval"

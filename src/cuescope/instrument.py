@@ -10,7 +10,7 @@ import pkgutil
 import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -200,6 +200,8 @@ def _convert(name: str, key: str, value: Any, kind: Any) -> Any:
         if value in options:
             return value
         raise unknown(f"value of {name}.{key}", str(value), map(str, options))
+    if typing.get_origin(kind) is tuple:
+        return _several(name, key, value, typing.get_args(kind)[0])
     if not isinstance(value, str):
         return value
     for option in options:
@@ -211,6 +213,14 @@ def _convert(name: str, key: str, value: Any, kind: Any) -> Any:
             continue
     wanted = " or ".join(getattr(o, "__name__", str(o)) for o in options)
     raise CueError(f"{name}.{key} = '{value}'", wanted=f"a value of type {wanted}", do="correct the value")
+
+
+def _several(name: str, key: str, value: Any, kind: Any) -> tuple[Any, ...]:
+    """Values of a parameter that holds any number of them: "8,16" as the command line has it, or a list."""
+    parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(parts, Sequence):
+        parts = [parts]
+    return tuple(_convert(name, key, part, kind) for part in parts)
 
 
 def source_digest(instrument: Instrument) -> str:

@@ -81,6 +81,33 @@ def paired_difference(a: Numbers, b: Numbers, seed: int = 0) -> tuple[float, tup
     return value, _percentiles(sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3]), len(x)
 
 
+def pearson(a: Numbers, b: Numbers, seed: int = 0) -> tuple[float | None, tuple[float, float] | None, str]:
+    """Correlation of a and b, its percentile bootstrap interval (pairs resampled), and why either of them is None.
+
+    There is no correlation of fewer than three pairs, nor where one side is always the same. Resamples in which a
+    side is always the same are left out; where these are more than one in twenty, no interval is given.
+
+    >>> value, interval, why = pearson([1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 6.0, 8.0])
+    >>> round(value, 6)
+    1.0
+    """
+    pairs = np.stack([np.asarray(a, float), np.asarray(b, float)], 1)
+    if len(pairs) < 3:
+        return None, None, f"a correlation needs at least three pairs, not {len(pairs)}"
+    spread = pairs.std(0)
+    if (spread <= 1e-9 * np.abs(pairs).max(0)).any():
+        return None, None, "one side is always the same, so nothing can go along with it"
+    x, y = ((pairs - pairs.mean(0)) / spread).T
+    value = float(np.clip((x * y).mean(), -1, 1))
+    sums = _resampled(np.stack([x, y, x * x, y * y, x * y], 1), seed, RESAMPLES) / len(pairs)
+    covariance, variances = sums[:, 4] - sums[:, 0] * sums[:, 1], sums[:, 2:4] - sums[:, :2] ** 2
+    varies = variances.min(1) > 1e-9
+    if varies.mean() < 0.95:
+        return value, None, "too few different pairs for an interval"
+    resampled = covariance[varies] / np.sqrt(variances[varies].prod(1))
+    return value, _percentiles(np.clip(resampled, -1, 1)), ""
+
+
 def kappa(a_correct: Sequence[bool], b_correct: Sequence[bool]) -> float | None:
     """Error consistency of two observers on the same images (Geirhos et al. 2020, eq. 1-3).
 

@@ -47,18 +47,20 @@ class IncrementalNetwork:
 
     @torch.inference_mode()
     def logits(self, image: Tensor, rectangles: Sequence[Rectangle], color: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (K,) of one image (1, 3, H, W) as the network takes it, and (P, K) with each rectangle in `color`.
+        """Logits (K,) of one image (1, 3, H, W) as the network takes it, and (P, K) with each rectangle in its color.
 
-        `color` is (3,), normalized as the image is. The logits are float32, whatever the network computes in.
+        `color` is (3,), or (P, 3) with one for each rectangle, normalized as the image is. The logits are float32,
+        whatever the network computes in.
         """
         image = image.contiguous(memory_format=torch.channels_last)
+        paints = color.to(image.dtype).expand(len(rectangles), 3)
         with taps.evaluating(self.network):
             record = fx.Interpreter(self.graph, garbage_collect_values=False)
             clean = tensor_of(record.run(image))[0].float()
             maps: Maps = defaultdict(dict)
             out = torch.empty(len(rectangles), len(clean))
             for group in self._groups(rectangles, record.env, maps):
-                patch = _painted(image, [rectangles[i] for i in group], color.to(image.dtype))
+                patch = _painted(image, [rectangles[i] for i in group], paints[group])
                 out[group] = tensor_of(_Patched(self, record.env, maps).start(patch)).float()
         return clean, out
 
@@ -153,10 +155,10 @@ def _spans(rectangles: Sequence[Rectangle], image: Tensor) -> tuple[Spans, Spans
     )
 
 
-def _painted(image: Tensor, rectangles: list[Rectangle], color: Tensor) -> Patch:
+def _painted(image: Tensor, rectangles: list[Rectangle], paints: Tensor) -> Patch:
     clean, (rows, cols) = Clean(image), _spans(rectangles, image)
     values = clean.windows(rows.window, cols.window)
     for p, (top, left, bottom, right) in enumerate(rectangles):
         y, x = rows.window.starts[p], cols.window.starts[p]
-        values[p, :, top - y : bottom - y, left - x : right - x] = color[:, None, None]
+        values[p, :, top - y : bottom - y, left - x : right - x] = paints[p, :, None, None]
     return Patch(clean, rows, cols, values=values)

@@ -84,13 +84,32 @@ class Occlude:
         return Grid(_origins(height - high, self.stride_px), _origins(width - wide, self.stride_px), high, wide)
 
 
-def cover(pixels: Tensor, rectangles: Sequence[Rectangle], color: Sequence[float]) -> Tensor:
-    """A copy of (3, H, W) for each rectangle, (P, 3, H, W), with the rectangle in this color."""
+Color = Sequence[float] | Tensor
+"""One color (3,), or one for each rectangle (P, 3)."""
+
+
+def cover(pixels: Tensor, rectangles: Sequence[Rectangle], color: Color) -> Tensor:
+    """A copy of (3, H, W) for each rectangle, (P, 3, H, W), with the rectangle in its color."""
     out = pixels.repeat(len(rectangles), 1, 1, 1)
-    paint = torch.tensor(color, dtype=pixels.dtype, device=pixels.device).view(-1, 1, 1)
-    for image, (top, left, bottom, right) in zip(out, rectangles, strict=True):
-        image[:, top:bottom, left:right] = paint
+    paints = colors(color, len(rectangles)).to(pixels)
+    for image, (top, left, bottom, right), paint in zip(out, rectangles, paints, strict=True):
+        image[:, top:bottom, left:right] = paint[:, None, None]
     return out
+
+
+def colors(color: Color, count: int) -> Tensor:
+    """A color for each of so many rectangles, (P, 3), where one may have been given for all.
+
+    >>> colors((0.0, 0.5, 1.0), 2).tolist()
+    [[0.0, 0.5, 1.0], [0.0, 0.5, 1.0]]
+    """
+    return torch.as_tensor(color, dtype=torch.float32).expand(count, 3)
+
+
+def means(pixels: Tensor, rectangles: Sequence[Rectangle]) -> Tensor:
+    """The mean color of an image (3, H, W) inside each rectangle, (P, 3)."""
+    found = [pixels[:, top:bottom, left:right].mean((1, 2)) for top, left, bottom, right in rectangles]
+    return torch.stack(found) if found else pixels.new_zeros(0, 3)
 
 
 def _origins(last: int, stride: int) -> tuple[int, ...]:
