@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+import cuescope
+from cuescope.classifier import Preprocessing
 from cuescope.errors import CueError
 from cuescope.models import build
 from cuescope.models.bagnet import BagNet, bagnet33
@@ -77,6 +79,39 @@ def test_the_mean_of_the_map_is_the_logits():
     net, pixels = small().double(), torch.rand(2, 3, 70, 64, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(net.patch_logits(pixels).mean((2, 3)), net(pixels), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel3", [(1, 1, 0, 0), (1, 1, 1, 0), (1, 1, 1, 1)])
+def test_the_display_heatmap_is_the_authors_patch_by_patch(kernel3):
+    """Their way, slow and plain: zeros around the image, every patch cut out at stride 1 and shown alone."""
+    net, pixels, targets = small(kernel3), torch.randn(2, 3, 21, 30), [3, 1]
+    q = net.receptive_field_px
+    before, after = (q - 1) // 2, q - 1 - (q - 1) // 2
+    padded = torch.nn.functional.pad(pixels, (before, after, before, after))
+    cut = padded.unfold(2, q, 1).unfold(3, q, 1).permute(0, 2, 3, 1, 4, 5)
+    with torch.no_grad():
+        expected = [net(cut[i].flatten(0, 1))[:, k].view(21, 30) for i, k in enumerate(targets)]
+        found = net.display_logits(pixels, targets)
+    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_the_display_heatmap_of_a_classifier_is_that_of_its_network():
+    net = small()
+    classifier = cuescope.load(net, classes=list("abcde"), preprocessing=Preprocessing((40, 40), 40))
+    pixels = torch.rand(2, 3, 40, 40)
+    with torch.no_grad():
+        expected = net.display_logits(classifier.normalize(pixels).contiguous(), [0, 4])
+    torch.testing.assert_close(classifier.display_logits(pixels, [0, 4]), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_other_networks_have_no_display_heatmap():
+    classifier = cuescope.load(
+        torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()),
+        classes=list("abc"),
+        preprocessing=Preprocessing((8, 8), 8),
+    )
+    with pytest.raises(CueError, match="no display heatmap"):
+        classifier.display_logits(torch.rand(1, 3, 8, 8), [0])
 
 
 def test_parameter_names_are_those_of_the_published_checkpoints():

@@ -119,7 +119,7 @@ _SCHEMA = {
 
 def _rank(logits: Tensor, labels: Tensor) -> list[int]:
     """How many classes beat the label."""
-    order = logits.argsort(1, descending=True, stable=True)
+    order = logits.argsort(dim=1, descending=True, stable=True)
     return (order == labels[:, None]).int().argmax(1).tolist()
 
 

@@ -1,0 +1,102 @@
+"""Accuracy on texturized images beside clean ones, paired; versions of images are read by their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from cuescope.errors import CueError
+from cuescope.images import Sample
+from cuescope.instrument import About
+from cuescope.instruments.scramble import Scramble
+from cuescope.readers import read_folder, read_versions
+from cuescope.world.images import WorldImages
+from toys import COLORS, MeanColor, toy
+
+ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
+
+
+def colored(name: str, label: int | None, clean: int, texturized: int) -> Sample:
+    """All of one color, and of another in its texturized version."""
+    first, second = torch.zeros(3, 16, 16, dtype=torch.uint8), torch.zeros(3, 16, 16, dtype=torch.uint8)
+    first[clean], second[texturized] = 200, 200
+    return Sample(name, first, label=label, versions={"texturized": second})
+
+
+def test_shares_and_what_is_lost_by_hand() -> None:
+    classifier = toy(MeanColor())
+    samples = [
+        colored("a", 0, 0, 0),
+        colored("b", 1, 1, 2),
+        colored("c", 2, 2, 2),
+        colored("d", 2, 0, 0),
+        colored("e", None, 0, 0),
+    ]
+    batch = classifier.see(samples, [0, 1, 2, 2, -1])
+    finding = Scramble().conclude(Scramble().observe(classifier, batch), ABOUT)
+    assert (finding["clean"].count, finding["texturized"].count, finding["clean"].n) == (3, 2, 4)
+    assert finding["lost"].value == pytest.approx(0.25)
+    assert finding["lost"].interval is not None
+
+
+def test_nothing_labeled_is_no_share() -> None:
+    classifier = toy(MeanColor())
+    batch = classifier.see([colored("e", None, 0, 0)], [-1])
+    finding = Scramble().conclude(Scramble().observe(classifier, batch), ABOUT)
+    assert finding["texturized"].value is None
+    assert finding["lost"].value is None
+
+
+def folder(tmp_path: Path) -> tuple[Path, Path]:
+    for kind in ("cat", "dog"):
+        for root, level in (("src", 10), ("made", 200)):
+            (tmp_path / root / kind).mkdir(parents=True)
+            Image.new("RGB", (8, 8), (level, 0, 0)).save(
+                tmp_path / root / kind / ("a.png" if root == "made" else "a.bmp")
+            )
+    Image.new("RGB", (8, 8)).save(tmp_path / "src" / "dog" / "alone.png")
+    return tmp_path / "src", tmp_path / "made"
+
+
+def test_versions_are_found_by_name(tmp_path: Path) -> None:
+    source, made = folder(tmp_path)
+    images = read_folder(source)
+    pairs = read_versions(images, "texturized", made)
+    assert [pairs.id(i) for i in range(len(pairs))] == ["cat/a.bmp", "dog/a.bmp"]
+    sample = pairs.read(1)
+    assert (int(sample.pixels[0, 0, 0]), int(sample.versions["texturized"][0, 0, 0])) == (10, 200)
+    assert sample.label == 1
+    assert pairs.knows == {"label", "texturized"}
+    assert "2 of 3 images" in pairs.notes[0]
+    before = pairs.digest
+    Image.new("RGB", (8, 9)).save(made / "cat" / "a.png")
+    assert read_versions(images, "texturized", made).digest != before
+
+
+def test_a_folder_of_other_images_is_refused(tmp_path: Path) -> None:
+    source, _ = folder(tmp_path)
+    (tmp_path / "other").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "other" / "x.png")
+    with pytest.raises(CueError, match="no image of src has its texturized version"):
+        read_versions(read_folder(source), "texturized", tmp_path / "other")
+
+
+def test_examples_and_panel_show_both() -> None:
+    classifier = toy(MeanColor())
+    samples = [colored("a", 0, 0, 1), colored("b", 1, 1, 1)]
+    batch = classifier.see(samples, [0, 1])
+    rows = Scramble().observe(classifier, batch)
+    assert Scramble(shown=1).examples(rows) == ["a"]
+    figures = next(iter(Scramble().illustrate(classifier, batch, rows))).figures
+    assert [f.caption for f in figures[:2]] == ["clean: red", "texturized: green"]
+
+
+def test_the_world_can_be_versioned(tmp_path: Path) -> None:
+    images = WorldImages("congruent", count=2)
+    (tmp_path / images.id(1)).with_suffix(".png").parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (64, 64)).save(tmp_path / f"{images.id(1)}.png")
+    pairs = read_versions(images, "texturized", tmp_path)
+    assert [pairs.id(i) for i in range(len(pairs))] == [images.id(1)]
