@@ -225,7 +225,8 @@ def _illustrate(task: Task, rows: pl.DataFrame, total: int) -> tuple[Any, ...]:
     if not samples:
         return ()
     batch = replace(task.classifier.see(samples, task.labels(samples)), peers=task.peers)
-    theirs = rows.filter(pl.col("id").is_in(chosen))
+    # Of reduced rows, which are few, all: what is shown may depend on more than the rows of the shown images.
+    theirs = rows if isinstance(task.instrument, Reduces) else rows.filter(pl.col("id").is_in(chosen))
     return tuple(illustrates.illustrate(task.classifier, batch, theirs))
 
 
