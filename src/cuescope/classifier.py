@@ -96,6 +96,8 @@ class Classifier:
             return frozenset({"logits"})
         more = {"patch_logits"} if callable(getattr(self._engine.network, "patch_logits", None)) else set()
         more |= {"words"} if callable(getattr(self._engine.network, "words", None)) else set()
+        if not getattr(self._engine.network, "differentiable", True):
+            return frozenset({"logits"} | more)
         return frozenset({"logits", "features", "gradients"} | more)
 
     @property

@@ -187,14 +187,15 @@ def build(name: str, settings: Mapping[str, str | int | float | bool] | None = N
     for key, value in (settings or {}).items():
         if key not in known:
             raise unknown(f"{name} parameter", key, known)
-        values[key] = _convert(name, key, value, known[key][0])
+        values[key] = convert(name, key, value, known[key][0])
     try:
         return kind(**values)
     except ValueError as error:
         raise CueError(f"{name}: {error}", wanted="parameters in range", do="see `cuescope list instruments`") from None
 
 
-def _convert(name: str, key: str, value: Any, kind: Any) -> Any:
+def convert(name: str, key: str, value: Any, kind: Any) -> Any:
+    """A parameter's value, text converted to its type. Raises CueError that names `name`.`key` where it cannot be."""
     options = [k for k in (typing.get_args(kind) or (kind,)) if k is not types.NoneType]
     if typing.get_origin(kind) is typing.Literal:
         if value in options:
@@ -220,7 +221,7 @@ def _several(name: str, key: str, value: Any, kind: Any) -> tuple[Any, ...]:
     parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
     if not isinstance(parts, Sequence):
         parts = [parts]
-    return tuple(_convert(name, key, part, kind) for part in parts)
+    return tuple(convert(name, key, part, kind) for part in parts)
 
 
 def source_digest(instrument: Instrument) -> str:
@@ -239,12 +240,13 @@ def unmet(instrument: Instrument | type[Instrument], classifier: Classifier, ima
     reasons = {
         "patch_logits": f"{classifier.name} has no patch logits: its head does not average the logits of local "
         "patches, so no exact map of evidence exists (the BagNets have one)",
+        "words": f"{classifier.name} has no visual words; a bag of words has (`cuescope train bow`)",
         "label": f"the images of {images.name} have no labels",
         "texturized": f"the images of {images.name} have no texturized version; `cuescope make texturized` makes it",
         "shape": f"the images of {images.name} carry no shape and texture cues; give a cue-conflict folder",
         "texture": f"the images of {images.name} carry no shape and texture cues; give a cue-conflict folder",
-        "gradients": f"{classifier.name} is a black box without gradients",
-        "features": f"{classifier.name} is a black box without layers",
+        "gradients": f"{classifier.name} gives no gradients: it is a black box, or counts visual words",
+        "features": f"{classifier.name} has no layers to look at: it is a black box, or counts visual words",
     }
     first = min(missing)
     return reasons.get(first, f"{first} is not known for {classifier.name} on {images.name}")
