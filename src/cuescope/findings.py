@@ -100,7 +100,7 @@ class Figure:
     maps: tuple[Map, ...] = ()
 
 
-PanelKind = Literal["dots", "lines", "bars", "table", "images"]
+PanelKind = Literal["dots", "lines", "bars", "points", "table", "images"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +114,8 @@ class Panel:
     - lines: {"x": label, "y": label, "series": [{"name", "x": [...], "y": [...], "low": [...], "high": [...]}],
       "diagonal": bool}; low and high may be absent.
     - bars: {"x": label, "y": label, "edges": [n + 1], "values": [n]}
+    - points: {"x": label, "y": label, "points": [{"x", "y", "label", "n"}], "diagonal": bool}, a scatter; n, on how
+      many observations a point rests, may be absent. With "diagonal" both axes have the same ends.
     - table: {"columns": [...], "rows": [[...], ...]}, cells are text or numbers
     - images: {} with `figures`
     """

@@ -125,6 +125,33 @@ def kappa(a_correct: Sequence[bool], b_correct: Sequence[bool]) -> float | None:
     return float(((a == b).mean() - expected) / (1 - expected))
 
 
+def kappa_intervals(
+    a_correct: Sequence[bool], b_correct: Sequence[bool], seed: int = 0
+) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """Percentile bootstrap intervals over images of `kappa` and of the agreement that chance alone would give.
+
+    Resamples in which one observer is right on all or on none of the images have no kappa and are left out; where
+    these are more than one in twenty, kappa has no interval. Both are None for fewer than two images.
+
+    >>> a, b = [True] * 30 + [False] * 20, [True] * 25 + [False] * 25
+    >>> [round(end, 1) for end in kappa_intervals(a, b)[0]]
+    [0.6, 1.0]
+    """
+    a, b = np.asarray(a_correct, bool), np.asarray(b_correct, bool)
+    n = len(a)
+    if n < 2:
+        return None, None
+    cells = np.array([(a & b).sum(), (a & ~b).sum(), (~a & b).sum(), (~a & ~b).sum()])
+    # Images count by their cell of the 2 x 2 table alone, so drawing n of them is one draw from a multinomial.
+    both, first, second, neither = np.random.default_rng(seed).multinomial(n, cells / n, RESAMPLES).T / n
+    p, q = both + first, both + second
+    expected = p * q + (1 - p) * (1 - q)
+    known = (p > 0) & (p < 1) & (q > 0) & (q < 1)
+    if known.mean() < 0.95:
+        return None, _percentiles(expected)
+    return _percentiles(((both + neither - expected) / np.where(known, 1 - expected, 1))[known]), _percentiles(expected)
+
+
 def _resampled(data: NDArray[Any], seed: int, resamples: int) -> NDArray[Any]:
     """Column sums of `resamples` draws of len(data) rows, drawn with replacement, in bounded memory."""
     generator = np.random.default_rng(seed)

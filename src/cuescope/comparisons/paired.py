@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,23 +33,25 @@ def verdicts(runs: Sequence[Run]) -> list[dict[str, Any]]:
     Only findings of the same instrument, version, parameters and image set are set against each other. Each
     verdict: instrument, measure, title, a, b, value (a less b), interval, n, why.
     """
-    cells = [(cell, digest) for run in runs for cell, digest in _done(run)]
-    found = []
-    for (a, digest_a), (b, digest_b) in itertools.combinations(cells, 2):
-        same = (a.instrument, digest_a, a.identity["version"], a.identity["params"]) == (
-            b.instrument,
-            digest_b,
-            b.identity["version"],
-            b.identity["params"],
-        )
-        if same and a.folder.name != b.folder.name:
-            found += _verdicts(a, b)
-    return found
+    return [verdict for (_, a), (_, b) in matched(runs) for verdict in _verdicts(a, b)]
 
 
-def _done(run: Run) -> Iterable[tuple[Cell, str]]:
-    digests = {s["name"]: s["digest"] for s in run.manifest["image_sets"]}
-    return ((cell, digests[cell.images]) for cell in run.cells if cell.status == "done")
+def matched(runs: Sequence[Run]) -> Iterator[tuple[tuple[Run, Cell], tuple[Run, Cell]]]:
+    """Each two finished cells of one question on the same images that are not of the same classifier, once.
+
+    The same question is the same instrument, version and parameters. A cell that lies in two runs counts once.
+    """
+    cells: dict[str, tuple[Run, Cell, Any, Any]] = {}
+    for run in runs:
+        digests = {s["name"]: s["digest"] for s in run.manifest["image_sets"]}
+        who = {c["name"]: (c["name"], c.get("digest")) for c in run.manifest["classifiers"]}
+        for cell in run.cells:
+            if cell.status == "done":
+                asked = cell.instrument, digests[cell.images], cell.identity["version"], cell.identity["params"]
+                cells.setdefault(cell.folder.name, (run, cell, asked, who.get(cell.classifier)))
+    for (run_a, a, asked_a, who_a), (run_b, b, asked_b, who_b) in itertools.combinations(cells.values(), 2):
+        if asked_a == asked_b and who_a != who_b:
+            yield (run_a, a), (run_b, b)
 
 
 def _verdicts(a: Cell, b: Cell) -> Iterable[dict[str, Any]]:

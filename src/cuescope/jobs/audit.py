@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from cuescope.classifier import Classifier
+from cuescope.comparisons import pairs
 from cuescope.comparisons.paired import verdicts
 from cuescope.errors import CueError
 from cuescope.findings import Finding
 from cuescope.images import ImageSet
-from cuescope.instrument import name_of
+from cuescope.instrument import Compares, name_of
 from cuescope.jobs.images import find_conflict, find_images, find_versions
 from cuescope.jobs.plan import Plan, find_classifiers, find_instruments, make_plan
 from cuescope.runner import BATCH, Progress, run
@@ -118,13 +119,13 @@ def perform(
     try:
         done = run(plan.tasks, folder, workers=workers, progress=progress)
     except KeyboardInterrupt:
-        _finish(folder, plan, cells, started, finished=False)
+        _finish(folder, plan, cells, started, finished=False, progress=progress)
         raise CueError(
             "interrupted",
             wanted="nothing: every finished chunk is kept",
             do="run the same command again, it goes on where it stopped",
         ) from None
-    _finish(folder, plan, done, started, finished=True)
+    _finish(folder, plan, done, started, finished=True, progress=progress)
     return Audit(Run.open(out), True, [cell for cell in done if cell.status == "failed"])
 
 
@@ -170,7 +171,9 @@ def _manifest(plan: Plan, command: str, previous: Mapping[str, Any]) -> dict[str
     }
 
 
-def _finish(folder: Run, plan: Plan, cells: list[Cell], started: float, *, finished: bool) -> None:
+def _finish(
+    folder: Run, plan: Plan, cells: list[Cell], started: float, *, finished: bool, progress: Progress | None
+) -> None:
     """Write the manifest, the list of skipped images, the comparisons and, at the end, the report."""
     unmet = [replace(folder.cell(t.identity), status="not applicable", why=why) for t, why in plan.unmet]
     manifest = folder.manifest
@@ -185,6 +188,9 @@ def _finish(folder: Run, plan: Plan, cells: list[Cell], started: float, *, finis
     folder.write_classes({classifier.classes.name: classifier.classes.names for classifier in plan.classifiers})
     write_json(folder.path / "comparisons.json", {"comparisons": verdicts([folder])})
     if finished:
+        asked = [task.instrument for task in plan.tasks]
+        found = pairs.findings([folder], asked=asked, progress=progress)
+        pairs.write(folder, found, [name_of(tool) for tool in asked if isinstance(tool, Compares)])
         from cuescope.report import write
 
         write([folder.path], folder.path / "report.html")

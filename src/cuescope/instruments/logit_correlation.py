@@ -1,0 +1,260 @@
+"""How alike are the logits of two classifiers, class by class?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+
+from cuescope import stats
+from cuescope.classes import IMAGENET
+from cuescope.classifier import Classifier
+from cuescope.findings import Finding, Measure, Panel, Published
+from cuescope.images import Batch
+from cuescope.instrument import About, Rows, about_two
+
+RESAMPLES = 1000
+FLAT = 1e-6
+"""A logit whose standard deviation over images is below this share of its size says nothing of the image."""
+
+Array = np.ndarray[Any, Any]
+Interval = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class LogitCorrelation:
+    """The logits of all classes; of two classifiers, how well the logits of one go along with those of the other.
+
+    For each class Pearson's correlation of its two logits over the images, then the mean over the classes; beside
+    it one correlation over all images and classes at once, which the classes' own levels raise. Brendel & Bethge
+    2019 compare BagNets with VGG-16 so; which of the two ways is theirs is not printed. Of one classifier: the
+    margin, by which the first logit leads the second.
+
+    >>> LogitCorrelation(images=500).images
+    500
+    """
+
+    images: int = 2000
+    """Images to look at, spread evenly over the set."""
+    listed: int = 8
+    """Classes to list, of the most and of the least alike each."""
+
+    question: ClassVar[str] = "How alike are their logits?"
+    reference: ClassVar[str] = (
+        "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models (BagNets against VGG-16)"
+    )
+    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
+    version: ClassVar[int] = 1
+    per_image: ClassVar[Mapping[str, str]] = {}
+
+    def __post_init__(self) -> None:
+        if self.images < 1 or self.listed < 0:
+            raise ValueError("images must be at least 1, listed at least 0")
+
+    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
+        """Per image: its label, where it is known, and the logits of all classes."""
+        labels = [int(k) if k >= 0 else None for k in batch.labels]
+        return pl.DataFrame({"id": batch.ids, "label": labels, "logits": batch.logits.tolist()}, schema=_SCHEMA)
+
+    def conclude(self, rows: Rows, about: About) -> Finding:
+        margins = _margins(_logits(rows))
+        measure = _margin(margins, rows.height)
+        panels = []
+        if len(margins):
+            counts, edges = np.histogram(margins, 12, (0, max(float(margins.max()), 1e-9)))
+            data = {"x": "first logit less second", "y": "images", "edges": edges.tolist(), "values": counts.tolist()}
+            panels = [Panel("margins", "bars", "By how much the answer leads", "", data)]
+        sentence = (
+            f"Its logits cannot be described: {measure.why}."
+            if measure.value is None
+            else f"Its answer leads the next class by {measure.value:.2f} logits on average over {measure.n:,} images."
+        )
+        return Finding(
+            instrument="logit_correlation",
+            version=self.version,
+            params=asdict(self),
+            classifier=about.classifier,
+            images=about.images,
+            measures=(measure,),
+            panels=tuple(panels),
+            sentence=sentence,
+            caveats=("Networks scale their logits as they like: margins of two of them are no contest.",),
+            references=(self.reference,),
+        )
+
+    def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Finding:
+        """Correlation per class, then averaged, and of all logits at once; on the images that both were shown."""
+        ids = first.select("id").join(second.select("id"), on="id", maintain_order="left")
+        x, y = (_logits(ids.join(rows, on="id", maintain_order="left")) for rows in (first, second))
+        if why := _unlike(about, x, y):
+            return self._finding(about, why=why, sentence=f"Their logits cannot be compared: {why}.")
+        by_class = correlations(x, y)
+        averaged, flat = _measures(x, y, by_class, about)
+        known = int(np.isfinite(by_class).sum())
+        caveats = []
+        if known < len(by_class):
+            caveats.append(f"{len(by_class) - known:,} of {len(by_class):,} classes have a logit that never changes.")
+        if about[0].space == "numbered":
+            caveats.append("Neither classifier names its classes: those of the same number are taken for the same.")
+        if averaged.published:
+            caveats.append("The published value is of the authors' own weights, over the ImageNet validation images.")
+        return self._finding(
+            about,
+            measures=(averaged, flat),
+            panels=tuple(self._panels(by_class, about)),
+            sentence=_sentence(averaged, flat),
+            caveats=tuple(caveats),
+        )
+
+    def _finding(self, about: tuple[About, About], **told: Any) -> Finding:
+        where, who = about[0].images, about_two(about)
+        return Finding(
+            "logit_correlation", self.version, asdict(self), who, where, references=(self.reference,), **told
+        )
+
+    def _panels(self, by_class: Array, about: tuple[About, About]) -> Iterable[Panel]:
+        known = np.flatnonzero(np.isfinite(by_class))
+        if not len(known):
+            return
+        low = -1.0 if by_class[known].min() < 0 else 0.0
+        counts, edges = np.histogram(by_class[known], 20, (low, 1.0))
+        data = {"x": "correlation of a class", "y": "classes", "edges": edges.round(3).tolist()}
+        yield Panel("by_class", "bars", "How alike each class's logits are", "", {**data, "values": counts.tolist()})
+        order = known[np.argsort(-by_class[known], kind="stable")]
+        count = min(self.listed, len(order) // 2)
+        chosen = [("most alike", c) for c in order[:count]] + [("least alike", c) for c in order[len(order) - count :]]
+        if chosen:
+            rows = [[name, about[0].classes[c], round(float(by_class[c]), 3)] for name, c in chosen]
+            data = {"columns": ["", "class", "correlation"], "rows": rows}
+            yield Panel("classes", "table", "Most and least alike classes", "", data)
+
+
+_SCHEMA = {"id": pl.String, "label": pl.Int32, "logits": pl.List(pl.Float32)}
+
+_BAGNET = re.compile(r"bagnet(9|17|33)(?!\d)")
+_VGG16 = re.compile(r"vgg16(?!\d|_bn)")
+_PAPER = {"9": 0.70, "17": 0.79, "33": 0.88}
+
+
+def _logits(rows: Rows) -> Array:
+    """(N, K) float64."""
+    if not rows.height:
+        return np.zeros((0, 0))
+    return rows["logits"].explode().to_numpy().reshape(rows.height, -1).astype(np.float64)
+
+
+def _margins(logits: Array) -> Array:
+    if logits.shape[1] < 2:
+        return np.zeros(0)
+    second, first = np.partition(logits, -2, axis=1)[:, -2:].T
+    return first - second
+
+
+def _margin(margins: Array, images: int) -> Measure:
+    name, title, n = "margin", "lead of the first logit over the second", len(margins)
+    if not n:
+        why = "there is only one class" if images else "no image was seen"
+        return Measure(name, None, "", 0, title=title, why=why, headline=True)
+    interval = stats.bootstrap_mean(margins) if n > 1 else None
+    return Measure(name, float(margins.mean()), "", n, interval, title=title, headline=True)
+
+
+def _unlike(about: tuple[About, About], x: Array, y: Array) -> str:
+    """Why the logits of one are not those of the other, or ""."""
+    one, other = about
+    if (one.space, one.classes) != (other.space, other.classes) or x.shape[1] != y.shape[1]:
+        return f"the two have different classes ({one.space or 'unnamed'} and {other.space or 'unnamed'})"
+    return ""
+
+
+def correlations(x: Array, y: Array) -> Array:
+    """Pearson's correlation of each column of x with that of y, (N, K) each to (K,); NaN where one never changes.
+
+    >>> correlations(np.array([[1.0, 5], [2, 5], [3, 5]]), np.array([[3.0, 1], [2, 2], [1, 3]])).round(6).tolist()
+    [-1.0, nan]
+    """
+    if len(x) < 3:
+        return np.full(x.shape[1], np.nan)
+    a, b = _scaled(x), _scaled(y)
+    return np.where(_varies(x) & _varies(y), np.clip((a * b).mean(0), -1, 1), np.nan)
+
+
+def _varies(x: Array) -> Array:
+    return x.std(0) > FLAT * np.maximum(np.abs(x).max(0), 1e-12)
+
+
+def _scaled(x: Array) -> Array:
+    """Each column with mean 0 and standard deviation 1; what never changes becomes 0."""
+    return np.where(_varies(x), (x - x.mean(0)) / np.where(_varies(x), x.std(0), 1), 0)
+
+
+def _measures(x: Array, y: Array, by_class: Array, about: tuple[About, About]) -> tuple[Measure, Measure]:
+    n, known = len(x), np.isfinite(by_class)
+    published = _published(about)
+    mean, flat = "correlation of a class's logits, mean over the classes", "correlation of all logits at once"
+    if n < 3 or not known.any():
+        why = "fewer than three images" if n < 3 else "no class has logits that change in both"
+        return (
+            Measure("averaged", None, "correlation", 0, title=mean, why=why, headline=True),
+            Measure("flattened", None, "correlation", 0, title=flat, why=why),
+        )
+    x, y = x[:, known], y[:, known]
+    around, wide = _intervals(x, y)
+    averaged = float(by_class[known].mean())
+    value = float(np.corrcoef(x.ravel(), y.ravel())[0, 1])
+    return (
+        Measure("averaged", averaged, "correlation", n, around, title=mean, published=published, headline=True),
+        Measure("flattened", value, "correlation", n, wide, title=flat),
+    )
+
+
+def _intervals(x: Array, y: Array, seed: int = 0) -> tuple[Interval, Interval]:
+    """Percentile bootstrap intervals over images of both correlations; None where too few resamples have one.
+
+    Images count by how often they are drawn, so all moments of all resamples are one matrix product; in single
+    precision, which after scaling loses nothing that an interval shows.
+    """
+    n, classes = x.shape
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(np.float32) / n
+    total, varies = np.zeros(RESAMPLES), np.ones(RESAMPLES, bool)
+    for start in range(0, classes, 256):
+        a, b = (_scaled(part[:, start : start + 256]).astype(np.float32) for part in (x, y))
+        ma, mb, aa, bb, ab = (drawn @ part for part in (a, b, a * a, b * b, a * b))
+        va, vb = aa - ma * ma, bb - mb * mb
+        total += ((ab - ma * mb) / np.sqrt(np.maximum(va * vb, 1e-9))).clip(-1, 1).sum(1)
+        varies &= (np.minimum(va, vb) > 1e-4).all(1)
+    a, b = (part - part.mean() for part in (x, y))
+    ma, mb, aa, bb, ab = (drawn @ part.mean(1) for part in (a, b, a * a, b * b, a * b))
+    whole = (ab - ma * mb) / np.sqrt(np.maximum((aa - ma * ma) * (bb - mb * mb), 1e-300))
+    return _span(total[varies] / classes), _span(whole[varies])
+
+
+def _span(values: Array) -> Interval:
+    if len(values) < 0.95 * RESAMPLES:
+        return None
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _published(about: tuple[About, About]) -> tuple[Published, ...]:
+    """The paper's value, only beside the very networks it is of."""
+    names = [a.classifier.partition("@")[0].rpartition("/")[2].lower() for a in about]
+    for bag, vgg in (names, names[::-1]):
+        found = _BAGNET.match(bag)
+        if found and _VGG16.match(vgg) and all(a.space == IMAGENET for a in about):
+            who = f"BagNet-{found[1]} against VGG-16"
+            return (Published(who, _PAPER[found[1]], "Brendel & Bethge 2019 (which way of averaging is not printed)"),)
+    return ()
+
+
+def _sentence(averaged: Measure, flat: Measure) -> str:
+    if averaged.value is None or flat.value is None:
+        return f"How alike their logits are is not measured: {averaged.why}."
+    return (
+        f"Over {averaged.n:,} images the two logits of a class correlate at {averaged.value:.2f} on average; "
+        f"all logits at once at {flat.value:.2f}."
+    )
