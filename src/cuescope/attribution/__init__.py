@@ -1,0 +1,157 @@
+"""Heatmaps of what speaks for a class: gradients, integrated gradients, DeepLift and Grad-CAM, in the network itself.
+
+The attributions are captum's. They run on a copy of the classifier's network that shares its weights, so that
+whatever captum hooks or overwrites, the network is left as it was.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cuescope import taps
+from cuescope.attribution.rescale import rescalable
+from cuescope.classifier import Classifier
+from cuescope.errors import CueError
+from cuescope.fold import tensor_of
+from cuescope.incremental.graph import UntraceableError
+
+__all__ = ["KINDS", "attributions", "cell_sums", "placed"]
+
+KINDS = ("saliency", "integrated gradients", "DeepLift", "Grad-CAM")
+"""The heatmaps of `attributions`. The first and the last are never negative."""
+
+INTERNAL_BATCH = 8
+"""Steps of integrated gradients that go through the network together."""
+
+
+def attributions(classifier: Classifier, pixels: Tensor, target: int, steps: int) -> dict[str, Tensor | str]:
+    """Which pixels speak for a class, by each of `KINDS`? A map (H, W) float32 on the CPU, or why there is none.
+
+    `pixels` is (3, H, W) in [0, 1] as `Classifier.prepare` gives them, `target` a class. Each map is summed over the
+    colors: the absolute gradient (Simonyan et al. 2014); integrated gradients in so many `steps` (Sundararajan et al.
+    2017) and DeepLift by its rescale rule (Shrikumar et al. 2017), both against an image of the classifier's mean
+    pixel; Grad-CAM at the last convolutional map (Selvaraju et al. 2017), stretched over the image. Raises CueError
+    for a black box.
+    """
+    with warnings.catch_warnings():
+        # captum tells of each hook it sets, and its import of what it could not import.
+        warnings.simplefilter("ignore")
+        from captum import attr
+
+        if classifier not in _copies:
+            _copies[classifier] = _copy_of(classifier, pixels)
+        twin = _copies[classifier]
+        image = classifier.normalize(pixels[None]).detach()
+        with torch.enable_grad():
+
+            def ask(method: Any, **settings: Any) -> Tensor:
+                found = method.attribute(image.clone().requires_grad_(), target=target, **settings)
+                return found[0].detach().float().cpu()
+
+            batch = {"n_steps": steps, "internal_batch_size": INTERNAL_BATCH}
+            return {
+                "saliency": ask(attr.Saliency(twin.plain)).sum(0),
+                "integrated gradients": ask(attr.IntegratedGradients(twin.plain), **batch).sum(0),
+                "DeepLift": _attempt(twin.rescalable, lambda net: ask(attr.DeepLift(net)).sum(0)),
+                "Grad-CAM": _attempt(twin.last_map, lambda layer: _grad_cam(attr, twin.plain, layer, ask, pixels)),
+            }
+
+
+def placed(evidence: Tensor, field_px: int, stride_px: int, seen: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Patch logits (h, w), each in the middle of its patch, as a map over an image of another size, (H, W).
+
+    The patches are of `field_px`, `stride_px` apart, in an image of the size `seen`. Linear between the middles of
+    patches; beyond the outermost the value stays what it is there.
+
+    >>> placed(torch.tensor([[0.0, 1.0]]), 2, 2, (2, 4), (1, 4))
+    tensor([[0.0000, 0.2500, 0.7500, 1.0000]])
+    """
+    ways = []
+    for axis in (0, 1):
+        cells = evidence.shape[axis]
+        middles = (torch.arange(size[axis]) + 0.5) * seen[axis] / size[axis]
+        at = ((middles - field_px / 2) / stride_px).clamp(0, cells - 1)
+        ways.append((1 - (at[:, None] - torch.arange(cells)).abs()).clamp(min=0))
+    return ways[0] @ evidence.float() @ ways[1].T
+
+
+def cell_sums(heatmap: Tensor, cell_px: int) -> Tensor:
+    """A map (H, W) summed inside cells of cell_px x cell_px; what does not fill a cell is left out.
+
+    >>> cell_sums(torch.ones(5, 4), 2)
+    tensor([[4., 4.],
+            [4., 4.]])
+    """
+    return F.avg_pool2d(heatmap[None, None], cell_px)[0, 0] * cell_px**2
+
+
+class _Logits(nn.Module):
+    """A network whose output is nothing but its logits."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return tensor_of(self.network(pixels)).float()
+
+
+@dataclass(frozen=True)
+class _Copy:
+    plain: nn.Module
+    rescalable: nn.Module | str
+    """As DeepLift needs it, or why it cannot be had."""
+    last_map: nn.Module | str
+    """The layer whose output is the last convolutional map, or why there is none."""
+
+
+_copies: weakref.WeakKeyDictionary[Classifier, _Copy] = weakref.WeakKeyDictionary()
+
+
+def _copy_of(classifier: Classifier, pixels: Tensor) -> _Copy:
+    if classifier.network is None:
+        do = "give the network itself, as an nn.Module or file.py:factory"
+        raise CueError(f"{classifier.name} is a black box without gradients", wanted="a torch network", do=do)
+    network = _sharing(classifier.network)
+    try:
+        ready: nn.Module | str = _Logits(rescalable(_sharing(classifier.network)))
+    except UntraceableError as error:
+        ready = str(error)
+    with torch.no_grad():
+        layers = taps.survey(network, classifier.normalize(pixels[None].expand(2, -1, -1, -1)))
+    last = list(layers.values())[-1] if layers else None
+    if last is None or last.layout != "NCHW" or last.intermediate is not None:
+        return _Copy(_Logits(network), ready, "its last map is not a convolutional one")
+    return _Copy(_Logits(network), ready, network.get_submodule(last.name))
+
+
+def _sharing(network: nn.Module) -> nn.Module:
+    """A copy with the same weights in memory; nothing is overwritten in place, so that captum sees each output."""
+    held = [*network.parameters(), *network.buffers()]
+    twin = copy.deepcopy(network, {id(tensor): tensor for tensor in held}).eval()
+    for module in twin.modules():
+        if getattr(module, "inplace", False):
+            module.__dict__["inplace"] = False
+    return twin
+
+
+def _attempt(subject: nn.Module | str, run: Any) -> Tensor | str:
+    if isinstance(subject, str):
+        return subject
+    try:
+        return run(subject)
+    except Exception as error:  # captum's hooks meet networks of any kind
+        return f"captum cannot: {type(error).__name__}: {error}"
+
+
+def _grad_cam(attr: Any, network: nn.Module, layer: nn.Module, ask: Any, pixels: Tensor) -> Tensor:
+    small = ask(attr.LayerGradCam(network, layer), relu_attributions=True)
+    return F.interpolate(small[None], pixels.shape[-2:], mode="bilinear")[0, 0]
