@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 
 from cuescope import identity, taps
 from cuescope.classes import ClassSpace, imagenet_1k, read_classes
+from cuescope.dense import Dense, NoDenseError, find
 from cuescope.engine import Engine, Function, find_device, find_precision, start, trial
 from cuescope.errors import CueError, unknown
 from cuescope.images import Batch, Sample
 from cuescope.preprocessing import Preprocessing, frame
+from cuescope.receptive import WHOLE, Field, fields
 
 __all__ = ["Classifier", "Preprocessing"]
 
@@ -42,7 +45,7 @@ class Classifier:
     >>> net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> toy = Classifier(net, classes=["red", "green", "blue"], preprocessing=Preprocessing((8, 8), 8))
     >>> toy.logits(torch.rand(5, 3, 8, 8)).shape, sorted(toy.capabilities)
-    (torch.Size([5, 3]), ['features', 'gradients', 'logits'])
+    (torch.Size([5, 3]), ['dense_logits', 'features', 'gradients', 'logits'])
     """
 
     def __init__(
@@ -91,10 +94,11 @@ class Classifier:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What can be asked of it, of "logits", "features", "gradients", "patch_logits" and "words"."""
+        """What can be asked of it, of "logits", "features", "gradients", "dense_logits", "patch_logits" and "words"."""
         if self._engine.network is None:
             return frozenset({"logits"})
         more = {"patch_logits"} if callable(getattr(self._engine.network, "patch_logits", None)) else set()
+        more |= {"dense_logits"} if self.dense else set()
         more |= {"words"} if callable(getattr(self._engine.network, "words", None)) else set()
         if not getattr(self._engine.network, "differentiable", True):
             return frozenset({"logits"} | more)
@@ -182,6 +186,47 @@ class Classifier:
             return {}
         return dict(zip((layer.name for layer in wanted), self._engine.batches(pixels, run), strict=True))
 
+    @property
+    def receptive_fields(self) -> Mapping[str, Field]:
+        """Which pixels can reach one position of each of the `layers`? Raises CueError for a black box.
+
+        >>> net = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> fields = Classifier(net, preprocessing=Preprocessing((8, 8), 8)).receptive_fields
+        >>> [(name, f.size_px, f.stride_px, f.start_px) for name, f in fields.items()]
+        [('0', 3, 1, -1), ('1', 4, 2, -1)]
+        """
+        return self._fields
+
+    @property
+    def dense(self) -> Dense | None:
+        """What its logits at each position are worth, or None: `why_not_dense` says why. Tried once, when asked."""
+        return self._dense if isinstance(self._dense, Dense) else None
+
+    @property
+    def why_not_dense(self) -> str:
+        """Why it has no `dense_logits`, to stand after "it has no dense head:"; "" where it has them."""
+        return self._dense if isinstance(self._dense, str) else ""
+
+    def dense_logits(self, pixels: Tensor) -> Tensor:
+        """(B, K, h, w) float32 on the CPU: the logits at each position of the map that the head averages.
+
+        They are those of patches only where `dense.local` says so, and add up only where `dense.additive` does (class
+        activation, Zhou et al. 2016, section 2). Raises CueError for a network whose head averages no map.
+
+        >>> net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 7))
+        >>> classifier = Classifier(net, preprocessing=Preprocessing((8, 8), 8))
+        >>> classifier.dense_logits(torch.rand(2, 3, 8, 8)).shape, classifier.dense.field_px
+        (torch.Size([2, 7, 6, 6]), 3)
+        """
+        network, dense = self._network("dense logits"), self.dense
+        if dense is None:
+            found = f"{self.name} has no dense head: {self.why_not_dense}"
+            raise CueError(found, wanted="a network that averages its last map, as ResNets do", do="choose another")
+        if not len(pixels):
+            return torch.zeros(0, len(self.classes), *dense.size)
+        run = functools.partial(dense.run, network)
+        return self._engine.batches(pixels, lambda part: (self._engine.once(part, run),))[0]
+
     def patch_logits(self, pixels: Tensor) -> Tensor:
         """(B, K, h, w) float32 on the CPU: the logits of each patch, whose mean over the map are the logits.
 
@@ -238,6 +283,20 @@ class Classifier:
         with torch.inference_mode(), taps.evaluating(network):
             found = taps.survey(network, self.normalize(trial(self.preprocessing, 2)))
         return {name: layer for name, layer in found.items() if name not in self._engine.folded}
+
+    @cached_property
+    def _fields(self) -> Mapping[str, Field]:
+        found = fields(self._network("layers"), self.normalize(trial(self.preprocessing)))
+        return {name: found.get(name, WHOLE) for name in self._layers}
+
+    @cached_property
+    def _dense(self) -> Dense | str:
+        if self._engine.network is None:
+            return "it is a black box without layers"
+        try:
+            return find(self._engine.network, self.normalize(trial(self.preprocessing, 2)))
+        except NoDenseError as error:
+            return str(error)
 
     def _layer(self, name: str) -> taps.Layer:
         if name in self._layers:

@@ -31,11 +31,11 @@ class Instrument(Protocol):
     """One question about a classifier, asked in two steps. A frozen dataclass whose fields are its parameters.
 
     `question` is what a user would ask; `reference` the paper and section; `needs` what must be there before
-    the first batch: capabilities of the classifier ("logits", "features", "gradients", "patch_logits") and
-    knowledge of the images ("label", "shape", "texture", "boxes", "mask"). `per_image` names, for measures that
-    are means over images, the row column they are the mean of, so that two classifiers can be compared in
-    pairs. An instrument that costs much more than a forward pass has a field `images: int`, the number of
-    images it looks at; the runner spreads them evenly over the set.
+    the first batch: capabilities of the classifier ("logits", "features", "gradients", "dense_logits",
+    "patch_logits") and knowledge of the images ("label", "shape", "texture", "boxes", "mask"). `per_image` names,
+    for measures that are means over images, the row column they are the mean of, so that two classifiers can be
+    compared in pairs. An instrument that costs much more than a forward pass has a field `images: int`, the number
+    of images it looks at; the runner spreads them evenly over the set.
 
     Optional: `illustrate(classifier, batch, rows)` gives panels with images for a few of the observed images;
     `reduce(rows)` keeps the best of so many; `compare(first, second, about)` sets two classifiers side by side;
@@ -240,6 +240,7 @@ def unmet(instrument: Instrument | type[Instrument], classifier: Classifier, ima
     reasons = {
         "patch_logits": f"{classifier.name} has no patch logits: its head does not average the logits of local "
         "patches, so no exact map of evidence exists (the BagNets have one)",
+        "dense_logits": f"{classifier.name} has no dense head: {classifier.why_not_dense}",
         "words": f"{classifier.name} has no visual words; a bag of words has (`cuescope train bow`)",
         "label": f"the images of {images.name} have no labels",
         "texturized": f"the images of {images.name} have no texturized version; `cuescope make texturized` makes it",

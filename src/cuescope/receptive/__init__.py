@@ -79,6 +79,7 @@ def fields(network: nn.Module, pixels: Tensor) -> Mapping[str, Field]:
     that a dilated convolution's holes count as seen. `pixels` are one or more normalized images (B, 3, H, W), of
     which nothing but the shape matters. Layers that are called more than once, or give no tensor, are left out.
 
+    >>> import torch
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1))
     >>> found = fields(net, torch.rand(1, 3, 16, 16))
     >>> found["1"].size_px, found["1"].stride_px, found["1"].start_px, found["2"].size_px
