@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+import cuescope
 from cuescope import instrument
 from cuescope.classifier import Classifier
 from cuescope.images import Sample
 from cuescope.instrument import About
-from cuescope.instruments.evidence import Evidence, _extent
+from cuescope.instruments.evidence import Evidence
+from cuescope.ops.place import Place
 from cuescope.world.images import WorldImages
-from toys import COLORS, MeanColor, plain, toy
+from toys import COLORS, Constant, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
 
@@ -65,12 +67,47 @@ def test_a_map_that_does_not_add_up_is_refused() -> None:
 
 
 def test_the_map_lies_where_the_patches_are() -> None:
-    told = {"field_px": 9, "stride_px": 8, "width": 3, "height": 3}
-    x0, y0, x1, y1 = _extent(told, (25, 25))
+    x0, y0, x1, y1 = Place.of_patches(9, 8, 0, shape=(3, 3), size=(25, 25)).extent
     # The middles of the patches are at 4.5, 12.5 and 20.5 px: a cell of 8 px around each.
     assert (x0 * 25, x1 * 25, y0 * 25, y1 * 25) == pytest.approx((0.5, 24.5, 0.5, 24.5))
 
 
+def test_a_padded_network_is_not_called_local() -> None:
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 3, 5, padding=2), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+    )
+    padded = classifier(net)
+    rows = Evidence().observe(padded, padded.see([spot()], [0]))
+    finding = Evidence().conclude(rows, ABOUT)
+    assert rows["local"].to_list() == [False]
+    assert finding["identity_gap"].value == pytest.approx(0, abs=1e-5)
+    assert finding["receptive_field"].value == 5
+    assert finding.caveats[0].startswith("Not local: each position of this class activation map sees 5 x 5 pixels")
+    assert "no sum of local patches" in finding.sentence
+    panel = next(iter(Evidence().illustrate(padded, padded.see([spot()], [0]), rows)))
+    assert "not local" in panel.title
+    assert [m.name for m in panel.figures[0].maps] == ["class activation for red"]
+
+
+def test_a_head_that_is_not_linear_has_no_identity() -> None:
+    net = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 3), torch.nn.GELU())
+    curved = classifier(net)
+    finding = Evidence().conclude(Evidence().observe(curved, curved.see([spot()], [0])), ABOUT)
+    assert finding["identity_gap"].value is None
+    assert "not linear" in finding["identity_gap"].why
+
+
+def test_bagnets_also_show_the_display_heatmap() -> None:
+    bagnet = cuescope.load("cuescope/world-bagnet")
+    images = WorldImages(count=2)
+    batch = bagnet.see([images.read(0), images.read(1)], [0, 1])
+    tool = Evidence(display=1)
+    panel = next(iter(tool.illustrate(bagnet, batch, tool.observe(bagnet, batch))))
+    assert [len(f.maps) for f in panel.figures] == [2, 1]
+    assert panel.figures[0].maps[1].name.startswith("display heatmap")
+    assert np.shape(panel.figures[0].maps[1].values) == (64, 64)
+
+
 def test_others_are_told_why_it_does_not_apply() -> None:
-    why = instrument.unmet(Evidence(), toy(MeanColor()), WorldImages(count=1))
-    assert "toy has no patch logits" in why
+    why = instrument.unmet(Evidence(), toy(Constant()), WorldImages(count=1))
+    assert "toy has no dense head" in why

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,19 +12,23 @@ import torch
 
 from cuescope import stats
 from cuescope.classifier import Classifier
+from cuescope.dense import Dense
 from cuescope.findings import Figure, Finding, Map, Measure, Panel
 from cuescope.images import Batch, Sample
 from cuescope.instrument import About, Rows
 from cuescope.ops.convert import to_image
+from cuescope.ops.place import Place
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The exact map of class evidence of a network whose logits are a mean over local patches (BagNets).
+    """The map of class evidence: the class logit of each position of the last map, laid over the image.
 
-    Position (i, j) of the map holds the class logit that the patch of q x q pixels starting at (stride i,
-    stride j) gives by itself; the mean of the map is the logit of the whole image, which is checked on every
-    call (Brendel & Bethge 2019, section 2). The class is the label where it is known, else the answer.
+    For a BagNet it is exact: position (i, j) holds the logit that the patch of q x q pixels starting at (stride i,
+    stride j) gives by itself, and the mean of the map is the logit of the whole image (Brendel & Bethge 2019,
+    section 2). For any other network that pools globally it is its class activation map (Zhou et al. 2016): each
+    position has seen far more than its place, which is said with the receptive field. Where a map should add up to
+    the logit, that is checked on every call. The class is the label where it is known, else the answer.
 
     >>> Evidence(images=4).images
     4
@@ -33,30 +37,34 @@ class Evidence:
     images: int = 128
     """Images to look at, spread evenly over the set."""
     top_share: float = 0.1
-    """The strongest patches whose part of all positive evidence is stated, as a share of the positions."""
+    """The strongest positions whose part of all positive evidence is stated, as a share of the positions."""
+    display: int = 4
+    """Images shown also with the display heatmap, the map at stride 1; for BagNets only."""
 
     question: ClassVar[str] = "Which patches add up to the answer?"
     reference: ClassVar[str] = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, section 2"
-    needs: ClassVar[frozenset[str]] = frozenset({"patch_logits"})
-    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset({"dense_logits"})
+    version: ClassVar[int] = 2
     per_image: ClassVar[Mapping[str, str]] = {"top_patches": "top_part", "pointing_game": "hit"}
 
     def __post_init__(self) -> None:
-        if self.images < 1 or not 0 < self.top_share <= 1:
-            raise ValueError("images must be at least 1 and 0 < top_share <= 1")
+        if self.images < 1 or not 0 < self.top_share <= 1 or self.display < 0:
+            raise ValueError("images must be at least 1, 0 < top_share <= 1, display at least 0")
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: the class, its logit, the map, and how far the map's mean is from the logit."""
-        maps = classifier.patch_logits(batch.pixels).float().cpu()
+        dense, maps = classifier.dense, classifier.dense_logits(batch.pixels)
+        assert dense is not None
         means = maps.mean((2, 3))
-        _check_identity(means, batch.logits, classifier)
+        if dense.additive or dense.local:
+            _check_identity(means, batch.logits, classifier)
         predicted = batch.logits.argmax(1)
         target = torch.where(batch.labels >= 0, batch.labels, predicted)
-        field, stride = classifier.patch_geometry
         rows = []
         for i, sample in enumerate(batch.samples):
             k = int(target[i])
             evidence = maps[i, k].numpy()
+            place = _place(dense, evidence.shape, batch.pixels.shape[2:])
             rows.append(
                 {
                     "id": sample.id,
@@ -64,13 +72,14 @@ class Evidence:
                     "is_label": bool(batch.labels[i] >= 0),
                     "predicted": int(predicted[i]),
                     "logit": float(batch.logits[i, k]),
-                    "gap": float((means[i, k] - batch.logits[i, k]).abs()),
+                    "gap": float((means[i, k] - batch.logits[i, k]).abs()) if dense.additive else None,
                     "top_part": _top_part(evidence, self.top_share),
-                    "hit": _hit(evidence, sample, batch.pixels.shape[2:], field, stride),
+                    "hit": _hit(evidence, sample, place),
+                    "local": dense.local,
+                    "field_px": dense.field_px,
                     "height": evidence.shape[0],
                     "width": evidence.shape[1],
-                    "field_px": field,
-                    "stride_px": stride,
+                    "extent": list(place.extent),
                     "map": evidence.astype(float).ravel().tolist(),
                 }
             )
@@ -78,28 +87,16 @@ class Evidence:
 
     def conclude(self, rows: Rows, about: About) -> Finding:
         rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
-        hits = rows["hit"].drop_nulls()
-        field = rows["field_px"].max() if rows.height else None
-        top = self._top(rows["top_part"].drop_nulls().to_numpy())
-        pointing = Measure(
-            "pointing_game",
-            int(hits.sum()) / len(hits) if len(hits) else None,
-            "share",
-            len(hits),
-            stats.wilson(int(hits.sum()), len(hits)) if len(hits) else None,
-            title="strongest patch lies on the object (pointing game)",
-            count=int(hits.sum()) if len(hits) else None,
-            why="" if len(hits) else "the images carry neither masks nor boxes",
-            better="higher",
-            headline=bool(len(hits)),
-        )
+        local, field = bool(rows["local"].any()), rows["field_px"].max()
+        pointing, top = self._pointing(rows["hit"].drop_nulls(), local), self._top(rows["top_part"].drop_nulls(), local)
+        gaps = rows["gap"].drop_nulls()
         gap = Measure(
             "identity_gap",
-            float(rows["gap"].max()) if rows.height else None,  # type: ignore[arg-type]
+            float(gaps.max()) if len(gaps) else None,  # type: ignore[arg-type]
             "",
-            rows.height,
+            len(gaps),
             title="largest distance of the map's mean from the logit",
-            why="" if rows.height else "no image was seen",
+            why="" if len(gaps) else "the head after the pooling is not linear: the map does not add up to the logit",
         )
         size = Measure(
             "receptive_field",
@@ -107,7 +104,7 @@ class Evidence:
             "px",
             rows.height,
             title="side of the patch that one position sees",
-            why="" if field else "no image was seen",
+            why="" if field else "every position sees the whole image" if rows.height else "no image was seen",
         )
         return Finding(
             instrument="evidence",
@@ -115,19 +112,35 @@ class Evidence:
             params=asdict(self),
             classifier=about.classifier,
             images=about.images,
-            measures=(pointing, top, size, gap),
-            sentence=_sentence(pointing, top, field, self.top_share),
-            caveats=("The map is in logits: evidence for the class, not yet against the others.",),
-            references=(self.reference,),
+            measures=(replace(pointing, headline=True), top, size, gap)
+            if pointing.value is not None
+            else (replace(top, headline=True), pointing, size, gap),
+            sentence=_sentence(pointing, top, local, field, self.top_share),
+            caveats=_caveats(rows, local, field),
+            references=(self.reference,) if local else (self.reference, CAM),
         )
 
-    def _top(self, values: np.ndarray[Any, Any]) -> Measure:
-        title = f"positive evidence that the strongest {self.top_share:.0%} of patches hold"
-        if len(values) < 2:
-            return Measure(
-                "top_patches", None, "share", len(values), title=title, why="fewer than two maps with evidence"
-            )
-        mean, interval = float(values.mean()), stats.bootstrap_mean(values)
+    def _pointing(self, hits: pl.Series, local: bool) -> Measure:
+        return Measure(
+            "pointing_game",
+            int(hits.sum()) / len(hits) if len(hits) else None,
+            "share",
+            len(hits),
+            stats.wilson(int(hits.sum()), len(hits)) if len(hits) else None,
+            title=f"strongest {'patch' if local else 'position'} lies on the object (pointing game)",
+            count=int(hits.sum()) if len(hits) else None,
+            why="" if len(hits) else "the images carry neither masks nor boxes",
+            better="higher",
+        )
+
+    def _top(self, values: pl.Series, local: bool) -> Measure:
+        title = (
+            f"positive evidence that the strongest {self.top_share:.0%} of {'patches' if local else 'positions'} hold"
+        )
+        if not len(values):
+            return Measure("top_patches", None, "share", 0, title=title, why="no map with evidence")
+        mean = float(values.mean())  # type: ignore[arg-type]
+        interval = stats.bootstrap_mean(values.to_numpy()) if len(values) > 1 else None
         return Measure("top_patches", mean, "share", len(values), interval, title=title, chance=self.top_share)
 
     def examples(self, rows: Rows) -> list[str]:
@@ -137,26 +150,24 @@ class Evidence:
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         names = classifier.classes.names
         told = {row["id"]: row for row in rows.iter_rows(named=True)}
+        shown = self.display if "patch_logits" in classifier.capabilities else 0
         figures = []
-        for name, pixels in zip(batch.ids, batch.pixels, strict=True):
+        for number, (name, pixels) in enumerate(zip(batch.ids, batch.pixels, strict=True)):
             row = told[name]
-            evidence = np.asarray(row["map"]).reshape(row["height"], row["width"])
-            extent = _extent(row, pixels.shape[1:])
-            overlay = Map(
-                "signed", evidence.round(4).tolist(), f"evidence for {names[row['target']]}", "logit", extent=extent
-            )
-            figures.append(
-                Figure(
-                    f"{names[row['target']]}: logit {row['logit']:.2f}, the mean of the map",
-                    to_image(pixels),
-                    maps=(overlay,),
-                )
-            )
-        caption = "Red speaks for the class, blue against it. Each position is the logit of one patch by itself."
-        yield Panel(
-            "evidence", "images", "Class evidence, exactly as the network adds it up", caption, figures=tuple(figures)
+            k, evidence = row["target"], np.asarray(row["map"]).reshape(row["height"], row["width"])
+            title = f"{'evidence' if row['local'] else 'class activation'} for {names[k]}"
+            maps = [Map("signed", evidence.round(4).tolist(), title, "logit", extent=tuple(row["extent"]))]
+            if number < shown and (dense := _display(classifier, pixels, k)) is not None:
+                maps.append(Map("signed", dense, f"display heatmap for {names[k]}", "logit"))
+            figures.append(Figure(_caption(row, names[k]), to_image(pixels), maps=tuple(maps)))
+        local = bool(rows["local"].any())
+        title = (
+            "Class evidence, exactly as the network adds it up" if local else "Class activation (not local evidence)"
         )
+        yield Panel("evidence", "images", title, _panel_caption(local, shown), figures=tuple(figures))
 
+
+CAM = "Zhou et al. 2016, Learning deep features for discriminative localization, section 2"
 
 _SCHEMA = {
     "id": pl.String,
@@ -167,12 +178,20 @@ _SCHEMA = {
     "gap": pl.Float64,
     "top_part": pl.Float64,
     "hit": pl.Boolean,
+    "local": pl.Boolean,
+    "field_px": pl.Int32,
     "height": pl.Int32,
     "width": pl.Int32,
-    "field_px": pl.Int32,
-    "stride_px": pl.Int32,
+    "extent": pl.List(pl.Float64),
     "map": pl.List(pl.Float64),
 }
+
+
+def _place(dense: Dense, shape: Sequence[int], size: Sequence[int]) -> Place:
+    """Where the map lies: patches where they are; positions that see more are spread over the image."""
+    if not dense.local or dense.field_px is None:
+        return Place()
+    return Place.of_patches(dense.field_px, dense.stride_px, dense.start_px, shape, size)
 
 
 def _check_identity(means: torch.Tensor, logits: torch.Tensor, classifier: Classifier) -> None:
@@ -186,45 +205,65 @@ def _check_identity(means: torch.Tensor, logits: torch.Tensor, classifier: Class
         )
 
 
+def _display(classifier: Classifier, pixels: torch.Tensor, target: int) -> list[list[float]] | None:
+    """The display heatmap, where the network gives it."""
+    if not hasattr(classifier.network, "display_logits"):
+        return None
+    return classifier.display_logits(pixels[None], [target])[0].numpy().astype(float).round(3).tolist()
+
+
 def _top_part(evidence: np.ndarray[Any, Any], share: float) -> float | None:
     positive = np.sort(evidence.clip(min=0), axis=None)[::-1]
     total = positive.sum()
     return float(positive[: max(1, round(share * positive.size))].sum() / total) if total > 0 else None
 
 
-def _hit(evidence: np.ndarray[Any, Any], sample: Sample, size: Iterable[int], field: int, stride: int) -> bool | None:
+def _hit(evidence: np.ndarray[Any, Any], sample: Sample, place: Place) -> bool | None:
     """Whether the middle of the strongest patch lies on the object; None where that is unknown."""
-    height, width = size
     # Mask and boxes are in pixels of the decoded image: they are the input's only where nothing was cropped.
     if sample.framing != "stimulus" or (sample.mask is None and not sample.boxes):
         return None
     i, j = np.unravel_index(int(evidence.argmax()), evidence.shape)
-    y = (float(i) * stride + field / 2) / height * sample.pixels.shape[1]
-    x = (float(j) * stride + field / 2) / width * sample.pixels.shape[2]
+    x, y = place.middle(int(i), int(j), evidence.shape)
+    y, x = y * sample.pixels.shape[1], x * sample.pixels.shape[2]
     if sample.mask is not None:
         return bool(sample.mask[min(int(y), sample.mask.shape[0] - 1), min(int(x), sample.mask.shape[1] - 1)])
     return any(box.x0 <= x < box.x1 and box.y0 <= y < box.y1 for box in sample.boxes)
 
 
-def _extent(row: Mapping[str, Any], size: Iterable[int]) -> tuple[float, float, float, float]:
-    """Where the map lies on the image: each cell is a stride wide, around the middle of its patch."""
-    height, width = size
-    start, stride = (row["field_px"] - row["stride_px"]) / 2, row["stride_px"]
-    return (
-        start / width,
-        start / height,
-        (start + stride * row["width"]) / width,
-        (start + stride * row["height"]) / height,
-    )
+def _caption(row: Mapping[str, Any], name: str) -> str:
+    return f"{name}: logit {row['logit']:.2f}" + (", the mean of the map" if row["gap"] is not None else "")
 
 
-def _sentence(pointing: Measure, top: Measure, field: object, share: float) -> str:
+def _panel_caption(local: bool, shown: int) -> str:
+    text = "Red speaks for the class, blue against it. "
+    if not local:
+        return text + "Each position has seen much more than its place: this is no evidence of single patches."
+    text += "Each position is the logit of one patch by itself, and their mean is the logit of the image."
+    display = " The display heatmap has a patch around every pixel and zeros around the image; it does not add up."
+    return text + display * bool(shown)
+
+
+def _caveats(rows: pl.DataFrame, local: bool, field: object) -> tuple[str, ...]:
+    logits = "The map is in logits: evidence for the class, not yet against the others."
+    if local or not rows.height:
+        return (logits,)
+    seen = f"{field} x {field} pixels" if field else "the whole image"
+    return (f"Not local: each position of this class activation map sees {seen}.", logits)
+
+
+def _sentence(pointing: Measure, top: Measure, local: bool, field: object, share: float) -> str:
     if top.value is None:
         return "No image gave evidence to map."
-    text = (
-        f"Its answer is exactly the mean of what patches of {field} x {field} pixels say by themselves; the strongest "
-        f"{share:.0%} of them hold {top.value:.0%} of the evidence"
-    )
+    what = f"patches of {field} x {field} pixels" if local else "positions"
+    if local:
+        text = (
+            f"Its answer is exactly the mean of what {what} say by themselves; the strongest {share:.0%} of them hold"
+        )
+    else:
+        seen = f"{field} x {field} pixels" if field else "the whole image"
+        text = f"Its answer is no sum of local patches, since each position sees {seen}; the strongest {share:.0%} hold"
+    text += f" {top.value:.0%} of the evidence"
     if pointing.value is None:
         return text + "."
     return f"{text}, and the strongest one lies on the object in {pointing.value:.0%} of {pointing.n} images."

@@ -1,0 +1,160 @@
+"""The strongest patches of each class: the right ones, in the right row, over any number of images."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+import torch
+
+import cuescope
+from cuescope.classifier import Classifier
+from cuescope.images import Batch, Sample
+from cuescope.instrument import About
+from cuescope.instruments.top_patches import TopPatches
+from cuescope.stats import wilson
+from cuescope.world.images import WorldImages
+from toys import COLORS, plain
+
+ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
+
+
+class Patches(torch.nn.Module):
+    """Each patch of 4 x 4 px, 4 px apart, speaks for red, green and blue by its own mean."""
+
+    receptive_field_px = 4
+    stride_px = 4
+
+    def patch_logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(pixels, 4)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.patch_logits(pixels).mean((2, 3))
+
+
+@pytest.fixture(scope="module")
+def patches() -> Classifier:
+    return Classifier(Patches(), classes=COLORS, preprocessing=plain(16), name="patches")
+
+
+def spot(name: str, label: int, channel: int, level: int, at: tuple[int, int] = (4, 8)) -> Sample:
+    """One patch of one color, at a known place."""
+    pixels = torch.zeros(3, 16, 16, dtype=torch.uint8)
+    pixels[channel, at[0] : at[0] + 4, at[1] : at[1] + 4] = level
+    return Sample(name, pixels, label=label, framing="stimulus")
+
+
+def see(patches: Classifier, samples: list[Sample]) -> Batch:
+    return patches.see(samples, [s.label if s.label is not None else -1 for s in samples])
+
+
+def test_rows_are_of_the_class_and_of_all_others(patches: Classifier) -> None:
+    samples = [spot("a", 0, 0, 200), spot("b", 0, 0, 100), spot("c", 1, 0, 255, at=(12, 0)), spot("d", 1, 1, 50)]
+    tool = TopPatches(patches=2)
+    rows = tool.reduce(tool.observe(patches, see(patches, samples)))
+    red = rows.filter(pl.col("class") == 0)
+    assert red.filter("own")["id"].to_list() == ["a", "b"]
+    assert red.filter(~pl.col("own"))["id"].to_list() == ["c", "d"]
+    best = red.filter(~pl.col("own")).row(0, named=True)
+    assert best["value"] == pytest.approx(1.0)
+    # The middle of the patch from (12, 0) px.
+    assert (best["x"], best["y"]) == pytest.approx((2 / 16, 14 / 16))
+
+
+def test_equal_patches_go_to_the_first_image_and_its_first_position(patches: Classifier) -> None:
+    samples = [spot(name, 0, 0, 90) for name in ("first", "second", "third")]
+    tool = TopPatches(patches=2)
+    batch = see(patches, samples)
+    own = tool.observe(patches, batch).filter((pl.col("class") == 0) & pl.col("own"))
+    assert own["id"].to_list() == ["first", "second"]
+    parts = [tool.observe(patches, batch.select([i])) for i in range(3)]
+    kept = tool.reduce(pl.concat([tool.reduce(pl.concat(parts[:2])), parts[2]]))
+    assert kept.filter((pl.col("class") == 0) & pl.col("own"))["id"].to_list() == ["first", "second"]
+    # Green is nowhere: all positions are equal, so it is the first one.
+    green = kept.filter((pl.col("class") == 1) & ~pl.col("own")).row(0, named=True)
+    assert (green["x"], green["y"]) == pytest.approx((2 / 16, 2 / 16))
+
+
+def test_an_image_may_give_more_than_one_patch(patches: Classifier) -> None:
+    both = spot("both", 0, 0, 200)
+    both.pixels[0, 12:16, 12:16] = 150
+    samples = [both, spot("one", 0, 0, 120)]
+    several = TopPatches(patches=3, one_per_image=False)
+    one = TopPatches(patches=3)
+    told = {
+        tool.one_per_image: tool.observe(patches, see(patches, samples)).filter((pl.col("class") == 0) & pl.col("own"))
+        for tool in (several, one)
+    }
+    assert told[False]["id"].to_list() == ["both", "both", "one"]
+    assert told[True]["id"].to_list() == ["both", "one"]
+
+
+def test_chunks_in_any_split_give_what_one_table_gives() -> None:
+    bagnet = cuescope.load("cuescope/world-bagnet")
+    images = WorldImages("congruent", count=24, seed=4)
+    samples = [images.read(i) for i in range(24)]
+    tool = TopPatches(patches=3)
+    whole = tool.reduce(tool.observe(bagnet, see(bagnet, samples)))
+    kept = tool.observe(bagnet, see(bagnet, samples[:5]))
+    for start in (5, 6, 17):
+        stop = {5: 6, 6: 17, 17: 24}[start]
+        kept = tool.reduce(pl.concat([kept, tool.observe(bagnet, see(bagnet, samples[start:stop]))]))
+    keys = ["class", "own", "id"]
+    assert kept.select(keys).equals(whole.select(keys))
+    assert kept["value"].to_list() == pytest.approx(whole["value"].to_list(), abs=1e-4)
+    assert kept.height <= 16 * 2 * 3
+
+
+def test_a_class_with_few_images_is_told(patches: Classifier) -> None:
+    tool = TopPatches()
+    samples = [spot("a", 0, 0, 200), spot("b", 1, 1, 100)]
+    rows = tool.observe(patches, see(patches, samples))
+    finding = tool.conclude(rows, ABOUT)
+    assert any("fewer than 7 images" in caveat for caveat in finding.caveats)
+    panel = next(iter(tool.illustrate(patches, see(patches, samples), rows)))
+    assert panel.figures[0].caption == "red (only 1 there)"
+
+
+def test_no_class_with_both_rows_is_no_share(patches: Classifier) -> None:
+    rows = TopPatches().observe(patches, see(patches, [spot("a", 0, 0, 200)]))
+    measure = TopPatches().conclude(rows, ABOUT)["misled"]
+    assert measure.value is None
+    assert "no class" in measure.why
+
+
+def test_the_strongest_patch_of_all_may_be_another_classes(patches: Classifier) -> None:
+    samples = [spot("a", 0, 0, 100), spot("b", 1, 0, 200), spot("c", 1, 1, 90)]
+    finding = TopPatches().conclude(TopPatches().observe(patches, see(patches, samples)), ABOUT)
+    # Red is strongest in an image called green; green is not.
+    assert (finding["misled"].count, finding["misled"].n) == (1, 2)
+
+
+def test_patches_are_shown_as_the_network_sees_them(patches: Classifier) -> None:
+    tool = TopPatches(patches=2, shown=1)
+    samples = [spot("a", 0, 0, 255), spot("b", 1, 1, 255, at=(0, 0))]
+    rows = tool.reduce(tool.observe(patches, see(patches, samples)))
+    assert tool.examples(rows) == ["a", "b"]
+    figure = next(iter(tool.illustrate(patches, see(patches, samples), rows))).figures[0]
+    assert figure.pixels is not None
+    assert (figure.pixels[:72, :72] == [255, 0, 0]).all()
+
+
+def test_top_patches_of_the_worlds_bagnet_show_the_texture() -> None:
+    """With cues in conflict, what speaks most for a class comes from images with its texture, not with its shape."""
+    bagnet = cuescope.load("cuescope/world-bagnet")
+    images = WorldImages("conflict", count=480, seed=11)
+    tool = TopPatches(one_per_image=True)
+    kept = None
+    cues = {}
+    for start in range(0, 480, 96):
+        samples = [images.read(i) for i in range(start, start + 96)]
+        cues |= {s.id: s.cues for s in samples}
+        rows = tool.observe(bagnet, see(bagnet, samples))
+        kept = tool.reduce(rows if kept is None else pl.concat([kept, rows]))
+    assert kept is not None
+    best = kept.sort("value", descending=True).group_by("class").head(7)
+    names = bagnet.classes.names
+    told = [(cues[row["id"]], names[row["class"]]) for row in best.iter_rows(named=True)]
+    texture, shape = (sum(cue[kind] == name for cue, name in told) for kind in ("texture", "shape"))
+    # Chance is 1 in 16. The rest are patches of very high contrast, whose logits are large for several classes.
+    assert wilson(texture, len(told))[0] > 0.5
+    assert wilson(shape, len(told))[1] < 0.2
