@@ -40,7 +40,8 @@ class Dense:
     `additive`: the mean over the positions are the logits, so the map says exactly where they come from. Otherwise
     the head is not linear, and the map is what the head makes of each position alone. `local`: additive, and each
     position sees a square patch of at most half of the image's side, without padding (or the module says so itself,
-    with `patch_logits`, `receptive_field_px` and `stride_px`). `size` is (h, w) of the map at the usual input size `image`.
+    with `patch_logits`, `receptive_field_px` and `stride_px`). `size` is (h, w) of the map of an image of the usual
+    size, which is `image`.
     """
 
     field: Field

@@ -62,7 +62,9 @@ def _averaged_axes(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
         size, whole = args[1] if len(args) > 1 else kwargs["output_size"], (1, 1)
     else:
         size, whole = args[1] if len(args) > 1 else kwargs["kernel_size"], tuple(x.shape[2:])
-        if any(args[3:]) or kwargs.get("padding") or kwargs.get("divisor_override"):
+        padding = args[3] if len(args) > 3 else kwargs.get("padding", 0)
+        divisor = args[6] if len(args) > 6 else kwargs.get("divisor_override")
+        if padding not in (0, (0, 0), [0, 0]) or divisor is not None:
             return (), False
     return ((-2, -1) if ((size, size) if isinstance(size, int) else tuple(size)) == whole else ()), True
 
