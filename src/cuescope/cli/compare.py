@@ -1,42 +1,56 @@
-"""`cuescope compare`: paired differences between classifiers."""
+"""`cuescope compare`: what is true of two classifiers at once, and paired differences between them."""
 
 from __future__ import annotations
 
 import json as json_module
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cuescope.errors import CueError
 
+if TYPE_CHECKING:
+    from cuescope.comparisons.stored import Pair
+
 
 def compare(*runs: Path, json: bool = False) -> None:
-    """Which of two classifiers is better? Paired differences over the images that both were shown.
+    """Which of two classifiers is better, and do they agree? Over the images that both were shown.
 
     Parameters
     ----------
     runs
         Run folders: one with several classifiers, or several.
     json
-        Print JSON instead of a table.
+        Print JSON instead of tables: {"comparisons": [...], "pairs": [...]}, as the run folder holds them.
 
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from cuescope.comparisons.paired import verdicts
+    from cuescope.comparisons.pairs import findings
     from cuescope.store import Run
 
     if not runs:
         raise CueError("no run was given", wanted="at least one run folder", do="cuescope compare RUN [RUN ...]")
-    found = verdicts([Run.open(path) for path in runs])
+    opened = [Run.open(path) for path in runs]
+    found, pairs = verdicts(opened), findings(opened)
     if json:
-        print(json_module.dumps(found, indent=1))
+        print(json_module.dumps({"comparisons": found, "pairs": [pair.to_json() for pair in pairs]}, indent=1))
         return
-    if not found:
+    if not found and not pairs:
         raise CueError(
             "nothing can be compared",
             wanted="two classifiers with the same instrument, parameters and images",
             do="audit both with the same --images",
         )
+    if found:
+        _tell_differences(found)
+    if pairs:
+        _tell_pairs(pairs)
+
+
+def _tell_differences(found: Sequence[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("measure", "a", "b", "a less b", "95 % interval", "images", box=None, header_style="bold")
     for v in found:
         share = v["unit"] == "share"
@@ -44,6 +58,25 @@ def compare(*runs: Path, json: bool = False) -> None:
         interval = f"{shown[1]} to {shown[2]}" if v["interval"] else v["why"]
         table.add_row(v["title"], _short(v["a"]), _short(v["b"]), shown[0], interval, str(v["n"]))
     Console().print(table)
+
+
+def _tell_pairs(pairs: Sequence[Pair]) -> None:
+    """For each two classifiers the sentence and the measures."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from cuescope.draw import words
+
+    console = Console(highlight=False, markup=False)
+    for pair in pairs:
+        console.print(f"\n{pair.finding.instrument}: {_short(pair.a)} and {_short(pair.b)}", style="bold")
+        console.print(pair.finding.sentence)
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for m in pair.finding.measures:
+            told = words.interval(m.interval, m.unit) if m.value is not None else m.why
+            table.add_row(m.label, words.value(m.value, m.unit), told, words.amount(m))
+        if table.row_count:
+            console.print(table)
 
 
 def _short(name: str) -> str:

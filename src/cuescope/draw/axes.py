@@ -101,7 +101,7 @@ def track(
         title = f"chance: {words.value(chance, unit)}"
         items.append(Line([(scale(chance), y - 9), (scale(chance), y + 9)], "muted", 1.2, "2 2", title))
     tip = f"{name}: {words.value(number, unit)}" if name else words.value(number, unit)
-    role, shape = ("ink", "diamond") if index is None else (accent(index), glyph(index))
+    role, shape = accent(index), glyph(index)
     if interval is not None and number is not None:
         tip += f", 95% interval {words.interval(interval, unit)}"
         low, high = scale(interval[0]), scale(interval[1])

@@ -42,18 +42,18 @@ def role(name: str) -> str:
     return named[name] if name in named else ACCENTS[int(name[1:]) % len(ACCENTS)]
 
 
-def accent(index: int) -> str:
-    """The role of a classifier's color; the ninth classifier starts again.
+def accent(index: int | None) -> str:
+    """The role of a classifier's color; the ninth classifier starts again. What is no single classifier's is ink.
 
-    >>> accent(1), accent(9)
-    ('c1', 'c1')
+    >>> accent(1), accent(9), accent(None)
+    ('c1', 'c1', 'ink')
     """
-    return f"c{index % len(ACCENTS)}"
+    return "ink" if index is None else f"c{index % len(ACCENTS)}"
 
 
-def glyph(index: int) -> str:
-    """The shape of a classifier's mark: six shapes and eight colors give 24 different marks."""
-    return GLYPHS[index % len(GLYPHS)]
+def glyph(index: int | None) -> str:
+    """The shape of a classifier's mark: six shapes and eight colors give 24 different marks; a diamond is nobody's."""
+    return "diamond" if index is None else GLYPHS[index % len(GLYPHS)]
 
 
 def heat(t: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Dots, lines and bars: the data of panels to scenes. Panels of several classifiers become one plot."""
+"""Dots, lines, bars and points: the data of panels to scenes. Panels of several classifiers become one plot."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ MOST_ROWS = 40
 """More categories than these are not drawn: the ends of the order are, and the table has them all."""
 BARS_WIDTH = 250.0
 """Histograms stand beside each other, so they are drawn smaller."""
+POINTS_WIDTH = 300.0
+MOST_PLACES = 400
+"""A scatter of more places than these is gathered on a grid, so that each mark can still be told from the next."""
+GRID = 40
+LARGEST, CROWD = 9.0, 80
+"""Radius of a scatter's largest mark; half of it where there are more places than `CROWD`."""
 DASHES = ("", "6 3", "2 2.5", "8 3 2 3", "1 3")
 REFERENCES = ("diamond", "square", "circle", "triangle")
 
 
 @dataclass(frozen=True)
 class Part:
-    """One classifier's share of a plot: its number (color and glyph), its name, and the panel's data."""
+    """One classifier's share of a plot: its number (color and glyph; None: two at once), its name, the panel's data."""
 
-    index: int
+    index: int | None
     name: str
     data: Mapping[str, Any]
 
@@ -209,3 +215,63 @@ def bars(part: Part, label: str = "", top: float | None = None) -> Scene:
             corners = box(across(a) + 0.5, up(number), max(across(b) - 0.5, across(a) + 1), up.start)
             items.append(Area(corners, accent(part.index), 0.85, tip))
     return Scene(204, items, label, BARS_WIDTH, "plot narrow")
+
+
+def points(part: Part, label: str = "") -> Scene:
+    """A scatter: one mark a place, its area the number of points there, named in its tooltip."""
+    data = part.data
+    x_ends, y_ends = (_tight(p[key] for p in data["points"]) for key in "xy")
+    if data.get("diagonal"):
+        x_ends = y_ends = min(x_ends[0], y_ends[0]), max(x_ends[1], y_ends[1])
+    side = POINTS_WIDTH - 10 - 42
+    across, up = Scale(*_wider(x_ends), 42, 42 + side), Scale(*_wider(y_ends), 26 + side, 26)
+    items = _frame(across, up, data.get("x", ""), data.get("y", ""))
+    if data.get("diagonal"):
+        items.append(Line([(across(end), up(end)) for end in (across.low, across.high)], "muted", 1, "3 3"))
+    places = gathered(data["points"], x_ends, y_ends)
+    most = max((len(there) for _, there in places), default=1)
+    usual, largest = (2.6, LARGEST) if len(places) <= CROWD else (1.9, LARGEST / 2)
+    unit = min(usual, largest / math.sqrt(most))
+    for (x, y), there in sorted(places, key=lambda place: -len(place[1])):
+        radius = max(1.2, unit * math.sqrt(len(there)))
+        items.append(Mark((across(x), up(y)), "circle", accent(part.index), radius, title=_point_tip(there, data)))
+    return Scene(26 + side + 36, items, label, POINTS_WIDTH, "plot narrow")
+
+
+def _wider(ends: tuple[float, float]) -> tuple[float, float]:
+    """Room for marks that stand on the ends."""
+    room = 0.04 * (ends[1] - ends[0])
+    return ends[0] - room, ends[1] + room
+
+
+def gathered(
+    every: Sequence[Mapping[str, Any]], x_ends: tuple[float, float], y_ends: tuple[float, float]
+) -> list[tuple[Point, list[Mapping[str, Any]]]]:
+    """Points by place; where there are too many places, by the nearest place of a grid.
+
+    >>> [(at, len(there)) for at, there in gathered([{"x": 1, "y": 0}, {"x": 1, "y": 0}], (0, 1), (0, 1))]
+    [((1, 0), 2)]
+    """
+    places: dict[Point, list[Mapping[str, Any]]] = {}
+    for point in every:
+        places.setdefault((point["x"], point["y"]), []).append(point)
+    if len(places) <= MOST_PLACES:
+        return list(places.items())
+    snapped: dict[Point, list[Mapping[str, Any]]] = {}
+    for (x, y), there in places.items():
+        snapped.setdefault((_snapped(x, x_ends), _snapped(y, y_ends)), []).extend(there)
+    return list(snapped.items())
+
+
+def _snapped(number: float, ends: tuple[float, float]) -> float:
+    step = (ends[1] - ends[0]) / GRID
+    return ends[0] + round((number - ends[0]) / step) * step
+
+
+def _point_tip(there: Sequence[Mapping[str, Any]], data: Mapping[str, Any]) -> str:
+    if len(there) > 1:
+        return f"{len(there):,}: {words.listed([str(point['label']) for point in there])}"
+    (point,) = there
+    n = f" (n = {point['n']:,})" if point.get("n") else ""
+    axes = (f"{data.get(key) or key}: {words.plain(point[key])}" for key in "xy")
+    return "\n".join([f"{point['label']}{n}", *axes])

@@ -162,8 +162,9 @@ def _plot(panel: Panel, finding: Finding) -> Iterator[Array]:
     if panel.kind == "table":
         yield text_table(panel.data["columns"], panel.data["rows"][:MOST_TABLE_ROWS])
         return
-    make = {"dots": plots.dots, "lines": plots.lines, "bars": lambda parts: plots.bars(parts[0])}
-    scene = make[panel.kind]([part])
+    make = {"dots": lambda: plots.dots([part]), "lines": lambda: plots.lines([part])}
+    make |= {"bars": lambda: plots.bars(part), "points": lambda: plots.points(part)}
+    scene = make[panel.kind]()
     yield raster(scene, round(scene.width * 1.9))
 
 

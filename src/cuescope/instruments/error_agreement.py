@@ -129,7 +129,8 @@ class ErrorAgreement:
         data = {"x": "accuracy of a class", "y": "classes", "edges": edges.tolist(), "values": counts.tolist()}
         yield Panel("class_accuracy", "bars", "How accuracy spreads over the classes", "", data)
         hard = several.with_columns(share.alias("share")).sort("share", "n", "label", descending=[False, True, False])
-        cells = [[about.classes[c], k, n] for c, n, k, _ in hard.head(self.hardest).iter_rows()]
+        wrong = hard.filter(pl.col("k") < pl.col("n")).head(self.hardest)
+        cells = [[about.classes[c], k, n] for c, n, k, _ in wrong.iter_rows()]
         if cells:
             caption = "The classes that are recognized least often."
             yield Panel(
@@ -283,7 +284,9 @@ def _sentence_of_one(measures: tuple[Measure, ...]) -> str:
     text = f"Its accuracy is {mean.value:.1%} on average over {mean.n:,} classes"
     if never.value is None:
         return text + "."
-    return f"{text}; {never.count:,} of {never.n:,} with several images are never right."
+    if not never.count:
+        return f"{text}; each of the {never.n:,} with several images is right at least once."
+    return f"{text}; {never.count:,} of the {never.n:,} with several images are never right."
 
 
 def _sentence_of_two(measures: tuple[Measure, ...], title: tuple[str, str]) -> str:

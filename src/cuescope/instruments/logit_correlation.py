@@ -40,7 +40,7 @@ class LogitCorrelation:
 
     images: int = 2000
     """Images to look at, spread evenly over the set."""
-    listed: int = 8
+    listed: int = 6
     """Classes to list, of the most and of the least alike each."""
 
     question: ClassVar[str] = "How alike are their logits?"
@@ -120,8 +120,7 @@ class LogitCorrelation:
         known = np.flatnonzero(np.isfinite(by_class))
         if not len(known):
             return
-        low = -1.0 if by_class[known].min() < 0 else 0.0
-        counts, edges = np.histogram(by_class[known], 20, (low, 1.0))
+        counts, edges = np.histogram(by_class[known], 40, (-1, 1))
         data = {"x": "correlation of a class", "y": "classes", "edges": edges.round(3).tolist()}
         yield Panel("by_class", "bars", "How alike each class's logits are", "", {**data, "values": counts.tolist()})
         order = known[np.argsort(-by_class[known], kind="stable")]

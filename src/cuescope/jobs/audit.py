@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from cuescope.classifier import Classifier
-from cuescope.comparisons import pairs
+from cuescope.comparisons import pairs, stored
 from cuescope.comparisons.paired import verdicts
 from cuescope.errors import CueError
 from cuescope.findings import Finding
@@ -190,7 +190,7 @@ def _finish(
     if finished:
         asked = [task.instrument for task in plan.tasks]
         found = pairs.findings([folder], asked=asked, progress=progress)
-        pairs.write(folder, found, [name_of(tool) for tool in asked if isinstance(tool, Compares)])
+        stored.write(folder, found, [name_of(tool) for tool in asked if isinstance(tool, Compares)])
         from cuescope.report import write
 
         write([folder.path], folder.path / "report.html")

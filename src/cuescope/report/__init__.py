@@ -10,13 +10,15 @@ from cuescope.errors import CueError
 from cuescope.findings import Finding
 
 if TYPE_CHECKING:
+    from cuescope.comparisons.stored import Pair
     from cuescope.store import Run
 
 
 def write(runs: Sequence[Path], out: Path, comparisons: Iterable[Mapping[str, Any]] = ()) -> Path:
     """What do the runs say? One HTML file that needs no network, no model and no image folder.
 
-    `comparisons` are paired differences beside those that the runs' own comparisons.json hold. Returns `out`.
+    `comparisons` are paired differences beside those that the runs' own comparisons.json hold. Classifiers of
+    different runs are compared anew, from their rows. Returns `out`.
     Raises CueError where a folder is no run or `out` cannot be written.
 
     >>> write([Path("runs/real")], Path("report.html"))  # doctest: +SKIP
@@ -27,7 +29,9 @@ def write(runs: Sequence[Path], out: Path, comparisons: Iterable[Mapping[str, An
 
     if not runs:
         raise CueError("no run was given", wanted="at least one run folder", do="name a folder that an audit wrote")
-    text = page(gather([Run.open(path) for path in runs], comparisons))
+    opened = [Run.open(path) for path in runs]
+    between, pairs = _between(opened) if len(opened) > 1 else ([], [])
+    text = page(gather(opened, [*comparisons, *between], pairs))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
@@ -36,6 +40,16 @@ def write(runs: Sequence[Path], out: Path, comparisons: Iterable[Mapping[str, An
             f"cannot write '{out}': {error.strerror}", wanted="a file that can be written", do="choose another --out"
         ) from None
     return out
+
+
+def _between(runs: Sequence[Run]) -> tuple[list[dict[str, Any]], list[Pair]]:
+    """What comparing classifiers of different runs adds to what each run holds."""
+    from cuescope.comparisons.paired import verdicts
+    from cuescope.comparisons.pairs import findings
+    from cuescope.comparisons.stored import read
+
+    known = {pair.key for run in runs for pair in read(run)[0]}
+    return verdicts(runs), findings(runs, known=known)
 
 
 def summary(run: Run) -> str:

@@ -96,7 +96,8 @@ def drawn(panels: Sequence[tuple[Entry, Panel]]) -> Drawn:
     groups = [parts] if merge else [[part] for part in parts]
     scenes = tuple((None if merge else group[0][0], _plot(group, parts, first)) for group in groups)
     only = [part for _, part in parts]
-    tables = tuple((None if merge else g[0][0], _numbers([p for _, p in g])) for g in groups if first.kind == "dots")
+    numbers = {"dots": _numbers, "points": _places}.get(first.kind)
+    tables = tuple((None if merge else g[0][0], numbers([p for _, p in g])) for g in groups if numbers)
     return Drawn(**common, plots=scenes, legend=_legend(parts, first.kind), tables=tables, note=_omitted(only, first))
 
 
@@ -107,6 +108,8 @@ def _plot(group: list[tuple[Subject, Part]], every: list[tuple[Subject, Part]], 
         return svg(plots.dots(parts, label))
     if panel.kind == "lines":
         return svg(plots.lines(parts, label))
+    if panel.kind == "points":
+        return svg(plots.points(parts[0], label))
     top = max((v for _, part in every for v in part.data["values"]), default=None)
     return svg(plots.bars(parts[0], label, top))
 
@@ -138,6 +141,9 @@ def _stroke(role: str, k: int) -> str:
 
 
 def _omitted(parts: list[Part], panel: Panel) -> str:
+    if panel.kind == "points":
+        several = any(len(part.data["points"]) > len({(p["x"], p["y"]) for p in part.data["points"]}) for part in parts)
+        return "A larger mark stands for several at the same place; its area is their number." if several else ""
     lacking = plots.chosen_rows(parts)[1] if panel.kind == "dots" and plots.mergeable(parts, "dots") else 0
     if not lacking:
         return ""
@@ -163,6 +169,13 @@ def _numbers(parts: list[Part]) -> Table:
             cells += [number_cell(row.get("n"), "")] if single else []
         rows.append((*cells, *(number_cell(mark.get(label), unit) for mark in marks.values())))
     return Table(("category", *heads, *marks), tuple(rows))
+
+
+def _places(parts: list[Part]) -> Table:
+    """The data of a scatter as a table."""
+    data = parts[0].data
+    rows = [[p["label"], p["x"], p["y"], p.get("n")] for p in data["points"]]
+    return table(["", data.get("x") or "x", data.get("y") or "y", "n"], rows)
 
 
 def table(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Table:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from cuescope.comparisons.stored import Pair, read
 from cuescope.draw.color import accent, glyph
 from cuescope.draw.scene import glyph_svg
 from cuescope.findings import Finding, Measure, Panel
@@ -17,14 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """A classifier as the page knows it: one number, so one color and one glyph, everywhere."""
+    """A classifier as the page knows it: one number, so one color and one glyph, everywhere.
 
-    index: int
+    Two classifiers that are asked of together are a subject without a number: in ink, with both glyphs.
+    """
+
+    index: int | None
     name: str
     entry: Mapping[str, Any]
     """Its entry in the manifest."""
     title: str = ""
     """What readers see: short, unless two classifiers would be called the same."""
+    two: tuple[Subject, ...] = ()
 
     @property
     def role(self) -> str:
@@ -32,7 +37,7 @@ class Subject:
 
     @property
     def mark(self) -> str:
-        return glyph_svg(glyph(self.index), self.role)
+        return "".join(subject.mark for subject in self.two) or glyph_svg(glyph(self.index), self.role)
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,10 @@ class Group:
     entries: tuple[Entry, ...]
     setting: str = ""
     """What sets it apart from another group on the same images: its parameters."""
+    compares: bool = False
+    """Whether the instrument also asks of two classifiers at once."""
+    pairs: tuple[Entry, ...] = ()
+    """Its answers about two classifiers at once, each with the two as one subject."""
 
     @property
     def heading(self) -> str:
@@ -199,8 +208,13 @@ def difference_unit(comparison: Mapping[str, Any]) -> str:
     return "difference" if unit == "share" else unit
 
 
-def gather(runs: Sequence[Run], comparisons: Iterable[Mapping[str, Any]] | None = None) -> Story:
-    """Read the manifests, findings and lists of one or several runs into one story."""
+def gather(
+    runs: Sequence[Run], comparisons: Iterable[Mapping[str, Any]] | None = None, pairs: Iterable[Pair] = ()
+) -> Story:
+    """Read the manifests, findings and lists of one or several runs into one story.
+
+    `comparisons` and `pairs` are beside those that the runs hold; what is there twice is told once.
+    """
     subjects = _subjects(runs)
     entries: dict[tuple[Any, ...], Entry] = {}
     questions: dict[str, str] = {}
@@ -215,11 +229,14 @@ def gather(runs: Sequence[Run], comparisons: Iterable[Mapping[str, Any]] | None 
     answered = {entry.cell.instrument for entry in entries.values()}
     unasked = {u["instrument"]: u for run in runs for u in run.manifest.get("unasked", ())}
     paired = list(comparisons or ()) + [c for run in runs for c in _comparisons(run)]
+    kept = [read(run) for run in runs]
+    two = {pair.key: pair for pair in (*pairs, *(pair for stored, _ in kept for pair in stored))}
+    comparing = {name for _, names in kept for name in names} | {pair.finding.instrument for pair in two.values()}
     return Story(
         tuple(runs),
-        tuple(sorted(subjects.values(), key=lambda s: s.index)),
-        tuple(_sections(list(entries.values()), questions)),
-        tuple(paired),
+        tuple(sorted(subjects.values(), key=_order)),
+        tuple(_sections(list(entries.values()), questions, list(two.values()), comparing)),
+        tuple({json.dumps(c, sort_keys=True): c for c in paired}.values()),
         tuple({(s["set"], s["id"]): s for run in runs for s in run.skipped()}.values()),
         tuple(u for name, u in unasked.items() if name not in answered),
     )
@@ -259,18 +276,42 @@ def _called(short: str, name: str, run: Run, every_short: list[str], every_full:
     return name if every_full.count(name) == 1 else f"{name} ({run.path.name})"
 
 
-def _sections(entries: list[Entry], questions: Mapping[str, str]) -> Iterable[Section]:
+def _order(subject: Subject) -> int:
+    return subject.index or 0
+
+
+def _sections(
+    entries: list[Entry], questions: Mapping[str, str], pairs: list[Pair], comparing: Collection[str]
+) -> Iterable[Section]:
     for name in dict.fromkeys(entry.cell.instrument for entry in entries):
-        mine = sorted((e for e in entries if e.cell.instrument == name), key=lambda e: e.subject.index)
+        mine = sorted((e for e in entries if e.cell.instrument == name), key=lambda e: _order(e.subject))
         together: dict[tuple[str, str], list[Entry]] = {}
         for entry in mine:
             together.setdefault((entry.cell.images, settings(entry)), []).append(entry)
         images = [key[0] for key in together]
         groups = (
-            Group(where, tuple(group), setting if images.count(where) > 1 else "")
+            Group(
+                where,
+                tuple(group),
+                setting if images.count(where) > 1 else "",
+                name in comparing,
+                tuple(_two(pairs, group)),
+            )
             for (where, setting), group in together.items()
         )
         yield Section(name, questions.get(name, ""), tuple(groups))
+
+
+def _two(pairs: list[Pair], group: list[Entry]) -> Iterable[Entry]:
+    """The answers about two of a group's classifiers at once."""
+    by_cell = {entry.cell.folder.name: entry for entry in group}
+    for pair in pairs:
+        if pair.key <= by_cell.keys():
+            one, other = (by_cell[name] for name in pair.cells)
+            title = f"{one.subject.title} and {other.subject.title}"
+            subject = Subject(None, pair.finding.classifier, {}, title, (one.subject, other.subject))
+            status = "failed" if pair.error else "not applicable" if pair.finding.why else "done"
+            yield Entry(subject, replace(one.cell, status=status, why=pair.finding.why), pair.finding)
 
 
 def settings(entry: Entry) -> str:

@@ -17,6 +17,7 @@ from cuescope.findings import Finding
 from cuescope.report.figures import Table, drawn, skipped_table, table
 from cuescope.report.gather import Entry, Group, Section, Story, Subject
 from cuescope.report.readings import block, contests, sources
+from cuescope.report.two import left_out, square, together, unanswered
 
 HERE = Path(__file__).parent / "page"
 PREPROCESSING = {"size": "input size", "source": "preprocessing by", "mean": "less the mean", "std": "divided by"}
@@ -47,6 +48,7 @@ def environment() -> Environment:
         "sentence": lambda text: text[:1].upper() + text[1:],
     }
     env.globals |= {"block": block, "drawn": drawn, "sources": sources, "css": _source("style.css")}
+    env.globals |= {"together": together, "left_out": left_out, "square": square, "unanswered": unanswered}
     return env
 
 

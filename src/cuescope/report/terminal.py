@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cuescope.draw import words
 from cuescope.findings import Measure
 from cuescope.report.gather import Story, gather
+from cuescope.report.two import left_out, together, unanswered
 
 if TYPE_CHECKING:
     from cuescope.store import Run
@@ -36,9 +37,31 @@ def table(run: Run, width: int = 110) -> str:
     console = Console(file=out, width=width, color_system=None, markup=False, highlight=False)
     if grid.row_count:
         console.print(grid)
+    pairs = _pairs(story)
+    if pairs.row_count:
+        console.print(pairs)
     for line in missing(story):
         console.print(line, soft_wrap=True)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n")
+
+
+def _pairs(story: Story) -> Any:
+    """The headline measures of each two classifiers, as far as they are shown in full."""
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("two at a time")
+    grid.add_column("", overflow="fold")
+    grid.add_column("", justify="right")
+    for section in story.sections:
+        for group in section.groups:
+            for row in together(group).headlines:
+                for i, (subject, measure) in enumerate(row.cells):
+                    grid.add_row("" if i else row.first.label, subject.title, _cell(measure))
+            if left_out(group):
+                grid.add_row("", f"and {left_out(group)} more pairs, in pairs.json", "")
+    return grid
 
 
 def _cell(measure: Measure | None) -> str:
@@ -54,6 +77,15 @@ def missing(story: Story) -> list[str]:
         f"{entry.cell.status}: {entry.cell.instrument} on {entry.subject.title}: {entry.cell.why or 'unfinished'}"
         for section in story.sections
         for entry in section.silent
+    ]
+    alone = [s.instrument for s in story.sections if any(g.compares and g.answers and not g.pairs for g in s.groups)]
+    if alone:
+        lines.append(f"alone: {', '.join(alone)}: whether two agree takes a second classifier on the same images")
+    lines += [
+        f"not compared: {entry.cell.instrument} of {entry.subject.title}: {entry.cell.why}"
+        for section in story.sections
+        for group in section.groups
+        for entry in unanswered(group)
     ]
     lines += [f"not asked: {u['instrument']}: {u['why']}" for u in story.unasked]
     if story.skipped:
