@@ -1,8 +1,8 @@
 """Train the models of the built-in world again and write the weights that the package ships.
 
-    python scripts/train_world.py [world-congruent world-shape world-bagnet] [--out DIR]
+    python scripts/train_world.py [world-congruent world-shape world-bagnet world-bow] [--out DIR]
 
-One thread, so that the same machine writes the same bytes each time; two to five minutes a model.
+One thread, so that the same machine writes the same bytes each time; one to five minutes a model.
 """
 
 from __future__ import annotations
@@ -14,18 +14,14 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from cuescope.training.loop import Progress
 from cuescope.training.recipes import recipe
 from cuescope.world.models import load_world, names, packed, unpacked, weights_file
 from cuescope.world.strategy import strategy
 
 
-def show(progress: Progress) -> None:
-    if progress.step % 50 == 0 or progress.step == progress.steps:
-        print(
-            f"  step {progress.step}/{progress.steps}  loss {progress.loss:.3f}  accuracy {progress.accuracy:.2f}",
-            flush=True,
-        )
+def show(done: int, total: int, what: str) -> None:
+    if not done % 640:
+        print(f"  {what}: {done} of {total} images" if total else f"  {what}", flush=True)
 
 
 def main() -> None:

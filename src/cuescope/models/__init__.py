@@ -9,13 +9,13 @@ from cuescope.errors import unknown
 
 def names() -> tuple[str, ...]:
     """The models that `build` makes."""
-    return ("bagnet9", "bagnet17", "bagnet33")
+    return ("bagnet9", "bagnet17", "bagnet33", "bow")
 
 
 def build(name: str, classes: int = 1000, seed: int = 0) -> nn.Module:
     """A model with fresh random weights, to load trained ones into. Raises CueError for an unknown name."""
-    from cuescope.models import bagnet
+    from cuescope.models import bagnet, bow
 
     if name not in names():
         raise unknown("model", name, names())
-    return getattr(bagnet, name)(classes, seed)
+    return getattr(bow if name == "bow" else bagnet, name)(classes, seed)

@@ -1,4 +1,4 @@
-"""cuescope's own networks: the BagNets, and the three small ones of the built-in world."""
+"""cuescope's own networks: the BagNets, the bag of words, and the small ones of the built-in world."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ def find(name: str, weights: str) -> Found:
     if not weights:
         do = f"give a file, as in cuescope/{name}@weights.safetensors, or cuescope/{name}@random for an untrained one"
         raise CueError(f"cuescope ships no weights for {name}", wanted="a file of weights", do=do)
+    if name == "bow":
+        return _bow(weights)
     how = Preprocessing(source="Brendel and Bethge 2019")
     if weights == RANDOM:
         return Found(models.build(name), preprocessing=how, notes=("untrained: random weights",))
@@ -39,6 +41,15 @@ def find(name: str, weights: str) -> Found:
 
     network = fit(build, read(weights), weights)
     return Found(network, preprocessing=how)
+
+
+def _bow(weights: str) -> Found:
+    from cuescope.models.bow import bow, from_file, preprocessing
+
+    if weights == RANDOM:
+        return Found(bow(), preprocessing=preprocessing(224), notes=("untrained: random words",))
+    saved = from_file(weights, read(weights))
+    return Found(saved.network, saved.classes, saved.preprocessing)
 
 
 def _world(name: str, weights: str) -> Found:

@@ -13,6 +13,9 @@ from torch.nn import functional as F
 
 from cuescope.errors import CueError
 
+Told = Callable[[int, int, str], None]
+"""Called with how many images are done, of how many, and what is being done."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -46,6 +49,23 @@ class Progress:
     loss: float
     accuracy: float
     learning_rate: float
+
+
+def now_and_then(show: Told | None, settings: Settings, steps: int = 25) -> Callable[[Progress], None] | None:
+    """A callback for `train` that tells `show` of every so many steps, counted in images.
+
+    >>> now_and_then(print, Settings(steps=25, batch=2))(Progress(25, 25, 0.5, 1.0, 0.1))
+    50 50 training (loss 0.500, accuracy 1.00)
+    """
+    if show is None:
+        return None
+
+    def told(progress: Progress) -> None:
+        if progress.step % steps == 0 or progress.step == progress.steps:
+            what = f"training (loss {progress.loss:.3f}, accuracy {progress.accuracy:.2f})"
+            show(progress.step * settings.batch, progress.steps * settings.batch, what)
+
+    return told
 
 
 def learning_rate_at(step: int, settings: Settings) -> float:

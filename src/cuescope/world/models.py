@@ -1,4 +1,4 @@
-"""The world's three models, whose strategies are known: one uses both cues, one shape alone, one texture alone."""
+"""The world's models, whose strategies are known: one uses both cues, one shape alone, two texture alone."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cuescope.classes import ClassSpace
 from cuescope.errors import unknown
 from cuescope.models.bagnet import BagNet
+from cuescope.models.bow import BagOfWords
 from cuescope.models.seeding import seeded
 from cuescope.models.small_resnet import SmallResNet
 from cuescope.world.draw import SIZE_PX
@@ -26,6 +27,7 @@ _ABOUT = {
     "world-congruent": "a small ResNet trained where shape and texture agree, as in photographs",
     "world-shape": "the same net trained with every texture on every shape: only shape tells the class",
     "world-bagnet": "a small BagNet that sees 9 px at a time, less than any silhouette: it goes by texture",
+    "world-bow": "1,000 visual words of 9 px, counted: the classical bag of features, which goes by texture too",
 }
 
 
@@ -53,7 +55,7 @@ def about(name: str) -> str:
 def build_world(name: str, seed: int = 0) -> nn.Module:
     """One of the world's models with fresh random weights. Raises CueError for an unknown name."""
     _known(name)
-    return seeded(seed, _bagnet if name == "world-bagnet" else _resnet)
+    return seeded(seed, {"world-bagnet": _bagnet, "world-bow": _bow}.get(name, _resnet))
 
 
 def weights_file(name: str) -> Path:
@@ -96,6 +98,10 @@ def _bagnet() -> BagNet:
     # The paper's .001 needs more steps than these few hundred to reach the true statistics.
     net.bn1.momentum = 0.1
     return net
+
+
+def _bow() -> BagOfWords:
+    return BagOfWords(side_px=9, stride_px=2, components=32, words=1000, classes=len(CLASSES))
 
 
 def _known(name: str) -> None:

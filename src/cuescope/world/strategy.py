@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cuescope.models.bagnet import BagNet
+from cuescope.models.bow import BagOfWords
 from cuescope.world.images import Variant, WorldImages
 from cuescope.world.models import MEAN, STD
 
@@ -52,7 +53,9 @@ def strategy(module: nn.Module, seed: int = 0, count: int = 960) -> Strategy:
         texture_only=_share(*said["texture-only"]),
         shape_decisions=_share(conflict, shape),
         texture_decisions=_share(conflict, texture),
-        evidence_on_object=_evidence_on_object(module, seed, count) if isinstance(module, BagNet) else None,
+        evidence_on_object=_evidence_on_object(module, seed, count)
+        if isinstance(module, BagNet | BagOfWords)
+        else None,
     )
 
 
@@ -74,7 +77,7 @@ def _decisions(module: nn.Module, images: WorldImages) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _evidence_on_object(module: BagNet, seed: int, count: int) -> float:
+def _evidence_on_object(module: BagNet | BagOfWords, seed: int, count: int) -> float:
     images = WorldImages("congruent", seed=seed, count=count)
     hits = 0
     for index in range(count):

@@ -1,4 +1,8 @@
-"""Recipes: which model, which images, which settings. A module a recipe: NAME, SETTINGS, run(progress)."""
+"""Recipes: which model, which images, which settings.
+
+A module a recipe: NAME, SETTINGS (a frozen dataclass; its fields can be set), IMAGES (whether it learns from images
+that the user gives) and run(show, settings) -> nn.Module, or run(images, show, settings) -> Fitted.
+"""
 
 from __future__ import annotations
 

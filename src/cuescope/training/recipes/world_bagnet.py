@@ -8,15 +8,14 @@ images, each seen once, in 300 s on one core of a busy machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import nn
 
-from cuescope.training.loop import Progress, Settings, train
+from cuescope.training.loop import Settings, Told, now_and_then, train
 from cuescope.training.streams import mixed
 from cuescope.world.images import WorldImages
 from cuescope.world.models import MEAN, STD, build_world
 
+IMAGES = False
 NAME = "world-bagnet"
 SETTINGS = Settings(
     steps=500,
@@ -32,7 +31,8 @@ SETTINGS = Settings(
 TRAINING_SEED = 1_000_003
 
 
-def run(progress: Callable[[Progress], None] | None = None) -> nn.Module:
+def run(show: Told | None = None, settings: Settings | None = None) -> nn.Module:
     """Train from scratch; the result is a function of the code, the machine and its number of threads."""
-    images = WorldImages("congruent", placement="uniform", seed=TRAINING_SEED)
-    return train(build_world(NAME), mixed([images], SETTINGS.batch), SETTINGS, progress)
+    how = settings or SETTINGS
+    images = WorldImages("congruent", placement="uniform", seed=TRAINING_SEED + how.seed)
+    return train(build_world(NAME, how.seed), mixed([images], how.batch), how, now_and_then(show, how))

@@ -7,15 +7,14 @@ The shipped weights, on 960 images of each kind from seed 0: congruent 1.000, sh
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import nn
 
-from cuescope.training.loop import Progress, Settings, train
+from cuescope.training.loop import Settings, Told, now_and_then, train
 from cuescope.training.streams import mixed
 from cuescope.world.images import WorldImages
 from cuescope.world.models import MEAN, STD, build_world
 
+IMAGES = False
 NAME = "world-shape"
 SETTINGS = Settings(
     steps=500,
@@ -31,7 +30,8 @@ SETTINGS = Settings(
 TRAINING_SEED = 1_000_003
 
 
-def run(progress: Callable[[Progress], None] | None = None) -> nn.Module:
+def run(show: Told | None = None, settings: Settings | None = None) -> nn.Module:
     """Train from scratch; the result is a function of the code, the machine and its number of threads."""
-    images = WorldImages("crossed", placement="uniform", seed=TRAINING_SEED)
-    return train(build_world(NAME), mixed([images], SETTINGS.batch), SETTINGS, progress)
+    how = settings or SETTINGS
+    images = WorldImages("crossed", placement="uniform", seed=TRAINING_SEED + how.seed)
+    return train(build_world(NAME, how.seed), mixed([images], how.batch), how, now_and_then(show, how))
