@@ -246,3 +246,34 @@ def occlusion(who: str, seed: int, images: list[np.ndarray[Any, Any]]) -> Findin
         ),
         sentence="Covering one square of 32 pixels changes the answer in 12.0% of places.",
     )
+
+
+def errors(who: str, mean: float) -> Finding:
+    """What error_agreement says of one classifier."""
+    measure = Measure("class_mean", mean, "share", 12, (mean - 0.05, mean + 0.05), headline=True)
+    return Finding("error_agreement", 1, {}, who, "imagenet-sample", (measure,), sentence=f"On average {mean:.1%}.")
+
+
+def agreement(one: str, other: str, kappa: float | None, panels: bool = True) -> Finding:
+    """What error_agreement says of two, with a scatter whose class names are hostile."""
+    names = ["hen & <chick>", "tench", "crane", "maillot"]
+    places = [(1.0, 1.0), (1.0, 1.0), (0.5, 0.75), (0.25, 0.0)]
+    points = [{"x": x, "y": y, "label": name, "n": 4} for (x, y), name in zip(places, names, strict=True)]
+    data = {"x": "first: accuracy", "y": "second: accuracy", "points": points, "diagonal": True}
+    interval = None if kappa is None else (kappa - 0.1, kappa + 0.1)
+    why = "one is <always> right" if kappa is None else ""
+    return Finding(
+        "error_agreement",
+        1,
+        {},
+        f"{one} and {other}",
+        "imagenet-sample",
+        measures=(
+            Measure("kappa", kappa, "kappa", 500, interval, why, title="error consistency (kappa)", headline=True),
+            Measure("observed", 0.7, "share", 500, (0.65, 0.75), title="both right or both wrong"),
+        ),
+        panels=(Panel("per_class", "points", "Which classes are hard", "", data),) if panels else (),
+        sentence=f"They agree at {kappa}.",
+        caveats=("Classes with one image are left out.",),
+        references=("Geirhos et al. 2020",),
+    )

@@ -16,7 +16,7 @@ from cuescope.draw.plots import Part
 from cuescope.draw.raster import raster
 from cuescope.draw.scene import Area, Line, Mark, Scene, Text, outline, svg
 from cuescope.findings import Figure, Finding, Map, Measure, Panel
-from made_findings import SQUEEZE, accuracy, occlusion, photograph, shape_bias
+from made_findings import SQUEEZE, accuracy, agreement, occlusion, photograph, shape_bias
 
 
 def rows(*values: float | None) -> list[dict[str, object]]:
@@ -251,6 +251,59 @@ def test_flat_and_unknown_maps_have_bounds() -> None:
     assert maps.legend(Map("labels", [[None]])) == []  # type: ignore[list-item]
 
 
+# Scatters
+
+
+def scatter(*places: tuple[float, float], diagonal: bool = True) -> Part:
+    points = [{"x": x, "y": y, "label": f"class {i}", "n": 5} for i, (x, y) in enumerate(places)]
+    return Part(None, "a and b", {"x": "a", "y": "b", "points": points, "diagonal": diagonal})
+
+
+def test_points_stand_where_their_values_are_in_ink() -> None:
+    corner, middle, other = marks(plots.points(scatter((0.0, 0.0), (0.5, 0.25), (1.0, 1.0))))
+    assert {m.role for m in (corner, middle, other)} == {"ink"}
+    assert middle.at[0] == pytest.approx((corner.at[0] + other.at[0]) / 2)
+    assert middle.at[1] == pytest.approx(corner.at[1] + (other.at[1] - corner.at[1]) / 4)
+    assert "class 1 (n = 5)\na: 0.5\nb: 0.25" in middle.title
+
+
+def test_the_diagonal_is_where_both_are_equal() -> None:
+    scene = plots.points(scatter((0.0, 0.2), (0.6, 1.0)))
+    (diagonal,) = (item for item in scene.items if isinstance(item, Line) and item.dash)
+    (x0, y0), (x1, y1) = diagonal.points
+    on = [m.at for m in marks(plots.points(scatter((0.2, 0.2), (1.0, 1.0), (0.0, 0.6))))][:2]
+    for x, y in on:
+        assert (y - y0) / (y1 - y0) == pytest.approx((x - x0) / (x1 - x0))
+    assert not [i for i in plots.points(scatter((0.0, 0.2), diagonal=False)).items if getattr(i, "dash", "")]
+
+
+def test_points_at_one_place_are_one_mark_of_their_area() -> None:
+    large, small = marks(plots.points(scatter(*[(1.0, 1.0)] * 4, (0.5, 0.5))))
+    assert large.radius == pytest.approx(2 * small.radius)
+    assert large.title.startswith("4: class 0, class 1")
+
+
+def test_a_thousand_points_are_gathered_and_stay_apart() -> None:
+    """None is lost, none moves by more than half a step of the grid, and no mark covers its neighbor."""
+    generator = np.random.default_rng(0)
+    places = [(float(x), float(y)) for x, y in generator.random((1000, 2))]
+    part = scatter(*places)
+    found = plots.gathered(part.data["points"], (0.0, 1.0), (0.0, 1.0))
+    assert len(found) < len(places)
+    assert sum(len(there) for _, there in found) == 1000
+    moved = [max(abs(p["x"] - x), abs(p["y"] - y)) for (x, y), there in found for p in there]
+    assert max(moved) <= 0.5 / plots.GRID + 1e-9
+    drawn = marks(plots.points(part))
+    assert len(drawn) == len(found)
+    assert max(m.radius for m in drawn) <= plots.LARGEST / 2
+    assert all(m.title for m in drawn)
+
+
+def test_a_scatter_of_nothing_and_of_one() -> None:
+    assert not marks(plots.points(scatter()))
+    assert len(marks(plots.points(scatter((3.0, 3.0))))) == 1
+
+
 # Words
 
 
@@ -267,7 +320,12 @@ def test_small_shares_are_not_nothing_and_zero_has_no_sign() -> None:
 
 def test_look_png_of_images_numbers_and_plots(tmp_path) -> None:
     for i, finding in enumerate(
-        [occlusion(SQUEEZE, 1, [photograph(0)]), accuracy(SQUEEZE, 297, 404, 0.05, 1), shape_bias(SQUEEZE, 104, 251, 1)]
+        [
+            occlusion(SQUEEZE, 1, [photograph(0)]),
+            accuracy(SQUEEZE, 297, 404, 0.05, 1),
+            shape_bias(SQUEEZE, 104, 251, 1),
+            agreement("a", "b", 0.4),
+        ]
     ):
         path = look_png(finding, None, tmp_path / f"{i}.png")
         with Image.open(path) as image:
@@ -292,3 +350,16 @@ def test_drawing_needs_no_torch() -> None:
         "import sys, cuescope.draw, cuescope.report.html, cuescope.report.terminal; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+def test_a_map_that_reaches_beyond_the_image_is_cut_not_squeezed():
+    """Two cells of 8 px from -4 px on: in the image, the first ends at 4 px and the second at 12."""
+    values = [[1.0, -1.0]]
+    pixels = np.full((8, 16, 3), 128, np.uint8)
+    laid = maps.overlay(pixels, Map("labels", values, legend=("a", "b"), extent=(-0.25, 0.0, 0.75, 1.0)))
+    columns = laid[4].astype(int)
+    assert (columns[:4] == columns[0]).all()
+    assert (columns[4:12] == columns[4]).all()
+    assert (columns[0] != columns[4]).any()
+    assert (columns[12:] == columns[15]).all()
+    assert (columns[12] != columns[11]).any()

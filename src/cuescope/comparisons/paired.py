@@ -19,6 +19,8 @@ def difference(a: pl.DataFrame, b: pl.DataFrame, column: str) -> tuple[float, tu
 
     Raises ValueError where no image is in both, or none counts for one of them.
     """
+    if column not in a.columns or column not in b.columns:
+        raise ValueError(f"the rows hold no '{column}'")
     both = a.select("id", pl.col(column).cast(pl.Float64).alias("a")).join(
         b.select("id", pl.col(column).cast(pl.Float64).alias("b")), on="id", how="inner", maintain_order="left"
     )

@@ -1,0 +1,214 @@
+"""Agreement of errors by hand, against scikit-learn's kappa, and where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from cuescope import stats
+from cuescope.images import Batch, Sample
+from cuescope.instrument import About
+from cuescope.instruments.error_agreement import _SCHEMA, ErrorAgreement
+from toys import Constant, toy
+
+CLASSES = tuple("abcd")
+ABOUT = (About("zoo/first@w", "toys", CLASSES, "four"), About("zoo/second", "toys", CLASSES, "four"))
+
+
+def rows(right: list[bool | None], label: list[int] | None = None, **more: list[object]) -> pl.DataFrame:
+    """One image a value, named by its place; wrong answers are one class further than the label."""
+    labels = label or [0] * len(right)
+    known = [None if r is None else k for r, k in zip(right, labels, strict=True)]
+    data = {
+        "id": [f"{i:02d}" for i in range(len(right))],
+        "label": known,
+        "predicted": [k if r else (k + 1) % 4 for r, k in zip(right, labels, strict=True)],
+        "right": right,
+        "right5": [None] * len(right),
+    }
+    return pl.DataFrame(data | more, schema=_SCHEMA)
+
+
+def panel(finding, name: str):
+    return next(p for p in finding.panels if p.name == name)
+
+
+FIRST = [True] * 5 + [True] * 2 + [False] * 1 + [False] * 2
+SECOND = [True] * 5 + [False] * 2 + [True] * 1 + [False] * 2
+
+
+def test_observed_by_hand() -> None:
+    logits = torch.zeros(3, 12)
+    logits[0, 7] = 1.0
+    logits[1, :6] = torch.arange(6, 0, -1)
+    logits[2, 3] = 1.0
+    samples = tuple(Sample(name, torch.zeros(3, 4, 4, dtype=torch.uint8)) for name in "xyz")
+    batch = Batch(samples, torch.zeros(3, 3, 4, 4), logits, torch.tensor([7, 5, -1]))
+    seen = ErrorAgreement().observe(toy(Constant()), batch)
+    assert seen.rows() == [("x", 7, 7, True, True), ("y", 5, 0, False, False), ("z", None, 3, None, None)]
+    few = ErrorAgreement().observe(toy(Constant()), Batch(samples, batch.pixels, logits[:, :8], batch.labels))
+    assert few["right5"].to_list() == [None] * 3
+    assert few["right"].to_list() == [True, False, None]
+
+
+def test_kappa_and_agreement_by_hand() -> None:
+    """p = .7 and q = .6: observed .7, expected .42 + .12 = .54, kappa .16 / .46."""
+    finding = ErrorAgreement().compare(rows(FIRST), rows(SECOND), ABOUT)
+    assert finding.classifier == "zoo/first@w and zoo/second"
+    assert finding["observed"].value == pytest.approx(0.7)
+    assert (finding["observed"].count, finding["observed"].n) == (7, 10)
+    assert finding["expected"].value == pytest.approx(0.54)
+    assert finding["kappa"].value == pytest.approx(0.16 / 0.46)
+    four = panel(finding, "four").data
+    assert four["columns"] == ["images", "second right", "second wrong"]
+    assert four["rows"] == [["first right", 5, 2], ["first wrong", 1, 2]]
+
+
+def test_kappa_is_cohens() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        n = int(generator.integers(5, 60))
+        a, b = (generator.random((2, n)) < generator.uniform(0.2, 0.8, (2, 1))).tolist()
+        if len(set(a)) == 2 and len(set(b)) == 2:
+            finding = ErrorAgreement().compare(rows(a), rows(b), ABOUT)
+            assert finding["kappa"].value == pytest.approx(metrics.cohen_kappa_score(a, b), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "why"),
+    [
+        ([True] * 4, [True, False, True, True], "first is right on every image"),
+        ([True, False], [False, False], "second is wrong on every image"),
+        ([True], [True], "first is right on every image"),
+    ],
+)
+def test_no_kappa_where_an_accuracy_fixes_it(first: list[bool], second: list[bool], why: str) -> None:
+    finding = ErrorAgreement().compare(rows(first), rows(second), ABOUT)
+    assert finding["kappa"].value is None
+    assert finding["kappa"].interval is None
+    assert why in finding["kappa"].why
+    assert why in finding.sentence
+    assert finding["observed"].value is not None
+
+
+def test_interval_is_the_plain_bootstraps() -> None:
+    """Twin: draw images one by one and count again."""
+    generator = np.random.default_rng(3)
+    a = generator.random(200) < 0.6
+    b = np.where(generator.random(200) < 0.5, a, generator.random(200) < 0.6)
+    slow, expected = [], []
+    for _ in range(2000):
+        draw = generator.integers(0, 200, 200)
+        slow.append(stats.kappa(a[draw].tolist(), b[draw].tolist()))
+        p, q = a[draw].mean(), b[draw].mean()
+        expected.append(p * q + (1 - p) * (1 - q))
+    around, chance = stats.kappa_intervals(a.tolist(), b.tolist())
+    assert around == pytest.approx(tuple(np.percentile(np.array(slow, float), [2.5, 97.5])), abs=0.025)
+    assert chance == pytest.approx(tuple(np.percentile(expected, [2.5, 97.5])), abs=0.01)
+    few = [True] + [False] * 9
+    assert stats.kappa_intervals(few, few)[0] is None
+    assert stats.kappa_intervals([True], [True]) == (None, None)
+
+
+def test_images_are_matched_by_name_and_unlabeled_ones_left_out() -> None:
+    second = rows([*SECOND, True, None]).reverse()
+    finding = ErrorAgreement().compare(rows([*FIRST, None, True]), second, ABOUT)
+    assert finding["kappa"].n == 10
+    assert finding["kappa"].value == pytest.approx(0.16 / 0.46)
+    assert any("2 images without a usable label" in text for text in finding.caveats)
+
+
+def test_same_wrong_answer() -> None:
+    finding = ErrorAgreement().compare(rows(FIRST), rows(SECOND, predicted=[0] * 8 + [1, 2]), ABOUT)
+    assert (finding["same_mistake"].count, finding["same_mistake"].n) == (1, 2)
+    other = About("zoo/second", "toys", tuple("efgh"), "others")
+    assert (
+        "different classes"
+        in ErrorAgreement().compare(rows(FIRST), rows(SECOND), (ABOUT[0], other))["same_mistake"].why
+    )
+
+
+def test_accuracy_per_class_by_hand() -> None:
+    """Class 3 has one image and no accuracy of its own; the three others correlate perfectly negatively."""
+    label = [0, 0, 1, 1, 2, 2, 3]
+    one = rows([True, True, True, False, False, False, True], label)
+    other = rows([False, False, True, False, True, True, True], label)
+    finding = ErrorAgreement().compare(one, other, ABOUT)
+    measure = finding["class_top1"]
+    assert measure.value == pytest.approx(-1)
+    assert measure.n == 3
+    assert "10 classes or fewer" in finding["class_top5"].why
+    data = panel(finding, "per_class").data
+    assert [(p["x"], p["y"], p["label"], p["n"]) for p in data["points"]] == [
+        (1.0, 0.0, "a", 2),
+        (0.5, 0.5, "b", 2),
+        (0.0, 1.0, "c", 2),
+    ]
+    assert data["x"] == "first: top-1 accuracy"
+    assert data["diagonal"]
+    assert any("1 of 4 classes have fewer than 2 images" in text for text in finding.caveats)
+
+
+def test_top5_is_drawn_where_it_is_known() -> None:
+    label = [0, 0, 1, 1, 2, 2]
+    one = rows([True] * 3 + [False] * 3, label, right5=[True, False, True, True, False, False])
+    other = rows([True] * 2 + [False] * 4, label, right5=[True, True, True, True, True, False])
+    finding = ErrorAgreement().compare(one, other, ABOUT)
+    expected = np.corrcoef([0.5, 1, 0], [1, 1, 0.5])[0, 1]
+    assert finding["class_top5"].value == pytest.approx(expected)
+    assert [p["x"] for p in panel(finding, "per_class").data["points"]] == [0.5, 1.0, 0.0]
+    assert panel(finding, "per_class").data["y"] == "second: top-5 accuracy"
+
+
+def test_one_image_a_class_gives_no_accuracy_per_class() -> None:
+    label = [0, 1, 2, 3]
+    finding = ErrorAgreement().compare(rows([True, True, False, False], label), rows([True, False] * 2, label), ABOUT)
+    for name in ("class_top1", "class_top5"):
+        assert finding[name].value is None
+        assert "fewer than three classes have 2 labeled images" in finding[name].why
+    assert [p.name for p in finding.panels] == ["four"]
+    assert any("No class has 2 labeled images" in text for text in finding.caveats)
+    assert finding["kappa"].value == pytest.approx(0.0)
+
+
+def test_one_classifier_by_hand() -> None:
+    label = [0] * 4 + [1] * 2 + [2]
+    finding = ErrorAgreement().conclude(rows([True, True, True, False, False, False, True], label), ABOUT[0])
+    assert finding["class_mean"].value == pytest.approx((0.75 + 0 + 1) / 3)
+    assert finding["class_mean"].n == 3
+    assert (finding["never_right"].count, finding["never_right"].n) == (1, 2)
+    assert panel(finding, "hardest").data["rows"] == [["b", 0, 2], ["a", 3, 4]]
+    assert panel(finding, "class_accuracy").data["values"] == [1, 0, 0, 0, 0, 0, 0, 1, 0, 0]
+    assert "1 of the 2 with several images are never right" in finding.sentence
+
+
+def test_with_one_image_a_class_the_mean_is_the_accuracy() -> None:
+    finding = ErrorAgreement().conclude(rows([True, True, False, True], [0, 1, 2, 3]), ABOUT[0])
+    assert finding["class_mean"].value == 0.75
+    assert finding["class_mean"].interval == pytest.approx(stats.wilson(3, 4))
+    assert finding["never_right"].value is None
+    assert not finding.panels
+
+
+def test_two_of_the_same_name_are_told_apart() -> None:
+    about = (About("zoo/net@a", "toys", CLASSES, "four"), About("zoo/net@b", "toys", CLASSES, "four"))
+    columns = panel(ErrorAgreement().compare(rows(FIRST), rows(SECOND), about), "four").data["columns"]
+    assert columns == ["images", "zoo/net@b right", "zoo/net@b wrong"]
+
+
+def test_nothing_in_common() -> None:
+    other = rows(SECOND).with_columns(pl.col("id") + "x")
+    none = pl.DataFrame({"id": []}, schema={"id": pl.String})
+    for first, second in ((rows(FIRST), other), (none, rows(SECOND)), (none, none)):
+        finding = ErrorAgreement().compare(first, second, ABOUT)
+        assert all(m.value is None and m.why for m in finding.measures)
+        assert "no image has a label that both know" in finding.sentence
+        finding.to_json()
+
+
+def test_parameters_out_of_range() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        ErrorAgreement(class_images=0)

@@ -1,0 +1,138 @@
+"""Correlation of logits against plain loops, and where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cuescope.instrument import About
+from cuescope.instruments.logit_correlation import _SCHEMA, LogitCorrelation, _intervals, correlations
+
+CLASSES = tuple("abc")
+ABOUT = (About("one", "toys", CLASSES, "three"), About("other", "toys", CLASSES, "three"))
+IMAGENET = tuple(f"class {i}" for i in range(3))
+
+
+def rows(logits: np.ndarray) -> pl.DataFrame:
+    ids = [f"{i:03d}" for i in range(len(logits))]
+    data = {"id": ids, "label": [None] * len(ids), "logits": logits.astype(np.float32).tolist()}
+    return pl.DataFrame(data, schema=_SCHEMA)
+
+
+def made(n: int = 60, k: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    x = generator.normal(0, 2, (n, k)).astype(np.float32) + np.arange(k)
+    return x, x * 0.5 + generator.normal(0, 1, (n, k)).astype(np.float32) - np.arange(k)
+
+
+def test_both_ways_against_plain_loops() -> None:
+    x, y = made()
+    finding = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
+    by_class = [np.corrcoef(x[:, c], y[:, c])[0, 1] for c in range(3)]
+    assert finding["averaged"].value == pytest.approx(np.mean(by_class), abs=1e-5)
+    assert finding["flattened"].value == pytest.approx(np.corrcoef(x.ravel(), y.ravel())[0, 1], abs=1e-5)
+    assert finding["averaged"].n == 60
+    table = next(p for p in finding.panels if p.kind == "table").data["rows"]
+    assert [row[:2] for row in table] == [
+        ["most alike", CLASSES[int(np.argmax(by_class))]],
+        ["least alike", CLASSES[int(np.argmin(by_class))]],
+    ]
+    bars = next(p for p in finding.panels if p.kind == "bars").data
+    assert sum(bars["values"]) == 3
+    assert (bars["edges"][0], bars["edges"][-1]) == (-1.0, 1.0)
+
+
+def test_the_same_and_the_opposite() -> None:
+    x, _ = made()
+    assert LogitCorrelation().compare(rows(x), rows(3 * x + 5), ABOUT)["averaged"].value == pytest.approx(1)
+    assert LogitCorrelation().compare(rows(x), rows(-x), ABOUT)["averaged"].value == pytest.approx(-1)
+
+
+def test_images_are_matched_by_name() -> None:
+    x, y = made()
+    straight = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
+    shuffled = rows(y).sample(fraction=1.0, shuffle=True, seed=1).vstack(rows(y).head(1).with_columns(id=pl.lit("new")))
+    finding = LogitCorrelation().compare(rows(x), shuffled, ABOUT)
+    assert finding["averaged"] == straight["averaged"]
+
+
+def test_a_class_that_never_changes_is_left_out_and_counted() -> None:
+    x, y = made()
+    y[:, 1] = 1000.1
+    finding = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
+    assert np.isnan(correlations(x, y)).tolist() == [False, True, False]
+    assert finding["averaged"].value == pytest.approx(np.mean([np.corrcoef(x[:, c], y[:, c])[0, 1] for c in (0, 2)]))
+    assert any("1 of 3 classes have a logit that never changes" in text for text in finding.caveats)
+    y[:] = 2.0
+    finding = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
+    assert finding["averaged"].value is None
+    assert "no class has logits that change" in finding["averaged"].why
+    assert "not measured" in finding.sentence
+
+
+def test_intervals_are_the_plain_bootstraps() -> None:
+    """Twin: draw images one by one and correlate again. 300 classes take more than one block."""
+    x, y = made(80, 300)
+    generator, slow, flat = np.random.default_rng(5), [], []
+    for _ in range(400):
+        draw = generator.integers(0, 80, 80)
+        slow.append(correlations(x[draw], y[draw]).mean())
+        flat.append(np.corrcoef(x[draw].ravel(), y[draw].ravel())[0, 1])
+    averaged, flattened = _intervals(x.astype(float), y.astype(float))
+    assert averaged == pytest.approx(tuple(np.percentile(slow, [2.5, 97.5])), abs=0.01)
+    assert flattened == pytest.approx(tuple(np.percentile(flat, [2.5, 97.5])), abs=0.01)
+
+
+def test_other_classes_are_not_compared() -> None:
+    x, y = made()
+    for other in (About("o", "toys", tuple("abd"), "three"), About("o", "toys", CLASSES, "elsewhere")):
+        finding = LogitCorrelation().compare(rows(x), rows(y), (ABOUT[0], other))
+        assert "different classes" in finding.why
+        assert not finding.measures
+        finding.to_json()
+    four = LogitCorrelation().compare(rows(x), rows(np.ones((60, 4))), ABOUT)
+    assert "different classes" in four.why
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "space", "value"),
+    [
+        ("cuescope/bagnet33@w.pth", "torchvision/vgg16@v.pth", "imagenet-1k", 0.88),
+        ("timm/vgg16.tv_in1k", "cuescope/bagnet9", "imagenet-1k", 0.70),
+        ("cuescope/bagnet17", "torchvision/vgg16", "imagenet-1k", 0.79),
+        ("cuescope/bagnet33", "torchvision/vgg16", "mine", None),
+        ("cuescope/bagnet33", "torchvision/vgg16_bn", "imagenet-1k", None),
+        ("cuescope/bagnet33", "timm/resnet50", "imagenet-1k", None),
+        ("torchvision/squeezenet1_1", "torchvision/mobilenet_v2", "imagenet-1k", None),
+    ],
+)
+def test_published_beside_those_networks_alone(one: str, other: str, space: str, value: float | None) -> None:
+    about = (About(one, "toys", IMAGENET, space), About(other, "toys", IMAGENET, space))
+    x, y = made()
+    measure = LogitCorrelation().compare(rows(x), rows(y), about)["averaged"]
+    assert [p.value for p in measure.published] == ([value] if value else [])
+
+
+def test_too_few_images() -> None:
+    x, y = made(2)
+    none = pl.DataFrame({"id": []}, schema={"id": pl.String})
+    finding = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
+    assert finding["averaged"].why == "fewer than three images"
+    for first, second in ((none, rows(y)), (none, none)):
+        finding = LogitCorrelation().compare(first, second, ABOUT)
+        assert finding.sentence
+        assert all(m.value is None for m in finding.measures)
+
+
+def test_margin_by_hand() -> None:
+    finding = LogitCorrelation().conclude(rows(np.array([[1.0, 4.0, 2.0], [0.0, 0.0, -3.0]])), ABOUT[0])
+    assert finding["margin"].value == pytest.approx(1.0)
+    assert finding["margin"].n == 2
+    one = LogitCorrelation().conclude(rows(np.ones((2, 1))), ABOUT[0])
+    assert one["margin"].why == "there is only one class"
+
+
+def test_parameters_out_of_range() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        LogitCorrelation(images=0)
