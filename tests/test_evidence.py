@@ -13,6 +13,7 @@ from cuescope.images import Sample
 from cuescope.instrument import About
 from cuescope.instruments.evidence import Evidence
 from cuescope.ops.place import Place
+from cuescope.receptive import Extent
 from cuescope.world.images import WorldImages
 from toys import COLORS, Constant, plain, toy
 
@@ -67,7 +68,8 @@ def test_a_map_that_does_not_add_up_is_refused() -> None:
 
 
 def test_the_map_lies_where_the_patches_are() -> None:
-    x0, y0, x1, y1 = Place.of_patches(9, 8, 0, shape=(3, 3), size=(25, 25)).extent
+    nine = Extent(start_px=0, stride_px=8, size_px=9)
+    x0, y0, x1, y1 = Place.of_fields(nine, nine, shape=(3, 3), size=(25, 25)).extent
     # The middles of the patches are at 4.5, 12.5 and 20.5 px: a cell of 8 px around each.
     assert (x0 * 25, x1 * 25, y0 * 25, y1 * 25) == pytest.approx((0.5, 24.5, 0.5, 24.5))
 

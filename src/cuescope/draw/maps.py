@@ -62,16 +62,20 @@ def overlay(pixels: Array, layer: Map) -> Array:
     laid = np.repeat((pixels @ weights)[..., None] * 0.75 + 40, 3, -1)
     x0, y0, x1, y1 = _corners(layer, pixels)
     painted, strength = _painted(layer, x1 - x0, y1 - y0)
-    laid[y0:y1, x0:x1] = laid[y0:y1, x0:x1] * (1 - strength) + painted * strength
+    # A map may reach beyond the image: what lies there is cut off.
+    top, left, (bottom, right) = max(y0, 0), max(x0, 0), (min(y1, laid.shape[0]), min(x1, laid.shape[1]))
+    inside = slice(top - y0, bottom - y0), slice(left - x0, right - x0)
+    painted, strength = painted[inside], strength[inside]
+    laid[top:bottom, left:right] = laid[top:bottom, left:right] * (1 - strength) + painted * strength
     return laid.clip(0, 255).round().astype(np.uint8)
 
 
 def _corners(layer: Map, pixels: Array) -> tuple[int, int, int, int]:
-    """The rectangle of the image that the map covers, at least one pixel of it."""
+    """The rectangle that the map covers, in pixels of the image: at least one of it, and maybe some beyond it."""
     height, width = pixels.shape[:2]
     x0, y0, x1, y1 = layer.extent or (0.0, 0.0, 1.0, 1.0)
-    left, top = min(max(round(x0 * width), 0), width - 1), min(max(round(y0 * height), 0), height - 1)
-    return left, top, min(max(round(x1 * width), left + 1), width), min(max(round(y1 * height), top + 1), height)
+    left, top = min(round(x0 * width), width - 1), min(round(y0 * height), height - 1)
+    return left, top, max(round(x1 * width), left + 1, 1), max(round(y1 * height), top + 1, 1)
 
 
 def _painted(layer: Map, width: int, height: int) -> tuple[Array, Array]:

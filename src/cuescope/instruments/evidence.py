@@ -188,10 +188,10 @@ _SCHEMA = {
 
 
 def _place(dense: Dense, shape: Sequence[int], size: Sequence[int]) -> Place:
-    """Where the map lies: patches where they are; positions that see more are spread over the image."""
-    if not dense.local or dense.field_px is None:
+    """Where the map lies: each cell around the middle of what its position sees."""
+    if dense.field.rows is None or dense.field.columns is None:
         return Place()
-    return Place.of_patches(dense.field_px, dense.stride_px, dense.start_px, shape, size)
+    return Place.of_fields(dense.field.rows, dense.field.columns, shape, size)
 
 
 def _check_identity(means: torch.Tensor, logits: torch.Tensor, classifier: Classifier) -> None:

@@ -71,12 +71,16 @@ class TopPatches:
         frames = [self._best(values, places, image, of_class == side, side, batch.ids) for side in (True, False)]
         x, y = _middles(_place(dense, maps.shape[2:], batch.pixels.shape[2:]), maps.shape[2:])
         index = (rows := pl.concat(frames))["place"]
-        return rows.with_columns(
-            x=pl.Series(x).gather(index),
-            y=pl.Series(y).gather(index),
-            local=pl.lit(dense.local),
-            field_px=pl.lit(dense.field_px, pl.Int32),
-        ).select(_SCHEMA.keys()).cast(_SCHEMA)
+        return (
+            rows.with_columns(
+                x=pl.Series(x).gather(index),
+                y=pl.Series(y).gather(index),
+                local=pl.lit(dense.local),
+                field_px=pl.lit(dense.field_px, pl.Int32),
+            )
+            .select(_SCHEMA.keys())
+            .cast(_SCHEMA)
+        )
 
     def _best(
         self, values: Tensor, places: Tensor, image: Tensor, counts: Tensor, own: bool, ids: Sequence[str]
@@ -179,7 +183,7 @@ class TopPatches:
         yield Panel("top_patches", "images", "The patches that convince it most", caption, figures=tuple(figures))
 
 
-_SCHEMA = {
+_SCHEMA: dict[Any, Any] = {
     "id": pl.String,
     "class": pl.Int32,
     "own": pl.Boolean,
@@ -192,9 +196,10 @@ _SCHEMA = {
 
 
 def _place(dense: Dense, shape: Sequence[int], size: Sequence[int]) -> Place:
-    if not dense.local or dense.field_px is None:
+    """Where the map lies: each cell around the middle of what its position sees."""
+    if dense.field.rows is None or dense.field.columns is None:
         return Place()
-    return Place.of_patches(dense.field_px, dense.stride_px, dense.start_px, shape, size)
+    return Place.of_fields(dense.field.rows, dense.field.columns, shape, size)
 
 
 def _strongest(maps: Tensor, count: int) -> tuple[Tensor, Tensor]:

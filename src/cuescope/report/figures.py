@@ -57,6 +57,8 @@ class Card:
     subject: Subject
     caption: str
     layers: tuple[Layer, ...]
+    wide: bool = False
+    """More than twice as wide as high: a row of images, shown over two places."""
 
 
 @dataclass(frozen=True)
@@ -231,9 +233,10 @@ def _alike(first: list[Array], second: list[Array]) -> bool:
 
 
 def _card(subject: Subject, figure: Figure, pixels: Array) -> Card:
-    base = maps.fit(pixels)
+    wide = pixels.shape[1] > 2 * pixels.shape[0]
+    base = maps.fit(pixels, largest=maps.LARGEST * (2 if wide else 1))
     layers = [Layer(maps.data_uri(base), f"Image: {figure.caption}", "image" if figure.maps else "")]
-    return Card(subject, figure.caption, (*layers, *(_layer(base, m, figure) for m in figure.maps)))
+    return Card(subject, figure.caption, (*layers, *(_layer(base, m, figure) for m in figure.maps)), wide)
 
 
 def _layer(base: Array, layer: Map, figure: Figure) -> Layer:
