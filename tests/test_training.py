@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from cuescope.errors import CueError
+from cuescope.training.bow import Fitted
 from cuescope.training.loop import Settings, learning_rate_at, make_optimizer, normalized, train
 from cuescope.training.recipes import names, recipe
 from cuescope.training.streams import mixed
@@ -126,7 +127,8 @@ def test_every_recipe_of_the_world_runs():
             continue
         few = {"steps": 1, "batch": 16} if hasattr(module.SETTINGS, "steps") else {"images": 32, "words": 16}
         seen = []
-        net = module.run(lambda *told, seen=seen: seen.append(told), dataclasses.replace(module.SETTINGS, **few))
+        made = module.run(lambda *told, seen=seen: seen.append(told), dataclasses.replace(module.SETTINGS, **few))
+        net = made.saved.network if isinstance(made, Fitted) else made
         assert seen
         assert set(net.state_dict()) == set(build_world(name).state_dict())
         assert net(torch.zeros(1, 3, 64, 64)).shape == (1, 16)

@@ -1,7 +1,8 @@
 """Recipes: which model, which images, which settings.
 
 A module a recipe: NAME, SETTINGS (a frozen dataclass; its fields can be set), IMAGES (whether it learns from images
-that the user gives) and run(show, settings) -> nn.Module, or run(images, show, settings) -> Fitted.
+that the user gives), and run(show, settings), or run(images, show, settings) with IMAGES. What comes of it is an
+nn.Module, or a Fitted bag of words.
 """
 
 from __future__ import annotations

@@ -8,9 +8,7 @@ their number that counts. Fitted to 5,400 images in 74 s on one core of a busy m
 
 from __future__ import annotations
 
-from torch import nn
-
-from cuescope.training.bow import Settings, fit
+from cuescope.training.bow import Fitted, Settings, fit
 from cuescope.training.loop import Told
 from cuescope.world.images import WorldImages
 
@@ -29,8 +27,8 @@ SETTINGS = Settings(
 TRAINING_SEED = 1_000_003
 
 
-def run(show: Told | None = None, settings: Settings | None = None) -> nn.Module:
+def run(show: Told | None = None, settings: Settings | None = None) -> Fitted:
     """Fit it; the result is a function of the code, the machine and scikit-learn's version."""
     how = settings or SETTINGS
     images = WorldImages("congruent", placement="uniform", count=how.images, seed=TRAINING_SEED + how.seed)
-    return fit(images, how, show).saved.network
+    return fit(images, how, show)

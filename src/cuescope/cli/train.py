@@ -1,0 +1,84 @@
+"""`cuescope train`: a recipe, images in, weights out."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from cuescope.cli.terminal import progress, say
+
+if TYPE_CHECKING:
+    from cuescope.jobs.train import Training
+
+SHOWN = 5
+"""Images that could not be read, told by name."""
+
+
+def train(
+    recipe: str,
+    *,
+    out: Path,
+    images: str | None = None,
+    labels: Path | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
+    seed: int = 0,
+    limit: int | None = None,
+) -> None:
+    """A model of a recipe: bow on your own images, the networks of the built-in world on theirs.
+
+    Parameters
+    ----------
+    recipe
+        Its name, as in `cuescope list recipes`.
+    out
+        File of weights to write, such as mine.safetensors.
+    images
+        Folder of labeled images, a folder for each class or with a labels.csv. Or world:VARIANT[:COUNT].
+    labels
+        CSV with the columns file,index.
+    set_
+        A setting of the recipe, as in --set words=500. Can be repeated.
+    seed
+        Of all that is drawn at random.
+    limit
+        Learn from this many images, spread evenly over the folder.
+
+    """
+    from cuescope.cli.audit import settings
+    from cuescope.jobs.train import train as do_train
+
+    with progress() as show:
+        trained = do_train(
+            recipe,
+            out,
+            images=images,
+            labels=labels,
+            settings=settings(set_ or ()),
+            seed=seed,
+            limit=limit,
+            progress=show,
+        )
+    tell(trained)
+
+
+def tell(trained: Training) -> None:
+    """Print how good it is, what was left out, and the command to type next."""
+    for note in trained.notes:
+        say(note)
+    if trained.skipped:
+        say(f"{len(trained.skipped):,} images could not be used:")
+        for one in trained.skipped[:SHOWN]:
+            say(f"  {one.id}: {one.why}")
+        if len(trained.skipped) > SHOWN:
+            say(f"  ... and {len(trained.skipped) - SHOWN:,} more")
+    found = trained.accuracy
+    if found.value is None:
+        print(f"held-out accuracy: not measured ({found.why})")
+    else:
+        low, high = found.interval or (found.value, found.value)
+        print(f"held-out accuracy {found.value:.1%} ({low:.1%} to {high:.1%}; {found.count} of {found.n} images)")
+    print(f"wrote {trained.path} ({trained.path.stat().st_size / 1e6:.1f} MB)")
+    print("next: " + shlex.join(["cuescope", "audit", trained.model, "--images", trained.images]))
