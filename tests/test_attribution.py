@@ -10,13 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cuescope.attribution import KINDS, attributions, cell_sums, placed
+from cuescope.attribution import KINDS, attributions
+from cuescope.attribution.places import cell_sums, placed
 from cuescope.attribution.rescale import SplitReLU6, rescalable
 from cuescope.classes import ClassSpace
 from cuescope.classifier import Classifier
 from cuescope.errors import CueError
 from cuescope.incremental.graph import UntraceableError
 from cuescope.preprocessing import Preprocessing
+from cuescope.receptive import Extent, Field
 
 TWO = ClassSpace("two", ("this", "that"))
 HOW = Preprocessing((16, 16), 16, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.25, 0.5), "toy")
@@ -208,7 +210,8 @@ def test_a_black_box_has_no_gradients() -> None:
 def test_patches_are_placed_where_they_see() -> None:
     """The slow twin: for each pixel, the two nearest middles of patches along each axis."""
     evidence = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
-    found = placed(evidence, 9, 8, (25, 33), (50, 33))
+    nine = Field(Extent(0, 8, 9), Extent(0, 8, 9))
+    found = placed(evidence, nine, (25, 33), (50, 33))
 
     def between(values: list[float], at: float) -> float:
         at = min(max(at, 0.0), len(values) - 1)
@@ -219,7 +222,12 @@ def test_patches_are_placed_where_they_see() -> None:
         rows = [between(row.tolist(), (x + 0.5 - 4.5) / 8) for row in evidence]
         assert float(found[y, x]) == pytest.approx(between(rows, ((y + 0.5) / 2 - 4.5) / 8), abs=1e-5)
     # The middle of the second patch, 12.5 px from the top, is that of pixel 12 in an image of the same size.
-    assert torch.allclose(placed(evidence, 9, 8, (25, 33), (25, 33))[12, 4], evidence[1, 0])
+    assert torch.allclose(placed(evidence, nine, (25, 33), (25, 33))[12, 4], evidence[1, 0])
+    # With padding, the middle of the first is that of pixel 0; without a place, positions are spread evenly.
+    padded = Field(Extent(-4, 8, 9), Extent(0, 8, 9))
+    assert torch.allclose(placed(evidence, padded, (25, 33), (25, 33))[0, 4], evidence[0, 0])
+    spread = placed(evidence, Field(None, None), (24, 32), (24, 32))
+    assert torch.allclose(spread, F.interpolate(evidence[None, None], (24, 32), mode="bilinear")[0, 0], atol=1e-6)
 
 
 def test_sums_inside_cells() -> None:

@@ -23,7 +23,7 @@ from cuescope.errors import CueError
 from cuescope.fold import tensor_of
 from cuescope.incremental.graph import UntraceableError
 
-__all__ = ["KINDS", "attributions", "cell_sums", "placed"]
+__all__ = ["KINDS", "attributions"]
 
 KINDS = ("saliency", "integrated gradients", "DeepLift", "Grad-CAM")
 """The heatmaps of `attributions`. The first and the last are never negative."""
@@ -63,34 +63,6 @@ def attributions(classifier: Classifier, pixels: Tensor, target: int, steps: int
                 "DeepLift": _attempt(twin.rescalable, lambda net: ask(attr.DeepLift(net)).sum(0)),
                 "Grad-CAM": _attempt(twin.last_map, lambda layer: _grad_cam(attr, twin.plain, layer, ask, pixels)),
             }
-
-
-def placed(evidence: Tensor, field_px: int, stride_px: int, seen: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Patch logits (h, w), each in the middle of its patch, as a map over an image of another size, (H, W).
-
-    The patches are of `field_px`, `stride_px` apart, in an image of the size `seen`. Linear between the middles of
-    patches; beyond the outermost the value stays what it is there.
-
-    >>> placed(torch.tensor([[0.0, 1.0]]), 2, 2, (2, 4), (1, 4))
-    tensor([[0.0000, 0.2500, 0.7500, 1.0000]])
-    """
-    ways = []
-    for axis in (0, 1):
-        cells = evidence.shape[axis]
-        middles = (torch.arange(size[axis]) + 0.5) * seen[axis] / size[axis]
-        at = ((middles - field_px / 2) / stride_px).clamp(0, cells - 1)
-        ways.append((1 - (at[:, None] - torch.arange(cells)).abs()).clamp(min=0))
-    return ways[0] @ evidence.float() @ ways[1].T
-
-
-def cell_sums(heatmap: Tensor, cell_px: int) -> Tensor:
-    """A map (H, W) summed inside cells of cell_px x cell_px; what does not fill a cell is left out.
-
-    >>> cell_sums(torch.ones(5, 4), 2)
-    tensor([[4., 4.],
-            [4., 4.]])
-    """
-    return F.avg_pool2d(heatmap[None, None], cell_px)[0, 0] * cell_px**2
 
 
 class _Logits(nn.Module):

@@ -109,7 +109,8 @@ _LINEAR = {
     *(nn.Dropout, nn.Dropout2d, nn.ZeroPad2d, nn.ConstantPad2d),
     *(F.conv2d, F.linear, F.batch_norm, F.avg_pool2d, F.adaptive_avg_pool2d, F.max_pool2d, F.dropout, F.pad),
     *(operator.add, operator.sub, operator.neg, operator.getitem, operator.eq, getattr),
-    *(torch.add, torch.sub, torch.cat, torch.concat, torch.flatten, torch.mean, torch.permute, torch._assert),
+    *(torch.add, torch.sub, torch.cat, torch.concat, torch.flatten, torch.mean, torch.permute, torch.stack),
+    *(torch.zeros_like, torch.ones_like, torch._assert),
     *("add", "sub", "flatten", "mean", "sum", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze"),
     *("contiguous", "size", "dim", "float", "chunk", "split"),
 }

@@ -28,7 +28,7 @@ class Interaction:
     The image is a grid of square parts. Every second part of every second row is masked: given its own mean color.
     If parts act independently, what the logit loses when all of them are masked together is the sum of what it loses
     when each is masked alone. The correlation of the two over images is 1 for a classifier that adds up its parts
-    (Brendel & Bethge 2019, section 4, spatial interaction test); what does not fill a part at the right and bottom
+    (Brendel & Bethge 2019); what does not fill a part at the right and bottom
     border is left as it is. The paper does not say whose logit it follows: here it is the answer's, or the label's.
 
     >>> Interaction(parts_px=(8, 32), logit="label").images
@@ -44,7 +44,7 @@ class Interaction:
 
     question: ClassVar[str] = "How far do parts of the image act together?"
     reference: ClassVar[str] = (
-        "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, section 4.3, interactions"
+        "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, spatial interactions"
     )
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
     version: ClassVar[int] = 1

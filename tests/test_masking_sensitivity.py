@@ -1,0 +1,223 @@
+"""Masking by heatmaps: classifiers that read one cell or nothing, and the arithmetic of the curves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cuescope.attribution.masking import Masking, counts
+from cuescope.classes import ClassSpace
+from cuescope.classifier import Classifier
+from cuescope.errors import CueError
+from cuescope.findings import Finding
+from cuescope.images import Batch, Sample
+from cuescope.instrument import About, build
+from cuescope.instruments.masking_sensitivity import OWN, MaskingSensitivity
+from cuescope.sources import load
+from cuescope.world.images import WorldImages
+from toys import toy
+
+TWO = ClassSpace("two", ("rough", "smooth"))
+ABOUT = About("toy", "toys", TWO.names)
+GRADIENTS = ("saliency", "integrated_gradients", "deeplift")
+
+
+class OneCell(nn.Module):
+    """Says rough where the upper left of the four pixels at (8, 4) is darker than their mean."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        cell = pixels[:, :, 8:10, 4:6].mean(1)
+        rough = 40 * (cell.mean((1, 2)) - cell[:, 0, 0]) - 10
+        return torch.stack([rough, torch.zeros_like(rough)], 1)
+
+
+class Sure(nn.Module):
+    """Never in doubt, whatever it sees."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        sure = 40 + 0 * pixels.mean((1, 2, 3))
+        return torch.stack([sure, torch.zeros_like(sure)], 1)
+
+
+class Patches(nn.Module):
+    """Each patch of 4 px, 4 px apart, says how bright it is: the mean is what OneCell's peer could see."""
+
+    receptive_field_px, stride_px = 4, 4
+
+    def patch_logits(self, pixels: Tensor) -> Tensor:
+        bright = torch.nn.functional.avg_pool2d(pixels, 4).mean(1, keepdim=True)
+        return torch.cat([bright, -bright], 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.patch_logits(pixels).mean((2, 3))
+
+
+def spotted(count: int, size: int = 16) -> list[Sample]:
+    made = []
+    for i in range(count):
+        pixels = torch.zeros(3, size, size, dtype=torch.uint8)
+        pixels[:, 8:10, 4:6] = 255
+        pixels[:, 8, 4] = i
+        made.append(Sample(f"{i}.png", pixels))
+    return made
+
+
+def look(tool: MaskingSensitivity, classifier: Classifier, batch: Batch) -> tuple[pl.DataFrame, Finding]:
+    rows = tool.observe(classifier, batch)
+    return rows, tool.conclude(rows, ABOUT)
+
+
+@pytest.mark.parametrize("fill", ["cell", "mean"])
+def test_what_reads_one_cell_loses_its_answer_with_it(fill: str) -> None:
+    tool = MaskingSensitivity(parts=8, most=16, points=4, fill=fill)  # type: ignore[arg-type]
+    classifier = toy(OneCell(), TWO)
+    rows, finding = look(tool, classifier, classifier.see(spotted(6)))
+    row = rows.row(0, named=True)
+    assert (row["cell_px"], row["height"], row["width"], row["target"]) == (2, 8, 8, 0)
+    assert row["masked"] == [0, 1, 4, 9, 16]
+    for name in GRADIENTS:
+        curve = row["curves"][[h.lower().replace(" ", "_") for h in row["heatmaps"]].index(name)]
+        assert curve[0] > 0.99
+        assert max(curve[1:]) < 0.01, f"{name} finds the cell at once"
+        # From 1 to 0 over the first of 16 cells.
+        assert finding[f"area_{name}"].value == pytest.approx(0.5 / 16, abs=0.01)
+        assert finding[f"left_{name}"].value == pytest.approx(0, abs=0.01)
+    chance = finding["area_random"].value
+    assert chance is not None
+    assert chance > 0.75, "a random cell of 64 hardly ever meets it"
+    assert finding["best_area"].chance == chance
+    assert finding["best_area"].value == min(finding[f"area_{name}"].value for name in GRADIENTS)
+    assert finding["best_area"].headline
+    assert finding["area_grad_cam"].value is None
+    assert finding["area_grad_cam"].why == "its last map is not a convolutional one"
+    assert "16 cells (25% of the image)" in finding.sentence
+
+
+def test_what_reads_nothing_keeps_its_answer() -> None:
+    tool = MaskingSensitivity(parts=8, most=9, points=3)
+    classifier = toy(Sure(), TWO)
+    _, finding = look(tool, classifier, classifier.see(spotted(3)))
+    for name in ("random", *GRADIENTS):
+        assert finding[f"area_{name}"].value == pytest.approx(1)
+        assert finding[f"area_{name}"].interval == pytest.approx((1, 1))
+
+
+def test_the_patches_of_a_peer_are_a_heatmap() -> None:
+    classifier, peer = toy(OneCell(), TWO), toy(Patches(), TWO, name="some/patches")
+    tool = MaskingSensitivity(parts=8, most=4, points=2)
+    batch = replace(classifier.see(spotted(2)), peers=(peer,))
+    rows, finding = look(tool, classifier, batch)
+    # The bright cell lies in the peer's brightest patch, which is at (8, 4) and 4 x 4 px: the cell is one of its four.
+    assert finding["left_patches_of_some_patches"].value == pytest.approx(0, abs=0.01)
+    assert any("crop the image alike" in caveat for caveat in finding.caveats)
+    assert rows.row(0, named=True)["heatmaps"][-1] in ("patches of some/patches", "Grad-CAM", "class map")
+    alone = tool.conclude(tool.observe(classifier, classifier.see(spotted(2))), ABOUT)
+    assert not any("crop the image alike" in caveat for caveat in alone.caveats)
+    assert not any(measure.name.startswith("area_patches") for measure in alone.measures)
+
+
+def test_cells_are_masked_in_order_and_no_others() -> None:
+    """The slow twin: cell by cell, pixel by pixel."""
+    classifier = toy(Patches(), TWO, size=14)
+    pixels = torch.rand(3, 14, 14, generator=torch.Generator().manual_seed(0))
+    before, order = pixels.clone(), np.random.default_rng(0).permutation(16)
+    for color in (None, (0.1, 0.2, 0.3)):
+        masking = Masking(classifier, pixels, 1, 3, (1, 5, 16), color)
+        assert masking.grid == (4, 4)
+        wanted = []
+        for count in masking.counts:
+            image = pixels.clone()
+            for cell in order[:count]:
+                y, x = 3 * (cell // 4), 3 * (cell % 4)
+                inside = pixels[:, y : y + 3, x : x + 3]
+                paint = inside.mean((1, 2)) if color is None else torch.tensor(color)
+                image[:, y : y + 3, x : x + 3] = paint[:, None, None]
+            wanted.append(image)
+        assert torch.allclose(masking._masked(order), torch.stack(wanted), atol=1e-6)
+        expected = classifier.logits(torch.stack(wanted)).softmax(1)[:, 1].tolist()
+        assert masking.follow(order) == pytest.approx(expected, abs=1e-5)
+    assert torch.equal(pixels, before)
+
+
+def test_few_cells_first() -> None:
+    assert counts(100, 10, 10_000) == (1, 4, 9, 16, 25, 36, 49, 64, 81, 100)
+    assert counts(100, 10, 12)[-1] == 12
+    assert counts(3, 50, 100) == (1, 2, 3)
+
+
+def test_rows_are_the_same_whatever_the_seed_of_others() -> None:
+    classifier = toy(OneCell(), TWO)
+    batch = classifier.see(spotted(3))
+    one, same, other = (
+        MaskingSensitivity(parts=8, most=40, points=6, draws=1, seed=s).observe(classifier, batch) for s in (0, 0, 1)
+    )
+    assert one.equals(same)
+    assert not one["area_random"].equals(other["area_random"])
+    assert one["area_saliency"].equals(other["area_saliency"])
+    assert one["area_random"].n_unique() > 1, "each image has its own order"
+
+
+def test_missing_heatmaps_do_not_stop_the_others() -> None:
+    finding = MaskingSensitivity().conclude(pl.DataFrame({"id": []}, schema={"id": pl.String}), ABOUT)
+    assert finding["best_area"].value is None
+    assert all(finding[f"area_{name}"].why == "no image was seen" for name in ("random", "saliency", "class_map"))
+    assert not finding.panels
+    assert len(finding.measures) == 1 + 2 * len(OWN)
+
+
+def test_panels_and_figures() -> None:
+    classifier = load("cuescope/world-shape")
+    world = WorldImages("congruent", count=4, seed=1)
+    tool = MaskingSensitivity(most=100, points=4, steps=4, draws=1)
+    batch = classifier.see([world.read(i) for i in range(4)])
+    rows, finding = look(tool, classifier, batch)
+    areas, curves = finding.panels
+    assert [row["label"] for row in areas.data["rows"]] == list(OWN)
+    assert [series["name"] for series in curves.data["series"]] == list(OWN)
+    for series in curves.data["series"]:
+        assert series["x"] == [0, 6, 25, 56, 100]
+        assert series["y"][0] == pytest.approx(rows["p_clean"].mean())
+    chosen = tool.examples(rows)
+    assert len(chosen) == 3
+    keep = [i for i in range(4) if batch.ids[i] in chosen]
+    (panel,) = tool.illustrate(classifier, batch.select(keep), rows.filter(pl.col("id").is_in(chosen)))
+    assert [m.name for m in panel.figures[0].maps] == list(OWN[1:])
+    assert panel.figures[0].maps[0].extent == (0.0, 0.0, 1.0, 1.0)
+    for heat in panel.figures[0].maps:
+        values = np.array(heat.values)
+        assert values.shape == (32, 32)
+        assert values.max() <= 1
+        assert values.min() >= (0 if heat.kind == "heat" else -1)
+    best = finding["best_area"]
+    assert best.value is not None
+    assert best.chance is not None
+    assert best.value < best.chance - 0.05, "what it reads can be found"
+
+
+def test_parameters_out_of_range_are_refused() -> None:
+    with pytest.raises(CueError, match="at least 1"):
+        build("masking_sensitivity", {"most": "0"})
+    with pytest.raises(CueError, match="fill"):
+        build("masking_sensitivity", {"fill": "gray"})
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v2"])
+def test_heatmaps_of_real_networks_find_more_than_chance(name: str, data: Path) -> None:
+    from cuescope.readers import read_folder
+
+    images = read_folder(data / "imagenet-sample")
+    classifier = load(f"torchvision/{name}@{data / 'weights' / name}.safetensors")
+    batch = classifier.see([images.read(i) for i in range(0, len(images), len(images) // 4)][:4])
+    _, finding = look(MaskingSensitivity(points=4, draws=1, steps=8), classifier, batch)
+    best = finding["best_area"]
+    assert best.value is not None
+    assert best.chance is not None
+    assert best.value < 0.7 * best.chance
+    assert all(finding[f"area_{name}"].value is not None for name in ("saliency", "deeplift", "grad_cam", "class_map"))
