@@ -8,20 +8,22 @@ from typing import Any, Literal
 from rich.console import Console
 
 
-def list_(what: Literal["instruments", "models", "images"], search: str = "", /, *, json: bool = False) -> None:
-    """The instruments with their parameters, the models, or the built-in images.
+def list_(
+    what: Literal["instruments", "models", "recipes", "images"], search: str = "", /, *, json: bool = False
+) -> None:
+    """The instruments with their parameters, the models, the recipes, or the built-in images.
 
     Parameters
     ----------
     what
-        instruments, models or images.
+        instruments, models, recipes or images.
     search
         Only names that contain this.
     json
         Print JSON instead of text.
 
     """
-    found = {"instruments": _instruments, "models": _models, "images": _images}[what]()
+    found = {"instruments": _instruments, "models": _models, "recipes": _recipes, "images": _images}[what]()
     found = {name: told for name, told in found.items() if search.lower() in name.lower()}
     if json:
         print(json_module.dumps(found, indent=1, default=str))
@@ -60,6 +62,18 @@ def _models() -> dict[str, dict[str, Any]]:
     from cuescope.sources import names
 
     return {name: {"what": ""} for name in names()}
+
+
+def _recipes() -> dict[str, dict[str, Any]]:
+    from cuescope.jobs.train import about, options
+    from cuescope.training.recipes import names, recipe
+
+    found: dict[str, dict[str, Any]] = {}
+    for name in names():
+        known = options(recipe(name))
+        settings = {key: {"default": default, "meaning": meaning} for key, (_, default, meaning) in known.items()}
+        found[name] = {"what": about(name), "parameters": settings}
+    return found
 
 
 def _images() -> dict[str, dict[str, Any]]:
