@@ -278,13 +278,37 @@ def test_ctrl_c_keeps_the_finished_chunks(
     assert Run.open("out").finding("accuracy")["top1"].n == 12
 
 
+def test_two_runs_are_compared_by_their_rows(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One classifier alone is told that agreement takes two; two runs of one each have it."""
+    (here / "other.py").write_text(MODEL.replace("3 * x", "-3 * x"))
+    only = ["--only", "error_agreement,logit_correlation"]
+    status, out, err = call(*AUDIT, *only, capsys=capsys)
+    assert status == 0, err
+    assert "takes a second classifier on the same images" in out
+    status, _, err = call("audit", "other.py:make", *AUDIT[2:-1], "out2", *only, capsys=capsys)
+    assert status == 0, err
+    status, out, _ = call("compare", "out", capsys=capsys)
+    assert status == 2
+    status, out, _ = call("compare", "out", "out2", "--json", capsys=capsys)
+    errors, logits = (pair["finding"] for pair in json.loads(out)["pairs"])
+    kappa, averaged = errors["measures"][0], logits["measures"][0]
+    assert kappa["value"] is None
+    assert "right on every image" in kappa["why"]
+    assert averaged["value"] == pytest.approx(-1)
+    status, out, _ = call("compare", "out", "out2", capsys=capsys)
+    assert "logit_correlation: model.py:make and other.py:make" in out
+    assert "−1.00" in out
+
+
 def test_compare_report_and_look(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "other.py").write_text(MODEL.replace("3 * x", "-3 * x"))
     status, _, err = call("audit", "model.py:make", "other.py:make", *AUDIT[2:], *QUICK, capsys=capsys)
     assert status == 0, err
     status, out, _ = call("compare", "out", "--json", capsys=capsys)
-    top1 = next(v for v in json.loads(out) if v["measure"] == "top1")
+    told = json.loads(out)
+    top1 = next(v for v in told["comparisons"] if v["measure"] == "top1")
     assert (top1["value"], top1["n"]) == (1.0, 12)
+    assert told["pairs"] == []
     status, out, _ = call("compare", "out", capsys=capsys)
     assert "+100.0 pts" in out
     (here / "model.py").unlink()

@@ -66,10 +66,11 @@ def test_of_two_the_sentence_the_numbers_and_the_scatter(tmp_path) -> None:
 
 
 def test_the_verdict_is_of_the_two(tmp_path) -> None:
-    text = text_of(page_of(make_pairs(tmp_path / "run", [SQUEEZE, MOBILE]), tmp_path))
-    verdict = text[text.index("The verdict", 200) : text.index("Side by side", 400)]
-    assert "They agree at 0.35." in verdict
-    assert "On average 50.0%." not in verdict
+    page = page_of(make_pairs(tmp_path / "run", [SQUEEZE, MOBILE]), tmp_path)
+    verdict = re.search(r'<section id="verdict">.*?</section>', page, re.S)
+    assert verdict
+    assert "They agree at 0.35." in verdict[0]
+    assert "On average 50.0%." not in verdict[0]
 
 
 def test_of_three_a_square_table(tmp_path) -> None:
