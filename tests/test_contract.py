@@ -27,11 +27,20 @@ NAMES = instrument.names()
 QUICK = {"images": 6, "size_px": 24, "stride_px": 16, "points": 4, "steps": 4, "draws": 1}
 
 
+class Worded(BagNet):
+    """A patch's word is the class it speaks for."""
+
+    vocabulary = len(CLASSES)
+
+    def words(self, x: torch.Tensor) -> torch.Tensor:
+        return self.patch_logits(x).argmax(1)
+
+
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
-    """A small untrained BagNet: it has logits, features, gradients and patch logits."""
+    """A small untrained BagNet: it has logits, features, gradients and patch logits, and names its patches."""
     generator = torch.Generator().manual_seed(0)
-    module = BagNet(**bagnet_arguments()).eval()
+    module = Worded(**bagnet_arguments()).eval()
     for parameter in module.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
     return Classifier(module, classes=CLASSES, preprocessing=plain(64), name="bagnet-toy")

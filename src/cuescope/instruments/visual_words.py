@@ -1,0 +1,239 @@
+"""Which visual words does it read, and for which class does each speak?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cuescope import stats
+from cuescope.classifier import Classifier
+from cuescope.findings import Figure, Finding, Measure, Panel
+from cuescope.images import Batch
+from cuescope.instrument import About, Rows
+from cuescope.ops.convert import to_image
+
+EXAMPLES = 12
+"""Images whose patches are shown, and patches of a word."""
+
+CLASSES = 24
+"""Rows of the table of classes."""
+
+PATCH_PX = 48
+"""Side of a patch as it is shown, at least; gaps between them are 4 px."""
+
+
+@dataclass(frozen=True)
+class VisualWords:
+    """The words that a bag of visual words sorts patches into, and what each says for the class of the image.
+
+    A word's evidence is the logit that its patches give the class, less the mean over all classes; times the share
+    of the patches that are this word, it is the word's part of the answer. The class is the label where it is
+    known, else the answer. Entropy tells how many words an image consists of: ln n where n words are equally
+    frequent.
+
+    >>> VisualWords(top=5).top
+    5
+    """
+
+    images: int = 128
+    """Images to look at, spread evenly over the set."""
+    top: int = 10
+    """The strongest words of an image whose part of all evidence for its class is stated."""
+    shown: int = 12
+    """Words to show the patches of."""
+
+    question: ClassVar[str] = "Which visual words does it read, and for which class does each speak?"
+    reference: ClassVar[str] = (
+        "Csurka et al. 2004, Visual categorization with bags of keypoints; Sivic & Zisserman 2003, Video Google"
+    )
+    needs: ClassVar[frozenset[str]] = frozenset({"words", "patch_logits"})
+    version: ClassVar[int] = 1
+    per_image: ClassVar[Mapping[str, str]] = {"entropy": "entropy", "top_words": "top_part"}
+
+    def __post_init__(self) -> None:
+        if min(self.images, self.top, self.shown) < 1:
+            raise ValueError("images, top and shown must be at least 1")
+
+    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
+        """Per image: its words, how often each occurs, its evidence, the class it speaks for."""
+        words, logits = classifier.words(batch.pixels), classifier.patch_logits(batch.pixels)
+        targets = torch.where(batch.labels >= 0, batch.labels, batch.logits.argmax(1)).tolist()
+        vocabulary = getattr(classifier.network, "vocabulary", None)
+        read = (self._read(*one) for one in zip(words, logits, targets, strict=True))
+        rows = [
+            {"id": name, "target": k, "vocabulary": vocabulary, **told}
+            for name, k, told in zip(batch.ids, targets, read, strict=True)
+        ]
+        return pl.DataFrame(rows, schema=_SCHEMA)
+
+    def _read(self, words: Tensor, logits: Tensor, target: int) -> dict[str, Any]:
+        """What one image says: its words (h, w) and the logits of its patches (K, h, w)."""
+        found, which, counts = words.flatten().unique(return_inverse=True, return_counts=True)
+        says = torch.zeros(len(found), len(logits)).index_add_(0, which, logits.flatten(1).T) / counts[:, None]
+        evidence = says[:, target] - says.mean(1)
+        parts = (evidence * counts / len(which)).double()
+        positive = parts.clamp(min=0).sort(descending=True).values
+        share = counts.double() / len(which)
+        return {
+            "patches": len(which),
+            "words": found.tolist(),
+            "counts": counts.tolist(),
+            "evidence": evidence.tolist(),
+            "speaks_for": says.argmax(1).tolist(),
+            "entropy": float(-(share * share.log()).sum()),
+            "sum": float(parts.sum()),
+            "top_part": float(positive[: self.top].sum() / positive.sum()) if positive.sum() > 0 else None,
+        }
+
+    def conclude(self, rows: Rows, about: About) -> Finding:
+        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
+        table = _by_word(rows)
+        used = self._used(rows, table)
+        top = _mean(
+            "top_words",
+            rows["top_part"].drop_nulls().to_numpy(),
+            "share",
+            f"evidence for its class that an image's {self.top} strongest words hold",
+            headline=True,
+        )
+        entropy = _mean("entropy", rows["entropy"].to_numpy(), "nats", "entropy of the words of an image")
+        return Finding(
+            instrument="visual_words",
+            version=self.version,
+            params=asdict(self),
+            classifier=about.classifier,
+            images=about.images,
+            measures=(top, used, entropy),
+            panels=(_classes_panel(table, rows, about.classes),) if rows.height else (),
+            sentence=self._sentence(top, used, entropy, rows),
+            caveats=("A word speaks by being counted: where in the image it stands plays no part.",),
+            references=(self.reference,),
+        )
+
+    def _used(self, rows: Rows, table: pl.DataFrame) -> Measure:
+        title = "words of the codebook that occur in these images"
+        vocabulary: Any = rows["vocabulary"].max()
+        if not vocabulary:
+            why = "the network does not say how many words it has" if rows.height else "no image was seen"
+            return Measure("words_in_use", None, "share", title=title, why=why)
+        count = table["word"].n_unique()
+        return Measure("words_in_use", count / vocabulary, "share", vocabulary, title=title, count=count)
+
+    def _sentence(self, top: Measure, used: Measure, entropy: Measure, rows: Rows) -> str:
+        if not rows.height:
+            return "No image was seen, so no word was read."
+        kinds = int(rows["words"].list.len().median() or 0)  # pyright: ignore[reportArgumentType]
+        text = f"An image consists of {kinds} different words"
+        if entropy.value is not None:
+            text += f", as varied as {math.exp(entropy.value):.0f} equally frequent ones"
+        if top.value is not None:
+            text += f"; its {self.top} strongest hold {top.value:.0%} of the evidence for its class"
+        if used.value is not None:
+            text += f". Of {used.n:,} words {used.count:,} occur"
+        return text + "."
+
+    def examples(self, rows: Rows) -> list[str]:
+        """Of each class the images that its words speak for most, a dozen in all."""
+        each = max(1, EXAMPLES // max(1, rows["target"].n_unique()))
+        ranked = rows.sort("sum", descending=True, maintain_order=True)
+        best = ranked.group_by("target", maintain_order=True).head(each)
+        return best["id"].head(EXAMPLES).to_list()
+
+    def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
+        """The strongest words of the examples, each as a row of the patches that are this word."""
+        words = classifier.words(batch.pixels)
+        side, stride = classifier.patch_geometry
+        table = _by_word(rows)
+        strongest = (
+            table.group_by("word", maintain_order=True)
+            .agg(pl.col("part").sum(), pl.col("count").sum(), pl.col("speaks_for").mode().first(), pl.len().alias("n"))
+            .sort("part", "word", descending=[True, False])
+            .head(self.shown)
+        )
+        figures = []
+        for row in strongest.iter_rows(named=True):
+            patches = [
+                batch.pixels[b, :, i * stride : i * stride + side, j * stride : j * stride + side]
+                for b, i, j in _places(words == row["word"], EXAMPLES)
+            ]
+            name = classifier.classes.names[row["speaks_for"]]
+            caption = f"word {row['word']}, for {name}: {row['count']} patches in {row['n']} of {len(batch)} images"
+            figures.append(Figure(caption, _strip(patches)))
+        told = "Each row is a word: patches that count as the same. How often each word occurs in an image is all that "
+        told += "the classifier knows of it."
+        yield Panel("visual_words", "images", "The strongest visual words", told, figures=tuple(figures))
+
+
+_SCHEMA = {
+    "id": pl.String,
+    "target": pl.Int32,
+    "vocabulary": pl.Int32,
+    "patches": pl.Int32,
+    "words": pl.List(pl.Int32),
+    "counts": pl.List(pl.Int32),
+    "evidence": pl.List(pl.Float32),
+    "speaks_for": pl.List(pl.Int32),
+    "entropy": pl.Float64,
+    "sum": pl.Float64,
+    "top_part": pl.Float64,
+}
+
+
+def _by_word(rows: Rows) -> pl.DataFrame:
+    """A row for each word of each image; `part` is the word's part of the image's evidence."""
+    lists = ["words", "counts", "evidence", "speaks_for"]
+    table = rows.select("id", "target", "patches", *lists).explode(lists).rename({"words": "word", "counts": "count"})
+    return table.with_columns(part=pl.col("evidence") * pl.col("count") / pl.col("patches"))
+
+
+def _mean(name: str, values: np.ndarray[Any, Any], unit: Any, title: str, headline: bool = False) -> Measure:
+    if len(values) < 2:
+        return Measure(name, None, unit, len(values), title=title, why="fewer than two images", headline=headline)
+    interval = stats.bootstrap_mean(values)
+    return Measure(name, float(values.mean()), unit, len(values), interval, title=title, headline=headline)
+
+
+def _classes_panel(table: pl.DataFrame, rows: Rows, names: tuple[str, ...]) -> Panel:
+    """For each class the words that are most of its evidence, over the images of the class."""
+    images = rows.group_by("target").len().sort("len", "target", descending=[True, False]).head(CLASSES).sort("target")
+    sums = table.group_by("target", "word").agg(pl.col("part").sum(), pl.col("count").sum(), pl.col("evidence").mean())
+    patches = dict(rows.group_by("target").agg(pl.col("patches").sum()).iter_rows())
+    cells = []
+    for k, n in images.iter_rows():
+        best = sums.filter(pl.col("target") == k).sort("part", "word", descending=[True, False]).head(3)
+        told = [
+            f"word {row['word']}: {row['evidence']:+.1f} in {row['count'] / patches[k]:.1%} of patches"
+            for row in best.iter_rows(named=True)
+        ]
+        cells.append([names[k], n, *(told + [""] * 3)[:3]])
+    caption = "In logits that a patch of the word would give by itself, against the mean over all classes."
+    columns = ["class", "images", "strongest word", "second", "third"]
+    return Panel(
+        "words_of_classes", "table", "What speaks for each class", caption, {"columns": columns, "rows": cells}
+    )
+
+
+def _places(here: Tensor, most: int) -> list[tuple[int, int, int]]:
+    """(image, row, column) of at most so many places: the first of each image, then the second of each, and so on."""
+    found = here.nonzero().tolist()
+    ranks: dict[int, int] = {}
+    ranked = []
+    for image, i, j in found:
+        ranks[image] = ranks.get(image, -1) + 1
+        ranked.append((ranks[image], image, i, j))
+    return [(image, i, j) for _, image, i, j in sorted(ranked)[:most]]
+
+
+def _strip(patches: list[Tensor]) -> np.ndarray[Any, Any]:
+    """(H, W, 3) uint8: patches side by side on white, each pixel as a square."""
+    scale = -(-PATCH_PX // patches[0].shape[-1])
+    large = [to_image(F.interpolate(p[None].float(), scale_factor=scale, mode="nearest")[0]) for p in patches]
+    return np.concatenate([np.pad(p, ((0, 0), (0, 4), (0, 0)), constant_values=255) for p in large], 1)
