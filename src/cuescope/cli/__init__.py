@@ -13,10 +13,11 @@ _COMMANDS = {
     "demo": "The whole audit on the built-in world and its models; needs no data.",
     "audit": "Which cues do these classifiers use? Every instrument, a run folder and a report.",
     "look": "One instrument, one classifier, one image: one PNG.",
+    "make": "New images from images: textures without shapes, and more.",
     "train": "A bag of visual words of your own images, or the built-in world's networks again.",
     "report": "Make the report again from run folders; needs no model.",
     "compare": "Which of two classifiers is better? Paired differences over the same images.",
-    "list": "The models, instruments, recipes and image sets there are.",
+    "list": "The models, instruments, makers, recipes and image sets there are.",
 }
 
 app = App(name="cuescope", help="cuescope tells which cues an image classifier really uses, and shows it.")

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import json as json_module
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from rich.console import Console
 
 
 def list_(
-    what: Literal["instruments", "models", "recipes", "images"], search: str = "", /, *, json: bool = False
+    what: Literal["instruments", "models", "makers", "recipes", "images"], search: str = "", /, *, json: bool = False
 ) -> None:
-    """The instruments with their parameters, the models, the recipes, or the built-in images.
+    """The instruments with their parameters, the models, the makers, the recipes, or the built-in images.
 
     Parameters
     ----------
     what
-        instruments, models, recipes or images.
+        instruments, models, makers, recipes or images.
     search
         Only names that contain this.
     json
         Print JSON instead of text.
 
     """
-    found = {"instruments": _instruments, "models": _models, "recipes": _recipes, "images": _images}[what]()
+    tell = {"instruments": _instruments, "models": _models, "makers": _makers, "recipes": _recipes, "images": _images}
+    found = tell[what]()
     found = {name: told for name, told in found.items() if search.lower() in name.lower()}
     if json:
         print(json_module.dumps(found, indent=1, default=str))
@@ -32,7 +33,11 @@ def list_(
     for name, told in found.items():
         console.print(f"[bold]{name}[/bold]  {told.get('question', told.get('what', ''))}", soft_wrap=True)
         for key, value in told.get("parameters", {}).items():
-            default = f"--set {name}.{key}={value['default']}"
+            default = (
+                f"{value['option']} {value['default']}"
+                if "option" in value
+                else f"--set {name}.{key}={value['default']}"
+            )
             console.print(f"    {default}  [dim]{value['meaning']}[/dim]", soft_wrap=True)
         for key in ("needs", "reference"):
             if told.get(key):
@@ -62,6 +67,28 @@ def _models() -> dict[str, dict[str, Any]]:
     from cuescope.sources import names
 
     return {name: {"what": ""} for name in names()}
+
+
+def _makers() -> dict[str, dict[str, Any]]:
+    from cuescope import maker
+    from cuescope.instrument import parameters
+
+    found: dict[str, dict[str, Any]] = {}
+    for name in maker.names():
+        kind = maker.find(name)
+        found[name] = {
+            "what": kind.what,
+            "parameters": {
+                key: {
+                    "option": f"--{key.replace('_', '-')}",
+                    "default": "" if default is None else default,
+                    "meaning": meaning,
+                }
+                for key, (_, default, meaning) in parameters(cast(Any, kind)).items()
+            },
+            "reference": kind.reference,
+        }
+    return found
 
 
 def _recipes() -> dict[str, dict[str, Any]]:

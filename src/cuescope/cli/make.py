@@ -1,0 +1,73 @@
+"""`cuescope make`: new images from images, a command for each maker. Its options are the maker's parameters."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from cyclopts import App, Parameter
+
+from cuescope import maker as makers
+from cuescope.cli.terminal import progress, say
+from cuescope.instrument import parameters
+from cuescope.jobs.audit import command_line
+from cuescope.jobs.make import Making
+from cuescope.jobs.make import make as perform
+
+make = App(
+    name="make", help="New images from images, under the same names: a folder to audit, to train on, to look at."
+)
+
+SHARED: dict[str, tuple[Any, Any, str]] = {
+    "labels": (Path | None, None, "CSV with the columns file,index."),
+    "limit": (int | None, None, "Take this many images, spread evenly over the folder."),
+    "device": (str, "auto", "auto, cpu, cuda, cuda:1, mps."),
+    "workers": (int, 2, "Threads that decode images."),
+}
+"""What all makers ask: type, default and meaning."""
+
+
+def _command(name: str) -> None:
+    kind = makers.find(name)
+    options = parameters(cast(Any, kind)) | SHARED
+
+    def run(source: str, destination: Path, /, **settings: Any) -> int:
+        with progress() as show:
+            found = perform(name, source, destination, command=command_line(sys.argv[1:]), progress=show, **settings)
+        say(_told(found))
+        return 0
+
+    positional = inspect.Parameter.POSITIONAL_ONLY
+    source = Annotated[str, Parameter(help="Folder of images, at any depth, or world:VARIANT[:COUNT].")]
+    target = Annotated[Path, Parameter(help="Folder for what is made. One that was stopped goes on.")]
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter("src", positional, annotation=source),
+            inspect.Parameter("dst", positional, annotation=target),
+            *(
+                inspect.Parameter(
+                    key,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=default,
+                    annotation=Annotated[kind_, Parameter(help=meaning)],
+                )
+                for key, (kind_, default, meaning) in options.items()
+            ),
+        ]
+    )
+    run.__doc__ = f"Make {kind.what}. {kind.reference}."
+    make.command(run, name=name)
+
+
+def _told(found: Making) -> str:
+    lost = f"; {len(found.skipped):,} skipped, see skipped.csv" if found.skipped else ""
+    if found.before and not found.made:
+        return f"nothing to do: {found.path} has all {found.before:,} files{lost}"
+    before = f", {found.before:,} were there" if found.before else ""
+    return f"made {found.made:,} files{before}{lost}: {found.path}"
+
+
+for _name in makers.names():
+    _command(_name)

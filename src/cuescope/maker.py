@@ -1,0 +1,166 @@
+"""What a maker is - images in, new images or maps out - and how makers are found by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import os
+import pkgutil
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import torch
+
+from cuescope.classifier import Classifier
+from cuescope.errors import CueError, unknown
+from cuescope.images import ImageSet, Sample, Skipped
+
+
+class Piece(NamedTuple):
+    """One file to be made: of which image of the set, and its path in the folder of what is made."""
+
+    source: int
+    file: str
+
+
+class Made(NamedTuple):
+    """A file that was made: its bytes, and what there is to tell of it in the manifest."""
+
+    data: bytes
+    about: Mapping[str, Any]
+
+
+class Tools(NamedTuple):
+    """What a maker is lent: a function from a model's name to its Classifier, and the device to work on."""
+
+    load: Callable[[str], Classifier]
+    device: torch.device
+
+
+class Work(Protocol):
+    """A maker that is ready: all that can go wrong before the first image has been checked."""
+
+    about: Mapping[str, Any]
+    """What decides about the result beside the parameters and the images: digests of networks, say."""
+    batch: int
+    """How many pieces are best made at once."""
+    pieces: Sequence[Piece]
+    """What is to be made, in order."""
+    skipped: Sequence[Skipped]
+    """Images that nothing will be made of, and why."""
+
+    def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> list[Made]:
+        """The files of these pieces, whose images are decoded. The same for a piece in whatever batch."""
+        ...
+
+
+@runtime_checkable
+class Maker(Protocol):
+    """Images to new images. A frozen dataclass whose fields are its parameters, plain values that JSON can hold.
+
+    `what` is one line on what it makes, `reference` the paper and section; `version` goes up whenever the same
+    parameters give other results. The class is its module's name in CamelCase: `makers/label_maps.py` holds
+    `LabelMaps`, made by `cuescope make label-maps`.
+    """
+
+    what: ClassVar[str]
+    reference: ClassVar[str]
+    version: ClassVar[int]
+
+    def start(self, images: ImageSet, tools: Tools) -> Work:
+        """Load and check all that is needed. Raises CueError for what the user can mend."""
+        ...
+
+
+class OneEach(Sequence[Piece]):
+    """A file for each image, of its name with another suffix; an image whose file name is taken is skipped.
+
+    >>> class Photos(ImageSet):
+    ...     names, name, digest = ("cat/a.jpg", "cat/b.jpg", "cat/a.gif"), "photos", ""
+    ...     def __len__(self): return len(self.names)
+    ...     def id(self, index): return self.names[index]
+    ...     def read(self, index): raise NotImplementedError
+    >>> pieces = OneEach(Photos(), ".png")
+    >>> [piece.file for piece in pieces], pieces.skipped[0].why
+    (['cat/a.png', 'cat/b.png'], "'cat/a.png' would be made of another image, too")
+    """
+
+    def __init__(self, images: ImageSet, suffix: str) -> None:
+        self.images, self.suffix = images, suffix
+        taken: set[str] = set()
+        self.sources: list[int] = []
+        self.skipped: list[Skipped] = []
+        for index in range(len(images)):
+            file = self._file(index)
+            if file in taken:
+                self.skipped.append(Skipped(images.id(index), f"'{file}' would be made of another image, too"))
+            else:
+                taken.add(file)
+                self.sources.append(index)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, index: int) -> Piece:  # pyright: ignore[reportIncompatibleMethodOverride] - no slices
+        return Piece(self.sources[index], self._file(self.sources[index]))
+
+    def __iter__(self) -> Iterator[Piece]:
+        return (Piece(source, self._file(source)) for source in self.sources)
+
+    def _file(self, index: int) -> str:
+        return os.path.splitext(self.images.id(index))[0] + self.suffix  # noqa: PTH122 - for a million names
+
+
+def names() -> list[str]:
+    """The names of all makers, as the command line has them.
+
+    >>> "texturized" in names()
+    True
+    """
+    package = importlib.import_module("cuescope.makers")
+    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(package.__path__))
+
+
+def find(name: str) -> type[Maker]:
+    """The maker of this name. Raises CueError with the nearest names where there is none."""
+    if name not in names():
+        raise unknown("maker", name, names())
+    module = importlib.import_module(f"cuescope.makers.{name.replace('-', '_')}")
+    return getattr(module, "".join(part.capitalize() for part in name.split("-")))
+
+
+def build(name: str, settings: Mapping[str, Any]) -> Maker:
+    """A maker with some parameters set. Raises CueError for an unknown maker or parameter.
+
+    >>> build("texturized", {"seed": 3}).seed
+    3
+    """
+    kind = find(name)
+    known = [field.name for field in dataclasses.fields(typing.cast(Any, kind))]
+    for key in settings:
+        if key not in known:
+            raise unknown(f"parameter of {name}", key, known)
+    return kind(**settings)
+
+
+def name_of(maker: Maker) -> str:
+    """The name of a maker on the command line."""
+    return type(maker).__module__.rpartition(".")[2].replace("_", "-")
+
+
+def seed_of(seed: int, image: str) -> int:
+    """A seed of its own for each image, so that neither order nor company matter.
+
+    >>> seed_of(0, "cat/a.jpg") == seed_of(0, "cat/a.jpg") != seed_of(0, "cat/b.jpg")
+    True
+    """
+    digest = hashlib.blake2b(f"{seed} {image}".encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    """Raises CueError where a parameter is below what makes sense."""
+    if value < least:
+        raise CueError(f"{name} is {value}", wanted=f"at least {least}", do=f"correct {name}")

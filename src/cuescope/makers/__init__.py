@@ -1,0 +1,1 @@
+"""Makers: images in, new images or maps out. One file, one maker."""
