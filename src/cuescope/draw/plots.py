@@ -22,7 +22,7 @@ MOST_PLACES = 400
 GRID = 40
 LARGEST, CROWD = 9.0, 80
 """Radius of a scatter's largest mark; half of it where there are more places than `CROWD`."""
-DASHES = ("", "6 3", "2 2.5", "8 3 2 3", "1 3")
+DASHES = ("", "6 3", "2 2.5", "8 3 2 3", "1 3", "12 3", "5 2 1 2 1 2", "3 6")
 REFERENCES = ("diamond", "square", "circle", "triangle")
 
 

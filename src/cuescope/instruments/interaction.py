@@ -77,7 +77,12 @@ class Interaction:
         found = {px: _correlation(rows.filter(pl.col("part_px") == px), px) for px in sizes}
         measured = [px for px in sizes if found[px].value is not None]
         main = (measured or sizes or [PAPER_PX[-1]])[-1]
-        headline = replace(found[main] if sizes else _correlation(rows, main), name="correlation", headline=True)
+        headline = replace(
+            found[main] if sizes else _correlation(rows, main),
+            name="correlation",
+            title="correlation of parts masked one by one with all together",
+            headline=True,
+        )
         measures = (headline, *(found[px] for px in sizes if px != main))
         return Finding(
             instrument="interaction",
@@ -138,7 +143,7 @@ def losses(classifier: Classifier, batch: Batch, i: int, parts: list[Rectangle],
 
 
 def _correlation(rows: Rows, part_px: int) -> Measure:
-    title = f"correlation of one by one with all together, parts of {part_px} px"
+    title = f"the same for parts of {part_px} px"
     known = rows.filter(pl.col("together").is_not_null())
     value, interval, why = stats.pearson(known["together"].to_numpy(), known["alone"].to_numpy())
     if not rows.height:

@@ -128,7 +128,10 @@ class MaskingSensitivity:
         found[CLASS_MAP] = class_map(classifier, pixels, target)
         for peer in batch.peers:
             size = (pixels.shape[-2], pixels.shape[-1])
-            found[f"patches of {peer.name}"] = patch_map(peer, batch.samples[i], target, size)
+            short = f"patches of {peer.name.partition('@')[0].rpartition('/')[2]}"
+            found[short if short not in found else f"patches of {peer.name}"] = patch_map(
+                peer, batch.samples[i], target, size
+            )
         sums = {
             n: cell_sums(m, masking.cell_px).double().numpy().ravel()
             for n, m in found.items()
@@ -151,7 +154,7 @@ class MaskingSensitivity:
             classifier=about.classifier,
             images=about.images,
             measures=(_headline(best, areas), *(m for name in curves for m in (areas[name], left[name]))),
-            panels=tuple(_panels(masked, curves, areas)) if best else (),
+            panels=tuple(_panels(about.classifier, masked, curves, areas)) if best else (),
             sentence=_sentence(rows, best, left),
             caveats=_caveats(rows, self.fill),
             references=(self.reference,),
@@ -230,13 +233,15 @@ def _left(name: str, most: int, curves: NDArray[Any], why: str) -> Measure:
 
 def _headline(best: str, areas: Mapping[str, Measure]) -> Measure:
     """The area of the best heatmap beside that of a random order."""
+    title = "area under the best heatmap's curve"
     if not best:
-        return Measure("best_area", None, "probability", title="area under the best heatmap's curve", why="no heatmap")
-    title = f"area under the curve of the best heatmap, {best}"
+        return Measure("best_area", None, "probability", title=title, why="no image was seen", headline=True)
     return replace(areas[best], name="best_area", title=title, chance=areas[RANDOM].value, headline=True)
 
 
-def _panels(masked: list[int], curves: Mapping[str, NDArray[Any]], areas: Mapping[str, Measure]) -> Iterable[Panel]:
+def _panels(
+    classifier: str, masked: list[int], curves: Mapping[str, NDArray[Any]], areas: Mapping[str, Measure]
+) -> Iterable[Panel]:
     ends = {name: measure.interval or (None, None) for name, measure in areas.items()}
     dots = [
         {"label": name, "value": measure.value, "low": ends[name][0], "high": ends[name][1], "n": measure.n}
@@ -255,7 +260,8 @@ def _panels(masked: list[int], curves: Mapping[str, NDArray[Any]], areas: Mappin
     ]
     caption = "The probability of the answer to the whole image, as a mean over images."
     axes = {"x": "cells masked", "y": "probability of the answer"}
-    yield Panel("curves", "lines", "What masking leaves", caption, {**axes, "series": series})
+    # A name of its own: the curves of several classifiers in one plot could not be told apart.
+    yield Panel(f"curves_{key(classifier)}", "lines", "What masking leaves", caption, {**axes, "series": series})
 
 
 def _sentence(rows: Rows, best: str, left: Mapping[str, Measure]) -> str:
