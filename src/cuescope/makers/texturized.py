@@ -63,6 +63,9 @@ class Texturized:
         at_least("steps", self.steps, 1)
         at_least("seed", self.seed, 0)
         at_least("size_px", SIDE_PX if self.size_px is None else self.size_px, 1)
+        if self.features != RANDOM and not set(self.features) & set("/:."):
+            do = f"give {RANDOM}, or a network, as in torchvision/vgg19@FILE"
+            raise CueError(f"unknown features '{self.features}'", wanted=f"{RANDOM} or the name of a model", do=do)
         if self.layers and self.features == RANDOM:
             found = "layers without a network"
             raise CueError(found, wanted="--features with the network that has them", do="give it, or no --layers")
