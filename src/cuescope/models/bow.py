@@ -175,7 +175,7 @@ def _network(state: dict[str, Tensor]) -> BagOfWords:
     stride = int(state["step"])
     if side < 1 or stride < 1:
         raise ValueError("patches without a size")
-    network = BagOfWords(side, stride, components, words, classes, color=channels == 3)
+    network = seeded(0, lambda: BagOfWords(side, stride, components, words, classes, color=channels == 3))
     network.load_state_dict(state)
     return network
 

@@ -16,6 +16,7 @@ from cuescope.classes import ClassSpace
 from cuescope.errors import CueError
 from cuescope.images import ImageSet, Skipped
 from cuescope.models.bow import BagOfWords, Saved, preprocessing
+from cuescope.models.seeding import seeded
 from cuescope.preprocessing import frame
 from cuescope.training.loop import Told
 
@@ -29,6 +30,9 @@ Floats = NDArray[np.float32]
 BATCH = 16
 WORD_IMAGES = 2000
 """Images that the words are found from: more of them add little to a bounded number of patches."""
+
+LEAST_VARIANCE = 1e-6
+"""Of the first principal component: others below are left out."""
 
 HELD_OUT = 10
 """One image of so many is kept back."""
@@ -103,14 +107,15 @@ def fit(images: ImageSet, settings: Settings, show: Told | None = None) -> Fitte
     learned = np.setdiff1d(np.arange(len(chosen)), kept_back)
     reader = _Reader(images, settings)
 
-    network = BagOfWords(
-        settings.side_px, settings.stride_px, settings.components, settings.words, len(classes), settings.color
-    )
+    network = untrained(settings, len(classes))
     some = chosen[learned[:: -(-len(learned) // WORD_IMAGES)]]
     patches = reader.patches(network, some, random, show)
     if len(patches) < settings.words:
         found = f"{len(some)} images give {len(patches):,} patches for {settings.words} words"
         raise CueError(found, wanted="at least a patch for each word", do="lower --set words=N, or give more images")
+    if not np.ptp(patches):
+        found = f"the images of {images.name} are flat: no patch differs from another"
+        raise CueError(found, wanted="photographs", do="check the images")
     show(0, 0, f"finding {settings.words} words among {len(patches):,} patches")
     whiten, means = find_words(patches, settings)
     take_words(network, whiten, means)
@@ -130,6 +135,12 @@ def fit(images: ImageSet, settings: Settings, show: Told | None = None) -> Fitte
     return Fitted(saved, correct, len(said), len(labels) - len(said), tuple(reader.skipped.values()), tuple(notes))
 
 
+def untrained(settings: Settings, classes: int) -> BagOfWords:
+    """A network of this shape with random words."""
+    how = (settings.side_px, settings.stride_px, settings.components, settings.words, classes, settings.color)
+    return seeded(settings.seed, lambda: BagOfWords(*how))
+
+
 def held_out(count: int, random: np.random.Generator) -> NDArray[np.int64]:
     """One position of each ten in a row, at random: of images in the order of their classes, a tenth of each.
 
@@ -146,6 +157,10 @@ def find_words(patches: Floats, settings: Settings) -> tuple[PCA, MiniBatchKMean
     from sklearn.decomposition import PCA
 
     whiten = PCA(settings.components, whiten=True, svd_solver="covariance_eigh").fit(patches)
+    variance = np.asarray(whiten.explained_variance_)
+    if (rank := int((variance > LEAST_VARIANCE * variance[0]).sum())) < settings.components:
+        # Images of few different patches, such as stripes: to whiten the rest would be to blow up rounding errors.
+        whiten = PCA(rank, whiten=True, svd_solver="covariance_eigh").fit(patches)
     means = MiniBatchKMeans(settings.words, n_init="auto", batch_size=4096, max_iter=20, random_state=settings.seed)
     with warnings.catch_warnings():
         # Images of few flat tones have fewer different patches than words: the rest are never the nearest.
@@ -177,9 +192,8 @@ def find_classifier(
 
 def take_words(network: BagOfWords, whiten: PCA, means: MiniBatchKMeans) -> None:
     """Put what scikit-learn found into the network's tensors."""
-    network.mean.copy_(_tensor(whiten.mean_))
-    network.whitening.copy_(_tensor(np.asarray(whiten.components_).T / np.sqrt(whiten.explained_variance_)))
-    network.codebook.copy_(_tensor(means.cluster_centers_))
+    network.mean, network.codebook = _tensor(whiten.mean_), _tensor(means.cluster_centers_)
+    network.whitening = _tensor(np.asarray(whiten.components_).T / np.sqrt(np.asarray(whiten.explained_variance_)))
 
 
 def take_classifier(network: BagOfWords, scale: StandardScaler, regression: LogisticRegression) -> None:
