@@ -275,6 +275,10 @@ def test_the_diagonal_is_where_both_are_equal() -> None:
     for x, y in on:
         assert (y - y0) / (y1 - y0) == pytest.approx((x - x0) / (x1 - x0))
     assert not [i for i in plots.points(scatter((0.0, 0.2), diagonal=False)).items if getattr(i, "dash", "")]
+    apart = plots.points(scatter((1.0, 30.0), (2.0, 2.0)))
+    (diagonal,) = (item for item in apart.items if isinstance(item, Line) and item.dash)
+    (x0, y0), (x1, y1) = diagonal.points
+    assert x1 - x0 == pytest.approx(y0 - y1), "both axes have the same ends"
 
 
 def test_points_at_one_place_are_one_mark_of_their_area() -> None:
@@ -286,7 +290,7 @@ def test_points_at_one_place_are_one_mark_of_their_area() -> None:
 def test_a_thousand_points_are_gathered_and_stay_apart() -> None:
     """None is lost, none moves by more than half a step of the grid, and no mark covers its neighbor."""
     generator = np.random.default_rng(0)
-    places = [(float(x), float(y)) for x, y in generator.random((1000, 2))]
+    places = [(float(x), float(y)) for x, y in generator.random((800, 2))] + [(1.0, 1.0)] * 200
     part = scatter(*places)
     found = plots.gathered(part.data["points"], (0.0, 1.0), (0.0, 1.0))
     assert len(found) < len(places)

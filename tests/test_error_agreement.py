@@ -40,17 +40,24 @@ SECOND = [True] * 5 + [False] * 2 + [True] * 1 + [False] * 2
 
 
 def test_observed_by_hand() -> None:
-    logits = torch.zeros(3, 12)
+    logits = torch.zeros(4, 12)
     logits[0, 7] = 1.0
     logits[1, :6] = torch.arange(6, 0, -1)
     logits[2, 3] = 1.0
-    samples = tuple(Sample(name, torch.zeros(3, 4, 4, dtype=torch.uint8)) for name in "xyz")
-    batch = Batch(samples, torch.zeros(3, 3, 4, 4), logits, torch.tensor([7, 5, -1]))
+    logits[3, :4] = 1.0
+    samples = tuple(Sample(name, torch.zeros(3, 4, 4, dtype=torch.uint8)) for name in "wxyz")
+    batch = Batch(samples, torch.zeros(4, 3, 4, 4), logits, torch.tensor([7, 5, -1, 4]))
     seen = ErrorAgreement().observe(toy(Constant()), batch)
-    assert seen.rows() == [("x", 7, 7, True, True), ("y", 5, 0, False, False), ("z", None, 3, None, None)]
+    # Of "z" four logits beat the label and others tie with it: it is among the first five.
+    assert seen.rows() == [
+        ("w", 7, 7, True, True),
+        ("x", 5, 0, False, False),
+        ("y", None, 3, None, None),
+        ("z", 4, 0, False, True),
+    ]
     few = ErrorAgreement().observe(toy(Constant()), Batch(samples, batch.pixels, logits[:, :8], batch.labels))
-    assert few["right5"].to_list() == [None] * 3
-    assert few["right"].to_list() == [True, False, None]
+    assert few["right5"].to_list() == [None] * 4
+    assert few["right"].to_list() == [True, False, None, False]
 
 
 def test_kappa_and_agreement_by_hand() -> None:

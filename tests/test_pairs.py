@@ -84,9 +84,11 @@ def test_only_the_same_question_on_the_same_images_of_two_classifiers(three: Run
     otherwise = audit(tmp_path / "otherwise", shy(7), settings={"error_agreement.class_images": 3})
     assert not [p for p in pairs.findings([three, fewer]) if "shy-7" in p.b]
     assert {p.finding.instrument for p in pairs.findings([three, otherwise]) if "shy-7" in p.b} == {"logit_correlation"}
-    again = audit(tmp_path / "again", shy(0), settings={"logit_correlation.listed": 1})
+    moved = Images(colored(18))
+    moved.name = "the same images, moved"
+    again = cuescope.audit(shy(0), images=moved, only=ONLY, out=tmp_path / "again")
     assert {(a[1].classifier, b[1].classifier) for a, b in matched([three, again])} == {
-        (f"zoo/shy-{a}", f"zoo/shy-{b}") for a, b in ((0, 1), (0, 2), (1, 2))
+        (f"zoo/shy-{a}", f"zoo/shy-{b}") for a, b in ((0, 1), (0, 2), (1, 2), (1, 0), (2, 0))
     }
 
 

@@ -195,7 +195,7 @@ def _measures(x: Array, y: Array, by_class: Array, about: tuple[About, About]) -
     n, known = len(x), np.isfinite(by_class)
     published = _published(about)
     mean, flat = "correlation of a class's logits, mean over the classes", "correlation of all logits at once"
-    if n < 3 or not known.any():
+    if not known.any():
         why = "fewer than three images" if n < 3 else "no class has logits that change in both"
         return (
             Measure("averaged", None, "correlation", 0, title=mean, why=why, headline=True),
