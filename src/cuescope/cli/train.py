@@ -69,7 +69,8 @@ def tell(trained: Training) -> None:
     for note in trained.notes:
         say(note)
     if trained.skipped:
-        say(f"{len(trained.skipped):,} images could not be used:")
+        many = len(trained.skipped) > 1
+        say(f"{len(trained.skipped):,} image{'s' * many} could not be used:")
         for one in trained.skipped[:SHOWN]:
             say(f"  {one.id}: {one.why}")
         if len(trained.skipped) > SHOWN:

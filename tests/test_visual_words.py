@@ -1,0 +1,190 @@
+"""Visual words: counted right, weighed right, and shown as the very patches they are."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import Tensor
+
+import cuescope
+from cuescope import instrument
+from cuescope.classifier import Classifier
+from cuescope.images import Batch, Sample
+from cuescope.instrument import About
+from cuescope.instruments.visual_words import VisualWords, _places
+from cuescope.world.images import CLASSES, WorldImages
+from toys import COLORS, MeanColor, plain, toy
+
+ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
+LOGITS = torch.tensor([[6.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 3.0], [0.0, 0.0, 0.0]])
+"""Of each word for red, green and blue: the word 3 speaks for none."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Maps this small are slower on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Words(torch.nn.Module):
+    """Each patch of 4 x 4 px is one of five words: 0 red, 1 green, 2 blue, 3 black; 4 never occurs."""
+
+    receptive_field_px = 4
+    stride_px = 4
+    vocabulary = 5
+
+    def words(self, x: Tensor) -> Tensor:
+        colors = x[:, :, ::4, ::4]
+        return colors.argmax(1).where(colors.sum(1) > 0, 3)
+
+    def patch_logits(self, x: Tensor) -> Tensor:
+        return LOGITS[self.words(x)].permute(0, 3, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.patch_logits(x).mean((2, 3))
+
+
+def sample(name: str, words: list[int], label: int | None = 0) -> Sample:
+    """16 patches; a word's channel is bright."""
+    tiles = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    for place, word in enumerate(words):
+        if word < 3:
+            tiles[word, place // 4, place % 4] = 200 + place
+    return Sample(name, tiles.repeat_interleave(4, 1).repeat_interleave(4, 2), label=label, framing="stimulus")
+
+
+def classifier(module: torch.nn.Module | None = None) -> Classifier:
+    return Classifier((module or Words()).eval(), classes=COLORS, preprocessing=plain(16), name="words")
+
+
+SAMPLES = [
+    sample("a", [0] * 8 + [1] * 4 + [3] * 4),
+    sample("b", [0] * 2 + [2] * 14, label=2),
+    sample("c", [3] * 16, label=None),
+]
+
+
+def seen() -> tuple[Classifier, Batch, pl.DataFrame]:
+    one = classifier()
+    batch = one.see(SAMPLES, [0, 2, -1])
+    return one, batch, VisualWords(top=1).observe(one, batch)
+
+
+def test_words_are_counted_and_weighed() -> None:
+    a, b, c = seen()[2].iter_rows(named=True)
+    assert (a["words"], a["counts"], a["speaks_for"]) == ([0, 1, 3], [8, 4, 4], [0, 1, 0])
+    # Red: 6 less the mean 2 of the three classes; green says 0 for red, less its mean 1; black says nothing.
+    assert a["evidence"] == pytest.approx([4, -1, 0])
+    assert a["sum"] == pytest.approx((8 * 4 - 4) / 16)
+    assert a["entropy"] == pytest.approx(math.log(2) / 2 + math.log(4) / 2)
+    assert a["top_part"] == pytest.approx(1)
+    assert (b["target"], b["evidence"]) == (2, pytest.approx([-2, 2]))
+    assert (c["words"], c["entropy"], c["top_part"]) == ([3], pytest.approx(0), None)
+
+
+def test_the_strongest_words_part() -> None:
+    class Two(Words):
+        """Green speaks for red, too."""
+
+        def patch_logits(self, x: Tensor) -> Tensor:
+            logits = LOGITS.clone()
+            logits[1] = torch.tensor([3.0, 0.0, 0.0])
+            return logits[self.words(x)].permute(0, 3, 1, 2)
+
+    one = classifier(Two())
+    batch = one.see(SAMPLES[:1], [0])
+    # Red 8 patches of 4, green 4 patches of 2.
+    assert VisualWords(top=1).observe(one, batch)["top_part"].item() == pytest.approx(32 / 40)
+    assert VisualWords(top=2).observe(one, batch)["top_part"].item() == pytest.approx(1)
+
+
+def test_the_finding() -> None:
+    rows = seen()[2]
+    finding = VisualWords(top=1).conclude(rows, ABOUT)
+    used = finding["words_in_use"]
+    assert (used.value, used.count, used.n) == (pytest.approx(0.8), 4, 5)
+    assert finding["entropy"].value == pytest.approx(rows["entropy"].mean())
+    assert finding["top_words"].n == 2
+    assert finding.sentence.startswith("An image consists of 2 different words")
+    assert "Of 5 words 4 occur." in finding.sentence
+    cells = finding.panels[0].data["rows"]
+    assert [row[:3] for row in cells] == [
+        ["red", 2, "word 0: +4.0 in 25.0% of patches"],
+        ["blue", 1, "word 2: +2.0 in 87.5% of patches"],
+    ]
+
+
+def test_a_network_that_does_not_tell_its_vocabulary() -> None:
+    module = Words()
+    module.vocabulary = None  # type: ignore[assignment]
+    one = classifier(module)
+    finding = VisualWords().conclude(VisualWords().observe(one, one.see(SAMPLES, [0, 2, -1])), ABOUT)
+    assert finding["words_in_use"].value is None
+    assert "does not say how many words" in finding["words_in_use"].why
+
+
+def test_the_patches_shown_are_those_of_the_word() -> None:
+    one, batch, rows = seen()
+    (panel,) = VisualWords(shown=2).illustrate(one, batch, rows)
+    assert [figure.caption.partition(":")[0] for figure in panel.figures] == ["word 0, for red", "word 2, for blue"]
+    assert "10 patches in 2 of 3 images" in panel.figures[0].caption
+    pixels = panel.figures[0].pixels
+    assert pixels is not None
+    assert pixels.shape == (48, 10 * 52, 3)
+    # One of each image, then the second of each; then what is left of the first image.
+    bright = [200, 200, 201, 201, 202, 203, 204, 205, 206, 207]
+    assert [int(pixels[0, 52 * k, 0]) for k in range(10)] == bright
+    assert np.unique(pixels[:, :48, 0]).tolist() == [200]
+
+
+def test_places_go_round_the_images() -> None:
+    here = torch.zeros(3, 2, 2, dtype=torch.bool)
+    here[0] = True
+    here[2, 1, 1] = True
+    assert _places(here, 3) == [(0, 0, 0), (2, 1, 1), (0, 0, 1)]
+
+
+def test_examples_are_the_strongest_of_each_class() -> None:
+    rows = pl.concat([seen()[2]] * 8).with_columns(
+        id=pl.Series([f"{i:02d}" for i in range(24)]), sum=pl.Series([float(i) for i in range(24)])
+    )
+    chosen = VisualWords().examples(rows)
+    assert len(chosen) == 12
+    assert {"22", "19", "23"} <= set(chosen)
+    assert "00" not in chosen
+
+
+def test_others_are_told_why_it_does_not_apply() -> None:
+    one = toy(MeanColor())
+    assert "has no" in instrument.unmet(VisualWords(), one, WorldImages(count=1))
+    bagnet = cuescope.load("cuescope/world-bagnet", device="cpu")
+    assert "no visual words" in instrument.unmet(VisualWords(), bagnet, WorldImages(count=1))
+
+
+@pytest.mark.parametrize("wrong", [{"images": 0}, {"top": 0}, {"shown": 0}])
+def test_parameters_out_of_range(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        VisualWords(**wrong)
+
+
+def test_on_the_world_words_add_up_to_the_answer() -> None:
+    one = cuescope.load("cuescope/world-bow", device="cpu")
+    samples = [WorldImages("congruent", count=64, seed=2).read(i) for i in range(64)]
+    batch = one.see(samples, [s.label for s in samples])  # type: ignore[misc]
+    rows = VisualWords().observe(one, batch)
+    lead = batch.logits[torch.arange(64), batch.labels] - batch.logits.mean(1)
+    assert rows["sum"].to_numpy() == pytest.approx(lead.numpy(), abs=1e-3)
+    finding = VisualWords().conclude(rows, About("world-bow", "world", CLASSES.names, CLASSES.name))
+    assert finding["words_in_use"].value == pytest.approx(1, abs=0.05)
+    top = finding["top_words"]
+    assert top.interval is not None
+    # Of about 400 words in an image, ten hold far more than their share, but not nearly all.
+    assert 0.2 < top.interval[0] < top.interval[1] < 0.6
+    assert [row[0] for row in finding.panels[0].data["rows"]] == list(CLASSES.names)
