@@ -16,7 +16,8 @@ from cuescope.draw.plots import Part
 from cuescope.draw.scene import glyph_svg, svg
 from cuescope.draw.sheet import cell_text
 from cuescope.findings import Figure, Map, Panel
-from cuescope.report.gather import Entry, Subject
+from cuescope.report.gather import Entry
+from cuescope.report.subjects import Subject
 
 MOST_FIGURES = 12
 MOST_TABLE_ROWS = 400

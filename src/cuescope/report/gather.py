@@ -8,36 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cuescope.comparisons.stored import Pair, read
-from cuescope.draw.color import accent, glyph
-from cuescope.draw.scene import glyph_svg
 from cuescope.findings import Finding, Measure, Panel
+from cuescope.report.subjects import Subject, classifier, identity, order, subjects_of
 
 if TYPE_CHECKING:
     from cuescope.store import Cell, Run
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A classifier as the page knows it: one number, so one color and one glyph, everywhere.
-
-    Two classifiers that are asked of together are a subject without a number: in ink, with both glyphs.
-    """
-
-    index: int | None
-    name: str
-    entry: Mapping[str, Any]
-    """Its entry in the manifest."""
-    title: str = ""
-    """What readers see: short, unless two classifiers would be called the same."""
-    two: tuple[Subject, ...] = ()
-
-    @property
-    def role(self) -> str:
-        return accent(self.index)
-
-    @property
-    def mark(self) -> str:
-        return "".join(subject.mark for subject in self.two) or glyph_svg(glyph(self.index), self.role)
 
 
 @dataclass(frozen=True)
@@ -215,13 +190,13 @@ def gather(
 
     `comparisons` and `pairs` are beside those that the runs hold; what is there twice is told once.
     """
-    subjects = _subjects(runs)
+    subjects = subjects_of(runs)
     entries: dict[tuple[Any, ...], Entry] = {}
     questions: dict[str, str] = {}
     for run in runs:
         questions |= run.manifest.get("questions", {})
         for cell in run.cells:
-            subject = subjects[_identity(_classifier(run, cell.classifier))]
+            subject = subjects[identity(classifier(run, cell.classifier))]
             # The same cell in two runs is shown once: its folder's name holds a hash of all it depends on.
             key = subject.index, cell.folder.name
             if key not in entries or entries[key].finding is None:
@@ -234,7 +209,7 @@ def gather(
     comparing = {name for _, names in kept for name in names} | {pair.finding.instrument for pair in two.values()}
     return Story(
         tuple(runs),
-        tuple(sorted(subjects.values(), key=_order)),
+        tuple(sorted(subjects.values(), key=order)),
         tuple(_sections(list(entries.values()), questions, list(two.values()), comparing)),
         tuple({json.dumps(c, sort_keys=True): c for c in paired}.values()),
         tuple({(s["set"], s["id"]): s for run in runs for s in run.skipped()}.values()),
@@ -247,44 +222,11 @@ def _comparisons(run: Run) -> list[Mapping[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8"))["comparisons"] if path.is_file() else []
 
 
-def _classifier(run: Run, name: str) -> Mapping[str, Any]:
-    return next((c for c in run.manifest["classifiers"] if c["name"] == name), {"name": name})
-
-
-def _identity(entry: Mapping[str, Any]) -> tuple[str, str]:
-    return entry["name"], str(entry.get("digest") or "")
-
-
-def _subjects(runs: Sequence[Run]) -> dict[tuple[str, str], Subject]:
-    found: dict[tuple[str, str], tuple[Mapping[str, Any], Run]] = {}
-    for run in runs:
-        named = [*run.manifest["classifiers"], *(_classifier(run, cell.classifier) for cell in run.cells)]
-        for entry in named:
-            found.setdefault(_identity(entry), (entry, run))
-    short = [entry.get("title") or entry["name"] for entry, _ in found.values()]
-    full = [entry["name"] for entry, _ in found.values()]
-    return {
-        key: Subject(i, entry["name"], entry, _called(short[i], entry["name"], run, short, full))
-        for i, (key, (entry, run)) in enumerate(found.items())
-    }
-
-
-def _called(short: str, name: str, run: Run, every_short: list[str], every_full: list[str]) -> str:
-    """The shortest of title, full name, and full name with run folder that no other classifier has."""
-    if every_short.count(short) == 1:
-        return short
-    return name if every_full.count(name) == 1 else f"{name} ({run.path.name})"
-
-
-def _order(subject: Subject) -> int:
-    return subject.index or 0
-
-
 def _sections(
     entries: list[Entry], questions: Mapping[str, str], pairs: list[Pair], comparing: Collection[str]
 ) -> Iterable[Section]:
     for name in dict.fromkeys(entry.cell.instrument for entry in entries):
-        mine = sorted((e for e in entries if e.cell.instrument == name), key=lambda e: _order(e.subject))
+        mine = sorted((e for e in entries if e.cell.instrument == name), key=lambda e: order(e.subject))
         together: dict[tuple[str, str], list[Entry]] = {}
         for entry in mine:
             together.setdefault((entry.cell.images, settings(entry)), []).append(entry)

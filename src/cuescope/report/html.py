@@ -15,8 +15,9 @@ from markupsafe import Markup, escape
 from cuescope.draw import words
 from cuescope.findings import Finding
 from cuescope.report.figures import Table, drawn, skipped_table, table
-from cuescope.report.gather import Entry, Group, Section, Story, Subject
+from cuescope.report.gather import Entry, Group, Section, Story
 from cuescope.report.readings import block, contests, sources
+from cuescope.report.subjects import Subject
 from cuescope.report.two import left_out, square, together, unanswered
 
 HERE = Path(__file__).parent / "page"

@@ -10,7 +10,8 @@ from cuescope.draw import words
 from cuescope.draw.axes import domain, place, ruler, track
 from cuescope.draw.scene import glyph_svg, svg
 from cuescope.findings import Measure
-from cuescope.report.gather import Row, Story, Subject, difference_unit
+from cuescope.report.gather import Row, Story, difference_unit
+from cuescope.report.subjects import Subject
 
 DIAMOND = glyph_svg("diamond", "ink", hollow=True)
 

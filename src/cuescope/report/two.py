@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from cuescope.draw import words
 from cuescope.findings import Measure
-from cuescope.report.gather import Entry, Group, Subject
+from cuescope.report.gather import Entry, Group
+from cuescope.report.subjects import Subject
 
 SHOWN = 3
 """Pairs of a group that are shown in full; n classifiers make n(n - 1)/2."""
