@@ -16,7 +16,7 @@ _COMMANDS = {
     "make": "New images from images: textures without shapes, and more.",
     "train": "A bag of visual words of your own images, or the built-in world's networks again.",
     "report": "Make the report again from run folders; needs no model.",
-    "compare": "Which of two classifiers is better? Paired differences over the same images.",
+    "compare": "Which of two classifiers is better, and do they agree? Over the same images.",
     "list": "The models, instruments, makers, recipes and image sets there are.",
 }
 

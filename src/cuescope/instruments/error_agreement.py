@@ -205,17 +205,9 @@ def _agreement(a: np.ndarray, b: np.ndarray, title: tuple[str, str]) -> Iterable
     value = stats.kappa(a.tolist(), b.tolist())
     around, expecting = stats.kappa_intervals(a.tolist(), b.tolist())
     p, q, same = float(a.mean()), float(b.mean()), int((a == b).sum())
-    yield Measure(
-        "kappa",
-        value,
-        "kappa",
-        n,
-        around if value is not None else None,
-        why="" if value is not None else _degenerate(p, q, title),
-        title=kappa,
-        chance=0.0,
-        headline=True,
-    )
+    why = _degenerate(p, q, title) if value is None else ""
+    around = None if value is None else around
+    yield Measure("kappa", value, "kappa", n, around, why, title=kappa, chance=0.0, headline=True)
     yield Measure("observed", same / n, "share", n, stats.wilson(same, n), title=observed, count=same)
     yield Measure("expected", p * q + (1 - p) * (1 - q), "share", n, expecting, title=expected)
 
@@ -298,7 +290,8 @@ def _sentence_of_two(measures: tuple[Measure, ...], title: tuple[str, str]) -> s
     if kappa.value is None:
         return f"{text}. Kappa is not measured: {kappa.why}."
     low, high = kappa.interval or (kappa.value, kappa.value)
+    number = f"kappa {round(kappa.value, 2) + 0:.2f}"  # never -0.00
     side = "They err on the same images" if low > 0 else "They err on different images" if high < 0 else ""
     if not side or not kappa.interval:
-        return f"{text} (kappa {kappa.value:.2f}): no clear agreement beyond chance."
-    return f"{side} more often than chance would have it: kappa {kappa.value:.2f}. {text}."
+        return f"{text} ({number}): no clear agreement beyond chance."
+    return f"{side} more often than chance would have it: {number}. {text}."
