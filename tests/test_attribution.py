@@ -70,6 +70,31 @@ def test_grad_cam_weighs_the_last_maps_by_their_mean_gradient() -> None:
     assert torch.allclose(found, wanted, atol=1e-6)  # type: ignore[arg-type]
 
 
+class Reusing(nn.Module):
+    """The last map that only one call of a module gives is overwritten by a ReLU in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last, self.fc = nn.Conv2d(3, 5, 3), nn.Conv2d(5, 5, 3), nn.Linear(5, 2)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.relu(self.last(self.relu(self.conv(x)))).mean((2, 3)))
+
+
+def test_grad_cam_sees_the_map_before_it_is_overwritten() -> None:
+    classifier = classifier_of(Reusing())
+    network = seeded(Reusing())
+    network.relu = nn.ReLU()
+    seen = network.last(network.relu(network.conv(classifier.normalize(pixels()[None])))).detach().requires_grad_()  # type: ignore[operator]
+    logit = network.fc(network.relu(seen).mean((2, 3)))[0, 1]  # type: ignore[operator]
+    weights = torch.autograd.grad(logit, seen)[0].mean((2, 3), keepdim=True)
+    wanted = F.interpolate((weights * seen).sum(1, keepdim=True).relu().detach(), (16, 16), mode="bilinear")[0, 0]
+    found = attributions(classifier, pixels(), 1, 4)["Grad-CAM"]
+    assert wanted.max() > 0
+    assert torch.allclose(found, wanted, atol=1e-6)  # type: ignore[arg-type]
+
+
 class Everything(nn.Module):
     """One ReLU called three times, in place; functions, methods, overlapping pools and a ReLU6."""
 
@@ -82,7 +107,7 @@ class Everything(nn.Module):
         x = self.relu(self.conv(x))
         y = self.more(self.relu(self.more(x)))
         y += 0.5 * F.relu(self.more(x) / 2, inplace=True)
-        y = self.six(6 * self.more(y))
+        y = self.six(6 * self.more(y).add_(0.1)) + self.more(y / 4).relu_()
         y = torch.cat([y, x.sigmoid()], 1)
         return self.fc(self.relu(y - 0.1).mean((2, 3)))
 

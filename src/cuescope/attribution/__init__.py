@@ -1,12 +1,10 @@
 """Heatmaps of what speaks for a class: gradients, integrated gradients, DeepLift and Grad-CAM, in the network itself.
 
-The attributions are captum's. They run on a copy of the classifier's network that shares its weights, so that
-whatever captum hooks or overwrites, the network is left as it was.
+The attributions are captum's; what it hooks, it lets go of. Its import takes seconds, so it waits for the first call.
 """
 
 from __future__ import annotations
 
-import copy
 import warnings
 import weakref
 from dataclasses import dataclass
@@ -41,15 +39,19 @@ def attributions(classifier: Classifier, pixels: Tensor, target: int, steps: int
     pixel; Grad-CAM at the last convolutional map (Selvaraju et al. 2017), stretched over the image. Raises CueError
     for a black box.
     """
-    with warnings.catch_warnings():
+    network = classifier.network
+    if network is None:
+        do = "give the network itself, as an nn.Module or file.py:factory"
+        raise CueError(f"{classifier.name} is a black box without gradients", wanted="a torch network", do=do)
+    with taps.evaluating(network), warnings.catch_warnings():
         # captum tells of each hook it sets, and its import of what it could not import.
         warnings.simplefilter("ignore")
         from captum import attr
 
-        if classifier not in _copies:
-            _copies[classifier] = _copy_of(classifier, pixels)
-        twin = _copies[classifier]
         image = classifier.normalize(pixels[None]).detach()
+        if classifier not in _known:
+            _known[classifier] = _views_of(network, image)
+        view = _known[classifier]
         with torch.enable_grad():
 
             def ask(method: Any, **settings: Any) -> Tensor:
@@ -58,10 +60,10 @@ def attributions(classifier: Classifier, pixels: Tensor, target: int, steps: int
 
             batch = {"n_steps": steps, "internal_batch_size": INTERNAL_BATCH}
             return {
-                "saliency": ask(attr.Saliency(twin.plain)).sum(0),
-                "integrated gradients": ask(attr.IntegratedGradients(twin.plain), **batch).sum(0),
-                "DeepLift": _attempt(twin.rescalable, lambda net: ask(attr.DeepLift(net)).sum(0)),
-                "Grad-CAM": _attempt(twin.last_map, lambda layer: _grad_cam(attr, twin.plain, layer, ask, pixels)),
+                "saliency": ask(attr.Saliency(view.plain)).sum(0),
+                "integrated gradients": ask(attr.IntegratedGradients(view.plain), **batch).sum(0),
+                "DeepLift": _attempt(view.rescalable, lambda net: ask(attr.DeepLift(net)).sum(0)),
+                "Grad-CAM": _attempt(view.last_map, lambda layer: _grad_cam(attr, view.plain, layer, ask, pixels)),
             }
 
 
@@ -77,7 +79,7 @@ class _Logits(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Copy:
+class _Views:
     plain: nn.Module
     rescalable: nn.Module | str
     """As DeepLift needs it, or why it cannot be had."""
@@ -85,34 +87,21 @@ class _Copy:
     """The layer whose output is the last convolutional map, or why there is none."""
 
 
-_copies: weakref.WeakKeyDictionary[Classifier, _Copy] = weakref.WeakKeyDictionary()
+_known: weakref.WeakKeyDictionary[Classifier, _Views] = weakref.WeakKeyDictionary()
 
 
-def _copy_of(classifier: Classifier, pixels: Tensor) -> _Copy:
-    if classifier.network is None:
-        do = "give the network itself, as an nn.Module or file.py:factory"
-        raise CueError(f"{classifier.name} is a black box without gradients", wanted="a torch network", do=do)
-    network = _sharing(classifier.network)
+def _views_of(network: nn.Module, image: Tensor) -> _Views:
+    plain = _Logits(network)
     try:
-        ready: nn.Module | str = _Logits(rescalable(_sharing(classifier.network)))
+        ready: nn.Module | str = _Logits(rescalable(network))
     except UntraceableError as error:
         ready = str(error)
     with torch.no_grad():
-        layers = taps.survey(network, classifier.normalize(pixels[None].expand(2, -1, -1, -1)))
+        layers = taps.survey(network, image.expand(2, -1, -1, -1))
     last = list(layers.values())[-1] if layers else None
     if last is None or last.layout != "NCHW" or last.intermediate is not None:
-        return _Copy(_Logits(network), ready, "its last map is not a convolutional one")
-    return _Copy(_Logits(network), ready, network.get_submodule(last.name))
-
-
-def _sharing(network: nn.Module) -> nn.Module:
-    """A copy with the same weights in memory; nothing is overwritten in place, so that captum sees each output."""
-    held = [*network.parameters(), *network.buffers()]
-    twin = copy.deepcopy(network, {id(tensor): tensor for tensor in held}).eval()
-    for module in twin.modules():
-        if getattr(module, "inplace", False):
-            module.__dict__["inplace"] = False
-    return twin
+        return _Views(plain, ready, "its last map is not a convolutional one")
+    return _Views(plain, ready, network.get_submodule(last.name))
 
 
 def _attempt(subject: nn.Module | str, run: Any) -> Tensor | str:

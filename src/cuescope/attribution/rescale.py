@@ -47,7 +47,7 @@ class PlainPool(nn.Module):
 
 
 def rescalable(network: nn.Module) -> nn.Module:
-    """The network, given away, as a graph in which each nonlinearity is a module that is called once.
+    """A network in evaluation mode as a graph on its own weights in which each nonlinearity is a module called once.
 
     captum's DeepLift knows a nonlinearity by its module's class and takes all others for linear, so that its maps do
     not add up; it wants a module for each call; and what it says of a module's input holds for all that read the same
@@ -75,7 +75,7 @@ def rescalable(network: nn.Module) -> nn.Module:
     graph.graph.eliminate_dead_code()
     graph.delete_all_unused_submodules()
     graph.recompile()
-    return graph.eval()
+    return graph
 
 
 def _called(graph: fx.GraphModule, node: fx.Node) -> tuple[Any, nn.Module]:
