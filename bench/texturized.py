@@ -1,6 +1,6 @@
 """How long does it take to texturize an image, and which classifiers still know it?
 
-    python bench/texturized.py [IMAGES [STEPS ...]]     128 images of the world and 20, 40, 60 and 100 steps unless given
+    python bench/texturized.py [IMAGES [STEPS ...]]    128 images of the world and 20, 40, 60, 100 steps unless given
 
 Random filters, all threads that torch has. For each number of steps: seconds an image on the clock and on the
 processors, the mean distance left, and the accuracy of the world's three models on the images and on what is made of
@@ -17,7 +17,7 @@ images of 64 px:
     60      .36                                 .922          .125              .875
     100     .63                                 .930          .180              .875
 
-and .08 seconds a step for 224 px. On an idle machine two threads halve these.
+and .08 seconds a step for 224 px.
 """
 
 from __future__ import annotations
