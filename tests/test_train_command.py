@@ -16,7 +16,7 @@ from cuescope.jobs import train as job
 from cuescope.jobs.train import train
 
 SMALL = {"size_px": 20, "side_px": 6, "stride_px": 2, "components": 8, "words": 20, "patches": 2000}
-SET = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
+SET = [part for key, value in SMALL.items() for part in ("--set", f"bow.{key}={value}")]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,6 +45,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / name)
     (tmp_path / "file").write_text("no folder")
+    (tmp_path / "dir.safetensors").mkdir()
     return tmp_path
 
 
@@ -91,9 +92,10 @@ BAD: list[tuple[list[str], str]] = [
     (["bow", "--images", "photos", "--set", "words=many"], "bow.words = 'many'"),
     (["bow", "--images", "photos", "--set", "seed=3"], "unknown bow setting 'seed'"),
     (["bow", "--images", "photos", "--limit", "0"], "limit is 0"),
-    (["bow", "--images", "photos", "--out", "photos"], "--out photos"),
+    (["bow", "--images", "photos", "--out", "dir.safetensors"], "--out dir.safetensors\n"),
     (["bow", "--images", "photos", "--out", "mine.pth"], "--out mine.pth"),
     (["bow", "--images", "photos", "--out", "file/mine.safetensors"], "cannot write 'file/mine.safetensors'"),
+    (["bow", "--images", "photos", "--out", "/proc/mine.safetensors"], "choose another --out"),
     (["world-bagnet", "--images", "photos"], "world-bagnet draws its own images"),
     (["bov"], "unknown recipe 'bov'"),
 ]
