@@ -1,0 +1,131 @@
+"""How a decoder learns to invert an encoder's features after AdaIN (Huang and Belongie 2017, section 5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cuescope.errors import CueError
+from cuescope.images import ImageSet, UnreadableError
+from cuescope.models.adain import SMALLEST_PX, AdaIN, adain, moments
+from cuescope.training.loop import Told
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the decoder is trained. The authors took COCO for contents and WikiArt for styles."""
+
+    steps: int = 160_000
+    batch: int = 8
+    resize_px: int = 512
+    """Short side that images are resized to, before a square is cut out anywhere."""
+    crop_px: int = 256
+    learning_rate: float = 1e-4
+    decay: float = 5e-5
+    """At step k the learning rate is divided by 1 + decay k."""
+    content_weight: float = 1.0
+    style_weight: float = 10.0
+    """Of means of squares, as here and in the common PyTorch port. The authors' own code has 0.01 for other sums."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: str = "cpu"
+    seed: int = 0
+    """Of which images are taken and where they are cut."""
+
+
+def losses(network: AdaIN, content: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
+    """How far is what the decoder makes from what it shall have? The content loss and the style loss.
+
+    Content: the mean squared difference of relu4_1 from t = AdaIN(content, style). Style: the mean squared
+    differences of means and of deviations at relu1_1, relu2_1, relu3_1 and relu4_1, summed. Images are
+    (B, 3, H, W) in [0, 1] with sides that are multiples of 8.
+    """
+    with torch.no_grad():
+        wanted = [moments(maps) for maps in network.features(style)]
+        target = adain(network.encode(content), *wanted[-1])
+    found = network.features(network.decode(target))
+    of_content = F.mse_loss(found[-1].float(), target.float())
+    of_style = torch.zeros(())
+    for maps, (mean, std) in zip(found, wanted, strict=True):
+        own_mean, own_std = moments(maps)
+        of_style = of_style.to(mean) + F.mse_loss(own_mean, mean) + F.mse_loss(own_std, std)
+    return of_content, of_style
+
+
+def train_decoder(
+    network: AdaIN,
+    contents: Iterable[Tensor],
+    styles: Iterable[Tensor],
+    settings: Settings | None = None,
+    show: Told | None = None,
+) -> AdaIN:
+    """Train the decoder of a network whose encoder has its weights; the encoder stays as it is.
+
+    `contents` and `styles` yield (B, 3, H, W) floats in [0, 1], as `crops` does. The network is changed in place and
+    returned on the CPU in evaluation mode. Raises CueError where the images run out or the loss is no longer finite.
+    """
+    how = settings or Settings()
+    network = network.to(how.device, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+    network.encoder.requires_grad_(False)
+    network.decoder.requires_grad_(True)
+    optimizer = torch.optim.Adam(network.decoder.parameters(), lr=how.learning_rate)
+    device_type = torch.device(how.device).type
+    pairs = zip(contents, styles, strict=False)
+    for step in range(how.steps):
+        pair = next(pairs, None)
+        if pair is None:
+            raise CueError(f"the training images ended after {step} steps", wanted=f"{how.steps} batches")
+        for group in optimizer.param_groups:
+            group["lr"] = how.learning_rate / (1 + how.decay * step)
+        content, style = (p.to(how.device, memory_format=torch.channels_last) for p in pair)
+        with torch.autocast(device_type, torch.bfloat16, enabled=how.precision == "bfloat16"):
+            of_content, of_style = losses(network, content, style)
+        loss = how.content_weight * of_content + how.style_weight * of_style
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise CueError(f"the loss became {value} at step {step}", do="lower the learning rate")
+        if show is not None:
+            told = f"training (content {float(of_content.detach()):.3f}, style {float(of_style.detach()):.3f})"
+            show((step + 1) * how.batch, how.steps * how.batch, told)
+    return network.to("cpu", memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]
+
+
+def crops(images: ImageSet, settings: Settings, seed: int) -> Iterator[Tensor]:
+    """Endless batches (B, 3, crop_px, crop_px) of squares cut anywhere out of images drawn at random.
+
+    Images that cannot be read, and those smaller than 32 px, are passed over. Raises CueError where none is left.
+    """
+    from torchvision.transforms.v2.functional import resize
+
+    if settings.crop_px > settings.resize_px:
+        raise CueError(f"squares of {settings.crop_px} px out of images of {settings.resize_px} px")
+    generator = torch.Generator().manual_seed(seed)
+    batch: list[Tensor] = []
+    bad: set[int] = set()
+    while len(bad) < len(images):
+        index = int(torch.randint(len(images), (), generator=generator))
+        try:
+            pixels = images.read(index).pixels
+        except UnreadableError:
+            bad.add(index)
+            continue
+        if min(pixels.shape[1:]) < SMALLEST_PX:
+            bad.add(index)
+            continue
+        pixels = resize(pixels, [settings.resize_px], antialias=True)
+        top, left = (
+            int(torch.randint(side - settings.crop_px + 1, (), generator=generator)) for side in pixels.shape[1:]
+        )
+        batch.append(pixels[:, top : top + settings.crop_px, left : left + settings.crop_px].float() / 255)
+        if len(batch) == settings.batch:
+            yield torch.stack(batch)
+            batch = []
+    raise CueError("no image can be used", wanted=f"readable images with sides of at least {SMALLEST_PX} px")

@@ -1,0 +1,128 @@
+"""How the embedded stylizer learns what of an image is shape: drawn scenes, and the same scenes without texture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cuescope.errors import CueError
+from cuescope.models.seeding import seeded
+from cuescope.models.surfaces import Surfaces
+from cuescope.training.loop import Settings, Told, learning_rate_at, make_optimizer
+from cuescope.world.draw import draw
+from cuescope.world.procedural import scenes
+from cuescope.world.scenes import scene
+
+SETTINGS = Settings(
+    steps=2500,
+    batch=16,
+    optimizer="adamw",
+    learning_rate=2e-3,
+    warmup_steps=50,
+    weight_decay=0.0,
+    precision="bfloat16",
+)
+# Far from the small seeds that images are audited with.
+TRAINING_SEED = 1_000_003
+SCENES = 1000
+SCENE_PX, CROP_PX = 128, 80
+WORLD_EVERY = 3
+"""One batch of so many is of the world's images, by turns as they are and twice as large."""
+LONGEST_GRADIENT = 1.0
+"""The largest norm of a gradient that is followed at its full length."""
+
+
+def train_surfaces(show: Told | None = None, settings: Settings = SETTINGS) -> Surfaces:
+    """A network that paints the surfaces of an image in plain colors, learned from drawn images only.
+
+    The loss is the mean absolute difference of pixels, and of the differences between neighbors, from the scene
+    drawn without textures. A function of the code, the settings, the machine and its number of threads. Raises
+    CueError where the loss is no longer finite.
+    """
+    network = seeded(settings.seed, Surfaces).to(settings.device).train()
+    optimizer = make_optimizer(network, settings)
+    device_type = torch.device(settings.device).type
+    for step, (seen, plain) in zip(range(settings.steps), pairs(settings), strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate_at(step, settings)
+        seen, plain = seen.to(settings.device), plain.to(settings.device)
+        with torch.autocast(device_type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            painted = network(seen)
+        loss = difference(painted.float(), plain)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), LONGEST_GRADIENT)
+        optimizer.step()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise CueError(f"the loss became {value} at step {step}", do="lower the learning rate")
+        if show is not None:
+            batch = settings.batch
+            show((step + 1) * batch, settings.steps * batch, f"training (loss {value:.4f})")
+    return network.to("cpu").eval()
+
+
+def difference(painted: Tensor, plain: Tensor) -> Tensor:
+    """Mean absolute difference of pixels, and of the steps from each pixel to the next across and down.
+
+    >>> difference(torch.tensor([[[[0.0, 1.0]]]]), torch.tensor([[[[0.0, 0.0]]]]))
+    tensor(1.5000)
+    """
+    error = painted - plain
+    across, down = error.diff(dim=3), error.diff(dim=2)
+    total = error.abs().mean()
+    return total + sum(step.abs().mean() for step in (across, down) if step.numel())
+
+
+def pairs(settings: Settings = SETTINGS) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless batches of images and of what is left of them without texture: (B, 3, 80, 80) in [0, 1] each.
+
+    Crops of `SCENES` procedural scenes, turned and mirrored; world images are new each time, and are 64 px wide
+    every other time.
+    """
+    seen, plain = map(torch.from_numpy, scenes(SCENES, SCENE_PX, TRAINING_SEED + settings.seed))
+    generator = torch.Generator().manual_seed(settings.seed)
+    step = 0
+    while True:
+        if step % WORLD_EVERY == 0:
+            numbers = np.arange(step * settings.batch, (step + 1) * settings.batch)
+            yield _world(numbers, settings.seed, twice=step % (2 * WORLD_EVERY) == 0)
+        else:
+            yield _crops(seen, plain, settings.batch, generator)
+        step += 1
+
+
+def _crops(seen: Tensor, plain: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    chosen = []
+    for _ in range(count):
+        which, top, left, turns, mirrored = (
+            int(torch.randint(limit, (), generator=generator))
+            for limit in (len(seen), SCENE_PX - CROP_PX + 1, SCENE_PX - CROP_PX + 1, 4, 2)
+        )
+        both = torch.stack([seen[which], plain[which]])[:, :, top : top + CROP_PX, left : left + CROP_PX]
+        both = torch.rot90(both, turns, (2, 3))
+        chosen.append(both.flip(3) if mirrored else both)
+    batch = torch.stack(chosen, 1).float() / 255
+    return batch[0], batch[1]
+
+
+def _world(numbers: np.ndarray, seed: int, twice: bool) -> tuple[Tensor, Tensor]:
+    """World images, and the same with the object in the mean color that its texture had."""
+    textured, bare = (scene(v, "uniform", TRAINING_SEED + seed, numbers) for v in ("crossed", "shape-only"))
+    pixels, visible = draw(textured.backdrop, textured.things)
+    seen, plain = pixels.float() / 255, draw(bare.backdrop, bare.things)[0].float() / 255
+    mask = visible[:, -1:].float()
+    plain = plain + mask * ((seen - plain) * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True)
+    if twice:
+        margin = (2 * seen.shape[3] - CROP_PX) // 2
+        inner = slice(margin, margin + CROP_PX)
+        seen, plain = (
+            F.interpolate(v, scale_factor=2, mode="bilinear", align_corners=False)[:, :, inner, inner]
+            for v in (seen, plain)
+        )
+    return seen, plain
