@@ -57,20 +57,20 @@ def two_tones(which: torch.Tensor) -> torch.Tensor:
 
 
 def test_shapes_stay_and_textures_change(stylizer):
-    """Of 16 images: where the object was, shades tell it still; the texture that is read is the style's."""
-    content, mask, own = world(16)
-    wanted = (own + 1 + torch.arange(16) % 7) % 16
+    """Where the object was, shades still tell it; a net that goes by texture reads the style's, not the content's."""
+    content, mask, own = world(32)
+    wanted = (own + 1 + torch.arange(32) % 7) % 16
     styles = two_tones(wanted)
     out = stylizer.stylize(content, stylizer.statistics(styles))
-    assert told_by_shades(out, mask) > 0.75
+    assert told_by_shades(out, mask) > 0.9
     assert told_by_shades(styles, mask) < 0.1
 
     net = load_world("world-congruent").module
     with torch.no_grad():
         found = net((out - 0.5) / 0.25).argmax(1)
-        at_best = net((styles - 0.5) / 0.25).argmax(1)
-    assert (found == own).float().mean() < 0.15
-    assert (found == wanted).float().mean() > 0.4 * (at_best == wanted).float().mean()
+    # By chance one of 16 would be right.
+    assert (found == wanted).float().mean() > 0.25
+    assert (found == own).float().mean() < 0.1
 
 
 def told_by_shades(images: torch.Tensor, mask: torch.Tensor) -> float:
@@ -101,15 +101,16 @@ def test_alpha_0_gives_the_content_back(stylizer):
 
 
 def test_an_image_is_the_same_in_any_company(stylizer):
+    """Bit for bit, so that a run that was stopped and taken up again ends with the same files."""
     content, _, _ = world(3)
-    style = stylizer.statistics(drawn(3))
+    styles = drawn(3)
+    style = stylizer.statistics(styles)
     together = stylizer.stylize(content, style)
-    assert torch.equal(together, stylizer.stylize(content, style))
     for k in range(3):
-        alone = stylizer.stylize(content[k : k + 1], style.at([k]))
-        torch.testing.assert_close(together[k : k + 1], alone, rtol=0, atol=2e-3)
+        assert torch.equal(together[k : k + 1], stylizer.stylize(content[k : k + 1], style.at([k])))
+        assert torch.equal(style.at([k]).std[5], stylizer.statistics(styles[k : k + 1]).std[5])
     shared = stylizer.stylize(content, style.at([1]))
-    torch.testing.assert_close(shared, stylizer.stylize(content, style.at([1, 1, 1])), rtol=0, atol=2e-3)
+    assert torch.equal(shared, stylizer.stylize(content, style.at([1, 1, 1])))
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (50, 39)])
@@ -190,7 +191,7 @@ def test_one_round_equals_the_plain_twin():
 
 def test_colors_go_and_come_back():
     pixels = drawn(2)
-    mean, spread = wct._color_moments(pixels)
+    mean, spread = wct.color_moments(pixels, wct.FLOOR)
     flat = wct.uncolored(pixels, mean, spread)
     assert float(flat.mean((2, 3)).abs().max()) < 1e-3
     torch.testing.assert_close(wct.colored(flat, mean, spread), pixels, rtol=0, atol=1e-4)
@@ -208,6 +209,7 @@ def test_procedural_images_depend_on_seed_and_number_alone():
     seen, plain = scenes(3, 24, seed=7)
     assert np.array_equal(seen[:2], scenes(2, 24, seed=7)[0])
     assert not np.array_equal(seen, plain)
+    assert not np.array_equal(seen, scenes(3, 24, seed=8)[0])
 
 
 def test_surfaces_are_learned(monkeypatch):
@@ -305,18 +307,16 @@ def test_crops_pass_over_what_cannot_be_used():
     assert first.shape == (2, 3, 32, 32)
     assert torch.equal(first, again)
     assert not torch.equal(first, next(batches))
+    assert not torch.equal(first, next(decoder_training.crops(NoiseImages(), SMALL, seed=1)))
 
     class Broken(NoiseImages):
         def read(self, index: int) -> Sample:
-            raise UnreadableError("damaged")
+            return super().read(1 + index % 2)
 
     with pytest.raises(CueError, match="no image can be used"):
         next(decoder_training.crops(Broken(), SMALL, seed=0))
 
 
-def test_styles_of_many_images_are_those_of_each(stylizer):
-    pixels = drawn(2)
-    both, one = stylizer.statistics(pixels), stylizer.statistics(pixels[1:])
-    for a, b in zip((*both.mean, *both.std), (*one.mean, *one.std), strict=True):
-        torch.testing.assert_close(a[1:], b, rtol=1e-3, atol=1e-4)
-    assert len(Style.joined([both, one])) == 3
+def test_styles_of_many_images_are_joined(stylizer):
+    both, one = stylizer.statistics(drawn(2)), stylizer.statistics(drawn(1))
+    assert (len(both), len(Style.joined([both, one]))) == (2, 3)

@@ -239,9 +239,9 @@ class Stylizer:
     def stylize(self, content: Tensor, style: Style, alpha: float = 1.0) -> Tensor:
         """Contents (B, 3, H, W) in the texture of B styles, or all in that of one: (B, 3, H, W) float32 in [0, 1].
 
-        All in [0, 1]; `alpha` 1 is the whole style, 0 the network's own rendering of the content. An image comes out
-        the same whatever else is in the batch, but for rounding. Raises CueError where the contents are smaller than
-        32 px, or the number of styles is another.
+        Contents are in [0, 1]; `alpha` 1 is the whole style, 0 the network's own rendering of the content. An image
+        comes out the same whatever else is in the batch: bit for bit from `WCT`, but for rounding from `AdaIN`.
+        Raises CueError where the contents are smaller than 32 px, or the number of styles is another.
 
         >>> from cuescope.models.wct import embedded
         >>> stylizer = embedded()

@@ -22,17 +22,23 @@ FILTERS = 40
 SIZE_PX = 5
 STEP = 1.5
 """How far beyond the projection to go: 40 of 75 directions hold half of an image's contrast."""
-CONTRAST = 0.8
+CONTRAST = 0.9
 """Of the content's surfaces, in parts of the style's whole contrast; the rest is for texture."""
-HOLD = 0.7
+LOUDEST = 1.2
+"""How far the content's surfaces go from the mean, in deviations: a small thing on a plain ground would go so far that
+no room is left for texture."""
+HOLD = 0.5
 """The part of what a round took from the content's shades that is given back after it."""
-HOLD_LEVEL = 2
-"""Shades are what is left at this level: means over some 4 px. What is finer may become texture."""
+LARGE_PX = 128
+"""From this side on shades are what is left at level 2, means over some 4 px, and what is finer may become texture. In
+smaller images shapes are smaller, too: there it is level 1."""
 NOISE = 0.3
 """Deviation of the noise that plain surfaces take their texture from, in parts of the image's contrast."""
 NOISE_SIDE = 128
 FLOOR = 0.05
-"""Of the variance along an image's strongest color: weaker colors than this are not made as loud as the others."""
+"""Of the variance along a style's strongest color: weaker colors than this are taken for no color."""
+CONTENT_FLOOR = 0.15
+"""The same of a content: its faint hues shall not become as loud as light and dark."""
 LEAST = 1e-6
 """Of the largest variance of features: what is taken as the smallest, so that there is an inverse."""
 
@@ -44,8 +50,9 @@ class WCT(StyleNetwork):
     means and covariances: whitening and coloring (Li et al. 2017), on features that need no training, the two
     halves (ReLU of w x and of -w x) of orthonormal random filters, which are undone by the filters themselves.
     From a quarter of the size up, each level is brought to the style's statistics in several rounds, every time
-    by the smallest change that does it. Colors are done alike, before and after. What is kept of the content
-    are its outlines and shades, which `Surfaces` finds, the one trained part.
+    by the smallest change that does it. Colors are done before and after: the axis along which the content's vary
+    most becomes that of the style's. What is kept of the content are its outlines and shades, which `Surfaces`
+    finds, the one trained part.
 
     Images are (B, 3, H, W) in [0, 1], at least 32 px a side.
     """
@@ -61,9 +68,15 @@ class WCT(StyleNetwork):
         self.register_buffer("noise", torch.randn(1, 3, NOISE_SIDE, NOISE_SIDE))
 
     def statistics(self, pixels: Tensor) -> Style:
-        """Of the colors, then of each level and round: means (B, C), roots of covariances (B, C, C) as deviations."""
+        """Of each level and round means (B, C), and roots of covariances (B, C, C) for deviations.
+
+        Before them stand the mean color (B, 3) and the axes (B, 3, 3) of `color_moments`.
+        """
+        return Style.joined([self._measured(pixels[row : row + 1], FLOOR) for row in range(len(pixels))])
+
+    def _measured(self, pixels: Tensor, floor: float) -> Style:
         with torch.autocast(pixels.device.type, enabled=False):
-            mean, spread = _color_moments(pixels)
+            mean, spread = color_moments(pixels, floor)
             means, roots = [mean], [spread]
             for maps, bank in zip(pyramid(uncolored(pixels, mean, spread)), self.filters, strict=True):
                 for filters in bank:
@@ -87,11 +100,12 @@ class WCT(StyleNetwork):
         surfaces = self.surfaces(content).float()
         # Covariances and their inverses are lost in half precision.
         with torch.autocast(content.device.type, enabled=False):
-            used = style if alpha == 1 else style.mixed(self.statistics(content), alpha)
+            used = style if alpha == 1 else style.mixed(self._measured(content, CONTENT_FLOOR), alpha)
             return self._woven(torch.lerp(content, surfaces, alpha), used, alpha)
 
     def _woven(self, kept: Tensor, used: Style, alpha: float) -> Tensor:
-        targets = [maps * (1 + alpha * (CONTRAST - 1)) for maps in pyramid(uncolored(kept, *_color_moments(kept)))]
+        flat = uncolored(kept, *color_moments(kept, CONTENT_FLOOR))
+        targets = pyramid(torch.lerp(flat, CONTRAST * LOUDEST * torch.tanh(flat / LOUDEST), alpha))
         x = torch.zeros_like(targets[-1])
         for level in reversed(range(LEVELS)):
             detail = targets[level]
@@ -185,19 +199,28 @@ def projected(x: Tensor, filters: Tensor, mean: Tensor, spread: Tensor) -> Tenso
 
 def _lost(x: Tensor, targets: list[Tensor], level: int) -> Tensor:
     """What of the content's shades is not in x any more."""
+    held = max(level, 2 if min(targets[0].shape[2:]) >= LARGE_PX else 1)
     shades = x
-    for _ in range(HOLD_LEVEL - level):
+    for _ in range(held - level):
         shades = halved(shades)
-    return enlarged(targets[max(level, HOLD_LEVEL)] - shades, x.shape[2:])
+    return enlarged(targets[held] - shades, x.shape[2:])
 
 
-def _color_moments(pixels: Tensor) -> tuple[Tensor, Tensor]:
+def color_moments(pixels: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+    """The mean color (B, 3) of images (B, 3, H, W), and the axes (B, 3, 3) along which their colors vary.
+
+    A column is an axis times the deviation along it, the strongest last, each toward the light: the content's
+    strongest contrast is given the style's, of whatever hues they are.
+    """
     mean, covariance = covariances(pixels)
-    return mean, root(covariance + EPSILON * torch.eye(3, device=pixels.device), least=FLOOR)
+    values, axes = torch.linalg.eigh(covariance.double())
+    values = torch.maximum(values, floor * values[:, -1:]) + EPSILON
+    toward = torch.where(axes.sum(1, keepdim=True) < 0, -1.0, 1.0)
+    return mean, (axes * toward * values[:, None].sqrt()).float()
 
 
 def uncolored(pixels: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
-    """Pixels (B, 3, H, W) with this mean color (B, 3) and root of the colors' covariance (B, 3, 3) taken away."""
+    """Pixels (B, 3, H, W) in these axes (B, 3, 3) around this mean color (B, 3)."""
     return torch.linalg.solve(spread, pixels.flatten(2) - mean[:, :, None]).view(pixels.shape)
 
 
