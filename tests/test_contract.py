@@ -24,7 +24,7 @@ from toys import plain
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = instrument.names()
-QUICK = {"images": 6, "size_px": 24, "stride_px": 16, "points": 4, "steps": 4, "draws": 1}
+QUICK = {"images": 6, "size_px": 24, "stride_px": 16, "points": 4, "steps": 4, "draws": 1, "parts_px": (8, 12)}
 
 
 class Worded(BagNet):

@@ -141,11 +141,11 @@ def test_patches_are_shown_as_the_network_sees_them(patches: Classifier) -> None
 def test_top_patches_of_the_worlds_bagnet_show_the_texture() -> None:
     """With cues in conflict, what speaks most for a class comes from images with its texture, not with its shape."""
     bagnet = cuescope.load("cuescope/world-bagnet")
-    images = WorldImages("conflict", count=480, seed=11)
+    images = WorldImages("conflict", count=192, seed=11)
     tool = TopPatches(one_per_image=True)
     kept = None
     cues = {}
-    for start in range(0, 480, 96):
+    for start in range(0, 192, 96):
         samples = [images.read(i) for i in range(start, start + 96)]
         cues |= {s.id: s.cues for s in samples}
         rows = tool.observe(bagnet, see(bagnet, samples))

@@ -237,11 +237,12 @@ def unmet(instrument: Instrument | type[Instrument], classifier: Classifier, ima
     missing = instrument.needs - classifier.capabilities - images.knows
     if not missing:
         return ""
+    # The rarest first: what lacks it lacks more besides.
     reasons = {
+        "words": f"{classifier.name} has no visual words; a bag of words has (`cuescope train bow`)",
         "patch_logits": f"{classifier.name} has no patch logits: its head does not average the logits of local "
         "patches, so no exact map of evidence exists (the BagNets have one)",
         "dense_logits": f"{classifier.name} has no dense head: {classifier.why_not_dense}",
-        "words": f"{classifier.name} has no visual words; a bag of words has (`cuescope train bow`)",
         "label": f"the images of {images.name} have no labels",
         "texturized": f"the images of {images.name} have no texturized version; `cuescope make texturized` makes it",
         "shape": f"the images of {images.name} carry no shape and texture cues; give a cue-conflict folder",
@@ -249,7 +250,7 @@ def unmet(instrument: Instrument | type[Instrument], classifier: Classifier, ima
         "gradients": f"{classifier.name} gives no gradients: it is a black box, or counts visual words",
         "features": f"{classifier.name} has no layers to look at: it is a black box, or counts visual words",
     }
-    first = min(missing)
+    first = next((known for known in reasons if known in missing), min(missing))
     return reasons.get(first, f"{first} is not known for {classifier.name} on {images.name}")
 
 

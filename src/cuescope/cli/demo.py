@@ -7,6 +7,8 @@ from pathlib import Path
 from cuescope.cli.terminal import progress
 from cuescope.errors import CueError
 
+TEXTURIZED, STEPS = 48, 60
+"""Images that are texturized, and steps of the synthesis: a quarter of a minute on two cores."""
 MODELS = ("cuescope/world-congruent", "cuescope/world-shape", "cuescope/world-bagnet")
 
 
@@ -25,15 +27,21 @@ def demo(*, out: Path = Path("demo"), images: int = 480, json: bool = False) -> 
     """
     from cuescope.cli.audit import tell
     from cuescope.jobs.audit import command_line, perform
+    from cuescope.jobs.make import make
+    from cuescope.store import Run
 
     if images < 1:
         raise CueError(f"--images {images}", wanted="at least 1", do="correct it")
+    # A run folder first: the texturized images are to lie in it.
+    (Run.create(out).path / "cells").mkdir(exist_ok=True)
+    source, made = f"world:congruent:{images}", out / "texturized"
     with progress() as show:
+        make("texturized", source, made, limit=TEXTURIZED, steps=STEPS, progress=show)
         result = perform(
             models=MODELS,
-            images=f"world:congruent:{images}",
+            images=source,
             cue_conflict=f"world:conflict:{images}",
-            texturized=None,
+            texturized=made,
             only=(),
             out=out,
             labels=None,

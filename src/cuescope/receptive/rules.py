@@ -265,7 +265,7 @@ RULES = (
     )
     | _rules(
         _constant,
-        "zeros_like ones_like empty_like full_like rand_like randn_like new_zeros new_ones new_empty new_full",
+        "zeros_like ones_like empty_like rand_like randn_like new_zeros new_ones new_empty",
     )
     | _rules(_joined_along, "cat concat concatenate stack")
     | _rules(_extremum, "max min")

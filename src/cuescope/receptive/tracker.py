@@ -14,12 +14,17 @@ from torch.utils._pytree import tree_leaves
 from cuescope.receptive.rules import after
 from cuescope.receptive.spans import LOST, Call, Map, Span, State
 
+LEAVING = ("numpy", "__array__", "__dlpack__", "tolist", "item", "__float__", "__int__")
+"""Ways for values to leave torch, from where they may come back unseen."""
+
 
 class Tracker(TorchFunctionMode):
     """Carries from tensor to tensor which pixels can reach each position, while a network runs."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
+        self._left = False
+        """Whether anything of the image has left torch."""
         self._states: dict[int, tuple[weakref.ref[Tensor], State]] = {}
         for tensor in _owned(network):
             self._put(tensor, None)
@@ -49,12 +54,13 @@ class Tracker(TorchFunctionMode):
         written = [tensor for tensor, version in zip(inputs, before, strict=True) if _version(tensor) != version]
         if func.__name__ == "__set__":  # as in x.data = y, which is not counted
             written += inputs[:1]
-        if outputs or written:
-            self._follow(Call(func, args, kwargs, inputs, outputs, [self.state(t) for t in inputs]), written)
+        call = Call(func, args, kwargs, inputs, outputs, [self.state(tensor) for tensor in inputs])
+        self._left |= func.__name__ in LEAVING and any(call.states)
+        self._follow(call, written)
         return result
 
     def _follow(self, call: Call, written: list[Tensor]) -> None:
-        states = after(call)
+        states = after(call) if any(call.states) or not self._left else [LOST for _ in call.outputs]
         for tensor in written:
             at = [i for i, output in enumerate(call.outputs) if output is tensor]
             self._overwrite(tensor, states[at[0]] if at else LOST if any(call.states) else None)
