@@ -136,7 +136,7 @@ class BagNet(nn.Module):
         height, width = x.shape[2:]
         more = [-side % self.stride_px for side in (height, width)]
         x = F.pad(x, (before, total - before + more[1], before, total - before + more[0]))
-        blocks = [block for stage in self.stages for block in self.get_submodule(stage)]
+        blocks = [m for stage in self.stages for m in self.get_submodule(stage).children() if isinstance(m, Bottleneck)]
         maps = []
         for image, target in zip(x, targets, strict=True):
             weight, bias = self.fc.weight[target][None, :, None, None], self.fc.bias[target : target + 1]
