@@ -29,6 +29,7 @@ def main() -> None:
         assert box
         page.evaluate("y => window.scrollTo(0, y)", box["y"] + page.evaluate("scrollY"))
         page.screenshot(path=FOLDER / "occlusion.png")
+        page.locator("#top_patches .panel .gallery").last.screenshot(path=FOLDER / "top_patches.png")
         browser.close()
     print(FOLDER)
 
