@@ -110,6 +110,15 @@ def test_bagnets_also_show_the_display_heatmap() -> None:
     assert np.shape(panel.figures[0].maps[1].values) == (64, 64)
 
 
+def test_the_evidence_of_the_worlds_bagnet_falls_on_the_object() -> None:
+    bagnet, images = cuescope.load("cuescope/world-bagnet"), WorldImages("congruent", count=96, seed=5)
+    samples = [images.read(i) for i in range(96)]
+    rows = Evidence().observe(bagnet, bagnet.see(samples, [s.label or 0 for s in samples]))
+    pointing = Evidence().conclude(rows, ABOUT)["pointing_game"]
+    assert pointing.interval is not None
+    assert pointing.interval[0] >= 0.9
+
+
 def test_others_are_told_why_it_does_not_apply() -> None:
     why = instrument.unmet(Evidence(), toy(Constant()), WorldImages(count=1))
     assert "toy has no dense head" in why

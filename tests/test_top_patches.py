@@ -128,6 +128,12 @@ def test_the_strongest_patch_of_all_may_be_another_classes(patches: Classifier) 
     assert (finding["misled"].count, finding["misled"].n) == (1, 2)
 
 
+def test_equally_strong_patches_mislead_no_class(patches: Classifier) -> None:
+    samples = [spot("a", 0, 0, 100), spot("b", 1, 0, 100)]
+    finding = TopPatches().conclude(TopPatches().observe(patches, see(patches, samples)), ABOUT)
+    assert finding["misled"].count == 0
+
+
 def test_patches_are_shown_as_the_network_sees_them(patches: Classifier) -> None:
     tool = TopPatches(patches=2, shown=1)
     samples = [spot("a", 0, 0, 255), spot("b", 1, 1, 255, at=(0, 0))]

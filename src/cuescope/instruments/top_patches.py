@@ -111,7 +111,7 @@ class TopPatches:
         rows = self.reduce(rows) if rows.height else pl.DataFrame(schema=_SCHEMA)
         best = rows.group_by("class", "own").agg(pl.col("value").max())
         both = best.filter("own").join(best.filter(~pl.col("own")), on="class", suffix="_others")
-        misled, n = int((both["value_others"] >= both["value"]).sum()), both.height
+        misled, n = int((both["value_others"] > both["value"]).sum()), both.height
         share = Measure(
             "misled",
             misled / n if n else None,
