@@ -110,7 +110,11 @@ def _convolutions(network: nn.Module) -> dict[str, nn.Module]:
     return {
         name: module
         for name, module in network.named_modules()
-        if name and type(module) in kinds and not module._forward_hooks and not module._forward_pre_hooks
+        # A blur before or after a convolution changes no channel's scale: it is the plain layer that counts.
+        if name
+        and getattr(module, "plain", type(module)) in kinds
+        and not module._forward_hooks
+        and not module._forward_pre_hooks
     }
 
 

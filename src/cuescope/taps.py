@@ -47,12 +47,24 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def hooked(modules: Mapping[str, nn.Module], seen: Callable[[str, tuple[Any, ...], Any], None]) -> Iterator[None]:
-    """Call `seen(name, inputs, output)` after each call of these modules. The hooks go whatever happens."""
+def hooked(
+    modules: Mapping[str, nn.Module],
+    seen: Callable[[str, tuple[Any, ...], Any], None],
+    entered: Callable[[str, tuple[Any, ...]], None] | None = None,
+) -> Iterator[None]:
+    """Call `entered(name, inputs)` before and `seen(name, inputs, output)` after each call of these modules.
+
+    The hooks go whatever happens.
+    """
     handles = [
         module.register_forward_hook(lambda _module, inputs, output, name=name: seen(name, inputs, output))
         for name, module in modules.items()
     ]
+    if entered is not None:
+        handles += [
+            module.register_forward_pre_hook(lambda _module, inputs, name=name: entered(name, inputs))
+            for name, module in modules.items()
+        ]
     try:
         yield
     finally:

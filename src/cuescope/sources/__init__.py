@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cuescope.classifier import Classifier, Preprocessing
 
 WANTED = (
-    "timm/NAME, torchvision/NAME or cuescope/NAME, each with @WEIGHTS-FILE or @random if wanted; "
+    "timm/NAME, torchvision/NAME or cuescope/NAME, each with +blur4 and with @WEIGHTS-FILE or @random if wanted; "
     "package.module:factory, file.py:factory, model.onnx, or an nn.Module"
 )
 RANDOM = "random"
@@ -55,7 +55,8 @@ def load(
 
     Weights are .safetensors, or .pth, .pt and .bin files that hold nothing but tensors; code is never unpickled.
     A last layer of another number of classes is fitted to the file. The other arguments are Classifier's, which
-    overrule what the source knows.
+    overrule what the source knows. "+blur4" after a NAME or a factory asks for the network's BlurPool version with
+    filters of size 4 (2 to 7; see models.antialias); weights of either version fit.
 
     Raises CueError for a name that does not exist (with the nearest), weights that do not fit (with the keys), a
     model hub that cannot be reached (with how to give a file), and all that Classifier raises it for.
@@ -99,10 +100,34 @@ def _find(spec: Any, weights: str | Path | None) -> tuple[str, Found]:
         return _given(spec, weights)
     text = str(spec)
     path, _, told = text.partition("@")
+    path, plus, blur = path.partition("+blur")
     if told and weights is not None:
         raise CueError(f"'{text}' and weights={weights}", wanted="one file of weights", do="give one of them")
     asked = told or (str(weights) if weights is not None else "")
-    return (f"{path}@{asked}" if asked else path), _source(text, path, asked)
+    name = f"{path}{plus}{blur}" + (f"@{asked}" if asked else "")
+    found = _source(text, path, asked)
+    return name, (_antialiased(name, blur, found) if plus else found)
+
+
+def _antialiased(name: str, blur: str, found: Found) -> Found:
+    """The BlurPool version of what was found. Raises CueError for a size of the filter that does not exist."""
+    from torch import nn
+
+    from cuescope.models.antialias import antialias
+    from cuescope.models.blurpool import FILTERS
+    from cuescope.models.places import example_of, places, told
+
+    if not blur.isdigit() or int(blur) not in FILTERS:
+        wanted = f"+blur and a size from {FILTERS[0]} to {FILTERS[-1]}"
+        raise CueError(f"'{name}' asks for '+blur{blur}'", wanted=wanted, do="write +blur4, as the authors do")
+    if not isinstance(found.module, nn.Module):
+        do = "give the network itself, as an nn.Module or file.py:factory"
+        raise CueError(f"{name} is not a module that can be antialiased", wanted="a torch network", do=do)
+    size = found.preprocessing.size if found.preprocessing else None
+    example = example_of(found.module, size)
+    notes = told(places(found.module, example=example), int(blur))
+    network = antialias(found.module, int(blur), example=example)
+    return found._replace(module=network, notes=(*found.notes, *notes), owned=True)
 
 
 def _given(module: Any, weights: str | Path | None) -> tuple[str, Found]:
