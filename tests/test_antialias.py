@@ -225,6 +225,31 @@ def test_what_is_left_is_told() -> None:
         places(Twice(), example=noise(16))
 
 
+class Gated(nn.Module):
+    """An activation in code, whose outcome is read by the two operations of a gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv, self.gate = nn.Conv2d(3, 4, 3, 2), nn.Conv2d(4, 4, 3, 2, 1), Gate()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gate(F.hardswish(self.conv(self.stem(x)))).mean((2, 3))
+
+
+class Gate(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.mean((2, 3), keepdim=True).sigmoid()
+
+
+@torch.no_grad()
+def test_all_that_read_an_activation_in_code_get_it_blurred() -> None:
+    net, x = seeded(0, Gated), noise(32)
+    found = antialias(net, 4, example=x)
+    assert blurs(found) == ["gate.blur_before"]
+    v = F.hardswish(F.conv2d(net.stem(x), net.conv.weight, net.conv.bias, padding=1))
+    assert torch.allclose(found(x), net.gate(BlurPool2d(4)(v)).mean((2, 3)), atol=1e-6)
+
+
 class Steps(nn.Module):
     """Reads its own stride: not what a convolution does."""
 

@@ -101,8 +101,8 @@ def test_a_surrounded_layer_keeps_its_names_and_can_be_copied() -> None:
     x, conv = noise(1, 3, 8, 8), nn.Conv2d(3, 4, 3)
     plain = copy.deepcopy(conv)
     surround(conv, before=BlurPool2d(2, 1), after=BlurPool2d(3))
-    surround(conv, after=nn.ReLU())
-    expected = BlurPool2d(3)(plain(BlurPool2d(2, 1)(x))).relu()
+    surround(conv, before=nn.ReLU(), after=nn.Sigmoid())
+    expected = BlurPool2d(3)(plain(BlurPool2d(2, 1)(x.relu()))).sigmoid()
     for same in (conv, copy.copy(conv), copy.deepcopy(conv), pickle.loads(pickle.dumps(conv))):
         assert torch.equal(same(x), expected)
         assert isinstance(same, nn.Conv2d)
