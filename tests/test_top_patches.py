@@ -134,6 +134,11 @@ def test_equally_strong_patches_mislead_no_class(patches: Classifier) -> None:
     assert finding["misled"].count == 0
 
 
+def test_a_class_that_is_not_there_is_told(patches: Classifier) -> None:
+    with pytest.raises(ValueError, match="classes=3, but patches has the classes 0 to 2"):
+        TopPatches(classes=(1, 3)).observe(patches, see(patches, [spot("a", 0, 0, 100)]))
+
+
 def test_patches_are_shown_as_the_network_sees_them(patches: Classifier) -> None:
     tool = TopPatches(patches=2, shown=1)
     samples = [spot("a", 0, 0, 255), spot("b", 1, 1, 255, at=(0, 0))]

@@ -62,6 +62,8 @@ class TopPatches:
         """Per class, the strongest positions of the batch in images of the class and in all others."""
         dense, maps = classifier.dense, classifier.dense_logits(batch.pixels)
         assert dense is not None
+        if unknown := [k for k in self.classes if not 0 <= k < maps.shape[1]]:
+            raise ValueError(f"classes={unknown[0]}, but {classifier.name} has the classes 0 to {maps.shape[1] - 1}")
         said = batch.logits.argmax(1)
         own = torch.where(batch.labels >= 0, batch.labels, said)
         most = 1 if self.one_per_image else min(self.patches, maps[0, 0].numel())
