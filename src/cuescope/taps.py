@@ -50,7 +50,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 def hooked(
     modules: Mapping[str, nn.Module],
     seen: Callable[[str, tuple[Any, ...], Any], None],
-    entered: Callable[[str, tuple[Any, ...]], None] | None = None,
+    entered: Callable[[str, tuple[Any, ...]], None] = lambda _name, _inputs: None,
 ) -> Iterator[None]:
     """Call `entered(name, inputs)` before and `seen(name, inputs, output)` after each call of these modules.
 
@@ -60,11 +60,11 @@ def hooked(
         module.register_forward_hook(lambda _module, inputs, output, name=name: seen(name, inputs, output))
         for name, module in modules.items()
     ]
-    if entered is not None:
-        handles += [
-            module.register_forward_pre_hook(lambda _module, inputs, name=name: entered(name, inputs))
-            for name, module in modules.items()
-        ]
+
+    def before(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda _module, inputs: entered(name, inputs)
+
+    handles += [module.register_forward_pre_hook(before(name)) for name, module in modules.items()]
     try:
         yield
     finally:
