@@ -6,10 +6,11 @@ The authors' way (Brendel & Bethge 2019, generate_heatmap_pytorch) is written ou
 BATCHES of its 51 batches are timed (3 by default; 51 times all of it) and its time is their mean times 50.176. The
 heatmap is compared with it on the patches of those batches.
 
-On 2 cores of an AMD EPYC (AVX-512 with bfloat16) the authors' way took 411 s on a quiet machine and 702 s on a busy
-one; the display heatmap 9.4 to 9.9 s in float32 (41 to 74 times faster, largest difference 5.5e-6 of the largest
-logit) and 4.4 to 5.0 s in bfloat16 (82 to 93 times against 411 s); the exact heatmap .19 s (over 2,000 times). One
-shifted map at a time is fastest in float32 (in groups of 4: 14.8 s), 8 at a time in bfloat16.
+On 2 cores of an AMD EPYC (AVX-512 with bfloat16), quiet, 2 batches: the authors' way 472 s; the display heatmap 9.37 s
+in float32 (50 times faster, largest difference 5.5e-6 of the largest logit) and 4.47 s in bfloat16 (106 times, 4.4e-2);
+the exact heatmap .184 s (2,564 times). In two other runs bfloat16 took 14 s and float32 the same as ever: the machine's
+bfloat16 convolutions have two speeds. One shifted map at a time is fastest in float32 (in groups of 4: 14.8 s), 4 at a
+time in bfloat16 (8: 5.1 s, one: 4.8 s).
 """
 
 from __future__ import annotations

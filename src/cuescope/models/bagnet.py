@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from cuescope.models.seeding import seeded
 
-MAPS = {torch.float32: 1, torch.bfloat16: 8}
+MAPS = {torch.float32: 1, torch.bfloat16: 4}
 """Shifted maps that `display_logits` computes together: as many as are fastest on a CPU."""
 
 
