@@ -32,7 +32,7 @@ def find(name: str, weights: str) -> Found:
         raise CueError(f"cuescope ships no weights for {name}", wanted="a file of weights", do=do)
     if name == "bow":
         return _bow(weights)
-    how = Preprocessing(source="Brendel and Bethge 2019")
+    how = Preprocessing(source="Brendel and Bethge 2019" if name in models.BAGNETS else "Zeiler and Fergus 2014")
     if weights == RANDOM:
         return Found(models.build(name), preprocessing=how, notes=("untrained: random weights",))
 
