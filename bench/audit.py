@@ -43,7 +43,7 @@ def audited(classifiers: list[Classifier], photographs: ImageSet, conflict: Imag
         for classifier in classifiers
         for images, instrument in (
             (photographs, Accuracy()),
-            (photographs, ShiftStability()),
+            (photographs, ShiftStability(protocols=("crop",))),
             (conflict, ShapeBias()),
         )
     ]
