@@ -26,10 +26,10 @@ SUFFIX: dict[str, str] = {"crop": "", "embed": "_embed", "inpaint": "_inpaint", 
 """Of the columns and measures of each protocol. The crop protocol's have none."""
 
 TITLES = {
-    "crop": "crop, shifted",
-    "embed": "small on a plain canvas, shifted",
-    "inpaint": "small, canvas painted, shifted",
-    "size": "small on a plain canvas, resized",
+    "crop": "shifted crop",
+    "embed": "shifted on a plain canvas",
+    "inpaint": "shifted on a painted canvas",
+    "size": "resized on a plain canvas",
 }
 VIEWS = 64
 """Views that are made before the network sees them: enough for its batches, few enough for memory."""
@@ -246,7 +246,7 @@ class ShiftStability:
             text += f"; the probability of its answer moves by {mac.value:.3f} on average"
         others = [(found[f"top1_change{SUFFIX[p]}"].value, TITLES[p]) for p in asked[1:]]
         told = [f"{value:.1%} {title}" for value, title in others if value is not None]
-        return text + (f". By other protocols: {'; '.join(told)}." if told else ".")
+        return text + (f". By other protocols: {', '.join(told)}." if told else ".")
 
     def examples(self, rows: Rows) -> list[str]:
         """The images whose answer changes although it was surest."""
