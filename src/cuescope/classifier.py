@@ -11,16 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cuescope import identity, taps
+from cuescope import identity
 from cuescope.classes import ClassSpace, imagenet_1k, read_classes
 from cuescope.dense import Dense, NoDenseError, find
 from cuescope.engine import Engine, Function, find_device, find_precision, start, trial
-from cuescope.errors import CueError, unknown
+from cuescope.errors import CueError
 from cuescope.images import Batch, Sample
+from cuescope.layers import Layers, Watch, peak
 from cuescope.preprocessing import Preprocessing, frame
-from cuescope.receptive import WHOLE, Field, fields
+from cuescope.receptive import Field
+from cuescope.taps import Layer
 
-__all__ = ["Classifier", "Preprocessing"]
+__all__ = ["Classifier", "Preprocessing", "Watch", "peak"]
 
 
 class Classifier:
@@ -143,11 +145,33 @@ class Classifier:
             raise self._misfit(str(tuple(logits.shape[1:])))
         return logits
 
-    def see(self, samples: Sequence[Sample], labels: Sequence[int] | None = None) -> Batch:
-        """Images with their pixels and clean logits; `labels` index the classifier's own classes, -1 for none."""
+    def see(self, samples: Sequence[Sample], labels: Sequence[int] | None = None, watch: Sequence[Watch] = ()) -> Batch:
+        """Images with their pixels and clean logits; `labels` index the classifier's own classes, -1 for none.
+
+        `watch` is what to keep of some layers on the way, in the batch's `watched`.
+        """
         pixels = self.prepare(samples)
         known = torch.full((len(samples),), -1) if labels is None else torch.as_tensor(list(labels), dtype=torch.long)
-        return Batch(tuple(samples), pixels, self.logits(pixels), known)
+        if not watch or not samples:
+            return Batch(tuple(samples), pixels, self.logits(pixels), known)
+        logits, kept = self._layers.watch(pixels, watch)
+        return Batch(tuple(samples), pixels, logits, known, watched=kept)
+
+    def watch(self, batch: Batch, wanted: Sequence[Watch]) -> Mapping[Watch, Tensor]:
+        """What these reductions keep of their layers: from the batch where it was watched, else in one more pass.
+
+        A Watch is a layer's name and a function from its maps (B, C, h, w), on the device, to a tensor (B, ...),
+        which is kept as float32 on the CPU. Raises CueError for an unknown layer, with the nearest names.
+
+        >>> net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> toy = Classifier(net, preprocessing=Preprocessing((8, 8), 8))
+        >>> batch = toy.see([Sample("one", torch.zeros(3, 8, 8, dtype=torch.uint8))])
+        >>> toy.watch(batch, [("1", peak)])["1", peak].shape
+        torch.Size([1, 5, 2])
+        """
+        missing = [watch for watch in dict.fromkeys(wanted) if watch not in batch.watched]
+        found = {**batch.watched, **(self._layers.watch(batch.pixels, missing)[1] if missing else {})}
+        return {watch: found[watch] for watch in wanted}
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] to (B, K) in one pass on the device, with gradients to the pixels if wanted.
@@ -162,29 +186,40 @@ class Classifier:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The layers that `features` can give, in the order they are computed; none for a black box."""
-        return tuple(self._layers) if self._engine.network is not None else ()
+        """The layers that give maps over the image, in the order they are computed; none for a black box."""
+        return tuple(self._layers.maps) if self._engine.network is not None else ()
+
+    @property
+    def vector_layers(self) -> tuple[str, ...]:
+        """The layers that give one vector for the whole image, fully connected ones, say, in their order.
+
+        >>> net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 2))
+        >>> Classifier(net, preprocessing=Preprocessing((8, 8), 8)).vector_layers
+        ('1', '3')
+        """
+        return tuple(self._layers.vectors) if self._engine.network is not None else ()
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Of the layers, the last of each map size, from fine to coarse. Raises CueError for a black box."""
+        return self._layers.stages
+
+    def layer(self, name: str) -> Layer:
+        """What is known of one of the `layers` or `vector_layers`. Raises CueError with the nearest names."""
+        return self._layers.find(name)
 
     def features(self, pixels: Tensor, layers: Sequence[str]) -> Mapping[str, Tensor]:
         """What do these layers give for the pixels? Maps {name: (B, C, h, w) float32 on the CPU}.
 
-        Channels come first whatever the network's own layout; class and register tokens are left out. The
-        network runs no farther than the last of them. Raises CueError for an unknown layer, with the nearest names.
+        Channels come first whatever the network's own layout; class and register tokens are left out; one of the
+        `vector_layers` gives (B, C, 1, 1). The network runs no farther than the last of them. Raises CueError for an
+        unknown layer, with the nearest names.
 
         >>> net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> Classifier(net, preprocessing=Preprocessing((8, 8), 8)).features(torch.rand(2, 3, 8, 8), ["1"])["1"].shape
         torch.Size([2, 5, 6, 6])
         """
-        network = self._network("layers")
-        wanted = [self._layer(name) for name in dict.fromkeys(layers)]
-
-        def run(part: Tensor) -> tuple[Tensor, ...]:
-            with taps.evaluating(network):
-                return tuple(taps.capture(network, self.normalize(part), wanted).values())
-
-        if not wanted:
-            return {}
-        return dict(zip((layer.name for layer in wanted), self._engine.batches(pixels, run), strict=True))
+        return self._layers.features(pixels, layers)
 
     @property
     def receptive_fields(self) -> Mapping[str, Field]:
@@ -195,7 +230,7 @@ class Classifier:
         >>> [(name, f.size_px, f.stride_px, f.start_px) for name, f in fields.items()]
         [('0', 3, 1, -1), ('1', 4, 2, -1)]
         """
-        return self._fields
+        return self._layers.fields
 
     @property
     def dense(self) -> Dense | None:
@@ -278,16 +313,8 @@ class Classifier:
         return f"<Classifier {self.name}: {len(self.classes)} classes, {self.precision} on {self.device}>"
 
     @cached_property
-    def _layers(self) -> dict[str, taps.Layer]:
-        network = self._network("layers")
-        with torch.inference_mode(), taps.evaluating(network):
-            found = taps.survey(network, self.normalize(trial(self.preprocessing, 2)))
-        return {name: layer for name, layer in found.items() if name not in self._engine.folded}
-
-    @cached_property
-    def _fields(self) -> Mapping[str, Field]:
-        found = fields(self._network("layers"), self.normalize(trial(self.preprocessing)))
-        return {name: found.get(name, WHOLE) for name in self._layers}
+    def _layers(self) -> Layers:
+        return Layers(self.name, self._network("layers"), self._engine, self.preprocessing)
 
     @cached_property
     def _dense(self) -> Dense | str:
@@ -297,14 +324,6 @@ class Classifier:
             return find(self._engine.network, self.normalize(trial(self.preprocessing, 2)))
         except NoDenseError as error:
             return str(error)
-
-    def _layer(self, name: str) -> taps.Layer:
-        if name in self._layers:
-            return self._layers[name]
-        if name in self._engine.folded:
-            do = "ask for the batch norm after it, or load with fold=False"
-            raise CueError(f"layer '{name}' of {self.name} is folded", wanted="an output that still exists", do=do)
-        raise unknown("layer", name, self._layers)
 
     def _network(self, what: str) -> nn.Module:
         if self._engine.network is None:

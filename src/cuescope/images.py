@@ -70,7 +70,8 @@ class Batch:
 
     `pixels` is (B, 3, H, W) float32 in [0, 1] on the classifier's device, `logits` (B, K) float32 on the
     CPU, `labels` (B,) int64 in the classifier's own class space, -1 where none is known. `peers` are the other
-    Classifiers of the run with the same classes that see patches, for instruments that ask for them.
+    Classifiers of the run with the same classes that see patches, for instruments that ask for them. `watched` is what
+    was kept of some layers during the clean pass (see `Classifier.watch`).
     """
 
     samples: tuple[Sample, ...]
@@ -78,6 +79,7 @@ class Batch:
     logits: Tensor
     labels: Tensor
     peers: tuple[Any, ...] = ()
+    watched: Mapping[Any, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -95,6 +97,7 @@ class Batch:
             self.logits[keep],
             self.labels[keep],
             self.peers,
+            {key: kept[keep] for key, kept in self.watched.items()},
         )
 
 

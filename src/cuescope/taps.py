@@ -18,19 +18,21 @@ MOST_PREFIX_TOKENS = 16
 KEEP_SHAPE = (nn.Identity, nn.Dropout, nn.LayerNorm, nn.Softmax)
 """What these give has the size of something before it. If not of a map, then it is a matrix of attention."""
 
-Layout = Literal["NCHW", "NHWC", "tokens"]
+Layout = Literal["NCHW", "NHWC", "tokens", "vector"]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer whose output is a map over the image: what is known of it."""
+    """A layer whose output is a map over the image, or one vector for all of it: what is known of it."""
 
     name: str
     layout: Layout
     size: tuple[int, int]
-    """(h, w) of the map."""
+    """(h, w) of the map; (1, 1) of a vector."""
     intermediate: int | None = None
     """Its number among timm's forward_intermediates, where those are the way to get it."""
+    inner: str = ""
+    """The layer inside it whose output it passes on, where it is a container."""
 
 
 @contextmanager
@@ -83,9 +85,14 @@ def survey(network: nn.Module, pixels: Tensor) -> dict[str, Layer]:
     out, and so are maps of a single position.
     """
     calls: list[tuple[str, torch.Size | None]] = []
+    inner: dict[str, str] = {}
+    last: list[tuple[str, Any]] = [("", None)]
 
     def note(name: str, _inputs: tuple[Any, ...], output: Any) -> None:
         calls.append((name, output.shape if isinstance(output, Tensor) else None))
+        if output is last[0][1] and last[0][0].startswith(f"{name}."):
+            inner[name] = last[0][0]
+        last[0] = (name, output)
 
     with hooked(_named(network), note):
         network(pixels)
@@ -101,8 +108,31 @@ def survey(network: nn.Module, pixels: Tensor) -> dict[str, Layer]:
         grid = found[1]
         sizes.add(grid)
         if names.count(name) == 1:
-            layers[name] = Layer(name, *found)
+            layers[name] = Layer(name, *found, inner=inner.get(name, ""))
     return layers | _intermediates(network, pixels, layers)
+
+
+def vectors(network: nn.Module, pixels: Tensor) -> dict[str, Layer]:
+    """Which layers give one vector for the whole image, as fully connected ones do? In the order they are computed.
+
+    `pixels` are two normalized images. Layers that are called more than once are left out, and so are those that pass
+    a vector on as it is.
+    """
+    calls: list[tuple[str, bool]] = []
+
+    def note(name: str, _inputs: tuple[Any, ...], output: Any) -> None:
+        one = isinstance(output, Tensor) and output.ndim in (2, 4) and output.shape[0] == len(pixels)
+        calls.append((name, one and output[0].numel() == output.shape[1] > 1))
+
+    with hooked(_named(network), note):
+        network(pixels)
+    names = [name for name, _ in calls]
+    passing = (nn.Identity, nn.Dropout, nn.Flatten)
+    return {
+        name: Layer(name, "vector", (1, 1))
+        for name, found in calls
+        if found and names.count(name) == 1 and not isinstance(network.get_submodule(name), passing)
+    }
 
 
 def layout_of(
@@ -159,8 +189,29 @@ def capture(network: nn.Module, pixels: Tensor, layers: Iterable[Layer]) -> dict
     return {layer.name: found[layer.name] for layer in layers}
 
 
+Reduction = Callable[[Tensor], Tensor]
+"""Of the maps (B, C, h, w) of a layer, what is to be kept of them: any tensor (B, ...)."""
+
+
+@contextmanager
+def watched(network: nn.Module, wanted: Iterable[tuple[Layer, Reduction]], found: list[Tensor]) -> Iterator[None]:
+    """Reduce the maps of these layers while the network runs, into `found`, in the order of `wanted`."""
+    wanted = list(wanted)
+    found[:] = [torch.empty(0)] * len(wanted)
+
+    def keep(name: str, _inputs: tuple[Any, ...], output: Tensor) -> None:
+        for i, (layer, reduce) in enumerate(wanted):
+            if layer.name == name:
+                found[i] = reduce(as_map(output, layer))
+
+    with hooked({layer.name: network.get_submodule(layer.name) for layer, _ in wanted}, keep):
+        yield
+
+
 def as_map(output: Tensor, layer: Layer) -> Tensor:
-    """A layer's output as (B, C, h, w): channels first, tokens that belong to no place left out."""
+    """A layer's output as (B, C, h, w): channels first, tokens that belong to no place left out, vectors 1 x 1."""
+    if layer.layout == "vector":
+        return output.flatten(1)[:, :, None, None]
     if layer.layout == "NCHW":
         return output
     if layer.layout == "NHWC":
