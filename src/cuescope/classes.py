@@ -219,3 +219,12 @@ def _entry(entry: Any) -> tuple[str, str]:
     if isinstance(entry, dict):
         return str(entry.get("wnid", entry.get("key", ""))), str(entry["name"])
     return str(entry[0]), str(entry[1])
+
+
+def misfit(name: str, outputs: str, space: ClassSpace) -> CueError:
+    """What to tell where a classifier's outputs are not the classes that are named."""
+    return CueError(
+        f"{name} has {outputs} outputs, but {len(space)} classes are named ({', '.join(space.names[:3])}, ...)",
+        wanted="one class for each output, in the order of the outputs",
+        do="correct the classes, or leave them out",
+    )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cuescope import identity
-from cuescope.classes import ClassSpace, imagenet_1k, read_classes
+from cuescope.classes import ClassSpace, imagenet_1k, misfit, read_classes
 from cuescope.dense import Dense, NoDenseError, find
 from cuescope.engine import Engine, Function, find_device, find_precision, start, trial
 from cuescope.errors import CueError
@@ -142,7 +142,7 @@ class Classifier:
             return torch.zeros(0, len(self.classes))
         logits = self._engine.batches(pixels, lambda part: (self._engine.once(part),))[0]
         if logits.shape != (len(pixels), len(self.classes)):
-            raise self._misfit(str(tuple(logits.shape[1:])))
+            raise misfit(self.name, str(tuple(logits.shape[1:])), self.classes)
         return logits
 
     def see(self, samples: Sequence[Sample], labels: Sequence[int] | None = None, watch: Sequence[Watch] = ()) -> Batch:
@@ -203,6 +203,11 @@ class Classifier:
     def stages(self) -> tuple[str, ...]:
         """Of the layers, the last of each map size, from fine to coarse. Raises CueError for a black box."""
         return self._layers.stages
+
+    @property
+    def last_layer(self) -> str:
+        """The layer that gives the logits. Raises CueError for a black box."""
+        return self._layers.last
 
     def layer(self, name: str) -> Layer:
         """What is known of one of the `layers` or `vector_layers`. Raises CueError with the nearest names."""
@@ -267,9 +272,7 @@ class Classifier:
 
         Raises CueError where the network's head does not average the logits of patches.
         """
-        function: Any = getattr(self._network("patch logits"), "patch_logits", None)
-        if function is None:
-            raise CueError(f"{self.name} has no patch logits", wanted="a BagNet", do="see `cuescope list models`")
+        function = self._own("patch_logits", "patch logits", "a BagNet")
         return self._engine.batches(pixels, lambda part: (self._engine.once(part, function),))[0]
 
     def words(self, pixels: Tensor) -> Tensor:
@@ -277,9 +280,7 @@ class Classifier:
 
         Raises CueError where the network does not sort patches into words.
         """
-        function: Any = getattr(self._network("words"), "words", None)
-        if function is None:
-            raise CueError(f"{self.name} has no visual words", wanted="a bag of words", do="see `cuescope train bow`")
+        function = self._own("words", "visual words", "a bag of words, which `cuescope train bow` makes")
         return self._engine.batches(pixels, lambda part: (self._engine.once(part, function),))[0].long()
 
     def display_logits(self, pixels: Tensor, targets: Sequence[int]) -> Tensor:
@@ -288,15 +289,10 @@ class Classifier:
         The display heatmap of Brendel & Bethge 2019: patches at stride 1 with zeros around the normalized image. It is
         not the decomposition of the answer, which `patch_logits` is. Raises CueError for a network other than a BagNet.
         """
-        function: Any = getattr(self._network("patch logits"), "display_logits", None)
-        if function is None:
-            raise CueError(f"{self.name} has no display heatmap", wanted="a BagNet", do="see `cuescope list models`")
-        maps = [
-            self._engine.batches(image[None], lambda part, k=k: (self._engine.once(part, lambda x: function(x, [k])),))[
-                0
-            ]
-            for image, k in zip(pixels, targets, strict=True)
-        ]
+        function, maps = self._own("display_logits", "display heatmap", "a BagNet"), []
+        for image, k in zip(pixels, targets, strict=True):
+            run = functools.partial(function, targets=[k])
+            maps += self._engine.batches(image[None], lambda part, run=run: (self._engine.once(part, run),))
         return torch.cat(maps) if maps else pixels.new_zeros(pixels[:, 0].shape)
 
     @property
@@ -325,6 +321,13 @@ class Classifier:
         except NoDenseError as error:
             return str(error)
 
+    def _own(self, method: str, what: str, wanted: str) -> Any:
+        """Something that only some networks can do. Raises CueError for the others."""
+        function = getattr(self._network(what), method, None)
+        if function is None:
+            raise CueError(f"{self.name} has no {what}", wanted=wanted, do="see `cuescope list models`")
+        return function
+
     def _network(self, what: str) -> nn.Module:
         if self._engine.network is None:
             do = "give the network itself, as an nn.Module or file.py:factory"
@@ -335,7 +338,7 @@ class Classifier:
         if classes is not None:
             space = read_classes(classes)
             if isinstance(outputs, int) and len(space) != outputs:
-                raise self._misfit(str(outputs), space)
+                raise misfit(self.name, str(outputs), space)
             return space
         if isinstance(outputs, CueError):
             raise outputs
@@ -343,12 +346,3 @@ class Classifier:
             self._engine.notes.append("1,000 outputs: taken to be the classes of ImageNet in their usual order")
             return imagenet_1k()
         return ClassSpace.numbered(outputs)
-
-    def _misfit(self, outputs: str, space: ClassSpace | None = None) -> CueError:
-        space = space or self.classes
-        named = ", ".join(space.names[:3])
-        return CueError(
-            f"{self.name} has {outputs} outputs, but {len(space)} classes are named ({named}, ...)",
-            wanted="one class for each output, in the order of the outputs",
-            do="correct the classes, or leave them out",
-        )

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import polars as pl
 
-from cuescope.classifier import Classifier
+from cuescope.classifier import Classifier, Watch
 from cuescope.errors import CueError, unknown
 from cuescope.findings import Finding, Panel
 from cuescope.images import Batch, ImageSet
@@ -39,6 +39,7 @@ class Instrument(Protocol):
 
     Optional: `illustrate(classifier, batch, rows)` gives panels with images for a few of the observed images;
     `reduce(rows)` keeps the best of so many; `compare(first, second, about)` sets two classifiers side by side;
+    `watch(classifier)` says what to keep of layers during the clean forward pass, in `batch.watched`;
     `peers = True` (a class variable) asks for the other classifiers of the run that see patches, in `batch.peers`.
     """
 
@@ -100,6 +101,15 @@ class Compares(Protocol):
 
     def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Finding:
         """Pure arithmetic, as `conclude`. The finding's classifier is `about_two(about)`."""
+        ...
+
+
+@runtime_checkable
+class Watches(Protocol):
+    """An instrument that looks at layers, of which the clean forward pass can keep what it needs."""
+
+    def watch(self, classifier: Classifier) -> Sequence[Watch]:
+        """What `observe` asks `classifier.watch` for. Raises CueError for a layer that is not there."""
         ...
 
 

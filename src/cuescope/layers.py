@@ -63,6 +63,12 @@ class Layers:
         return tuple(name for name in self.maps if name in last.values())
 
     @cached_property
+    def last(self) -> str:
+        """The layer that gives the logits, or what comes nearest to them."""
+        own = [name for name, layer in self.vectors.items() if layer.inner not in self.vectors]
+        return own[-1] if own else next(reversed(self.maps), "")
+
+    @cached_property
     def fields(self) -> Mapping[str, Field]:
         found = fields(self.network, self.engine.normalize(trial(self.how)))
         return {name: found.get(name, WHOLE) for name in self.maps}

@@ -12,10 +12,10 @@ from typing import Any, cast
 
 import polars as pl
 
-from cuescope.classifier import Classifier
+from cuescope.classifier import Classifier, Watch
 from cuescope.errors import CueError
 from cuescope.images import Batch, ImageSet, Sample, Skipped
-from cuescope.instrument import About, Illustrates, Instrument, Reduces, name_of, source_digest
+from cuescope.instrument import About, Illustrates, Instrument, Reduces, Watches, name_of, source_digest
 from cuescope.store import Cell, Run, timed
 
 CHUNK = 256
@@ -175,7 +175,7 @@ class _Pass:
             classifier = tasks[0].classifier
             chosen = [samples[p][1] for p in picked]
             try:
-                batch = _finite(classifier, classifier.see(chosen, tasks[0].labels(chosen)))
+                batch = _finite(classifier, classifier.see(chosen, tasks[0].labels(chosen), _watched(tasks)))
             except Exception:
                 for task in tasks:
                     self.cells[id(task)].fail(traceback.format_exc())
@@ -187,6 +187,12 @@ class _Pass:
                         yield id(task), task.instrument.observe(classifier, replace(batch, peers=task.peers))
                 except Exception:
                     cell.fail(traceback.format_exc())
+
+
+def _watched(tasks: Sequence[Task]) -> list[Watch]:
+    """What the clean pass of these tasks, all of one classifier, is to keep."""
+    told = [task.instrument.watch(task.classifier) for task in tasks if isinstance(task.instrument, Watches)]
+    return list(dict.fromkeys(itertools.chain(*told)))
 
 
 def _reduced(instrument: Instrument, rows: pl.DataFrame) -> pl.DataFrame:

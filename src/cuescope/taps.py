@@ -84,18 +84,7 @@ def survey(network: nn.Module, pixels: Tensor) -> dict[str, Layer]:
     `pixels` are two normalized images. A layer called more than once in a pass has no one output and is left
     out, and so are maps of a single position.
     """
-    calls: list[tuple[str, torch.Size | None]] = []
-    inner: dict[str, str] = {}
-    last: list[tuple[str, Any]] = [("", None)]
-
-    def note(name: str, _inputs: tuple[Any, ...], output: Any) -> None:
-        calls.append((name, output.shape if isinstance(output, Tensor) else None))
-        if output is last[0][1] and last[0][0].startswith(f"{name}."):
-            inner[name] = last[0][0]
-        last[0] = (name, output)
-
-    with hooked(_named(network), note):
-        network(pixels)
+    calls, inner = _calls(network, pixels)
     names = [name for name, _ in calls]
     token_counts = {shape[1] for _, shape in calls if shape is not None and len(shape) == 3}
     layers: dict[str, Layer] = {}
@@ -118,21 +107,34 @@ def vectors(network: nn.Module, pixels: Tensor) -> dict[str, Layer]:
     `pixels` are two normalized images. Layers that are called more than once are left out, and so are those that pass
     a vector on as it is.
     """
-    calls: list[tuple[str, bool]] = []
+    calls, inner = _calls(network, pixels)
+    names = [name for name, _ in calls]
+    found: dict[str, Layer] = {}
+    for name, shape in calls:
+        module = network.get_submodule(name)
+        if shape is None or names.count(name) > 1 or isinstance(module, (nn.Identity, nn.Dropout, nn.Flatten)):
+            continue
+        if len(shape) in (2, 4) and shape[0] == len(pixels) and shape.numel() == shape[0] * shape[1] > shape[0]:
+            found[name] = Layer(name, "vector", (1, 1), inner=inner.get(name, ""))
+    return found
+
+
+def _calls(network: nn.Module, pixels: Tensor) -> tuple[list[tuple[str, torch.Size | None]], dict[str, str]]:
+    """Every call of a module, with its output's shape; and which containers pass on the output of one inside them."""
+    calls: list[tuple[str, torch.Size | None]] = []
+    inner: dict[str, str] = {}
+    last: tuple[str, Any] = ("", None)
 
     def note(name: str, _inputs: tuple[Any, ...], output: Any) -> None:
-        one = isinstance(output, Tensor) and output.ndim in (2, 4) and output.shape[0] == len(pixels)
-        calls.append((name, one and output[0].numel() == output.shape[1] > 1))
+        nonlocal last
+        calls.append((name, output.shape if isinstance(output, Tensor) else None))
+        if output is last[1] and last[0].startswith(f"{name}."):
+            inner[name] = last[0]
+        last = (name, output)
 
     with hooked(_named(network), note):
         network(pixels)
-    names = [name for name, _ in calls]
-    passing = (nn.Identity, nn.Dropout, nn.Flatten)
-    return {
-        name: Layer(name, "vector", (1, 1))
-        for name, found in calls
-        if found and names.count(name) == 1 and not isinstance(network.get_submodule(name), passing)
-    }
+    return calls, inner
 
 
 def layout_of(
