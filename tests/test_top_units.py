@@ -138,7 +138,7 @@ def test_watched_layers_need_no_pass_of_their_own() -> None:
     watched = net.see(batch.samples, [0], tool.watch(net))
     tool.observe(net, watched)  # finds the receptive fields
     assert net.network is not None
-    handle = net.network.register_forward_hook(lambda *_: passes.append(1))
+    handle = net.network.register_forward_pre_hook(lambda *_: passes.append(1))
     try:
         a, b = tool.observe(net, watched), tool.observe(net, batch)
     finally:
