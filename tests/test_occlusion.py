@@ -5,18 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 from torch import Tensor, nn
 
 from cuescope.classes import ClassSpace
+from cuescope.classifier import Classifier
 from cuescope.errors import CueError
 from cuescope.images import Box, Sample
 from cuescope.instrument import About, build
 from cuescope.instruments.occlusion import Occlusion, concentration
 from cuescope.ops.occlude import Grid, Occlude, Rectangle, cover, means
-from toys import COLORS, Constant, MeanColor, toy
+from toys import COLORS, Constant, MeanColor, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names)
 TWO = ClassSpace("two", ("spot", "nothing"))
@@ -219,3 +221,35 @@ def test_a_real_network_looks_at_the_thing(data: Path) -> None:
     rows = tool.observe(classifier, classifier.see(samples))
     assert rows["largest_drop"].min() > 0.02  # type: ignore[operator]
     assert all(len(p) == len(t) * len(x) for p, t, x in rows.select("p", "tops", "lefts").iter_rows())
+
+
+def test_the_strongest_map_is_followed_under_the_square() -> None:
+    """Figure 7 b and c: the sum of the map at each place, against one pass for each, and what excites it."""
+    body = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    generator = torch.Generator().manual_seed(0)
+    for parameter in body.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    classifier = Classifier(body, classes=["a", "b", "c", "d"], preprocessing=plain(16))
+    tool = Occlusion(size_share=0.25, stride_share=0.25, fill="black", followed=1)
+    batch = classifier.see([spotted(), Sample("dark.png", torch.zeros(3, 16, 16, dtype=torch.uint8), 1)], [0, 1])
+    rows = tool.observe(classifier, batch)
+    (panel,) = tool.illustrate(classifier, batch, rows)
+    followed, other = panel.figures
+    assert [m.name.split()[0] for m in other.maps] == ["P(a)" if "a:" in other.caption else "P(b)", "answer"]
+    assert len(followed.insets) == 1
+    first = batch.ids.index(tool.examples(rows)[0])
+    maps = classifier.features(batch.pixels, ["1"])["1"]
+    channel = int(maps[first].amax((1, 2)).argmax())
+    assert followed.maps[0].name == f"sum of map {channel} of 1"
+    for (i, j), value in np.ndenumerate(np.array(followed.maps[0].values)):
+        hidden = batch.pixels[first : first + 1].clone()
+        hidden[..., 4 * i : 4 * i + 4, 4 * j : 4 * j + 4] = 0
+        assert value == pytest.approx(float(classifier.features(hidden, ["1"])["1"][0, channel].sum()), rel=1e-4)
+
+
+def test_a_black_box_has_no_map_to_follow() -> None:
+    box = Classifier(lambda x: x.mean((2, 3)), classes=["a", "b", "c"], preprocessing=plain(16))
+    batch, tool = box.see([spotted()], [0]), Occlusion(size_share=0.5, stride_share=0.5)
+    (panel,) = tool.illustrate(box, batch, tool.observe(box, batch))
+    assert len(panel.figures[0].maps) == 2
+    assert not panel.figures[0].insets

@@ -199,10 +199,12 @@ class Classifier:
         """
         return tuple(self._layers.vectors) if self._engine.network is not None else ()
 
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Of the layers, the last of each map size, from fine to coarse. Raises CueError for a black box."""
-        return self._layers.stages
+    def stages(self, wanted: Sequence[str] = ()) -> tuple[str, ...]:
+        """These layers, or by default the last of each map size, at most five, from fine to coarse.
+
+        Raises CueError for an unknown layer, with the nearest names, and for a black box.
+        """
+        return tuple(dict.fromkeys(self.layer(name).name for name in wanted)) or self._layers.stages
 
     @property
     def last_layer(self) -> str:

@@ -88,8 +88,17 @@ class Map:
 
 
 @dataclass(frozen=True, eq=False)
+class Inset:
+    """Another image beside that of a figure: (H, W, 3) uint8, or the file that the run folder wrote them to."""
+
+    name: str
+    pixels: np.ndarray[Any, Any] | None = None
+    file: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class Figure:
-    """One image of a panel, as the classifier saw it, with the maps to be laid over it side by side.
+    """One image of a panel, as the classifier saw it, with insets and maps laid over it side by side.
 
     An instrument gives `pixels`, (H, W, 3) uint8; the run folder writes them to `file` and drops them.
     """
@@ -98,6 +107,7 @@ class Figure:
     pixels: np.ndarray[Any, Any] | None = None
     file: str = ""
     maps: tuple[Map, ...] = ()
+    insets: tuple[Inset, ...] = ()
 
 
 PanelKind = Literal["dots", "lines", "bars", "points", "table", "images"]
@@ -213,10 +223,12 @@ def _measure(data: Mapping[str, Any]) -> Measure:
 def _panel_json(panel: Panel) -> dict[str, Any]:
     figures = []
     for figure in panel.figures:
-        if figure.pixels is not None:
+        if figure.pixels is not None or any(inset.pixels is not None for inset in figure.insets):
             raise ValueError(f"panel {panel.name}: pixels of '{figure.caption}' were not written to a file")
         maps = [{**vars(m), "legend": list(m.legend), "extent": m.extent and list(m.extent)} for m in figure.maps]
-        figures.append({"caption": figure.caption, "file": figure.file, "maps": maps})
+        insets = [{"name": inset.name, "file": inset.file} for inset in figure.insets]
+        more = {"insets": insets} if insets else {}
+        figures.append({"caption": figure.caption, "file": figure.file, "maps": maps, **more})
     data = {k: getattr(panel, k) for k in ("name", "kind", "title", "caption")}
     return {**data, "data": dict(panel.data), "figures": figures}
 
@@ -227,6 +239,7 @@ def _panel(data: Mapping[str, Any]) -> Panel:
             caption=f["caption"],
             file=f["file"],
             maps=tuple(_map(m) for m in f["maps"]),
+            insets=tuple(Inset(i["name"], file=i["file"]) for i in f.get("insets", ())),
         )
         for f in data["figures"]
     )

@@ -69,9 +69,9 @@ class Batch:
     """Images as one classifier sees them, with the clean logits that all instruments share.
 
     `pixels` is (B, 3, H, W) float32 in [0, 1] on the classifier's device, `logits` (B, K) float32 on the
-    CPU, `labels` (B,) int64 in the classifier's own class space, -1 where none is known. `peers` are the other
-    Classifiers of the run with the same classes that see patches, for instruments that ask for them. `watched` is what
-    was kept of some layers during the clean pass (see `Classifier.watch`).
+    CPU, `labels` (B,) int64 in the classifier's own class space, -1 where none is known. `peers` are other
+    Classifiers of the run with the same classes, for instruments that ask for them. `watched` is what was kept of
+    some layers during the clean pass (see `Classifier.watch`).
     """
 
     samples: tuple[Sample, ...]

@@ -40,7 +40,8 @@ class Instrument(Protocol):
     Optional: `illustrate(classifier, batch, rows)` gives panels with images for a few of the observed images;
     `reduce(rows)` keeps the best of so many; `compare(first, second, about)` sets two classifiers side by side;
     `watch(classifier)` says what to keep of layers during the clean forward pass, in `batch.watched`;
-    `peers = True` (a class variable) asks for the other classifiers of the run that see patches, in `batch.peers`.
+    `peers` (a class variable) asks for other classifiers of the run in `batch.peers`: "patches", those that see
+    patches, or "series", the earlier checkpoints of the same network.
     """
 
     question: ClassVar[str]

@@ -54,13 +54,13 @@ class Layers:
 
     @cached_property
     def stages(self) -> tuple[str, ...]:
-        """Of the maps, the last of each size."""
+        """Of the maps, the last of each size, at most five: the paper's number of layers (Zeiler & Fergus 2014)."""
         last = {
             layer.size: name
             for name, layer in self.maps.items()
             if not isinstance(self.network.get_submodule(name), taps.KEEP_SHAPE) and layer.inner not in self.maps
         }
-        return tuple(name for name in self.maps if name in last.values())
+        return tuple(name for name in self.maps if name in last.values())[-5:]
 
     @cached_property
     def last(self) -> str:

@@ -16,20 +16,21 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import polars as pl
 from PIL import Image
 
 from cuescope.errors import CueError
-from cuescope.findings import Figure, Finding, Panel
+from cuescope.findings import Figure, Finding, Inset, Panel
 
 if TYPE_CHECKING:
     from cuescope.images import Skipped  # for types alone: a report needs no torch
     from cuescope.instrument import About
 
 SCHEMA = 1
+Written = TypeVar("Written", Figure, Inset)
 Status = Literal["done", "not applicable", "failed", "partial"]
 
 
@@ -119,14 +120,18 @@ class Cell:
     def _with_files(self, panel: Panel) -> Panel:
         figures = []
         for i, figure in enumerate(panel.figures):
-            if figure.pixels is not None:
-                name = f"images/{panel.name}-{i:02d}.png"
-                buffer = io.BytesIO()
-                Image.fromarray(np.ascontiguousarray(figure.pixels)).save(buffer, "PNG", compress_level=2)
-                write(self.folder / name, buffer.getvalue())
-                figure = Figure(figure.caption, None, name, figure.maps)
-            figures.append(figure)
+            name = f"images/{panel.name}-{i:02d}"
+            insets = tuple(self._with_file(inset, f"{name}-{k}.png") for k, inset in enumerate(figure.insets))
+            figures.append(replace(self._with_file(figure, f"{name}.png"), insets=insets))
         return replace(panel, figures=tuple(figures))
+
+    def _with_file(self, one: Written, name: str) -> Written:
+        if one.pixels is None:
+            return one
+        buffer = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(one.pixels)).save(buffer, "PNG", compress_level=2)
+        write(self.folder / name, buffer.getvalue())
+        return replace(one, pixels=None, file=name)
 
 
 @dataclass

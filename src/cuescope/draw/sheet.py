@@ -13,7 +13,7 @@ from cuescope.draw import color, maps, plots, words
 from cuescope.draw.axes import domain, track
 from cuescope.draw.color import Array
 from cuescope.draw.raster import font, plain, raster
-from cuescope.findings import Figure, Finding, Map, Panel
+from cuescope.findings import Figure, Finding, Inset, Map, Panel
 
 WIDTH, EDGE, GAP = 1080, 40, 24
 MOST_MEASURES = 24
@@ -82,13 +82,19 @@ def figure_block(figure: Figure, folder: Path | None) -> Array:
     """An image, its maps laid over it beside it, their color bars or legends below, and the caption."""
     if figure.pixels is None and folder is None:
         raise ValueError(f"the figure '{figure.caption}' holds no pixels and no folder was given")
-    pixels = figure.pixels if figure.pixels is not None else maps.read((folder or Path()) / figure.file)
-    columns = min(3, 1 + len(figure.maps))
+    pixels = _pixels(figure, folder)
+    columns = min(3, 1 + len(figure.maps) + len(figure.insets))
     side = (WIDTH - 2 * EDGE - GAP * 2) // 3 if columns == 3 else 420
     base = _sized(np.asarray(pixels), side)
-    cards = [_card(base, "image", [])] + [_card(maps.overlay(base, m), m.name, _key(m)) for m in figure.maps]
+    cards = [_card(base, "image", [])]
+    cards += [_card(_sized(np.asarray(_pixels(i, folder)), side), i.name, []) for i in figure.insets]
+    cards += [_card(maps.overlay(base, m), m.name, _key(m)) for m in figure.maps]
     rows = [_beside(cards[i : i + columns]) for i in range(0, len(cards), columns)]
     return np.concatenate(_widened([*rows, text_block(figure.caption, 16, shade=color.MUTED)]))
+
+
+def _pixels(one: Figure | Inset, folder: Path | None) -> Array:
+    return one.pixels if one.pixels is not None else maps.read((folder or Path()) / one.file)
 
 
 def _sized(pixels: Array, side: int) -> Array:

@@ -77,7 +77,7 @@ class MaskingSensitivity:
     needs: ClassVar[frozenset[str]] = frozenset({"logits", "gradients"})
     version: ClassVar[int] = 1
     per_image: ClassVar[Mapping[str, str]] = {f"area_{key(name)}": f"area_{key(name)}" for name in OWN}
-    peers: ClassVar[bool] = True
+    peers: ClassVar[str] = "patches"
 
     def __post_init__(self) -> None:
         if min(self.images, self.parts, self.most, self.points, self.steps, self.draws) < 1:

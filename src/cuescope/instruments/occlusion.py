@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
-import torch
 from torch import Tensor
 
 from cuescope import stats
-from cuescope.classifier import Classifier
-from cuescope.findings import Figure, Finding, Map, Measure, Panel
-from cuescope.images import Batch, Sample
+from cuescope.classifier import Classifier, peak
+from cuescope.deconvnet import project, why_not
+from cuescope.findings import Figure, Finding, Inset, Map, Measure, Panel
+from cuescope.images import Batch
 from cuescope.incremental import painted_logits
 from cuescope.instrument import About, Rows
 from cuescope.ops.convert import to_image
-from cuescope.ops.occlude import Grid, Occlude
+from cuescope.ops.objects import object_mask
+from cuescope.ops.occlude import Grid, Occlude, cover
+from cuescope.ops.tiles import contrast, sheet, tile
 
 _MOST_SHOWN = 6
 
@@ -45,6 +47,10 @@ class Occlusion:
     """Distance of neighboring places, as a share of the same side."""
     fill: Literal["mean", "gray", "black"] = "mean"
     """Color of the square: the mean pixel that the classifier subtracts, middle gray, or black."""
+    followed: int = 3
+    """Images whose strongest feature map is followed too; each takes as many passes more as there are places."""
+    layer: str = ""
+    """The layer of that map; by default the last one that gives maps over the image (the paper's layer 5)."""
 
     question: ClassVar[str] = "Which parts of the image does its answer depend on?"
     reference: ClassVar[str] = (
@@ -60,8 +66,10 @@ class Occlusion:
     }
 
     def __post_init__(self) -> None:
-        if self.images < 1 or not 0 < self.size_share <= 1 or not 0 < self.stride_share <= 1:
-            raise ValueError("images must be at least 1, size_share and stride_share above 0 and at most 1")
+        if self.images < 1 or self.followed < 0 or not 0 < self.size_share <= 1 or not 0 < self.stride_share <= 1:
+            raise ValueError(
+                "images must be at least 1, followed at least 0, size_share and stride_share above 0 and at most 1"
+            )
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: P(class) and the answer at each place, row by row, and what they come to."""
@@ -84,7 +92,7 @@ class Occlusion:
         p = painted.logits.double().softmax(1)[:, tracked].numpy()
         answers = painted.logits.argmax(1).numpy()
         worst = int(p.argmin())
-        place = _object(classifier, batch.samples[i]) if label >= 0 else None
+        place = object_mask(batch.samples[i], classifier.prepare) if label >= 0 else None
         return {
             "id": batch.ids[i],
             "label": label if label >= 0 else None,
@@ -132,13 +140,52 @@ class Occlusion:
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         told = {row["id"]: row for row in rows.iter_rows(named=True)}
         order = sorted(range(len(batch)), key=lambda i: (-told[batch.ids[i]]["largest_drop"], batch.ids[i]))
-        figures = tuple(_figure(told[batch.ids[i]], batch.pixels[i], classifier.classes.names) for i in order)
+        figures = [_figure(told[batch.ids[i]], batch.pixels[i], classifier.classes.names) for i in order]
+        layer = self._layer(classifier)
+        for place, i in enumerate(order[: self.followed if layer else 0]):
+            figures[place] = self._followed(classifier, batch, i, layer, told[batch.ids[i]], figures[place])
         caption = (
             "P(class) and the answer while a square hides the place: each point shows what is left with the square's "
             "center there. Where P falls, the class was read; where the answer changes, the place decided."
         )
-        yield Panel("maps", "images", "What a hidden place changes", caption, figures=figures)
+        if layer and self.followed:
+            caption += (
+                f" The sum of the map of '{layer}' that is strongest unhidden falls where hiding hits what excites it; "
+                "what that is stands beside it, by the deconvnet, here and in other images."
+            )
+        yield Panel("maps", "images", "What a hidden place changes", caption, figures=tuple(figures))
 
+    def _layer(self, classifier: Classifier) -> str:
+        """The layer whose strongest map is followed; none for a black box, or for a network without maps."""
+        if "features" not in classifier.capabilities:
+            return ""
+        return next(reversed(classifier.stages([self.layer] if self.layer else ())), "")
+
+    def _followed(
+        self, classifier: Classifier, batch: Batch, i: int, layer: str, row: Mapping[str, Any], figure: Figure
+    ) -> Figure:
+        """Figure 7 b and c: the strongest map's sum at each place of the square, and what excites it."""
+        (peaks,) = classifier.watch(batch, [(layer, peak)]).values()
+        channel = int(peaks[i, :, 0].argmax())
+        grid, (height, width) = _grid(row), batch.pixels.shape[-2:]
+        color = self._occluder(classifier, batch).color
+        sums: list[float] = []
+        for start in range(0, len(grid.rectangles), _PASS):
+            hidden = cover(batch.pixels[i], grid.rectangles[start : start + _PASS], color)
+            sums += classifier.features(hidden, [layer])[layer][:, channel].sum((1, 2)).tolist()
+        followed = Map("heat", grid.spread(sums, height, width), f"sum of map {channel} of {layer}", low=0.0)
+        others = sorted((j for j in range(len(batch)) if j != i), key=lambda j: -float(peaks[j, channel, 0]))[:3]
+        insets = ()
+        if not why_not(classifier, layer):
+            shown = batch.pixels[[i, *others]]
+            maps = project(classifier, shown, layer, [channel] * len(shown)).maps
+            tiles = sheet([[tile(contrast(one), _TILE_PX) for one in maps]], columns=2)
+            insets = (Inset(f"what excites map {channel}, here (top left) and elsewhere", tiles),)
+        return replace(figure, maps=(followed, *figure.maps), insets=insets)
+
+
+_PASS, _TILE_PX = 32, 112
+"""Hidden images whose maps are held together; side of a projection as it is shown."""
 
 _SCHEMA = {
     "id": pl.String,
@@ -177,21 +224,6 @@ def concentration(falls: np.ndarray[Any, Any]) -> float | None:
     whole, part = divmod(len(lost), 10)
     top = lost[:whole].sum() + (lost[whole] * part / 10 if part else 0.0)
     return float(round(top / total, 12))
-
-
-def _object(classifier: Classifier, sample: Sample) -> Tensor | None:
-    """Where the object is in the image as the classifier sees it, (H, W) bool; None where not known or not seen."""
-    _, height, width = sample.pixels.shape
-    mask = sample.mask
-    if mask is None and sample.boxes:
-        mask = torch.zeros(height, width, dtype=torch.bool)
-        for box in sample.boxes:
-            mask[int(box.y0) : -int(-box.y1 // 1), int(box.x0) : -int(-box.x1 // 1)] = True
-    if mask is None:
-        return None
-    as_pixels = mask.to(torch.uint8).mul(255).expand(3, -1, -1)
-    seen = classifier.prepare([Sample(sample.id, as_pixels, framing=sample.framing)])[0, 0].cpu() > 0.5
-    return seen if seen.any() else None
 
 
 def _chance(place: Tensor, grid: Grid) -> float:
@@ -252,9 +284,12 @@ def _caveats(rows: pl.DataFrame, fill: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _grid(row: Mapping[str, Any]) -> Grid:
+    return Grid(tuple(row["tops"]), tuple(row["lefts"]), row["height"], row["width"])
+
+
 def _figure(row: Mapping[str, Any], pixels: Tensor, names: tuple[str, ...]) -> Figure:
-    grid = Grid(tuple(row["tops"]), tuple(row["lefts"]), row["height"], row["width"])
-    height, width = pixels.shape[-2:]
+    grid, (height, width) = _grid(row), pixels.shape[-2:]
     name = names[row["tracked"]]
     present = list(dict.fromkeys([row["predicted"], *row["answers"]]))
     indices = [float(present.index(answer)) for answer in row["answers"]]

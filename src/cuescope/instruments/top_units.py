@@ -20,9 +20,6 @@ from cuescope.instrument import About, Rows
 from cuescope.ops.tiles import contrast, sheet, tile
 from cuescope.receptive import WHOLE
 
-MOST_LAYERS = 5
-"""Layers that are looked at where none is named: the paper's number."""
-
 
 @dataclass(frozen=True)
 class TopUnits:
@@ -65,10 +62,8 @@ class TopUnits:
 
     def watch(self, classifier: Classifier) -> Sequence[Watch]:
         """The peak of every channel of the layers."""
-        for name in self.layers:
-            classifier.layer(name)
-        usual = (*classifier.stages[-MOST_LAYERS:], classifier.last_layer)
-        return [(name, peak) for name in dict.fromkeys(self.layers or usual)]
+        stages, last = classifier.stages(self.layers), () if self.layers else (classifier.last_layer,)
+        return [(name, peak) for name in dict.fromkeys((*stages, *last))]
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Of each unit, the images of the batch in which it is strongest."""

@@ -85,7 +85,7 @@ def make_plan(
             task = Task(classifier, images, instrument, place, _peers(instrument, classifier, classifiers))
             if "label" in instrument.needs and images.knows >= {"label"} and why:
                 unmet.append((task, why))
-            elif reason := instruments.unmet(instrument, classifier, images):
+            elif reason := _unmet(task, classifiers):
                 unmet.append((task, reason))
             else:
                 if isinstance(instrument, Watches):
@@ -103,11 +103,32 @@ def make_plan(
 
 
 def _peers(instrument: Instrument, classifier: Classifier, classifiers: Sequence[Classifier]) -> tuple[Classifier, ...]:
-    """The other classifiers of the run that see patches, where the instrument asks for them."""
-    if not getattr(instrument, "peers", False):
-        return ()
-    others = (c for c in classifiers if c is not classifier and c.classes == classifier.classes)
-    return tuple(c for c in others if "patch_logits" in c.capabilities)
+    """The other classifiers of the run that the instrument asks for."""
+    kind = getattr(instrument, "peers", "")
+    others = [c for c in classifiers if c is not classifier and c.classes == classifier.classes]
+    if kind == "patches":
+        return tuple(c for c in others if "patch_logits" in c.capabilities)
+    if kind == "series" and _series(classifier, classifiers)[-1] is classifier:
+        return tuple(_series(classifier, classifiers)[:-1])
+    return ()
+
+
+def _series(classifier: Classifier, classifiers: Sequence[Classifier]) -> list[Classifier]:
+    """The checkpoints of the same network, in the order they were given."""
+    network = classifier.name.partition("@")[0]
+    return [c for c in classifiers if c.name.partition("@")[0] == network and c.classes == classifier.classes]
+
+
+def _unmet(task: Task, classifiers: Sequence[Classifier]) -> str:
+    if getattr(task.instrument, "peers", "") == "series" and not task.peers:
+        last = _series(task.classifier, classifiers)[-1]
+        if last is not task.classifier:
+            return f"it is an earlier checkpoint of {last.name}, where the series is told"
+        return (
+            f"{task.classifier.name} is one checkpoint: give several of a network, in their order, as in "
+            "cuescope/zfnet@epoch1.safetensors cuescope/zfnet@epoch2.safetensors"
+        )
+    return instruments.unmet(task.instrument, task.classifier, task.images)
 
 
 def _place(images: ImageSet, classifier: Classifier, labels_given: bool) -> tuple[tuple[int, ...], str]:

@@ -15,7 +15,7 @@ from cuescope.draw.color import Array
 from cuescope.draw.plots import Part
 from cuescope.draw.scene import glyph_svg, svg
 from cuescope.draw.sheet import cell_text
-from cuescope.findings import Figure, Map, Panel
+from cuescope.findings import Figure, Inset, Map, Panel
 from cuescope.report.gather import Entry
 from cuescope.report.subjects import Subject
 
@@ -212,14 +212,14 @@ def _cut(panels: Sequence[tuple[Entry, Panel]]) -> str:
 def _gallery(panels: Sequence[tuple[Entry, Panel]]) -> tuple[tuple[Card, ...], ...]:
     """Cards in rows: the same image as several classifiers saw it side by side, else a row for each classifier."""
     read = [[(f, _pixels(f, e.cell.folder)) for f in p.figures[:MOST_FIGURES]] for e, p in panels]
-    cards = [[_card(e.subject, f, px) for f, px in fs] for (e, _), fs in zip(panels, read, strict=True)]
+    cards = [[_card(e.subject, f, px, e.cell.folder) for f, px in fs] for (e, _), fs in zip(panels, read, strict=True)]
     prints = [[_thumbprint(px) for _, px in fs] for fs in read]
     if len(panels) > 1 and all(_alike(prints[0], other) for other in prints[1:]):
         return tuple(zip(*cards, strict=True))
     return tuple(tuple(row) for row in cards)
 
 
-def _pixels(figure: Figure, folder: Path) -> Array:
+def _pixels(figure: Figure | Inset, folder: Path) -> Array:
     return np.asarray(figure.pixels) if figure.pixels is not None else maps.read(folder / figure.file)
 
 
@@ -233,10 +233,14 @@ def _alike(first: list[Array], second: list[Array]) -> bool:
     return len(first) == len(second) and all(abs(a - b).mean() < 10 for a, b in zip(first, second, strict=True))
 
 
-def _card(subject: Subject, figure: Figure, pixels: Array) -> Card:
+def _card(subject: Subject, figure: Figure, pixels: Array, folder: Path) -> Card:
     wide = pixels.shape[1] > 2 * pixels.shape[0]
     base = maps.fit(pixels, largest=maps.LARGEST * (2 if wide else 1))
-    layers = [Layer(maps.data_uri(base), f"Image: {figure.caption}", "image" if figure.maps else "")]
+    alone = not figure.maps and not figure.insets
+    layers = [Layer(maps.data_uri(base), f"Image: {figure.caption}", "" if alone else "image")]
+    for inset in figure.insets:
+        uri = maps.data_uri(maps.fit(_pixels(inset, folder)))
+        layers.append(Layer(uri, f"{inset.name}: {figure.caption}", inset.name))
     return Card(subject, figure.caption, (*layers, *(_layer(base, m, figure) for m in figure.maps)), wide)
 
 

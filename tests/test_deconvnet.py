@@ -1,0 +1,130 @@
+"""The strongest units of an image, and where their projections lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import cuescope
+from cuescope.classifier import Classifier
+from cuescope.deconvnet import project
+from cuescope.errors import CueError
+from cuescope.images import Batch, Sample
+from cuescope.instrument import About
+from cuescope.instruments.deconvnet import Deconvnet
+from cuescope.jobs.look import look
+from cuescope.world.images import WorldImages
+from toys import COLORS, plain
+
+ABOUT = About("toy", "toys", COLORS.names)
+
+
+def spots() -> Classifier:
+    """Units for red, green and blue in patches of 2 px, and a second layer over all of them."""
+    body = nn.Sequential(
+        nn.Conv2d(3, 3, 2, 2), nn.ReLU(), nn.Conv2d(3, 3, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    for part in (body[0], body[2]):
+        part.weight.data.zero_()
+        part.bias.data.zero_()
+        for k in range(3):
+            part.weight.data[k, k] = 1.0
+    return Classifier(body, classes=COLORS, preprocessing=plain(8), name="spots")
+
+
+def red_spot(mask: bool = True) -> Sample:
+    pixels = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    pixels[0, 2:4, 4:6] = 255
+    pixels[1, 6:8, 0:2] = 100
+    where = torch.zeros(8, 8, dtype=torch.bool)
+    where[2:4, 4:6] = True
+    return Sample("spot", pixels, 0, mask=where if mask else None, framing="stimulus")
+
+
+def see(net: Classifier, *samples: Sample) -> Batch:
+    return net.see(samples, [0] * len(samples))
+
+
+def test_the_strongest_units_and_where_their_projections_lie() -> None:
+    net, tool = spots(), Deconvnet(layers=("3",), units=2)
+    rows = tool.observe(net, see(net, red_spot())).sort("rank")
+    assert rows["channel"].to_list() == [0, 1]
+    assert rows["value"].to_list() == pytest.approx([4.0, 4 * 100 / 255])
+    # Red's projection is the red spot; green's is another, beside the object.
+    assert rows["on_object"].to_list() == pytest.approx([1.0, 0.0])
+    assert rows["object"].to_list() == pytest.approx([4 / 64] * 2)
+    assert rows["focus"].to_list() == pytest.approx([1.0, 1.0])
+    finding = tool.conclude(rows, ABOUT)
+    assert finding["on_object"].value == pytest.approx(0.5)
+    assert finding["on_object"].n == 1, "images, not units"
+    assert finding["on_object"].chance == pytest.approx(4 / 64)
+
+
+def test_where_no_object_is_known_the_energy_is_still_told() -> None:
+    net, tool = spots(), Deconvnet(layers=("3",), units=1)
+    finding = tool.conclude(tool.observe(net, see(net, red_spot(mask=False))), ABOUT)
+    assert finding["on_object"].value is None
+    assert finding["focus"].value == pytest.approx(1)
+    assert "object" not in finding.sentence
+
+
+def test_units_can_be_named() -> None:
+    net, tool = spots(), Deconvnet(layers=("1",), channels=(2, 1, 77))
+    rows = tool.observe(net, see(net, red_spot()))
+    assert rows["channel"].to_list() == [2, 1]
+    # Nothing is blue: a unit that is not excited has no projection.
+    assert rows["focus"].null_count() == 1
+    (panel,) = tool.illustrate(net, see(net, red_spot()), rows)
+    assert panel.figures[0].insets[0].name == "1: 1"
+
+
+def test_the_figure_holds_the_projections() -> None:
+    net, tool = spots(), Deconvnet(layers=("1", "3"), units=1)
+    batch = see(net, red_spot())
+    (panel,) = tool.illustrate(net, batch, tool.observe(net, batch))
+    (figure,) = panel.figures
+    assert [inset.name for inset in figure.insets] == ["1: 0", "3: 0"]
+    shown = figure.insets[0].pixels
+    assert shown is not None
+    down = project(net, batch.pixels, "1", [0]).maps[0]
+    assert down[0, 2, 4] > 0
+    assert shown[112 * 3 // 8, 112 * 5 // 8].tolist() == [255, 128, 128]
+    assert shown[5, 5].tolist() == [128, 128, 128]
+
+
+def test_a_network_without_rules_says_so_and_shows_nothing(tmp_path: Path) -> None:
+    net = cuescope.load("timm/vit_tiny_patch16_224@random")
+    image = torch.zeros(3, 224, 224, dtype=torch.uint8)
+    batch, tool = see(net, Sample("one", image)), Deconvnet(units=1)
+    finding = tool.conclude(tool.observe(net, batch), About("vit", "toys", net.classes.names))
+    assert "attention" in finding.why
+    assert "gelu" in finding.why
+    assert finding["focus"].value is None
+    plain_gradient = Deconvnet(units=1, variant="gradient")
+    told = plain_gradient.conclude(plain_gradient.observe(net, batch), About("vit", "toys", net.classes.names))
+    assert not told.why
+
+
+def test_look_draws_it_and_tells_of_wrong_layers(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (64, 64), "teal").save(tmp_path / "teal.png")
+    path, sentence = look("deconvnet", "cuescope/world-shape", tmp_path / "teal.png", out=tmp_path / "out.png")
+    with Image.open(path) as shown:
+        assert shown.width > 600
+    assert "tenth of the pixels" in sentence
+    with pytest.raises(CueError, match="unknown layer 'layer33'"):
+        look("deconvnet", "cuescope/world-shape", tmp_path / "teal.png", settings={"layers": "layer33"})
+
+
+def test_the_shape_model_looks_at_the_object() -> None:
+    net, tool = cuescope.load("cuescope/world-shape"), Deconvnet(units=2)
+    images = WorldImages("congruent", count=24, seed=5)
+    samples = [images.read(i) for i in range(24)]
+    finding = tool.conclude(tool.observe(net, net.see(samples)), About("shape", "world", net.classes.names))
+    found = finding["on_object"]
+    assert found.interval is not None
+    assert found.interval[0] > (found.chance or 1)

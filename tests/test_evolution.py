@@ -1,0 +1,138 @@
+"""Units over checkpoints: when they settle, and which checkpoints belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from cuescope.classifier import Classifier
+from cuescope.errors import CueError
+from cuescope.findings import Finding
+from cuescope.images import Batch
+from cuescope.instrument import About
+from cuescope.instruments.evolution import Evolution
+from cuescope.jobs.audit import audit
+from cuescope.world.models import build_world
+from toys import COLORS, Images, colored, plain
+
+
+def checkpoint(name: str, weights: Tensor) -> Classifier:
+    """Three units, each excited by a mixture of colors: a row of `weights`."""
+    body = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    body[0].weight.data = weights[:, :, None, None].clone()
+    body[0].bias.data.zero_()
+    return Classifier(body, classes=COLORS, preprocessing=plain(16), name=name)
+
+
+RED_TO_GREEN = torch.eye(3)
+EARLY = torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+"""The first unit sees green, which will see red; the others are what they stay."""
+
+
+def series(*weights: Tensor) -> tuple[Evolution, list[Classifier], Batch]:
+    nets = [checkpoint(f"net@{i}", w) for i, w in enumerate(weights)]
+    samples = [replace(s, framing="stimulus") for s in colored(12, 16)]
+    batch = nets[-1].see(samples, [s.label or 0 for s in samples])
+    return Evolution(layers=("1",), shown=2), nets, replace(batch, peers=tuple(nets[:-1]))
+
+
+def told(*weights: Tensor) -> Finding:
+    tool, nets, batch = series(*weights)
+    return tool.conclude(tool.observe(nets[-1], batch), About("net", "toys", COLORS.names))
+
+
+def test_a_unit_settles_at_the_first_checkpoint_from_which_on_it_stays() -> None:
+    final = RED_TO_GREEN
+    finding = told(EARLY, EARLY, final, final)
+    # Units 1 and 2 have settled from the first one on, unit 0 from the third.
+    assert finding["settled"].value == pytest.approx((3 + 1 + 1) / 3)
+    assert finding["settled"].n == 3
+    # One that was right, was lost and came back has settled when it came back.
+    assert told(final, EARLY, final)["settled"].value == pytest.approx((3 + 1 + 1) / 3)
+    assert told(final, final)["settled"].value == 1
+    curve = finding.panels[0].data["series"][0]
+    assert curve["x"] == [1, 2, 3, 4]
+    assert curve["y"][-1] == pytest.approx(1)
+    assert curve["y"][0] < 0.9
+
+
+def test_the_curve_is_the_correlation_over_images() -> None:
+    tool, nets, batch = series(EARLY * 0.7, RED_TO_GREEN)
+    finding = tool.conclude(tool.observe(nets[-1], batch), About("net", "toys", COLORS.names))
+    peaks = [net.features(batch.pixels, ["1"])["1"].amax((2, 3)) for net in nets]
+    by_unit = [float(torch.corrcoef(torch.stack([a, b]))[0, 1]) for a, b in zip(peaks[0].T, peaks[1].T, strict=True)]
+    assert finding.panels[0].data["series"][0]["y"][0] == pytest.approx(sum(by_unit) / 3, abs=1e-5)
+
+
+def test_jumps_are_changes_of_the_strongest_image() -> None:
+    finding = told(EARLY, RED_TO_GREEN, RED_TO_GREEN)
+    # Three units, two steps each; one of them changes its image once.
+    assert (finding["jumps"].count, finding["jumps"].n) == (1, 6)
+
+
+def test_a_unit_that_became_nothing_is_left_out() -> None:
+    dead = RED_TO_GREEN.clone()
+    dead[2] = 0
+    assert told(RED_TO_GREEN, dead)["settled"].n == 2
+    nothing = told(RED_TO_GREEN, torch.zeros(3, 3))
+    assert nothing["settled"].value is None
+    assert "no unit" in nothing["settled"].why
+
+
+def test_the_strips_hold_a_projection_and_a_crop_for_each_checkpoint() -> None:
+    tool, nets, batch = series(EARLY, RED_TO_GREEN)
+    rows = tool.observe(nets[-1], batch)
+    chosen = tool.examples(rows)
+    shown = batch.select([i for i, name in enumerate(batch.ids) if name in chosen])
+    (panel,) = tool.illustrate(nets[-1], shown, rows)
+    assert len(panel.figures) == 2
+    first = panel.figures[0]
+    assert first.pixels is not None
+    assert "changes once" in first.caption
+    # Above the projections: green at first, red in the end. Below the crops, of one pixel each.
+    assert first.pixels[40, 40].tolist() == [128, 255, 128]
+    assert first.pixels[40, 130].tolist() == [255, 128, 128]
+    assert "stays the same" in panel.figures[1].caption
+
+
+def test_checkpoints_that_see_images_differently_are_no_series() -> None:
+    tool, nets, batch = series(EARLY, RED_TO_GREEN)
+    other = Classifier(nets[0].module, classes=COLORS, preprocessing=replace(plain(16), std=(2.0, 2.0, 2.0)))  # type: ignore[arg-type]
+    with pytest.raises(CueError, match="in different ways"):
+        tool.observe(nets[-1], replace(batch, peers=(other,)))
+
+
+def saved(folder: Path, names: Sequence[str]) -> list[str]:
+    """Checkpoints of one of the world's networks, as files."""
+    for seed, name in enumerate(names):
+        state = {key: value.contiguous() for key, value in build_world("world-shape", seed).state_dict().items()}
+        safetensors.torch.save_file(state, folder / f"{name}.safetensors")
+    return [f"cuescope/world-shape@{folder / name}.safetensors" for name in names]
+
+
+def test_a_series_is_told_once_of_its_last_checkpoint(tmp_path: Path) -> None:
+    models = saved(tmp_path, ["one", "two", "three"])
+    how = {"evolution.images": "8", "evolution.units": "2", "evolution.shown": "1"}
+    run = audit(*models, images="world:congruent:8", only=["evolution"], settings=how, out=tmp_path / "run")
+    last, earlier = run.finding("evolution", "three"), run.finding("evolution", "one")
+    assert not last.why
+    assert last["settled"].value is not None
+    assert "one: " not in last.why
+    assert "an earlier checkpoint of" in earlier.why
+    assert [p.name for p in last.panels][:2] == ["convergence", "units-0"]
+
+
+def test_one_checkpoint_alone_has_no_history(tmp_path: Path) -> None:
+    with pytest.raises(CueError, match="is one checkpoint: give several"):
+        audit("cuescope/world-shape", images="world:congruent:8", only=["evolution"], out=tmp_path / "run")
+    images = Images(colored(3, 16))
+    net = checkpoint("net", RED_TO_GREEN)
+    batch = net.see([images.read(i) for i in range(3)])
+    finding = Evolution(layers=("1",)).conclude(Evolution(layers=("1",)).observe(net, batch), About("net", "toys", ()))
+    assert "one checkpoint alone" in finding["settled"].why
