@@ -10,12 +10,12 @@ from torch import nn
 
 import cuescope
 from cuescope.classifier import Classifier
-from cuescope.deconvnet import project
 from cuescope.errors import CueError
 from cuescope.images import Batch, Sample
 from cuescope.instrument import About
 from cuescope.instruments.deconvnet import Deconvnet
 from cuescope.jobs.look import look
+from cuescope.ops.tiles import GAP_PX, SIDE_PX
 from cuescope.world.images import WorldImages
 from toys import COLORS, plain
 
@@ -89,10 +89,10 @@ def test_the_figure_holds_the_projections() -> None:
     assert [inset.name for inset in figure.insets] == ["1: 0", "3: 0"]
     shown = figure.insets[0].pixels
     assert shown is not None
-    down = project(net, batch.pixels, "1", [0]).maps[0]
-    assert down[0, 2, 4] > 0
-    assert shown[112 * 3 // 8, 112 * 5 // 8].tolist() == [255, 128, 128]
-    assert shown[5, 5].tolist() == [128, 128, 128]
+    # Each sees 2 px: the projection, of even red, and the crop, a red that is all there is.
+    assert shown.shape == (SIDE_PX, 2 * SIDE_PX + GAP_PX, 3)
+    assert (shown[:, :SIDE_PX] == [255, 128, 128]).all()
+    assert (shown[:, -SIDE_PX:] == [255, 0, 0]).all()
 
 
 def test_a_network_without_rules_says_so_and_shows_nothing(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from cuescope.instrument import About, Rows
 from cuescope.ops.convert import to_image
 from cuescope.ops.objects import object_mask
 from cuescope.ops.tiles import contrast, sheet, tile
+from cuescope.receptive import WHOLE
 
 SHOWN = 4
-TILE_PX = 112
+"""Images that are drawn."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Deconvnet:
     """Layers to look at; by default the last of each map size, at most five, the coarsest ones."""
     channels: tuple[int, ...] = ()
     """Units to look at; by default the strongest in each image."""
-    units: int = 4
+    units: int = 3
     """How many of the strongest units of each layer."""
     variant: Variant = "deconvnet"
     """What sends a unit down to the pixels: deconvnet, guided (backpropagation) or gradient."""
@@ -126,17 +127,20 @@ class Deconvnet:
             figures.append(Figure(f"It says {answer}", to_image(batch.pixels[i]), insets=tuple(insets)))
         which = "the units asked for" if self.channels else f"the {self.units} strongest units of the image"
         caption = (
-            f"For each layer, from fine to coarse, {which} by the {self.variant}, each stretched to its own contrast; "
-            "middle gray is zero."
+            f"For each layer, from fine to coarse, {which} by the {self.variant}, each stretched to its own "
+            "contrast, where middle gray is zero, and beside it the part of the image that the unit can see."
         )
         yield Panel("projections", "images", "What excites the strongest units", caption, figures=tuple(figures))
 
     def _inset(self, classifier: Classifier, image: Tensor, layer: str, rows: Rows) -> Inset:
+        """A row for each unit: what excites it, and the part of the image that it can see."""
         chosen = rows["channel"].to_list()
-        maps = project(classifier, image.expand(len(chosen), -1, -1, -1), layer, chosen, variant=self.variant).maps
-        tiles = [tile(contrast(one), TILE_PX) for one in maps]
-        units = ", ".join(map(str, chosen))
-        return Inset(f"{layer}: {units}", sheet([tiles], columns=2))
+        found = project(classifier, image.expand(len(chosen), -1, -1, -1), layer, chosen, variant=self.variant)
+        field, tiles = classifier.receptive_fields.get(layer, WHOLE), []
+        for down, row, column in zip(found.maps, found.rows.tolist(), found.columns.tolist(), strict=True):
+            top, left, bottom, right = field.window(row, column, (image.shape[2], image.shape[3]))
+            tiles += [tile(contrast(down[:, top:bottom, left:right])), tile(image[0, :, top:bottom, left:right])]
+        return Inset(f"{layer}: {', '.join(map(str, chosen))}", sheet([tiles], columns=2))
 
 
 def _where(projection: Tensor, on_object: Tensor | None) -> dict[str, Any]:

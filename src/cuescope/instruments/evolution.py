@@ -139,10 +139,7 @@ class Evolution:
         drawn = rows.filter(
             pl.col("channel").is_in(pl.col("channel").unique().sort().head(self.shown).implode()).over("layer")
         )
-        ranked = drawn.sort(
-            "order", "channel", "step", "value", descending=[False, False, False, True], maintain_order=True
-        )
-        return ranked.group_by("order", "channel", "step", maintain_order=True).head(1)
+        return _best(drawn)
 
     def examples(self, rows: Rows) -> list[str]:
         """The images that excite a drawn unit most at some checkpoint."""
@@ -218,11 +215,16 @@ def _curves(rows: Rows) -> dict[str, np.ndarray[Any, Any]]:
     return found
 
 
+def _best(rows: Rows) -> pl.DataFrame:
+    """Of each unit at each checkpoint, the image that excites it most; of equal ones the first."""
+    down = [False, False, False, True]
+    ranked = rows.sort("order", "channel", "step", "value", descending=down, maintain_order=True)
+    return ranked.group_by("order", "channel", "step", maintain_order=True).head(1)
+
+
 def _jumps(rows: Rows, why: str) -> Measure:
     title = "steps at which the image that excites a unit most is another one"
-    ranked = rows.sort("order", "channel", "step", "value", descending=[False, False, False, True], maintain_order=True)
-    best = ranked.group_by("order", "channel", "step", maintain_order=True).head(1)
-    units = best.with_columns(jump=(pl.col("id") != pl.col("id").shift()).over("order", "channel"))
+    units = _best(rows).with_columns(jump=(pl.col("id") != pl.col("id").shift()).over("order", "channel"))
     jumps = units.filter(pl.col("step") > 0)["jump"]
     n, k = len(jumps), int(jumps.sum() or 0)
     if not n:

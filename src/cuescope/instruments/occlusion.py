@@ -173,14 +173,18 @@ class Occlusion:
         for start in range(0, len(grid.rectangles), _PASS):
             hidden = cover(batch.pixels[i], grid.rectangles[start : start + _PASS], color)
             sums += classifier.features(hidden, [layer])[layer][:, channel].sum((1, 2)).tolist()
-        followed = Map("heat", grid.spread(sums, height, width), f"sum of map {channel} of {layer}", low=0.0)
+        (clean,) = classifier.features(batch.pixels[i : i + 1], [layer]).values()
+        whole = float(clean[0, channel].sum()) or 1.0
+        shares = grid.spread([value / whole for value in sums], height, width)
+        followed = Map("heat", shares, f"sum of map {channel} of {layer}, 1 unhidden", low=0.0)
         others = sorted((j for j in range(len(batch)) if j != i), key=lambda j: -float(peaks[j, channel, 0]))[:3]
         insets = ()
         if not why_not(classifier, layer):
             shown = batch.pixels[[i, *others]]
             maps = project(classifier, shown, layer, [channel] * len(shown)).maps
-            tiles = sheet([[tile(contrast(one), _TILE_PX) for one in maps]], columns=2)
-            insets = (Inset(f"what excites map {channel}, here (top left) and elsewhere", tiles),)
+            tiles = [tile(contrast(one), _TILE_PX) for one in maps]
+            where = ", here (top left) and elsewhere" if others else ""
+            insets = (Inset(f"what excites map {channel}{where}", sheet([tiles], columns=min(2, len(tiles)))),)
         return replace(figure, maps=(followed, *figure.maps), insets=insets)
 
 
