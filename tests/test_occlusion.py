@@ -240,7 +240,7 @@ def test_the_strongest_map_is_followed_under_the_square() -> None:
     first = batch.ids.index(tool.examples(rows)[0])
     maps = classifier.features(batch.pixels, ["1"])["1"]
     channel = int(maps[first].amax((1, 2)).argmax())
-    assert followed.maps[0].name == f"sum of map {channel} of 1, 1 unhidden"
+    assert followed.maps[0].name == f"sum of map {channel} of 1 (unhidden: 1)"
     whole = float(maps[first, channel].sum())
     for (i, j), value in np.ndenumerate(np.array(followed.maps[0].values)):
         hidden = batch.pixels[first : first + 1].clone()

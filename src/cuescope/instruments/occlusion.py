@@ -176,7 +176,7 @@ class Occlusion:
         (clean,) = classifier.features(batch.pixels[i : i + 1], [layer]).values()
         whole = float(clean[0, channel].sum()) or 1.0
         shares = grid.spread([value / whole for value in sums], height, width)
-        followed = Map("heat", shares, f"sum of map {channel} of {layer}, 1 unhidden", low=0.0)
+        followed = Map("heat", shares, f"sum of map {channel} of {layer} (unhidden: 1)", low=0.0)
         others = sorted((j for j in range(len(batch)) if j != i), key=lambda j: -float(peaks[j, channel, 0]))[:3]
         insets = ()
         if not why_not(classifier, layer):

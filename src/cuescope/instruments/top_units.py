@@ -120,7 +120,7 @@ class TopUnits:
             classifier=about.classifier,
             images=about.images,
             measures=last,
-            panels=(_purity(told, layers), _table(told, layers, units)) if layers else (),
+            panels=(*_purity(told, layers), _table(told, layers, units)) if layers else (),
             sentence=self._sentence(told, layers),
             caveats=self._caveats(units),
             references=(self.reference,),
@@ -283,7 +283,10 @@ def _chance(classes: np.ndarray[Any, Any], best: int, seed: int, draws: int = 40
     return float(np.mean([np.unique(some, return_counts=True)[1].max() / count for some in drawn]))
 
 
-def _purity(told: Sequence[tuple[Measure, ...]], layers: Sequence[str]) -> Panel:
+def _purity(told: Sequence[tuple[Measure, ...]], layers: Sequence[str]) -> tuple[Panel, ...]:
+    """By layer, where it is known at all."""
+    if all(mean.value is None for _, mean, _ in told):
+        return ()
     rows = []
     for name, (_, mean, _) in zip(layers, told, strict=True):
         low, high = mean.interval or (None, None)
@@ -291,7 +294,7 @@ def _purity(told: Sequence[tuple[Measure, ...]], layers: Sequence[str]) -> Panel
     marks = [{"who": "chance", "values": [mean.chance for _, mean, _ in told]}]
     data = {"unit": "share", "rows": rows, "marks": marks if all(m.chance is not None for _, m, _ in told) else []}
     caption = "From fine to coarse: the mean share of a unit's strongest images that are of its commonest class."
-    return Panel("purity", "dots", "How much of one class a unit's images are", caption, data)
+    return (Panel("purity", "dots", "How much of one class a unit's images are", caption, data),)
 
 
 def _table(told: Sequence[tuple[Measure, ...]], layers: Sequence[str], units: pl.DataFrame) -> Panel:

@@ -1,0 +1,89 @@
+"""Draw docs/images/units_*.png: what units of a network of photographs look for, and figure 7, without the photographs.
+
+    python scripts/draw_units.py MODEL IMAGES FILE FILE FILE
+
+MODEL and the folder IMAGES are as for `cuescope audit`; the three FILEs are photographs for the occlusion figure. The
+projections and maps are drawn alone: the photographs are not ours to show.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from PIL import Image
+
+import cuescope
+from cuescope.classifier import Classifier
+from cuescope.draw import maps
+from cuescope.draw.sheet import stacked, text_block
+from cuescope.instruments.occlusion import Occlusion
+from cuescope.instruments.top_units import TopUnits
+from cuescope.ops.tiles import GAP_PX, SIDE_PX
+from cuescope.readers import read_folder
+
+IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
+GRID = 3 * SIDE_PX + 2 * GAP_PX
+ACROSS, BETWEEN, MAP_PX = 3, 24, 236
+
+
+def beside(blocks: list[np.ndarray], gap: int = BETWEEN) -> np.ndarray:
+    """Blocks in a row on white."""
+    height = max(block.shape[0] for block in blocks)
+    padded = [np.pad(b, ((0, height - b.shape[0]), (0, gap), (0, 0)), constant_values=255) for b in blocks]
+    return np.concatenate(padded, 1)
+
+
+def units(net: Classifier, folder: str) -> np.ndarray:
+    """For each stage some units: the projections of the nine images that excite each most."""
+    images, tool, rows = read_folder(folder), TopUnits(shown=ACROSS), []
+    wanted = tool.watch(net)[:-1]
+    tool = TopUnits(shown=ACROSS, layers=tuple(name for name, _ in wanted))
+    for samples, _ in images.stream([range(s, min(s + 32, len(images))) for s in range(0, len(images), 32)]):
+        rows.append(tool.reduce(tool.observe(net, net.see([s for _, s in samples], watch=tool.watch(net)))))
+    kept = tool.reduce(pl.concat(rows))
+    chosen = set(tool.examples(kept))
+    batch = net.see([images.read(i) for i in range(len(images)) if images.id(i) in chosen])
+    blocks = []
+    for panel in tool.illustrate(net, batch, kept):
+        blocks.append(text_block(f"{panel.title}: each of nine images projected. {panel.caption.split('. ')[-1]}", 17))
+        blocks.append(beside([np.asarray(figure.pixels)[:, :GRID] for figure in panel.figures]))
+    return stacked(blocks)
+
+
+def hidden(net: Classifier, files: list[str]) -> np.ndarray:
+    """Figure 7 b to e of three photographs: maps and projections alone."""
+    tool, blocks = Occlusion(followed=len(files), stride_share=0.05), []
+    samples = []
+    for file in files:
+        images = read_folder(Path(file).parent)
+        at = next(i for i in range(len(images)) if images.id(i) == Path(file).name)
+        samples.append(images.read(at))
+    batch = net.see(samples)
+    for figure in next(iter(tool.illustrate(net, batch, tool.observe(net, batch)))).figures:
+        gray = np.full((MAP_PX, MAP_PX, 3), 150, np.uint8)
+        shown = [np.asarray(figure.insets[0].pixels)] + [maps.overlay(gray, m) for m in figure.maps]
+        names = [figure.insets[0].name, *(m.name for m in figure.maps)]
+        cards = [np.concatenate([text_block(n, 14, MAP_PX), s[:MAP_PX, :MAP_PX]]) for n, s in padded(names, shown)]
+        blocks += [text_block(figure.caption, 17), beside(cards, 12)]
+    return stacked(blocks)
+
+
+def padded(names: list[str], shown: list[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    """The images at one width, so that they can stand below their names."""
+    room = [np.pad(s, ((0, 0), (0, max(0, MAP_PX - s.shape[1])), (0, 0)), constant_values=255) for s in shown]
+    return list(zip(names, room, strict=True))
+
+
+def main() -> None:
+    model, folder, *files = sys.argv[1:]
+    net = cuescope.load(model)
+    for name, pixels in (("units_photographs", units(net, folder)), ("units_occlusion", hidden(net, files))):
+        Image.fromarray(pixels).quantize(128).save(IMAGES / f"{name}.png", optimize=True)
+        print(IMAGES / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()
