@@ -267,7 +267,7 @@ def test_batches_do_not_matter() -> None:
 def test_a_fully_connected_layer_has_units_too() -> None:
     module = ZFNet(classes=4, widths=(4, 6, 8, 8, 6), hidden=16)
     net = Classifier(drawn(module), preprocessing=plain(224))
-    assert "classifier.relu7" in net.vector_layers
+    assert "classifier.relu7" in net.vectors
     found = project(net, images(1, 224), "classifier.relu7", [3])
     assert found.maps.shape == (1, 3, 224, 224)
     assert (int(found.rows[0]), int(found.columns[0])) == (0, 0)

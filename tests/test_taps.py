@@ -146,6 +146,50 @@ def test_no_farther_than_needed() -> None:
     assert calls == []
 
 
+def test_vectors_are_what_comes_after_the_last_map() -> None:
+    class Gated(nn.Module):
+        """A squeeze and excitation between maps, one ReLU used twice behind them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.pool, self.gate = nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 4, 1)
+            self.late, self.fc6, self.fc7, self.fc8 = (
+                nn.Conv2d(4, 5, 3),
+                nn.Linear(5, 6),
+                nn.Linear(6, 7),
+                nn.Linear(7, 2),
+            )
+            self.relu = nn.ReLU(inplace=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv(x)
+            x = self.late(x * self.gate(self.pool(x)))
+            x = self.relu(self.fc6(x.mean((2, 3))))
+            return self.fc8(self.relu(self.fc7(x)))
+
+    classifier, pixels = classifier_of(seeded(0, Gated), 16), random(3, 3, 16, 16)
+    assert classifier.vectors == ("fc6", "fc7", "fc8")
+    found = classifier.features(pixels, ["fc8", "late", "fc6"])
+    assert {name: tuple(v.shape) for name, v in found.items()} == {
+        "fc8": (3, 2, 1, 1), "late": (3, 5, 12, 12), "fc6": (3, 6, 1, 1)
+    }  # fmt: skip
+    # As it was before the ReLU that overwrites it.
+    assert found["fc6"].min() < 0
+    assert torch.equal(found["fc8"][:, :, 0, 0], classifier.logits(pixels))
+
+
+@pytest.mark.parametrize("family", ["vit", "swin", "resnet"])
+def test_networks_have_the_vector_that_their_head_reads(family: str) -> None:
+    name, settings, _, _ = FAMILIES[family]
+    network = seeded(0, lambda: timm.create_model(name, num_classes=5, **settings))
+    classifier, pixels = classifier_of(network), random(2, 3, SIDE, SIDE)
+    assert classifier.vectors
+    before = [v for v in classifier.vectors if classifier.features(pixels, [v])[v].shape[1] != 5][-1]
+    with torch.no_grad():
+        wanted = network.eval().forward_head(network.forward_features(classifier.normalize(pixels)), pre_logits=True)  # type: ignore[operator]
+    assert torch.allclose(classifier.features(pixels, [before])[before][:, :, 0, 0], wanted, atol=1e-4)
+
+
 def test_layers_called_twice_have_no_one_output() -> None:
     network = seeded(0, lambda: torchvision.models.resnet18(num_classes=3))
     classifier = classifier_of(network)

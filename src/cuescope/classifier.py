@@ -190,12 +190,11 @@ class Classifier:
         return tuple(self._layers.maps) if self._engine.network is not None else ()
 
     @property
-    def vector_layers(self) -> tuple[str, ...]:
-        """The layers that give one vector for the whole image, fully connected ones, say, in their order.
+    def vectors(self) -> tuple[str, ...]:
+        """The layers after the last map that give one vector an image, in their order; the last is the answer.
 
-        >>> net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 2))
-        >>> Classifier(net, preprocessing=Preprocessing((8, 8), 8)).vector_layers
-        ('1', '3')
+        >>> Classifier(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())).vectors
+        ('0', '1')
         """
         return tuple(self._layers.vectors) if self._engine.network is not None else ()
 
@@ -212,14 +211,14 @@ class Classifier:
         return self._layers.last
 
     def layer(self, name: str) -> Layer:
-        """What is known of one of the `layers` or `vector_layers`. Raises CueError with the nearest names."""
+        """What is known of one of the `layers` or `vectors`. Raises CueError with the nearest names."""
         return self._layers.find(name)
 
     def features(self, pixels: Tensor, layers: Sequence[str]) -> Mapping[str, Tensor]:
         """What do these layers give for the pixels? Maps {name: (B, C, h, w) float32 on the CPU}.
 
         Channels come first whatever the network's own layout; class and register tokens are left out; one of the
-        `vector_layers` gives (B, C, 1, 1). The network runs no farther than the last of them. Raises CueError for an
+        `vectors` gives (B, C, 1, 1). The network runs no farther than the last of them. Raises CueError for an
         unknown layer, with the nearest names.
 
         >>> net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())

@@ -50,7 +50,7 @@ class Layers:
     def vectors(self) -> dict[str, taps.Layer]:
         """Those that give one vector for the whole image."""
         with torch.inference_mode(), taps.evaluating(self.network):
-            return taps.vectors(self.network, self.engine.normalize(trial(self.how, 2)))
+            return taps.vectors(self.network, self.engine.normalize(trial(self.how, 2)), self.maps)
 
     @cached_property
     def stages(self) -> tuple[str, ...]:

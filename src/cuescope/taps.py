@@ -101,20 +101,19 @@ def survey(network: nn.Module, pixels: Tensor) -> dict[str, Layer]:
     return layers | _intermediates(network, pixels, layers)
 
 
-def vectors(network: nn.Module, pixels: Tensor) -> dict[str, Layer]:
-    """Which layers give one vector for the whole image, as fully connected ones do? In the order they are computed.
+def vectors(network: nn.Module, pixels: Tensor, maps: Iterable[str]) -> dict[str, Layer]:
+    """Which layers give one vector an image, (B, C) or (B, C, 1, 1), after the last of the `maps`? In their order.
 
-    `pixels` are two normalized images. Layers that are called more than once are left out, and so are those that pass
-    a vector on as it is.
+    `pixels` are two normalized images. The answer is among them. Layers that are called more than once are left out.
     """
     calls, inner = _calls(network, pixels)
-    names = [name for name, _ in calls]
+    names, known = [name for name, _ in calls], set(maps)
+    after = max((i for i, name in enumerate(names) if name in known), default=-1) + 1
     found: dict[str, Layer] = {}
-    for name, shape in calls:
-        module = network.get_submodule(name)
-        if shape is None or names.count(name) > 1 or isinstance(module, (nn.Identity, nn.Dropout, nn.Flatten)):
+    for name, shape in calls[after:]:
+        if shape is None or names.count(name) > 1 or len(shape) not in (2, 4):
             continue
-        if len(shape) in (2, 4) and shape[0] == len(pixels) and shape.numel() == shape[0] * shape[1] > shape[0]:
+        if shape[0] == len(pixels) and shape.numel() == shape[0] * shape[1]:
             found[name] = Layer(name, "vector", (1, 1), inner=inner.get(name, ""))
     return found
 

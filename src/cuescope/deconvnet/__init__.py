@@ -58,7 +58,7 @@ def project(
 
     `pixels` is (B, 3, H, W) in [0, 1] as `Classifier.prepare` gives them; image i shows channel `channels[i]`, at
     `places[i]` = (row, column) or where that channel is strongest. `layer` is one of the classifier's `layers` or
-    `vector_layers`. The deconvnet starts from the activation itself, guided backpropagation (Springenberg et al.
+    `vectors`. The deconvnet starts from the activation itself, guided backpropagation (Springenberg et al.
     2015) and the gradient (Simonyan et al. 2014) from 1.
 
     Raises CueError for a black box, an unknown layer or channel, and, unless the plain gradient is asked for, for a
