@@ -20,7 +20,7 @@ LAYERS = [
     ["layers"],
     ["classifier"],
     ["incremental", "deconvnet"],
-    ["attribution"],
+    ["attribution", "parts"],
     ["instrument"],
     ["instruments", "models"],
     ["world"],

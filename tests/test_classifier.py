@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from cuescope.classes import SIXTEEN, ClassSpace, category_members, category_sco
 from cuescope.classifier import Classifier, Preprocessing
 from cuescope.engine import CPU_BATCH, find_device
 from cuescope.errors import CueError
-from cuescope.images import Sample
+from cuescope.images import Box, Sample
+from cuescope.preprocessing import locate
 from cuescope.sources import load
 
 SHAPES = [(375, 500), (500, 375), (68, 56), (40, 300), (33, 32), (31, 33), (32, 32), (224, 224), (1, 1)]
@@ -127,6 +129,35 @@ def test_without_aspect_the_image_is_squeezed(resize: int | tuple[int, int]) -> 
     found = framed(Preprocessing((32, 32), resize, keep_aspect=False), Sample("a", pixels))
     twin = Compose([Resize((36, 36) if resize == 36 else resize), CenterCrop(32)])
     assert torch.equal(found[0], floats(twin(pillow(pixels))))
+
+
+@pytest.mark.parametrize("framing", ["photograph", "stimulus"])
+@pytest.mark.parametrize("shape", [(300, 420), (421, 300), (40, 170), (64, 64)])
+@pytest.mark.parametrize(
+    "how",
+    [
+        Preprocessing((64, 64), 72),
+        Preprocessing((64, 80), 50),
+        Preprocessing((64, 48), (90, 70)),
+        Preprocessing((63, 64), (80, 66), keep_aspect=False),
+        Preprocessing((64, 64), 70, keep_aspect=False),
+    ],
+)
+def test_a_box_is_located_where_its_pixels_come_to_lie(
+    how: Preprocessing, shape: tuple[int, int], framing: Literal["photograph", "stimulus"]
+) -> None:
+    height, width = shape
+    box = Box(0.35 * width // 1, 0.4 * height // 1, 0.7 * width // 1, 0.65 * height // 1, "nose")
+    pixels = torch.zeros(3, height, width, dtype=torch.uint8)
+    pixels[:, int(box.y0) : int(box.y1), int(box.x0) : int(box.x1)] = 255
+    seen = framed(how, Sample("a", pixels, framing=framing))[0, 0] > 0.5
+    found = locate(box, shape, how, framing)
+    assert found.name == "nose"
+    for low, high, is_seen in ((found.x0, found.x1, seen.any(0)), (found.y0, found.y1, seen.any(1))):
+        at = is_seen.nonzero()[:, 0]
+        # A pixel is bright where half of it is covered; where the crop cuts, the box goes on.
+        assert abs(max(low, 0) - int(at[0])) <= 0.51
+        assert abs(min(high, len(is_seen)) - int(at[-1]) - 1) <= 0.51
 
 
 def test_memory_layout_and_threads_do_not_matter() -> None:

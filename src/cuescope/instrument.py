@@ -32,13 +32,14 @@ class Instrument(Protocol):
 
     `question` is what a user would ask; `reference` the paper and section; `needs` what must be there before
     the first batch: capabilities of the classifier ("logits", "features", "gradients", "dense_logits",
-    "patch_logits") and knowledge of the images ("label", "shape", "texture", "boxes", "mask"). `per_image` names,
-    for measures that are means over images, the row column they are the mean of, so that two classifiers can be
-    compared in pairs. An instrument that costs much more than a forward pass has a field `images: int`, the number
+    "patch_logits") and knowledge of the images ("label", "shape", "texture", "boxes", "mask", "parts"). `per_image`
+    names, for measures that are means over images, the row column they are the mean of, so that two classifiers can
+    be compared in pairs. An instrument that costs much more than a forward pass has a field `images: int`, the number
     of images it looks at; the runner spreads them evenly over the set.
 
     Optional: `illustrate(classifier, batch, rows)` gives panels with images for a few of the observed images;
     `reduce(rows)` keeps the best of so many; `compare(first, second, about)` sets two classifiers side by side;
+    `misfit(classifier)` says before the first batch why a parameter does not fit a classifier;
     `watch(classifier)` says what to keep of layers during the clean forward pass, in `batch.watched`;
     `peers` (a class variable) asks for other classifiers of the run in `batch.peers`: "patches", those that see
     patches, or "series", the earlier checkpoints of the same network.
@@ -111,6 +112,15 @@ class Watches(Protocol):
 
     def watch(self, classifier: Classifier) -> Sequence[Watch]:
         """What `observe` asks `classifier.watch` for. Raises CueError for a layer that is not there."""
+        ...
+
+
+@runtime_checkable
+class Fits(Protocol):
+    """An instrument with parameters that fit some classifiers only, such as the names of layers."""
+
+    def misfit(self, classifier: Classifier) -> str:
+        """Why it cannot be asked of this classifier, or "" where it can. Checked before the first batch."""
         ...
 
 
@@ -243,11 +253,11 @@ def source_digest(instrument: Instrument) -> str:
     return hashlib.blake2b(Path(module.__file__).read_bytes(), digest_size=8).hexdigest()
 
 
-def unmet(instrument: Instrument | type[Instrument], classifier: Classifier, images: ImageSet) -> str:
+def unmet(instrument: Instrument, classifier: Classifier, images: ImageSet) -> str:
     """Why the instrument cannot be used here, or "" where it can. Checked before the first batch."""
     missing = instrument.needs - classifier.capabilities - images.knows
     if not missing:
-        return ""
+        return instrument.misfit(classifier) if isinstance(instrument, Fits) else ""
     # The rarest first: what lacks it lacks more besides.
     reasons = {
         "words": f"{classifier.name} has no visual words; a bag of words has (`cuescope train bow`)",
@@ -256,6 +266,7 @@ def unmet(instrument: Instrument | type[Instrument], classifier: Classifier, ima
         "dense_logits": f"{classifier.name} has no dense head: {classifier.why_not_dense}",
         "label": f"the images of {images.name} have no labels",
         "texturized": f"the images of {images.name} have no texturized version; `cuescope make texturized` makes it",
+        "parts": f"the parts of what {images.name} shows are not known; give an audit of several images --parts FILE",
         "shape": f"the images of {images.name} carry no shape and texture cues; give a cue-conflict folder",
         "texture": f"the images of {images.name} carry no shape and texture cues; give a cue-conflict folder",
         "gradients": f"{classifier.name} gives no gradients: it is a black box, or counts visual words",

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from cuescope.errors import CueError, unknown
-from cuescope.images import Sample
+from cuescope.images import Box, Framing, Sample
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -96,13 +96,31 @@ def frame(samples: Sequence[Sample], how: Preprocessing) -> Tensor:
 
 def _frame(sample: Sample, how: Preprocessing) -> Pixels:
     pixels = np.ascontiguousarray(sample.pixels.permute(1, 2, 0).numpy())
-    if sample.framing == "stimulus":
-        return resize(pixels, how.size, how.interpolation)
-    if how.keep_aspect:
-        shape = covering((pixels.shape[0], pixels.shape[1]), how.resize)
-    else:
-        shape = (how.resize, how.resize) if isinstance(how.resize, int) else how.resize
+    shape = resized((pixels.shape[0], pixels.shape[1]), how, sample.framing)
     return center_crop(resize(pixels, shape, how.interpolation), how.size)
+
+
+def resized(shape: tuple[int, int], how: Preprocessing, framing: Framing) -> tuple[int, int]:
+    """The (H, W) that an image of `shape` is resized to before the crop from its middle."""
+    if framing == "stimulus":
+        return how.size
+    if how.keep_aspect:
+        return covering(shape, how.resize)
+    return (how.resize, how.resize) if isinstance(how.resize, int) else how.resize
+
+
+def locate(box: Box, shape: tuple[int, int], how: Preprocessing, framing: Framing = "photograph") -> Box:
+    """Where does a rectangle of a decoded image of (H, W) = `shape` lie in the network's input? In px of the input.
+
+    What the crop cuts away lies beyond its borders: below 0, or above the sides of `how.size`.
+
+    >>> locate(Box(100, 0, 200, 100, "eye"), (100, 300), Preprocessing(size=(32, 32), resize=50))
+    Box(x0=-9.0, y0=-9.0, x1=41.0, y1=41.0, name='eye')
+    """
+    target = resized(shape, how, framing)
+    y, x = (to / of for to, of in zip(target, shape, strict=True))
+    top, left = (_start(have, want) for have, want in zip(target, how.size, strict=True))
+    return Box(box.x0 * x - left, box.y0 * y - top, box.x1 * x - left, box.y1 * y - top, box.name)
 
 
 def covering(shape: tuple[int, int], target: int | tuple[int, int]) -> tuple[int, int]:
@@ -132,9 +150,15 @@ def resize(pixels: Pixels, shape: tuple[int, int], interpolation: str) -> Pixels
 
 def center_crop(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     """The middle of an image, black around it where it is too small: torchvision's CenterCrop."""
+    top, left = (_start(have, want) for have, want in zip(pixels.shape[:2], size, strict=True))
     room = [max(want - have, 0) for want, have in zip(size, pixels.shape[:2], strict=True)]
     if any(room):
         pixels = np.pad(pixels, [*((r // 2, (r + 1) // 2) for r in room), (0, 0)])
-    # Python's round, to even, is what torchvision uses here.
-    top, left = (round((have - want) / 2.0) for want, have in zip(size, pixels.shape[:2], strict=True))
+        top, left = max(top, 0), max(left, 0)
     return pixels[top : top + size[0], left : left + size[1]]
+
+
+def _start(have: int, want: int) -> int:
+    """Where the middle `want` px of `have` start; below 0 where there are too few."""
+    # Python's round, to even, is what torchvision uses here.
+    return round((have - want) / 2.0) if have >= want else -((want - have) // 2)

@@ -81,6 +81,69 @@ def paired_difference(a: Numbers, b: Numbers, seed: int = 0) -> tuple[float, tup
     return value, _percentiles(sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3]), len(x)
 
 
+def sign_distances(
+    fallen: NDArray[np.uint8], risen: NDArray[np.uint8], units: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The share of units whose sign (fallen, risen or neither) differs, for all pairs of vectors: two (n, n) arrays.
+
+    `fallen` and `risen` are (n, bytes), a bit a unit, as np.packbits gives them. The first array is of all `units`, the
+    second of those that are not the same for lack of any change: NaN where neither vector has one.
+
+    >>> fallen, risen = (np.packbits(bits, axis=1) for bits in ([[1, 0, 0, 0], [0] * 4], [[0, 0, 0, 1], [0, 0, 0, 1]]))
+    >>> of_all, of_changed = sign_distances(fallen, risen, units=4)
+    >>> float(of_all[0, 1]), float(of_changed[0, 1])
+    (0.25, 0.5)
+    """
+    n, changed = len(fallen), fallen | risen
+    differing, either = np.zeros((n, n)), np.zeros((n, n))
+    for i in range(n):
+        differing[i] = np.bitwise_count((fallen ^ fallen[i]) | (risen ^ risen[i])).sum(1, dtype=np.int64)
+        either[i] = np.bitwise_count(changed | changed[i]).sum(1, dtype=np.int64)
+    return differing / units, np.divide(differing, either, out=np.full((n, n), np.nan), where=either > 0)
+
+
+def drawn_within(strata: Sequence[int] | NDArray[Any], seed: int = 0, resamples: int = RESAMPLES) -> NDArray[Any]:
+    """How often each thing is drawn in each resample, (resamples, n): with replacement, within its own stratum.
+
+    >>> drawn_within([0, 0, 1], resamples=2)[:, 2].tolist()
+    [1.0, 1.0]
+    """
+    strata, random = np.asarray(strata), np.random.default_rng(seed)
+    drawn = np.zeros((resamples, len(strata)))
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
+        drawn[:, members] = random.multinomial(len(members), np.full(len(members), 1 / len(members)), resamples)
+    return drawn
+
+
+def pair_mean(
+    groups: Sequence[tuple[NDArray[Any], NDArray[Any]]], drawn: NDArray[Any]
+) -> tuple[float | None, tuple[float, float] | None, int]:
+    """Mean over all pairs of things in a group, its bootstrap interval, and the number of pairs.
+
+    A group is its members' numbers (n,) and the symmetric values of their pairs (n, n), NaN for none. Things are
+    resampled, not pairs, as `drawn` says (of `drawn_within`): a thing is in many pairs, which are not independent.
+    A thing drawn twice makes no pair with itself. Resamples without a pair are left out; where these are more than
+    one in twenty, there is no interval.
+
+    >>> pair_mean([(np.arange(3), np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0.0]]))], drawn_within([0, 0, 0]))
+    (2.0, None, 3)
+    """
+    above, below = np.zeros(len(drawn)), np.zeros(len(drawn))
+    total, pairs = 0.0, 0
+    for members, values in groups:
+        known = np.isfinite(values) & ~np.eye(len(members), dtype=bool)
+        filled, weights = np.where(known, values, 0.0), drawn[:, members]
+        above += ((weights @ filled) * weights).sum(1)
+        below += ((weights @ known) * weights).sum(1)
+        total, pairs = total + float(filled.sum()) / 2, pairs + int(known.sum()) // 2
+    if not pairs:
+        return None, None, 0
+    has = below > 0
+    interval = _percentiles(above[has] / below[has]) if has.mean() >= 0.95 else None
+    return total / pairs, interval, pairs
+
+
 def pearson(a: Numbers, b: Numbers, seed: int = 0) -> tuple[float | None, tuple[float, float] | None, str]:
     """Correlation of a and b, its percentile bootstrap interval (pairs resampled), and why either of them is None.
 

@@ -19,6 +19,7 @@ def audit(
     images: str,
     cue_conflict: str | None = None,
     texturized: Path | None = None,
+    parts: Path | None = None,
     only: str | None = None,
     out: Path = Path("run"),
     labels: Path | None = None,
@@ -47,6 +48,8 @@ def audit(
         Folder of cue-conflict images (shape1-texture2.png), or world:conflict[:COUNT].
     texturized
         Folder that `cuescope make texturized` made of the images.
+    parts
+        CSV of boxes of named parts: file,part,x0,y0,x1,y1, in pixels of the files.
     only
         Instruments to ask, separated by commas; all by default. See `cuescope list instruments`.
     out
@@ -83,6 +86,7 @@ def audit(
             images=images,
             cue_conflict=cue_conflict,
             texturized=texturized,
+            parts=parts,
             only=[name.strip() for name in only.split(",") if name.strip()] if only else (),
             out=out,
             labels=labels,

@@ -42,6 +42,7 @@ def demo(*, out: Path = Path("demo"), images: int = 480, json: bool = False) -> 
             images=source,
             cue_conflict=f"world:conflict:{images}",
             texturized=made,
+            parts=None,
             only=(),
             out=out,
             labels=None,

@@ -19,7 +19,7 @@ from cuescope.incremental import painted_logits
 from cuescope.instrument import About, Rows
 from cuescope.ops.convert import to_image
 from cuescope.ops.objects import object_mask
-from cuescope.ops.occlude import Grid, Occlude, cover
+from cuescope.ops.occlude import FILLS, Fill, Grid, Occlude, cover, fill_color
 from cuescope.ops.tiles import contrast, sheet, tile
 
 _MOST_SHOWN = 6
@@ -45,7 +45,7 @@ class Occlusion:
     """Side of the square, as a share of the shorter side of the network's input."""
     stride_share: float = 0.07
     """Distance of neighboring places, as a share of the same side."""
-    fill: Literal["mean", "gray", "black"] = "mean"
+    fill: Fill = "mean"
     """Color of the square: the mean pixel that the classifier subtracts, middle gray, or black."""
     followed: int = 3
     """Images whose strongest feature map is followed too; each takes as many passes more as there are places."""
@@ -80,8 +80,7 @@ class Occlusion:
 
     def _occluder(self, classifier: Classifier, batch: Batch) -> Occlude:
         side = min(batch.pixels.shape[-2:])
-        mean = classifier.preprocessing.mean
-        color = {"mean": (mean[0], mean[1], mean[2]), "gray": (0.5, 0.5, 0.5), "black": (0.0, 0.0, 0.0)}[self.fill]
+        color = fill_color(self.fill, classifier.preprocessing.mean)
         return Occlude(max(1, round(self.size_share * side)), max(1, round(self.stride_share * side)), color)
 
     def _row(self, classifier: Classifier, batch: Batch, i: int, occlude: Occlude, grid: Grid) -> dict[str, Any]:
@@ -277,9 +276,8 @@ def _sentence(flips: Measure, drop: Measure, size_share: float) -> str:
 
 
 def _caveats(rows: pl.DataFrame, fill: str) -> tuple[str, ...]:
-    color = {"mean": "the color of the mean pixel", "gray": "gray", "black": "black"}[fill]
     found = [
-        f"The square, {color}, is something to see as well: it can be taken for a cue or a thing of its own.",
+        f"The square, {FILLS[fill]}, is something to see as well: it can be taken for a cue or a thing of its own.",
         "All numbers depend on the size of the square: a large one hides more, a small one leaves the cue's copies.",
     ]
     unlabeled = rows["label"].null_count()

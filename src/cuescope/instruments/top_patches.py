@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
@@ -18,12 +17,11 @@ from cuescope.dense import Dense
 from cuescope.findings import Figure, Finding, Measure, Panel
 from cuescope.images import Batch
 from cuescope.instrument import About, Rows
-from cuescope.ops.convert import to_image
+from cuescope.ops.convert import sheet
 from cuescope.ops.place import Place
 
 SHOWN_PX = 72
 """Side of a patch as it is shown."""
-GAP_PX = 4
 
 
 @dataclass(frozen=True)
@@ -177,7 +175,7 @@ class TopPatches:
             lines = [rows.filter((pl.col("class") == k) & (pl.col("own") == own)) for own in (True, False)]
             crops = [[_crop(pixels[r["id"]], r) for r in line.iter_rows(named=True)] for line in lines]
             count = f" (only {lines[0].height} there)" if lines[0].height < self.patches else ""
-            figures.append(Figure(f"{classifier.classes.names[k]}{count}", _sheet(crops, self.patches)))
+            figures.append(Figure(f"{classifier.classes.names[k]}{count}", sheet(crops, self.patches)))
         caption = (
             f"For each class two rows, strongest first: patches from images of the class{_whose(rows)}, and below "
             "them from all other images."
@@ -237,13 +235,3 @@ def _crop(pixels: Tensor, row: Mapping[str, Any]) -> Tensor:
     left = min(max(round(row["x"] * width - side / 2), 0), width - side)
     patch = pixels[None, :, top : top + side, left : left + side]
     return F.interpolate(patch, (SHOWN_PX, SHOWN_PX), mode="nearest" if side < SHOWN_PX else "area")[0]
-
-
-def _sheet(rows: Sequence[Sequence[Tensor]], columns: int) -> np.ndarray[Any, Any]:
-    """The patches side by side, a row below the other, on white."""
-    step = SHOWN_PX + GAP_PX
-    sheet = torch.ones(3, len(rows) * step - GAP_PX, columns * step - GAP_PX)
-    for i, row in enumerate(rows):
-        for j, patch in enumerate(row):
-            sheet[:, i * step : i * step + SHOWN_PX, j * step : j * step + SHOWN_PX] = patch.cpu()
-    return to_image(sheet)

@@ -19,7 +19,7 @@ from cuescope.errors import CueError
 from cuescope.findings import Finding
 from cuescope.images import ImageSet
 from cuescope.instrument import Compares, name_of
-from cuescope.jobs.images import find_conflict, find_images, find_versions
+from cuescope.jobs.images import find_conflict, find_images, find_parts, find_versions
 from cuescope.jobs.plan import Plan, find_classifiers, find_instruments, make_plan
 from cuescope.runner import BATCH, Progress, run
 from cuescope.store import SCHEMA, Cell, Run, write_json
@@ -39,6 +39,7 @@ def audit(
     images: str | Path | ImageSet,
     cue_conflict: str | Path | ImageSet | None = None,
     texturized: str | Path | ImageSet | None = None,
+    parts: str | Path | ImageSet | None = None,
     only: Sequence[str] = (),
     out: str | Path = "run",
     labels: str | Path | None = None,
@@ -58,9 +59,10 @@ def audit(
     """What cues do these classifiers use? Every instrument on every classifier, into the run folder `out`.
 
     `models` are names ("timm/resnet50.a1_in1k"), nn.Modules or Classifiers; `images` and `cue_conflict` are
-    folders or image sets, `texturized` a folder that `cuescope make texturized` made of `images`; `only` names
-    instruments (all by default), `also` adds instruments from files; `settings` sets parameters by
-    "instrument.parameter". A run that was stopped goes on where it was; one that is finished is only read.
+    folders or image sets, `texturized` a folder that `cuescope make texturized` made of `images`, `parts` a CSV of
+    boxes of named parts, file,part,x0,y0,x1,y1 in pixels of the files; `only` names instruments (all by default),
+    `also` adds instruments from files; `settings` sets parameters by "instrument.parameter". A run that was stopped
+    goes on where it was; one that is finished is only read.
     Writes `report.html` beside the findings.
 
     Raises CueError for anything the user can mend, before the first batch where that is possible.
@@ -76,6 +78,7 @@ def perform(
     images: Any,
     cue_conflict: Any,
     texturized: Any,
+    parts: Any,
     only: Sequence[str],
     out: str | Path,
     labels: Any,
@@ -104,6 +107,10 @@ def perform(
         sets["cue-conflict"] = find_conflict(cue_conflict, limit=limit)
     if texturized is not None:
         sets["texturized"] = find_versions(texturized, "texturized", photographs)
+    if parts is not None:
+        # Of all images: few have parts, and an even spread over the folder could miss them.
+        whole = photographs if limit is None else find_images(images, labels=labels, real=real)
+        sets["parts"] = find_parts(parts, whole, limit=limit)
     folder = Run.create(out)
     classifiers = find_classifiers(models, classes, device, precision, batch_size, compile)
     plan = make_plan(asked, classifiers, sets, strict=bool(only), labels_given=labels is not None)

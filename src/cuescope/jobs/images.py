@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from cuescope.errors import CueError
 from cuescope.images import ImageSet
-from cuescope.readers import read_cue_conflict, read_folder, read_versions
+from cuescope.readers import read_cue_conflict, read_folder, read_parts, read_versions
 from cuescope.readers.files import FileSet, Names
 from cuescope.world.images import WorldImages
 
@@ -43,6 +43,11 @@ def find_conflict(source: Any, *, limit: int | None = None) -> ImageSet:
 def find_versions(source: Any, kind: str, images: ImageSet) -> ImageSet:
     """The images that have a version of this kind ("texturized") in the folder `source`; an ImageSet as it is."""
     return source if isinstance(source, ImageSet) else read_versions(images, kind, source)
+
+
+def find_parts(source: Any, images: ImageSet, *, limit: int | None = None) -> ImageSet:
+    """The images whose parts are in the CSV `source` (file,part,x0,y0,x1,y1), with them; an ImageSet as it is."""
+    return source if isinstance(source, ImageSet) else read_parts(images, source, limit=limit)
 
 
 def _world(text: str, limit: int | None) -> ImageSet:

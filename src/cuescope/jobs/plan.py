@@ -17,8 +17,14 @@ from cuescope.runner import Task
 from cuescope.sources import load
 
 NOTHING: frozenset[str] = frozenset()
-ROLES = {"cue-conflict": frozenset({"shape", "texture"}), "texturized": frozenset({"texturized"})}
+ROLES = {
+    "cue-conflict": frozenset({"shape", "texture"}),
+    "texturized": frozenset({"texturized"}),
+    "parts": frozenset({"parts"}),
+}
 """Image sets of their own, by what an instrument must need to be asked on them; all others look at the images."""
+WANTED = {"parts": "a CSV of the parts of the images, file,part,x0,y0,x1,y1"}
+"""What to give for a role, where that is a file."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +81,10 @@ def make_plan(
         role = next((role for role, known in ROLES.items() if instrument.needs & known), "images")
         images = sets.get(role, sets["images"])
         if not images.knows >= instrument.needs & ROLES.get(role, NOTHING):
-            why = f"it needs {role} images: give --{role} DIR"
+            wanted, given = WANTED.get(role, f"{role} images"), "FILE" if role in WANTED else "DIR"
+            why = f"it needs {wanted}: give --{role} {given}"
             if strict:
-                raise CueError(f"{name_of(instrument)} cannot be measured", wanted=f"{role} images", do=why)
+                raise CueError(f"{name_of(instrument)} cannot be measured", wanted=wanted, do=why)
             unasked.append({"instrument": name_of(instrument), "question": instrument.question, "why": why})
             continue
         for classifier in classifiers:

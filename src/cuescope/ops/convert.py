@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
+
+GAP_PX = 4
+"""Between the images of a sheet."""
 
 
 def to_image(pixels: Tensor) -> np.ndarray[Any, Any]:
@@ -18,3 +23,18 @@ def to_image(pixels: Tensor) -> np.ndarray[Any, Any]:
     if pixels.is_floating_point():
         pixels = (pixels.detach().float().clamp(0, 1) * 255).round().byte()
     return pixels.cpu().permute(1, 2, 0).numpy()
+
+
+def sheet(rows: Sequence[Sequence[Tensor]], columns: int) -> np.ndarray[Any, Any]:
+    """Images of one size, (3, h, w) float in [0, 1], side by side, a row below the other, on white: (H, W, 3) uint8.
+
+    >>> sheet([[torch.zeros(3, 10, 20)] * 2, [torch.zeros(3, 10, 20)]], 3).shape
+    (24, 68, 3)
+    """
+    height, width = next((image.shape[1:] for row in rows for image in row), (1, 1))
+    down, right = height + GAP_PX, width + GAP_PX
+    out = torch.ones(3, len(rows) * down - GAP_PX, columns * right - GAP_PX)
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            out[:, i * down : i * down + height, j * right : j * right + width] = image.cpu()
+    return to_image(out)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from cuescope.images import Box
+
+ROUNDING = 1e-6
 
 
 class Rectangle(NamedTuple):
@@ -19,6 +24,22 @@ class Rectangle(NamedTuple):
     left: int
     bottom: int
     right: int
+
+
+def pixels_of(box: Box, height: int, width: int, least: float = 0.5) -> Rectangle | None:
+    """The pixels that a box touches in an image; None where less than `least` of its area lies in the image.
+
+    >>> pixels_of(Box(2.5, -1.0, 4.0, 3.0), 8, 8), pixels_of(Box(2.5, -5.0, 4.0, 3.0), 8, 8)
+    (Rectangle(top=0, left=2, bottom=3, right=4), None)
+    """
+    x0, y0, x1, y1 = max(box.x0, 0.0), max(box.y0, 0.0), min(box.x1, float(width)), min(box.y1, float(height))
+    whole = (box.x1 - box.x0) * (box.y1 - box.y0)
+    if x0 >= x1 or y0 >= y1 or (x1 - x0) * (y1 - y0) < least * whole:
+        return None
+    # What is a whole number but for rounding stays that number.
+    return Rectangle(
+        math.floor(y0 + ROUNDING), math.floor(x0 + ROUNDING), math.ceil(y1 - ROUNDING), math.ceil(x1 - ROUNDING)
+    )
 
 
 @dataclass(frozen=True)
@@ -83,6 +104,21 @@ class Occlude:
         high, wide = min(self.size_px, height), min(self.size_px, width)
         return Grid(_origins(height - high, self.stride_px), _origins(width - wide, self.stride_px), high, wide)
 
+
+Fill = Literal["mean", "gray", "black"]
+"""The color of a square: the mean pixel that a classifier subtracts, middle gray, or black."""
+
+
+def fill_color(fill: Fill, mean: Sequence[float]) -> tuple[float, float, float]:
+    """Red, green and blue in [0, 1].
+
+    >>> fill_color("gray", (0.4, 0.4, 0.4)), fill_color("mean", (0.4, 0.4, 0.4))
+    ((0.5, 0.5, 0.5), (0.4, 0.4, 0.4))
+    """
+    return {"mean": (mean[0], mean[1], mean[2]), "gray": (0.5, 0.5, 0.5), "black": (0.0, 0.0, 0.0)}[fill]
+
+
+FILLS = {"mean": "the color of the mean pixel", "gray": "gray", "black": "black"}
 
 Color = Sequence[float] | Tensor
 """One color (3,), or one for each rectangle (P, 3)."""

@@ -3,6 +3,7 @@
 from cuescope.readers.cue_conflict import read_cue_conflict
 from cuescope.readers.folder import read_folder
 from cuescope.readers.imagenet import read_real, real_labels
+from cuescope.readers.parts import read_parts
 from cuescope.readers.versions import read_versions
 
-__all__ = ["read_cue_conflict", "read_folder", "read_real", "read_versions", "real_labels"]
+__all__ = ["read_cue_conflict", "read_folder", "read_parts", "read_real", "read_versions", "real_labels"]

@@ -78,6 +78,26 @@ def decode(source: bytes | Path) -> Tensor:
     return _pillow(data, kind)
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    """The (width, height) that an image file states, without decoding it: those of the pixels of `decode`.
+
+    Raises UnreadableError with the reason where it states none.
+    """
+    data = _load(path)
+    kind = sniff(data)
+    if kind in ("JPEG", "PNG"):
+        size, _ = (_jpeg_header if kind == "JPEG" else _png_header)(data)
+        if size != (0, 0):
+            return size
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return image.size
+    except Exception as error:  # whatever a damaged file makes Pillow stumble over, as in `_pillow`
+        raise UnreadableError(_reason(data, kind, error)) from error
+
+
 def sniff(data: bytes) -> str | None:
     """The format that the first bytes announce, in Pillow's names, or "HEIC"; None where they announce none.
 

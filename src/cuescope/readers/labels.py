@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cuescope.classes import BY_INDEX, ClassSpace
 from cuescope.errors import CueError
+from cuescope.readers.tables import file_id, read_rows
 
 MAX_INDEX = 1_000_000
 """No classifier has more classes; a larger index is a mistake (a file number, say)."""
@@ -39,8 +38,9 @@ def read_labels(path: Path) -> LabelTable:
     """
     table = LabelTable()
     consistent = True
-    for line, row in _rows(path):
-        file, index = _file(row["file"]), _index(path, line, row["index"])
+    wanted = "a CSV with the columns file,index (and, where known, wnid,name)"
+    for line, row in read_rows(path, ("file", "index"), "labels", wanted):
+        file, index = file_id(row["file"]), _index(path, line, row["index"])
         if table.index.setdefault(file, index) != index:
             raise _malformed(path, line, f"'{file}' has index {index} here and {table.index[file]} above")
         if name := row.get("name", ""):
@@ -55,35 +55,6 @@ def read_labels(path: Path) -> LabelTable:
         table.wnids = {}
         table.notes.append(f"the wnid column of {path.name} is not one to one with its index column and is not used")
     return table
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, row) with column names in lower case."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [column.strip().lower() for column in next(reader, [])]
-            if missing := [column for column in ("file", "index") if column not in header]:
-                raise CueError(
-                    f"'{path}' lacks the column{'s' * (len(missing) > 1)} {' and '.join(missing)}; it has: "
-                    + (", ".join(header)[:100] or "none"),
-                    wanted="a CSV with the columns file,index (and, where known, wnid,name)",
-                    do="add the columns, or rename the file if it holds no labels",
-                )
-            for cells in reader:
-                if not any(cells):
-                    continue
-                if len(cells) != len(header):
-                    raise _malformed(path, reader.line_num, f"{len(cells)} values for {len(header)} columns")
-                yield reader.line_num, dict(zip(header, map(str.strip, cells), strict=True))
-    except OSError as error:
-        raise CueError(f"'{path}' cannot be read: {error.strerror}", wanted="a CSV of labels", do="check it") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CueError(f"'{path}' is no CSV in UTF-8: {error}", wanted="a CSV of labels", do="save it as one") from None
-
-
-def _file(text: str) -> str:
-    return text.replace("\\", "/").removeprefix("./")
 
 
 def _index(path: Path, line: int, text: str) -> int:

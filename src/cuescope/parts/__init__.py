@@ -1,0 +1,1 @@
+"""Parts of objects: masked in images of them, and what layers lose by it compared between images."""
