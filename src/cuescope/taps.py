@@ -155,7 +155,7 @@ def layout_of(
     if len(shape) == 3 and grid is not None:
         extra = shape[1] - grid[0] * grid[1]
         return ("tokens", grid) if 0 <= extra <= MOST_PREFIX_TOKENS else None
-    if len(shape) != 4:
+    if len(shape) != 4 or shape[2:] == (1, 1):
         return None
     options: list[tuple[float, Layout, tuple[int, int]]] = []
     candidates: tuple[tuple[Layout, torch.Size], ...] = (("NCHW", shape[2:]), ("NHWC", shape[1:3]))

@@ -15,8 +15,6 @@ from cuescope.ops.occlude import Rectangle
 from cuescope.parts.masking import Square
 
 DEPTHS = ("low", "high")
-RIVALS = ("random", "other")
-"""What the distances of a part are set beside: those of random squares, and those to another part."""
 UNITS = ("all", "changed")
 
 Distances = Mapping[tuple[str, str, str], NDArray[Any]]
