@@ -100,3 +100,71 @@ def test_pearson_of_what_has_none() -> None:
     assert value == pytest.approx(np.corrcoef([1, 2, 3], [1, 2, 4])[0, 1])
     assert interval is None, "one resample in nine holds one pair three times"
     assert why == "too few different pairs for an interval"
+
+
+def test_sign_distances_equal_the_plain_count() -> None:
+    signs = np.random.default_rng(0).integers(-1, 2, (6, 37))
+    signs[4:] = 0
+    fallen, risen = np.packbits(signs > 0, axis=1), np.packbits(signs < 0, axis=1)
+    of_all, of_changed = stats.sign_distances(fallen, risen, 37)
+    for i, a in enumerate(signs):
+        for j, b in enumerate(signs):
+            differing, changed = (a != b).sum(), ((a != 0) | (b != 0)).sum()
+            assert of_all[i, j] == pytest.approx(differing / 37)
+            assert of_changed[i, j] == pytest.approx(differing / changed if changed else np.nan, nan_ok=True)
+
+
+def test_things_are_drawn_within_their_stratum() -> None:
+    strata = np.array([2, 0, 2, 1, 2, 0])
+    drawn = stats.drawn_within(strata, seed=1, resamples=500)
+    for stratum, size in ((0, 2), (1, 1), (2, 3)):
+        assert (drawn[:, strata == stratum].sum(1) == size).all()
+    assert drawn.mean(0) == pytest.approx(np.ones(6), abs=0.1)
+    assert (drawn == stats.drawn_within(strata, seed=1, resamples=500)).all()
+    assert (drawn != stats.drawn_within(strata, seed=2, resamples=500)).any()
+    assert stats.drawn_within([], resamples=3).shape == (3, 0)
+
+
+def test_the_interval_of_a_pair_mean_equals_resampling_by_hand() -> None:
+    generator = np.random.default_rng(0)
+    groups = []
+    for members in (np.arange(5), np.array([1, 2, 5, 6, 7])):
+        values = generator.random((5, 5))
+        values = values + values.T
+        values[0, 3] = values[3, 0] = np.nan
+        groups.append((members, values))
+    drawn = stats.drawn_within([0] * 8, seed=4, resamples=200)
+    means = []
+    for counts in drawn.astype(int):
+        found = []
+        for members, values in groups:
+            copies = [k for k, m in enumerate(members) for _ in range(counts[m])]
+            found += [values[a, b] for x, a in enumerate(copies) for b in copies[:x] if a != b]
+        found = [v for v in found if not np.isnan(v)]
+        means += [np.mean(found)] if found else []
+    value, interval, pairs = stats.pair_mean(groups, drawn)
+    every = [v[i, j] for _, v in groups for i in range(5) for j in range(i) if not np.isnan(v[i, j])]
+    assert value == pytest.approx(np.mean(every))
+    assert pairs == len(every) == 18
+    assert interval == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])))
+
+
+def test_a_pair_mean_without_pairs_or_with_few() -> None:
+    drawn = stats.drawn_within([0, 0, 0])
+    assert stats.pair_mean([], drawn) == (None, None, 0)
+    assert stats.pair_mean([(np.arange(3), np.full((3, 3), np.nan))], drawn) == (None, None, 0)
+    # One resample in nine holds one thing three times.
+    assert stats.pair_mean([(np.arange(3), np.ones((3, 3)))], drawn) == (1.0, None, 3)
+
+
+def test_the_interval_of_a_pair_mean_covers_the_truth() -> None:
+    """Distances of things on a line: of 200 samples of 12, at least nine in ten intervals hold the true mean."""
+    hits = 0
+    for trial in range(200):
+        x = np.random.default_rng(trial).random(12)
+        _, interval, _ = stats.pair_mean(
+            [(np.arange(12), np.abs(x[:, None] - x))], stats.drawn_within([0] * 12, resamples=300)
+        )
+        assert interval is not None
+        hits += interval[0] <= 1 / 3 <= interval[1]
+    assert hits >= 180
