@@ -15,7 +15,7 @@ LAYERS = [
     ["images"],
     ["preprocessing", "stats"],
     ["readers", "ops", "taps", "identity"],
-    ["fold", "receptive"],
+    ["fold", "receptive", "bypass"],
     ["engine", "dense"],
     ["layers"],
     ["classifier"],

@@ -39,7 +39,7 @@ class Instrument(Protocol):
 
     Optional: `illustrate(classifier, batch, rows)` gives panels with images for a few of the observed images;
     `reduce(rows)` keeps the best of so many; `compare(first, second, about)` sets two classifiers side by side;
-    `misfit(classifier)` says before the first batch why a parameter does not fit a classifier;
+    `misfit(classifier)` says before the first batch why a classifier cannot be asked;
     `watch(classifier)` says what to keep of layers during the clean forward pass, in `batch.watched`;
     `peers` (a class variable) asks for other classifiers of the run in `batch.peers`: "patches", those that see
     patches, or "series", the earlier checkpoints of the same network.
@@ -117,10 +117,13 @@ class Watches(Protocol):
 
 @runtime_checkable
 class Fits(Protocol):
-    """An instrument with parameters that fit some classifiers only, such as the names of layers."""
+    """An instrument, or parameters of one, such as names of layers, that fit some classifiers only."""
 
     def misfit(self, classifier: Classifier) -> str:
-        """Why it cannot be asked of this classifier, or "" where it can. Checked before the first batch."""
+        """Why it cannot be asked of this classifier, or "". Checked before the first batch.
+
+        Raises CueError for parameters that are mistaken.
+        """
         ...
 
 

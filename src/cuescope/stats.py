@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,21 @@ def bootstrap_mean(values: Numbers, seed: int = 0, resamples: int = RESAMPLES) -
     if len(data) < 2:
         raise ValueError(f"an interval needs at least two values, not {len(data)}")
     return _percentiles(_resampled(data[:, None], seed, resamples)[:, 0] / len(data))
+
+
+def bootstrap_of_means(
+    values: NDArray[Any], of: Callable[[NDArray[Any]], NDArray[Any]], seed: int = 0
+) -> tuple[float, float] | None:
+    """Percentile bootstrap interval of what `of` makes of the column means of `values` (n, k), rows resampled.
+
+    `of` takes the means of many resamples (r, k) and gives (r,) numbers. None for fewer than two rows.
+
+    >>> bootstrap_of_means(np.array([[0.0, 1.0], [0.0, 1.0]]), lambda means: (means > 0.5).mean(1))
+    (0.5, 0.5)
+    """
+    if len(values) < 2:
+        return None
+    return _percentiles(of(_resampled(np.asarray(values, float), seed, RESAMPLES) / len(values)))
 
 
 def bootstrap_ratio(above: Numbers, below: Numbers, seed: int = 0) -> tuple[float, float] | None:

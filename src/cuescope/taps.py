@@ -74,6 +74,28 @@ def hooked(
             handle.remove()
 
 
+@contextmanager
+def bypassed(first: nn.Module, last: nn.Module) -> Iterator[None]:
+    """While it lasts, what `first` is given comes out of `last`, untouched: the modules from one to the other are gone.
+
+    The two may be the same module. Each must be called once in a pass, with a tensor as its first argument. The
+    hooks go whatever happens.
+    """
+    given: list[Tensor] = []
+
+    def keep(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        given.append(inputs[0])
+        # A copy to work on: a module that begins with an in-place ReLU would change what goes past it.
+        return (inputs[0].clone(), *inputs[1:])
+
+    handles = [first.register_forward_pre_hook(keep), last.register_forward_hook(lambda *_: given.pop())]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class _EnoughError(Exception):
     """All that was wanted is captured: the rest of the network need not run."""
 

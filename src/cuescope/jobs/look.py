@@ -12,7 +12,7 @@ from cuescope.classifier import Classifier
 from cuescope.draw import look_png
 from cuescope.errors import CueError, unknown
 from cuescope.images import UnreadableError
-from cuescope.instrument import About, Illustrates
+from cuescope.instrument import About, Fits, Illustrates
 from cuescope.jobs.images import find_image
 from cuescope.sources import load
 
@@ -43,6 +43,8 @@ def look(
         why = instruments.unmet(tool, classifier, images)
         do = "give --label NAME" if "label" in missing else "choose another instrument: cuescope list instruments"
         raise CueError(f"{instrument} does not apply: {why}", wanted="an instrument that does", do=do)
+    if isinstance(tool, Fits) and (why := tool.misfit(classifier)):
+        raise CueError(f"{instrument} does not apply: {why}", wanted="an instrument that does", do="choose another")
     index = -1 if label is None else class_index(classifier.classes, label)
     try:
         sample = images.read(0)

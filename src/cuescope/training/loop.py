@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,6 +31,8 @@ class Settings:
     weight_decay: float = 1e-4
     """Not applied to biases and batch norms, which have one dimension."""
     label_smoothing: float = 0.0
+    filter_rms: float | None = None
+    """The most root mean square that a convolution's filter may have (see `limit_filters`); None for no limit."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -93,6 +95,31 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
     return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
 
 
+@torch.no_grad()
+def limit_filters(model: nn.Module, radius: float, std: Sequence[float]) -> None:
+    """Rescale each filter of a convolution whose root mean square exceeds `radius` to just that, in place.
+
+    Zeiler and Fergus 2014, section 3, where the radius is .1 and the network reads pixels of 0 to 255 less their
+    mean; they call it crucial for layer 1, whose filters would else be dominated by a few. What reads pixels in
+    [0, 1] divided by `std` needs filters 255 * std times as large to do the same: the first convolution of the model
+    that has a weight for each of three channels is measured in the paper's units, so .1 means the same whatever the
+    normalization (5.8 of filters as they are stored, for ImageNet's std). The other convolutions read no pixels.
+
+    >>> conv = nn.Conv2d(3, 2, 5)
+    >>> conv.weight.data[0], conv.weight.data[1] = 7.0, 0.05
+    >>> limit_filters(conv, 0.1, std=(1 / 255, 1 / 255, 1 / 255))
+    >>> [round(float(filter.mean()), 6) for filter in conv.weight]
+    [0.1, 0.05]
+    """
+    reads_pixels = True
+    for conv in (module for module in model.modules() if isinstance(module, nn.Conv2d)):
+        units = torch.ones((), device=conv.weight.device)
+        if reads_pixels and conv.weight.shape[1] == len(std):
+            units, reads_pixels = 255 * torch.tensor(std, device=conv.weight.device)[:, None, None], False
+        rms = (conv.weight / units).square().mean((1, 2, 3), keepdim=True).sqrt()
+        conv.weight.mul_((radius / rms).clamp(max=1))
+
+
 def normalized(images: Tensor, settings: Settings) -> Tensor:
     """(B, 3, H, W) uint8 to float32 in network units, channels last, on the settings' device."""
     mean = torch.tensor(settings.mean, device=settings.device)[:, None, None]
@@ -136,6 +163,8 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
+            if settings.filter_rms is not None:
+                limit_filters(model, settings.filter_rms, settings.std)
 
             value = float(loss.detach())
             if not math.isfinite(value):
