@@ -108,7 +108,8 @@ def test_falls_are_paired_with_the_whole_network_on_the_same_images() -> None:
     finding = Ablation().conclude(rows, ABOUT)
     whole = (rows["predicted"] == rows["label"]).mean()
     assert finding["accuracy"].value == whole
-    dots, falls, _ = finding.panels
+    dots, falls, table = finding.panels
+    assert [row[2] for row in table.data["rows"]] == ["100.0%", "0.0%", "33.3%"], "answers stay, right or wrong"
     for dot, fall in zip(dots.data["rows"], falls.data["rows"], strict=True):
         assert fall["value"] == pytest.approx(whole - dot["value"])
     assert finding["accuracy_without"].value == pytest.approx(rows["right_without"].mean())
