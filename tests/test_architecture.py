@@ -16,7 +16,7 @@ LAYERS = [
     ["preprocessing", "stats"],
     ["readers", "ops", "taps", "identity"],
     ["fold", "receptive", "bypass"],
-    ["engine", "dense"],
+    ["engine", "dense", "roles"],
     ["layers"],
     ["classifier"],
     ["incremental", "deconvnet"],

@@ -260,7 +260,8 @@ def unmet(instrument: Instrument, classifier: Classifier, images: ImageSet) -> s
     """Why the instrument cannot be used here, or "" where it can. Checked before the first batch."""
     missing = instrument.needs - classifier.capabilities - images.knows
     if not missing:
-        return instrument.misfit(classifier) if isinstance(instrument, Fits) else ""
+        asked = None if isinstance(instrument, type) else instrument
+        return asked.misfit(classifier) if isinstance(asked, Fits) else ""
     # The rarest first: what lacks it lacks more besides.
     reasons = {
         "words": f"{classifier.name} has no visual words; a bag of words has (`cuescope train bow`)",

@@ -100,6 +100,45 @@ class _EnoughError(Exception):
     """All that was wanted is captured: the rest of the network need not run."""
 
 
+@dataclass(frozen=True)
+class Tap:
+    """A tensor inside a network: what a module gives, or with `before` the first thing it is given."""
+
+    name: str
+    before: bool = False
+
+
+@contextmanager
+def tapping(network: nn.Module, places: Iterable[Tap], enough: bool = False) -> Iterator[dict[Tap, Tensor]]:
+    """Copies of what passes these places, of the first call of each; `enough` ends the block once all are there.
+
+    >>> net = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True))
+    >>> with torch.no_grad(), tapping(net, [Tap("1", before=True), Tap("1")]) as found:
+    ...     _ = net(torch.tensor([-1.0, 1.0]))
+    >>> [tensor.tolist() for tensor in found.values()]
+    [[-1.0, 1.0], [0.0, 1.0]]
+    """
+    wanted = set(places)
+    found: dict[Tap, Tensor] = {}
+
+    def keep(place: Tap, tensor: Any) -> None:
+        if place in wanted and place not in found and isinstance(tensor, Tensor):
+            # A copy: the next layer may be an in-place ReLU.
+            found[place] = tensor.clone()
+            if enough and len(found) == len(wanted):
+                raise _EnoughError
+
+    def seen(name: str, _inputs: tuple[Any, ...], output: Any) -> None:
+        keep(Tap(name), output)
+
+    def entered(name: str, inputs: tuple[Any, ...]) -> None:
+        keep(Tap(name, before=True), inputs[0] if inputs else None)
+
+    modules = {place.name: network.get_submodule(place.name) for place in wanted}
+    with suppress(_EnoughError), hooked(modules, seen, entered):
+        yield found
+
+
 def survey(network: nn.Module, pixels: Tensor) -> dict[str, Layer]:
     """Which layers give maps over the image, and how are they laid out? In the order they are computed.
 
@@ -193,16 +232,10 @@ def capture(network: nn.Module, pixels: Tensor, layers: Iterable[Layer]) -> dict
     layers = list(layers)
     hooks = {layer.name: layer for layer in layers if layer.intermediate is None}
     found: dict[str, Tensor] = {}
-
-    def keep(name: str, _inputs: tuple[Any, ...], output: Tensor) -> None:
-        # A copy: the next layer may be an in-place ReLU.
-        found[name] = as_map(output, hooks[name]).clone()
-        if len(found) == len(hooks):
-            raise _EnoughError
-
     if hooks:
-        with hooked({name: network.get_submodule(name) for name in hooks}, keep), suppress(_EnoughError):
+        with tapping(network, [Tap(name) for name in hooks], enough=True) as outputs:
             network(pixels)
+        found = {place.name: as_map(output, hooks[place.name]) for place, output in outputs.items()}
     asked = [layer for layer in layers if layer.intermediate is not None]
     if asked:
         maps = _run_intermediates(

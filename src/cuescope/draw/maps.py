@@ -161,7 +161,8 @@ def data_uri(pixels: Array) -> str:
     drawn = png(pixels)
     if len(drawn) <= 24_000:
         return "data:image/png;base64," + base64.b64encode(drawn).decode()
-    photo = _encoded(pixels, "JPEG", quality=84, subsampling=0, optimize=True)
+    # Not optimized: Pillow then allots a byte a pixel, and noise (random filters, say) needs more and fails.
+    photo = _encoded(pixels, "JPEG", quality=84, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(photo).decode()
 
 

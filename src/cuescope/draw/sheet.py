@@ -84,7 +84,8 @@ def figure_block(figure: Figure, folder: Path | None) -> Array:
         raise ValueError(f"the figure '{figure.caption}' holds no pixels and no folder was given")
     pixels = _pixels(figure, folder)
     columns = min(3, 1 + len(figure.maps) + len(figure.insets))
-    side = (WIDTH - 2 * EDGE - GAP * 2) // 3 if columns == 3 else 420
+    wide = pixels.shape[1] > 2 * pixels.shape[0]
+    side = (WIDTH - 2 * EDGE - GAP * 2) // 3 if columns == 3 else WIDTH - 2 * EDGE if wide and columns == 1 else 420
     base = _sized(np.asarray(pixels), side)
     cards = [_card(base, "image", [])]
     cards += [_card(_sized(np.asarray(_pixels(i, folder)), side), i.name, []) for i in figure.insets]
