@@ -175,6 +175,28 @@ def test_opencv_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> No
         concluded(toy(MeanColor()), colored(1), ShiftStability(fill="opencv"))
 
 
+def test_opencv_where_it_is_installed() -> None:
+    pytest.importorskip("cv2")
+    canvas = np.zeros((40, 40, 3), np.float32)
+    canvas[8:20, 8:20] = 50
+    found = inpaint(canvas, (8, 8, 20, 20), "opencv")
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, 50, atol=8)
+    canvas[8:20, 14:20] = 200
+    found = inpaint(canvas, (8, 8, 20, 20), "opencv")
+    np.testing.assert_array_equal(found[8:20, 8:20], canvas[8:20, 8:20])
+    assert found[14, 2, 0] < found[14, 30, 0], "what is near goes on"
+
+
+def test_an_embedded_image_needs_room() -> None:
+    for tool in (ShiftStability(pairs=40), ShiftStability(protocols=("size",), embed_px=230)):
+        with pytest.raises(CueError, match="an embedded image of"):
+            concluded(toy(MeanColor(), size=SIZE), colored(1), tool)
+    with pytest.raises(CueError, match="an embedded image of"):
+        concluded(toy(MeanColor(), size=SIZE), colored(1), ShiftStability(protocols=("size",), embed_px=220, pairs=2))
+    concluded(toy(MeanColor(), size=SIZE), colored(1), ShiftStability(protocols=("size",), embed_px=220))
+
+
 def test_a_long_side_is_cut_to_fit() -> None:
     wide = Sample("wide", torch.full((3, 20, 400), 90, dtype=torch.uint8))
     views = Embedding().views([wide], plain(SIZE))
@@ -221,21 +243,29 @@ def test_mac_and_accuracy_are_of_the_first_answer() -> None:
             k = int(p[2 * i].argmax())
             assert rows[f"mac{suffix}"][i] == pytest.approx(abs(float(p[2 * i, k] - p[2 * i + 1, k])))
             assert rows[f"right{suffix}"][i] == (k == 0)
+            assert rows[f"change_right{suffix}"][i] == (k == 0 and int(p[2 * i + 1].argmax()) != 0)
 
 
 def test_several_pairs_are_averaged_over_each_image() -> None:
     classifier, samples = toy(OnePixel()), boards(12)
     tool = ShiftStability(pairs=5)
-    rows = tool.observe(classifier, classifier.see(samples))
+    rows = tool.observe(classifier, classifier.see(samples, [i % 2 for i in range(12)]))
     for protocol, suffix in SUFFIX.items():
         answers = classifier.logits(tool.maker(protocol).views(samples, plain(16), 5)).argmax(1).view(12, 6)  # type: ignore[arg-type]
         changes = (answers[:, 1:] != answers[:, :-1]).double().mean(1)
         assert rows[f"change{suffix}"].to_list() == pytest.approx(changes.tolist())
         assert rows[f"changed{suffix}"].to_list() == (changes > 0).tolist()
+        right = answers[:, :-1] == torch.arange(12)[:, None] % 2
+        assert rows[f"right{suffix}"].to_list() == pytest.approx(right.double().mean(1).tolist())
+        both = (right & (answers[:, 1:] != answers[:, :-1])).double().mean(1)
+        assert rows[f"change_right{suffix}"].to_list() == pytest.approx(both.tolist())
     finding = tool.conclude(rows, ABOUT)
     assert finding["top1_change"].value == pytest.approx(rows["change"].mean())
     assert finding["top1_change"].n == 12
     assert finding["top1_change"].count is None, "a share of pairs is no count of images"
+    among = finding["top1_change_right"].value
+    assert among == pytest.approx(rows["change_right"].sum() / rows["right"].sum())
+    assert "of the pairs of views of 12 images (about one pair of views in" in finding.sentence
 
 
 def test_many_images_go_through_in_parts() -> None:
@@ -273,6 +303,8 @@ def test_published_values_stand_only_beside_the_same_rule() -> None:
     assert [p.value for p in finding["top1_change"].published] == [0.062, 0.061, 0.068]
     assert [p.value for p in finding["mac_embed"].published] == [0.06, 0.086, 0.079]
     assert not finding["top1_change_size"].published
+    marks = {mark["who"]: mark["values"] for mark in finding.panels[0].data["marks"]}
+    assert marks["VGG-16 (Azulay & Weiss)"] == [0.062, 0.18, None, None]
     gray = ShiftStability(canvas="gray").conclude(rows, about)
     assert gray["top1_change"].published
     assert not gray["top1_change_embed"].published

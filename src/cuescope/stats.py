@@ -59,6 +59,25 @@ def bootstrap_of_means(
     return _percentiles(of(_resampled(np.asarray(values, float), seed, RESAMPLES) / len(values)))
 
 
+def of_images(values: Numbers, counted: bool = False) -> dict[str, Any]:
+    """The mean over images as a Measure takes it: its value, n and interval, and with `counted` its count.
+
+    `counted` says that each value is 0 or 1: the interval is then Wilson's, else it comes from resampling images.
+    Raises ValueError without values.
+
+    >>> of_images([True, False, True, True], counted=True)["count"]
+    3
+    """
+    data = np.asarray(values, dtype=float)
+    n = len(data)
+    if not n:
+        raise ValueError("no mean of nothing")
+    if counted:
+        k = round(float(data.sum()))
+        return {"value": k / n, "n": n, "count": k, "interval": wilson(k, n)}
+    return {"value": float(data.mean()), "n": n, "interval": bootstrap_mean(data) if n > 1 else None}
+
+
 def bootstrap_ratio(above: Numbers, below: Numbers, seed: int = 0) -> tuple[float, float] | None:
     """Percentile bootstrap interval of sum(above) / sum(below), the pairs resampled together.
 

@@ -45,8 +45,8 @@ class ShiftStability:
     black canvas again, but the place stays and the image grows by a pixel, from its top left corner.
 
     P(top-1 change) is the share of pairs whose answers differ; MAC, the mean absolute change, is the mean of |p1(k) -
-    p2(k)| with k the first view's answer; accuracy is that on the first views. Intervals are over images, and two
-    classifiers are compared on the same views.
+    p2(k)| with k the first view's answer; accuracy is that on the first views of the pairs. Intervals are over images,
+    and two classifiers are compared on the same views.
 
     >>> ShiftStability(protocols=("crop",), pairs=8, margin_px=10).pairs
     8
@@ -78,11 +78,15 @@ class ShiftStability:
         "Azulay & Weiss 2019, Why do deep convolutional networks generalize so poorly to small image transformations?"
     )
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     per_image: ClassVar[Mapping[str, str]] = {
-        f"{measure}{suffix}": f"{column}{suffix}"
-        for suffix in SUFFIX.values()
-        for measure, column in (("top1_change", "change"), ("mac", "mac"))
+        measure: f"{column}{suffix}"
+        for protocol, suffix in SUFFIX.items()
+        for measure, column in (
+            (f"top1_change{suffix}", "change"),
+            (f"mac{suffix}", "mac"),
+            (f"accuracy_{protocol}", "right"),
+        )
     }
 
     def __post_init__(self) -> None:
@@ -122,17 +126,21 @@ class ShiftStability:
         probabilities = self._probabilities(protocol, classifier, batch.samples)
         (p_before, before), after = probabilities[:, :-1].max(2), probabilities[:, 1:].argmax(2)
         p_after = probabilities[:, 1:].gather(2, before[..., None])[..., 0]
-        changed, first = before != after, before[:, 0].tolist()
+        changed, labels = before != after, batch.labels[:, None]
+        right = before == labels
         values = {
-            "first": first,
+            "first": before[:, 0].tolist(),
             "second": after[:, 0].tolist(),
             "p_first": p_before[:, 0].tolist(),
             "p_second": p_after[:, 0].tolist(),
             "changed": changed.any(1).tolist(),
             "change": changed.double().mean(1).tolist(),
             "mac": (p_before - p_after).abs().mean(1).tolist(),
-            "right": [f == k if k >= 0 else None for f, k in zip(first, batch.labels.tolist(), strict=True)],
+            "right": right.double().mean(1).tolist(),
+            "change_right": (changed & right).double().mean(1).tolist(),
         }
+        for name in ("right", "change_right"):
+            values[name] = [v if k >= 0 else None for v, k in zip(values[name], batch.labels.tolist(), strict=True)]
         return {f"{name}{SUFFIX[protocol]}": column for name, column in values.items()}
 
     def _probabilities(self, protocol: Protocol, classifier: Classifier, samples: tuple[Sample, ...]) -> Tensor:
@@ -202,18 +210,25 @@ class ShiftStability:
         no_label = why if not len(changes) else "no image has a label"
         yield Measure(
             f"accuracy_{protocol}",
-            **_mean(right, "share", no_label, True),
+            **_mean(right, "share", no_label, once),
             title=f"accuracy on the first views: {title}",
             better="higher",
         )
         if protocol == "crop":
-            among = rows.filter(pl.col("right"))["change"]
-            yield Measure(
-                "top1_change_right",
-                **_mean(among, "share", "no right answer", once),
-                title="P(top-1 change) where the first answer is right",
-                better="lower",
-            )
+            yield self._among_right(rows, no_label)
+
+    def _among_right(self, rows: pl.DataFrame, no_label: str) -> Measure:
+        right, both = (rows[name].drop_nulls().to_numpy() for name in ("right", "change_right"))
+        name, title = "top1_change_right", "P(top-1 change) where the first answer is right: shifted crop"
+        if not right.sum():
+            why = "no answer is right" if len(right) else no_label
+            return Measure(name, None, "share", 0, title=title, why=why, better="lower")
+        n = int((right > 0).sum())
+        if self.pairs == 1:
+            told = stats.of_images(both[right > 0], counted=True)
+        else:
+            told = {"value": float(both.sum() / right.sum()), "n": n, "interval": stats.bootstrap_ratio(both, right)}
+        return Measure(name, unit="share", title=title, better="lower", **told)
 
     def _panels(self, rows: pl.DataFrame, found: Mapping[str, Measure]) -> Iterable[Panel]:
         if rows.height < 2:
@@ -224,8 +239,15 @@ class ShiftStability:
             measure = found[f"top1_change{SUFFIX[protocol]}"]
             low, high = measure.interval or (None, None)
             bars.append({"label": TITLES[protocol], "value": measure.value, "low": low, "high": high, "n": measure.n})
-        caption = "The share of pairs of views a pixel apart whose answers differ, with 95 % intervals."
-        data = {"unit": "share", "rows": bars}
+        step = "a pixel" if self.shift_px == 1 else f"{self.shift_px} pixels"
+        caption = f"The share of pairs of views {step} apart whose answers differ, with 95 % intervals."
+        told = [[p.value for p in found[f"top1_change{SUFFIX[protocol]}"].published] for protocol in asked]
+        marks = [
+            {"who": f"{who} (Azulay & Weiss)", "values": [values[i] if values else None for values in told]}
+            for i, who in enumerate(_NETWORKS)
+            if any(told)
+        ]
+        data = {"unit": "share", "rows": bars, "marks": marks}
         yield Panel("protocols", "dots", "How often the answer changes, by protocol", caption, data)
         edges = np.linspace(0, 1, 21)
         counted = np.histogram(rows[f"mac{SUFFIX[asked[0]]}"].to_numpy(), edges)[0].tolist()
@@ -240,8 +262,10 @@ class ShiftStability:
             return f"Stability is not measured: {change.why}."
         step = "one pixel" if self.shift_px == 1 else f"{self.shift_px} pixels"
         what = "growth" if asked[0] == "size" else "shift"
-        odds = f"about one image in {round(1 / change.value)}" if change.value else "none of the images"
-        text = f"A {what} by {step} changes its answer on {change.value:.1%} of {change.n} images ({odds})"
+        one = "image" if self.pairs == 1 else "pair of views"
+        odds = f"about one {one} in {round(1 / change.value)}" if change.value else f"no {one}"
+        where = f"{change.n} images" if self.pairs == 1 else f"the pairs of views of {change.n} images"
+        text = f"A {what} by {step} changes its answer on {change.value:.1%} of {where} ({odds})"
         if mac.value is not None:
             text += f"; the probability of its answer moves by {mac.value:.3f} on average"
         others = [(found[f"top1_change{SUFFIX[p]}"].value, TITLES[p]) for p in asked[1:]]
@@ -274,7 +298,8 @@ _OF_A_PROTOCOL = {
     "changed": pl.Boolean,
     "change": pl.Float64,
     "mac": pl.Float64,
-    "right": pl.Boolean,
+    "right": pl.Float64,
+    "change_right": pl.Float64,
 }
 _SCHEMA: dict[str, Any] = {
     "id": pl.String,
@@ -313,13 +338,6 @@ def _flips(rows: Rows) -> pl.DataFrame:
 
 
 def _mean(values: pl.Series, unit: str, why: str, counted: bool = False) -> dict[str, Any]:
-    """The value, its n and its interval: Wilson's where it counts images, else by resampling images."""
-    n = len(values)
-    if not n:
-        return {"value": None, "unit": unit, "n": 0, "why": why}
-    numbers = values.cast(pl.Float64).to_numpy()
-    if counted:
-        k = int(numbers.sum())
-        return {"value": k / n, "unit": unit, "n": n, "count": k, "interval": stats.wilson(k, n)}
-    interval = stats.bootstrap_mean(numbers) if n > 1 else None
-    return {"value": float(numbers.mean()), "unit": unit, "n": n, "interval": interval}
+    if not len(values):
+        return {"value": None, "unit": unit, "why": why}
+    return {"unit": unit, **stats.of_images(values.to_numpy(), counted)}

@@ -112,7 +112,7 @@ def _opencv(image: NDArray[np.float32], known: Corners) -> NDArray[np.float32]:
     try:
         import cv2  # pyright: ignore[reportMissingImports]
     except ImportError:
-        do = 'install opencv-python-headless, or ask for fill "blur"'
+        do = 'pip install "cuescope[inpaint]" (opencv-python-headless), or ask for fill "blur"'
         raise CueError("inpainting by OpenCV", wanted="the package cv2", do=do) from None
     mask = np.ones(image.shape[:2], np.uint8)
     top, left, bottom, right = known

@@ -1,4 +1,4 @@
-"""Views of an image that differ by one pixel: how the small transformations of Azulay & Weiss (2019) are made."""
+"""Views of an image that differ by a few pixels: the small transformations of Azulay & Weiss and the crops of Zhang."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cuescope.errors import CueError
 from cuescope.images import Sample
 from cuescope.ops.inpaint import Fill, inpaint
-from cuescope.preprocessing import Preprocessing, covering, resize
+from cuescope.preprocessing import Preprocessing, covering, frame, resize
 
 INPUT_PX = 224
 """The input of the networks of the paper: lengths that it gives in pixels are for this."""
@@ -109,6 +110,13 @@ class Embedding:
     def views(self, samples: Sequence[Sample], how: Preprocessing, steps: int = 1) -> Tensor:
         """(B * (steps + 1), 3, h, w) float32 in [0, 1]: the views of each image side by side."""
         height, width = how.size
+        largest = self._short(how) + steps * self.grow_px
+        if largest + steps * self.shift_px > min(how.size):
+            raise CueError(
+                f"an embedded image of {largest} px that is moved by {steps * self.shift_px} px",
+                wanted=f"room for it in the network's input of {height} x {width} px",
+                do="choose a smaller embed_px, or fewer pairs",
+            )
         out = np.empty((len(samples), steps + 1, height, width, 3), np.float32)
         out[:] = np.float32(255) * np.asarray(how.mean, np.float32) if self.canvas == "gray" else 0
 
@@ -129,13 +137,51 @@ class Embedding:
         chance, shift = draw(self.seed, name, "embed"), self.shift_px * steps
         return chance.randint(0, size[0] - shift - largest[0]), chance.randint(0, size[1] - shift - largest[1])
 
+    def _short(self, how: Preprocessing) -> int:
+        return max(1, round(self.short_px * min(how.size) / INPUT_PX))
+
     def _scaled(self, sample: Sample, how: Preprocessing, more: int, steps: int) -> NDArray[np.uint8]:
         pixels = np.ascontiguousarray(sample.pixels.permute(1, 2, 0).numpy())
-        short = max(1, round(self.short_px * min(how.size) / INPUT_PX)) + more
-        small = resize(pixels, covering((pixels.shape[0], pixels.shape[1]), short), how.interpolation)
+        shape = covering((pixels.shape[0], pixels.shape[1]), self._short(how) + more)
+        small = resize(pixels, shape, how.interpolation)
         room = [side - self.shift_px * steps for side in how.size]
         y, x = (max(0, have - fits) // 2 for have, fits in zip(small.shape, room, strict=False))
         return small[y : y + room[0], x : x + room[1]]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The middle of an image, larger than the network's input by `range_px`: room for crops at that many offsets.
+
+    `range_px` is for an input of 224 px, for others in proportion: 32 make Zhang's (2019) window of 256 px. The image is
+    resized as the network's evaluation does it, or to cover the window where that leaves too little; stimuli too.
+
+    >>> Window(32).offsets(Preprocessing((224, 224), 256)), Window(32).offsets(Preprocessing((64, 64), 64))
+    (32, 9)
+    """
+
+    range_px: int = 32
+
+    def offsets(self, how: Preprocessing) -> int:
+        """At how many offsets along each axis crops are taken; the middle one is the evaluation's own."""
+        return max(1, round(self.range_px * min(how.size) / INPUT_PX))
+
+    def pixels(self, samples: Sequence[Sample], how: Preprocessing) -> Tensor:
+        """(B, 3, h, w) uint8, with h and w the input's plus the number of offsets."""
+        height, width = self._size(how)
+        if isinstance(how.resize, int):
+            room: int | tuple[int, int] = max(how.resize, height, width)
+        else:
+            room = max(how.resize[0], height), max(how.resize[1], width)
+        return frame(samples, replace(how, size=(height, width), resize=room))
+
+    def is_small(self, sample: Sample, how: Preprocessing) -> bool:
+        """Whether an image is smaller than the window and so is enlarged."""
+        return any(have < wants for have, wants in zip(sample.pixels.shape[1:], self._size(how), strict=True))
+
+    def _size(self, how: Preprocessing) -> tuple[int, int]:
+        more = self.offsets(how)
+        return how.size[0] + more, how.size[1] + more
 
 
 def each(make: Callable[[int], None], count: int) -> None:
