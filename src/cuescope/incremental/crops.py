@@ -46,9 +46,10 @@ def crop_logits(
 ) -> Cropped:
     """What are the logits of the crops of `size` whose top left corners lie at all pairs of `tops` and `lefts`?
 
-    `tops` and `lefts` ascend; `image` is (3, H, W) in [0, 1] and holds all the crops. The logits are those of whole forward passes (checked to
-    1e-4 of the largest in float32), which is also how they are computed for a black box, on a GPU, for a network that
-    torch.fx cannot trace, where sharing saves nothing, and where on the first image the two ways differ.
+    `tops` and `lefts` ascend; `image` is (3, H, W) in [0, 1] and holds all the crops. The logits are those of whole
+    forward passes (checked to 1e-4 of the largest in float32), which is also how they are computed for a black box, on
+    a GPU, for a network that torch.fx cannot trace, where sharing saves nothing, and where on the first image the two
+    ways differ.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> from cuescope.preprocessing import Preprocessing

@@ -153,8 +153,9 @@ class Embedding:
 class Window:
     """The middle of an image, larger than the network's input by `range_px`: room for crops at that many offsets.
 
-    `range_px` is for an input of 224 px, for others in proportion: 32 make Zhang's (2019) window of 256 px. The image is
-    resized as the network's evaluation does it, or to cover the window where that leaves too little; stimuli too.
+    `range_px` is for an input of 224 px, for others in proportion: 32 make Zhang's (2019) window of 256 px. The image
+    is resized as the network's evaluation does it, or to cover the window where that leaves too little. A stimulus is
+    resized to the window.
 
     >>> Window(32).offsets(Preprocessing((224, 224), 256)), Window(32).offsets(Preprocessing((64, 64), 64))
     (32, 9)

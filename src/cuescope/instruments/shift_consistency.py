@@ -1,0 +1,264 @@
+"""Do two crops of the same image get the same answer?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from cuescope import stats
+from cuescope.classes import IMAGENET
+from cuescope.classifier import Classifier
+from cuescope.findings import Figure, Finding, Measure, Panel, Published
+from cuescope.images import Batch
+from cuescope.instrument import About, Rows
+from cuescope.ops.convert import to_image
+from cuescope.ops.shift import Window, draw
+
+VIEWS = 64
+"""Crops that are made before the network sees them: enough for its batches, few enough for memory."""
+BINS = 8
+"""Of the plot by distance."""
+
+
+@dataclass(frozen=True)
+class ShiftConsistency:
+    """The share of pairs of random crops of one image that get the same answer (Zhang 2019, section 4.1).
+
+    The image is resized as the network's evaluation does it, to a short side of 256 px for an input of 224. Two crops
+    of the input's size are taken at random offsets of 0 to 31 px on each axis from the corner of the middle 256 px; for
+    other inputs in proportion. Each image has its own offsets, drawn from its name; in the author's code the images of
+    a batch share theirs.
+
+    A classifier that is right more often is also more consistent, so the share is given for the images that it gets
+    right besides (in the crop of its own evaluation), with the share of pairs whose crops are both right.
+
+    >>> ShiftConsistency(pairs=5).range_px
+    32
+    """
+
+    pairs: int = 1
+    """Pairs of crops of each image; the author's numbers are of five."""
+    range_px: int = 32
+    """At how many offsets along each axis a crop may lie, for an input of 224 px."""
+    seed: int = 0
+    """Of the offsets."""
+
+    question: ClassVar[str] = "Do two crops of an image get the same answer?"
+    reference: ClassVar[str] = "Zhang 2019, Making convolutional networks shift-invariant again, section 4.1"
+    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
+    version: ClassVar[int] = 1
+    per_image: ClassVar[Mapping[str, str]] = {
+        "consistency": "agree",
+        "consistency_right": "agree_right",
+        "both_right": "both_right",
+        "accuracy": "right",
+    }
+
+    def __post_init__(self) -> None:
+        if self.pairs < 1 or self.range_px < 2:
+            raise ValueError("pairs must be at least 1 and range_px at least 2")
+
+    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
+        """Per image: the offsets and answers of its crops, how many pairs agree, and how many are right twice."""
+        window, how = Window(self.range_px), classifier.preprocessing
+        if not len(batch):
+            return pl.DataFrame(schema=_SCHEMA)
+        places = window.offsets(how)
+        offsets = [self.offsets(name, places) for name in batch.ids]
+        probabilities = self._probabilities(classifier, batch, offsets)
+        p, answers = (part.view(len(batch), self.pairs, 2) for part in probabilities.max(1))
+        agree = answers[..., 0] == answers[..., 1]
+        both = (answers == batch.labels[:, None, None]).all(2).double().mean(1).tolist()
+        right = (batch.logits.argmax(1) == batch.labels).tolist()
+        known = (batch.labels >= 0).tolist()
+        consistent = agree.double().mean(1).tolist()
+        columns = {
+            "id": batch.ids,
+            "right": [r if k else None for r, k in zip(right, known, strict=True)],
+            "offsets": offsets,
+            "answers": answers.flatten(1).tolist(),
+            "p": p.flatten(1).tolist(),
+            "same": agree.tolist(),
+            "agree": consistent,
+            "agree_right": [a if k and r else None for a, k, r in zip(consistent, known, right, strict=True)],
+            "both_right": [b if k else None for b, k in zip(both, known, strict=True)],
+            "places": [places] * len(batch),
+            "small": [window.is_small(sample, how) for sample in batch.samples],
+        }
+        return pl.DataFrame(columns, schema=_SCHEMA)
+
+    def offsets(self, name: str, count: int) -> list[int]:
+        """Top and left of each crop of an image, pair by pair: 4 numbers a pair, each 0 to `count` - 1."""
+        chance = draw(self.seed, name, "consistency")
+        return [chance.randrange(count) for _ in range(4 * self.pairs)]
+
+    def crops(self, classifier: Classifier, samples: Any, offsets: list[list[int]]) -> Tensor:
+        """(B * pairs * 2, 3, H, W) float32 in [0, 1]."""
+        height, width = classifier.preprocessing.size
+        windows = Window(self.range_px).pixels(samples, classifier.preprocessing)
+        parts = [
+            pixels[:, top : top + height, left : left + width]
+            for pixels, places in zip(windows, offsets, strict=True)
+            for top, left in zip(places[::2], places[1::2], strict=True)
+        ]
+        return torch.stack(parts).to(torch.float32).div_(255)
+
+    def _probabilities(self, classifier: Classifier, batch: Batch, offsets: list[list[int]]) -> Tensor:
+        at_once, parts = max(1, VIEWS // (2 * self.pairs)), []
+        for start in range(0, len(batch), at_once):
+            group = slice(start, start + at_once)
+            crops = self.crops(classifier, batch.samples[group], offsets[group])
+            parts.append(classifier.logits(crops.to(classifier.device)))
+        return torch.cat(parts).double().softmax(1)
+
+    def conclude(self, rows: Rows, about: About) -> Finding:
+        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
+        published = about.space == IMAGENET and self.range_px == 32
+        measures = tuple(self._measures(rows, published))
+        caveats = ["A classifier that is right more often is also more consistent: read it beside its accuracy."]
+        if published:
+            caveats.append("The published values are of validation images: images from the training differ.")
+        small = int(rows["small"].sum() or 0)
+        if small:
+            caveats.append(f"{small} of {rows.height} images were smaller than the window of the crops and enlarged.")
+        return Finding(
+            instrument="shift_consistency",
+            version=self.version,
+            params=asdict(self),
+            classifier=about.classifier,
+            images=about.images,
+            measures=measures,
+            panels=tuple(self._panels(rows, measures)),
+            sentence=_sentence(rows, measures),
+            caveats=tuple(caveats),
+            references=(self.reference,),
+        )
+
+    def _measures(self, rows: pl.DataFrame, published: bool) -> Iterable[Measure]:
+        once, unseen = self.pairs == 1, "no image was seen"
+        no_label = "no image has a label" if rows.height else unseen
+        right = rows["right"].drop_nulls()
+        none_right = "it gets no image right" if len(right) else no_label
+        among = rows["agree_right"].drop_nulls()
+        sources = _PUBLISHED if published else {}
+        for name, values, counted, why, title, headline in (
+            ("consistency", rows["agree"], once, unseen, "two crops get the same answer", True),
+            ("consistency_right", among, once, none_right, "the same, of images that it gets right", True),
+            ("both_right", rows["both_right"].drop_nulls(), once, no_label, "two crops are both right", False),
+            ("accuracy", right, True, no_label, "accuracy on the crop of its own evaluation", False),
+        ):
+            known = stats.of_images(values.to_numpy(), counted) if len(values) else {"value": None, "why": why}
+            told = sources.get(name, ())
+            yield Measure(name, unit="share", title=title, better="higher", headline=headline, published=told, **known)
+
+    def _panels(self, rows: pl.DataFrame, measures: tuple[Measure, ...]) -> Iterable[Panel]:
+        if rows.height < 2:
+            return
+        curve = self._by_distance(rows)
+        if len(curve["x"]) > 1:
+            caption = (
+                "Each point has as many pairs; the band is the 95 % interval over images. A curve that starts low and "
+                "stays flat says that a few pixels do as much as thirty."
+            )
+            axes = {"x": "distance of the two crops (px, the longer axis)", "y": "share with the same answer"}
+            yield Panel("distance", "lines", "Crops farther apart", caption, {**axes, "series": [curve]})
+        if not len(rows["right"].drop_nulls()):
+            return
+        right, wrong = (rows.filter(pl.col("right") == truth)["agree"] for truth in (True, False))
+        bars = []
+        for label, values in (
+            ("all images", rows["agree"]),
+            ("where it is right", right),
+            ("where it is wrong", wrong),
+        ):
+            known = stats.of_images(values.to_numpy(), self.pairs == 1) if len(values) else {"value": None}
+            low, high = known.get("interval") or (None, None)
+            bars.append({"label": label, "value": known["value"], "low": low, "high": high, "n": len(values)})
+        marks = [{"who": f"{p.who} (Zhang)", "values": [p.value, None, None]} for p in measures[0].published]
+        caption = "The share of pairs of crops with the same answer, with 95 % intervals."
+        data = {"unit": "share", "rows": bars, "marks": marks}
+        yield Panel("groups", "dots", "Consistency where it is right and where it is wrong", caption, data)
+
+    def _by_distance(self, rows: pl.DataFrame) -> dict[str, Any]:
+        """The share of pairs that agree, by how far apart the crops are."""
+        places = np.array(rows["offsets"].to_list()).reshape(-1, 2, 2)
+        distance = np.abs(places[:, 0] - places[:, 1]).max(1)
+        same, image = np.array(rows["same"].to_list(), float).ravel(), np.repeat(np.arange(rows.height), self.pairs)
+        curve: dict[str, Any] = {"name": "", "x": [], "y": [], "low": [], "high": []}
+        for part in np.array_split(np.argsort(distance, kind="stable"), BINS):
+            agree, count = np.bincount(image[part], same[part]), np.bincount(image[part])
+            interval = stats.bootstrap_ratio(agree[count > 0], count[count > 0])
+            if interval is not None:
+                point = float(distance[part].mean()), float(same[part].mean()), *interval
+                for key, value in zip(("x", "y", "low", "high"), point, strict=True):
+                    curve[key].append(value)
+        return curve
+
+    def examples(self, rows: Rows) -> list[str]:
+        """The images whose crops differ although the answer to one of them was surest."""
+        return _torn(rows)["id"].head(4).to_list()
+
+    def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
+        names, figures = classifier.classes.names, []
+        for row in _torn(rows).iter_rows(named=True):
+            sample, k = batch.samples[batch.ids.index(row["id"])], row["same"].index(False)
+            crops = self.crops(classifier, [sample], [row["offsets"]])
+            for i in (2 * k, 2 * k + 1):
+                top, left = row["offsets"][2 * i : 2 * i + 2]
+                caption = f"{names[row['answers'][i]]}, {row['p'][i]:.0%} (crop {top} px down, {left} px right)"
+                figures.append(Figure(caption, to_image(crops[i])))
+        caption = "Two crops of an image and what it says to each; the surest answers come first."
+        yield Panel("torn", "images", "Crops with different answers", caption, figures=tuple(figures))
+
+
+_SCHEMA: dict[str, Any] = {
+    "id": pl.String,
+    "right": pl.Boolean,
+    "offsets": pl.List(pl.Int32),
+    "answers": pl.List(pl.Int32),
+    "p": pl.List(pl.Float64),
+    "same": pl.List(pl.Boolean),
+    "agree": pl.Float64,
+    "agree_right": pl.Float64,
+    "both_right": pl.Float64,
+    "places": pl.Int32,
+    "small": pl.Boolean,
+}
+
+_SOURCE = "Zhang 2019, README of adobe/antialiased-cnns, ImageNet validation images"
+_TABLE = {
+    "AlexNet": (0.5655, 0.7818),
+    "VGG-16": (0.7159, 0.8852),
+    "ResNet-18": (0.6974, 0.8511),
+    "ResNet-50": (0.7616, 0.8920),
+    "MobileNetV2": (0.7188, 0.8650),
+    "ResNet-50 with Blur-4": (0.7741, 0.9132),
+    "MobileNetV2 with Blur-4": (0.7272, 0.8773),
+}
+"""Top-1 accuracy and consistency; with Blur-4, fine-tuned from the network without."""
+_PUBLISHED = {
+    name: tuple(Published(who, values[i], _SOURCE) for who, values in _TABLE.items())
+    for i, name in enumerate(("accuracy", "consistency"))
+}
+
+
+def _sentence(rows: pl.DataFrame, measures: tuple[Measure, ...]) -> str:
+    consistency, right, *_ = measures
+    if consistency.value is None:
+        return f"Consistency is not measured: {consistency.why}."
+    images, far = f"{consistency.n} images" if consistency.n > 1 else "one image", int(rows["places"].max()) - 1  # type: ignore[arg-type]
+    text = f"Two crops of the same image, up to {far} px apart, get the same answer in {consistency.value:.1%} of cases"
+    among = f", in {right.value:.1%} where it is right about the image" if right.value is not None else ""
+    return f"{text} ({images}){among}."
+
+
+def _torn(rows: Rows) -> pl.DataFrame:
+    """Images with a pair of crops that differ, the surest answer first."""
+    torn = rows.filter(~pl.col("same").list.all())
+    return torn.with_columns(surest=pl.col("p").list.max()).sort("surest", "id", descending=[True, False])
