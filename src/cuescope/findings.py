@@ -74,7 +74,8 @@ class Map:
     """Numbers laid over an image: (h, w), stretched over `extent`, or over the whole image where that is None.
 
     `extent` is (x0, y0, x1, y1) in shares of the image's width and height. "heat" runs from `low` to `high`;
-    "signed" is symmetric about 0; "labels" holds indices into `legend`.
+    "signed" is symmetric about 0; "labels" holds indices into `legend`. A map that is `alone` is drawn beside the
+    image, not over it: its cells are no places of the image.
     """
 
     kind: MapKind
@@ -85,6 +86,21 @@ class Map:
     high: float | None = None
     legend: tuple[str, ...] = ()
     extent: tuple[float, float, float, float] | None = None
+    alone: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One moment of an image that changes: what the classifier sees, (H, W, 3) uint8, and what it says to it."""
+
+    pixels: np.ndarray[Any, Any]
+    answer: str
+    probability: float
+    """Of the answer."""
+    rank: int
+    """Place of the answer among all answers, the most frequent first: it has the color of that place."""
+    caption: str = ""
+    """What was done to the image, in a few words."""
 
 
 @dataclass(frozen=True, eq=False)

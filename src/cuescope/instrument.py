@@ -19,7 +19,7 @@ import polars as pl
 
 from cuescope.classifier import Classifier, Watch
 from cuescope.errors import CueError, unknown
-from cuescope.findings import Finding, Panel
+from cuescope.findings import Finding, Frame, Panel
 from cuescope.images import Batch, ImageSet
 
 Rows = pl.DataFrame
@@ -38,6 +38,7 @@ class Instrument(Protocol):
     of images it looks at; the runner spreads them evenly over the set.
 
     Optional: `illustrate(classifier, batch, rows)` gives panels with images for a few of the observed images;
+    `frames(classifier, batch, rows)` shows one image as it changes, for `cuescope look`;
     `reduce(rows)` keeps the best of so many; `compare(first, second, about)` sets two classifiers side by side;
     `misfit(classifier)` says before the first batch why a classifier cannot be asked;
     `watch(classifier)` says what to keep of layers during the clean forward pass, in `batch.watched`;
@@ -82,6 +83,15 @@ class Illustrates(Protocol):
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         """Panels for the images of `examples`, which `batch` holds; `rows` are theirs."""
+        ...
+
+
+@runtime_checkable
+class Animates(Protocol):
+    """An instrument that can show one image as it changes: `cuescope look` makes a strip of the frames, or a GIF."""
+
+    def frames(self, classifier: Classifier, batch: Batch, rows: Rows) -> Sequence[Frame]:
+        """A few dozen frames of the first image of `batch`, in order; `rows` are its."""
         ...
 
 

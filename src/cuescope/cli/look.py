@@ -1,4 +1,4 @@
-"""`cuescope look`: one instrument, one classifier, one image, one PNG."""
+"""`cuescope look`: one instrument, one classifier, one image, one PNG or GIF."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def look(
     classes: Path | None = None,
     device: str = "auto",
 ) -> None:
-    """What does this instrument see in this image? Writes one PNG and prints the sentence.
+    """What does this instrument see in this image? Writes one PNG, or a GIF, and prints the sentence.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def look(
     image
         An image file.
     out
-        The PNG; INSTRUMENT-IMAGE.png in the current folder by default.
+        The PNG; INSTRUMENT-IMAGE.png in the current folder by default. NAME.gif for an animation (shift_map).
     label
         Name, WordNet id or index of the right class, where it is known.
     set_

@@ -57,7 +57,12 @@ def bounds(layer: Map) -> tuple[float, float]:
 
 
 def overlay(pixels: Array, layer: Map) -> Array:
-    """The image in gray with the map in color over it, (H, W, 3) uint8. Where the map has no value, gray only."""
+    """The image in gray with the map in color over it, (H, W, 3) uint8. Where the map has no value, gray only.
+
+    A map that stands alone is drawn without the image, about as large, each cell a square of whole pixels.
+    """
+    if layer.alone:
+        return _alone(layer, max(pixels.shape[:2]))
     weights = np.array([0.299, 0.587, 0.114])
     laid = np.repeat((pixels @ weights)[..., None] * 0.75 + 40, 3, -1)
     x0, y0, x1, y1 = _corners(layer, pixels)
@@ -68,6 +73,27 @@ def overlay(pixels: Array, layer: Map) -> Array:
     painted, strength = painted[inside], strength[inside]
     laid[top:bottom, left:right] = laid[top:bottom, left:right] * (1 - strength) + painted * strength
     return laid.clip(0, 255).round().astype(np.uint8)
+
+
+def _alone(layer: Map, side: int) -> Array:
+    values = values_of(layer)
+    known = np.isfinite(values)
+    if layer.kind == "labels":
+        table = label_colors(layer)
+        shades = np.array(
+            [
+                [table.get(int(v) if k else -1, (0, 0, 0)) for v, k in zip(row, there, strict=True)]
+                for row, there in zip(values, known, strict=True)
+            ],
+            np.uint8,
+        )
+    else:
+        low, high = bounds(layer)
+        t = np.where(known, values, low)
+        shades = color.signed(t / high) if layer.kind == "signed" else color.heat((t - low) / (high - low))
+    shades = np.where(known[..., None], shades, color.rgb(color.RULE)).astype(np.uint8)
+    times = max(1, side // max(values.shape))
+    return shades.repeat(times, 0).repeat(times, 1)
 
 
 def _corners(layer: Map, pixels: Array) -> tuple[int, int, int, int]:

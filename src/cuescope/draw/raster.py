@@ -30,6 +30,18 @@ def plain(text: str) -> str:
     return "".join(c if ord(c) < 0x180 else "?" for c in text.translate(_PLAIN))
 
 
+def wrapped(text: str, size: float, width: int) -> list[str]:
+    """Lines no wider than `width`; a word wider than that stands alone."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font(size).getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
 def raster(scene: Scene, width: int) -> Array:
     """The scene on white, `width` pixels wide, (H, W, 3) uint8."""
     times = width * FINE / scene.width

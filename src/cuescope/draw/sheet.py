@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,21 @@ from PIL import Image, ImageDraw
 from cuescope.draw import color, maps, plots, words
 from cuescope.draw.axes import domain, track
 from cuescope.draw.color import Array
-from cuescope.draw.raster import font, plain, raster
-from cuescope.findings import Figure, Finding, Inset, Map, Panel
+from cuescope.draw.film import strip
+from cuescope.draw.raster import font, plain, raster, wrapped
+from cuescope.findings import Figure, Finding, Frame, Inset, Map, Panel
 
 WIDTH, EDGE, GAP = 1080, 40, 24
 MOST_MEASURES = 24
 MOST_TABLE_ROWS = 16
 
 
-def look_png(finding: Finding, cell_folder: Path | None, out: Path) -> Path:
-    """Write one finding as a PNG: its sentence, its numbers, its images with their maps, its plots.
+def look_png(finding: Finding, cell_folder: Path | None, out: Path, frames: Sequence[Frame] = ()) -> Path:
+    """Write one finding as a PNG: its sentence, its frames, its images with their maps, its numbers, its plots.
 
     `cell_folder` is where the files of figures without pixels lie; None where all still hold theirs.
     """
-    canvas = stacked(_blocks(finding, cell_folder))
+    canvas = stacked(_blocks(finding, cell_folder, frames))
     out.write_bytes(maps.png(canvas))
     return out
 
@@ -39,10 +40,12 @@ def stacked(blocks: Iterable[Array]) -> Array:
     return np.pad(np.concatenate(rows), ((EDGE, EDGE - GAP), (EDGE, EDGE), (0, 0)), constant_values=255)
 
 
-def _blocks(finding: Finding, folder: Path | None) -> Iterator[Array]:
+def _blocks(finding: Finding, folder: Path | None, frames: Sequence[Frame]) -> Iterator[Array]:
     name = finding.instrument.replace("_", " ").capitalize()
     yield text_block(f"{name}: {finding.classifier.partition('@')[0].rpartition('/')[2]}", 30)
     yield text_block(finding.why or finding.sentence or "No sentence was written.", 19)
+    if frames:
+        yield strip(frames, WIDTH - 2 * EDGE)
     pictured = [panel for panel in finding.panels if panel.kind == "images"]
     for panel in pictured:
         for figure in panel.figures:
@@ -64,18 +67,6 @@ def text_block(text: str, size: float, width: int = WIDTH - 2 * EDGE, shade: str
     for i, line in enumerate(lines):
         draw.text((0, pitch * i), line, fill=shade, font=font(size))
     return np.asarray(canvas)
-
-
-def wrapped(text: str, size: float, width: int) -> list[str]:
-    """Lines no wider than `width`; a word wider than that stands alone."""
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font(size).getlength(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
 
 
 def figure_block(figure: Figure, folder: Path | None) -> Array:

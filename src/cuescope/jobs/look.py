@@ -1,4 +1,4 @@
-"""One instrument, one classifier, one image: one PNG."""
+"""One instrument, one classifier, one image: one PNG, or a GIF that shows the image as it changes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from cuescope import instrument as instruments
 from cuescope.classes import ClassSpace
 from cuescope.classifier import Classifier
-from cuescope.draw import look_png
+from cuescope.draw import look_png, words, write_gif
 from cuescope.errors import CueError, unknown
 from cuescope.images import UnreadableError
-from cuescope.instrument import About, Fits, Illustrates
+from cuescope.instrument import About, Animates, Fits, Illustrates
 from cuescope.jobs.images import find_image
 from cuescope.sources import load
 
@@ -28,13 +28,21 @@ def look(
     classes: Any = None,
     device: str = "auto",
 ) -> tuple[Path, str]:
-    """What does this instrument see in this image? The PNG that was written, and a plain sentence.
+    """What does this instrument see in this image? The file that was written, and a plain sentence.
 
-    Raises CueError where the instrument does not apply, with the reason.
+    A PNG; with `out` that ends in .gif an animation, from an instrument that shows an image as it changes.
+    Raises CueError where the instrument does not apply, with the reason, and for a GIF of one that has no frames.
 
     >>> look("occlusion", "timm/resnet50.a1_in1k", "cat.jpg")    # doctest: +SKIP
     """
     tool = instruments.build(instrument, {key.rpartition(".")[2]: value for key, value in (settings or {}).items()})
+    path = Path(out) if out else Path(f"{Path(instrument).stem}-{Path(image).stem}.png")
+    moving = path.suffix.lower() == ".gif"
+    if moving and not isinstance(tool, Animates):
+        kinds = ((name, instruments.find(name)) for name in instruments.names())
+        options = [name for name, kind in kinds if issubclass(kind, Animates)]
+        do = f"give --out NAME.png, or choose {words.listed(options)}"
+        raise CueError(f"{instrument} has no frames for '{path.name}'", wanted="an image that changes", do=do)
     images = find_image(image)
     classifier = load(model, classes=classes, device=device)
     known = {"label"} if label is not None else frozenset()
@@ -56,8 +64,11 @@ def look(
     finding = tool.conclude(rows, about)
     if isinstance(tool, Illustrates):
         finding = finding.with_panels(tuple(tool.illustrate(classifier, batch, rows)))
-    path = Path(out) if out else Path(f"{Path(instrument).stem}-{Path(image).stem}.png")
-    look_png(finding, None, path)
+    frames = tool.frames(classifier, batch, rows) if isinstance(tool, Animates) else ()
+    if moving:
+        write_gif(frames, path)
+    else:
+        look_png(finding, None, path, frames)
     return path, _answer(classifier, batch.logits[0]) + "\n" + finding.sentence
 
 
