@@ -230,6 +230,6 @@ def _sentence(rows: pl.DataFrame, measures: Sequence[Measure]) -> str:
     gets = "gets" if rows.height == 1 else "get"
     on_average = "" if rows.height == 1 else " on average"
     return (
-        f"{window}, {images} {gets} {number} different answers{on_average}: {other:.1%} of the offsets have another than "
-        f"the middle, and {swings}."
+        f"{window}, {images} {gets} {number} different answers{on_average}: {other:.1%} of the offsets have another "
+        f"than the middle, and {swings}."
     )

@@ -164,7 +164,7 @@ class Window:
     range_px: int = 32
 
     def offsets(self, how: Preprocessing) -> int:
-        """At how many offsets along each axis crops are taken. The middle one is the evaluation's own, if it has room."""
+        """How many offsets there are along each axis; the middle one is the evaluation's own, if that leaves room."""
         return max(1, round(self.range_px * min(how.size) / INPUT_PX))
 
     def pixels(self, samples: Sequence[Sample], how: Preprocessing) -> Tensor:
