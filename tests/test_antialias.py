@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import timm
@@ -20,7 +22,9 @@ from cuescope.models.antialias import antialias
 from cuescope.models.blurpool import BlurPool2d
 from cuescope.models.places import places, told
 from cuescope.models.seeding import seeded
+from cuescope.preprocessing import Preprocessing
 from cuescope.sources import load
+from cuescope.world.models import weights_file
 from toys import plain
 
 
@@ -176,10 +180,61 @@ def test_a_name_can_ask_for_it() -> None:
     assert [p.filter_size for p in classifier.network.modules() if isinstance(p, BlurPool2d)] == [3, 3, 3]
 
 
-@pytest.mark.parametrize("size", ["8", "0", "", "x"])
-def test_a_name_with_a_wrong_size(size: str) -> None:
-    with pytest.raises(CueError, match="asks for"):
-        load(f"torchvision/squeezenet1_1+blur{size}@random", device="cpu")
+@pytest.mark.parametrize(
+    ("suffix", "meant"),
+    [("blur9", "blur4"), ("blur0", "blur4"), ("blur", "blur4"), ("blurr3", "blur3"), ("bl5", "blur5")],
+)
+def test_a_name_with_a_wrong_suffix(suffix: str, meant: str) -> None:
+    with pytest.raises(CueError, match=rf"ends with '\+{suffix}'") as told:
+        load(f"torchvision/squeezenet1_1+{suffix}@random", device="cpu")
+    assert told.value.do == f"did you mean +{meant}?"
+
+
+def test_a_suffix_after_the_weights_is_moved() -> None:
+    with pytest.raises(CueError, match="after its weights") as told:
+        load("cuescope/world-congruent@random+blur4", device="cpu")
+    assert told.value.do == "write cuescope/world-congruent+blur4@random"
+
+
+def test_weights_of_the_original_fit_by_name(tmp_path: Path) -> None:
+    own = weights_file("world-congruent")
+    file = tmp_path / "a+b.safetensors"
+    shutil.copy(own, file)
+    x = noise(64).sigmoid()
+    one, blurred = (load(f"cuescope/world-congruent+blur{size}@{file}", device="cpu") for size in (1, 4))
+    assert torch.allclose(one.logits(x), load("cuescope/world-congruent", device="cpu").logits(x), atol=1e-5)
+    assert blurred.name == f"cuescope/world-congruent+blur4@{file}"
+    assert not torch.allclose(blurred.logits(x), one.logits(x), atol=1e-2)
+
+
+FACTORY = """
+from cuescope import Classifier, Preprocessing
+from torch import nn
+
+def fixed():
+    "Its last layer fits images of 20 px alone."
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * 81, 5))
+
+def known():
+    return Classifier(fixed(), preprocessing=Preprocessing((20, 20), 20), classes=list("abcde"))
+
+def black():
+    return Classifier(lambda x: x.mean((2, 3)))
+"""
+
+
+def test_a_factory_of_a_fixed_input_size(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(FACTORY)
+    with pytest.raises(CueError, match="cannot be run on an image of 224 x 224 px"):
+        load(f"{tmp_path}/own.py:fixed+blur3", device="cpu")
+    size = Preprocessing((20, 20), 20)
+    assert load(f"{tmp_path}/own.py:fixed+blur3", preprocessing=size, device="cpu").name.endswith("fixed+blur3")
+    known = load(f"{tmp_path}/own.py:known+blur3", device="cpu")
+    assert known.classes.names == tuple("abcde")
+    assert known.preprocessing.size == (20, 20)
+    assert "antialiased in 1 place by blurs of size 3" in known.notes
+    with pytest.raises(CueError, match="a black box"):
+        load(f"{tmp_path}/own.py:black+blur3", device="cpu")
 
 
 def test_what_cannot_be_antialiased() -> None:
@@ -194,6 +249,8 @@ def test_what_cannot_be_antialiased() -> None:
         antialias(nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.Flatten()))
     with pytest.raises(CueError, match="size 9"):
         antialias(nn.Identity(), 9)
+    with pytest.raises(CueError, match="positions see 9 px"):
+        load("cuescope/world-bagnet+blur4", device="cpu")
 
 
 class InCode(nn.Module):
@@ -218,7 +275,7 @@ def test_what_is_left_is_told() -> None:
     found = places(InCode(), example=noise(16))
     assert [(place.name, bool(place.at)) for place in found] == [("pool", True), ("", False)]
     assert told(found, 4) == (
-        "antialiased in 1 places by blurs of size 4",
+        "antialiased in 1 place by blurs of size 4",
         "not antialiased: the network: its max pool is no module of its own",
     )
     with pytest.raises(CueError, match="called more than once"):

@@ -354,6 +354,14 @@ def test_list_tells_of_every_instrument(capsys: pytest.CaptureFixture[str]) -> N
     assert list(json.loads(out)) == instrument.names()
 
 
+def test_the_list_of_models_tells_of_the_suffix(capsys: pytest.CaptureFixture[str]) -> None:
+    _, text, _ = call("list", "models", "world-congruent", capsys=capsys)
+    assert text.startswith("cuescope/world-congruent")
+    assert "NAME+blur4 " in text
+    _, out, _ = call("list", "models", "world-congruent", "--json", capsys=capsys)
+    assert list(json.loads(out)) == ["cuescope/world-congruent"]
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = "import sys, cuescope.cli; print([m for m in ('torch', 'polars', 'numpy', 'timm') if m in sys.modules])"
     source = Path(__file__).resolve().parents[1] / "src"

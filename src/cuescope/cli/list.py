@@ -43,6 +43,9 @@ def list_(
             if told.get(key):
                 text = ", ".join(told[key]) if isinstance(told[key], list) else told[key]
                 console.print(f"    [dim]{key}: {text}[/dim]", soft_wrap=True)
+    if what == "models" and found:
+        text = "NAME+blur4 is a convolutional network made to blur before it subsamples (+blur2 to +blur7)"
+        console.print(f"[dim]{text}; @WEIGHTS-FILE or @random may follow.[/dim]", soft_wrap=True)
 
 
 def _instruments() -> dict[str, dict[str, Any]]:

@@ -43,8 +43,9 @@ def antialias(
     the network is the original. What reads what is found by running `example`, (1, 3, H, W), by default noise of the
     input size that timm states or 224 px, and the outcome is checked there with filters of size 1.
 
-    Raises CueError for a filter size that does not exist, a network without anything to antialias, and one that does
-    not give the same logits with filters of size 1.
+    Raises CueError for a filter size that does not exist, a network without anything to antialias, one that states
+    which patches its positions see (a BagNet: a blur would enlarge them), and one that does not give the same logits
+    with filters of size 1.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
     >>> [name for name, part in antialias(net).named_modules() if isinstance(part, BlurPool2d)]
@@ -53,6 +54,10 @@ def antialias(
     if filter_size not in FILTERS:
         wanted = f"a size from {FILTERS[0]} to {FILTERS[-1]}"
         raise CueError(f"a blur filter of size {filter_size}", wanted=wanted, do="choose 4, as the authors do")
+    patch_px = getattr(module, "receptive_field_px", None)
+    if isinstance(patch_px, int):
+        stated = f"{type(module).__name__} states that its positions see {patch_px} px, and a blur would enlarge that"
+        raise CueError(stated, wanted="a network that promises no patches", do="choose another network")
     example = example_of(module) if example is None else example
     found = places(module, stem=stem, example=example)
     plain = _built(module, found, 1)
@@ -64,7 +69,10 @@ def antialias(
             wanted="a network whose layers with a stride do nothing but convolve, pool and subsample",
             do="antialias it by hand, with cuescope.models.blurpool",
         )
-    return plain if filter_size == 1 else _built(module, found, filter_size)
+    if filter_size == 1:
+        return plain
+    del plain  # its weights need not lie in memory a third time
+    return _built(module, found, filter_size)
 
 
 def _built(module: nn.Module, found: Sequence[Place], filter_size: int) -> nn.Module:

@@ -77,7 +77,8 @@ def told(found: Sequence[Place], filter_size: int) -> tuple[str, ...]:
     """What was antialiased and what was not, in words."""
     blurred = [place for place in found if place.at]
     left = [f"{place.name or 'the network'}: {place.why}" for place in found if not place.at]
-    notes = [f"antialiased in {len(blurred)} places by blurs of size {filter_size}"]
+    many = "s" * (len(blurred) > 1)
+    notes = [f"antialiased in {len(blurred)} place{many} by blurs of size {filter_size}"]
     return (*notes, *(f"not antialiased: {what}" for what in left))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,8 @@ WANTED = (
     "timm/NAME, torchvision/NAME or cuescope/NAME, each with +blur4 and with @WEIGHTS-FILE or @random if wanted; "
     "package.module:factory, file.py:factory, model.onnx, or an nn.Module"
 )
+SUFFIX = re.compile(r"\+([^/+:.]*)$")
+"""What may stand after a name, before the weights: +blur and a size."""
 RANDOM = "random"
 SEED = 0
 """Of the weights of an untrained network."""
@@ -56,7 +59,7 @@ def load(
     Weights are .safetensors, or .pth, .pt and .bin files that hold nothing but tensors; code is never unpickled.
     A last layer of another number of classes is fitted to the file. The other arguments are Classifier's, which
     overrule what the source knows. "+blur4" after a NAME or a factory asks for the network's BlurPool version with
-    filters of size 4 (2 to 7; see models.antialias); weights of either version fit.
+    filters of size 4 (1 to 7; 1 changes nothing; see models.antialias); weights of either version fit.
 
     Raises CueError for a name that does not exist (with the nearest), weights that do not fit (with the keys), a
     model hub that cannot be reached (with how to give a file), and all that Classifier raises it for.
@@ -68,7 +71,7 @@ def load(
 
     if isinstance(spec, Classifier):
         return spec
-    name, found = _find(spec, weights)
+    name, found = _find(spec, weights, preprocessing)
     if isinstance(found.module, Classifier):
         found.module.name = name
         return found.module
@@ -94,39 +97,58 @@ def names() -> tuple[str, ...]:
     return (*from_cuescope.names(), *from_torchvision.names(), *from_timm.names())
 
 
-def _find(spec: Any, weights: str | Path | None) -> tuple[str, Found]:
+def _find(spec: Any, weights: str | Path | None, preprocessing: Preprocessing | None) -> tuple[str, Found]:
     """The classifier's name and what its source knows of it."""
     if not isinstance(spec, str | Path):
         return _given(spec, weights)
     text = str(spec)
     path, _, told = text.partition("@")
-    path, plus, blur = path.partition("+blur")
+    late = SUFFIX.search(told)
+    if late:
+        do = f"write {path}{late[0]}@{told[: late.start()]}"
+        raise CueError(f"'{text}' has '{late[0]}' after its weights", wanted="it before the @", do=do)
     if told and weights is not None:
         raise CueError(f"'{text}' and weights={weights}", wanted="one file of weights", do="give one of them")
     asked = told or (str(weights) if weights is not None else "")
-    name = f"{path}{plus}{blur}" + (f"@{asked}" if asked else "")
+    name = path + (f"@{asked}" if asked else "")
+    path, blur = _blurred(path)
     found = _source(text, path, asked)
-    return name, (_antialiased(name, blur, found) if plus else found)
+    return name, (_antialiased(name, blur, found, preprocessing) if blur else found)
 
 
-def _antialiased(name: str, blur: str, found: Found) -> Found:
-    """The BlurPool version of what was found. Raises CueError for a size of the filter that does not exist."""
+def _blurred(path: str) -> tuple[str, int | None]:
+    """A name without its suffix, and the size of the blurs that it asks for. Raises CueError for another suffix."""
+    suffix = SUFFIX.search(path)
+    if suffix is None:
+        return path, None
+    from cuescope.models.blurpool import FILTERS
+
+    sizes = {f"+blur{size}": size for size in FILTERS}
+    if suffix[0] not in sizes:
+        meant = next((option for option, size in sizes.items() if str(size) in suffix[0]), "+blur4")
+        wanted = f"+blur and a size from {FILTERS[0]} to {FILTERS[-1]}"
+        raise CueError(f"'{path}' ends with '{suffix[0]}'", wanted=wanted, do=f"did you mean {meant}?")
+    return path[: suffix.start()], sizes[suffix[0]]
+
+
+def _antialiased(name: str, blur: int, found: Found, preprocessing: Preprocessing | None) -> Found:
+    """The BlurPool version of what was found."""
     from torch import nn
 
+    from cuescope.classifier import Classifier
     from cuescope.models.antialias import antialias
-    from cuescope.models.blurpool import FILTERS
     from cuescope.models.places import example_of, places, told
 
-    if not blur.isdigit() or int(blur) not in FILTERS:
-        wanted = f"+blur and a size from {FILTERS[0]} to {FILTERS[-1]}"
-        raise CueError(f"'{name}' asks for '+blur{blur}'", wanted=wanted, do="write +blur4, as the authors do")
+    if isinstance(found.module, Classifier):
+        made = found.module
+        found = Found(made.module, made.classes, made.preprocessing)
     if not isinstance(found.module, nn.Module):
         do = "give the network itself, as an nn.Module or file.py:factory"
-        raise CueError(f"{name} is not a module that can be antialiased", wanted="a torch network", do=do)
-    size = found.preprocessing.size if found.preprocessing else None
-    example = example_of(found.module, size)
-    notes = told(places(found.module, example=example), int(blur))
-    network = antialias(found.module, int(blur), example=example)
+        raise CueError(f"{name} is a black box, which cannot be antialiased", wanted="a torch network", do=do)
+    how = preprocessing or found.preprocessing
+    example = example_of(found.module, how.size if how else None)
+    notes = told(places(found.module, example=example), blur)
+    network = antialias(found.module, blur, example=example)
     return found._replace(module=network, notes=(*found.notes, *notes), owned=True)
 
 
