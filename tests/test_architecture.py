@@ -13,7 +13,7 @@ LAYERS = [
     ["errors"],
     ["classes", "findings"],
     ["images"],
-    ["preprocessing", "stats"],
+    ["preprocessing", "stats", "readout"],
     ["readers", "ops", "taps", "identity"],
     ["fold", "receptive", "bypass"],
     ["engine", "dense", "roles"],

@@ -78,6 +78,35 @@ def of_images(values: Numbers, counted: bool = False) -> dict[str, Any]:
     return {"value": float(data.mean()), "n": n, "interval": bootstrap_mean(data) if n > 1 else None}
 
 
+def mean_of_shares(values: Numbers, seed: int = 0) -> tuple[float, float]:
+    """Interval of a mean of shares in 0..1, one a unit that is resampled: by the bootstrap, where they differ.
+
+    Where all are 0 or all are 1 no resample differs, and yet the next unit may: then Wilson's interval of as many
+    trials, which is rather too wide. Raises ValueError for no value.
+
+    >>> [round(end, 3) for end in mean_of_shares([0.0] * 100)]
+    [0.0, 0.037]
+    """
+    data = np.asarray(values, dtype=float)
+    if not len(data) or ((data == data[0]).all() and data[0] in (0.0, 1.0)):
+        return wilson(int(data.sum()), len(data))
+    return bootstrap_mean(data, seed) if len(data) > 1 else (0.0, 1.0)
+
+
+def independent_difference(
+    a: float, a_interval: tuple[float, float], b: float, b_interval: tuple[float, float]
+) -> tuple[float, float]:
+    """Interval of a - b from those of both, of different images (Newcombe 1998, method 10; Zou & Donner 2008).
+
+    >>> low, high = independent_difference(0.5, wilson(50, 100), 0.5, wilson(50, 100))
+    >>> round(low, 2), round(high, 2)
+    (-0.14, 0.14)
+    """
+    low = math.hypot(a - a_interval[0], b_interval[1] - b)
+    high = math.hypot(a_interval[1] - a, b - b_interval[0])
+    return a - b - low, a - b + high
+
+
 def bootstrap_ratio(above: Numbers, below: Numbers, seed: int = 0) -> tuple[float, float] | None:
     """Percentile bootstrap interval of sum(above) / sum(below), the pairs resampled together.
 

@@ -1,0 +1,244 @@
+"""Shiftability: networks that no shift can touch, networks that alias, and the numbers written out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from cuescope.classes import IMAGENET
+from cuescope.classifier import Classifier
+from cuescope.errors import CueError
+from cuescope.findings import Finding
+from cuescope.images import Batch, Sample
+from cuescope.instrument import About, build
+from cuescope.instruments.shiftability import Shiftability, energies, subsampling, usual_layers
+from cuescope.models.blurpool import BlurPool2d
+from cuescope.models.seeding import seeded
+from cuescope.ops.shift import ShiftedCrop
+from cuescope.sources import load
+from cuescope.world.images import WorldImages
+from toys import plain
+
+ABOUT = About("toy", "toys", ("a", "b", "c"), "letters")
+
+
+def net(*steps: nn.Module) -> nn.Module:
+    """A convolution, what follows it, and a head that averages."""
+    first = nn.Conv2d(3, 6, 3, padding=1)
+    return nn.Sequential(first, nn.ReLU(), *steps, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
+
+
+class Every(nn.Module):
+    """Keeps one position of every four: subsampling, and nothing else."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, ::4, ::4]
+
+
+def classifier(*steps: nn.Module, size: int = 32) -> Classifier:
+    return Classifier(seeded(0, lambda: net(*steps)), preprocessing=plain(size), name="toy")
+
+
+def noise_on_gray(count: int, size: int = 32) -> list[Sample]:
+    """Noise in the middle of a gray image, so that nothing enters or leaves at the border."""
+    generator = torch.Generator().manual_seed(0)
+    samples = []
+    for i in range(count):
+        pixels = torch.full((3, size, size), 128, dtype=torch.uint8)
+        patch = torch.randint(0, 256, (3, 8, 8), generator=generator, dtype=torch.uint8)
+        pixels[:, 12:20, 12:20] = patch
+        samples.append(Sample(f"{i:03d}", pixels, label=i % 3))
+    return samples
+
+
+def seen(toy: Classifier, samples: list[Sample]) -> Batch:
+    return toy.see(samples, [-1 if s.label is None else s.label for s in samples])
+
+
+def found(toy: Classifier, samples: list[Sample], **how: object) -> Finding:
+    tool = Shiftability(**how)  # type: ignore[arg-type]
+    return tool.conclude(tool.observe(toy, seen(toy, samples)), ABOUT)
+
+
+def value(finding: Finding, name: str) -> float:
+    number = finding[name].value
+    assert number is not None
+    return number
+
+
+def test_what_is_computed_everywhere_is_not_touched_by_a_shift() -> None:
+    finding = found(classifier(), noise_on_gray(12))
+    assert value(finding, "energy_last") < 1e-9
+    assert value(finding, "aliasing_1") == 0
+    assert [row[1] for row in finding.panels[-1].data["rows"]] == [1]
+
+
+def test_subsampling_aliases_and_a_blur_before_it_helps() -> None:
+    samples = noise_on_gray(12)
+    bare, blurred = found(classifier(Every()), samples), found(classifier(BlurPool2d(7, 4)), samples)
+    for finding in (bare, blurred):
+        assert value(finding, "energy_1") < 1e-9, "before it is subsampled"
+        assert value(finding, "aliasing_2") > 0.99, "nothing enters at the border"
+    assert value(bare, "energy_2") > 0.1
+    assert value(blurred, "energy_2") < value(bare, "energy_2") / 5
+    assert bare["energy_last"].value == bare["energy_2"].value
+    assert "comes of subsampling by 4" in bare.sentence
+
+
+def test_what_enters_at_the_border_is_no_aliasing() -> None:
+    """Noise all over: the smoother a layer, the larger the part of its change that enters at the border."""
+    generator = torch.Generator().manual_seed(1)
+    samples = [
+        Sample(str(i), torch.randint(0, 256, (3, 32, 32), generator=generator, dtype=torch.uint8)) for i in range(12)
+    ]
+    finding = found(classifier(BlurPool2d(7, 2)), samples)
+    bare = found(classifier(Every()), samples)
+    assert value(finding, "aliasing_2") < 0.7
+    assert value(bare, "aliasing_2") > 0.95
+
+
+def test_equals_the_measures_written_out() -> None:
+    """The plain twin: windows, maps, sums and distances one by one."""
+    toy, samples = classifier(nn.MaxPool2d(2)), noise_on_gray(5)
+    finding = found(toy, samples, pairs=2)
+    network, vectors = toy.network, {}
+    assert isinstance(network, nn.Sequential)
+    for i, sample in enumerate(samples):
+        windows = ShiftedCrop(1.0, 1.0).views([sample], toy.preprocessing, steps=2)
+        for shift in range(3):
+            with torch.no_grad():
+                vectors[i, shift] = network[:3](windows[shift : shift + 1])[0].sum((1, 2)).double() / 16**2
+    step = np.mean([float(((vectors[i, k + 1] - vectors[i, k]) ** 2).sum()) for i in range(5) for k in range(2)])
+    two = np.mean([float(((vectors[i, 2] - vectors[i, 0]) ** 2).sum()) for i in range(5)])
+    apart = np.mean([float(((vectors[i, 0] - vectors[j, 0]) ** 2).sum()) for i in range(5) for j in range(5) if i != j])
+    assert value(finding, "energy_2") == pytest.approx(step / apart, rel=1e-4)
+    assert value(finding, "aliasing_2") == pytest.approx(1 - two / 4 / step, rel=1e-3)
+
+
+def test_the_part_without_subsampling_is_the_change_of_the_layer_computed_everywhere() -> None:
+    """Averaged over the four ways its positions can fall, a layer of stride 2 is one of stride 1."""
+    generator = torch.Generator().manual_seed(2)
+    image = torch.rand(3, 40, 40, generator=generator, dtype=torch.float64)
+
+    def pooled(top: int, left: int, step: int) -> np.ndarray:
+        return (image[:, top : top + 32 : step, left : left + 32 : step] ** 2).mean((1, 2)).numpy()
+
+    views = np.stack([pooled(k, k, 2) for k in range(3)])[None]
+    dense = float(energies(views, [0, 1, 2], 2, 2)[1][0])
+    diagonal = [np.mean([pooled(k + p, k + p, 2) for p in range(2)], 0) for k in range(2)]
+    assert dense == pytest.approx(float(((diagonal[1] - diagonal[0]) ** 2).sum()))
+
+
+def test_layers_and_their_factors() -> None:
+    world = load("cuescope/world-congruent", device="cpu")
+    assert usual_layers(world) == ["layer1", "layer2", "layer3"]
+    assert [subsampling(world, name) for name in usual_layers(world)] == [2, 4, 8]
+    nested = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.MaxPool2d(2)), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    assert usual_layers(Classifier(nested, preprocessing=plain(32))) == ["0.1", "0.2"]
+    vit = timm.create_model("vit_tiny_patch16_224", depth=1, img_size=64, num_classes=3)
+    tokens = Classifier(vit, preprocessing=plain(64))
+    assert usual_layers(tokens) == ["norm"]
+    assert subsampling(tokens, "norm") == 16
+    with pytest.raises(CueError, match="unknown layer 'layer9'") as told:
+        subsampling(world, "layer9")
+    assert "layer1" in told.value.do
+
+
+def test_layers_can_be_chosen() -> None:
+    toy = classifier(nn.MaxPool2d(2))
+    rows = Shiftability(layers=("2", "0"), pairs=1).observe(toy, seen(toy, noise_on_gray(2)))
+    assert rows.select("layer", "order", "factor", "height").rows()[:2] == [("2", 0, 2, 16), ("0", 1, 1, 32)]
+    assert rows["shifts"].to_list()[:2] == [[0, 1, 2], [0, 1]]
+    with pytest.raises(CueError, match="unknown layer"):
+        Shiftability(layers=("nine",)).observe(toy, seen(toy, noise_on_gray(1)))
+
+
+def made(pooled: np.ndarray, labels: Sequence[int | None], factor: int = 2) -> pl.DataFrame:
+    """Rows of one layer from pooled features (n, V, C)."""
+    known = {
+        "layer": "x",
+        "order": 0,
+        "factor": factor,
+        "height": 4,
+        "width": 4,
+        "shifts": list(range(pooled.shape[1])),
+    }
+    rows = [
+        {"id": f"{i:03d}", "label": label, **known, "pooled": features.ravel().tolist()}
+        for i, (features, label) in enumerate(zip(pooled, labels, strict=True))
+    ]
+    kinds = {"label": pl.Int32, "shifts": pl.List(pl.Int32), "pooled": pl.List(pl.Float32)}
+    return pl.DataFrame(rows, schema_overrides=kinds)
+
+
+def test_a_read_out_that_changes_and_one_that_does_not() -> None:
+    labels: list[int | None] = [i % 2 for i in range(40)]
+    still = np.array(labels, float)[:, None, None] * np.ones((1, 3, 2))
+    moving = still.copy()
+    moving[:20, 1] = 1 - moving[:20, 1]
+    tool = Shiftability(pairs=2)
+    for pooled, change in ((still, 0.0), (moving, 0.5)):
+        finding = tool.conclude(made(pooled, labels), ABOUT)
+        assert value(finding, "accuracy_x") == 1
+        assert value(finding, "change_last") == change
+        low, high = finding["change_x"].interval or (0, 0)
+        assert low <= change <= high
+        assert high > change
+    assert "in 50.0% of all cases" in finding.sentence
+
+
+def test_no_read_out_without_labels_enough_but_the_energy_is_told() -> None:
+    pooled = np.random.default_rng(0).normal(size=(12, 3, 2))
+    for labels, why in (([None] * 12, "no image has a label"), (list(range(12)), "no two classes have 5")):
+        finding = Shiftability(pairs=2).conclude(made(pooled, labels), ABOUT)
+        assert finding["change_last"].value is None
+        assert why in finding["change_last"].why
+        assert any(why in caveat for caveat in finding.caveats)
+        assert value(finding, "energy_last") > 0
+        assert "read-out" not in finding.sentence
+
+
+def test_of_imagenet_animals_are_told_from_the_rest() -> None:
+    labels: list[int | None] = [k if k % 2 else 500 + k for k in range(20)]
+    animal = np.array([label is not None and label < 398 for label in labels], float)
+    pooled = animal[:, None, None] * np.ones((1, 3, 2))
+    finding = Shiftability(pairs=2).conclude(made(pooled, labels), dataclasses.replace(ABOUT, space=IMAGENET))
+    assert value(finding, "accuracy_x") == 1
+    assert any("animals" in caveat for caveat in finding.caveats)
+
+
+def test_a_network_without_maps_and_features_that_are_all_alike() -> None:
+    flat = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16**2, 3)), preprocessing=plain(16))
+    finding = found(flat, noise_on_gray(2, 32))
+    assert finding["energy_last"].why == "it has no layer that is a map over the image"
+    assert "no layer" in finding.sentence
+    alike = Shiftability(pairs=2).conclude(made(np.ones((12, 3, 2)), [0, 1] * 6), ABOUT)
+    assert "same for every image" in alike["energy_last"].why
+    assert "no shift changes it" in alike["aliasing_x"].why
+
+
+def test_the_worlds_network_is_changed_less_where_it_blurs() -> None:
+    images = WorldImages("congruent", count=24, seed=3)
+    samples = [images.read(i) for i in range(24)]
+    plain_one, blurred = (
+        found(load(f"cuescope/world-congruent{suffix}", device="cpu"), samples) for suffix in ("", "+blur4")
+    )
+    assert value(plain_one, "energy_layer1") == pytest.approx(value(blurred, "energy_layer1")), "before any blur"
+    for layer in ("layer2", "layer3"):
+        assert value(blurred, f"energy_{layer}") < 0.8 * value(plain_one, f"energy_{layer}")
+    assert [row["label"] for row in plain_one.panels[0].data["rows"]] == ["layer1 ÷2", "layer2 ÷4", "layer3 ÷8"]
+
+
+def test_parameters_in_range() -> None:
+    for setting in ("images", "pairs"):
+        with pytest.raises(CueError, match="at least 1"):
+            build("shiftability", {setting: "0"})

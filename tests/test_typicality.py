@@ -1,0 +1,216 @@
+"""Typicality: places of known boxes, classifiers whose instability is known, and the numbers written out."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cuescope.errors import CueError
+from cuescope.findings import Finding
+from cuescope.images import Box, Sample
+from cuescope.instrument import About, build
+from cuescope.instruments.typicality import Typicality, middle_by_chance, place_of, with_distance
+from cuescope.ops.neighbors import neighbors
+from cuescope.world.images import CLASSES, WorldImages
+from toys import COLORS, Constant, MeanColor, OnePixel, toy
+
+ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
+
+
+def made(count: int = 90, **columns: list[object]) -> pl.DataFrame:
+    """Rows of images whose objects lie ever farther from the middle, to all sides, and change ever more."""
+    turn, far = np.arange(count) * 2.4, np.linspace(0, 0.4, count)
+    rows = {
+        "id": [f"{i:03d}" for i in range(count)],
+        "label": [i % 3 for i in range(count)],
+        "x": 0.5 + far * np.cos(turn),
+        "y": 0.5 + far * np.sin(turn),
+        "width": [0.2] * count,
+        "height": [0.3] * count,
+        "change": np.where(far > 0.27, 0.75, 0.0),
+        "right": [True] * count,
+    }
+    return pl.DataFrame({**rows, **columns}, schema_overrides={"label": pl.Int32})
+
+
+def concluded(rows: pl.DataFrame) -> Finding:
+    return Typicality().conclude(rows, ABOUT)
+
+
+def test_instability_at_untypical_places_is_found() -> None:
+    finding = concluded(made())
+    assert finding["change_typical"].value == 0
+    assert finding["change_untypical"].value == pytest.approx(0.75, abs=0.05)
+    low, high = finding["excess"].interval or (0, 0)
+    assert 0.5 < low < (finding["excess"].value or 0) <= high
+    assert finding["excess_right"].value == finding["excess"].value
+    assert (finding["correlation"].value or 0) > 0.6
+    assert "untypical places make it less stable" in finding.sentence
+    curve = next(panel for panel in finding.panels if panel.name == "instability").data["series"][0]
+    assert curve["x"] == sorted(curve["x"])
+    assert curve["y"][0] == 0
+    assert curve["y"][-1] == 0.75
+
+
+def test_no_difference_is_said_to_be_none() -> None:
+    still = concluded(made(change=[0.0] * 90))
+    assert still["excess"].value == 0
+    low, high = still["excess"].interval or (0, 0)
+    assert low < 0 < high, "that nothing changed among 30 images does not mean that nothing can"
+    assert "no clear difference" in still.sentence
+    assert still["correlation"].value is None
+    turned = concluded(made(change=[0.75 * (i < 30) for i in range(90)]))
+    assert "more stable" in turned.sentence
+
+
+def test_wrong_answers_can_be_what_changes() -> None:
+    """All that changes is answered wrongly: among right answers there is no difference."""
+    rows = made()
+    finding = concluded(rows.with_columns((pl.col("change") == 0).alias("right")))
+    assert (finding["excess"].value or 0) > 0.5
+    assert finding["accuracy_typical"].value == 1
+    assert (finding["accuracy_untypical"].value or 0) < 0.1
+    assert finding["excess_right"].value is None or abs(finding["excess_right"].value) < 0.01
+    unlabeled = concluded(
+        rows.with_columns(pl.lit(None, pl.Boolean).alias("right"), pl.lit(None, pl.Int32).alias("label"))
+    )
+    assert unlabeled["accuracy_typical"].why == "no label is known"
+    assert unlabeled["excess_right"].value is None
+    assert unlabeled["excess"].value is not None
+    assert "classes" not in {panel.name for panel in unlabeled.panels}
+
+
+def test_distance_is_mahalanobis() -> None:
+    rows = made(20, width=(0.2 + 0.01 * (np.arange(20) % 5)).tolist())
+    found, why = with_distance(rows)
+    assert not why
+    values = np.stack([rows["x"], rows["y"], np.log(np.sqrt(rows["width"] * rows["height"]))], 1)
+    inverse = np.linalg.inv(np.cov(values.T, bias=True))
+    apart = values - values.mean(0)
+    expected = {i: float(np.sqrt(d @ inverse @ d)) for i, d in zip(rows["id"], apart, strict=True)}
+    assert {i: pytest.approx(d) for i, d in found.select("id", "distance").rows()} == expected
+    assert found["distance"].to_list() == sorted(found["distance"])
+
+
+def test_what_never_differs_tells_nothing() -> None:
+    """Objects on one line and of one size: the distance is that along the line."""
+    count = 20
+    rows = made(count, x=np.linspace(0.2, 0.8, count).tolist(), y=[0.5] * count)
+    found, why = with_distance(rows)
+    assert not why
+    along = np.linspace(0.2, 0.8, count)
+    expected = np.sort(np.abs(along - 0.5) / along.std())
+    assert found["distance"].to_numpy() == pytest.approx(expected)
+    alike = rows.with_columns(pl.lit(0.5).alias("x"))
+    assert with_distance(alike)[1] == "all objects lie alike"
+    finding = concluded(alike)
+    assert finding["excess"].why == "all objects lie alike"
+    assert finding["middle"].value == 1
+    assert "not measured: all objects lie alike" in finding.sentence
+
+
+def test_images_without_a_box() -> None:
+    none = made(12).with_columns(pl.lit(None, pl.Float64).alias(c) for c in ("x", "y", "width", "height"))
+    finding = concluded(none)
+    assert finding["middle"].why == "no image has a box"
+    assert finding["top1_change"].n == 12
+    mixed = concluded(pl.concat([made(30), none.with_columns(pl.format("none{}", "id").alias("id"))]))
+    assert mixed["middle"].n == 30
+    assert mixed["top1_change"].n == 42
+    assert mixed["excess"].n == 20
+    assert any(caveat.startswith("12 of 42 images have no box") for caveat in mixed.caveats)
+    few = concluded(made(8))
+    assert few["excess"].why == "only 8 images have a box"
+    assert few["middle"].n == 8
+
+
+def test_the_box_that_counts() -> None:
+    pixels = torch.zeros(3, 20, 40)
+    boxes = (Box(0, 0, 4, 4), Box(30, 10, 60, 20), Box(5, 5, 5, 9))
+    assert place_of(Sample("a", pixels, boxes=boxes)) == (0.875, 0.75, 0.25, 0.5)
+    assert place_of(Sample("a", pixels)) is None
+    assert place_of(Sample("a", pixels, boxes=(Box(50, 0, 60, 10),))) is None
+
+
+def test_chance_of_the_middle_third() -> None:
+    random = np.random.default_rng(0)
+    for side in (0.1, 0.5, 0.7):
+        centers = random.uniform(side / 2, 1 - side / 2, 20_000)
+        assert middle_by_chance(side) == pytest.approx((np.abs(centers - 0.5) < 1 / 6).mean(), abs=0.015)
+
+
+def test_neighbors_equal_shifts_written_out() -> None:
+    image = torch.rand(2, 3, 6, 7, generator=torch.Generator().manual_seed(0))
+    expected = []
+    for dy in (-2, 0, 2):
+        for dx in (-2, 0, 2):
+            if (dy, dx) == (0, 0):
+                continue
+            view = torch.empty_like(image)
+            for i in range(6):
+                for j in range(7):
+                    view[:, :, i, j] = image[:, :, min(max(i + dy, 0), 5), min(max(j + dx, 0), 6)]
+            expected.append(view)
+    found = list(neighbors(image, 2))
+    assert len(found) == len(expected) == 8
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+class Corner(nn.Module):
+    """Class 1 where the pixel left of the middle is bright: one shift in three moves an edge across it."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        bright = pixels[:, :, 8, 8].mean(1)
+        return torch.stack([1 - bright, bright, torch.zeros_like(bright)], 1)
+
+
+def test_rows_of_known_classifiers() -> None:
+    pixels = torch.zeros(3, 16, 16, dtype=torch.uint8)
+    pixels[:, :, 8:] = 255
+    sample = Sample("a", pixels, label=1, boxes=(Box(8, 0, 16, 16),))
+    for module, change in ((Corner(), 3 / 8), (OnePixel(), 3 / 8), (Constant(), 0.0), (MeanColor(), 0.0)):
+        classifier = toy(module)
+        (row,) = Typicality().observe(classifier, classifier.see([sample], [1])).to_dicts()
+        assert row["change"] == change
+        assert (row["x"], row["y"], row["width"], row["height"]) == (0.75, 0.5, 0.5, 1.0)
+    assert not row["right"]
+    far = Typicality(shift_px=8)
+    assert far.observe(toy(Corner()), toy(Corner()).see([sample]))["change"].to_list() == [3 / 8]
+
+
+def test_centered_images_are_found_to_be_so() -> None:
+    classifier = toy(Constant(16), size=64, classes=CLASSES)
+    found = []
+    for placement in ("centered", "uniform"):
+        images = WorldImages("congruent", placement=placement, count=60)
+        samples = [images.read(i) for i in range(60)]
+        tool = Typicality()
+        rows = tool.observe(classifier, classifier.see(samples, [s.label or 0 for s in samples]))
+        found.append(tool.conclude(rows, dataclasses.replace(ABOUT, classes=classifier.classes.names)))
+    centered, uniform = found
+    assert centered["middle"].value == 1
+    low, high = uniform["middle"].interval or (0, 0)
+    assert high < 1
+    # By chance a box lies anywhere; the world places the circle around an object, so it is a little more central.
+    assert low > (uniform["middle"].chance or 1) > 0.4
+    table = next(panel for panel in uniform.panels if panel.name == "classes").data
+    assert len(table["rows"]) == 16
+    assert all(len(row) == len(table["columns"]) for row in table["rows"])
+
+
+def test_shows_the_most_typical_and_the_least() -> None:
+    rows = made()
+    chosen = Typicality().examples(rows)
+    order = with_distance(rows)[0]["id"].to_list()
+    assert chosen == order[:3] + order[-3:]
+    assert Typicality().examples(rows.head(2)) == with_distance(rows.head(2))[0]["id"].to_list()
+
+
+def test_parameters_in_range() -> None:
+    with pytest.raises(CueError, match="at least 1"):
+        build("typicality", {"shift_px": "0"})
