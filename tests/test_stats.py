@@ -168,3 +168,23 @@ def test_the_interval_of_a_pair_mean_covers_the_truth() -> None:
         assert interval is not None
         hits += interval[0] <= 1 / 3 <= interval[1]
     assert hits >= 180
+
+
+def test_a_mean_of_shares_that_never_differ_keeps_an_interval() -> None:
+    assert stats.mean_of_shares([0.0] * 40) == stats.wilson(0, 40)
+    assert stats.mean_of_shares([1.0] * 40) == stats.wilson(40, 40)
+    varied = [0.0, 0.5, 1.0, 0.25] * 10
+    assert stats.mean_of_shares(varied) == stats.bootstrap_mean(varied)
+    assert stats.mean_of_shares([0.3] * 5) == pytest.approx((0.3, 0.3))
+    with pytest.raises(ValueError, match="no share"):
+        stats.mean_of_shares([])
+
+
+def test_the_difference_of_independent_shares_is_newcombes() -> None:
+    """The first examples of table II of Newcombe 1998, method 10: 56/70 - 48/80 and 9/10 - 3/10."""
+    for (a, m), (b, n), expected in (
+        ((56, 70), (48, 80), (0.0524, 0.3339)),
+        ((9, 10), (3, 10), (0.1705, 0.8090)),
+    ):
+        found = stats.independent_difference(a / m, stats.wilson(a, m), b / n, stats.wilson(b, n))
+        assert found == pytest.approx(expected, abs=1e-4)

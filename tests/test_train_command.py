@@ -121,6 +121,9 @@ def test_the_worlds_recipes(here: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert "on 16 conflict images: " in err
     assert "next: cuescope audit cuescope/world-bagnet@deep/net.safetensors --images world:congruent" in out
     assert cuescope.load("cuescope/world-bagnet@deep/net.safetensors", device="cpu").capabilities >= {"patch_logits"}
+    blurred = train("world-blur", "blur.safetensors", settings={"steps": 1, "batch": 16, "filter_size": 3})
+    assert blurred.model == "cuescope/world-congruent+blur3@blur.safetensors"
+    assert "antialiased in 4 places by blurs of size 3" in cuescope.load(blurred.model, device="cpu").notes
     other = train("world-bow", "words.safetensors", settings={**SMALL, "size_px": 64, "images": 40})
     assert other.model == "cuescope/bow@words.safetensors"
     assert len(cuescope.load(other.model, device="cpu").classes) == 16

@@ -76,7 +76,8 @@ def train(
             raise CueError(f"{name} draws its own images", wanted="no images", do=do)
         made, source, notes = module.run(progress, how), f"{WORLD}congruent", ()
     if not isinstance(made, Fitted):
-        return _network(made, f"cuescope/{name}@{path}", path, source)
+        fits = module.fits(how) if hasattr(module, "fits") else name
+        return _network(made, f"cuescope/{fits}@{path}", path, source)
     write(path, to_bytes(made.saved))
     accuracy = _accuracy(made.correct, made.held_out, "fewer than ten images: none was held out")
     return Training(path, f"cuescope/bow@{path}", accuracy, made.skipped, (*notes, *made.notes), source)
