@@ -15,6 +15,7 @@ LAYERS = [
     ["images"],
     ["preprocessing", "stats", "readout"],
     ["readers", "ops", "taps", "identity"],
+    ["followers"],
     ["fold", "receptive", "bypass"],
     ["engine", "dense", "roles"],
     ["layers"],

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cuescope import taps
 from cuescope.classifier import Classifier, Preprocessing
 from cuescope.errors import CueError
+from cuescope.followers import followers
 from cuescope.models.seeding import seeded
 
 SIDE = 64
@@ -254,7 +255,7 @@ def test_only_convolutions_read_by_nothing_but_their_batch_norm_are_followed() -
     convolutions = {n: m for n, m in net.named_modules() if isinstance(m, nn.Conv2d)}
     norms = {n: m for n, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)}
     pixels = random(1, 3, 8, 8)
-    output, pairs = taps.followers(net, pixels, convolutions, norms)
+    output, pairs = followers(net, pixels, convolutions, norms)
     assert pairs == {"once": "after_once"}
     assert torch.equal(output, net(pixels))
 

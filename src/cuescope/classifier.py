@@ -214,11 +214,6 @@ class Classifier:
         """What is known of one of the `layers` or `vectors`. Raises CueError with the nearest names."""
         return self._layers.find(name)
 
-    @property
-    def map_sizes(self) -> Mapping[str, tuple[int, int]]:
-        """(h, w) of the map that each of the `layers` gives of an image of the input size."""
-        return {name: self._layers[name].size for name in self.layers}
-
     def features(self, pixels: Tensor, layers: Sequence[str]) -> Mapping[str, Tensor]:
         """What do these layers give for the pixels? Maps {name: (B, C, h, w) float32 on the CPU}.
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cuescope.taps import followers
+from cuescope.followers import followers
 
 TOLERANCE = 1e-4
 """Of the largest output: the most by which folding may change any output."""

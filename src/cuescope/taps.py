@@ -9,8 +9,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 MOST_PREFIX_TOKENS = 16
 """Class and register tokens before the tokens of the patches; DINOv2 has 1 + 4."""
@@ -305,52 +303,3 @@ def _run_intermediates(network: Any, pixels: Tensor, indices: Iterable[int]) -> 
         pixels, indices=indices, intermediates_only=True, output_fmt="NCHW", stop_early=True
     )
     return dict(zip(indices, maps, strict=True))
-
-
-class _Uses(TorchFunctionMode):
-    """Counts how many operations take each watched tensor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count: dict[int, int] = {}
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
-            for leaf in tree_leaves((args, kwargs)):
-                if id(leaf) in self.count:
-                    self.count[id(leaf)] += 1
-        return result
-
-
-def followers(
-    network: nn.Module, pixels: Tensor, first: Mapping[str, nn.Module], second: Mapping[str, nn.Module]
-) -> tuple[Any, dict[str, str]]:
-    """The network's output, and which modules of `second` are all that ever reads the output of one of `first`.
-
-    Found by running, not by tracing code, so it holds for networks that torch.fx cannot trace. Modules that are
-    called more than once in a pass are left out.
-    """
-    uses = _Uses()
-    outputs: dict[str, list[Tensor]] = {}
-    readers: dict[str, list[Tensor | None]] = {}
-
-    def note(name: str, inputs: tuple[Any, ...], output: Any) -> None:
-        if name in first:
-            # Held until the end, so that no other tensor can get its id.
-            outputs.setdefault(name, []).append(output)
-            uses.count[id(output)] = 0
-        else:
-            readers.setdefault(name, []).append(inputs[0] if inputs else None)
-
-    with hooked({**first, **second}, note), uses:
-        result = network(pixels)
-    owner = {id(tensors[0]): name for name, tensors in outputs.items() if len(tensors) == 1}
-    pairs = {}
-    for name, tensors in readers.items():
-        source = owner.get(id(tensors[0])) if len(tensors) == 1 else None
-        if source and uses.count[id(tensors[0])] == 1:
-            pairs[source] = name
-    return result, pairs

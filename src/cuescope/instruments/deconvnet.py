@@ -60,6 +60,10 @@ class Deconvnet:
         if self.units < 1 or self.images < 1:
             raise ValueError("units and images must be at least 1")
 
+    def misfit(self, classifier: Classifier) -> str:
+        """Whether it has no layers of its own. Raises CueError for an unknown layer."""
+        return "" if self.watch(classifier) else f"{classifier.name} has no layers that can be told apart"
+
     def watch(self, classifier: Classifier) -> Sequence[Watch]:
         """The peak of every channel of the layers."""
         return [(name, peak) for name in classifier.stages(self.layers)]

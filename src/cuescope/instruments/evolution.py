@@ -64,6 +64,10 @@ class Evolution:
         if self.units < 1 or self.shown < 0 or self.images < 1 or not 0 < self.settled_at <= 1:
             raise ValueError("units and images must be at least 1, settled_at above 0 and at most 1")
 
+    def misfit(self, classifier: Classifier) -> str:
+        """Whether it has no layers of its own. Raises CueError for an unknown layer."""
+        return "" if self.watch(classifier) else f"{classifier.name} has no layers that can be told apart"
+
     def watch(self, classifier: Classifier) -> Sequence[Watch]:
         """The peak of every channel of the layers."""
         return [(name, peak) for name in classifier.stages(self.layers)]

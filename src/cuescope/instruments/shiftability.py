@@ -82,7 +82,7 @@ class Shiftability:
         for sample, label in zip(batch.samples, batch.labels.tolist(), strict=True):
             known = {"id": sample.id, "label": label if label >= 0 else None}
             for order, (name, values) in enumerate(self._pooled(classifier, sample, shifts).items()):
-                height, width = classifier.map_sizes[name]
+                height, width = classifier.layer(name).size
                 layer = {"layer": name, "order": order, "factor": factors[name], "height": height, "width": width}
                 rows.append({**known, **layer, "shifts": shifts[name], "pooled": values.ravel().tolist()})
         return pl.DataFrame(rows, schema=_SCHEMA)
@@ -154,11 +154,11 @@ _SCHEMA: dict[str, Any] = {
 
 def subsampling(classifier: Classifier, layer: str) -> int:
     """Pixels of the input for one position of a layer, along a side. Raises CueError for an unknown layer."""
-    if layer not in classifier.map_sizes:
+    if layer not in classifier.layers:
         raise unknown("layer", layer, classifier.layers)
     stride = classifier.receptive_fields[layer].stride_px
     # Tokens lie on no grid that could be followed, but there are so many of them.
-    return stride or max(1, round(max(classifier.preprocessing.size) / max(classifier.map_sizes[layer])))
+    return stride or max(1, round(max(classifier.preprocessing.size) / max(classifier.layer(layer).size)))
 
 
 def usual_layers(classifier: Classifier) -> list[str]:

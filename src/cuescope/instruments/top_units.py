@@ -60,10 +60,14 @@ class TopUnits:
         if self.best < 1 or self.shown < 1:
             raise ValueError("best and shown must be at least 1")
 
+    def misfit(self, classifier: Classifier) -> str:
+        """Whether it has no layers of its own. Raises CueError for an unknown layer."""
+        return "" if self.watch(classifier) else f"{classifier.name} has no layers that can be told apart"
+
     def watch(self, classifier: Classifier) -> Sequence[Watch]:
         """The peak of every channel of the layers."""
-        stages, last = classifier.stages(self.layers), () if self.layers else (classifier.last_layer,)
-        return [(name, peak) for name in dict.fromkeys((*stages, *last))]
+        last = "" if self.layers else classifier.last_layer
+        return [(name, peak) for name in dict.fromkeys((*classifier.stages(self.layers), last)) if name]
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Of each unit, the images of the batch in which it is strongest."""

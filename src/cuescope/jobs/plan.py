@@ -12,7 +12,7 @@ from cuescope.classes import align
 from cuescope.classifier import Classifier
 from cuescope.errors import CueError
 from cuescope.images import ImageSet
-from cuescope.instrument import Instrument, Watches, name_of
+from cuescope.instrument import Instrument, name_of
 from cuescope.runner import Task
 from cuescope.sources import load
 
@@ -95,8 +95,6 @@ def make_plan(
             elif reason := _unmet(task, classifiers):
                 unmet.append((task, reason))
             else:
-                if isinstance(instrument, Watches):
-                    instrument.watch(classifier)  # tells of a layer that is not there before the first batch
                 tasks.append(task)
     if not tasks:
         reasons = sorted({why for _, why in unmet} | {u["why"] for u in unasked})

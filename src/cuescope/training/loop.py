@@ -108,7 +108,7 @@ def limit_filters(model: nn.Module, radius: float, std: Sequence[float]) -> None
     >>> conv = nn.Conv2d(3, 2, 5)
     >>> conv.weight.data[0], conv.weight.data[1] = 7.0, 0.05
     >>> limit_filters(conv, 0.1, std=(1 / 255, 1 / 255, 1 / 255))
-    >>> [round(float(filter.mean()), 6) for filter in conv.weight]
+    >>> [round(float(filter.mean()), 6) for filter in conv.weight.detach()]
     [0.1, 0.05]
     """
     reads_pixels = True
