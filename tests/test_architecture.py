@@ -20,7 +20,7 @@ LAYERS = [
     ["engine", "dense", "roles"],
     ["layers"],
     ["classifier"],
-    ["incremental", "deconvnet"],
+    ["incremental", "deconvnet", "ends"],
     ["attribution", "parts"],
     ["instrument"],
     ["instruments", "models"],

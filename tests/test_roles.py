@@ -71,6 +71,7 @@ STEMS: list[tuple[nn.Module, First]] = [
 def test_the_first_convolution_and_where_its_map_is_read(network: nn.Module, wanted: First) -> None:
     network.eval()
     found = first_convolution(network, noise(1, 3, 12, 12))
+    assert found is not None
     assert found == wanted
     with torch.no_grad(), taps.tapping(network, [found.active], enough=True) as seen:
         network(noise(1, 3, 12, 12, seed=1))
@@ -164,6 +165,7 @@ def test_responses_of_layer_2_are_those_of_the_network_without_subsampling() -> 
     first = first_convolution(network, images)
     assert first is not None
     second = second_convolution(network, images, first)
+    assert second is not None
     assert second == Second("3", (4, 4), (2, 2))
     found = response_everywhere(network, images, second, at_once=3)
     with torch.no_grad():

@@ -1,14 +1,17 @@
-"""Filters as images, side by side."""
+"""Filters and images side by side."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+
+from cuescope.ops.convert import to_image
 
 CELL_PX, GAP_PX = 40, 4
 SHAPE = 2.4
@@ -58,3 +61,21 @@ def _cell(one: Tensor) -> NDArray[Any]:
     times = max(1, math.ceil(CELL_PX / max(shown.shape[1:])))
     large = F.interpolate(((shown / most + 1) * 127.5).round()[None], scale_factor=times, mode="nearest")[0]
     return large.permute(1, 2, 0).byte().numpy()
+
+
+def filmstrips(rows: Sequence[Sequence[Tensor]]) -> NDArray[np.uint8]:
+    """Images (3, H, W) in [0, 1] of one size in rows on white, (H', W', 3).
+
+    >>> import torch
+    >>> filmstrips([[torch.zeros(3, 8, 8), torch.ones(3, 8, 8)], [torch.zeros(3, 8, 8)]]).shape
+    (20, 20, 3)
+    """
+    height, width = rows[0][0].shape[1:]
+    across = max(map(len, rows))
+    down = len(rows) * (height + GAP_PX) - GAP_PX
+    sheet = np.full((down, across * (width + GAP_PX) - GAP_PX, 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        for k, frame in enumerate(row):
+            top, left = i * (height + GAP_PX), k * (width + GAP_PX)
+            sheet[top : top + height, left : left + width] = to_image(frame)
+    return sheet

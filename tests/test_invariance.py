@@ -1,0 +1,259 @@
+"""Invariance: classifiers that something leaves cold, a plain twin, and the arithmetic of the measures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cuescope.classifier import Classifier
+from cuescope.errors import CueError
+from cuescope.findings import Finding
+from cuescope.images import Sample
+from cuescope.instrument import About, build
+from cuescope.instruments.invariance import Invariance
+from cuescope.ops.transform import scaled, shifted, turned
+from cuescope.preprocessing import Preprocessing
+from toys import COLORS, Constant, MeanColor, colored, toy
+
+ABOUT = About("toy", "toys", COLORS.names)
+COARSE = {"translation_px": 56, "translation_step_px": 28, "scale_step": 0.4, "rotation_step": 90.0}
+MEAN = (0.25, 0.5, 0.75)
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    made = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(),
+        nn.Conv2d(4, 5, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(5, 3),
+    )
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in made.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    return made.eval()
+
+
+def gray(module: nn.Module, size: int = 16) -> Classifier:
+    """A classifier whose mean pixel is `MEAN`."""
+    how = Preprocessing((size, size), size, "bilinear", MEAN, (1.0, 1.0, 1.0), "toy")
+    return Classifier(module, classes=COLORS, preprocessing=how, name="toy")
+
+
+def look(module: nn.Module, count: int = 3, **settings: Any) -> tuple[pl.DataFrame, Finding]:
+    tool = Invariance(**{**COARSE, **settings})
+    classifier = toy(module)
+    rows = tool.observe(classifier, classifier.see(colored(count, 16), [i % 3 for i in range(count)]))
+    return rows, tool.conclude(rows, ABOUT)
+
+
+def test_rows_are_those_of_a_plain_loop() -> None:
+    """The slow twin: one image and one transform at a time, each layer asked for by name."""
+    classifier, tool = gray(network()), Invariance(**COARSE, horizontal=True)  # type: ignore[arg-type]
+    batch = classifier.see(colored(2, 16), [2, -1])
+    rows = tool.observe(classifier, batch)
+
+    def features(pixels: Tensor) -> tuple[Tensor, Tensor]:
+        maps = classifier.features(pixels[None], ["1", "3"])
+        return maps["1"].flatten(), maps["3"].mean((2, 3)).flatten()
+
+    for i, row in enumerate(rows.iter_rows(named=True)):
+        pixels = batch.pixels[i]
+        tracked = [2, int(batch.logits[1].argmax())][i]
+        views = {
+            "vertical": [shifted(pixels, px, 0, MEAN) for px in (-4, -2, 0, 2, 4)],
+            "horizontal": [shifted(pixels, 0, px, MEAN) for px in (-4, -2, 0, 2, 4)],
+            "scale": [scaled(pixels, factor, MEAN) for factor in (1.0, 1.4, 1.8)],
+            "rotation": [turned(pixels, degrees, MEAN) for degrees in (0.0, 90.0, 180.0, 270.0)],
+        }
+        own = features(pixels)
+        for kind, images in views.items():
+            assert len(row[f"{kind}_at"]) == len(images)
+            for k, view in enumerate(images):
+                for side, seen, before in zip(("low", "high"), features(view), own, strict=True):
+                    wanted = float((seen - before).norm() / before.norm())
+                    assert row[f"{kind}_{side}"][k] == pytest.approx(wanted, abs=1e-5)
+                p = float(classifier.logits(view[None]).double().softmax(1)[0, tracked])
+                assert row[f"{kind}_p"][k] == pytest.approx(p, abs=1e-6)
+        assert row["low_vertical"] == pytest.approx(np.mean([row["vertical_low"][k] for k in (1, 3)]))
+        assert row["high_scale"] == pytest.approx(row["scale_high"][1])
+        assert (row["tracked"], row["label"]) == (tracked, [2, None][i])
+
+
+def test_the_image_as_it_is_has_distance_0_exactly() -> None:
+    rows, _ = look(network())
+    for row in rows.iter_rows(named=True):
+        for kind, k in (("vertical", 2), ("scale", 0), ("rotation", 0)):
+            assert row[f"{kind}_at"][k] in (0, 1)
+            assert row[f"{kind}_low"][k] == row[f"{kind}_high"][k] == 0
+            assert row[f"{kind}_p"][k] == row["p_clean"]
+
+
+def test_a_turn_by_360_degrees_is_none() -> None:
+    rows, _ = look(network(), rotation_most=360.0)
+    for row in rows.iter_rows(named=True):
+        assert row["rotation_at"][-1] == 360
+        assert row["rotation_low"][-1] == pytest.approx(0, abs=1e-5)
+        assert row["rotation_p"][-1] == pytest.approx(row["p_clean"], abs=1e-6)
+
+
+def mean_classifier() -> Classifier:
+    return toy(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3)))
+
+
+def test_a_mean_is_not_moved_where_what_comes_in_is_the_mean() -> None:
+    """Every row of the image has the mean that the frame is filled with, so shifts up and down leave the mean."""
+    classifier = mean_classifier()
+    pixels = torch.tensor([27, 228]).repeat(8).expand(3, 16, 16).to(torch.uint8)
+    batch = classifier.see([Sample("rows", pixels)])
+    row, black = (
+        Invariance(**COARSE, fill=fill, horizontal=True).observe(classifier, batch).row(0, named=True)  # type: ignore[arg-type]
+        for fill in ("gray", "black")
+    )
+    assert row["vertical_high"] == pytest.approx([0] * 5, abs=1e-5)
+    assert np.ptp(row["vertical_p"]) < 1e-6
+    assert row["horizontal_high"] == pytest.approx([0] * 5, abs=1e-5), "even shifts, and columns in pairs"
+    assert black["vertical_high"] == pytest.approx([0.25, 0.125, 0, 0.125, 0.25], abs=1e-5)
+
+
+def test_features_of_nothing_have_no_length() -> None:
+    classifier = mean_classifier()
+    tool = Invariance(**COARSE)  # type: ignore[arg-type]
+    rows = tool.observe(classifier, classifier.see([Sample("black", torch.zeros(3, 16, 16, dtype=torch.uint8))]))
+    finding = tool.conclude(rows, ABOUT)
+    assert finding["high_vertical"].value is None
+    assert finding["high_vertical"].why == "its features are all 0"
+    assert finding["kept_vertical"].value == pytest.approx(1)
+
+
+def test_turns_do_not_move_a_mean_and_shifts_do() -> None:
+    _, finding = look(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3)))
+    assert finding["high_rotation"].value == pytest.approx(0, abs=1e-5)
+    assert finding["high_vertical"].value > 0.05  # type: ignore[operator]
+
+
+def test_a_classifier_without_layers_still_has_its_answer() -> None:
+    _, finding = look(MeanColor())
+    assert "neither a convolution" in finding["low_vertical"].why
+    assert finding["kept_far_rotation"].value == pytest.approx(1, abs=1e-5)
+    assert finding["kept_far_vertical"].value < 0.99  # type: ignore[operator]
+    assert [p.name for p in finding.panels] == ["p_vertical", "p_scale", "p_rotation"]
+    assert (
+        finding.sentence
+        == "When the image is turned about, the class keeps 100% of its probability on average (3 images)."
+    )
+    _, constant = look(Constant())
+    assert all(constant[f"kept_{k}"].value == pytest.approx(1) for k in ("vertical", "scale", "far_scale", "rotation"))
+
+
+def rows_of(*images: dict[str, Any]) -> pl.DataFrame:
+    start, _ = look(network(), count=1)
+    rows = []
+    for i, values in enumerate(images):
+        row = {**start.row(0, named=True), "id": str(i), "vertical_at": [-20.0, -10.0, 0.0, 10.0, 20.0], **values}
+        rows.append(row)
+    return pl.DataFrame(rows, schema=start.schema)
+
+
+def test_measures_are_means_and_ratios_over_images() -> None:
+    one = {"low_vertical": 0.8, "high_vertical": 0.2, "vertical_low": [1.0, 0.9, 0.0, 0.7, 1.2]}
+    one |= {"vertical_high": [0.4, 0.2, 0, 0.2, 0.4], "p_clean": 0.8, "vertical_p": [0.2, 0.7, 0.8, 0.5, 0.2]}
+    two = {"low_vertical": 0.6, "high_vertical": 0.4, "vertical_low": [1.0, 0.6, 0.0, 0.6, 1.0]}
+    two |= {"vertical_high": [0.8, 0.4, 0, 0.4, 0.8], "p_clean": 0.2, "vertical_p": [0.0, 0.2, 0.2, 0.2, 0.0]}
+    finding = Invariance().conclude(rows_of(one, two), ABOUT)
+    assert finding["low_vertical"].value == pytest.approx(0.7)
+    assert finding["low_vertical"].interval == pytest.approx((0.6, 0.8))
+    assert finding["high_vertical"].value == pytest.approx(0.3)
+    assert finding["low_over_high"].value == pytest.approx(1.4 / 0.6)
+    assert finding["rise_low"].value == pytest.approx(1.4 / 2.1)
+    assert finding["rise_high"].value == pytest.approx(0.5), "a straight line"
+    assert finding["kept_vertical"].value == pytest.approx(0.8 / 1.0)
+    assert finding["kept_far_vertical"].value == pytest.approx((1.6 / 4 + 0.4 / 4) / 1.0)
+    assert any("50%" in caveat for caveat in finding.caveats)
+    assert finding["low_vertical"].title == "distance at the low layer after one shift by 10 px"
+    features = next(p for p in finding.panels if p.name == "features_vertical").data
+    assert [s["name"] for s in features["series"]] == ["low layer", "high layer"]
+    assert features["series"][0]["y"] == pytest.approx([1.0, 0.75, 0.0, 0.65, 1.1])
+    assert features["series"][0]["low"][1] == pytest.approx(0.6)
+    assert "moves its first layer's features by 70%" in finding.sentence
+
+
+def test_one_image_has_curves_without_bands() -> None:
+    _, finding = look(network(), count=1)
+    series = next(p for p in finding.panels if p.name == "p_rotation").data["series"]
+    assert "low" not in series[0]
+    assert finding["low_vertical"].interval is None
+    assert "(one image)" in finding.sentence
+
+
+def test_shifts_to_the_sides_on_request() -> None:
+    with pytest.raises(KeyError):
+        look(network())[1]["low_horizontal"]
+    rows, finding = look(network(), horizontal=True)
+    assert finding["low_horizontal"].value == pytest.approx(rows["low_horizontal"].mean())
+    assert Invariance(**COARSE).steps("horizontal", (16, 64)) == [-56.0, -28.0, 0.0, 28.0, 56.0]  # type: ignore[arg-type]
+    assert len(Invariance().steps("horizontal", (8, 224))) == 13
+    assert "p_horizontal" in [panel.name for panel in finding.panels]
+
+
+def test_other_layers_by_name_and_near_names() -> None:
+    rows, finding = look(network(), low_layer="2")
+    assert rows["low_name"].unique().to_list() == ["2"]
+    assert any("The low layer is 2." in caveat for caveat in finding.caveats)
+    with pytest.raises(CueError, match="'33'"):
+        look(network(), high_layer="33")
+
+
+def test_strips() -> None:
+    tool, classifier = Invariance(**COARSE), toy(network())  # type: ignore[arg-type]
+    batch = classifier.see(colored(8, 16), [0] * 8)
+    rows = tool.observe(classifier, batch)
+    assert tool.examples(rows) == ["0000.png", "0002.png", "0005.png"]
+    (panel,) = tool.illustrate(classifier, batch.select([5]), rows.filter(pl.col("id") == "0005.png"))
+    (figure,) = panel.figures
+    row = rows.row(5, named=True)
+    assert figure.caption.startswith("P(red) shifted down by -56 to 56 px: ")
+    assert f"turned by 0 to 270 degrees: {row['p_clean']:.2f} {row['rotation_p'][1]:.2f}" in figure.caption
+    assert figure.pixels is not None
+    assert figure.pixels.shape == (3 * 20 - 4, 5 * 20 - 4, 3)
+    wanted = (shifted(batch.pixels[5], -4, 0, (0, 0, 0)) * 255).round().byte().permute(1, 2, 0).numpy()
+    assert (figure.pixels[:16, :16] == wanted).all()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"images": 0},
+        {"rotation_step": 0},
+        {"translation_step_px": 61},
+        {"scale_most": 1.05},
+        {"rotation_most": 5},
+        {"fill": "red"},
+    ],
+)
+def test_parameters_out_of_range_are_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(CueError, match="invariance"):
+        build("invariance", setting)
+
+
+@pytest.mark.real
+def test_the_low_layer_of_a_real_network_jumps_and_its_answer_does_not_stand_turns(data: Path) -> None:
+    from cuescope.readers import read_folder
+    from cuescope.sources import load
+
+    classifier = load(f"torchvision/squeezenet1_1@{data / 'weights' / 'squeezenet1_1.safetensors'}")
+    images = read_folder(data / "imagenet-sample")
+    samples = [images.read(i) for i in range(0, 500, 100)]
+    tool = Invariance(translation_step_px=20, scale_step=0.4, rotation_step=60)
+    finding = tool.conclude(tool.observe(classifier, classifier.see(samples)), ABOUT)
+    assert finding["low_over_high"].value > 2  # type: ignore[operator]
+    assert finding["rise_low"].value > finding["rise_high"].value + 0.1  # type: ignore[operator]
+    assert finding["kept_far_rotation"].value < 0.7  # type: ignore[operator]
