@@ -287,8 +287,8 @@ def test_only_the_protocols_that_are_asked_for() -> None:
     assert finding["top1_change_size"].value is not None
     assert finding.sentence.startswith("A shift by one pixel changes its answer on 0.0% of 6 images")
     assert [row["label"] for row in finding.panels[0].data["rows"]] == [
-        "shifted on a plain canvas",
-        "resized on a plain canvas",
+        "shifted, plain canvas",
+        "resized, plain canvas",
     ]
     for wrong in ({"protocols": ()}, {"protocols": ("crop", "crop")}, {"pairs": 0}, {"scale_min": 2.0}):
         with pytest.raises(ValueError, match="must"):

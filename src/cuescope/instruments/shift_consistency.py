@@ -134,7 +134,7 @@ class ShiftConsistency:
             classifier=about.classifier,
             images=about.images,
             measures=measures,
-            panels=tuple(self._panels(rows, measures)),
+            panels=tuple(self._panels(rows)),
             sentence=_sentence(rows, measures),
             caveats=tuple(caveats),
             references=(self.reference,),
@@ -157,7 +157,7 @@ class ShiftConsistency:
             told = sources.get(name, ())
             yield Measure(name, unit="share", title=title, better="higher", headline=headline, published=told, **known)
 
-    def _panels(self, rows: pl.DataFrame, measures: tuple[Measure, ...]) -> Iterable[Panel]:
+    def _panels(self, rows: pl.DataFrame) -> Iterable[Panel]:
         if rows.height < 2:
             return
         curve = self._by_distance(rows)
@@ -180,9 +180,8 @@ class ShiftConsistency:
             known = stats.of_images(values.to_numpy(), self.pairs == 1) if len(values) else {"value": None}
             low, high = known.get("interval") or (None, None)
             bars.append({"label": label, "value": known["value"], "low": low, "high": high, "n": len(values)})
-        marks = [{"who": f"{p.who} (Zhang)", "values": [p.value, None, None]} for p in measures[0].published]
         caption = "The share of pairs of crops with the same answer, with 95 % intervals."
-        data = {"unit": "share", "rows": bars, "marks": marks}
+        data = {"unit": "share", "rows": bars}
         yield Panel("groups", "dots", "Consistency where it is right and where it is wrong", caption, data)
 
     def _by_distance(self, rows: pl.DataFrame) -> dict[str, Any]:
@@ -234,7 +233,6 @@ _SCHEMA: dict[str, Any] = {
 _SOURCE = "Zhang 2019, README of adobe/antialiased-cnns, ImageNet validation images"
 _TABLE = {
     "AlexNet": (0.5655, 0.7818),
-    "VGG-16": (0.7159, 0.8852),
     "ResNet-18": (0.6974, 0.8511),
     "ResNet-50": (0.7616, 0.8920),
     "MobileNetV2": (0.7188, 0.8650),

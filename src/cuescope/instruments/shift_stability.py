@@ -238,7 +238,8 @@ class ShiftStability:
         for protocol in asked:
             measure = found[f"top1_change{SUFFIX[protocol]}"]
             low, high = measure.interval or (None, None)
-            bars.append({"label": TITLES[protocol], "value": measure.value, "low": low, "high": high, "n": measure.n})
+            label = TITLES[protocol].replace(" on a", ",")  # short enough for the plot
+            bars.append({"label": label, "value": measure.value, "low": low, "high": high, "n": measure.n})
         step = "a pixel" if self.shift_px == 1 else f"{self.shift_px} pixels"
         caption = f"The share of pairs of views {step} apart whose answers differ, with 95 % intervals."
         told = [[p.value for p in found[f"top1_change{SUFFIX[protocol]}"].published] for protocol in asked]
