@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -22,6 +23,7 @@ from cuescope.instruments.shiftability import Shiftability, energies, subsamplin
 from cuescope.models.blurpool import BlurPool2d
 from cuescope.models.seeding import seeded
 from cuescope.ops.shift import ShiftedCrop
+from cuescope.readers import read_folder
 from cuescope.sources import load
 from cuescope.world.images import WorldImages
 from toys import plain
@@ -242,3 +244,19 @@ def test_parameters_in_range() -> None:
     for setting in ("images", "pairs"):
         with pytest.raises(CueError, match="at least 1"):
             build("shiftability", {setting: "0"})
+
+
+@pytest.mark.real
+def test_photographs_alias_ever_more_with_depth_and_less_with_blurs(data: Path) -> None:
+    weights, photographs = data / "weights" / "squeezenet1_1.safetensors", read_folder(data / "imagenet-sample")
+    samples = [photographs.read(i) for i in range(0, 500, 42)]
+    bare, blurred = (
+        found(load(f"torchvision/squeezenet1_1{suffix}@{weights}", device="cpu"), samples) for suffix in ("", "+blur4")
+    )
+    layers = ("features_1", "features_4", "features_7", "classifier_2")
+    energy = [value(bare, f"energy_{layer}") for layer in layers]
+    assert energy == sorted(energy)
+    assert energy[-1] > 20 * energy[0]
+    for layer in layers[1:]:
+        assert value(blurred, f"energy_{layer}") < 0.6 * value(bare, f"energy_{layer}")
+    assert value(bare, "aliasing_classifier_2") > 0.97

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from cuescope.errors import CueError
 from cuescope.findings import Finding
 from cuescope.images import Box, Sample
-from cuescope.instrument import About, build
+from cuescope.instrument import About, build, unmet
 from cuescope.instruments.typicality import Typicality, middle_by_chance, place_of, with_distance
 from cuescope.ops.neighbors import neighbors
 from cuescope.world.images import CLASSES, WorldImages
-from toys import COLORS, Constant, MeanColor, OnePixel, toy
+from toys import COLORS, Constant, Images, MeanColor, OnePixel, colored, toy
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
 
@@ -209,6 +209,14 @@ def test_shows_the_most_typical_and_the_least() -> None:
     order = with_distance(rows)[0]["id"].to_list()
     assert chosen == order[:3] + order[-3:]
     assert Typicality().examples(rows.head(2)) == with_distance(rows.head(2))[0]["id"].to_list()
+
+
+def test_images_without_boxes_are_refused_with_the_reason() -> None:
+    photographs = Images(colored(3))
+    photographs.name = "photos"
+    assert (
+        unmet(Typicality(), toy(MeanColor()), photographs) == "no boxes of objects are known for the images of photos"
+    )
 
 
 def test_parameters_in_range() -> None:

@@ -279,6 +279,7 @@ def unmet(instrument: Instrument, classifier: Classifier, images: ImageSet) -> s
         "patches, so no exact map of evidence exists (the BagNets have one)",
         "dense_logits": f"{classifier.name} has no dense head: {classifier.why_not_dense}",
         "label": f"the images of {images.name} have no labels",
+        "boxes": f"no boxes of objects are known for the images of {images.name}",
         "texturized": f"the images of {images.name} have no texturized version; `cuescope make texturized` makes it",
         "parts": f"the parts of what {images.name} shows are not known; give an audit of several images --parts FILE",
         "shape": f"the images of {images.name} carry no shape and texture cues; give a cue-conflict folder",

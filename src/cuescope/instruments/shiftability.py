@@ -250,9 +250,13 @@ def _panels(found: Sequence[_Layer]) -> Iterable[Panel]:
         data = {"unit": "share", "rows": _dots(found, 2)}
         yield Panel("read_outs", "dots", "How often one pixel changes what is read out", caption, data)
     columns = ["layer", "px a position", "map", "channels", "energy", "from subsampling", "P(change)", "accuracy"]
-    rows = [[x.name, x.factor, x.map, x.channels, *(m.value for m in x.measures)] for x in found]
+    rows = [[x.name, x.factor, x.map, x.channels, *(_short(m.value) for m in x.measures)] for x in found]
     caption = "Shares are of 1; the last two are of the read-out."
     yield Panel("layers", "table", "The layers", caption, {"columns": columns, "rows": rows})
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.3g}")
 
 
 def _dots(found: Sequence[_Layer], i: int) -> list[dict[str, Any]]:

@@ -252,7 +252,10 @@ def _panels(boxed: pl.DataFrame, about: About) -> Iterable[Panel]:
     )
     table = by_class.sort("n", "label", descending=[True, False]).head(MOST_CLASSES)
     columns = ["class", "images", "x", "sd of x", "y", "sd of y", "side", "sd of side", "P(top-1 change)"]
-    rows = [[about.classes[label], *numbers] for label, *numbers in table.rows()]
+    rows = [
+        [about.classes[label], n, *(None if v is None else round(v, 3) for v in numbers)]
+        for label, n, *numbers in table.rows()
+    ]
     if rows:
         caption = "Centers from the left and from the top, as shares of the image."
         yield Panel("classes", "table", "Place and size by class", caption, {"columns": columns, "rows": rows})
