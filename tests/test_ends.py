@@ -51,6 +51,7 @@ def test_a_last_convolution_reads_a_map_that_is_averaged() -> None:
     features, _ = ends.look(pixels)
     with torch.no_grad():
         assert torch.allclose(features["high"], network[:2](pixels).mean((2, 3)), atol=1e-6)
+    assert ends.high.name == "what 2 reads, averaged over positions"
 
 
 def test_a_last_linear_layer_on_every_position() -> None:

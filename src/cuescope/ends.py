@@ -126,4 +126,5 @@ def _high(classifier: Classifier) -> End:
     if first is not None and first.name == last:
         return End("", why="its only layer with weights reads the image itself")
     tokens = isinstance(network.get_submodule(last), nn.Linear)
-    return End(f"what {last} reads", tap=Tap(last, before=True), tokens=tokens)
+    name = f"what {last} reads" + ("" if tokens else ", averaged over positions")
+    return End(name, tap=Tap(last, before=True), tokens=tokens)

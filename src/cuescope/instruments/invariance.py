@@ -284,7 +284,10 @@ def sentence_of(rows: Rows, found: Mapping[str, Measure]) -> str:
 def caveats(rows: Rows, fill: str) -> Iterable[str]:
     color = {"mean": "the color of the mean pixel", "gray": "gray", "black": "black"}[fill]
     yield f"What comes into the frame is {color}: a border that moves is something to see as well."
-    yield "Enlarging and turning resample the image, which blurs it a little. The paper's curves are not normalized."
+    yield (
+        "Enlarging and turning resample the image, which blurs it a little; quarter turns do not, which makes part of "
+        "the bumps at 90, 180 and 270 degrees. The paper's curves are not normalized."
+    )
     if rows.height:
         steps = rows["vertical_at"][0].to_list()
         line = abs(steps[TRANSFORMS["vertical"].near(steps)[-1]] / steps[-1])
