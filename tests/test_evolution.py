@@ -129,7 +129,7 @@ def test_a_series_is_told_once_of_its_last_checkpoint(tmp_path: Path) -> None:
 
 
 def test_one_checkpoint_alone_has_no_history(tmp_path: Path) -> None:
-    with pytest.raises(CueError, match="is one checkpoint: give several"):
+    with pytest.raises(CueError, match="evolution cannot be measured"):
         audit("cuescope/world-shape", images="world:congruent:8", only=["evolution"], out=tmp_path / "run")
     images = Images(colored(3, 16))
     net = checkpoint("net", RED_TO_GREEN)

@@ -20,8 +20,8 @@ from cuescope.errors import CueError
 
 __all__ = ["CHOICES", "VARIANTS", "Projections", "Variant", "project", "why_not"]
 
-BATCH = 8
-"""Images on the way down together: more no longer fit a processor's cache, and all maps on the way are held."""
+BATCH = 9
+"""Images on the way down together, whose maps are all held: the nine of a unit."""
 
 CHOICES = (
     "a max pool's switches send each value back to the place of its maximum; values that meet there are added",

@@ -87,6 +87,12 @@ def make_plan(
                 raise CueError(f"{name_of(instrument)} cannot be measured", wanted=wanted, do=why)
             unasked.append({"instrument": name_of(instrument), "question": instrument.question, "why": why})
             continue
+        if getattr(instrument, "peers", "") == "series" and not any(len(_series(c, classifiers)) > 1 for c in classifiers):
+            why = "it needs the checkpoints of a network, in their order: MODEL@one.safetensors MODEL@two.safetensors"
+            if strict:
+                raise CueError(f"{name_of(instrument)} cannot be measured", wanted="two checkpoints or more", do=why)
+            unasked.append({"instrument": name_of(instrument), "question": instrument.question, "why": why})
+            continue
         for classifier in classifiers:
             place, why = _place(images, classifier, labels_given)
             task = Task(classifier, images, instrument, place, _peers(instrument, classifier, classifiers))
@@ -126,13 +132,10 @@ def _series(classifier: Classifier, classifiers: Sequence[Classifier]) -> list[C
 
 def _unmet(task: Task, classifiers: Sequence[Classifier]) -> str:
     if getattr(task.instrument, "peers", "") == "series" and not task.peers:
-        last = _series(task.classifier, classifiers)[-1]
-        if last is not task.classifier:
-            return f"it is an earlier checkpoint of {last.name}, where the series is told"
-        return (
-            f"{task.classifier.name} is one checkpoint: give several of a network, in their order, as in "
-            "cuescope/zfnet@epoch1.safetensors cuescope/zfnet@epoch2.safetensors"
-        )
+        series = _series(task.classifier, classifiers)
+        if len(series) < 2:
+            return f"{task.classifier.name} is one checkpoint alone"
+        return f"it is an earlier checkpoint of {series[-1].name}, where the series is told"
     return instruments.unmet(task.instrument, task.classifier, task.images)
 
 
