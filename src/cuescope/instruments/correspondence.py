@@ -20,7 +20,7 @@ from cuescope.findings import Figure, Finding, Measure, Panel, Published, Unit
 from cuescope.images import Batch
 from cuescope.instrument import About, Rows
 from cuescope.ops.convert import sheet
-from cuescope.ops.occlude import Fill, cover, fill_color
+from cuescope.ops.occlude import Color, Fill, Rectangle, cover, fill_color
 from cuescope.parts.masking import chosen_layers, signs, squares
 from cuescope.parts.pairs import DEPTHS, SCHEMA, Group, between, groups_of, mean, row_of
 
@@ -30,8 +30,9 @@ DIFFERENCES = {"random": "difference", "other": "difference_other_part"}
 """Names of measures, by what the distances are of."""
 MOST_ROWS = 16
 """Of the table of parts."""
-MOST_SHOWN, STRIP, STRIPS, SIDE_PX = 12, 6, 6, 112
+MOST_SHOWN, STRIP, STRIPS, SIDE_PX = 12, 5, 6, 112
 """Images to show, images in a strip, strips, and the longer side of an image in one."""
+FRAME = (0.9, 0.1, 0.1)
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,7 @@ class Correspondence:
         for group in (groups_of(rows, self.across_classes)[0] if rows.height else [])[:STRIPS]:
             shown = group.ids[:STRIP]
             lines = [
-                [_small(cover(pixels[name], [group.place(name, kind)], color)[0]) for name in shown]
-                for kind in ("part", "random")
+                [_shown(pixels[name], group.place(name, kind), color) for name in shown] for kind in ("part", "random")
             ]
             distance, random = (float(between(group.of("high", kind)).mean()) for kind in ("part", "random"))
             caption = (
@@ -154,9 +154,9 @@ class Correspondence:
             )
             figures.append(Figure(caption, sheet(lines, len(shown))))
         caption = (
-            "Above, the same part of several objects masked; below, squares of its size at random places. The numbers "
-            "are the mean distances of pairs of the images that are shown, at the high layer: the lower the first, the "
-            "more alike is what the network loses."
+            "Above, the same part of several objects masked, framed here alone; below, squares of its size at random "
+            "places. The numbers are the mean distances of pairs of the images that are shown, at the high layer: the "
+            "lower the first, the more alike is what the network loses."
         )
         yield Panel("parts", "images", "The same part masked in several images", caption, figures=tuple(figures))
 
@@ -241,11 +241,16 @@ def _name(group: Group, classes: Sequence[str]) -> str:
     return group.part if group.label < 0 else f"{classes[group.label]}, {group.part}"
 
 
-def _small(pixels: Tensor) -> Tensor:
-    """(3, h, w), shrunk to SIDE_PX where it is larger."""
-    scale = min(1.0, SIDE_PX / max(pixels.shape[1:]))
-    size = [max(1, round(side * scale)) for side in pixels.shape[1:]]
-    return pixels if scale == 1 else F.interpolate(pixels[None], size, mode="area")[0]
+def _shown(pixels: Tensor, place: Rectangle, color: Color) -> Tensor:
+    """(3, h, w), the image with the place masked and framed, shrunk to SIDE_PX where it is larger."""
+    height, width = pixels.shape[1:]
+    edge = max(1, min(height, width) // 75)
+    top, left, bottom, right = place
+    frame = Rectangle(max(top - edge, 0), max(left - edge, 0), min(bottom + edge, height), min(right + edge, width))
+    masked = cover(cover(pixels, [frame], FRAME)[0], [place], color)
+    scale = min(1.0, SIDE_PX / max(height, width))
+    size = [max(1, round(side * scale)) for side in (height, width)]
+    return (masked if scale == 1 else F.interpolate(masked, size, mode="area"))[0]
 
 
 def _why(rows: Rows, across_classes: bool) -> str:
