@@ -8,7 +8,7 @@ from torch import nn
 
 from cuescope.errors import CueError
 from cuescope.training.bow import Fitted
-from cuescope.training.loop import Settings, learning_rate_at, make_optimizer, normalized, train
+from cuescope.training.loop import Settings, learning_rate_at, limit_filters, make_optimizer, normalized, train
 from cuescope.training.recipes import names, recipe
 from cuescope.training.streams import enlarged, mixed
 from cuescope.world.images import WorldImages
@@ -110,6 +110,45 @@ def test_frozen_parameters_and_vectors_are_treated_as_said():
     matrices, vectors = make_optimizer(model, Settings(steps=1, weight_decay=0.5)).param_groups
     assert (len(matrices["params"]), matrices["weight_decay"]) == (1, 0.5)
     assert (len(vectors["params"]), vectors["weight_decay"]) == (3, 0.0)
+
+
+def test_filters_above_the_radius_come_to_it_and_those_below_stay():
+    model = nn.Sequential(nn.Conv2d(3, 4, 5), nn.Conv2d(4, 6, 3, groups=2), nn.Conv2d(6, 3, 1), nn.Linear(3, 2))
+    with torch.no_grad():
+        for number, part in enumerate(model):
+            part.weight.copy_(torch.randn(part.weight.shape, generator=torch.Generator().manual_seed(number)) * 0.1)
+            part.weight[0] = 0.0 if number == 1 else part.weight[0] / 10
+    before = [part.weight.detach().clone() for part in model]
+    limit_filters(model, 0.09, std=(1 / 255,) * 3)
+    for part, was in zip(model[:3], before, strict=False):
+        for now, then in zip(part.weight.detach(), was, strict=True):
+            rms = float(then.square().mean().sqrt())
+            if rms <= 0.09:
+                assert torch.equal(now, then)
+            else:
+                torch.testing.assert_close(now, then * (0.09 / rms))
+                assert float(now.square().mean().sqrt()) == pytest.approx(0.09)
+    assert torch.equal(model[3].weight, before[3]), "what is no convolution has no filters"
+    assert any(float(w[i].square().mean().sqrt()) > 0.09 for w in before[:3] for i in range(len(w)))
+
+
+def test_the_radius_means_the_same_whatever_the_normalization():
+    """Layer 1 on pixels divided by std, with weights that do the same as on pixels of 0 to 255, is limited alike."""
+    units = 255 * torch.tensor((0.2, 0.25, 0.3))[:, None, None]
+    plain, scaled = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3)
+    scaled.weight.data = plain.weight.data * units
+    limit_filters(plain, 0.05, std=(1 / 255,) * 3)
+    limit_filters(scaled, 0.05, std=(0.2, 0.25, 0.3))
+    torch.testing.assert_close(scaled.weight.data, plain.weight.data * units)
+
+
+def test_training_keeps_filters_within_their_radius():
+    def largest(**changes):
+        weights = trained(**changes)
+        return max(float(weights[f"layer{i}.0.conv2.weight"].square().mean((1, 2, 3)).sqrt().max()) for i in (1, 2, 3))
+
+    assert largest() > 0.05
+    assert largest(filter_rms=0.05) == pytest.approx(0.05)
 
 
 def test_running_out_of_images_and_a_lost_loss_are_said():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,23 @@ class ClassSpace:
     def numbered(cls, count: int) -> ClassSpace:
         """A space of which nothing is known but its size."""
         return cls("numbered", tuple(f"class {i}" for i in range(count)), tuple(map(str, range(count))))
+
+
+def to_stored(space: ClassSpace) -> dict[str, Any]:
+    """A space as JSON values, to be kept in a file of weights."""
+    return {"space": space.name, "classes": space.names, "keys": space.keys}
+
+
+def from_stored(told: Mapping[str, Any]) -> ClassSpace:
+    """The space that `to_stored` told of. Raises KeyError where it is not told.
+
+    >>> from_stored(to_stored(ClassSpace("mine", ("cat", "dog")))).names
+    ('cat', 'dog')
+    """
+    names, keys = tuple(map(str, told["classes"])), tuple(map(str, told["keys"]))
+    # Only ImageNet's own space may have its name: the categories of cue-conflict images are indices into it.
+    name = "given" if told["space"] == IMAGENET and len(names) != 1000 else str(told["space"])
+    return ClassSpace(name, names, keys if len(keys) == len(names) else ())
 
 
 @functools.cache

@@ -127,6 +127,10 @@ class ImageSet(ABC):
     def read(self, index: int) -> Sample:
         """Decode one image. Raises UnreadableError with the reason where it cannot."""
 
+    def label(self, index: int) -> int | None:
+        """The label of an image, without decoding it where that can be. Raises UnreadableError as `read` does."""
+        return self.read(index).label
+
     @property
     @abstractmethod
     def digest(self) -> str:

@@ -27,7 +27,7 @@ def train(
     seed: int = 0,
     limit: int | None = None,
 ) -> None:
-    """A model of a recipe: bow on your own images, the networks of the built-in world on theirs.
+    """A model of a recipe: bow or zfnet on your own images, the networks of the built-in world on theirs.
 
     Parameters
     ----------

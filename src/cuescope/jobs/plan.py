@@ -87,7 +87,9 @@ def make_plan(
                 raise CueError(f"{name_of(instrument)} cannot be measured", wanted=wanted, do=why)
             unasked.append({"instrument": name_of(instrument), "question": instrument.question, "why": why})
             continue
-        if getattr(instrument, "peers", "") == "series" and not any(len(_series(c, classifiers)) > 1 for c in classifiers):
+        if getattr(instrument, "peers", "") == "series" and not any(
+            len(_series(c, classifiers)) > 1 for c in classifiers
+        ):
             why = "it needs the checkpoints of a network, in their order: MODEL@one.safetensors MODEL@two.safetensors"
             if strict:
                 raise CueError(f"{name_of(instrument)} cannot be measured", wanted="two checkpoints or more", do=why)

@@ -18,9 +18,7 @@ from cuescope.findings import Measure
 from cuescope.images import ImageSet, Skipped
 from cuescope.instrument import convert, parameters
 from cuescope.jobs.images import WORLD, find_images
-from cuescope.models.bow import to_bytes
 from cuescope.store import write
-from cuescope.training.bow import Fitted
 from cuescope.training.loop import Told
 from cuescope.training.recipes import recipe
 from cuescope.world.models import packed, unpacked
@@ -55,7 +53,7 @@ def train(
 ) -> Training:
     """What model comes of this recipe? Its weights in `out`, a .safetensors file, written whole or not at all.
 
-    `images` are what the recipe "bow" learns from: a folder of labeled images, an ImageSet or "world:VARIANT:COUNT";
+    `images` are what "bow" and "zfnet" learn from: a folder of labeled images, an ImageSet or "world:VARIANT:COUNT";
     `labels` a CSV of file,index; `limit` takes so many, evenly spread. The recipes of the world draw their own.
     `settings` are fields of the recipe's SETTINGS.
 
@@ -72,15 +70,15 @@ def train(
         source, notes = str(images) if isinstance(images, str | Path) else found.name, found.notes
     else:
         if (images, labels, limit) != (None, None, None):
-            do = "leave out --images, --labels and --limit, or train the recipe bow"
+            do = "leave out --images, --labels and --limit, or train the recipe bow or zfnet"
             raise CueError(f"{name} draws its own images", wanted="no images", do=do)
         made, source, notes = module.run(progress, how), f"{WORLD}congruent", ()
-    if not isinstance(made, Fitted):
+    if isinstance(made, nn.Module):
         fits = module.fits(how) if hasattr(module, "fits") else name
         return _network(made, f"cuescope/{fits}@{path}", path, source)
-    write(path, to_bytes(made.saved))
+    write(path, made.to_bytes())
     accuracy = _accuracy(made.correct, made.held_out, "fewer than ten images: none was held out")
-    return Training(path, f"cuescope/bow@{path}", accuracy, made.skipped, (*notes, *made.notes), source)
+    return Training(path, f"cuescope/{made.model}@{path}", accuracy, made.skipped, (*notes, *made.notes), source)
 
 
 def options(module: ModuleType) -> dict[str, tuple[Any, Any, str]]:

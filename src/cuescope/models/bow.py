@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cuescope.classes import IMAGENET, ClassSpace
+from cuescope.classes import ClassSpace, from_stored, to_stored
 from cuescope.errors import CueError
 from cuescope.models.seeding import seeded
 from cuescope.preprocessing import Preprocessing
@@ -145,8 +145,7 @@ def preprocessing(size_px: int) -> Preprocessing:
 
 def to_bytes(saved: Saved) -> bytes:
     """A safetensors file of it. The same bytes each time: safetensors writes several metadata in random order."""
-    space = saved.classes
-    told = {"size_px": saved.size_px, "space": space.name, "classes": space.names, "keys": space.keys}
+    told = {"size_px": saved.size_px, **to_stored(saved.classes)}
     state = {name: value.contiguous() for name, value in saved.network.state_dict().items()}
     return safetensors.torch.save(state, {"bag of words": json.dumps(told)})
 
@@ -156,7 +155,7 @@ def from_file(path: str | Path, state: dict[str, Tensor]) -> Saved:
     try:
         with safe_open(path, "pt") as file:
             told = json.loads(file.metadata()["bag of words"])
-        network, space = _network(state), _space(told)
+        network, space = _network(state), from_stored(told)
         size_px = int(told["size_px"])
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, safetensors.SafetensorError):
         raise CueError(
@@ -178,10 +177,3 @@ def _network(state: dict[str, Tensor]) -> BagOfWords:
     network = seeded(0, lambda: BagOfWords(side, stride, components, words, classes, color=channels == 3))
     network.load_state_dict(state)
     return network
-
-
-def _space(told: dict[str, Any]) -> ClassSpace:
-    names, keys = tuple(map(str, told["classes"])), tuple(map(str, told["keys"]))
-    # Only ImageNet's own space may have its name: the categories of cue-conflict images are indices into it.
-    name = "given" if told["space"] == IMAGENET and len(names) != 1000 else str(told["space"])
-    return ClassSpace(name, names, keys if len(keys) == len(names) else ())

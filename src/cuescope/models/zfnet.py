@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,14 +36,20 @@ class First(NamedTuple):
 ZF = First(7, 2, 1, 2, 0, ceil=True, pool_first=True)
 """The printed sizes 110, 55, 26, 13 need one pixel of padding in layer 1 and pools that round up."""
 KRIZHEVSKY = First(11, 4, 2, 1, 2, ceil=False, pool_first=False)
+SMALL = First(7, 2, 1, 1, 1, ceil=True, pool_first=True)
+"""ZFNet's own for images of 64 px: without the stride of layer 2, layers 3 to 5 still see maps of 6 x 6."""
+
+WIDTHS = (96, 256, 384, 384, 256)
+HIDDEN = 4096
 
 
 class ZFNet(nn.Module):
-    """Five convolutions and three fully connected layers, of 224 x 224 px (Zeiler and Fergus 2014, figure 3).
+    """Five convolutions and three fully connected layers, of square images (Zeiler and Fergus 2014, figure 3).
 
     `widths` are the maps of layers 1 to 5, `hidden` the units of layers 6 and 7, `without` the layers of 3, 4, 6 and
-    7 that are left out (table 3). `groups` splits layers 2, 4 and 5, as on Krizhevsky's two GPUs. Weights start as
-    N(0, .01), biases as 0. Raises ValueError for a layer that can't be left out.
+    7 that are left out (table 3). `groups` splits layers 2, 4 and 5, as on Krizhevsky's two GPUs. `size_px` is the
+    side of the image. Weights start as N(0, .01), biases as 0. Raises ValueError for a layer that can't be left out
+    and for images that are too small.
 
     >>> net = ZFNet(classes=10, widths=(4, 6, 8, 8, 6), hidden=16)
     >>> tuple(net(torch.zeros(1, 3, 224, 224)).shape), tuple(net.features(torch.zeros(1, 3, 224, 224)).shape)
@@ -54,11 +60,12 @@ class ZFNet(nn.Module):
         self,
         classes: int = 1000,
         *,
-        widths: Sequence[int] = (96, 256, 384, 384, 256),
-        hidden: int = 4096,
+        widths: Sequence[int] = WIDTHS,
+        hidden: int = HIDDEN,
         without: Collection[int] = (),
         first: First = ZF,
         groups: int = 1,
+        size_px: int = 224,
     ) -> None:
         super().__init__()
         if not set(without) <= {3, 4, 6, 7}:
@@ -80,7 +87,7 @@ class ZFNet(nn.Module):
         layers["pool5"] = nn.MaxPool2d(3, 2)
         self.features = nn.Sequential(layers)
         head: OrderedDict[str, nn.Module] = OrderedDict()
-        inputs = maps * 6 * 6
+        inputs = maps * last_side(size_px, first) ** 2
         for number in (n for n in (6, 7) if n not in without):
             head |= {f"fc{number}": nn.Linear(inputs, hidden), f"relu{number}": nn.ReLU()}
             head[f"dropout{number}"] = nn.Dropout(0.5)
@@ -93,8 +100,26 @@ class ZFNet(nn.Module):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, K) logits of normalized images (B, 3, 224, 224)."""
+        """(B, K) logits of normalized images (B, 3, size_px, size_px)."""
         return self.classifier(torch.flatten(self.features(x), 1))
+
+
+def last_side(size_px: int, first: First = ZF) -> int:
+    """Side of the maps that layer 6 reads, after three poolings. Raises ValueError where nothing is left.
+
+    >>> last_side(224), last_side(224, KRIZHEVSKY), last_side(64, SMALL)
+    (6, 6, 2)
+    """
+    side = size_px
+    for kernel, stride, padding in (
+        (first.kernel, first.stride, first.padding),
+        (5, first.second_stride, first.second_padding),
+    ):
+        side = (side + 2 * padding - kernel) // stride + 1
+        side = (-(-(side - 3) // 2) if first.ceil else (side - 3) // 2) + 1
+    if side < 3:
+        raise ValueError(f"images of {size_px} px leave maps of {side} x {side}: too small to be pooled again")
+    return (side - 3) // 2 + 1
 
 
 def _reduced(number: int, pool: nn.Module, pool_first: bool) -> OrderedDict[str, nn.Module]:
@@ -103,9 +128,10 @@ def _reduced(number: int, pool: nn.Module, pool_first: bool) -> OrderedDict[str,
     return OrderedDict(steps if pool_first else steps[::-1])
 
 
-VARIANTS: dict[str, dict[str, object]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "zfnet": {},
     "zfnet-512-1024-512": {"widths": (96, 256, 512, 1024, 512)},
+    "zfnet-512-1024-512-fc8192": {"widths": (96, 256, 512, 1024, 512), "hidden": 8192},
     "zfnet-fc2048": {"hidden": 2048},
     "zfnet-fc8192": {"hidden": 8192},
     "zfnet-without-3-4": {"without": (3, 4)},
@@ -126,4 +152,4 @@ def variant(name: str, classes: int = 1000, seed: int = 0) -> ZFNet:
       (fc8): Linear(in_features=9216, out_features=2, bias=True)
     )
     """
-    return seeded(seed, lambda: ZFNet(classes, **VARIANTS[name]))  # type: ignore[arg-type]
+    return seeded(seed, lambda: ZFNet(classes, **VARIANTS[name]))

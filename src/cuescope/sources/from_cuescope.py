@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from cuescope.errors import CueError, unknown
+from cuescope.models.saved import read_saved
 from cuescope.preprocessing import Preprocessing
 from cuescope.sources import RANDOM, Found
 from cuescope.sources.weights import fit, read
@@ -32,15 +33,22 @@ def find(name: str, weights: str) -> Found:
         raise CueError(f"cuescope ships no weights for {name}", wanted="a file of weights", do=do)
     if name == "bow":
         return _bow(weights)
-    how = Preprocessing(source="Brendel and Bethge 2019" if name in models.BAGNETS else "Zeiler and Fergus 2014")
+    source = "Brendel and Bethge 2019" if name in models.BAGNETS else "Zeiler and Fergus 2014"
     if weights == RANDOM:
-        return Found(models.build(name), preprocessing=how, notes=("untrained: random weights",))
+        notes = ("untrained: random weights",)
+        return Found(models.build(name), preprocessing=Preprocessing(source=source), notes=notes)
 
     def build(classes: int | None) -> nn.Module:
         return models.build(name) if classes is None else models.build(name, classes)
 
-    network = fit(build, read(weights), weights)
-    return Found(network, preprocessing=how)
+    state, saved = read(weights), read_saved(weights)
+    if saved and saved.name != name:
+        do = f"write cuescope/{saved.name}@{weights}"
+        raise CueError(f"'{weights}' holds the weights of {saved.name}", wanted=f"those of {name}", do=do)
+    network = fit(build, state, weights)
+    if saved:
+        return Found(network, saved.classes, saved.preprocessing)
+    return Found(network, preprocessing=Preprocessing(source=source))
 
 
 def _bow(weights: str) -> Found:

@@ -15,9 +15,10 @@ from torch import Tensor
 from cuescope.classes import ClassSpace
 from cuescope.errors import CueError
 from cuescope.images import ImageSet, Skipped
-from cuescope.models.bow import BagOfWords, Saved, preprocessing
+from cuescope.models.bow import BagOfWords, Saved, preprocessing, to_bytes
 from cuescope.models.seeding import seeded
 from cuescope.preprocessing import frame
+from cuescope.training.labeled import held_out, labeled_classes, one_class
 from cuescope.training.loop import Told
 
 if TYPE_CHECKING:
@@ -33,9 +34,6 @@ WORD_IMAGES = 2000
 
 LEAST_VARIANCE = 1e-6
 """Of the first principal component: others below are left out."""
-
-HELD_OUT = 10
-"""One image of so many is kept back."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +88,12 @@ class Fitted(NamedTuple):
     """Images it was fitted to."""
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
+    model: str = "bow"
+    """What `load` calls it."""
+
+    def to_bytes(self) -> bytes:
+        """The file that `load` reads."""
+        return to_bytes(self.saved)
 
 
 def fit(images: ImageSet, settings: Settings, show: Told | None = None) -> Fitted:
@@ -99,7 +103,7 @@ def fit(images: ImageSet, settings: Settings, show: Told | None = None) -> Fitte
     histograms. A tenth of the images is kept out of both and tells the accuracy. The same images, settings and
     scikit-learn give the same words. Raises CueError for images without labels or with one class only.
     """
-    classes = _classes(images)
+    classes = labeled_classes(images)
     show = show or (lambda done, total, what: None)
     chosen = np.unique(np.linspace(0, len(images) - 1, min(settings.images, len(images))).round().astype(int))
     random = np.random.default_rng(settings.seed)
@@ -139,16 +143,6 @@ def untrained(settings: Settings, classes: int) -> BagOfWords:
     """A network of this shape with random words."""
     how = (settings.side_px, settings.stride_px, settings.components, settings.words, classes, settings.color)
     return seeded(settings.seed, lambda: BagOfWords(*how))
-
-
-def held_out(count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """One position of each ten in a row, at random: of images in the order of their classes, a tenth of each.
-
-    >>> held_out(9, np.random.default_rng(0)).size, held_out(35, np.random.default_rng(0)).size
-    (0, 3)
-    """
-    tens = np.arange(0, count - HELD_OUT + 1, HELD_OUT)
-    return tens + random.integers(0, HELD_OUT, len(tens))
 
 
 def find_words(patches: Floats, settings: Settings) -> tuple[PCA, MiniBatchKMeans]:
@@ -257,28 +251,11 @@ class _Reader:
         return found[: len(indices)], np.array(labels, np.int64), np.array(indices, np.int64)
 
 
-def _classes(images: ImageSet) -> ClassSpace:
-    if images.classes is None or "label" not in images.knows:
-        raise CueError(
-            f"the images of {images.name} have no labels",
-            wanted="a folder for each class, or a labels.csv",
-            do="sort the images into folders named by class, or give --labels FILE.csv",
-        )
-    if len(images.classes) < 2:
-        raise _one_class(images, f"the class '{images.classes.names[0]}' alone")
-    return images.classes
-
-
 def _check_labels(labels: NDArray[np.int64], classes: ClassSpace, images: ImageSet) -> None:
     found = np.unique(labels)
     if len(found) < 2:
         told = f"the class '{classes.names[found[0]]}' alone" if len(found) else "no labeled image that can be read"
-        raise _one_class(images, told)
-
-
-def _one_class(images: ImageSet, told: str) -> CueError:
-    wanted, do = "images of at least two classes", "give the folder that holds a folder for each class"
-    return CueError(f"{images.name} holds {told}", wanted=wanted, do=do)
+        raise one_class(images, told)
 
 
 def _tensor(values: Any) -> Tensor:

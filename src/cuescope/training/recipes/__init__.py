@@ -2,8 +2,8 @@
 
 A module a recipe: NAME, SETTINGS (a frozen dataclass; its fields can be set), IMAGES (whether it learns from images
 that the user gives), and run(show, settings), or run(images, show, settings) with IMAGES. What comes of it is an
-nn.Module, or a Fitted bag of words. fits(settings) names the network that its weights are loaded into, where that is
-not of the recipe's own name.
+nn.Module of the world, or what knows its own file: a Fitted bag of words, a Trained network. fits(settings) names the
+network that its weights are loaded into, where that is not of the recipe's own name.
 """
 
 from __future__ import annotations
