@@ -188,3 +188,13 @@ def test_the_difference_of_independent_shares_is_newcombes() -> None:
     ):
         found = stats.independent_difference(a / m, stats.wilson(a, m), b / n, stats.wilson(b, n))
         assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_of_images_is_what_a_measure_takes() -> None:
+    shares = stats.of_images([0.5, 0.25, 0.75])
+    assert shares == {"value": 0.5, "n": 3, "interval": stats.bootstrap_mean([0.5, 0.25, 0.75])}
+    counted = stats.of_images([True, False, True, True], counted=True)
+    assert counted == {"value": 0.75, "n": 4, "count": 3, "interval": stats.wilson(3, 4)}
+    assert stats.of_images([0.5])["interval"] is None
+    with pytest.raises(ValueError, match="no mean of nothing"):
+        stats.of_images([])

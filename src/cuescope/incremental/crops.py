@@ -163,7 +163,9 @@ def _best_cut(classifier: Classifier, tops: Sequence[int], lefts: Sequence[int],
         borders = watched.borders(node, size)
         if borders is None:
             continue
-        saving = done * (1 - _share(*borders, tops, lefts, size))
+        # Each crop's map is put together: written once and read once.
+        glue = MACS_A_CELL * watched.seen[node][1].numel()
+        saving = done * (1 - _share(*borders, tops, lefts, size)) - glue
         if saving > saved:
             best, saved = (node, borders), saving
     if best is None:
@@ -248,6 +250,7 @@ class _Maps:
         self, way: Way, window: Tensor, tops: Sequence[int], lefts: Sequence[int], size: tuple[int, int]
     ) -> None:
         self.way, self.window, self.lefts, self.size = way, window, lefts, size
+        self._last = window.is_contiguous(memory_format=torch.channels_last)
         self.row_places, self.column_places = _places(tops, way.rows.stride), _places(lefts, way.columns.stride)
         self.borders = {
             place: self._borders(slice(members[0], members[-1] + size[0])) for place, members in self.row_places.items()
@@ -255,12 +258,19 @@ class _Maps:
 
     def row(self, top: int, at_once: int) -> Iterator[Tensor]:
         """The maps of the crops of one row from left to right, no more than so many at once."""
-        borders, middles = self._row_borders(top), self._middles(top)
+        rows, columns = self.way.rows, self.way.columns
+        pieces, middles = self._row_borders(top), self._middles(top)
+        layout = torch.channels_last if self._last else torch.contiguous_format
+        height, width = (axis.before + axis.inside + axis.after for axis in (rows, columns))
         for start in range(0, len(self.lefts), at_once):
             group = self.lefts[start : start + at_once]
-            parts = [None if border is None else border[start : start + at_once] for border in borders]
-            middle = torch.cat([middles[left] for left in group])
-            yield torch.cat([part for part in (parts[0], middle, parts[1]) if part is not None], 3)
+            some = middles[group[0]]
+            out = torch.empty((len(group), some.shape[1], height, width), dtype=some.dtype, memory_format=layout)
+            for i, left in enumerate(group):
+                out[i, :, :, columns.before : columns.before + columns.inside] = middles[left][0]
+            for y, x, piece in pieces:
+                out[:, :, y, x] = piece[start : start + at_once]
+            yield out
 
     def _middles(self, top: int) -> dict[int, Tensor]:
         """For each crop of a row what its border at the left and right does not reach."""
@@ -272,22 +282,22 @@ class _Maps:
                 found[left] = whole[..., start : start + columns.inside]
         return found
 
-    def _row_borders(self, top: int) -> list[Tensor | None]:
-        """The left and the right border of each crop of a row from top to bottom."""
-        rows = self.way.rows
+    def _row_borders(self, top: int) -> list[tuple[slice, slice, Tensor]]:
+        """The left and the right border of all crops of a row in three pieces each, with the places of these."""
+        rows, columns = self.way.rows, self.way.columns
         place = top % rows.stride
-        start = rows.before + (top - self.row_places[place][0]) // rows.stride
+        start, end = rows.before + (top - self.row_places[place][0]) // rows.stride, rows.before + rows.inside
         upper = self._borders(slice(top, top + rows.head_px)) if rows.before else (None, None)
         lower = self._borders(slice(top + rows.tail_px, top + self.size[0])) if rows.after else (None, None)
-        found: list[Tensor | None] = []
-        for corner, side, last in zip(upper, self.borders[place], lower, strict=True):
-            if side is None:
-                found.append(None)
-                continue
-            parts = [side[:, :, start : start + rows.inside]]
-            parts = [corner[:, :, : rows.before], *parts] if corner is not None else parts
-            parts = [*parts, last[:, :, -rows.after :]] if last is not None else parts
-            found.append(torch.cat(parts, 2))
+        found: list[tuple[slice, slice, Tensor]] = []
+        across = slice(0, columns.before), slice(columns.before + columns.inside, None)
+        for x, first, side, last in zip(across, upper, self.borders[place], lower, strict=True):
+            if side is not None:
+                found.append((slice(rows.before, end), x, side[:, :, start : start + rows.inside]))
+            if first is not None:
+                found.append((slice(0, rows.before), x, first[:, :, : rows.before]))
+            if last is not None:
+                found.append((slice(end, None), x, last[:, :, -rows.after :]))
         return found
 
     def _borders(self, rows: slice) -> tuple[Tensor | None, Tensor | None]:
