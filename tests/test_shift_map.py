@@ -16,10 +16,13 @@ from cuescope.draw import color, film, look_png, maps, write_gif
 from cuescope.errors import CueError
 from cuescope.findings import Finding, Frame, Map
 from cuescope.images import Sample
+from cuescope.incremental.crops import crop_logits
 from cuescope.instrument import About, Animates
 from cuescope.instruments.shift_map import ShiftMap
 from cuescope.jobs.look import look
+from cuescope.ops.shift import Window
 from cuescope.preprocessing import Preprocessing
+from cuescope.sources import load
 from toys import COLORS, Constant, MeanColor, OnePixel, colored, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
@@ -272,3 +275,20 @@ def test_the_preprocessing_of_a_wide_input() -> None:
     classifier = Classifier(MeanColor(), classes=COLORS, preprocessing=how)
     finding = concluded(classifier, [noise(150, label=0)])
     assert finding["other_answers"].value is not None
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v2"])
+def test_real_networks_share_their_first_layers(name: str, data: Path) -> None:
+    classifier = load(f"torchvision/{name}@{data}/weights/{name}.safetensors")
+    (path,) = (data / "imagenet-sample").glob("*Great_Dane*")
+    pixels = torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).permute(2, 0, 1)
+    window = Window().pixels([Sample("dane", pixels)], classifier.preprocessing)[0] / 255
+    tops, lefts = range(0, 32, 11), range(0, 32, 3)
+    found = crop_logits(classifier, window, tops, lefts, (224, 224))
+    assert not found.why_plain
+    crops = torch.stack([window[:, y : y + 224, x : x + 224] for y in tops for x in lefts])
+    wanted = classifier.logits(crops)
+    torch.testing.assert_close(found.logits.flatten(0, 1), wanted, rtol=0, atol=1e-4 * float(wanted.abs().max()))
+    assert torch.equal(found.logits.flatten(0, 1).argmax(1), wanted.argmax(1))
+    assert name != "squeezenet1_1" or len(wanted.argmax(1).unique()) > 3

@@ -131,7 +131,7 @@ class ShiftMap:
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         told = {row["id"]: row for row in rows.iter_rows(named=True)}
-        order = sorted(range(len(batch)), key=lambda i: (-told[batch.ids[i]]["other"], batch.ids[i]))
+        order = sorted(range(len(batch)), key=lambda i: batch.ids[i])
         names = classifier.classes.names
         figures = tuple(self._figure(classifier, batch.samples[i], told[batch.ids[i]], names) for i in order)
         caption = (
@@ -205,7 +205,9 @@ def _mean(name: str, title: str, values: pl.Series, *, unit: Any = "share", head
 
 def _traces(rows: pl.DataFrame, names: Sequence[str]) -> Iterable[Panel]:
     series = []
-    for row in rows.sort("other", "id", descending=[True, False]).head(_MOST_SHOWN).iter_rows(named=True):
+    # By name, so that a curve has the same dashes for every classifier.
+    shown = rows.sort("other", "id", descending=[True, False]).head(_MOST_SHOWN).sort("id")
+    for row in shown.iter_rows(named=True):
         side = len(row["offsets"])
         trace = np.array(row["p"]).reshape(side, side).diagonal()
         name = names[row["tracked"]] if row["tracked"] < len(names) else str(row["tracked"])
