@@ -112,6 +112,8 @@ class Contest:
     better: str
     differences: tuple[Difference, ...]
     ruler: tuple[tuple[float, str], ...]
+    headline: bool = True
+    """Whether the measure is one of those that are shown large; the others can be unfolded."""
 
 
 def contests(story: Story) -> list[Contest]:
@@ -119,10 +121,12 @@ def contests(story: Story) -> list[Contest]:
     together: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for c in story.comparisons:
         together.setdefault((c["instrument"], c["measure"]), []).append(c)
-    return [_contest(story, comparisons) for comparisons in together.values()]
+    answers = [finding for section in story.sections for group in section.groups for _, finding in group.answers]
+    large = {(finding.instrument, m.name) for finding in answers for m in finding.measures if m.headline}
+    return [_contest(story, comparisons, key in large) for key, comparisons in together.items()]
 
 
-def _contest(story: Story, comparisons: list[Mapping[str, Any]]) -> Contest:
+def _contest(story: Story, comparisons: list[Mapping[str, Any]], headline: bool) -> Contest:
     first = comparisons[0]
     unit = difference_unit(first)
     numbers = [x for c in comparisons for x in (c.get("value"), *(c.get("interval") or ()))]
@@ -132,7 +136,7 @@ def _contest(story: Story, comparisons: list[Mapping[str, Any]]) -> Contest:
     title = first.get("title") or first["measure"].replace("_", " ")
     differences = tuple(_difference(c, unit, ends, _named(story, c["a"]), _named(story, c["b"])) for c in comparisons)
     better = f"{first['better']} is better" if first.get("better") else ""
-    return Contest(title, better, differences, tuple(ruler(ends, unit)))
+    return Contest(title, better, differences, tuple(ruler(ends, unit)), headline)
 
 
 def _named(story: Story, name: str) -> tuple[str, str]:
