@@ -41,10 +41,10 @@ class Correspondence:
 
     A part is masked in each image. At a layer, eps_i = x_i - x~_i is what the features of image i lose by it; Delta,
     the mean over pairs i != j of H(sign eps_i, sign eps_j), is small where they lose the same (Zeiler & Fergus 2014,
-    section 4.3 and table 1). H is the share of units whose sign, one of three, differs. Squares of the part's size at
-    random places of the same images tell what to expect without any part, as in the paper; stricter, and ours, is the
-    distance to another part of the other object, which has as much to lose. Pairs are of images of one class, and
-    intervals over images, resampled within their class.
+    section 4.3 and table 1). H is the share of units whose sign, one of three, differs. The mask is the part's box;
+    boxes of its size at random places of the same images tell what to expect without any part, as in the paper;
+    stricter, and ours, is the distance to another part of the other object, which has as much to lose. Pairs are of
+    images of one class, and intervals over images, resampled within their class.
 
     The low layer is the last map, which keeps places, as the paper's layer 5: there the part should also lie at the
     same place in all images, as in its frontal dogs. The high layer is the vector that the last layer reads, as the
@@ -68,7 +68,7 @@ class Correspondence:
     across_classes: bool = False
     """Whether parts of one name are compared whatever the class, as the eyes of dogs of different breeds."""
     draws: int = 3
-    """Random squares of each kind for each part."""
+    """Random squares for each part."""
     fill: Fill = "mean"
     """Color of the squares: the mean pixel that the classifier subtracts, middle gray, or black."""
     seed: int = 0
@@ -161,7 +161,7 @@ class Correspondence:
         yield Panel("parts", "images", "The same part masked in several images", caption, figures=tuple(figures))
 
 
-_SOURCE = "Zeiler & Fergus 2014, table 1, layer {}, 5 frontal dogs"
+_SOURCE = "Zeiler & Fergus 2014, table 1, layer {}, 5 frontal dogs; a mean over units, by its size"
 _PAPER = {"right eye": (0.067, 0.069), "left eye": (0.069, 0.068), "nose": (0.079, 0.069)}
 _PAPER_RANDOM = (0.107, 0.073)
 """Of layers 5 and 7. That the printed sums are means over pairs and units is inferred from their size."""
