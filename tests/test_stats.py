@@ -128,24 +128,26 @@ def test_things_are_drawn_within_their_stratum() -> None:
 def test_the_interval_of_a_pair_mean_equals_resampling_by_hand() -> None:
     generator = np.random.default_rng(0)
     groups = []
-    for members in (np.arange(5), np.array([1, 2, 5, 6, 7])):
-        values = generator.random((5, 5))
+    for members in (np.arange(5), np.array([1, 5, 6])):
+        values = generator.random((len(members), len(members)))
         values = values + values.T
-        values[0, 3] = values[3, 0] = np.nan
+        if len(members) == 5:
+            values[0, 3] = values[3, 0] = np.nan
         groups.append((members, values))
-    drawn = stats.drawn_within([0] * 8, seed=4, resamples=200)
+    drawn = stats.drawn_within([0] * 7, seed=4, resamples=200)
     means = []
     for counts in drawn.astype(int):
         found = []
         for members, values in groups:
             copies = [k for k, m in enumerate(members) for _ in range(counts[m])]
-            found += [values[a, b] for x, a in enumerate(copies) for b in copies[:x] if a != b]
-        found = [v for v in found if not np.isnan(v)]
+            every = [values[a, b] for x, a in enumerate(copies) for b in copies[:x] if a != b]
+            every = [v for v in every if not np.isnan(v)]
+            found += [np.mean(every)] if every else []
         means += [np.mean(found)] if found else []
     value, interval, pairs = stats.pair_mean(groups, drawn)
-    every = [v[i, j] for _, v in groups for i in range(5) for j in range(i) if not np.isnan(v[i, j])]
-    assert value == pytest.approx(np.mean(every))
-    assert pairs == len(every) == 18
+    both = [[v[i, j] for i in range(len(v)) for j in range(i) if not np.isnan(v[i, j])] for _, v in groups]
+    assert value == pytest.approx(np.mean([np.mean(each) for each in both]))
+    assert pairs == sum(map(len, both)) == 12
     assert interval == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])))
 
 

@@ -186,29 +186,34 @@ def drawn_within(strata: Sequence[int] | NDArray[Any], seed: int = 0, resamples:
 def pair_mean(
     groups: Sequence[tuple[NDArray[Any], NDArray[Any]]], drawn: NDArray[Any]
 ) -> tuple[float | None, tuple[float, float] | None, int]:
-    """Mean over all pairs of things in a group, its bootstrap interval, and the number of pairs.
+    """Mean over groups of the mean over all pairs of a group, its bootstrap interval, and the number of pairs.
 
-    A group is its members' numbers (n,) and the symmetric values of their pairs (n, n), NaN for none. Things are
-    resampled, not pairs, as `drawn` says (of `drawn_within`): a thing is in many pairs, which are not independent.
-    A thing drawn twice makes no pair with itself. Resamples without a pair are left out; where these are more than
-    one in twenty, there is no interval.
+    A group is its members' numbers (n,) and the symmetric values of their pairs (n, n), NaN for none. Groups count
+    alike, so that those with more members, hence many more pairs, do not outweigh the rest. Things are resampled, not
+    pairs, as `drawn` says (of `drawn_within`): a thing is in many pairs, which are not independent. A thing drawn
+    twice makes no pair with itself. A resample leaves out groups without a pair; where more than one resample in
+    twenty has no pair at all, there is no interval.
 
     >>> pair_mean([(np.arange(3), np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0.0]]))], drawn_within([0, 0, 0]))
     (2.0, None, 3)
     """
-    above, below = np.zeros(len(drawn)), np.zeros(len(drawn))
-    total, pairs = 0.0, 0
+    resampled, groups_in = np.zeros(len(drawn)), np.zeros(len(drawn))
+    means, pairs = [], 0
     for members, values in groups:
         known = np.isfinite(values) & ~np.eye(len(members), dtype=bool)
+        if not known.any():
+            continue
         filled, weights = np.where(known, values, 0.0), drawn[:, members]
-        above += ((weights @ filled) * weights).sum(1)
-        below += ((weights @ known) * weights).sum(1)
-        total, pairs = total + float(filled.sum()) / 2, pairs + int(known.sum()) // 2
-    if not pairs:
+        below = ((weights @ known) * weights).sum(1)
+        resampled += ((weights @ filled) * weights).sum(1) / np.maximum(below, 1)
+        groups_in += below > 0
+        means.append(float(filled.sum() / known.sum()))
+        pairs += int(known.sum()) // 2
+    if not means:
         return None, None, 0
-    has = below > 0
-    interval = _percentiles(above[has] / below[has]) if has.mean() >= 0.95 else None
-    return total / pairs, interval, pairs
+    has = groups_in > 0
+    interval = _percentiles(resampled[has] / groups_in[has]) if has.mean() >= 0.95 else None
+    return float(np.mean(means)), interval, pairs
 
 
 def pearson(a: Numbers, b: Numbers, seed: int = 0) -> tuple[float | None, tuple[float, float] | None, str]:

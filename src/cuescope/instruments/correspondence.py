@@ -44,7 +44,7 @@ class Correspondence:
     section 4.3 and table 1). H is the share of units whose sign, one of three, differs. The mask is the part's box;
     boxes of its size at random places of the same images tell what to expect without any part, as in the paper;
     stricter, and ours, is the distance to another part of the other object, which has as much to lose. Pairs are of
-    images of one class, and intervals over images, resampled within their class.
+    images of one class; all parts count alike; intervals are over images, resampled within their class.
 
     The low layer is the last map, which keeps places, as the paper's layer 5: there the part should also lie at the
     same place in all images, as in its frontal dogs. The high layer is the vector that the last layer reads, as the

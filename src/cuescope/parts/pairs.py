@@ -163,7 +163,7 @@ def _mean_known(values: Sequence[NDArray[Any]], n: int) -> NDArray[Any]:
 def mean(
     groups: Sequence[tuple[Group, NDArray[Any]]], drawn: NDArray[Any]
 ) -> tuple[float | None, tuple[float, float] | None, int]:
-    """The mean of these values over all pairs, its interval over images, and how many images have a pair."""
+    """The mean over groups of the values of their pairs, its interval over images, and how many images have a pair."""
     value, interval, _ = stats.pair_mean([(group.members, values) for group, values in groups], drawn)
     off = [np.isfinite(values) & ~np.eye(len(values), dtype=bool) for _, values in groups]
     images = {int(m) for (group, _), known in zip(groups, off, strict=True) for m in group.members[known.any(1)]}
