@@ -29,10 +29,10 @@ class Ablation:
 
     Each layer whose output has the shape of its input is replaced by the identity, one at a time; the images that are
     still answered rightly are counted, or without labels the answers that stay. A residual block so loses its branch
-    (Veit et al. 2016). Blocks are taken where there are any, else single convolutions and linear layers, and
-    stretches of layers that together keep the shape; a layer that changes the shape alone cannot be left out. Zeiler
-    & Fergus 2014 train the network anew without the layers, which tells what a network needs to learn; here it tells
-    what this network has come to rely on. A batch norm that is folded into a convolution goes with it.
+    (Veit et al. 2016). Blocks are taken where there are several, else single convolutions and linear layers, and
+    stretches of layers that bring the shape back; what changes the shape cannot be left out. Zeiler & Fergus 2014
+    train networks anew without the layers, which tells what is needed to learn the task; this tells what the network
+    at hand relies on. A batch norm that is folded into a convolution goes with it.
 
     >>> Ablation(names=("layer1.1", "layer2.1")).images
     64
@@ -49,8 +49,8 @@ class Ablation:
 
     question: ClassVar[str] = "Which layers does it need?"
     reference: ClassVar[str] = (
-        "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4.3 and table 3; "
-        "Veit et al. 2016, Residual networks behave like ensembles of relatively shallow networks, section 4"
+        "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, table 3; "
+        "Veit et al. 2016, Residual networks behave like ensembles of relatively shallow networks, lesion study"
     )
     needs: ClassVar[frozenset[str]] = frozenset({"logits", "features"})
     version: ClassVar[int] = 1
@@ -285,9 +285,7 @@ def _caveats(rows: Rows, seen: _Seen, named: bool) -> tuple[str, ...]:
     ]
     usual, tried = int(rows["removable"].max() or 0), len(seen.names)  # type: ignore[arg-type]
     if usual and not named:
-        those = "The one block or layer" if usual == 1 else f"The {usual} blocks or layers"
-        part = f"{tried} of these were tried" if tried < usual else "they were tried" if tried > 1 else "it was tried"
-        found.append(f"{those} that can be left out: {part}; what changes the shape on its way has to stay.")
+        found.append(f"Tried: {tried} of {usual} blocks or layers that keep the shape; the others cannot be left out.")
     unlabeled = rows.height - len(seen.intact)
     if unlabeled:
         found.append(f"{unlabeled} images without a label count for the answers kept only.")
