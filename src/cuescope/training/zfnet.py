@@ -143,7 +143,7 @@ def untrained(settings: Settings, classes: int) -> ZFNet:
     """The network with its first weights.
 
     >>> net = untrained(Settings("zfnet-without-6-7"), 2)
-    >>> round(float(net.features.conv3.weight.std()), 3), round((2 / (256 * 9)) ** 0.5, 3)
+    >>> round(net.features.conv3.weight.std().item(), 3), round((2 / (256 * 9)) ** 0.5, 3)
     (0.029, 0.029)
     """
     network = variant(settings.variant, classes, settings.seed)
