@@ -52,7 +52,7 @@ class Correspondence:
     keeps at 0, counts as equal, which is why the paper's values are small: the same is told of the units that change
     in one of the two. A network with random weights shows part of it, since a part also looks alike: audit MODEL@random
     beside MODEL (on the world's images, high layer: -.09 below random places and -.02 below another part, and trained
-    on shapes -.25 and -.15; on a dozen faces of dogs, aligned, as much as a trained one).
+    on shapes -.24 and -.13; on a dozen faces of dogs, aligned, as much as a trained one).
 
     >>> Correspondence(layers=("layer3", "layer3:mean"), draws=5).fill
     'mean'
