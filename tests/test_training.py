@@ -186,24 +186,31 @@ def test_weights_survive_being_packed():
         torch.testing.assert_close(back[key], value, rtol=1e-3, atol=1e-4)
 
 
-def test_half_of_the_images_are_enlarged_and_cut():
-    images, labels = WorldImages().render(range(16))
-    ((found, kept),) = enlarged([(images, labels)], 4, seed=0)
-    assert found.dtype == torch.uint8
-    assert torch.equal(kept, labels)
-    assert torch.equal(found[::2], images[::2])
-    places = []
-    for image, cut in zip(images[1::2], found[1::2], strict=True):
-        for more in range(1, 5):
-            wide = (
-                nn.functional.interpolate(image[None].float(), (64 + more, 64 + more), mode="bilinear").round().byte()
-            )
-            windows = wide[0].unfold(1, 64, 1).unfold(2, 64, 1)
-            same = (windows == cut[:, None, None]).flatten(3).all(3).all(0)
-            places += [(more, int(y), int(x)) for y, x in same.nonzero()]
-    assert len(places) == 8, "each by its own size, at its own place"
-    assert len({more for more, _, _ in places}) > 1
-    assert max(x for _, _, x in places) > 1
+def test_enlarged_images_are_cut_from_what_torch_makes_of_them():
+    images, labels = WorldImages().render(range(6))
+    seen = set()
+    for seed in range(8):
+        ((found, kept),) = enlarged([(images, labels)], 4, seed)
+        assert found.dtype == torch.uint8
+        assert torch.equal(kept, labels)
+        for more in range(5):
+            wide = nn.functional.interpolate(images.float(), (64 + more, 64 + more), mode="bilinear").round().byte()
+            places = [
+                next(
+                    (
+                        (y, x)
+                        for y in range(more + 1)
+                        for x in range(more + 1)
+                        if torch.equal(w[:, y : y + 64, x : x + 64], cut)
+                    ),
+                    None,
+                )
+                for w, cut in zip(wide, found, strict=True)
+            ]
+            if None not in places:
+                seen.add((more, len(set(places)) > 1))
+    assert {more for more, _ in seen} >= {0, 4}, "of every size, the original's among them"
+    assert (4, True) in seen, "each image at a place of its own"
 
 
 def test_mixed_sets_take_equal_parts_and_never_repeat():

@@ -30,7 +30,7 @@ def mixed(sets: Sequence[WorldImages], batch: int) -> Iterator[tuple[Tensor, Ten
 
 
 def enlarged(batches: Iterable[tuple[Tensor, Tensor]], most_px: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches, half of their images enlarged by up to `most_px` (bilinear) and cut back at a random place.
+    """The batches, each enlarged by up to `most_px` (bilinear) and cut back to its size, each image at a random place.
 
     >>> batches = mixed([WorldImages("congruent")], batch=4)
     >>> next(enlarged(batches, most_px=8, seed=0))[0].shape
@@ -39,10 +39,8 @@ def enlarged(batches: Iterable[tuple[Tensor, Tensor]], most_px: int, seed: int) 
     chance = random.Random(seed)
     for images, labels in batches:
         height, width = images.shape[2:]
-        cut = []
-        for i in range(len(images)):
-            more = chance.randint(1, most_px) * (i % 2)
-            size, (y, x) = (height + more, width + more), (chance.randint(0, more), chance.randint(0, more))
-            wide = F.interpolate(images[i : i + 1].float(), size, mode="bilinear").round().to(torch.uint8)
-            cut.append(wide[0, :, y : y + height, x : x + width])
+        more = chance.randint(0, most_px)
+        wide = F.interpolate(images.float(), (height + more, width + more), mode="bilinear").round().to(torch.uint8)
+        corners = [(chance.randint(0, more), chance.randint(0, more)) for _ in range(len(images))]
+        cut = [wide[i, :, y : y + height, x : x + width] for i, (y, x) in enumerate(corners)]
         yield torch.stack(cut), labels

@@ -1,8 +1,8 @@
 """The world's congruent network made to blur before it subsamples (Zhang 2019), and trained on for a little.
 
-Its weights are carried over. Half of the images that it learns from are enlarged by up to a quarter and cut at random
-places, as photographs are for other networks, so that the enlarged windows in which shifts are measured are nothing new
-to it. With filter_size=1 the same network is trained on without blurs: what they are to be compared with.
+Its weights are carried over. It learns from images enlarged by up to a quarter and cut at random places, as networks of
+photographs do, so that the enlarged windows in which shifts are measured are nothing new to it. With filter_size=1 the
+same network is trained on without blurs: what they are to be compared with.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Blurred(Settings):
     filter_size: int = 4
     """Size of the blurs, 1 to 7; 1 is no blur."""
     most_px: int = 16
-    """By how much an image of 64 px is enlarged at most."""
+    """By how much the images of 64 px are enlarged at most."""
 
 
 IMAGES = False
