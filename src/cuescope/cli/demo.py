@@ -9,7 +9,13 @@ from cuescope.errors import CueError
 
 TEXTURIZED, STEPS = 48, 60
 """Images that are texturized, and steps of the synthesis: a quarter of a minute on two cores."""
-SETTINGS = {"top_units.shown": 3, "occlusion.followed": 1, "deconvnet.images": 4, "correspondence.images": 48}
+SETTINGS = {
+    "top_units.shown": 3,
+    "occlusion.followed": 1,
+    "deconvnet.images": 4,
+    "correspondence.images": 48,
+    "interaction.images": 12,
+}
 """Fewer drawings and images than by default, so that the demo takes no more than two minutes."""
 MODELS = ("cuescope/world-congruent", "cuescope/world-shape", "cuescope/world-bagnet")
 
