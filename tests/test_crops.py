@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cuescope.classifier import Classifier
 from cuescope.incremental import crops
 from cuescope.incremental.crops import Border, crop_logits
+from cuescope.models.blurpool import MaxBlurPool2d
 from cuescope.preprocessing import Preprocessing
 from cuescope.receptive.spans import Span
 
@@ -94,6 +95,12 @@ NETWORKS: dict[str, Callable[[], list[nn.Module]]] = {
         nn.ReLU(),
         nn.ReflectionPad2d(1),
         nn.Conv2d(12, 12, 3, 2),
+        *head(),
+    ],
+    "anti-aliased": lambda: [
+        nn.Conv2d(3, 12, 3, padding=1),
+        nn.ReLU(),
+        MaxBlurPool2d(nn.MaxPool2d(3, 2, 1), 3),
         *head(),
     ],
     "a gate after the first layers": lambda: [nn.Conv2d(3, 12, 3, 2, 1), nn.ReLU(), Gate(), *head()],

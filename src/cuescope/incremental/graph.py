@@ -21,7 +21,7 @@ def traced(network: nn.Module) -> fx.GraphModule:
     """What a network does in evaluation mode, on its own weights. Raises UntraceableError where that cannot be told."""
     try:
         with taps.evaluating(network):
-            graph = fx.symbolic_trace(network)
+            graph = fx.GraphModule(network, _Tracer().trace(network))
     except Exception as error:  # a module's own code meets fx's proxies: it can fail in any way
         raise UntraceableError(f"torch.fx cannot trace it: {type(error).__name__}: {error}") from error
     if not graph.graph.find_nodes(op="placeholder"):
@@ -29,6 +29,13 @@ def traced(network: nn.Module) -> fx.GraphModule:
     if any(parameter.dtype == torch.bfloat16 for parameter in network.parameters()):
         _lift_head(graph)
     return graph
+
+
+class _Tracer(fx.Tracer):
+    """Takes whole what says of itself that its code depends on the size of its input, as our blurs do."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return getattr(m, "traced_whole", False) or super().is_leaf_module(m, module_qualified_name)
 
 
 _HEAD_MODULES = (nn.Linear, nn.Dropout, nn.Identity, nn.Flatten, nn.AdaptiveAvgPool2d)

@@ -39,6 +39,8 @@ class BlurPool2d(nn.Module):
     """
 
     kernel: Tensor
+    traced_whole: ClassVar[bool] = True
+    """torch.fx cannot go through code that asks for the size of a map."""
 
     def __init__(self, filter_size: int = 4, stride: int = 2) -> None:
         super().__init__()
@@ -71,6 +73,8 @@ class MaxBlurPool2d(nn.Module):
     >>> bool((MaxBlurPool2d(pool, 1)(x) == pool(x)).all())
     True
     """
+
+    traced_whole: ClassVar[bool] = True
 
     def __init__(self, pool: nn.MaxPool2d, filter_size: int = 4, kernel_size: int | None = None) -> None:
         super().__init__()
@@ -108,6 +112,8 @@ class MaxBlurPool2d(nn.Module):
 class AvgBlurPool2d(nn.Module):
     """A blur in the place of an average pool with a stride, of the same output size. Zhang 2019, section 3.2."""
 
+    traced_whole: ClassVar[bool] = True
+
     def __init__(self, pool: nn.AvgPool2d, filter_size: int = 4) -> None:
         super().__init__()
         self.kernel_size, self.stride, self.padding = pair(pool.kernel_size), pair(pool.stride), pair(pool.padding)
@@ -125,6 +131,8 @@ class AvgBlurPool2d(nn.Module):
 
 class SamePad2d(nn.Module):
     """The zeros that timm's "same" convolutions put around a map: as many as their stride asks for."""
+
+    traced_whole: ClassVar[bool] = True
 
     def __init__(self, extent: tuple[int, int], stride: tuple[int, int]) -> None:
         super().__init__()
