@@ -7,6 +7,9 @@ of 224 px, eight pairs a pixel apart. The bare passes are the same views, made b
 authors run both views of each pair, 16 passes of one image, which is the third side, with the network as torchvision
 builds it. All sides alternate in one process. WEIGHTS is a folder with NAME.safetensors; without it weights are random.
 The bar: at most 1.1 times the bare passes.
+
+On 2 cores of an AMD EPYC (AVX-512), quiet, real weights: SqueezeNet 1.1 51.5 ms an image, 1.05 times its bare passes
+(the authors' way 4.08 times); MobileNetV2 65.4 ms, 1.04 times (3.37).
 """
 
 from __future__ import annotations
