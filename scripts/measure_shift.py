@@ -9,6 +9,7 @@ one to three minutes for a network, two to five for what is measured of one.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,22 @@ import polars as pl
 import torch
 
 from cuescope import Classifier, load, stats
+from cuescope.images import Sample
 from cuescope.instrument import About, Instrument
 from cuescope.instruments.shift_stability import ShiftStability
 from cuescope.instruments.typicality import Typicality
 from cuescope.jobs.train import train
+from cuescope.ops.neighbors import neighbors
 from cuescope.world.images import CLASSES, WorldImages
+from cuescope.world.scenes import Placement
 
 BATCH = 32
 SEED = 5
 """Of the images that are measured on, which no network has learned from."""
 WINDOWS = ShiftStability(protocols=("crop",), scale_min=1.0, pairs=8)
 """The whole image enlarged from 64 to 72 px, and nine windows of 64 px that lie a pixel apart."""
-FAR = ShiftStability(protocols=("crop",), scale_min=1.0, shift_px=4, pairs=2)
-"""The same, and three windows four pixels apart: half of what the last layer has one position for."""
+ENLARGED = 2000
+"""Images that are looked at so: no network has learned from enlarged ones, and all are wrong about many."""
 
 
 def main() -> None:
@@ -47,8 +51,9 @@ def main() -> None:
 def bias(options: argparse.Namespace) -> None:
     """Is a network less stable where objects lie off the middle, if it learned from centered images alone?"""
     print("\nP(top-1 change) under one pixel, to eight sides, by the place of the object")
-    told(load("cuescope/world-congruent", device="cpu"), "learned from uniform places", options.images)
-    seeds = [told(*photographer(seed, options), options.images) for seed in range(options.seeds)]
+    samples = {placement: drawn(options.images, placement) for placement in ("centered", "uniform")}
+    told(load("cuescope/world-congruent", device="cpu"), "learned from uniform places", samples)
+    seeds = [told(*photographer(seed, options), samples) for seed in range(options.seeds)]
     show("  mean over seeds, uniform less centered", np.mean([u - c for c, u in seeds], 0), None)
 
 
@@ -56,12 +61,9 @@ def photographer(seed: int, options: argparse.Namespace) -> tuple[Classifier, st
     return network("world-photographer", seed, options.weights), f"learned from centered places, seed {seed}"
 
 
-def told(classifier: Classifier, what: str, count: int) -> tuple[Any, Any]:
+def told(classifier: Classifier, what: str, samples: Mapping[str, list[Sample]]) -> tuple[Any, Any]:
     """Print what typicality finds of a network on centered and uniform images; of each image its changes on both."""
-    rows = {}
-    for placement in ("centered", "uniform"):
-        images = WorldImages("congruent", placement=placement, count=count, seed=SEED)
-        rows[placement] = observed(Typicality(), classifier, images)
+    rows = {placement: observed(Typicality(), classifier, some) for placement, some in samples.items()}
     centered, uniform = (rows[p]["change"].to_numpy() for p in ("centered", "uniform"))
     print(f"{classifier.name}: {what}")
     for placement, part in rows.items():
@@ -82,13 +84,13 @@ def told(classifier: Classifier, what: str, count: int) -> tuple[Any, Any]:
 def blur(options: argparse.Namespace) -> None:
     """Does a network change its mind less if it blurs before it subsamples, and is it right as often?"""
     print("\nBlurs of size 4 against none, both trained on alike")
-    images = WorldImages("congruent", count=options.images, seed=SEED)
+    samples = drawn(options.images, "uniform")
     for suffix in ("", "+blur4"):
-        measured(load(f"cuescope/world-congruent{suffix}", device="cpu"), images)
+        measured(load(f"cuescope/world-congruent{suffix}", device="cpu"), samples)
     found: dict[str, list[dict[str, Any]]] = {"blur": [], "none": []}
     for seed in range(options.seeds):
         for key, size in (("blur", 4), ("none", 1)):
-            found[key].append(measured(network("world-blur", seed, options.weights, filter_size=size), images))
+            found[key].append(measured(network("world-blur", seed, options.weights, filter_size=size), samples))
         for name in found["blur"][seed]:
             show(f"  seed {seed}, blurred less not: {name}", found["blur"][seed][name], found["none"][seed][name])
     for name in found["blur"][0]:
@@ -97,21 +99,31 @@ def blur(options: argparse.Namespace) -> None:
         show("  blurred less not", blurred, plain)
 
 
-def measured(classifier: Classifier, images: WorldImages) -> dict[str, Any]:
-    """Of each image: how much it changes from window to window, and moved to its eight neighbors; whether right."""
-    windows, far, moved = (observed(tool, classifier, images) for tool in (WINDOWS, FAR, Typicality()))
-    found = {
-        "P(top-1 change), windows": windows["change"],
-        "MAC, windows": windows["mac"],
-        "accuracy, windows": windows["right"],
-        "P(top-1 change), windows 4 px apart": far["change"],
-        "P(top-1 change), neighbors": moved["change"],
-        "accuracy": moved["right"],
-    }
+def measured(classifier: Classifier, samples: list[Sample]) -> dict[str, Any]:
+    """Of each image: how much it changes moved to its eight neighbors, and in enlarged windows; whether it is right."""
+    windows = observed(WINDOWS, classifier, samples[:ENLARGED])
+    names = {"P(top-1 change), enlarged": "change", "MAC, enlarged": "mac", "accuracy, enlarged": "right"}
+    found = moved(classifier, samples)
+    found |= {name: windows[column].cast(pl.Float64).to_numpy() for name, column in names.items()}
     print(classifier.name)
     for name, values in found.items():
-        show(f"  {name}", values.cast(pl.Float64).to_numpy(), None)
-    return {name: values.cast(pl.Float64).to_numpy() for name, values in found.items()}
+        show(f"  {name}", values, None)
+    return found
+
+
+def moved(classifier: Classifier, samples: list[Sample]) -> dict[str, Any]:
+    """What `typicality` does to an image, and besides how far the answer's probability moves (MAC)."""
+    parts = []
+    for start in range(0, len(samples), BATCH):
+        some = samples[start : start + BATCH]
+        batch = classifier.see(some, [sample.label or 0 for sample in some])
+        views = torch.stack([classifier.logits(view) for view in neighbors(batch.pixels)])
+        p, answers = batch.logits.softmax(1).max(1)
+        change = (views.argmax(2) != answers).double().mean(0)
+        away = views.softmax(2).gather(2, answers.expand(len(views), -1)[..., None])[..., 0]
+        parts.append(torch.stack([change, (answers == batch.labels).double(), (away - p).abs().double().mean(0)]))
+    numbers = torch.cat(parts, 1).numpy()
+    return dict(zip(("P(top-1 change)", "accuracy", "MAC"), numbers, strict=True))
 
 
 def network(recipe: str, seed: int, folder: Path, **settings: Any) -> Classifier:
@@ -125,11 +137,16 @@ def network(recipe: str, seed: int, folder: Path, **settings: Any) -> Classifier
     return load(model, device="cpu")
 
 
-def observed(tool: Instrument, classifier: Classifier, images: WorldImages) -> pl.DataFrame:
+def drawn(count: int, placement: Placement) -> list[Sample]:
+    images = WorldImages("congruent", placement=placement, count=count, seed=SEED)
+    return [images.read(i) for i in range(count)]
+
+
+def observed(tool: Instrument, classifier: Classifier, samples: list[Sample]) -> pl.DataFrame:
     parts = []
-    for start in range(0, len(images), BATCH):
-        samples = [images.read(i) for i in range(start, min(start + BATCH, len(images)))]
-        parts.append(tool.observe(classifier, classifier.see(samples, [sample.label or 0 for sample in samples])))
+    for start in range(0, len(samples), BATCH):
+        some = samples[start : start + BATCH]
+        parts.append(tool.observe(classifier, classifier.see(some, [sample.label or 0 for sample in some])))
     return pl.concat(parts)
 
 

@@ -10,7 +10,7 @@ from cuescope.errors import CueError
 from cuescope.training.bow import Fitted
 from cuescope.training.loop import Settings, learning_rate_at, limit_filters, make_optimizer, normalized, train
 from cuescope.training.recipes import names, recipe
-from cuescope.training.streams import enlarged, mixed
+from cuescope.training.streams import mixed
 from cuescope.world.images import WorldImages
 from cuescope.world.models import build_world, packed, unpacked
 
@@ -184,33 +184,6 @@ def test_weights_survive_being_packed():
     back = unpacked(stored)
     for key, value in net.state_dict().items():
         torch.testing.assert_close(back[key], value, rtol=1e-3, atol=1e-4)
-
-
-def test_enlarged_images_are_cut_from_what_torch_makes_of_them():
-    images, labels = WorldImages().render(range(6))
-    seen = set()
-    for seed in range(8):
-        ((found, kept),) = enlarged([(images, labels)], 4, seed)
-        assert found.dtype == torch.uint8
-        assert torch.equal(kept, labels)
-        for more in range(5):
-            wide = nn.functional.interpolate(images.float(), (64 + more, 64 + more), mode="bilinear").round().byte()
-            places = [
-                next(
-                    (
-                        (y, x)
-                        for y in range(more + 1)
-                        for x in range(more + 1)
-                        if torch.equal(w[:, y : y + 64, x : x + 64], cut)
-                    ),
-                    None,
-                )
-                for w, cut in zip(wide, found, strict=True)
-            ]
-            if None not in places:
-                seen.add((more, len(set(places)) > 1))
-    assert {more for more, _ in seen} >= {0, 4}, "of every size, the original's among them"
-    assert (4, True) in seen, "each image at a place of its own"
 
 
 def test_mixed_sets_take_equal_parts_and_never_repeat():

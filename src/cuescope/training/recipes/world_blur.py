@@ -1,8 +1,7 @@
 """The world's congruent network made to blur before it subsamples (Zhang 2019), and trained on for a little.
 
-Its weights are carried over. It learns from images enlarged by up to a quarter and cut at random places, as networks of
-photographs do, so that the enlarged windows in which shifts are measured are nothing new to it. With filter_size=1 the
-same network is trained on without blurs: what they are to be compared with.
+Its weights are carried over. With filter_size=1 the same network is trained on as it is: what blurs are to be compared
+with.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from torch import nn
 from cuescope.models.antialias import antialias
 from cuescope.models.places import example_of
 from cuescope.training.loop import Settings, Told, now_and_then, train
-from cuescope.training.streams import enlarged, mixed
+from cuescope.training.streams import mixed
 from cuescope.world.draw import SIZE_PX
 from cuescope.world.images import WorldImages
 from cuescope.world.models import MEAN, STD, load_world
@@ -26,14 +25,12 @@ class Blurred(Settings):
 
     filter_size: int = 4
     """Size of the blurs, 1 to 7; 1 is no blur."""
-    most_px: int = 16
-    """By how much the images of 64 px are enlarged at most."""
 
 
 IMAGES = False
 NAME = "world-blur"
 SETTINGS = Blurred(
-    steps=300,
+    steps=200,
     batch=64,
     optimizer="adamw",
     learning_rate=1e-3,
@@ -57,5 +54,4 @@ def run(show: Told | None = None, settings: Blurred | None = None) -> nn.Module:
     plain = load_world("world-congruent").module
     network = antialias(plain, how.filter_size, example=example_of(plain, (SIZE_PX, SIZE_PX)))
     images = WorldImages("congruent", placement="uniform", seed=TRAINING_SEED + how.seed)
-    batches = enlarged(mixed([images], how.batch), how.most_px, how.seed)
-    return train(network, batches, how, now_and_then(show, how))
+    return train(network, mixed([images], how.batch), how, now_and_then(show, how))
