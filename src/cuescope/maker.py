@@ -26,16 +26,20 @@ class Piece(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A file that was made: its bytes, and what there is to tell of it in the manifest."""
+    """A file that was made: its bytes, and what there is to tell of it in the manifest.
 
-    data: bytes
+    A function that gives the bytes is called in another thread, while the next pieces are made.
+    """
+
+    data: bytes | Callable[[], bytes]
     about: Mapping[str, Any]
 
 
 class Tools(NamedTuple):
-    """What a maker is lent: a function from a model's name to its Classifier, and the device to work on."""
+    """What a maker is lent: what finds a Classifier and an image set by name, and the device to work on."""
 
     load: Callable[[str], Classifier]
+    images: Callable[[str], ImageSet]
     device: torch.device
 
 
@@ -51,8 +55,11 @@ class Work(Protocol):
     skipped: Sequence[Skipped]
     """Images that nothing will be made of, and why."""
 
-    def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> list[Made]:
-        """The files of these pieces, whose images are decoded. The same for a piece in whatever batch."""
+    def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> Sequence[Made | Skipped]:
+        """The files of these pieces, whose images are decoded; for an image that will not do, why.
+
+        Pieces come in the same company, `batch` of them from the first on, however often a run is stopped.
+        """
         ...
 
 
@@ -138,10 +145,13 @@ def build(name: str, settings: Mapping[str, Any]) -> Maker:
     3
     """
     kind = find(name)
-    known = [field.name for field in dataclasses.fields(typing.cast(Any, kind))]
+    known = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
     for key in settings:
         if key not in known:
             raise unknown(f"parameter of {name}", key, known)
+    for key, field in known.items():
+        if field.default is dataclasses.MISSING and key not in settings:
+            raise CueError(f"{name} was given no {key}", wanted=f"{key}, which has no default", do=f"give {key}")
     return kind(**settings)
 
 

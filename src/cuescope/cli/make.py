@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import sys
 from pathlib import Path
@@ -50,7 +51,7 @@ def _command(name: str) -> None:
                 inspect.Parameter(
                     key,
                     inspect.Parameter.KEYWORD_ONLY,
-                    default=default,
+                    default=inspect.Parameter.empty if default is dataclasses.MISSING else default,
                     annotation=Annotated[kind_, Parameter(help=meaning)],
                 )
                 for key, (kind_, default, meaning) in options.items()

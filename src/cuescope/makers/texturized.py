@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from cuescope.errors import CueError
 from cuescope.images import ImageSet, Sample, UnreadableError
 from cuescope.maker import Made, OneEach, Piece, Tools, at_least, seed_of
-from cuescope.ops.convert import to_image
+from cuescope.ops.encode import encoded
 from cuescope.preprocessing import Preprocessing, frame
 from cuescope.synthesis.filters import RandomFilters
 from cuescope.synthesis.gram import Features
@@ -175,10 +174,8 @@ def _first(images: ImageSet) -> Sample | None:
 
 
 def _made(found: Found, at: int, seed: int) -> Made:
-    buffer = io.BytesIO()
-    Image.fromarray(to_image(found.pixels[at])).save(buffer, "PNG")
     told = {"start": float(found.start[at]), "end": float(found.end[at]), "steps": int(found.steps[at])}
-    return Made(buffer.getvalue(), {"seed": seed, **told})
+    return Made(partial(encoded, found.pixels[at]), {"seed": seed, **told})
 
 
 def _noise(seed: int, shape: torch.Size) -> Tensor:

@@ -1,0 +1,213 @@
+"""Images whose shapes are kept and whose texture is another image's: Stylized-ImageNet of any images and styles."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cuescope.errors import CueError
+from cuescope.images import ImageSet, Sample, Skipped
+from cuescope.maker import Made, OneEach, Piece, Tools, at_least, seed_of
+from cuescope.models.adain import SMALLEST_PX, Style, Stylizer
+from cuescope.ops.encode import SUFFIX, ImageFormat, encoded
+from cuescope.preprocessing import Preprocessing, frame
+from cuescope.sources.stylizers import load_stylizer
+from cuescope.synthesis.styles import Styles
+
+SIDE_PX = 224
+MOST_PX = 4096 * 4096
+"""Of an image in its own size: larger ones do not fit into the memory of most machines."""
+TOGETHER = 8 * SIDE_PX**2
+"""Pixels that go through the stylizer at once on a CPU."""
+TOGETHER_GPU = 64 * SIDE_PX**2
+
+PUBLISHED_SEED = 49809
+PUBLISHED_PX = 224
+"""Styles smaller than this on a side were left out of Stylized-ImageNet."""
+
+VALIDATION = frozenset({"val", "valid", "validation"})
+
+
+@dataclass(frozen=True)
+class Stylized:
+    """Each image in the texture of a style image: what shows is the shape, what is there is another's texture.
+
+    >>> Stylized(styles="paintings/", alpha=0.5).stylizer
+    'embedded'
+    """
+
+    what: ClassVar[str] = "images in the texture of others, their shapes kept"
+    reference: ClassVar[str] = "Geirhos et al. 2019, section 2 (Stylized-ImageNet), by AdaIN of Huang and Belongie 2017"
+    version: ClassVar[int] = 1
+
+    styles: str
+    """Folder of style images, at any depth, or world:VARIANT[:COUNT]."""
+    stylizer: str = "embedded"
+    """embedded; or a folder with vgg_normalised.pth and decoder.pth; or two such files, ENCODER,DECODER."""
+    alpha: float = 1.0
+    """How much of the style, from 0 to 1; 1 is the published value."""
+    styles_each: int = 1
+    """Styles for each image, no two the same; where there are several, files are numbered: name-1.png, name-2.png."""
+    size_px: int | None = None
+    """Side of the images: a photograph's short side is resized to 8/7 of it, the middle cut out. 224, as published; a
+    stimulus keeps its own."""
+    original_size: bool = False
+    """Keep each image's own size, uncut."""
+    style_px: int = SIDE_PX
+    """Side to which the largest middle square of a style image is reduced, if it is larger."""
+    pairing: Literal["seeded", "published"] = "seeded"
+    """Which style for which image: drawn from the seed and the image's name, so that it stays when images are added;
+    or the rule of Stylized-ImageNet, one stream of random numbers over all images, val before train."""
+    drawn_before: int = 0
+    """Of the published stream: 50000 for a train folder alone, as if val had been made before."""
+    format: ImageFormat = "png"
+    """png, or jpeg (quality 95, full color resolution)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the stylizer's convolutions."""
+    seed: int = 0
+    """Of the pairing."""
+
+    def __post_init__(self) -> None:
+        at_least("seed", self.seed, 0)
+        at_least("styles_each", self.styles_each, 1)
+        at_least("drawn_before", self.drawn_before, 0)
+        at_least("size_px", SIDE_PX if self.size_px is None else self.size_px, SMALLEST_PX)
+        at_least("style_px", self.style_px, SMALLEST_PX)
+        if not 0 <= self.alpha <= 1:
+            raise CueError(f"alpha is {self.alpha}", wanted="from 0 (no style) to 1 (all of it)", do="correct alpha")
+        if self.original_size and self.size_px is not None:
+            raise CueError("size_px and original_size", wanted="one of them", do="leave one out")
+        if self.pairing == "published" and self.styles_each > 1:
+            found = f"{self.styles_each} styles for each image with the published pairing"
+            raise CueError(found, wanted="one style for each image, as published", do="leave one of them out")
+        if self.pairing != "published" and self.drawn_before:
+            raise CueError("drawn_before without the published pairing", wanted="--pairing published", do="add it")
+
+    def start(self, images: ImageSet, tools: Tools) -> _Stylizing:
+        stylizer = stylizer_of(self.stylizer, self.precision, tools.device)
+        styles = Styles(tools.images(self.styles), stylizer, self.style_px)
+        if self.pairing == "published":
+            styles.leave_out_small(PUBLISHED_PX)
+        return _Stylizing(self, stylizer, styles, images)
+
+
+def stylizer_of(spec: str, precision: Literal["float32", "bfloat16"], device: torch.device) -> Stylizer:
+    """The stylizer of a maker's parameter, where and how it is to run. Raises CueError as `load_stylizer` does."""
+    encoder, comma, decoder = spec.partition(",")
+    found = load_stylizer((encoder.strip(), decoder.strip()) if comma else spec)
+    found.network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return Stylizer(found.name, found.network, precision)
+
+
+def published_pairs(count: int, styles: int, drawn_before: int = 0) -> np.ndarray:
+    """Which style has each image in Stylized-ImageNet? (count,) numbers below `styles`, for images in its order.
+
+    One stream of numpy's RandomState(49809), val first, then train, each in the order of torchvision's ImageFolder
+    (rgeirhos/Stylized-ImageNet, preprocess_imagenet.py); `drawn_before` numbers are passed over.
+
+    >>> published_pairs(3, 79395).tolist()
+    [75686, 79149, 64876]
+    """
+    return np.random.RandomState(PUBLISHED_SEED).randint(0, styles, drawn_before + count)[drawn_before:]
+
+
+class _Stylizing:
+    """Stylized, ready to go: the stylizer loaded, a style found that serves, pairs drawn."""
+
+    def __init__(self, how: Stylized, stylizer: Stylizer, styles: Styles, images: ImageSet) -> None:
+        self.how, self.stylizer, self.styles, self.images = how, stylizer, styles, images
+        if how.styles_each > len(styles):
+            found = f"{how.styles_each} styles for each image, of {len(styles)}"
+            raise CueError(found, wanted="more styles, or fewer for each", do="correct styles_each")
+        side = how.size_px or SIDE_PX
+        self.framing = Preprocessing((side, side), max(side, round(side * 8 / 7)), source="the usual one")
+        self.about = {
+            "stylizer": {"name": stylizer.name, "digest": stylizer.digest},
+            "styles": {"name": styles.images.name, "count": len(styles), "digest": styles.images.digest},
+        }
+        self.single = OneEach(images, SUFFIX[how.format])
+        self.pieces = _Several(self.single, how.styles_each) if how.styles_each > 1 else self.single
+        self.published = self._published() if how.pairing == "published" else None
+        together = TOGETHER if stylizer.device.type == "cpu" else TOGETHER_GPU
+        self.batch = max(1, together // side**2)
+        styles.first()  # Raises now what would be raised after an hour.
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        return [*self.single.skipped, *self.styles.skipped]
+
+    def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> list[Made | Skipped]:
+        made: dict[int, Made | Skipped] = {}
+        alike: defaultdict[torch.Size, list[int]] = defaultdict(list)
+        framed: dict[int, Tensor] = {}
+        for i, sample in enumerate(samples):
+            height, width = sample.pixels.shape[1:]
+            if self._keeps(sample) and (min(height, width) < SMALLEST_PX or height * width > MOST_PX):
+                limits = f"sides of at least {SMALLEST_PX} px and at most {MOST_PX:,} pixels are stylized"
+                made[i] = Skipped(sample.id, f"{width} x {height} px; {limits}, unless size_px is given")
+            else:
+                framed[i] = self._framed(sample)
+                alike[framed[i].shape].append(i)
+        for shape, which in alike.items():
+            most = max(1, self.batch * self.framing.size[0] ** 2 // (shape[1] * shape[2]))
+            for at in range(0, len(which), most):
+                made |= self._made(which[at : at + most], pieces, samples, framed)
+        return [made[i] for i in range(len(pieces))]
+
+    def _made(
+        self, which: list[int], pieces: Sequence[Piece], samples: Sequence[Sample], framed: dict[int, Tensor]
+    ) -> dict[int, Made | Skipped]:
+        numbers = [self._style(pieces[i], samples[i]) for i in which]
+        style = Style.joined([self.styles.statistics(number) for number in numbers])
+        pixels = torch.stack([framed[i] for i in which]).float() / 255
+        # As bytes: a quarter of what waits for the encoder.
+        found = (self.stylizer.stylize(pixels, style, self.how.alpha) * 255).round().byte().cpu()
+        return {
+            i: Made(partial(encoded, found[k], self.how.format), {"style": self.styles.images.id(numbers[k])})
+            for k, i in enumerate(which)
+        }
+
+    def _keeps(self, sample: Sample) -> bool:
+        return self.how.original_size or (sample.framing == "stimulus" and self.how.size_px is None)
+
+    def _framed(self, sample: Sample) -> Tensor:
+        return sample.pixels if self._keeps(sample) else frame([sample], self.framing)[0]
+
+    def _style(self, piece: Piece, sample: Sample) -> int:
+        if self.published is not None:
+            return self.styles.usable(int(self.published[piece.source]))
+        chance = np.random.default_rng(seed_of(self.how.seed, sample.id))
+        number = 0 if self.how.styles_each == 1 else int(piece.file.rpartition("-")[2].partition(".")[0]) - 1
+        return self.styles.usable(int(chance.permutation(len(self.styles))[number]))
+
+    def _published(self) -> np.ndarray:
+        """The style of each image by its number in the set: val first, as it was published."""
+        late = [self.images.id(i).split("/")[0].lower() not in VALIDATION for i in range(len(self.images))]
+        order = np.argsort(late, kind="stable")
+        pairs = np.empty(len(order), np.int64)
+        pairs[order] = published_pairs(len(order), len(self.styles), self.how.drawn_before)
+        return pairs
+
+
+class _Several(Sequence[Piece]):
+    """Several files for each image, numbered from 1."""
+
+    def __init__(self, single: OneEach, each: int) -> None:
+        self.single, self.each = single, each
+
+    def __len__(self) -> int:
+        return len(self.single) * self.each
+
+    def __getitem__(self, index: int) -> Piece:  # pyright: ignore[reportIncompatibleMethodOverride] - no slices
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        source, file = self.single[index // self.each]
+        stem, dot, suffix = file.rpartition(".")
+        return Piece(source, f"{stem}-{index % self.each + 1}{dot}{suffix}")
