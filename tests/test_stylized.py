@@ -16,6 +16,7 @@ from PIL import Image
 from cuescope.errors import CueError
 from cuescope.jobs.make import make
 from cuescope.made import MadeFolder
+from cuescope.makers import stylized as stylized_module
 from cuescope.makers.stylized import Stylized, published_pairs
 from cuescope.models.adain import AdaIN
 from cuescope.models.wct import embedded
@@ -196,6 +197,33 @@ def test_stopped_after_any_image_it_ends_with_the_same_bytes(folders: Path, monk
     stylized(stylizer=spec)
     assert contents() == contents("whole")
     assert len(contents()) == 5
+
+
+def test_images_keep_their_company_however_often_a_run_is_stopped(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folders / "photos/cat/0.jpg").write_bytes(b"no image")  # tried again, alone, by every run
+    monkeypatch.setattr("cuescope.makers.stylized.TOGETHER", 2 * 32 * 32)
+    companies: list[list[str]] = []
+    made, add = stylized_module._Stylizing.make, MadeFolder.add
+
+    def noted(self: Any, pieces: Any, samples: Any) -> Any:
+        companies.append([piece.file for piece in pieces])
+        return made(self, pieces, samples)
+
+    def dying(self: MadeFolder, files: Any) -> None:
+        add(self, files)
+        raise SystemExit("killed")
+
+    monkeypatch.setattr(stylized_module._Stylizing, "make", noted)
+    with monkeypatch.context() as patch:
+        patch.setattr(MadeFolder, "add", dying)
+        with pytest.raises(SystemExit):
+            stylized()
+    stylized()
+    assert {tuple(company) for company in companies} == {
+        ("cat/1.png",), ("cat/2.png", "dog/0.png"), ("dog/1.png",),
+    }  # fmt: skip
 
 
 def test_a_full_disk_leaves_nothing_half_written(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:

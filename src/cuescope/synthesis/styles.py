@@ -70,7 +70,6 @@ class Styles:
         """What the stylizer takes of the image of this number, of those that are usable."""
         if number not in self._kept:
             self._read(number)
-        self._kept.move_to_end(number)
         return self._kept[number]
 
     def _read(self, number: int) -> bool:
