@@ -74,9 +74,12 @@ def spread(network: AdaIN) -> AdaIN:
     for layer in network.modules():
         if isinstance(layer, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(layer.weight, generator=torch.Generator().manual_seed(1))
-    last = network.decoder[-1].weight
-    last.data /= 4
-    network.decoder[-1].bias.data += 0.5
+    last = network.decoder[-1]
+    assert isinstance(last, torch.nn.Conv2d)
+    assert last.bias is not None
+    with torch.no_grad():
+        last.weight /= 4
+        last.bias += 0.5
     return network
 
 

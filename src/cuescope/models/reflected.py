@@ -125,7 +125,7 @@ class Upsampled(nn.Module):
 
 
 def _summed(weight: Tensor, axis: int, parity: int) -> Tensor:
-    """Three weights along an axis as two: an even row sees the row above and, twice, its own; an odd one the reverse."""
+    """Three weights along an axis as two: an even row sees the one above and its own twice, an odd one the reverse."""
     first, second, third = weight.unbind(axis)
     return torch.stack([first, second + third] if parity == 0 else [first + second, third], axis)
 
