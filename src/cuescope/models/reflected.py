@@ -43,16 +43,16 @@ OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -
 
 
 class Tiled(nn.Module):
-    """Reflected border of 1, 3 x 3 convolution, and ReLU if wanted: (B, C, H, W) to (B, O, H, W), by tiles.
+    """Reflected border of 1, 3 x 3 convolution, ReLU: (B, C, H, W) to (B, O, H, W), by tiles.
 
     >>> conv = nn.Conv2d(8, 4, 3)
     >>> x = torch.rand(1, 8, 9, 7)
-    >>> wanted = conv(F.pad(x, (1, 1, 1, 1), mode="reflect"))
-    >>> torch.allclose(Tiled(conv, relu=False)(x), wanted, atol=1e-5)
+    >>> wanted = conv(F.pad(x, (1, 1, 1, 1), mode="reflect")).relu()
+    >>> torch.allclose(Tiled(conv)(x), wanted, atol=1e-5)
     True
     """
 
-    def __init__(self, conv: nn.Conv2d, *, relu: bool) -> None:
+    def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         assert conv.bias is not None
         dtype, device = conv.weight.dtype, conv.weight.device
@@ -63,7 +63,6 @@ class Tiled(nn.Module):
         for name, matrix in (("spread", INPUT), ("gather", OUTPUT)):
             one = torch.tensor(matrix, dtype=dtype, device=device)
             self.register_buffer(name, torch.kron(one, one))
-        self.relu = relu
 
     kernel: Tensor
     bias: Tensor
@@ -87,7 +86,7 @@ class Tiled(nn.Module):
         products = torch.bmm(spread, self.kernel)
         found = (self.gather @ products.view(side**2, -1)).view(TILE, TILE, down, across, -1)
         found = found.permute(2, 0, 3, 1, 4).reshape(down * TILE, across * TILE, -1)[:height, :width] + self.bias
-        return (found.relu_() if self.relu else found).permute(2, 0, 1)[None]
+        return found.relu_().permute(2, 0, 1)[None]
 
 
 class Upsampled(nn.Module):
@@ -145,10 +144,9 @@ def _replaced(layers: list[nn.Module], tiled: bool) -> Iterator[nn.Module]:
         if kinds == [nn.Upsample, nn.ReflectionPad2d, nn.Conv2d, nn.ReLU]:
             yield Upsampled(_conv(layers[at + 2]))
             at += 4
-        elif kinds[:2] == [nn.ReflectionPad2d, nn.Conv2d] and tiled and _pays(layers[at + 1]):
-            relu = kinds[2:3] == [nn.ReLU]
-            yield Tiled(_conv(layers[at + 1]), relu=relu)
-            at += 2 + relu
+        elif kinds[:3] == [nn.ReflectionPad2d, nn.Conv2d, nn.ReLU] and tiled and _pays(layers[at + 1]):
+            yield Tiled(_conv(layers[at + 1]))
+            at += 3
         else:
             yield nn.ReLU(inplace=True) if kinds[0] is nn.ReLU else layers[at]
             at += 1
