@@ -178,7 +178,7 @@ def vgg(folder: Path) -> str:
 def test_stopped_after_any_image_it_ends_with_the_same_bytes(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums of the VGG depend on the company in a batch: groups stay what they were."""
     spec = vgg(folders)
-    monkeypatch.setattr("cuescope.makers.stylized.TOGETHER", 2 * 32 * 32)
+    monkeypatch.setattr("cuescope.makers.stylized.batch_of", lambda *_: 2)
     stylized("whole", stylizer=spec)
     add, left = MadeFolder.add, [0]
 
@@ -203,7 +203,7 @@ def test_images_keep_their_company_however_often_a_run_is_stopped(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folders / "photos/cat/0.jpg").write_bytes(b"no image")  # tried again, alone, by every run
-    monkeypatch.setattr("cuescope.makers.stylized.TOGETHER", 2 * 32 * 32)
+    monkeypatch.setattr("cuescope.makers.stylized.batch_of", lambda *_: 2)
     companies: list[list[str]] = []
     made, add = stylized_module._Stylizing.make, MadeFolder.add
 

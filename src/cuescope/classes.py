@@ -106,8 +106,8 @@ def category_members(space: ClassSpace, categories: Sequence[str]) -> dict[str, 
     """
     if space.name == IMAGENET and set(categories) <= set(SIXTEEN):
         return {c: SIXTEEN[c] for c in sorted(categories)}
-    by_name = {_fold(name): i for i, name in enumerate(space.names)}
-    missing = [c for c in categories if _fold(c) not in by_name]
+    by_name = {folded(name): i for i, name in enumerate(space.names)}
+    missing = [c for c in categories if folded(c) not in by_name]
     if missing:
         close = nearest(missing[0], space.names)
         raise CueError(
@@ -115,7 +115,7 @@ def category_members(space: ClassSpace, categories: Sequence[str]) -> dict[str, 
             wanted=f"categories among its {len(space)} classes" + (f", such as {', '.join(close)}" if close else ""),
             do="use cue-conflict images of the classifier's own classes, or an ImageNet classifier",
         )
-    return {c: (by_name[_fold(c)],) for c in sorted(categories)}
+    return {c: (by_name[folded(c)],) for c in sorted(categories)}
 
 
 def category_scores(logits: Tensor, members: dict[str, tuple[int, ...]], aggregation: str = "mean") -> Tensor:
@@ -150,9 +150,9 @@ def align(images: ClassSpace, classifier: ClassSpace) -> tuple[int, ...]:
     by_name: dict[str, int] = {}
     for i, name in enumerate(classifier.names):
         # "crane" and "maillot" name two ImageNet classes each: such a name is no key.
-        by_name[_fold(name)] = -1 if _fold(name) in by_name else i
+        by_name[folded(name)] = -1 if folded(name) in by_name else i
     keys = images.keys or images.names
-    found = tuple(by_key.get(key, by_name.get(_fold(name), -1)) for key, name in zip(keys, images.names, strict=True))
+    found = tuple(by_key.get(key, by_name.get(folded(name), -1)) for key, name in zip(keys, images.names, strict=True))
     if any(i >= 0 for i in found) and classifier.name != "numbered":
         return found
     if len(images) == len(classifier) and classifier.name == "numbered":
@@ -182,7 +182,12 @@ def _align_by_index(images: ClassSpace, classifier: ClassSpace) -> tuple[int, ..
     return tuple(range(len(images)))
 
 
-def _fold(name: str) -> str:
+def folded(name: str) -> str:
+    """A class's name as names are compared: no capitals, anything but letters and digits a space.
+
+    >>> folded("T-shirt_1 ")
+    't shirt 1'
+    """
     return re.sub(r"[^a-z0-9]+", " ", name.lower()).strip()
 
 

@@ -18,15 +18,10 @@ from cuescope.maker import Made, OneEach, Piece, Tools, at_least, seed_of
 from cuescope.models.adain import SMALLEST_PX, Style, Stylizer
 from cuescope.ops.encode import SUFFIX, ImageFormat, encoded
 from cuescope.preprocessing import Preprocessing, frame
-from cuescope.sources.stylizers import load_stylizer
-from cuescope.synthesis.styles import Styles
+from cuescope.synthesis.styles import SIDE_PX, Styles, batch_of, stylizer_of
 
-SIDE_PX = 224
 MOST_PX = 4096 * 4096
 """Of an image in its own size: larger ones do not fit into the memory of most machines."""
-TOGETHER = 8 * SIDE_PX**2
-"""Pixels that go through the stylizer at once on a CPU."""
-TOGETHER_GPU = 64 * SIDE_PX**2
 
 PUBLISHED_SEED = 49809
 PUBLISHED_PX = 224
@@ -98,14 +93,6 @@ class Stylized:
         return _Stylizing(self, stylizer, styles, images)
 
 
-def stylizer_of(spec: str, precision: Literal["float32", "bfloat16"], device: torch.device) -> Stylizer:
-    """The stylizer of a maker's parameter, where and how it is to run. Raises CueError as `load_stylizer` does."""
-    encoder, comma, decoder = spec.partition(",")
-    found = load_stylizer((encoder.strip(), decoder.strip()) if comma else spec)
-    found.network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    return Stylizer(found.name, found.network, precision)
-
-
 def published_pairs(count: int, styles: int, drawn_before: int = 0) -> np.ndarray:
     """Which style has each image in Stylized-ImageNet? (count,) numbers below `styles`, for images in its order.
 
@@ -135,8 +122,7 @@ class _Stylizing:
         self.single = OneEach(images, SUFFIX[how.format])
         self.pieces = _Several(self.single, how.styles_each) if how.styles_each > 1 else self.single
         self.published = self._published() if how.pairing == "published" else None
-        together = TOGETHER if stylizer.device.type == "cpu" else TOGETHER_GPU
-        self.batch = max(1, together // side**2)
+        self.batch = batch_of(stylizer.device, side)
         styles.first()  # Raises now what would be raised after an hour.
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +12,13 @@ from PIL import Image
 from cuescope.errors import CueError
 from cuescope.images import ImageSet, Skipped, UnreadableError
 from cuescope.models.adain import SMALLEST_PX, Style, Stylizer
+from cuescope.sources.stylizers import load_stylizer
+
+SIDE_PX = 224
+"""Of Stylized-ImageNet's images and styles."""
+
+TOGETHER, TOGETHER_GPU = 8, 64
+"""Images of that side that go through a stylizer at once, on a processor and on a GPU."""
 
 KEPT_BYTES = 1 << 30
 """Of statistics in memory: those of all 79,395 paintings for VGG-19, and some 30,000 of the embedded stylizer."""
@@ -62,9 +70,13 @@ class Styles:
         """The number in the image set of style `number`, or of the next one that serves."""
         for step in range(len(self)):
             found = self.numbers[(number + step) % len(self)]
-            if found in self._kept or (found not in self._unfit and self._read(found)):
+            if self.serves(found):
                 return found
         raise self._none()
+
+    def serves(self, number: int) -> bool:
+        """Whether the image of this number can be read and is large enough."""
+        return number in self._kept or (number not in self._unfit and self._read(number))
 
     def statistics(self, number: int) -> Style:
         """What the stylizer takes of the image of this number, of those that are usable."""
@@ -107,6 +119,23 @@ class Styles:
             wanted=f"images with sides of at least {SMALLEST_PX} px",
             do="give another folder of styles",
         )
+
+
+def stylizer_of(spec: str, precision: Literal["float32", "bfloat16"], device: torch.device) -> Stylizer:
+    """The stylizer of a maker's parameter, where and how it is to run. Raises CueError as `load_stylizer` does."""
+    encoder, comma, decoder = spec.partition(",")
+    found = load_stylizer((encoder.strip(), decoder.strip()) if comma else spec)
+    found.network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return Stylizer(found.name, found.network, precision)
+
+
+def batch_of(device: torch.device, side_px: int) -> int:
+    """How many images of this side are best stylized at once.
+
+    >>> batch_of(torch.device("cpu"), 224), batch_of(torch.device("cpu"), 112)
+    (8, 32)
+    """
+    return max(1, (TOGETHER if device.type == "cpu" else TOGETHER_GPU) * SIDE_PX**2 // side_px**2)
 
 
 def square(pixels: torch.Tensor, side_px: int) -> torch.Tensor:

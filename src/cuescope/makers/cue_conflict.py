@@ -1,0 +1,241 @@
+"""Images of one class's shape in another's texture: a cue-conflict set, of anyone's own classes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cuescope.errors import CueError
+from cuescope.images import ImageSet, Sample, Skipped
+from cuescope.maker import Made, Piece, Tools, at_least, seed_of
+from cuescope.models.adain import SMALLEST_PX, Style, Stylizer
+from cuescope.ops.encode import encoded
+from cuescope.preprocessing import Preprocessing, frame
+from cuescope.synthesis.originals import Judged, judged
+from cuescope.synthesis.styles import SIDE_PX, Styles, batch_of, square, stylizer_of
+from cuescope.synthesis.transfer import Transfer
+
+
+@dataclass(frozen=True)
+class CueConflict:
+    """The shape of one class in the texture of another, equally many of each pair of classes.
+
+    >>> CueConflict(textures="textures/", judges="torchvision/squeezenet1_1@weights.safetensors").pairs
+    5
+    """
+
+    what: ClassVar[str] = "the shape of each class in the texture of every other"
+    reference: ClassVar[str] = "Geirhos et al. 2019, section 2 and appendix A.6; Gatys, Ecker and Bethge 2016"
+    version: ClassVar[int] = 1
+
+    textures: str
+    """Folder of texture images in folders of the same classes, or world:texture-only[:COUNT]."""
+    method: Literal["adain", "gatys"] = "adain"
+    """A stylizer in one pass; or the published search, some hundred times slower, by --network."""
+    pairs: int = 5
+    """Images of each class of shapes in each class of textures, the same class included, as published."""
+    judges: str = ""
+    """Classifiers, separated by commas. An original that one of them misreads is left out, as in the paper."""
+    stylizer: str = "embedded"
+    """embedded; or a folder with vgg_normalised.pth and decoder.pth; or two such files, ENCODER,DECODER."""
+    alpha: float = 1.0
+    """How much of the texture, from 0 to 1."""
+    network: str = ""
+    """Of the search, as in torchvision/vgg19@FILE."""
+    content_layer: str = ""
+    """Of the search; relu4_2 where the network is a VGG of torchvision."""
+    style_layers: str = ""
+    """Of the search, separated by commas; relu1_1, 2_1, 3_1, 4_1 and 5_1 of such a VGG."""
+    style_weight: float = 1.0
+    """Of the search: the texture's weight against the shape's, both relative to the originals."""
+    steps: int = 300
+    """Of the search, by L-BFGS."""
+    size_px: int | None = None
+    """Side of the images: a shape image's short side is resized to 8/7 of it, the middle cut out. 224; a stimulus keeps
+    its own."""
+    texture_px: int = SIDE_PX
+    """Side to which the largest middle square of a texture image is reduced, if it is larger."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the stylizer's convolutions."""
+    seed: int = 0
+    """Of which shapes meet which textures."""
+
+    def __post_init__(self) -> None:
+        at_least("seed", self.seed, 0)
+        at_least("pairs", self.pairs, 1)
+        at_least("steps", self.steps, 1)
+        at_least("size_px", SIDE_PX if self.size_px is None else self.size_px, SMALLEST_PX)
+        at_least("texture_px", self.texture_px, SMALLEST_PX)
+        at_least("style_weight", self.style_weight, 0)
+        if not 0 <= self.alpha <= 1:
+            raise CueError(f"alpha is {self.alpha}", wanted="from 0 (no texture) to 1 (all of it)", do="correct alpha")
+        if (self.method == "gatys") != bool(self.network):
+            found = "the method gatys without a network" if self.method == "gatys" else "a network without the search"
+            do = "give --method gatys --network torchvision/vgg19@FILE"
+            raise CueError(found, wanted="both or none of them", do=do)
+
+    def start(self, images: ImageSet, tools: Tools) -> _Conflicts:
+        names = [name.strip() for name in self.judges.split(",") if name.strip()]
+        layers = [name.strip() for name in self.style_layers.split(",") if name.strip()]
+        stylizer = stylizer_of(self.stylizer, self.precision, tools.device)
+        textures = Styles(tools.images(self.textures), stylizer, self.texture_px)
+        search = None
+        if self.network:
+            network = tools.load(self.network)
+            search = Transfer(
+                network, content_layer=self.content_layer, style_layers=layers, style_weight=self.style_weight
+            )
+        return _Conflicts(self, images, textures, stylizer, search, judged(images, textures.images, names, tools.load))
+
+
+class _Pair(NamedTuple):
+    shape: int
+    texture: int
+    file: str
+
+
+class _Conflicts:
+    """CueConflict, ready to go: originals judged, shapes and textures paired."""
+
+    def __init__(
+        self,
+        how: CueConflict,
+        images: ImageSet,
+        textures: Styles,
+        stylizer: Stylizer,
+        search: Transfer | None,
+        originals: Judged,
+    ) -> None:
+        self.how, self.images, self.textures, self.stylizer, self.search = how, images, textures, stylizer, search
+        side = how.size_px or SIDE_PX
+        self.framing = Preprocessing((side, side), max(side, round(side * 8 / 7)), source="the usual one")
+        serving = {
+            name: [number for number in numbers if textures.serves(number)]
+            for name, numbers in originals.textures.items()
+        }
+        self._unread = originals.skipped
+        self.pairs = paired(originals.shapes, serving, how.pairs, how.seed)
+        self.pieces = [Piece(pair.shape, pair.file) for pair in self.pairs]
+        self._texture = {pair.file: pair.texture for pair in self.pairs}
+        self.batch = 1 if search else batch_of(stylizer.device, side)
+        made_by = {"stylizer": {"name": stylizer.name, "digest": stylizer.digest}}
+        if search:
+            layers = {"content layer": search.content_layer, "style layers": search.style_layers}
+            made_by = {"network": {"name": search.classifier.name, "digest": search.classifier.digest, **layers}}
+        set_of = textures.images
+        self.about: dict[str, Any] = {
+            **made_by,
+            "textures": {"name": set_of.name, "count": len(set_of), "digest": set_of.digest},
+            "classes": sorted(originals.shapes),
+            "judges": originals.verdicts,
+        }
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        return [*self._unread, *self.textures.skipped]
+
+    def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> list[Made | Skipped]:
+        alike: defaultdict[torch.Size, list[int]] = defaultdict(list)
+        framed = [self._framed(sample) for sample in samples]
+        made: dict[int, Made | Skipped] = {}
+        for i, pixels in enumerate(framed):
+            if min(pixels.shape[1:]) < SMALLEST_PX:
+                why = f"{pixels.shape[2]} x {pixels.shape[1]} px; shapes have sides of at least {SMALLEST_PX} px"
+                made[i] = Skipped(samples[i].id, why)
+            else:
+                alike[pixels.shape].append(i)
+        for which in alike.values():
+            numbers = [self._texture[pieces[i].file] for i in which]
+            found = self._mixed(torch.stack([framed[i] for i in which]).float() / 255, numbers)
+            for k, i in enumerate(which):
+                about = {"texture": self.textures.images.id(numbers[k])}
+                made[i] = Made(partial(encoded, found[k]), about)
+        return [made[i] for i in range(len(pieces))]
+
+    def _mixed(self, pixels: Tensor, numbers: list[int]) -> Tensor:
+        if self.search is None:
+            style = Style.joined([self.textures.statistics(number) for number in numbers])
+            found = self.stylizer.stylize(pixels, style, self.how.alpha)
+        else:
+            device = self.search.classifier.device
+            made = []
+            for content, number in zip(pixels, numbers, strict=True):
+                texture = square(self.textures.images.read(number).pixels, self.how.texture_px).float() / 255
+                made.append(self.search(content.to(device), texture.to(device), steps=self.how.steps))
+            found = torch.stack(made)
+        return (found * 255).round().byte().cpu()
+
+    def _framed(self, sample: Sample) -> Tensor:
+        if sample.framing == "stimulus" and self.how.size_px is None:
+            return sample.pixels
+        return frame([sample], self.framing)[0]
+
+
+def paired(shapes: dict[str, list[int]], textures: dict[str, list[int]], pairs: int, seed: int) -> list[_Pair]:
+    """Which shape meets which texture? Of each two classes equally many, each original about as often as the others.
+
+    `shapes` and `textures` are the numbers of the images by class. Files are named as the published ones are,
+    `cat/cat3-dog1.png`: the third shape of the cats in the first texture of the dogs.
+
+    Raises CueError where a class is left without an image.
+
+    >>> found = paired({"cat": [0, 1], "dog": [2, 3]}, {"cat": [0], "dog": [1, 2]}, pairs=2, seed=0)
+    >>> len(found), sorted(pair.file for pair in found)[0]
+    (8, 'cat/cat1-cat1.png')
+    """
+    for what, found in (("shape", shapes), ("texture", textures)):
+        if empty := [name for name, numbers in found.items() if not numbers]:
+            raise CueError(
+                f"no {what} image of the class '{empty[0]}' is left",
+                wanted="at least one for each class, that can be read and that the judges read rightly",
+                do="give more images of it, or other judges",
+            )
+    names = sorted(shapes)
+    files = file_names(names)
+    order = {
+        (kind, name): np.random.default_rng(seed_of(seed, f"{kind} {name}")).permutation(len(found[name]))
+        for kind, found in (("shape", shapes), ("texture", textures))
+        for name in names
+    }
+    made = []
+    for s, shape in enumerate(names):
+        for t, texture in enumerate(names):
+            a, b = order["shape", shape], order["texture", texture]
+            cycle = math.lcm(len(a), len(b))
+            for k in range(min(pairs, len(a) * len(b))):
+                # Both go around; after a whole round one is shifted, so that no two meet twice.
+                i = int(a[(t * pairs + k) % len(a)])
+                j = int(b[(s * pairs + k + k // cycle) % len(b)])
+                file = f"{files[shape]}/{files[shape]}{i + 1}-{files[texture]}{j + 1}.png"
+                made.append(_Pair(shapes[shape][i], textures[texture][j], file))
+    return made
+
+
+def file_names(classes: Sequence[str]) -> dict[str, str]:
+    """The classes as they can stand in a file's name, before a number and a hyphen. Raises CueError for two alike.
+
+    >>> file_names(["cat", "Class 1", "T-shirt"])
+    {'cat': 'cat', 'Class 1': 'class_1_', 'T-shirt': 't_shirt'}
+    """
+    found: dict[str, str] = {}
+    for name in classes:
+        text = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        text = text + "_" if text[-1:].isdigit() else text
+        if not text or text in found.values():
+            other = next((known for known, own in found.items() if own == text), "")
+            raise CueError(
+                f"the class '{name}' cannot be told in a file's name" + (f" from '{other}'" if other else ""),
+                wanted="classes that differ in letters or digits",
+                do="rename the folders",
+            )
+        found[name] = text
+    return found
