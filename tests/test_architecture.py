@@ -14,7 +14,7 @@ LAYERS = [
     ["classes", "findings"],
     ["images"],
     ["preprocessing", "stats", "readout"],
-    ["readers", "ops", "taps", "identity"],
+    ["readers", "ops", "taps", "identity", "label_maps"],
     ["followers"],
     ["fold", "receptive", "bypass"],
     ["engine", "dense", "roles"],
