@@ -7,7 +7,8 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,15 @@ KIND = "made images"
 JOURNAL = ".cuescope"
 """Hidden, so that no reader takes it for images; its entries move to the manifest at the end."""
 
+PARTS = ".parts"
+"""Files of many images each, from which one is made at the end; hidden, too."""
+
 FOLDERS = "folders"
 """The class space of labels that are folder names, which what is made has as well."""
+
+
+File = tuple[dict[str, Any], bytes | Callable[[], bytes]]
+"""An entry of the manifest, and the file's bytes or what gives them."""
 
 
 class MadeFolder:
@@ -53,17 +61,36 @@ class MadeFolder:
     def begin(self, about: Mapping[str, Any]) -> None:
         """Say what is going to be made before the first file, so that it can be gone on with."""
         self.manifest = {"schema": SCHEMA, "kind": KIND, "recipe": self.recipe, **about, "finished": None}
-        write_json(self.path / "manifest.json", self.manifest)
+        # With what an earlier run has made: it is kept whatever becomes of this one.
+        write_json(self.path / "manifest.json", {**self.manifest, "images": self.sorted_entries})
 
-    def finish(self, about: Mapping[str, Any], skipped: Sequence[Skipped], classes: ClassSpace | None) -> None:
-        """The manifest with all entries, the labels and the list of what was skipped."""
+    def finish(
+        self,
+        about: Mapping[str, Any],
+        skipped: Sequence[Skipped],
+        classes: ClassSpace | None,
+        entries: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        """The manifest with all entries, or those given of what took the place of parts, labels, what was skipped."""
         self.manifest |= about
-        entries = [self.entries[file] for file in sorted(self.entries)]
+        whole = entries is not None
+        entries = self.sorted_entries if entries is None else entries
         _write_table(self.path / "skipped.csv", ("id", "why"), [(s.id, s.why) for s in skipped])
         if classes is not None and classes.name != FOLDERS:
             _write_labels(self.path / "labels.csv", entries, classes)
         write_json(self.path / "manifest.json", {**self.manifest, "images": entries})
         shutil.rmtree(self.path / JOURNAL, ignore_errors=True)
+        if whole:
+            shutil.rmtree(self.path / PARTS, ignore_errors=True)
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """The images that are lacking in finished files of many."""
+        return [Skipped(*one) for entry in self.sorted_entries for one in entry.get("skipped", ())]
+
+    @property
+    def sorted_entries(self) -> list[dict[str, Any]]:
+        return [self.entries[file] for file in sorted(self.entries)]
 
     @property
     def finished(self) -> bool:
@@ -103,6 +130,41 @@ class MadeFolder:
     def _journal(self) -> list[dict[str, Any]]:
         parts = sorted((self.path / JOURNAL).glob("*.json"))
         return [entry for part in parts for entry in read_json(part)["images"]]
+
+
+class Writing:
+    """Encodes and writes the last files while the next ones are made. What failed is raised by the next call."""
+
+    def __init__(self, folder: MadeFolder, workers: int) -> None:
+        self.folder = folder
+        self.encoders = ThreadPoolExecutor(max(1, workers), thread_name_prefix="encode")
+        self.writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self.last: Future[None] | None = None
+
+    def __enter__(self) -> Writing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._wait()
+        finally:
+            self.writer.shutdown()
+            self.encoders.shutdown()
+
+    def put(self, files: Sequence[File]) -> None:
+        """Write these in the background; they are in the folder's entries when the next call, or the end, is past."""
+        self._wait()
+        if files:
+            self.last = self.writer.submit(self._write, files)
+
+    def _write(self, files: Sequence[File]) -> None:
+        data = self.encoders.map(lambda file: file[1] if isinstance(file[1], bytes) else file[1](), files)
+        self.folder.add([(entry, encoded) for (entry, _), encoded in zip(files, data, strict=True)])
+
+    def _wait(self) -> None:
+        if self.last is not None:
+            last, self.last = self.last, None
+            last.result()
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], within: str = "") -> str:

@@ -9,6 +9,7 @@ import os
 import pkgutil
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -19,10 +20,15 @@ from cuescope.images import ImageSet, Sample, Skipped
 
 
 class Piece(NamedTuple):
-    """One file to be made: of which image of the set, and its path in the folder of what is made."""
+    """One file to be made: of which image of the set, or of `images` from that one on, and its path in the folder."""
 
     source: int
     file: str
+    images: int = 1
+
+    @property
+    def sources(self) -> range:
+        return range(self.source, self.source + self.images)
 
 
 class Made(NamedTuple):
@@ -56,9 +62,26 @@ class Work(Protocol):
     """Images that nothing will be made of, and why."""
 
     def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> Sequence[Made | Skipped]:
-        """The files of these pieces, whose images are decoded; for an image that will not do, why.
+        """The files of these pieces, whose images are decoded, in order; of a piece of several those that could be.
 
-        Pieces come in the same company, `batch` of them from the first on, however often a run is stopped.
+        For an image that will not do, why. Pieces come in the same batches however often a run is stopped, less those whose images cannot be read.
+        """
+        ...
+
+
+@runtime_checkable
+class Finishes(Protocol):
+    """A Work with something left to do when all pieces are made, such as one file of them all."""
+
+    what: str
+    """What was made of each image, as in "label maps"."""
+    result: str
+    """The file in the folder that takes the place of all pieces; "" where they stay."""
+
+    def finish(self, folder: Path, entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]] | None:
+        """Write what is made of all pieces, each file atomically and the same each time.
+
+        The manifest's entries, where other files took the pieces' place: `made.PARTS` is removed then; else None.
         """
         ...
 

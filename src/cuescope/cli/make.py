@@ -65,9 +65,9 @@ def _command(name: str) -> None:
 def _told(found: Making) -> str:
     lost = f"; {len(found.skipped):,} skipped, see skipped.csv" if found.skipped else ""
     if found.before and not found.made:
-        return f"nothing to do: {found.path} has all {found.before:,} files{lost}"
+        return f"nothing to do: {found.path} has all {found.before:,} {found.what}{lost}"
     before = f", {found.before:,} were there" if found.before else ""
-    return f"made {found.made:,} files{before}{lost}: {found.path}"
+    return f"made {found.made:,} {found.what}{before}{lost}: {found.path}"
 
 
 for _name in makers.names():

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,8 +15,8 @@ from cuescope.engine import find_device
 from cuescope.errors import CueError
 from cuescope.images import ImageSet, Sample, Skipped
 from cuescope.jobs.images import find_images
-from cuescope.made import MadeFolder
-from cuescope.maker import Maker, Piece, Tools, Work, name_of
+from cuescope.made import File, MadeFolder, Writing
+from cuescope.maker import Finishes, Maker, Piece, Tools, Work, name_of
 from cuescope.sources import load
 
 Progress = Callable[[int, int, str], None]
@@ -26,12 +25,13 @@ Progress = Callable[[int, int, str], None]
 
 @dataclasses.dataclass(frozen=True)
 class Making:
-    """What a maker left behind: its folder, how many files were made now, and how many were there already."""
+    """What a maker left behind: its folder, of how many images it made something now, and of how many before."""
 
     path: Path
     made: int
     before: int
     skipped: tuple[Skipped, ...]
+    what: str = "files"
 
 
 def make(
@@ -85,102 +85,85 @@ def _perform(
     command: str,
     progress: Progress | None,
 ) -> Making:
-    before = sum(piece.file in folder.entries for piece in work.pieces)
-    skipped = {s.id: s for s in images.skipped}
-    if before == len(work.pieces) and folder.finished:
-        return Making(folder.path, 0, before, (*images.skipped, *work.skipped))
+    last = work if isinstance(work, Finishes) else None
+    what = last.what if last else "files"
+    groups, total = list(_left(work, folder)), sum(piece.images for piece in work.pieces)
+    before = total - sum(piece.images for group in groups for piece in group)
+    skipped = {s.id: s for s in (*images.skipped, *folder.skipped)}
+    if folder.finished and (not groups or (last and last.result and (folder.path / last.result).is_file())):
+        skipped |= {s.id: s for s in work.skipped}
+        return Making(folder.path, 0, total - len(skipped), tuple(skipped.values()), what)
     seconds, started = float(folder.manifest.get("seconds", 0)), time.perf_counter()
     folder.begin(_about(command, images, folder))
     made = 0
 
-    def finish(done: bool) -> None:
+    def finish(done: bool, entries: Sequence[Mapping[str, Any]] | None = None) -> None:
         at = datetime.now(UTC).isoformat(timespec="seconds") if done else None
-        total = round(seconds + time.perf_counter() - started, 2)
+        spent = round(seconds + time.perf_counter() - started, 2)
+        classes = None if last else images.classes
         # Of the maker's own some come up on the way, such as styles that cannot be read.
         skipped.update({s.id: s for s in work.skipped})
-        folder.finish({"seconds": total, "finished": at}, list(skipped.values()), images.classes)
+        folder.finish({"seconds": spent, "finished": at}, list(skipped.values()), classes, entries)
 
-    starts = range(0, len(work.pieces), work.batch)
-    # In the same company, however often the run was stopped: on some machines sums depend on it.
-    groups = [[piece for piece in _some(work, at) if piece.file not in folder.entries] for at in starts]
-    groups = [group for group in groups if group]
-    reading = images.stream([[piece.source for piece in group] for group in groups], workers)
+    reading = images.stream([[i for piece in group for i in piece.sources] for group in groups], workers)
     try:
-        with _Writing(folder, workers) as writing:
+        with Writing(folder, workers) as writing:
             for group, (samples, lost) in zip(groups, reading, strict=True):
                 if progress is not None:
-                    progress(before + made, len(work.pieces), name_of(tool))
-                files, unfit = _make(work, group, dict(samples))
+                    progress(before + made, total, name_of(tool))
+                files, count, unfit = _make(work, group, dict(samples), {s.id: s for s in lost}, images)
                 skipped |= {s.id: s for s in (*lost, *unfit)}
                 writing.put(files)
-                made += len(files)
+                made += count
+        finish(True, last.finish(folder.path, folder.sorted_entries) if last else None)
     except KeyboardInterrupt:
-        finish(done=False)
+        finish(False)
+        kept = total - sum(piece.images for group in _left(work, folder) for piece in group)
         raise CueError(
             "interrupted",
-            wanted=f"nothing: every finished image is kept ({len(folder.entries):,} of {len(work.pieces):,})",
+            wanted=f"nothing: every finished image is kept ({kept:,} of {total:,})",
             do="run the same command again, it goes on where it stopped",
         ) from None
-    finish(done=True)
     if progress is not None:
-        progress(before + made, len(work.pieces), name_of(tool))
-    return Making(folder.path, made, before, tuple(skipped.values()))
+        progress(before + made, total, name_of(tool))
+    return Making(folder.path, made, before, tuple(skipped.values()), what)
 
 
-def _some(work: Work, start: int) -> list[Piece]:
-    return [work.pieces[i] for i in range(start, min(start + work.batch, len(work.pieces)))]
+def _left(work: Work, folder: MadeFolder) -> Iterator[list[Piece]]:
+    """The pieces not made yet, in batches that always begin at the same ones: so a piece's company never changes."""
+    for at in range(0, len(work.pieces), work.batch):
+        batch = (work.pieces[i] for i in range(at, min(at + work.batch, len(work.pieces))))
+        if group := [piece for piece in batch if piece.file not in folder.entries]:
+            yield group
 
 
-File = tuple[dict[str, Any], bytes | Callable[[], bytes]]
-
-
-def _make(work: Work, group: Sequence[Piece], samples: dict[int, Sample]) -> tuple[list[File], list[Skipped]]:
-    pieces = [piece for piece in group if piece.source in samples]
+def _make(
+    work: Work,
+    group: Sequence[Piece],
+    samples: Mapping[int, Sample],
+    lost: Mapping[str, Skipped],
+    images: ImageSet,
+) -> tuple[list[File], int, list[Skipped]]:
+    """The files of a group, of how many images they are, and the images that would not do."""
+    pieces = [piece for piece in group if any(i in samples for i in piece.sources)]
     if not pieces:
-        return [], []
-    chosen = [samples[piece.source] for piece in pieces]
+        return [], 0, []
+    found = [[samples[i] for i in piece.sources if i in samples] for piece in pieces]
     files: list[File] = []
-    skipped: list[Skipped] = []
-    for piece, sample, made in zip(pieces, chosen, work.make(pieces, chosen), strict=True):
+    unfit: list[Skipped] = []
+    count = 0
+    for piece, chosen, made in zip(pieces, found, work.make(pieces, [s for each in found for s in each]), strict=True):
         if isinstance(made, Skipped):
-            skipped.append(made)
+            unfit.append(made)
+            continue
+        if piece.images == 1:
+            told: dict[str, Any] = {"source": chosen[0].id, "label": chosen[0].label}
         else:
-            files.append(({"file": piece.file, "source": sample.id, "label": sample.label, **made.about}, made.data))
-    return files, skipped
-
-
-class _Writing:
-    """Encodes and writes the last group while the next one is made. What failed is raised by the next call."""
-
-    def __init__(self, folder: MadeFolder, workers: int) -> None:
-        self.folder = folder
-        self.encoders = ThreadPoolExecutor(max(1, workers), thread_name_prefix="encode")
-        self.writer = ThreadPoolExecutor(1, thread_name_prefix="write")
-        self.last: Future[None] | None = None
-
-    def __enter__(self) -> _Writing:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._wait()
-        finally:
-            self.writer.shutdown()
-            self.encoders.shutdown()
-
-    def put(self, files: Sequence[File]) -> None:
-        self._wait()
-        if files:
-            self.last = self.writer.submit(self._write, files)
-
-    def _write(self, files: Sequence[File]) -> None:
-        data = self.encoders.map(lambda file: file[1] if isinstance(file[1], bytes) else file[1](), files)
-        self.folder.add([(entry, encoded) for (entry, _), encoded in zip(files, data, strict=True)])
-
-    def _wait(self) -> None:
-        if self.last is not None:
-            last, self.last = self.last, None
-            last.result()
+            why = [lost[name] for i in piece.sources if (name := images.id(i)) in lost]
+            told = {"images": len(chosen), "skipped": [[one.id, one.why] for one in why]}
+        files.append(({"file": piece.file, **told, **made.about}, made.data))
+        count += len(chosen)
+    return files, count, unfit
 
 
 def _about(command: str, images: ImageSet, folder: MadeFolder) -> dict[str, Any]:

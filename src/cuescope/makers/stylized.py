@@ -194,6 +194,6 @@ class _Several(Sequence[Piece]):
     def __getitem__(self, index: int) -> Piece:  # pyright: ignore[reportIncompatibleMethodOverride] - no slices
         if not 0 <= index < len(self):
             raise IndexError(index)
-        source, file = self.single[index // self.each]
-        stem, dot, suffix = file.rpartition(".")
-        return Piece(source, f"{stem}-{index % self.each + 1}{dot}{suffix}")
+        piece = self.single[index // self.each]
+        stem, dot, suffix = piece.file.rpartition(".")
+        return Piece(piece.source, f"{stem}-{index % self.each + 1}{dot}{suffix}")
