@@ -99,7 +99,9 @@ class PublishedLabelMaps:
 
 
 def _told(found: object) -> str:
-    return f"a tensor of {found.dtype}" if isinstance(found, Tensor) else f"an object of type {type(found).__name__}"
+    if isinstance(found, Tensor):
+        return f"a {str(found.layout).removeprefix('torch.')} tensor of {found.dtype}"
+    return f"an object of type {type(found).__name__}"
 
 
 def _wrong(path: Path, what: str) -> CueError:
