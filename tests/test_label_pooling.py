@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 from torchvision.ops import roi_align
 from torchvision.transforms.v2 import functional as F
 
-from cuescope.training.label_pooling import LabelPooling, RandomResizedCropWithCoords, collate, spans
+from cuescope.classes import ClassSpace
+from cuescope.errors import CueError
+from cuescope.label_maps import Header, open_label_maps, write_label_maps
+from cuescope.training.label_pooling import LabelMapDataset, LabelPooling, RandomResizedCropWithCoords, collate, spans
+from cuescope.world.images import WorldImages
 
 CLASSES = 40
 
@@ -102,13 +108,48 @@ def test_the_crop_tells_where_it_was() -> None:
 def test_batches_for_a_loop() -> None:
     ids, scores, crops = random_maps(3, (5, 6))
     pooling = LabelPooling(CLASSES)
-    samples = [(torch.full((3, 4, 4), float(i)), tuple(crops[i]), (ids[i], scores[i])) for i in range(3)]
+    samples = [(torch.full((3, 4, 4), float(i)), tuple(crops[i]), (scores[i], ids[i])) for i in range(3)]
     images, targets = functools.partial(collate, pooling=pooling)(samples)
     assert images[:, 0, 0, 0].tolist() == [0, 1, 2]
     assert torch.equal(targets, pooling(ids, scores, crops))
     one = collate(samples[:1], pooling)[1]
     assert one.shape == (1, CLASSES), "a batch of one stays a batch"
     assert torch.allclose(one[0], targets[0], atol=1e-6)
+
+
+def test_batches_of_maps_of_several_sizes() -> None:
+    pooling = LabelPooling(CLASSES)
+    parts = [random_maps(2, shape, seed=i) for i, shape in enumerate([(5, 6), (6, 5), (5, 6)])]
+    samples = [(torch.zeros(3, 2, 2), crops[i], (scores[i], ids[i])) for i in range(2) for ids, scores, crops in parts]
+    wanted = [pooling(*(part[i : i + 1] for part in one))[0] for i in range(2) for one in parts]
+    assert torch.allclose(collate(samples, pooling)[1], torch.stack(wanted), atol=1e-6)
+
+
+def test_a_dataset_in_three_lines(tmp_path: Path) -> None:
+    images = WorldImages("several", count=6)
+    generator = np.random.default_rng(0)
+    named = {images.id(i): generator.normal(6, 4, (5, 4, 4)) for i in range(6)}
+    ids = generator.integers(0, CLASSES, (5, 4, 4))
+    header = Header(ClassSpace.numbered(CLASSES), 5, bits=16)
+    write_label_maps(tmp_path / "m", header, ((name, scores, ids) for name, scores in named.items()))
+
+    maps, pooling = open_label_maps(tmp_path / "m"), LabelPooling(CLASSES)
+    dataset = LabelMapDataset(images, maps, RandomResizedCropWithCoords(16))
+    loader = DataLoader(dataset, 4, collate_fn=functools.partial(collate, pooling=pooling))
+
+    torch.manual_seed(3)
+    batches = list(loader)
+    assert [tuple(b.shape) for b, _ in batches] == [(4, 3, 16, 16), (2, 3, 16, 16)]
+    assert 0 <= float(batches[0][0].min()) <= float(batches[0][0].max()) <= 1
+    torch.manual_seed(3)
+    list(DataLoader(TensorDataset(torch.zeros(1))))  # A loader draws a seed of its own first.
+    crop, place, (scores, _) = dataset[0]
+    assert torch.equal(crop, batches[0][0][0])
+    assert torch.allclose(pooling(ids[None], scores[None], [place])[0], batches[0][1][0], atol=1e-6)
+    more = LabelMapDataset(WorldImages("several", count=8), maps, RandomResizedCropWithCoords(16))
+    assert (len(more), more.missing) == (6, ("several-000006", "several-000007"))
+    with pytest.raises(CueError, match="no label map of an image of world-congruent"):
+        LabelMapDataset(WorldImages("congruent", count=8), maps, RandomResizedCropWithCoords(16))
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+from torch.utils.data import Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from cuescope.errors import CueError
+from cuescope.images import ImageSet
+
 Floats = NDArray[np.float64]
+Pair = tuple[NDArray[Any], NDArray[Any]]
+"""A label map: scores (k, h, w) and class ids (k, h, w)."""
+Mapped = tuple[Tensor, Sequence[float], Pair]
+"""A crop, its place, and the label map of its image."""
 
 
 @dataclass(frozen=True)
@@ -120,16 +129,61 @@ class RandomResizedCropWithCoords(v2.RandomResizedCrop):
         return crop, shares
 
 
-def collate(
-    samples: Sequence[tuple[Tensor, Sequence[float], tuple[ArrayLike, ArrayLike]]], pooling: LabelPooling
-) -> tuple[Tensor, Tensor]:
-    """A batch for a training loop: of (crop, place, (ids, scores)) to images (B, 3, H, W) and soft targets (B, K).
+class Maps(Protocol):
+    """Label maps (scores, ids) by image id: a LabelMapFile, PublishedLabelMaps, a dictionary."""
 
-    >>> one = torch.zeros(3, 8, 8), (0.0, 0.0, 1.0, 1.0), (np.full((1, 2, 2), 4), np.full((1, 2, 2), 9.0))
+    def __contains__(self, name: str, /) -> bool: ...
+    def __getitem__(self, name: str, /) -> Pair: ...
+
+
+class LabelMapDataset(Dataset[Mapped]):
+    """Images with their label maps, for a DataLoader: (crop, its place, (scores, ids)), which `collate` puts together.
+
+    `maps` is what `open_label_maps` gives, or anything else that gives (scores, ids) of an image's id. `crop` is a
+    `RandomResizedCropWithCoords`; `then` is what else is to be done to the crop, a flip and normalization, say; by
+    default it becomes float32 in [0, 1]. Images without a map are left out, and named in `missing`. Raises CueError
+    where none has one, and UnreadableError when an image is asked for that cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        maps: Maps,
+        crop: RandomResizedCropWithCoords,
+        then: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.images, self.maps, self.crop = images, maps, crop
+        self.then = then or v2.ToDtype(torch.float32, scale=True)
+        there = [images.id(i) in maps for i in range(len(images))]
+        self.positions = [i for i, known in enumerate(there) if known]
+        self.missing = tuple(images.id(i) for i, known in enumerate(there) if not known)
+        if not self.positions:
+            found = f"no label map of an image of {images.name}"
+            raise CueError(found, wanted="the maps that were made of these images", do="give others")
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, index: int) -> Mapped:
+        sample = self.images.read(self.positions[index])
+        crop, place = self.crop(sample.pixels)
+        return self.then(crop), place, self.maps[sample.id]
+
+
+def collate(samples: Sequence[Mapped], pooling: LabelPooling) -> tuple[Tensor, Tensor]:
+    """A batch for a training loop: of (crop, place, (scores, ids)) to images (B, 3, H, W) and soft targets (B, K).
+
+    A map is (scores, ids), as label-map files give it and the published files hold it; sizes may differ.
+
+    >>> one = torch.zeros(3, 8, 8), (0.0, 0.0, 1.0, 1.0), (np.full((1, 2, 2), 9.0), np.full((1, 2, 2), 4))
     >>> images, targets = collate([one, one], LabelPooling(classes=10))
     >>> tuple(images.shape), targets.argmax(1).tolist()
     ((2, 3, 8, 8), [4, 4])
     """
-    images, places, maps = zip(*samples, strict=True)
-    ids, scores = (np.stack([np.asarray(part) for part in parts]) for parts in zip(*maps, strict=True))
-    return torch.stack(images), pooling(ids, scores, places)
+    targets, alike = torch.empty(len(samples), pooling.classes), defaultdict(list)
+    for i, (_, _, (scores, _)) in enumerate(samples):
+        alike[np.shape(scores)].append(i)
+    for which in alike.values():
+        scores, ids = (np.stack([np.asarray(samples[i][2][part]) for i in which]) for part in (0, 1))
+        targets[which] = pooling(ids, scores, [samples[i][1] for i in which])
+    return torch.stack([crop for crop, _, _ in samples]), targets

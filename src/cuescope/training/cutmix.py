@@ -1,0 +1,62 @@
+"""CutMix: a rectangle of another image, and as much of its target (Yun et al. 2019), for targets that are soft."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CutMix:
+    """What would a batch look like with a rectangle of one image in another, and its targets accordingly?
+
+    Of each batch, with `probability`, one rectangle whose share of the image is 1 less a draw from Beta(`beta`,
+    `beta`), its middle anywhere in the image, what is outside cut off; the images are those of the batch in another
+    order. Targets are mixed by the area that was cut in the end. The defaults are those of the runs with label maps
+    (Yun et al. 2021): every batch, a uniform share, and none in the last 5 epochs. Raises ValueError for values that
+    cannot be.
+
+    >>> images, targets = torch.arange(2.0)[:, None, None, None].expand(2, 3, 8, 8), torch.eye(2)
+    >>> mixed, soft = CutMix()(images, targets, np.random.default_rng(0))
+    >>> bool(torch.isclose(mixed.mean((1, 2, 3)), soft[:, 1]).all()), soft.sum(1).tolist()
+    (True, [1.0, 1.0])
+    """
+
+    probability: float = 1.0
+    beta: float = 1.0
+    off_epochs: int = 5
+    """The last epochs, in which nothing is mixed."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1 or self.beta <= 0 or self.off_epochs < 0:
+            raise ValueError("probability must be in [0, 1], beta above 0, off_epochs at least 0")
+
+    def is_on(self, epoch: int, epochs: int) -> bool:
+        """Whether an epoch, counted from 0, of so many is one to mix in.
+
+        >>> [CutMix().is_on(epoch, 300) for epoch in (0, 294, 295, 299)]
+        [True, True, False, False]
+        """
+        return epoch < epochs - self.off_epochs
+
+    def __call__(self, images: Tensor, targets: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) and soft targets (B, K), mixed; what came in is left as it is."""
+        if len(images) < 2 or random.random() >= self.probability:
+            return images, targets
+        height, width = images.shape[2:]
+        side = np.sqrt(1 - random.beta(self.beta, self.beta))
+        rows, columns = (_cut(length, side, random) for length in (height, width))
+        other = torch.from_numpy(random.permutation(len(images))).to(images.device)
+        mixed = images.clone()
+        mixed[:, :, rows, columns] = images[other][:, :, rows, columns]
+        share = (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
+        other = other.to(targets.device)
+        return mixed, targets * (1 - share) + targets[other] * share
+
+
+def _cut(length: int, share: float, random: np.random.Generator) -> slice:
+    size, middle = int(length * share), int(random.integers(length))
+    return slice(max(middle - size // 2, 0), min(middle + size // 2, length))
