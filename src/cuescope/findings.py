@@ -74,7 +74,8 @@ class Map:
     """Numbers laid over an image: (h, w), stretched over `extent`, or over the whole image where that is None.
 
     `extent` is (x0, y0, x1, y1) in shares of the image's width and height. "heat" runs from `low` to `high`;
-    "signed" is symmetric about 0; "labels" holds indices into `legend`. A map that is `alone` is drawn beside the
+    "signed" is symmetric about 0; "labels" holds indices into `legend`, laid on as strongly as `strength` says, (h, w)
+    in [0, 1], else the most frequent one thinly and the others alike. A map that is `alone` is drawn beside the
     image, not over it: its cells are no places of the image.
     """
 
@@ -87,6 +88,7 @@ class Map:
     legend: tuple[str, ...] = ()
     extent: tuple[float, float, float, float] | None = None
     alone: bool = False
+    strength: list[list[float]] | None = None
 
 
 @dataclass(frozen=True, eq=False)

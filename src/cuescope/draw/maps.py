@@ -113,7 +113,9 @@ def _painted(layer: Map, width: int, height: int) -> tuple[Array, Array]:
         most = next(iter(table), 0)
         codes = np.where(known, values, most).astype(int)
         shades = np.array([[table.get(c, (0, 0, 0)) for c in row] for row in codes], dtype=np.float64)
-        weights = _stretched(np.where(codes == most, *LABEL_STRENGTH[::-1]), width, height, smooth=False)
+        usual = np.where(codes == most, *LABEL_STRENGTH[::-1])
+        own = usual if layer.strength is None else np.array(layer.strength, dtype=np.float64)
+        weights = _stretched(own, width, height, smooth=False)
         large = np.stack([_stretched(shades[..., c], width, height, smooth=False) for c in range(3)], -1)
         return large, there * weights[..., None]
     low, high = bounds(layer)

@@ -1,0 +1,149 @@
+"""What each part shows: known answers of a classifier that sees color in blocks, and of the world's models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cuescope.classifier import Classifier
+from cuescope.draw import maps as drawn
+from cuescope.findings import Finding, Map
+from cuescope.images import Batch, Sample
+from cuescope.instrument import About, unmet
+from cuescope.instruments.label_map import LabelMap
+from cuescope.sources import load
+from cuescope.world.images import WorldImages
+from toys import COLORS, Constant, toy
+
+ABOUT = About("toy", "toys", COLORS.names)
+
+
+class Blocks(nn.Module):
+    """The mean color of blocks of 4 pixels, times 10."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 4, 4, bias=False)
+        self.conv.weight.data = 10 * torch.eye(3)[:, :, None, None].expand(-1, -1, 4, 4) / 16
+        self.pool = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.pool(self.conv(pixels)).flatten(1)
+
+
+def colored(name: str, *rows: str) -> Sample:
+    """An image of 16 x 16 px from rows of four letters, a block each: r, g, b, or . for black."""
+    cells = torch.tensor([[[255 * (c == k) for c in row] for row in rows] for k in "rgb"])
+    return Sample(name, cells.repeat_interleave(4, 1).repeat_interleave(4, 2).to(torch.uint8), framing="stimulus")
+
+
+HALVES = colored("halves", "rrrr", "rrrr", "bbbb", "bbb.")
+SPOT = colored("spot", "rrrr", "rrrr", "rrrr", "rrrg")
+DARK = colored("dark", "....", "....", "....", "....")
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return toy(Blocks())
+
+
+def seen(classifier: Classifier, *samples: Sample, labels: list[int] | None = None) -> Batch:
+    return classifier.see(samples, labels)
+
+
+def test_what_wins_where(classifier: Classifier) -> None:
+    rows = LabelMap().observe(classifier, seen(classifier, HALVES, SPOT, DARK, labels=[0, 1, -1]))
+    halves, spot, dark = rows.iter_rows(named=True)
+    assert (halves["labels"], halves["areas"]) == ([0, 2], [0.5, 7 / 16])
+    assert halves["top"] == [0] * 8 + [2] * 7 + [0], "of black, the first of equals"
+    assert halves["sure"][-1] == pytest.approx(1 / 3, abs=1e-3)
+    assert halves["sure"][0] == pytest.approx(float(torch.tensor([10.0, 0, 0]).softmax(0)[0]), abs=1e-3)
+    assert (halves["count"], halves["several"], halves["own"], halves["whole"]) == (2, True, True, True)
+    assert (spot["labels"], spot["count"], spot["several"], spot["own"]) == ([0, 1], 1, False, False)
+    assert (dark["labels"], dark["count"], dark["own"], dark["whole"]) == ([], 0, None, False)
+    assert LabelMap(least_area=1 / 16).observe(classifier, seen(classifier, SPOT))["count"].to_list() == [2]
+    # .73 of the probability is over .5 and not over .8.
+    pale = Sample("pale", HALVES.pixels // 9 + 128, framing="stimulus")
+    for least, count in ((0.5, 2), (0.8, 0)):
+        assert LabelMap(least=least).observe(classifier, seen(classifier, pale))["count"].to_list() == [count]
+
+
+def found(classifier: Classifier, *samples: Sample, labels: list[int] | None = None) -> Finding:
+    tool = LabelMap()
+    return tool.conclude(tool.observe(classifier, seen(classifier, *samples, labels=labels)), ABOUT)
+
+
+def test_the_numbers(classifier: Classifier) -> None:
+    finding = found(classifier, HALVES, SPOT, DARK, labels=[0, 1, -1])
+    assert (finding["labels"].value, finding["labels"].n) == (1.0, 3)
+    assert finding["labels"].interval is not None
+    assert (finding["several"].count, finding["several"].n) == (1, 3)
+    assert (finding["nothing"].count, finding["whole"].count) == (1, 2)
+    assert (finding["own_label"].count, finding["own_label"].n) == (1, 2)
+    assert finding.panels[0].data["values"] == [1, 1, 1]
+    assert finding.sentence == "It sees more than one thing in 33% of 3 images, and 1.00 an image on average."
+    assert "each position sees 4 x 4 px" in finding.caveats[0]
+
+
+def test_one_image_or_none(classifier: Classifier) -> None:
+    assert found(classifier, HALVES).sentence == "In parts of the image it sees red, blue."
+    assert found(classifier, DARK).sentence == "It is sure of no part of the image."
+    assert found(classifier, HALVES)["own_label"].why == "no image has a label"
+    assert found(classifier, HALVES)["labels"].interval is None
+    none = found(classifier)
+    assert none.sentence == "No image was seen."
+    assert {m.value for m in none.measures} == {None}
+
+
+def test_the_images_with_the_most_labels_are_shown(classifier: Classifier) -> None:
+    thirds = colored("thirds", "rrgg", "rrgg", "bbbb", "bbbb")
+    more = colored("more", "rrrr", "rrrr", "rrrr", "rrbb")
+    batch, tool = seen(classifier, DARK, more, HALVES, SPOT, thirds), LabelMap(shown=3)
+    rows = tool.observe(classifier, batch)
+    assert tool.examples(rows) == ["thirds", "halves", "more"]
+    (panel,) = tool.illustrate(classifier, batch, rows)
+    assert [f.caption.partition(";")[0] for f in panel.figures][1] == "as a whole: red"
+    (layer,) = panel.figures[1].maps
+    assert layer.legend == ("red", "blue")
+    assert layer.values == [[0.0] * 4] * 2 + [[1.0] * 4, [1.0] * 3 + [None]]
+    assert layer.strength is not None
+    assert layer.strength[0][0] == pytest.approx(0.8, abs=1e-2)
+
+
+def test_a_label_is_laid_on_as_strongly_as_it_is_sure() -> None:
+    gray = np.full((40, 40, 3), 100, np.uint8)
+    layer = Map("labels", [[0, 0], [1, 1]], legend=("a", "b"), strength=[[0.0, 0.5], [1.0, 1.0]])
+    laid = drawn.overlay(gray, layer).astype(float)
+    bare, half, (first, second) = laid[0, 0], laid[0, -1], drawn.label_colors(layer).values()
+    assert bare.tolist() == [115] * 3
+    assert np.allclose(half, (bare + first) / 2, atol=1)
+    assert laid[-1, 0].tolist() == list(second)
+
+
+def test_who_cannot_be_asked() -> None:
+    images = WorldImages("several", count=4)
+    assert "has no dense head: " in unmet(LabelMap(), toy(Constant()), images)
+    assert "has no dense head: it is a black box" in unmet(LabelMap(), Classifier(lambda p: p.mean((2, 3))), images)
+
+
+@pytest.mark.parametrize("wrong", [{"images": 0}, {"least": 0.4}, {"least_area": 1.5}, {"shown": -1}])
+def test_values_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        LabelMap(**wrong)
+
+
+def test_it_finds_the_objects_of_the_world() -> None:
+    """Where both cues agree, a model of the world finds most of several objects, and little else."""
+    classifier, images = load("cuescope/world-congruent"), WorldImages("several", count=24)
+    samples = [images.read(i) for i in range(24)]
+    rows = LabelMap().observe(classifier, classifier.see(samples))
+    names, right, said, there = classifier.classes.names, 0, 0, 0
+    for sample, labels, count in zip(samples, rows["labels"], rows["count"], strict=True):
+        told, true = {names[k] for k in labels.to_list()[:count]}, {box.name for box in sample.boxes}
+        right, said, there = right + len(told & true), said + len(told), there + len(true)
+    assert right / there > 0.75
+    assert right / said > 0.65
