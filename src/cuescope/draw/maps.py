@@ -87,6 +87,9 @@ def _alone(layer: Map, side: int) -> Array:
             ],
             np.uint8,
         )
+        if layer.strength is not None:
+            own = np.array(layer.strength, dtype=np.float64)[..., None]
+            shades = (own * shades + (1 - own) * color.rgb(color.PAPER)).round()
     else:
         low, high = bounds(layer)
         t = np.where(known, values, low)

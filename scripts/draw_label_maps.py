@@ -1,0 +1,78 @@
+"""Draw docs/images/label_maps.png: label maps of photographs alone, with their legends, without the photographs.
+
+    python scripts/draw_label_maps.py MAPS IMAGE...
+
+MAPS is what `cuescope make label-maps` made, IMAGE the id of an image in it. Each position has the color of its class,
+where its probability among all classes is over .5, the classes that are not stored taken as logits of 0.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from cuescope.draw import color, maps
+from cuescope.draw.raster import font
+from cuescope.draw.sheet import stacked, text_block
+from cuescope.findings import Map
+from cuescope.label_maps import LabelMapFile, open_label_maps
+
+OUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "label_maps.png"
+SIDE, ACROSS, GAP, LEAST, MOST = 225, 4, 30, 0.5, 5
+
+
+def layer(file: LabelMapFile, name: str) -> Map:
+    """The classes that win, as a map that is drawn alone."""
+    scores, ids = file[name]
+    weights = np.exp(scores[0].astype(float))
+    others = np.exp(scores[1:].astype(float)).sum(0) + len(file.classes) - len(scores)
+    sure, top = weights / (weights + others), ids[0]
+    won = sure > LEAST
+    codes = np.unique(top[won])
+    places = np.where(won, np.searchsorted(codes, top), np.nan)
+    legend = tuple(file.classes.names[k] for k in codes)
+    strength = (0.35 + 0.65 * (sure - LEAST) / (1 - LEAST)).clip(0, 1).tolist()
+    return Map("labels", places.tolist(), "labels", legend=legend, alone=True, strength=strength)  # type: ignore[arg-type]
+
+
+def card(file: LabelMapFile, name: str) -> np.ndarray:
+    """A map below the name of its image, above its legend."""
+    found = layer(file, name)
+    square = maps.overlay(np.zeros((SIDE, SIDE, 3), np.uint8), found)
+    square = np.asarray(Image.fromarray(square).resize((SIDE, SIDE), Image.Resampling.NEAREST))
+    rows = [swatch(text, shade, share) for text, shade, share in maps.legend(found)[:MOST]]
+    title = Path(name).stem.partition("_")[2].replace("_", " ") or name
+    return np.concatenate(
+        [text_block(f"labeled {title}", 15, SIDE), square, np.full((8, SIDE, 3), 255, np.uint8), *rows]
+    )
+
+
+def swatch(text: str, shade: tuple[int, int, int], share: float) -> np.ndarray:
+    line = Image.new("RGB", (SIDE, 21), color.PAPER)
+    draw = ImageDraw.Draw(line)
+    draw.rectangle((0, 4, 12, 16), fill=shade)
+    draw.text((20, 2), text, fill=color.INK, font=font(14))
+    draw.text((SIDE - 1, 2), f"{share:.0%}", fill=color.MUTED, font=font(14), anchor="ra")
+    return np.asarray(line)
+
+
+def main() -> None:
+    folder, *names = sys.argv[1:]
+    file = open_label_maps(folder)
+    cards = [card(file, name) for name in names]
+    rows = []
+    for at in range(0, len(cards), ACROSS):
+        row = cards[at : at + ACROSS]
+        height = max(one.shape[0] for one in row)
+        room = [np.pad(one, ((0, height - one.shape[0]), (0, GAP), (0, 0)), constant_values=255) for one in row]
+        rows.append(np.concatenate(room, 1)[:, :-GAP])
+    pixels = stacked(rows)
+    Image.fromarray(pixels).quantize(128).save(OUT, optimize=True)
+    print(OUT)
+
+
+if __name__ == "__main__":
+    main()
