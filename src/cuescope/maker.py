@@ -64,7 +64,8 @@ class Work(Protocol):
     def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> Sequence[Made | Skipped]:
         """The files of these pieces, whose images are decoded, in order; of a piece of several those that could be.
 
-        For an image that will not do, why. Pieces come in the same batches however often a run is stopped, less those whose images cannot be read.
+        For an image that will not do, why. Pieces come in the same batches however often a run is stopped, less those
+        whose images cannot be read.
         """
         ...
 
