@@ -16,7 +16,7 @@ from torch import nn
 from cuescope import instrument
 from cuescope.classifier import Classifier
 from cuescope.findings import Finding
-from cuescope.images import Batch
+from cuescope.images import Answer, Batch, Sample
 from cuescope.instrument import About, Illustrates, Reduces
 from cuescope.models.bagnet import BagNet
 from cuescope.world.images import CLASSES, WorldImages
@@ -61,8 +61,17 @@ def make(name: str) -> instrument.Instrument:
 
 
 def see(classifier: Classifier, images: WorldImages, indices: list[int]) -> Batch:
-    samples = [dataclasses.replace(s, versions={"texturized": s.pixels.flip(1)}) for s in map(images.read, indices)]
+    samples = [known(images.read(i), i) for i in indices]
     return classifier.see(samples, [s.label if s.label is not None else -1 for s in samples])
+
+
+def known(sample: Sample, index: int) -> Sample:
+    """With all that an instrument may need to know of it: a version, answers of others, the cue it shows."""
+    shown = {"shown": ("silhouettes", "textures")[index % 2], "category": sample.cues["shape"]}
+    people = [Answer(f"subject-{k}", "human", sample.cues["shape"] if (index + k) % 3 else None) for k in range(2)]
+    network = Answer("net", "network", sample.cues["texture" if index % 4 else "shape"])
+    versions = {"texturized": sample.pixels.flip(1)}
+    return dataclasses.replace(sample, versions=versions, answers=(*people, network), cues={**sample.cues, **shown})
 
 
 def about() -> About:
@@ -104,6 +113,8 @@ def test_facts_are_there(name: str) -> None:
         "boxes",
         "mask",
         "parts",
+        "answers",
+        "shown",
     }
     assert dataclasses.is_dataclass(kind)
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]

@@ -63,7 +63,7 @@ def test_reference_marks_are_hollow_and_beside_their_row() -> None:
     data = {"unit": "share", "rows": rows(0.2, 0.4), "marks": [{"who": "people", "values": [0.9, None]}]}
     hollow = [m for m in marks(plots.dots([Part(0, "a", data)])) if m.hollow]
     assert [(m.glyph, m.role) for m in hollow] == [("diamond", "ink")]
-    assert plots.references([Part(0, "a", data)]) == [("people", "diamond")]
+    assert [(r.who, r.glyph, r.role) for r in plots.references([Part(0, "a", data)])] == [("people", "diamond", "ink")]
 
 
 def test_too_many_rows_keep_both_ends() -> None:

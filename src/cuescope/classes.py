@@ -118,6 +118,21 @@ def category_members(space: ClassSpace, categories: Sequence[str]) -> dict[str, 
     return {c: (by_name[folded(c)],) for c in sorted(categories)}
 
 
+def decision_members(space: ClassSpace, shown: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Which logits stand for each category that one may decide for, where these categories are shown?
+
+    All sixteen for ImageNet where it is some of them that are shown, else every class. Raises CueError where a
+    category that is shown has no class.
+
+    >>> list(decision_members(ClassSpace("animals", ("dog", "cat")), ["cat"]))
+    ['cat', 'dog']
+    """
+    if space.name == IMAGENET and set(shown) <= set(SIXTEEN):
+        return category_members(space, list(SIXTEEN))
+    category_members(space, shown)
+    return category_members(space, space.names)
+
+
 def category_scores(logits: Tensor, members: dict[str, tuple[int, ...]], aggregation: str = "mean") -> Tensor:
     """(B, K) logits to (B, C) category probabilities: softmax over all K, then mean, sum or max of the members.
 

@@ -138,7 +138,9 @@ class Panel:
     Panels of the same name from several classifiers are drawn together. The data of each kind:
 
     - dots: {"unit", "rows": [{"label", "value", "low", "high", "n"}], "marks": [{"who", "values": [...]}]},
-      one row a category; marks are reference values in the order of the rows. value may be None.
+      one row a category; marks are reference values in the order of the rows. value may be None. A "total" is one
+      more row, drawn apart, whose marks have lines through all the others; then marks have its value last. Marks may
+      have bands, "low" and "high", in the same order. "ends" are two words for the ends of the scale.
     - lines: {"x": label, "y": label, "series": [{"name", "x": [...], "y": [...], "low": [...], "high": [...]}],
       "diagonal": bool}; low and high may be absent.
     - bars: {"x": label, "y": label, "edges": [n + 1], "values": [n]}

@@ -29,6 +29,14 @@ class Box(NamedTuple):
     name: str = ""
 
 
+class Answer(NamedTuple):
+    """What somebody else answered to an image: a person ("human") or a network; no category: not in time."""
+
+    who: str
+    kind: str
+    category: str | None
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One decoded image and what is known of it.
@@ -37,7 +45,8 @@ class Sample:
     are all the labels that are right, where several are known (ReaL).
     `cues` names what each cue shows, as in {"shape": "cat", "texture": "elephant"}. `boxes`, `mask`
     ((H, W) bool, True on the object) and `parts` are in pixels of the decoded image. `versions` are the same image
-    made anew, as in {"texturized": (3, h, w) uint8}, already framed as a classifier sees it.
+    made anew, as in {"texturized": (3, h, w) uint8}, already framed as a classifier sees it. `answers` are those of
+    people and networks who were asked about the same image.
     """
 
     id: str
@@ -49,6 +58,7 @@ class Sample:
     mask: Tensor | None = None
     parts: Mapping[str, Box] = field(default_factory=dict)
     versions: Mapping[str, Tensor] = field(default_factory=dict)
+    answers: tuple[Answer, ...] = ()
     framing: Framing = "photograph"
 
 
@@ -105,7 +115,7 @@ class ImageSet(ABC):
     """A finite, ordered set of images that are decoded when asked for.
 
     `knows` says what its samples carry: any of "label", "shape", "texture", "boxes", "mask", "parts",
-    and the names of its versions.
+    "answers", "shown" (which cue alone an image shows), and the names of its versions.
     `classes` is the space that labels index, or None without labels. `notes` are statements about how the
     set was read that belong in the report. `skipped` lists what could be left out before any decoding.
     """

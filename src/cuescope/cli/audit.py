@@ -18,6 +18,8 @@ def audit(
     *models: str,
     images: str,
     cue_conflict: str | None = None,
+    human_data: Path | None = None,
+    cues: str | None = None,
     texturized: Path | None = None,
     parts: Path | None = None,
     only: str | None = None,
@@ -46,6 +48,10 @@ def audit(
         Folder of images, at any depth; labels from folder names or a labels.csv. Or world:VARIANT[:COUNT].
     cue_conflict
         Folder of cue-conflict images (shape1-texture2.png), or world:conflict[:COUNT].
+    human_data
+        Folder of raw trials of people on these cue-conflict images; `cuescope get human-data DIR` fetches them.
+    cues
+        Folder of folders original, greyscale, silhouettes, edges, textures (some of them), or world[:COUNT].
     texturized
         Folder that `cuescope make texturized` made of the images.
     parts
@@ -85,6 +91,8 @@ def audit(
             models=models,
             images=images,
             cue_conflict=cue_conflict,
+            human_data=human_data,
+            cues=cues,
             texturized=texturized,
             parts=parts,
             only=[name.strip() for name in only.split(",") if name.strip()] if only else (),

@@ -9,6 +9,8 @@ from cuescope.errors import CueError
 
 TEXTURIZED, STEPS = 48, 60
 """Images that are texturized, and steps of the synthesis: a quarter of a minute on two cores."""
+CUES = 160
+"""Images of each kind that show one cue alone."""
 SETTINGS = {
     "top_units.shown": 3,
     "occlusion.followed": 1,
@@ -49,6 +51,8 @@ def demo(*, out: Path = Path("demo"), images: int = 480, json: bool = False) -> 
             models=MODELS,
             images=source,
             cue_conflict=f"world:conflict:{images}",
+            human_data=None,
+            cues=f"world:{min(images, CUES)}",
             texturized=made,
             parts=None,
             only=(),

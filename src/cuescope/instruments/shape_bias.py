@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
 
+from cuescope import published as known
 from cuescope import stats
-from cuescope.classes import IMAGENET, SIXTEEN, category_members, category_scores
+from cuescope.classes import IMAGENET, SIXTEEN, category_scores, decision_members
 from cuescope.classifier import Classifier
 from cuescope.findings import Figure, Finding, Measure, Panel, Published
 from cuescope.images import Batch
@@ -42,7 +43,7 @@ class ShapeBias:
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: its two cues, the category decided for, and both cues' probabilities."""
         cues = [(sample.cues["shape"], sample.cues["texture"]) for sample in batch.samples]
-        members = category_members(classifier.classes, self._categories(classifier, cues))
+        members = decision_members(classifier.classes, sorted({name for pair in cues for name in pair}))
         scores = category_scores(batch.logits, members, self.aggregation)
         names = list(members)
         rows = []
@@ -64,14 +65,6 @@ class ShapeBias:
                 }
             )
         return pl.DataFrame(rows, schema=_SCHEMA)
-
-    def _categories(self, classifier: Classifier, cues: list[tuple[str, str]]) -> list[str]:
-        """All categories one may decide for: the sixteen for ImageNet, else every class of the classifier."""
-        shown = sorted({name for pair in cues for name in pair})
-        if classifier.classes.name == IMAGENET and set(shown) <= set(SIXTEEN):
-            return sorted(SIXTEEN)
-        category_members(classifier.classes, shown)
-        return sorted(classifier.classes.names)
 
     def conclude(self, rows: Rows, about: About) -> Finding:
         conflict = rows.drop_nulls("cue") if rows.height else pl.DataFrame(schema=_SCHEMA)
@@ -142,27 +135,6 @@ _SCHEMA = {
     "neither": pl.Boolean,
 }
 
-_SOURCE = "trial data of Geirhos et al. 2019, pooled over 1,200 conflict images"
-_PUBLISHED = (
-    Published("people", 0.9587, _SOURCE),
-    Published("AlexNet (Caffe)", 0.429, _SOURCE),
-    Published("GoogLeNet (Caffe)", 0.312, _SOURCE),
-    Published("ResNet-50 (torchvision)", 0.221, _SOURCE),
-    Published("VGG-16 (Caffe)", 0.172, _SOURCE),
-    Published("ResNet-50 trained on Stylized-ImageNet", 0.806, _SOURCE),
-)
-_PEOPLE = dict(
-    zip(
-        SIXTEEN,
-        [
-            *(0.893, 0.935, 0.997, 0.968, 0.872, 0.987, 0.974, 0.959),
-            *(0.991, 0.996, 0.941, 0.963, 0.942, 0.891, 0.968, 0.983),
-        ],
-        strict=True,
-    )
-)
-"""People's pooled shape bias by shape category (trial data of Geirhos et al. 2019)."""
-
 
 def _counts(conflict: pl.DataFrame) -> tuple[int, int]:
     return int((conflict["cue"] == "shape").sum()), int((conflict["cue"] == "texture").sum())
@@ -180,7 +152,6 @@ def _measures(conflict: pl.DataFrame, published: bool) -> tuple[Measure, ...]:
     shape, texture = _counts(conflict)
     n, both = conflict.height, shape + texture
     why = "no image has cues in conflict" if not n else "no decision was for either cue"
-    known = _PUBLISHED if published else ()
     if not both:
         bias = Measure("shape_bias", None, "share", 0, title="shape bias", why=why, headline=True)
         mean = Measure("category_mean", None, "share", 0, title="mean of the categories' shape biases", why=why)
@@ -193,7 +164,7 @@ def _measures(conflict: pl.DataFrame, published: bool) -> tuple[Measure, ...]:
             stats.wilson(shape, both),
             title="shape bias",
             count=shape,
-            published=known,
+            published=known.listed(known.SHAPE_BIAS, known.SHAPE_BIAS_SOURCE) if published else (),
             headline=True,
         )
         ratios = [s / (s + t) for _, s, t in _by_category(conflict) if s + t]
@@ -204,7 +175,9 @@ def _measures(conflict: pl.DataFrame, published: bool) -> tuple[Measure, ...]:
             len(ratios),
             stats.bootstrap_mean(ratios) if len(ratios) > 1 else None,
             title="mean of the categories' shape biases",
-            published=(Published("people", 0.950, _SOURCE),) if published else (),
+            published=(Published("people", known.CATEGORY_MEAN_OF_PEOPLE, known.SHAPE_BIAS_SOURCE),)
+            if published
+            else (),
         )
     shares = [
         Measure(name, k / n, "share", n, stats.wilson(k, n), title=title, count=k)
@@ -220,22 +193,31 @@ def _measures(conflict: pl.DataFrame, published: bool) -> tuple[Measure, ...]:
 
 
 def _panels(conflict: pl.DataFrame, published: bool) -> Iterable[Panel]:
-    rows = []
     categories = _by_category(conflict)
-    for name, s, t in categories:
-        low, high = stats.wilson(s, s + t) if s + t else (None, None)
-        value = s / (s + t) if s + t else None
-        rows.append({"label": name, "value": value, "low": low, "high": high, "n": s + t})
-    if not rows:
+    if not categories:
         return
-    marks = [{"who": "people", "values": [_PEOPLE[name] for name, _, _ in categories]}] if published else []
+    shape, texture = _counts(conflict)
+    total = _dot("all images", shape, texture)
+    peers = known.SHAPE_BIAS_BY_CATEGORY.items() if published else ()
+    marks = [
+        {"who": who, "values": [*(by_category[name] for name, _, _ in categories), known.SHAPE_BIAS[who]]}
+        for who, by_category in peers
+    ]
+    rows = [_dot(*category) for category in categories]
     yield Panel(
         "per_category",
         "dots",
         "Shape bias by category of the shape",
-        "0 is texture alone, 1 is shape alone; n is the number of decisions for either cue.",
-        {"unit": "share", "rows": rows, "marks": marks},
+        "Left of the middle it decides by texture, right of it by shape. The lines are of all images together; n is "
+        "the number of decisions for either cue." + (" SIN: trained on Stylized-ImageNet." if published else ""),
+        {"unit": "share", "rows": rows, "total": total, "marks": marks, "ends": ["all texture", "all shape"]},
     )
+
+
+def _dot(label: str, shape: int, texture: int) -> dict[str, Any]:
+    n = shape + texture
+    low, high = stats.wilson(shape, n) if n else (None, None)
+    return {"label": label, "value": shape / n if n else None, "low": low, "high": high, "n": n}
 
 
 def _sentence(measures: tuple[Measure, ...], published: bool) -> str:

@@ -19,7 +19,7 @@ from cuescope.errors import CueError
 from cuescope.findings import Finding
 from cuescope.images import ImageSet
 from cuescope.instrument import Compares, name_of
-from cuescope.jobs.images import find_conflict, find_images, find_parts, find_versions
+from cuescope.jobs.images import find_answers, find_conflict, find_cues, find_images, find_parts, find_versions
 from cuescope.jobs.plan import Plan, find_classifiers, find_instruments, make_plan
 from cuescope.runner import BATCH, Progress, run
 from cuescope.store import SCHEMA, Cell, Run, write_json
@@ -38,6 +38,8 @@ def audit(
     *models: Any,
     images: str | Path | ImageSet,
     cue_conflict: str | Path | ImageSet | None = None,
+    human_data: str | Path | None = None,
+    cues: str | Path | ImageSet | None = None,
     texturized: str | Path | ImageSet | None = None,
     parts: str | Path | ImageSet | None = None,
     only: Sequence[str] = (),
@@ -59,10 +61,11 @@ def audit(
     """What cues do these classifiers use? Every instrument on every classifier, into the run folder `out`.
 
     `models` are names ("timm/resnet50.a1_in1k"), nn.Modules or Classifiers; `images` and `cue_conflict` are
-    folders or image sets, `texturized` a folder that `cuescope make texturized` made of `images`, `parts` a CSV of
-    boxes of named parts, file,part,x0,y0,x1,y1 in pixels of the files; `only` names instruments (all by default),
-    `also` adds instruments from files; `settings` sets parameters by "instrument.parameter". A run that was stopped
-    goes on where it was; one that is finished is only read.
+    folders or image sets, `human_data` a folder of raw trials of people on the cue-conflict images, `cues` one of
+    folders of silhouettes, edges and textures, `texturized` one that `cuescope make texturized` made of `images`,
+    `parts` a CSV of boxes of named parts, file,part,x0,y0,x1,y1 in pixels of the files; `only` names instruments (all
+    by default), `also` adds instruments from files; `settings` sets parameters by "instrument.parameter". A run that
+    was stopped goes on where it was; one that is finished is only read.
     Writes `report.html` beside the findings.
 
     Raises CueError for anything the user can mend, before the first batch where that is possible.
@@ -77,6 +80,8 @@ def perform(
     models: Sequence[Any],
     images: Any,
     cue_conflict: Any,
+    human_data: Any,
+    cues: Any,
     texturized: Any,
     parts: Any,
     only: Sequence[str],
@@ -105,6 +110,10 @@ def perform(
     sets = {"images": photographs}
     if cue_conflict is not None:
         sets["cue-conflict"] = find_conflict(cue_conflict, limit=limit)
+    if human_data is not None:
+        sets["cue-conflict"] = find_answers(human_data, sets.get("cue-conflict"))
+    if cues is not None:
+        sets["cues"] = find_cues(cues, limit=limit)
     if texturized is not None:
         sets["texturized"] = find_versions(texturized, "texturized", photographs)
     if parts is not None:

@@ -7,7 +7,16 @@ from typing import Any, cast
 
 from cuescope.errors import CueError
 from cuescope.images import ImageSet
-from cuescope.readers import read_cue_conflict, read_folder, read_parts, read_versions
+from cuescope.readers import (
+    CueSet,
+    read_cue_conflict,
+    read_cues,
+    read_folder,
+    read_human_data,
+    read_parts,
+    read_versions,
+    with_answers,
+)
 from cuescope.readers.files import FileSet, Names
 from cuescope.world.images import WorldImages
 
@@ -38,6 +47,35 @@ def find_conflict(source: Any, *, limit: int | None = None) -> ImageSet:
     if str(source).startswith(WORLD):
         return _world(str(source), limit)
     return read_cue_conflict(source, limit=limit)
+
+
+def find_answers(source: Any, conflict: ImageSet | None) -> ImageSet:
+    """The cue-conflict images with what people answered to them, from the trials in the folder `source`."""
+    if conflict is None:
+        raise CueError(
+            "people's answers without the images they answered to",
+            wanted="the cue-conflict images that the trials are of",
+            do="give them too: --cue-conflict DIR",
+        )
+    return with_answers(conflict, read_human_data(source))
+
+
+def find_cues(source: Any, *, limit: int | None = None) -> ImageSet:
+    """Stimuli by the cue they show: a folder of such folders, an ImageSet, or "world[:COUNT]", COUNT of each kind.
+
+    >>> find_cues("world:4").notes
+    ('images by what they show: original (4), silhouettes (4), textures (4)',)
+    """
+    if isinstance(source, ImageSet):
+        return source
+    name, _, count = str(source).partition(":")
+    if name != WORLD.rstrip(":"):
+        return read_cues(source, limit=limit)
+    if count and not count.isdecimal():
+        raise CueError(f"'{source}'", wanted="world or world:COUNT", do="as in world:160")
+    variants = {"original": "congruent", "silhouettes": "shape-only", "textures": "texture-only"}
+    sets = {shown: WorldImages(cast(Any, kind), count=int(count or 160)) for shown, kind in variants.items()}
+    return CueSet("world-cues", sets, limit)
 
 
 def find_versions(source: Any, kind: str, images: ImageSet) -> ImageSet:

@@ -18,13 +18,21 @@ from cuescope.sources import load
 
 NOTHING: frozenset[str] = frozenset()
 ROLES = {
+    "human-data": frozenset({"answers"}),
     "cue-conflict": frozenset({"shape", "texture"}),
+    "cues": frozenset({"shown"}),
     "texturized": frozenset({"texturized"}),
     "parts": frozenset({"parts"}),
 }
 """Image sets of their own, by what an instrument must need to be asked on them; all others look at the images."""
-WANTED = {"parts": "a CSV of the parts of the images, file,part,x0,y0,x1,y1"}
-"""What to give for a role, where that is a file."""
+WANTED = {
+    "parts": ("a CSV of the parts of the images, file,part,x0,y0,x1,y1", "--parts FILE"),
+    "cues": ("folders of silhouettes, edges and textures", "--cues DIR"),
+    "human-data": ("answers of people to cue-conflict images", "--cue-conflict DIR --human-data DIR"),
+}
+"""What to give for a role that is not images alone, and how."""
+SHARED = {"human-data": "cue-conflict"}
+"""Roles whose images are those of another: then one pass over them serves both."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +87,10 @@ def make_plan(
     tasks, unmet, unasked = [], [], []
     for instrument in asked:
         role = next((role for role, known in ROLES.items() if instrument.needs & known), "images")
-        images = sets.get(role, sets["images"])
+        images = sets.get(SHARED.get(role, role), sets["images"])
         if not images.knows >= instrument.needs & ROLES.get(role, NOTHING):
-            wanted, given = WANTED.get(role, f"{role} images"), "FILE" if role in WANTED else "DIR"
-            why = f"it needs {wanted}: give --{role} {given}"
+            wanted, given = WANTED.get(role, (f"{role} images", f"--{role} DIR"))
+            why = f"it needs {wanted}: give {given}"
             if strict:
                 raise CueError(f"{name_of(instrument)} cannot be measured", wanted=wanted, do=why)
             unasked.append({"instrument": name_of(instrument), "question": instrument.question, "why": why})

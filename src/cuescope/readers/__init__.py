@@ -1,9 +1,22 @@
 """Readers make image sets of what lies on disk. Only they parse file names and label files."""
 
 from cuescope.readers.cue_conflict import read_cue_conflict
+from cuescope.readers.cues import CueSet, read_cues
 from cuescope.readers.folder import read_folder
+from cuescope.readers.human_data import read_human_data, with_answers
 from cuescope.readers.imagenet import read_real, real_labels
 from cuescope.readers.parts import read_parts
 from cuescope.readers.versions import read_versions
 
-__all__ = ["read_cue_conflict", "read_folder", "read_parts", "read_real", "read_versions", "real_labels"]
+__all__ = [
+    "CueSet",
+    "read_cue_conflict",
+    "read_cues",
+    "read_folder",
+    "read_human_data",
+    "read_parts",
+    "read_real",
+    "read_versions",
+    "real_labels",
+    "with_answers",
+]

@@ -129,7 +129,7 @@ def _legend(parts: list[tuple[Subject, Part]], kind: str) -> tuple[tuple[str, st
     if common:
         keys += [(_stroke("ink", k), name) for k, name in enumerate(names[0])]
     if kind == "dots":
-        keys += [(glyph_svg(shape, "ink", hollow=True), who) for who, shape in plots.references([p for _, p in parts])]
+        keys += [(glyph_svg(r.glyph, r.role, hollow=True), r.who) for r in plots.references([p for _, p in parts])]
     if any(part.data.get("diagonal") for _, part in parts):
         keys.append((_stroke("muted", 1), "diagonal"))
     return tuple(keys)
@@ -156,8 +156,8 @@ def _omitted(parts: list[Part], panel: Panel) -> str:
 def _numbers(parts: list[Part]) -> Table:
     """The data of a dot plot as a table."""
     unit = parts[0].data.get("unit", "")
-    labels = list(dict.fromkeys(str(row["label"]) for part in parts for row in part.data["rows"]))
-    by_part = [{str(row["label"]): row for row in part.data["rows"]} for part in parts]
+    labels = list(dict.fromkeys(str(row["label"]) for part in parts for row in plots.dot_rows(part.data)))
+    by_part = [{str(row["label"]): row for row in plots.dot_rows(part.data)} for part in parts]
     marks = {m["who"]: dict(zip(by_part[0], m["values"], strict=True)) for m in parts[0].data.get("marks", ())}
     single = len(parts) == 1
     heads = [h for part in parts for h in (["value", "95% interval", "n"] if single else [part.name, "95% interval"])]

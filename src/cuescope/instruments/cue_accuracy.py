@@ -1,0 +1,155 @@
+"""Which single cue is enough for it?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Literal
+
+import polars as pl
+
+from cuescope import published as known
+from cuescope import stats
+from cuescope.classes import IMAGENET, SIXTEEN, category_scores, decision_members
+from cuescope.classifier import Classifier
+from cuescope.findings import Figure, Finding, Measure, Panel
+from cuescope.images import Batch
+from cuescope.instrument import About, Rows
+from cuescope.ops.convert import to_image
+
+TITLES = {
+    "original": "photographs",
+    "greyscale": "greyscale photographs",
+    "silhouettes": "silhouettes",
+    "edges": "edges",
+    "textures": "textures",
+}
+
+
+@dataclass(frozen=True)
+class CueAccuracy:
+    """Accuracy on images that show one cue of an object and nothing else: its silhouette, its edges, its texture.
+
+    The images lie in folders named by what they show, as original, greyscale, silhouettes, edges and textures, and
+    are named by category. The decision is that of shape_bias (Geirhos et al. 2019, figures 2 and 5).
+
+    >>> CueAccuracy(aggregation="max").aggregation
+    'max'
+    """
+
+    aggregation: Literal["mean", "sum", "max"] = "mean"
+    """How the probabilities of a category's classes become one, as in shape_bias."""
+
+    question: ClassVar[str] = "Which single cue is enough for it?"
+    reference: ClassVar[str] = "Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, figures 2 and 5"
+    needs: ClassVar[frozenset[str]] = frozenset({"logits", "shown"})
+    version: ClassVar[int] = 1
+    per_image: ClassVar[Mapping[str, str]] = {}
+
+    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
+        """Per image: what it shows, the category it shows, and the one decided for."""
+        members = decision_members(classifier.classes, sorted({s.cues["category"] for s in batch.samples}))
+        names, scores = list(members), category_scores(batch.logits, members, self.aggregation)
+        decisions = [names[k] for k in scores.argmax(1).tolist()]
+        shown, category = ([s.cues[key] for s in batch.samples] for key in ("shown", "category"))
+        right = [d == c for d, c in zip(decisions, category, strict=True)]
+        columns = {"id": batch.ids, "shown": shown, "category": category, "decision": decisions, "right": right}
+        return pl.DataFrame(columns, schema=_SCHEMA)
+
+    def conclude(self, rows: Rows, about: About) -> Finding:
+        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
+        standard = about.space == IMAGENET and set(rows["category"]) <= set(SIXTEEN) and self.aggregation == "mean"
+        chance = 1 / (len(SIXTEEN) if standard else max(1, len(about.classes)))
+        measures = tuple(_measure(rows.filter(shown=shown), shown, chance, standard) for shown in known.CUES)
+        return Finding(
+            instrument="cue_accuracy",
+            version=self.version,
+            params=asdict(self),
+            classifier=about.classifier,
+            images=about.images,
+            measures=measures,
+            panels=tuple(_panels(measures, standard)),
+            sentence=_sentence(measures, standard),
+            caveats=_caveats(standard),
+            references=(self.reference,),
+        )
+
+    def examples(self, rows: Rows) -> list[str]:
+        """Of each kind of image the first that is right and the first that is wrong."""
+        first = rows.sort("id").unique(["shown", "right"], keep="first", maintain_order=True)
+        return first["id"].to_list()
+
+    def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
+        told = {row["id"]: row for row in rows.iter_rows(named=True)}
+        order = sorted(range(len(batch)), key=lambda i: known.CUES.index(told[batch.ids[i]]["shown"]))
+        figures = tuple(
+            Figure(f"{row['shown']}, {row['category']}: it says {row['decision']}", to_image(batch.pixels[i]))
+            for i in order
+            if (row := told[batch.ids[i]])
+        )
+        yield Panel(
+            "shown", "images", "What it sees", "Of each kind one that it names and one that it misses.", figures=figures
+        )
+
+
+_SCHEMA = {
+    "id": pl.String,
+    "shown": pl.String,
+    "category": pl.String,
+    "decision": pl.String,
+    "right": pl.Boolean,
+}
+
+
+def _measure(rows: pl.DataFrame, shown: str, chance: float, standard: bool) -> Measure:
+    n, title, headline = rows.height, f"accuracy on {TITLES[shown]}", shown in ("silhouettes", "textures")
+    if not n:
+        return Measure(shown, None, "share", 0, title=title, why="there are no such images", headline=headline)
+    right, values = int(rows["right"].sum()), {who: by_cue[shown] for who, by_cue in known.CUE_ACCURACY.items()}
+    return Measure(
+        shown,
+        right / n,
+        "share",
+        n,
+        stats.wilson(right, n),
+        title=title,
+        count=right,
+        chance=chance,
+        better="higher",
+        published=known.listed(values, known.CUE_ACCURACY_SOURCE) if standard else (),
+        headline=headline,
+    )
+
+
+def _panels(measures: Sequence[Measure], standard: bool) -> Iterable[Panel]:
+    found = [m for m in measures if m.value is not None]
+    if not found:
+        return
+    rows = []
+    for m in found:
+        low, high = m.interval or (None, None)
+        rows.append({"label": TITLES[m.name], "value": m.value, "low": low, "high": high, "n": m.n})
+    peers = known.CUE_ACCURACY.items() if standard else ()
+    marks = [{"who": who, "values": [by_cue[m.name] for m in found]} for who, by_cue in peers]
+    caption = "Photographs show all cues; silhouettes and edges show shape alone, textures texture alone."
+    caption += " SIN: trained on Stylized-ImageNet." if standard else ""
+    yield Panel("by_cue", "dots", "Accuracy by what is shown", caption, {"unit": "share", "rows": rows, "marks": marks})
+
+
+def _sentence(measures: Sequence[Measure], standard: bool) -> str:
+    found = [m for m in measures if m.value is not None]
+    if not found:
+        return "Nothing was seen that shows one cue alone."
+    told = ", ".join(f"{m.value:.1%} of {TITLES[m.name]}" for m in found)
+    people = ", ".join(f"{known.CUE_ACCURACY['people'][m.name]:.1%}" for m in found)
+    return f"It names {told}" + (f"; people {people}." if standard else ".")
+
+
+def _caveats(standard: bool) -> tuple[str, ...]:
+    if not standard:
+        return ()
+    return (
+        "Published values are of the authors' own images (160 of each kind, 48 textures), which were chosen so that "
+        "four networks are right about the photographs and the textures; other images are easier or harder.",
+        "The authors' networks decided by an aggregation that their README calls slightly different from the mean.",
+    )
