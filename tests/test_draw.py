@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cuescope.draw import color, look_png, maps, plots, words
+from cuescope.draw import color, dots, look_png, maps, plots, words
 from cuescope.draw.axes import Scale, domain, ruler, shortened, track, width_of
 from cuescope.draw.plots import Part
 from cuescope.draw.raster import raster
@@ -35,7 +35,7 @@ def test_every_scene_is_well_formed_and_escaped() -> None:
     """A hostile class name stays text in the plot, in its tooltip and in the label."""
     evil = '</text><script>alert("&")</script>'
     part = Part(0, evil, {"unit": "share", "rows": [{"label": evil, "value": 0.5, "low": 0.4, "high": 0.6, "n": 3}]})
-    drawing = svg(plots.dots([part], evil))
+    drawing = svg(dots.dots([part], evil))
     assert "<script" not in drawing
     root = ET.fromstring(drawing)
     assert root.get("aria-label") == evil
@@ -44,7 +44,7 @@ def test_every_scene_is_well_formed_and_escaped() -> None:
 
 @pytest.mark.parametrize("value", [None, 0.0, 1.0, 0.37])
 def test_dots_stand_where_their_values_are(value: float | None) -> None:
-    scene = plots.dots([Part(0, "a", {"unit": "share", "rows": rows(0.0, value, 1.0)})])
+    scene = dots.dots([Part(0, "a", {"unit": "share", "rows": rows(0.0, value, 1.0)})])
     xs = [m.at[0] for m in marks(scene)]
     assert len(xs) == (2 if value is None else 3)
     if value is not None:
@@ -53,7 +53,7 @@ def test_dots_stand_where_their_values_are(value: float | None) -> None:
 
 def test_dots_of_two_classifiers_share_a_row_and_keep_their_glyphs() -> None:
     parts = [Part(0, "a", {"unit": "share", "rows": rows(0.2)}), Part(3, "b", {"unit": "share", "rows": rows(0.9)})]
-    first, second = marks(plots.dots(parts))
+    first, second = marks(dots.dots(parts))
     assert (first.glyph, first.role) == ("circle", "c0")
     assert (second.glyph, second.role) == (color.GLYPHS[3], "c3")
     assert abs(first.at[1] - second.at[1]) == 5
@@ -61,14 +61,14 @@ def test_dots_of_two_classifiers_share_a_row_and_keep_their_glyphs() -> None:
 
 def test_reference_marks_are_hollow_and_beside_their_row() -> None:
     data = {"unit": "share", "rows": rows(0.2, 0.4), "marks": [{"who": "people", "values": [0.9, None]}]}
-    hollow = [m for m in marks(plots.dots([Part(0, "a", data)])) if m.hollow]
+    hollow = [m for m in marks(dots.dots([Part(0, "a", data)])) if m.hollow]
     assert [(m.glyph, m.role) for m in hollow] == [("diamond", "ink")]
-    assert [(r.who, r.glyph, r.role) for r in plots.references([Part(0, "a", data)])] == [("people", "diamond", "ink")]
+    assert [(r.who, r.glyph, r.role) for r in dots.references([Part(0, "a", data)])] == [("people", "diamond", "ink")]
 
 
 def test_too_many_rows_keep_both_ends() -> None:
-    labels, lacking = plots.chosen_rows([Part(0, "a", {"rows": rows(*np.linspace(0, 1, 100))})])
-    assert (len(labels), lacking) == (plots.MOST_ROWS, 100 - plots.MOST_ROWS)
+    labels, lacking = dots.chosen_rows([Part(0, "a", {"rows": rows(*np.linspace(0, 1, 100))})])
+    assert (len(labels), lacking) == (dots.MOST_ROWS, 100 - dots.MOST_ROWS)
     assert (labels[0], labels[-1]) == ("class 0", "class 99")
 
 
@@ -113,7 +113,7 @@ def test_bars_are_as_high_as_their_values() -> None:
 
 
 def test_empty_data_makes_empty_plots_not_errors() -> None:
-    assert plots.dots([Part(0, "a", {"unit": "share", "rows": []})]).height > 0
+    assert dots.dots([Part(0, "a", {"unit": "share", "rows": []})]).height > 0
     assert plots.lines([Part(0, "a", {"series": [{"name": "", "x": [], "y": []}]})]).height > 0
     assert plots.bars(Part(0, "a", {"edges": [0, 1], "values": [0]})).height > 0
 

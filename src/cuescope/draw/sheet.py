@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cuescope.draw import color, maps, plots, words
+from cuescope.draw import color, dots, maps, plots, words
 from cuescope.draw.axes import domain, track
 from cuescope.draw.color import Array
 from cuescope.draw.film import strip
@@ -160,7 +160,7 @@ def _plot(panel: Panel, finding: Finding) -> Iterator[Array]:
     if panel.kind == "table":
         yield text_table(panel.data["columns"], panel.data["rows"][:MOST_TABLE_ROWS])
         return
-    make = {"dots": lambda: plots.dots([part]), "lines": lambda: plots.lines([part])}
+    make = {"dots": lambda: dots.dots([part]), "lines": lambda: plots.lines([part])}
     make |= {"bars": lambda: plots.bars(part), "points": lambda: plots.points(part)}
     scene = make[panel.kind]()
     yield raster(scene, round(scene.width * 1.9))

@@ -121,7 +121,7 @@ class HumanAgreement:
             yield _measure(f"kappa_{place}", values, "kappa", n, why, title=f"kappa of {name} with people")
         title = f"kappa with people: {names[0]} less {names[1]}"
         difference = with_people[0] - with_people[1]
-        yield _measure("kappa_difference", difference, "difference", n, why, title=title, headline=True)
+        yield _measure("kappa_difference", difference, "kappa", n, why, title=title, headline=True)
         title = "error consistency of the two (kappa)"
         between = kappa_table(asked.right[:, None], second[:, None], kappas.drawn)[:, 0, 0]
         yield _measure("kappa_of_two", between, "kappa", n, "one is right on all images or on none", title=title)
@@ -221,11 +221,17 @@ def _panels(asked: Asked, kappas: Kappas) -> Iterable[Panel]:
         {"unit": "kappa", "rows": rows, "marks": marks},
     )
     cells = [
-        [who, *(_mean(column[:, k]) for column in (asked.theirs, asked.same)), _finite(own[0, k])]
-        for k, who in enumerate(asked.who)
+        [who, *(value and round(value, 3) for value in (_mean(theirs), _mean(same), _finite(kappa)))]
+        for who, theirs, same, kappa in zip(asked.who, asked.theirs.T, asked.same.T, own[0], strict=True)
     ]
-    data = {"columns": ["who", "names the shape", "same answer as it", "kappa with it"], "rows": cells}
-    yield Panel("everybody", "table", "Every person and network", "Shares of the images; people are numbered.", data)
+    data = {"columns": ["who", "shape named", "same answer", "kappa"], "rows": cells}
+    yield Panel(
+        "everybody",
+        "table",
+        "Every person and network",
+        "Shares of the images, those with the classifier's own answer, and kappa with it. People are numbered.",
+        data,
+    )
 
 
 def _accuracies(asked: Asked) -> Panel:

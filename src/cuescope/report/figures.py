@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cuescope.draw import maps, plots, words
+from cuescope.draw import dots, maps, plots, words
 from cuescope.draw.color import Array
 from cuescope.draw.plots import Part
 from cuescope.draw.scene import glyph_svg, svg
@@ -108,7 +108,7 @@ def _plot(group: list[tuple[Subject, Part]], every: list[tuple[Subject, Part]], 
     parts = [part for _, part in group]
     label = f"{panel.title}: {words.listed([part.name for part in parts])}"
     if panel.kind == "dots":
-        return svg(plots.dots(parts, label))
+        return svg(dots.dots(parts, label))
     if panel.kind == "lines":
         return svg(plots.lines(parts, label))
     if panel.kind == "points":
@@ -129,7 +129,7 @@ def _legend(parts: list[tuple[Subject, Part]], kind: str) -> tuple[tuple[str, st
     if common:
         keys += [(_stroke("ink", k), name) for k, name in enumerate(names[0])]
     if kind == "dots":
-        keys += [(glyph_svg(r.glyph, r.role, hollow=True), r.who) for r in plots.references([p for _, p in parts])]
+        keys += [(glyph_svg(r.glyph, r.role, hollow=True), r.who) for r in dots.references([p for _, p in parts])]
     if any(part.data.get("diagonal") for _, part in parts):
         keys.append((_stroke("muted", 1), "diagonal"))
     return tuple(keys)
@@ -147,17 +147,17 @@ def _omitted(parts: list[Part], panel: Panel) -> str:
     if panel.kind == "points":
         several = any(len(part.data["points"]) > len({(p["x"], p["y"]) for p in part.data["points"]}) for part in parts)
         return "A larger mark stands for several at the same place; its area is their number." if several else ""
-    lacking = plots.chosen_rows(parts)[1] if panel.kind == "dots" and plots.mergeable(parts, "dots") else 0
+    lacking = dots.chosen_rows(parts)[1] if panel.kind == "dots" and plots.mergeable(parts, "dots") else 0
     if not lacking:
         return ""
-    return f"Drawn: the first and the last {plots.MOST_ROWS // 2}; the {lacking} between them stand in the table."
+    return f"Drawn: the first and the last {dots.MOST_ROWS // 2}; the {lacking} between them stand in the table."
 
 
 def _numbers(parts: list[Part]) -> Table:
     """The data of a dot plot as a table."""
     unit = parts[0].data.get("unit", "")
-    labels = list(dict.fromkeys(str(row["label"]) for part in parts for row in plots.dot_rows(part.data)))
-    by_part = [{str(row["label"]): row for row in plots.dot_rows(part.data)} for part in parts]
+    labels = list(dict.fromkeys(str(row["label"]) for part in parts for row in dots.dot_rows(part.data)))
+    by_part = [{str(row["label"]): row for row in dots.dot_rows(part.data)} for part in parts]
     marks = {m["who"]: dict(zip(by_part[0], m["values"], strict=True)) for m in parts[0].data.get("marks", ())}
     single = len(parts) == 1
     heads = [h for part in parts for h in (["value", "95% interval", "n"] if single else [part.name, "95% interval"])]
