@@ -14,6 +14,7 @@ _COMMANDS = {
     "audit": "Which cues do these classifiers use? Every instrument, a run folder and a report.",
     "look": "One instrument, one classifier, one image: one PNG.",
     "make": "New images from images: textures without shapes, and more.",
+    "get": "Other people's data, fetched and checked: human-data, what people answered.",
     "train": "A bag of visual words of your own images, or the built-in world's networks again.",
     "report": "Make the report again from run folders; needs no model.",
     "compare": "Which of two classifiers is better, and do they agree? Over the same images.",
