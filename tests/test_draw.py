@@ -66,6 +66,34 @@ def test_reference_marks_are_hollow_and_beside_their_row() -> None:
     assert [(r.who, r.glyph, r.role) for r in dots.references([Part(0, "a", data)])] == [("people", "diamond", "ink")]
 
 
+def test_a_total_is_a_row_apart_with_lines_through_all_others() -> None:
+    data = {"unit": "share", "rows": rows(0.2, 0.4), "total": {"label": "all", "value": 0.3}, "ends": ["none", "every"]}
+    data["marks"] = [{"who": "people", "values": [0.9, None, 0.8]}, {"who": "net", "values": [0.1, 0.1, 0.1]}]
+    scene = dots.dots([Part(0, "a", data)])
+    own = [m for m in marks(scene) if not m.hollow]
+    assert len(own) == 3
+    assert own[2].at[1] - own[1].at[1] == own[1].at[1] - own[0].at[1] + dots.TOTAL_GAP
+    hollow = {(m.role, m.at) for m in marks(scene) if m.hollow}
+    assert [role for role, _ in sorted(hollow)] == ["ink"] * 2 + ["muted"] * 3
+    lines = [item for item in scene.items if isinstance(item, Line) and item.role in ("ink", "muted", "c0")]
+    upright = {line.points[0][0]: line for line in lines if line.points[0][0] == line.points[1][0]}
+    for mark in [own[2], *(m for m in marks(scene) if m.hollow and m.at[1] == own[2].at[1])]:
+        (x, top), (_, bottom) = upright[mark.at[0]].points
+        assert (x, upright[x].role) == (mark.at[0], mark.role)
+        assert top < own[0].at[1] < own[2].at[1] == bottom
+    assert [t.text for t in scene.items if isinstance(t, Text)][-2:] == ["none", "every"]
+
+
+def test_a_band_spans_its_two_ends_and_lies_under_the_marks() -> None:
+    data = {"unit": "share", "rows": rows(0.0, 1.0)}
+    data["marks"] = [{"who": "people", "values": [0.5, 0.5], "low": [0.0, None], "high": [1.0, None]}]
+    scene = dots.dots([Part(0, "a", data)])
+    (band,) = (item for item in scene.items if isinstance(item, Area) and item.opacity)
+    xs = sorted({x for x, _ in band.points})
+    assert xs == sorted(m.at[0] for m in marks(scene) if not m.hollow)
+    assert list(scene.items).index(band) < min(i for i, item in enumerate(scene.items) if isinstance(item, Mark))
+
+
 def test_too_many_rows_keep_both_ends() -> None:
     labels, lacking = dots.chosen_rows([Part(0, "a", {"rows": rows(*np.linspace(0, 1, 100))})])
     assert (len(labels), lacking) == (dots.MOST_ROWS, 100 - dots.MOST_ROWS)

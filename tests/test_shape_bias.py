@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 
@@ -50,6 +51,26 @@ def test_known_strategies(channel: int, bias: float) -> None:
     assert finding["shape_bias"].n == 6, "the three images whose cues agree are left out"
     assert finding["neither"].value == 0
     assert finding["shape_bias"].published == (), "people were not asked about these classes"
+
+
+def test_the_plot_has_people_and_networks_by_category_and_over_all() -> None:
+    categories = ["bear", "cat", "truck"]
+    rows = pl.DataFrame(
+        [
+            {"id": f"{s}-{t}", "shape": s, "texture": t, "decision": d, "cue": "shape" if d == s else "texture"}
+            for s, t, d in (("cat", "bear", "cat"), ("bear", "cat", "cat"), ("truck", "cat", "truck"))
+        ]
+    )
+    space = ClassSpace("imagenet-1k", tuple(map(str, range(1000))))
+    (panel,) = ShapeBias().conclude(rows, About("net", "stimuli", space.names, space.name)).panels
+    assert [(r["label"], r["value"]) for r in panel.data["rows"]] == list(zip(categories, (0, 1, 1), strict=True))
+    assert (panel.data["total"]["value"], panel.data["total"]["n"]) == (2 / 3, 3)
+    marks = {m["who"]: m["values"] for m in panel.data["marks"]}
+    assert marks["people"] == [0.935, 0.959, 0.983, 0.9587]
+    assert marks["ResNet-50 (SIN)"] == [0.793, 0.824, 0.894, 0.806]
+    assert next(iter(marks)) == "people"
+    (own,) = ShapeBias(aggregation="sum").conclude(rows, About("net", "stimuli", space.names, space.name)).panels
+    assert own.data["marks"] == [], "theirs are by another rule"
 
 
 def test_a_decision_for_neither_does_not_count() -> None:
@@ -110,8 +131,6 @@ def test_published_stimuli(data: Path, model: str, shape: int, texture: int, bia
         ShapeBias().observe(classifier, classifier.see([s for _, s in samples]))
         for samples, _ in images.stream([range(i, min(i + 32, len(images))) for i in range(0, len(images), 32)])
     ]
-    import polars as pl
-
     about = About(model, "cue-conflict", classifier.classes.names, classifier.classes.name)
     finding = ShapeBias().conclude(pl.concat(rows), about)
     assert (finding["shape_decisions"].count, finding["texture_decisions"].count) == (shape, texture)

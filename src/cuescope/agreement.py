@@ -44,7 +44,7 @@ class Asked:
 
     @classmethod
     def of(cls, rows: pl.DataFrame) -> Asked:
-        asked = rows.drop_nulls("right") if rows.height else pl.DataFrame(schema=ANSWERS)
+        asked = rows.drop_nulls("right") if "right" in rows.columns else pl.DataFrame(schema=ANSWERS)
         long = asked.with_row_index("at").explode("who", "human", "answer")
         subjects = long.select("who", "human").unique().sort("human", "who", descending=[True, False])
         place = {who: k for k, who in enumerate(subjects["who"])}

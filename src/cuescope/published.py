@@ -36,7 +36,7 @@ SHAPE_BIAS_BY_CATEGORY = {
 """The same by category of the shape."""
 
 CATEGORY_MEAN_OF_PEOPLE = 0.950
-"""Mean of people's sixteen shape biases."""
+"""Mean over ten people of the mean of each one's sixteen shape biases."""
 
 CUES: tuple[str, ...] = ("original", "greyscale", "silhouettes", "edges", "textures")
 CUE_ACCURACY_SOURCE = "trial data of Geirhos et al. 2019"
