@@ -18,8 +18,8 @@ from cuescope.instrument import About, Rows
 from cuescope.ops.convert import to_image
 
 TITLES = {
-    "original": "photographs",
-    "greyscale": "greyscale photographs",
+    "original": "original images",
+    "greyscale": "greyscale images",
     "silhouettes": "silhouettes",
     "edges": "edges",
     "textures": "textures",
@@ -115,7 +115,6 @@ def _measure(rows: pl.DataFrame, shown: str, chance: float, standard: bool) -> M
         title=title,
         count=right,
         chance=chance,
-        better="higher",
         published=known.listed(values, known.CUE_ACCURACY_SOURCE) if standard else (),
         headline=headline,
     )
@@ -131,7 +130,7 @@ def _panels(measures: Sequence[Measure], standard: bool) -> Iterable[Panel]:
         rows.append({"label": TITLES[m.name], "value": m.value, "low": low, "high": high, "n": m.n})
     peers = known.CUE_ACCURACY.items() if standard else ()
     marks = [{"who": who, "values": [by_cue[m.name] for m in found]} for who, by_cue in peers]
-    caption = "Photographs show all cues; silhouettes and edges show shape alone, textures texture alone."
+    caption = "Original images show all cues; silhouettes and edges show shape alone, textures texture alone."
     caption += " SIN: trained on Stylized-ImageNet." if standard else ""
     yield Panel("by_cue", "dots", "Accuracy by what is shown", caption, {"unit": "share", "rows": rows, "marks": marks})
 

@@ -124,7 +124,9 @@ def _download(url: str, folder: Path, progress: Progress | None) -> Path:
         raise CueError(f"{url} cannot be read: {why}", wanted="a network", do=_by_hand(url)) from None
     if total is not None and part.stat().st_size != total:
         at = f"{part.stat().st_size:,} of {total:,} bytes"
-        raise CueError(f"the download stopped at {at}", wanted="all of it", do="run it again: it goes on there where the server can")
+        raise CueError(
+            f"the download stopped at {at}", wanted="all of it", do="run it again, it goes on if the server can"
+        )
     return part
 
 
