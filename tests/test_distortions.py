@@ -27,8 +27,12 @@ CVAL = 0.4423
 def image(height: int = 224, width: int = 224) -> Tensor:
     """Large shapes and fine grain, so that each frequency has something to lose."""
     random = np.random.default_rng(3)
-    rough = np.stack([ndimage.zoom(random.random((7, 7)), (height / 7, width / 7), order=1) for _ in range(3)])
+    rough: Array = np.stack([_zoomed(random.random((7, 7)), height, width) for _ in range(3)])
     return torch.from_numpy(np.clip(0.8 * rough + 0.2 * random.random((3, height, width)), 0, 1))
+
+
+def _zoomed(small: Array, height: int, width: int) -> Array:
+    return np.asarray(ndimage.zoom(small, (height / 7, width / 7), order=1))
 
 
 def plain_gray(pixels: Tensor) -> Array:

@@ -13,10 +13,15 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from cuescope.classifier import Classifier
 from cuescope.errors import CueError, unknown
 from cuescope.images import ImageSet, Sample, Skipped
+from cuescope.preprocessing import Preprocessing, frame
+
+SIDE_PX = 224
+"""Of what is made of photographs, where nothing else is said."""
 
 
 class Piece(NamedTuple):
@@ -182,6 +187,21 @@ def build(name: str, settings: Mapping[str, Any]) -> Maker:
 def name_of(maker: Maker) -> str:
     """The name of a maker on the command line."""
     return type(maker).__module__.rpartition(".")[2].replace("_", "-")
+
+
+def framed(sample: Sample, size_px: int | None = None) -> Tensor:
+    """The image as a maker works on it: (3, H, W) uint8, square unless it is a stimulus of its own size.
+
+    A photograph's short side is resized to 8/7 of `size_px`, 224 by default, and the middle cut out, as in a usual
+    evaluation; a stimulus is resized to `size_px`, and without one keeps its size.
+
+    >>> framed(Sample("a.jpg", torch.zeros(3, 300, 400, dtype=torch.uint8))).shape
+    torch.Size([3, 224, 224])
+    """
+    if sample.framing == "stimulus" and size_px is None:
+        return sample.pixels
+    side = size_px or SIDE_PX
+    return frame([sample], Preprocessing((side, side), max(side, round(side * 8 / 7)), source="the usual one"))[0]
 
 
 def seed_of(seed: int, image: str) -> int:

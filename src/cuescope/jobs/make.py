@@ -105,7 +105,9 @@ def _perform(
         skipped.update({s.id: s for s in work.skipped})
         folder.finish({"seconds": spent, "finished": at}, list(skipped.values()), classes, entries)
 
-    reading = images.stream([[i for piece in group for i in piece.sources] for group in groups], workers)
+    # Several files may be made of one image: it is decoded once for those that are made together.
+    sources = [list(dict.fromkeys(i for piece in group for i in piece.sources)) for group in groups]
+    reading = images.stream(sources, workers)
     try:
         with Writing(folder, workers) as writing:
             for group, (samples, lost) in zip(groups, reading, strict=True):

@@ -14,16 +14,14 @@ from torch import Tensor
 
 from cuescope.errors import CueError
 from cuescope.images import ImageSet, Sample, UnreadableError
-from cuescope.maker import Made, OneEach, Piece, Tools, at_least, seed_of
+from cuescope.maker import SIDE_PX, Made, OneEach, Piece, Tools, at_least, framed, seed_of
 from cuescope.ops.encode import encoded
-from cuescope.preprocessing import Preprocessing, frame
 from cuescope.synthesis.filters import RandomFilters
 from cuescope.synthesis.gram import Features
 from cuescope.synthesis.network import NetworkFeatures
 from cuescope.synthesis.search import Found, batch_of, search
 
 RANDOM = "random-filters"
-SIDE_PX = 224
 MEMORY = 20
 """Steps that L-BFGS remembers, as in the authors' code."""
 
@@ -131,7 +129,6 @@ class _Texturizing:
     def __init__(self, how: Texturized, features: Features, images: ImageSet, device: torch.device) -> None:
         self.how, self.features, self.device = how, features, device
         side = how.size_px or SIDE_PX
-        self.framing = Preprocessing((side, side), max(side, round(side * 8 / 7)), source="the usual one")
         self.about = {"features": dict(features.about)}
         self.pieces = OneEach(images, ".png")
         self.skipped = self.pieces.skipped
@@ -141,11 +138,7 @@ class _Texturizing:
         self.batch = batch_of(device, example.shape[1], example.shape[2], features)
 
     def framed(self, sample: Sample) -> Tensor:
-        if sample.framing == "stimulus" and self.how.size_px is None:
-            pixels = sample.pixels
-        else:
-            pixels = frame([sample], self.framing)[0]
-        return pixels.float() / 255
+        return framed(sample, self.how.size_px).float() / 255
 
     def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> list[Made]:
         framed = [self.framed(sample) for sample in samples]

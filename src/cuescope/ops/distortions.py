@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -38,6 +37,7 @@ _TRUNCATE = 4.0
 def gray(pixels: Tensor) -> Plane:
     """The luminance of (3, H, W) float in [0, 1].
 
+    >>> import torch
     >>> gray(torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1)).tolist()
     [[0.2125]]
     """
@@ -252,6 +252,7 @@ def distort(pixels: Tensor, name: str, level: float, seed: int = 0) -> NDArray[A
 
     Geirhos et al. 2018, appendix; Koenderink et al. 2017 (eidolons); Hendrycks and Dietterich 2019 (ImageNet-C).
 
+    >>> import torch
     >>> distort(torch.ones(3, 2, 2), "contrast", 50).tolist()
     [[191, 191], [191, 191]]
     """
