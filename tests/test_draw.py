@@ -395,3 +395,27 @@ def test_a_map_that_reaches_beyond_the_image_is_cut_not_squeezed():
     assert (columns[0] != columns[4]).any()
     assert (columns[12:] == columns[15]).all()
     assert (columns[12] != columns[11]).any()
+
+
+def test_curves_of_others_are_drawn_once_in_ink_and_ticks_have_names() -> None:
+    data = {
+        "x": "level",
+        "y": "share",
+        "series": [{"name": "", "x": [0.0, 1.0], "y": [0.4, 0.2]}],
+        "marks": [{"who": "people", "x": [0.0, 1.0], "y": [0.9, 0.8]}],
+        "ticks": [[0.0, "inf"], [1.0, "3"], [2.0, "1.5"]],
+        "y_ends": [0.0, 1.0],
+        "chance": 0.0625,
+    }
+    parts = [Part(k, name, data) for k, name in enumerate("ab")]
+    scene = plots.lines(parts)
+    ink = [mark for mark in marks(scene) if mark.role == "ink"]
+    assert [(mark.hollow, mark.title) for mark in ink] == [(True, "people: 0.9 at inf"), (True, "people: 0.8 at 3")]
+    assert [shape for shape, _ in plots.reference_curves(parts)] == ["diamond"]
+    texts = [item.text for item in scene.items if isinstance(item, Text)]
+    assert [text for text in texts if text in ("inf", "3", "1.5")] == ["inf", "3", "1.5"]
+    one = next(mark for mark in marks(scene) if mark.title == "a: 0.2 at 3")
+    # Half of the way to the last tick, though no curve reaches it; a fifth of the way up.
+    assert one.at == pytest.approx((42 + (plots.WIDTH - 10 - 42) / 2, 244 - 0.2 * (244 - 26)))
+    chance = [i for i in scene.items if isinstance(i, Line) and i.dash and i.role == "muted"]
+    assert [line.points[0][1] for line in chance] == pytest.approx([244 - 0.0625 * (244 - 26)])

@@ -142,7 +142,9 @@ class Panel:
       more row, drawn apart, whose marks have lines through all the others; then marks have its value last. Marks may
       have bands, "low" and "high", in the same order. "ends" are two words for the ends of the scale.
     - lines: {"x": label, "y": label, "series": [{"name", "x": [...], "y": [...], "low": [...], "high": [...]}],
-      "diagonal": bool}; low and high may be absent.
+      "diagonal": bool, "marks": [{"who", "x": [...], "y": [...]}], "ticks": [[x, text], ...], "y_ends": [low, high],
+      "chance": y}; all but x, y and series may be absent. marks are curves of others, ticks are all places of the axis
+      and what they are called, and chance is a line across.
     - bars: {"x": label, "y": label, "edges": [n + 1], "values": [n]}
     - points: {"x": label, "y": label, "points": [{"x", "y", "label", "n"}], "diagonal": bool}, a scatter; n, on how
       many observations a point rests, may be absent. With "diagonal" both axes have the same ends.

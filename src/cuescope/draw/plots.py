@@ -42,18 +42,50 @@ def mergeable(parts: Sequence[Part], kind: str) -> bool:
 def lines(parts: Sequence[Part], label: str = "") -> Scene:
     """Curves with their bands; each classifier has its color, several curves of one are told apart by dashes."""
     every = [(p, k, s) for p in parts for k, s in enumerate(p.data["series"])]
-    x_ends = _tight(v for _, _, s in every for v in s["x"])
-    y_ends = _tight(v for _, _, s in every for key in ("y", "low", "high") for v in s.get(key) or ())
+    known = [*(s for _, _, s in every), *(curve for _, curve in reference_curves(parts))]
+    x_ends = _tight(v for s in known for v in s["x"])
+    y_ends = _tight(v for s in known for key in ("y", "low", "high") for v in s.get(key) or ())
     if any(p.data.get("diagonal") for p in parts):
         x_ends = y_ends = min(x_ends[0], y_ends[0]), max(x_ends[1], y_ends[1])
-    across, up = Scale(*x_ends, 42, WIDTH - 10), Scale(*y_ends, 244, 26)
     data = parts[0].data
-    items = _frame(across, up, data.get("x", ""), data.get("y", ""))
+    if ticks := data.get("ticks"):
+        x_ends = ticks[0][0], max(ticks[-1][0], ticks[0][0] + 1)
+    across, up = Scale(*x_ends, 42, WIDTH - 10), Scale(*data.get("y_ends", y_ends), 244, 26)
+    items = _frame(across, up, data.get("x", ""), data.get("y", ""), data.get("ticks"))
+    if data.get("chance") is not None:
+        items.append(Line([(across.start, up(data["chance"])), (across.end, up(data["chance"]))], "muted", 1, "3 3"))
     if any(p.data.get("diagonal") for p in parts):
         items.append(Line([(across(x_ends[0]), up(x_ends[0])), (across(x_ends[1]), up(x_ends[1]))], "muted", 1, "3 3"))
+    for shape, curve in reference_curves(parts):
+        items += _reference_curve(shape, curve, across, up, data)
     for part, k, series in every:
         items += _curve(part, k, series, across, up, 0.16 if len(every) < 3 else 0.32 / len(every))
     return Scene(280, items, label)
+
+
+def reference_curves(parts: Sequence[Part]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Who else has a curve in the plot, each once, with the hollow glyph of its points."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for part in parts:
+        for curve in part.data.get("marks", ()):
+            found.setdefault(curve["who"], curve)
+    return [(REFERENCES[i % len(REFERENCES)], curve) for i, curve in enumerate(found.values())]
+
+
+def _place_text(x: float, data: Mapping[str, Any]) -> str:
+    """A place on the axis as its ticks name it."""
+    return dict(data.get("ticks") or ()).get(x, words.plain(x))
+
+
+def _reference_curve(
+    shape: str, curve: Mapping[str, Any], across: Scale, up: Scale, data: Mapping[str, Any]
+) -> list[Item]:
+    items: list[Item] = []
+    for run in _runs(curve["x"], curve["y"]):
+        items.append(Line([(across(x), up(y)) for x, y in run], "ink", 1.1, title=curve["who"]))
+        tips = ((x, y, f"{curve['who']}: {words.plain(y)} at {_place_text(x, data)}") for x, y in run)
+        items += [Mark((across(x), up(y)), shape, "ink", 3, True, title=tip) for x, y, tip in tips]
+    return items
 
 
 def _curve(part: Part, k: int, series: Mapping[str, Any], across: Scale, up: Scale, strength: float) -> list[Item]:
@@ -69,7 +101,7 @@ def _curve(part: Part, k: int, series: Mapping[str, Any], across: Scale, up: Sca
         if len(series["x"]) <= 24:
             points = ((x, y, (across(x), up(y))) for x, y in run)
             items += [
-                Mark(at, glyph(part.index), role, 2.8, title=f"{name}: {words.plain(y)} at {words.plain(x)}")
+                Mark(at, glyph(part.index), role, 2.8, title=f"{name}: {words.plain(y)} at {_place_text(x, part.data)}")
                 for x, y, at in points
             ]
     return items
@@ -97,15 +129,17 @@ def _tight(numbers: Iterable[float | None]) -> tuple[float, float]:
     return domain(known)
 
 
-def _frame(across: Scale, up: Scale, x_label: str, y_label: str) -> list[Item]:
+def _frame(
+    across: Scale, up: Scale, x_label: str, y_label: str, named: Sequence[tuple[float, str]] | None = None
+) -> list[Item]:
     items: list[Item] = []
     for tick in up.ticks(5):
         items.append(Line([(across.start, up(tick)), (across.end, up(tick))], "rule", 0.8))
         items.append(Text((across.start - 6, up(tick) + 3.6), up.tick_text(tick), anchor="end"))
-    for tick in across.ticks(5):
+    for tick, text in named or [(tick, across.tick_text(tick)) for tick in across.ticks(5)]:
         anchor = "end" if across(tick) > across.end - 8 else "middle"
         items.append(Line([(across(tick), up.start), (across(tick), up.start + 4)], "muted", 0.8))
-        items.append(Text((across(tick), up.start + 15), across.tick_text(tick), anchor=anchor))
+        items.append(Text((across(tick), up.start + 15), text, anchor=anchor))
     items.append(Line([(across.start, up.start), (across.end, up.start)], "muted", 0.8))
     items.append(Text((4, 11), shortened(y_label, across.end - 4), "ink"))
     items.append(Text((across.end, up.start + 31), shortened(x_label, across.end - across.start), "ink", anchor="end"))

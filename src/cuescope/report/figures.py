@@ -130,8 +130,13 @@ def _legend(parts: list[tuple[Subject, Part]], kind: str) -> tuple[tuple[str, st
         keys += [(_stroke("ink", k), name) for k, name in enumerate(names[0])]
     if kind == "dots":
         keys += [(glyph_svg(r.glyph, r.role, hollow=True), r.who) for r in dots.references([p for _, p in parts])]
+    if kind == "lines":
+        curves = plots.reference_curves([part for _, part in parts])
+        keys += [(glyph_svg(shape, "ink", hollow=True), curve["who"]) for shape, curve in curves]
     if any(part.data.get("diagonal") for _, part in parts):
         keys.append((_stroke("muted", 1), "diagonal"))
+    if any(part.data.get("chance") is not None for _, part in parts):
+        keys.append((_stroke("muted", 1), "chance"))
     return tuple(keys)
 
 
