@@ -37,6 +37,15 @@ class Answer(NamedTuple):
     category: str | None
 
 
+class Condition(NamedTuple):
+    """What was done to an image: a distortion, its level in the distortion's own unit, and the image it was done to."""
+
+    distortion: str
+    level: float
+    source: str
+    """The same for all versions of one image."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One decoded image and what is known of it.
@@ -46,7 +55,7 @@ class Sample:
     `cues` names what each cue shows, as in {"shape": "cat", "texture": "elephant"}. `boxes`, `mask`
     ((H, W) bool, True on the object) and `parts` are in pixels of the decoded image. `versions` are the same image
     made anew, as in {"texturized": (3, h, w) uint8}, already framed as a classifier sees it. `answers` are those of
-    people and networks who were asked about the same image.
+    people and networks who were asked about the same image. `condition` is how a distorted image was distorted.
     """
 
     id: str
@@ -59,6 +68,7 @@ class Sample:
     parts: Mapping[str, Box] = field(default_factory=dict)
     versions: Mapping[str, Tensor] = field(default_factory=dict)
     answers: tuple[Answer, ...] = ()
+    condition: Condition | None = None
     framing: Framing = "photograph"
 
 
@@ -115,7 +125,8 @@ class ImageSet(ABC):
     """A finite, ordered set of images that are decoded when asked for.
 
     `knows` says what its samples carry: any of "label", "shape", "texture", "boxes", "mask", "parts",
-    "answers", "shown" (which cue alone an image shows), and the names of its versions.
+    "answers", "shown" (which cue alone an image shows), "distortion", "category" (labels among the 16 categories),
+    and the names of its versions.
     `classes` is the space that labels index, or None without labels. `notes` are statements about how the
     set was read that belong in the report. `skipped` lists what could be left out before any decoding.
     """

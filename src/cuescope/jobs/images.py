@@ -11,6 +11,7 @@ from cuescope.readers import (
     CueSet,
     read_cue_conflict,
     read_cues,
+    read_distortions,
     read_folder,
     read_human_data,
     read_parts,
@@ -81,6 +82,11 @@ def find_cues(source: Any, *, limit: int | None = None) -> ImageSet:
 def find_versions(source: Any, kind: str, images: ImageSet) -> ImageSet:
     """The images that have a version of this kind ("texturized") in the folder `source`; an ImageSet as it is."""
     return source if isinstance(source, ImageSet) else read_versions(images, kind, source)
+
+
+def find_distortions(source: Any, *, limit: int | None = None) -> ImageSet:
+    """The distorted images of the folder `source`, versions of `limit` images; an ImageSet as it is."""
+    return source if isinstance(source, ImageSet) else read_distortions(source, limit=limit)
 
 
 def find_parts(source: Any, images: ImageSet, *, limit: int | None = None) -> ImageSet:

@@ -2,6 +2,7 @@
 
 from cuescope.readers.cue_conflict import read_cue_conflict
 from cuescope.readers.cues import CueSet, read_cues
+from cuescope.readers.distortions import read_distortions
 from cuescope.readers.folder import read_folder
 from cuescope.readers.human_data import read_human_data, with_answers
 from cuescope.readers.imagenet import read_real, real_labels
@@ -12,6 +13,7 @@ __all__ = [
     "CueSet",
     "read_cue_conflict",
     "read_cues",
+    "read_distortions",
     "read_folder",
     "read_human_data",
     "read_parts",

@@ -54,7 +54,7 @@ def read_folder(
     if labels is not None or table.is_file():
         label, classes = _from_table(root, found, table, notes, skipped)
     else:
-        label, classes = _from_folders(found.names, notes)
+        label, classes = labels_from_folders(found.names, notes)
     if unlabeled := int((label < 0).sum()) if classes else 0:
         notes.append(f"without a label: {unlabeled:,} of {len(label):,} images")
     if others := found.others - (table == root / LABELS and table.is_file()):
@@ -105,7 +105,12 @@ def _absent(root: Path, file: str, table: str) -> str:
     return f"listed in {table}, but it is no image" if (root / file).exists() else f"listed in {table}, but not there"
 
 
-def _from_folders(names: Names, notes: list[str]) -> tuple[np.ndarray, ClassSpace | None]:
+def labels_from_folders(names: Names, notes: list[str]) -> tuple[np.ndarray, ClassSpace | None]:
+    """The label of each image by the first folder level at which they part, -1 for none; `notes` are added to.
+
+    >>> labels_from_folders(Names(["val/cat/a.jpg", "val/dog/b.jpg"]), [])[0].tolist()
+    [0, 1]
+    """
     folders = sorted({_parents(name) for name in names} - {()})
     level = _class_level(folders, notes)
     classes = sorted({folder[level] for folder in folders})
