@@ -16,7 +16,7 @@ from torch import nn
 from cuescope import instrument
 from cuescope.classifier import Classifier
 from cuescope.findings import Finding
-from cuescope.images import Answer, Batch, Sample
+from cuescope.images import Answer, Batch, Condition, Sample
 from cuescope.instrument import About, Illustrates, Reduces
 from cuescope.models.bagnet import BagNet
 from cuescope.world.images import CLASSES, WorldImages
@@ -71,7 +71,8 @@ def known(sample: Sample, index: int) -> Sample:
     people = [Answer(f"subject-{k}", "human", sample.cues["shape"] if (index + k) % 3 else None) for k in range(2)]
     network = Answer("net", "network", sample.cues["texture" if index % 4 else "shape"])
     versions = {"texturized": sample.pixels.flip(1)}
-    return dataclasses.replace(sample, versions=versions, answers=(*people, network), cues={**sample.cues, **shown})
+    told = {"versions": versions, "answers": (*people, network), "cues": {**sample.cues, **shown}}
+    return dataclasses.replace(sample, **told, condition=Condition("contrast", 30.0, sample.id))
 
 
 def about() -> About:
@@ -107,6 +108,7 @@ def test_facts_are_there(name: str) -> None:
         "dense_logits",
         "words",
         "texturized",
+        "distortion",
         "label",
         "shape",
         "texture",

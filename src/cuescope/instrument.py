@@ -33,8 +33,8 @@ class Instrument(Protocol):
     `question` is what a user would ask; `reference` the paper and section; `needs` what must be there before
     the first batch: capabilities of the classifier ("logits", "features", "gradients", "dense_logits",
     "patch_logits") and knowledge of the images ("label", "shape", "texture", "boxes", "mask", "parts", "answers",
-    "shown"). `per_image` names, for measures that are means over images, the row column they are the mean of, so that
-    two classifiers can be compared in pairs. An instrument that costs much more than a forward pass has a field
+    "shown", "distortion"). `per_image` names, for measures that are means over images, the row column they are the mean
+    of, so that two classifiers can be compared in pairs. An instrument that costs much more than a forward pass has a field
     `images: int`, the number of images it looks at; the runner spreads them evenly over the set.
 
     Optional: `illustrate(classifier, batch, rows)` gives panels with images for a few of the observed images;
@@ -281,6 +281,7 @@ def unmet(instrument: Instrument, classifier: Classifier, images: ImageSet) -> s
         "label": f"the images of {images.name} have no labels",
         "boxes": f"no boxes of objects are known for the images of {images.name}",
         "texturized": f"the images of {images.name} have no texturized version; `cuescope make texturized` makes it",
+        "distortion": f"the images of {images.name} are not distorted; `cuescope make distorted` makes such ones",
         "parts": f"the parts of what {images.name} shows are not known; give an audit of several images --parts FILE",
         "answers": f"nobody's answers to the images of {images.name} are known; give --human-data DIR",
         "shown": f"it is not known which cue alone the images of {images.name} show; give --cues DIR",

@@ -21,6 +21,7 @@ def audit(
     human_data: Path | None = None,
     cues: str | None = None,
     texturized: Path | None = None,
+    distortions: Path | None = None,
     parts: Path | None = None,
     only: str | None = None,
     out: Path = Path("run"),
@@ -54,6 +55,8 @@ def audit(
         Folder of folders original, greyscale, silhouettes, edges, textures (some of them), or world[:COUNT].
     texturized
         Folder that `cuescope make texturized` made of the images.
+    distortions
+        Folder of distorted images, DISTORTION/LEVEL/...: of `cuescope make distorted`, ImageNet-C or model-vs-human.
     parts
         CSV of boxes of named parts: file,part,x0,y0,x1,y1, in pixels of the files.
     only
@@ -94,6 +97,7 @@ def audit(
             human_data=human_data,
             cues=cues,
             texturized=texturized,
+            distortions=distortions,
             parts=parts,
             only=[name.strip() for name in only.split(",") if name.strip()] if only else (),
             out=out,

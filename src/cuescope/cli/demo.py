@@ -54,6 +54,7 @@ def demo(*, out: Path = Path("demo"), images: int = 480, json: bool = False) -> 
             human_data=None,
             cues=f"world:{min(images, CUES)}",
             texturized=made,
+            distortions=None,
             parts=None,
             only=(),
             out=out,

@@ -19,7 +19,15 @@ from cuescope.errors import CueError
 from cuescope.findings import Finding
 from cuescope.images import ImageSet
 from cuescope.instrument import Compares, name_of
-from cuescope.jobs.images import find_answers, find_conflict, find_cues, find_images, find_parts, find_versions
+from cuescope.jobs.images import (
+    find_answers,
+    find_conflict,
+    find_cues,
+    find_distortions,
+    find_images,
+    find_parts,
+    find_versions,
+)
 from cuescope.jobs.plan import Plan, find_classifiers, find_instruments, make_plan
 from cuescope.runner import BATCH, Progress, run
 from cuescope.store import SCHEMA, Cell, Run, write_json
@@ -41,6 +49,7 @@ def audit(
     human_data: str | Path | None = None,
     cues: str | Path | ImageSet | None = None,
     texturized: str | Path | ImageSet | None = None,
+    distortions: str | Path | ImageSet | None = None,
     parts: str | Path | ImageSet | None = None,
     only: Sequence[str] = (),
     out: str | Path = "run",
@@ -63,9 +72,10 @@ def audit(
     `models` are names ("timm/resnet50.a1_in1k"), nn.Modules or Classifiers; `images` and `cue_conflict` are
     folders or image sets, `human_data` a folder of raw trials of people on the cue-conflict images, `cues` one of
     folders of silhouettes, edges and textures, `texturized` one that `cuescope make texturized` made of `images`,
-    `parts` a CSV of boxes of named parts, file,part,x0,y0,x1,y1 in pixels of the files; `only` names instruments (all
-    by default), `also` adds instruments from files; `settings` sets parameters by "instrument.parameter". A run that
-    was stopped goes on where it was; one that is finished is only read.
+    `distortions` a folder of distorted images, DISTORTION/LEVEL/..., `parts` a CSV of boxes of named parts,
+    file,part,x0,y0,x1,y1 in pixels of the files; `only` names instruments (all by default), `also` adds instruments from
+    files; `settings` sets parameters by "instrument.parameter". A run that was stopped goes on where it was; one that is
+    finished is only read.
     Writes `report.html` beside the findings.
 
     Raises CueError for anything the user can mend, before the first batch where that is possible.
@@ -83,6 +93,7 @@ def perform(
     human_data: Any,
     cues: Any,
     texturized: Any,
+    distortions: Any,
     parts: Any,
     only: Sequence[str],
     out: str | Path,
@@ -116,6 +127,8 @@ def perform(
         sets["cues"] = find_cues(cues, limit=limit)
     if texturized is not None:
         sets["texturized"] = find_versions(texturized, "texturized", photographs)
+    if distortions is not None:
+        sets["distortions"] = find_distortions(distortions, limit=limit)
     if parts is not None:
         # Of all images: few have parts, and an even spread over the folder could miss them.
         whole = photographs if limit is None else find_images(images, labels=labels, real=real)

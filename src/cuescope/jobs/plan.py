@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cuescope import instrument as instruments
-from cuescope.classes import align
+from cuescope.classes import IMAGENET, align
 from cuescope.classifier import Classifier
 from cuescope.errors import CueError
 from cuescope.images import ImageSet
@@ -22,11 +22,13 @@ ROLES = {
     "cue-conflict": frozenset({"shape", "texture"}),
     "cues": frozenset({"shown"}),
     "texturized": frozenset({"texturized"}),
+    "distortions": frozenset({"distortion"}),
     "parts": frozenset({"parts"}),
 }
 """Image sets of their own, by what an instrument must need to be asked on them; all others look at the images."""
 WANTED = {
     "parts": ("a CSV of the parts of the images, file,part,x0,y0,x1,y1", "--parts FILE"),
+    "distortions": ("a folder of distorted images (`cuescope make distorted`)", "--distortions DIR"),
     "cues": ("folders of silhouettes, edges and textures", "--cues DIR"),
     "human-data": ("answers of people to cue-conflict images", "--cue-conflict DIR --human-data DIR"),
 }
@@ -104,9 +106,11 @@ def make_plan(
             unasked.append({"instrument": name_of(instrument), "question": instrument.question, "why": why})
             continue
         for classifier in classifiers:
-            place, why = _place(images, classifier, labels_given)
+            # The labels that were given are those of the images, not of the distorted ones.
+            place, why = _place(images, classifier, labels_given and role != "distortions")
             task = Task(classifier, images, instrument, place, _peers(instrument, classifier, classifiers))
-            if "label" in instrument.needs and images.knows >= {"label"} and why:
+            by_category = "category" in images.knows and classifier.classes.name == IMAGENET
+            if "label" in instrument.needs and images.knows >= {"label"} and why and not by_category:
                 unmet.append((task, why))
             elif reason := _unmet(task, classifiers):
                 unmet.append((task, reason))

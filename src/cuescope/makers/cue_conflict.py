@@ -16,12 +16,11 @@ from torch import Tensor
 
 from cuescope.errors import CueError
 from cuescope.images import ImageSet, Sample, Skipped
-from cuescope.maker import Made, Piece, Tools, at_least, seed_of
+from cuescope.maker import SIDE_PX, Made, Piece, Tools, at_least, framed, seed_of
 from cuescope.models.adain import SMALLEST_PX, Style, Stylizer
 from cuescope.ops.encode import encoded
-from cuescope.preprocessing import Preprocessing, frame
 from cuescope.synthesis.originals import Judged, judged
-from cuescope.synthesis.styles import SIDE_PX, Styles, batch_of, square, stylizer_of
+from cuescope.synthesis.styles import Styles, batch_of, square, stylizer_of
 from cuescope.synthesis.transfer import Transfer
 
 
@@ -116,8 +115,6 @@ class _Conflicts:
         originals: Judged,
     ) -> None:
         self.how, self.images, self.textures, self.stylizer, self.search = how, images, textures, stylizer, search
-        side = how.size_px or SIDE_PX
-        self.framing = Preprocessing((side, side), max(side, round(side * 8 / 7)), source="the usual one")
         serving = {
             name: [number for number in numbers if textures.serves(number)]
             for name, numbers in originals.textures.items()
@@ -126,7 +123,7 @@ class _Conflicts:
         self.pairs = paired(originals.shapes, serving, how.pairs, how.seed)
         self.pieces = [Piece(pair.shape, pair.file) for pair in self.pairs]
         self._texture = {pair.file: pair.texture for pair in self.pairs}
-        self.batch = 1 if search else batch_of(stylizer.device, side)
+        self.batch = 1 if search else batch_of(stylizer.device, how.size_px or SIDE_PX)
         made_by = {"stylizer": {"name": stylizer.name, "digest": stylizer.digest}}
         if search:
             layers = {"content layer": search.content_layer, "style layers": search.style_layers}
@@ -145,9 +142,9 @@ class _Conflicts:
 
     def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> list[Made | Skipped]:
         alike: defaultdict[torch.Size, list[int]] = defaultdict(list)
-        framed = [self._framed(sample) for sample in samples]
+        shapes = [framed(sample, self.how.size_px) for sample in samples]
         made: dict[int, Made | Skipped] = {}
-        for i, pixels in enumerate(framed):
+        for i, pixels in enumerate(shapes):
             if min(pixels.shape[1:]) < SMALLEST_PX:
                 why = f"{pixels.shape[2]} x {pixels.shape[1]} px; shapes have sides of at least {SMALLEST_PX} px"
                 made[i] = Skipped(samples[i].id, why)
@@ -155,7 +152,7 @@ class _Conflicts:
                 alike[pixels.shape].append(i)
         for which in alike.values():
             numbers = [self._texture[pieces[i].file] for i in which]
-            found = self._mixed(torch.stack([framed[i] for i in which]).float() / 255, numbers)
+            found = self._mixed(torch.stack([shapes[i] for i in which]).float() / 255, numbers)
             for k, i in enumerate(which):
                 about = {"texture": self.textures.images.id(numbers[k])}
                 made[i] = Made(partial(encoded, found[k]), about)
@@ -173,11 +170,6 @@ class _Conflicts:
                 made.append(self.search(content.to(device), texture.to(device), steps=self.how.steps))
             found = torch.stack(made)
         return (found * 255).round().byte().cpu()
-
-    def _framed(self, sample: Sample) -> Tensor:
-        if sample.framing == "stimulus" and self.how.size_px is None:
-            return sample.pixels
-        return frame([sample], self.framing)[0]
 
 
 def paired(shapes: dict[str, list[int]], textures: dict[str, list[int]], pairs: int, seed: int) -> list[_Pair]:

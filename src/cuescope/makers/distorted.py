@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
-from PIL import Image
 from torch import Tensor
 
 from cuescope.errors import CueError
@@ -15,6 +14,7 @@ from cuescope.images import ImageSet, Sample, Skipped
 from cuescope.maker import SIDE_PX, Made, OneEach, Piece, Tools, at_least, framed, seed_of
 from cuescope.ops import corruptions
 from cuescope.ops.distortions import OURS, Distortion, distort, find, level_text
+from cuescope.ops.encode import encoded
 
 Condition = tuple[Distortion, float]
 
@@ -91,10 +91,9 @@ class _Distorting:
                 seen[piece.source] = framed(sample, self.how.size_px).double() / 255
             distortion, level = self.pieces.condition(piece.file)
             seed = seed_of(self.how.seed, f"{distortion.name}/{level_text(level)}/{sample.id}")
-            buffer = io.BytesIO()
-            Image.fromarray(distort(seen[piece.source], distortion.name, level, seed)).save(buffer, "PNG")
+            pixels = distort(seen[piece.source], distortion.name, level, seed)
             about = {"distortion": distortion.name, "level": level_text(level), "seed": seed}
-            made.append(Made(buffer.getvalue(), about))
+            made.append(Made(partial(encoded, pixels), about))
         return made
 
 

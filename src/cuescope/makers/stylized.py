@@ -14,11 +14,10 @@ from torch import Tensor
 
 from cuescope.errors import CueError
 from cuescope.images import ImageSet, Sample, Skipped
-from cuescope.maker import Made, OneEach, Piece, Tools, at_least, seed_of
+from cuescope.maker import SIDE_PX, Made, OneEach, Piece, Tools, at_least, framed, seed_of
 from cuescope.models.adain import SMALLEST_PX, Style, Stylizer
 from cuescope.ops.encode import SUFFIX, ImageFormat, encoded
-from cuescope.preprocessing import Preprocessing, frame
-from cuescope.synthesis.styles import SIDE_PX, Styles, batch_of, stylizer_of
+from cuescope.synthesis.styles import Styles, batch_of, stylizer_of
 
 MOST_PX = 4096 * 4096
 """Of an image in its own size: larger ones do not fit into the memory of most machines."""
@@ -113,8 +112,7 @@ class _Stylizing:
         if how.styles_each > len(styles):
             found = f"{how.styles_each} styles for each image, of {len(styles)}"
             raise CueError(found, wanted="more styles, or fewer for each", do="correct styles_each")
-        side = how.size_px or SIDE_PX
-        self.framing = Preprocessing((side, side), max(side, round(side * 8 / 7)), source="the usual one")
+        self.side = how.size_px or SIDE_PX
         self.about = {
             "stylizer": {"name": stylizer.name, "digest": stylizer.digest},
             "styles": {"name": styles.images.name, "count": len(styles), "digest": styles.images.digest},
@@ -122,7 +120,7 @@ class _Stylizing:
         self.single = OneEach(images, SUFFIX[how.format])
         self.pieces = _Several(self.single, how.styles_each) if how.styles_each > 1 else self.single
         self.published = self._published() if how.pairing == "published" else None
-        self.batch = batch_of(stylizer.device, side)
+        self.batch = batch_of(stylizer.device, self.side)
         styles.first()  # Raises now what would be raised after an hour.
 
     @property
@@ -132,27 +130,27 @@ class _Stylizing:
     def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> list[Made | Skipped]:
         made: dict[int, Made | Skipped] = {}
         alike: defaultdict[torch.Size, list[int]] = defaultdict(list)
-        framed: dict[int, Tensor] = {}
+        found: dict[int, Tensor] = {}
         for i, sample in enumerate(samples):
             height, width = sample.pixels.shape[1:]
             if self._keeps(sample) and (min(height, width) < SMALLEST_PX or height * width > MOST_PX):
                 limits = f"sides of at least {SMALLEST_PX} px and at most {MOST_PX:,} pixels are stylized"
                 made[i] = Skipped(sample.id, f"{width} x {height} px; {limits}, unless size_px is given")
             else:
-                framed[i] = self._framed(sample)
-                alike[framed[i].shape].append(i)
+                found[i] = sample.pixels if self.how.original_size else framed(sample, self.how.size_px)
+                alike[found[i].shape].append(i)
         for shape, which in alike.items():
-            most = max(1, self.batch * self.framing.size[0] ** 2 // (shape[1] * shape[2]))
+            most = max(1, self.batch * self.side**2 // (shape[1] * shape[2]))
             for at in range(0, len(which), most):
-                made |= self._made(which[at : at + most], pieces, samples, framed)
+                made |= self._made(which[at : at + most], pieces, samples, found)
         return [made[i] for i in range(len(pieces))]
 
     def _made(
-        self, which: list[int], pieces: Sequence[Piece], samples: Sequence[Sample], framed: dict[int, Tensor]
+        self, which: list[int], pieces: Sequence[Piece], samples: Sequence[Sample], images: dict[int, Tensor]
     ) -> dict[int, Made | Skipped]:
         numbers = [self._style(pieces[i], samples[i]) for i in which]
         style = Style.joined([self.styles.statistics(number) for number in numbers])
-        pixels = torch.stack([framed[i] for i in which]).float() / 255
+        pixels = torch.stack([images[i] for i in which]).float() / 255
         # As bytes: a quarter of what waits for the encoder.
         found = (self.stylizer.stylize(pixels, style, self.how.alpha) * 255).round().byte().cpu()
         return {
@@ -162,9 +160,6 @@ class _Stylizing:
 
     def _keeps(self, sample: Sample) -> bool:
         return self.how.original_size or (sample.framing == "stimulus" and self.how.size_px is None)
-
-    def _framed(self, sample: Sample) -> Tensor:
-        return sample.pixels if self._keeps(sample) else frame([sample], self.framing)[0]
 
     def _style(self, piece: Piece, sample: Sample) -> int:
         if self.published is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -18,15 +19,17 @@ JPEG_QUALITY = 95
 """With full color resolution: textures live on it."""
 
 
-def encoded(pixels: Tensor, kind: ImageFormat = "png") -> bytes:
-    r"""The file of an image (3, H, W), float in [0, 1] or uint8: the same bytes for the same pixels.
+def encoded(pixels: Tensor | np.ndarray[Any, Any], kind: ImageFormat = "png") -> bytes:
+    r"""The file of an image: the same bytes for the same pixels.
+
+    A tensor is (3, H, W), float in [0, 1] or uint8; an array is (H, W, 3) or, in gray, (H, W) uint8.
 
     >>> import torch
     >>> encoded(torch.zeros(3, 2, 2))[:4]
     b'\x89PNG'
     """
     buffer = io.BytesIO()
-    image = Image.fromarray(to_image(pixels))
+    image = Image.fromarray(pixels if isinstance(pixels, np.ndarray) else to_image(pixels))
     if kind == "jpeg":
         image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     else:

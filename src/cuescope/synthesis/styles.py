@@ -15,7 +15,7 @@ from cuescope.models.adain import SMALLEST_PX, Style, Stylizer
 from cuescope.sources.stylizers import load_stylizer
 
 SIDE_PX = 224
-"""Of Stylized-ImageNet's images and styles."""
+"""Of the images that `TOGETHER` counts."""
 
 TOGETHER, TOGETHER_GPU = 8, 64
 """Images of that side that go through a stylizer at once, on a processor and on a GPU."""
