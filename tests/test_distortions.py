@@ -213,7 +213,7 @@ def test_an_eidolon_is_asked_for_as_the_authors_do(monkeypatch: pytest.MonkeyPat
     asked: dict[str, Any] = {}
 
     class Picture:
-        MAX_SIGMA, numScaleLevels, scaleLevels = 64.0, 12, (1, 2)  # noqa: N815
+        numScaleLevels, scaleLevels = 12, (1, 2)  # noqa: N815
         fatFiducialDataPlane = np.zeros((512, 520))  # noqa: N815
 
         def __init__(self, file: str, *scales: float) -> None:

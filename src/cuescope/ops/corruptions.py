@@ -96,7 +96,7 @@ def eidolon(image: NDArray[np.uint8], reach: float, coherence: float, seed: int)
         canvas = picture.Picture(str(file), SIDE_PX, 1 / sqrt(2), SIDE_PX / 4, sqrt(2))
         height, width = canvas.fatFiducialDataPlane.shape
         space = scalespaces.DOGScaleSpace(canvas)
-        scales = canvas.MAX_SIGMA, canvas.numScaleLevels, canvas.scaleLevels
+        scales = SIDE_PX / 4, canvas.numScaleLevels, canvas.scaleLevels
         plane = helpers.PartiallyCoherentDisarray(space, reach, coherence, GRAIN, width, height, *scales)
         found = np.asarray(canvas.DisembedDataPlane(plane), np.uint8)
     size = (image.shape[1], image.shape[0])
