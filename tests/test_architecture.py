@@ -16,7 +16,7 @@ LAYERS = [
     ["preprocessing", "stats", "readout", "published"],
     ["agreement"],
     ["readers", "ops", "taps", "identity", "label_maps"],
-    ["followers"],
+    ["followers", "level_curves"],
     ["fold", "receptive", "bypass"],
     ["engine", "dense", "roles"],
     ["layers"],

@@ -124,6 +124,38 @@ def test_nothing_labeled_is_no_area() -> None:
     assert "1 images without a label are left out." in mixed.caveats
 
 
+def rows_of(answers: dict[str, dict[float, str]]) -> pl.DataFrame:
+    samples, classifier = grid(answers, "rotation"), toy(MeanColor())
+    return DistortionCurves().observe(classifier, classifier.see(samples, [0] * len(samples)))
+
+
+def test_two_classifiers_are_set_side_by_side_image_by_image() -> None:
+    first = rows_of(
+        {"a": {0: "+", 90: "+"}, "b": {0: "+", 90: "-"}, "c": {0: "+", 90: "+"}, "alone": {0: "+", 90: "+"}}
+    )
+    second = rows_of({"a": {0: "+", 90: "-"}, "b": {0: "+", 90: "-"}, "c": {0: "-", 90: "-"}})
+    about = About("x/one", "toys", COLORS.names), About("x/two@w", "toys", COLORS.names)
+    finding = DistortionCurves().compare(first, second, about)
+    assert finding["difference"].value == pytest.approx(5 / 6 - 2 / 6)
+    assert finding["difference"].n == 3
+    assert finding["difference"].interval == stats.bootstrap_mean([0.5, 0, 1])
+    assert finding["difference_rotation"].value == finding["difference"].value
+    assert finding.classifier == "x/one and x/two@w"
+    assert finding.sentence.startswith("Which of them bears the distortions better is open: +50.0 points for one")
+    better = DistortionCurves().compare(*(rows_of({s: {0: m} for s in "abc"}) for m in "-+"), about)
+    assert better.sentence == "On average two bears the distortions better than one, by 100.0 points."
+    none = DistortionCurves().compare(first.clear(), second, about)
+    assert none["difference"].why == "no scored image is shared"
+    # Each image at one level alone: the interval is that of resampled images, too.
+    answers = {str(i): {float(90 * (i % 2)): "+-"[i % 3 == 0]} for i in range(40)}
+    finding = DistortionCurves().compare(
+        rows_of(answers), rows_of({s: dict.fromkeys(a, "-") for s, a in answers.items()}), about
+    )
+    assert finding["difference"].interval is not None
+    low, high = finding["difference"].interval
+    assert low < (13 / 20 + 13 / 20) / 2 < high
+
+
 class Says(nn.Module):
     """Speaks ImageNet, and is told what to say by the first pixel: four times its red and once its green."""
 

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from cuescope import distorted_people as others
 from cuescope import stats
@@ -16,9 +15,10 @@ from cuescope.classes import IMAGENET, SIXTEEN, category_members, category_score
 from cuescope.classifier import Classifier
 from cuescope.findings import Figure, Finding, Measure, Panel, Published
 from cuescope.images import Batch, Condition
-from cuescope.instrument import About, Rows
+from cuescope.instrument import About, Rows, about_two
+from cuescope.level_curves import Curve, area_interval, axis_of, curves_of, difference, in_order, parted, title_of
 from cuescope.ops.convert import to_image
-from cuescope.ops.distortions import DISTORTIONS, level_text
+from cuescope.ops.distortions import level_text
 
 Rule = Literal["auto", "sixteen", "own"]
 _CATEGORY = {index: name for name, members in SIXTEEN.items() for index in members}
@@ -80,12 +80,9 @@ class DistortionCurves:
 
     def conclude(self, rows: Rows, about: About) -> Finding:
         rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
-        labeled = rows.filter(pl.col("label").is_not_null() | pl.col("category").is_not_null())
-        sixteen = self.rule == "sixteen" or (self.rule == "auto" and _all_known(labeled))
-        column = "right_category" if sixteen else "right"
-        scored = rows.drop_nulls(column).with_columns(pl.col(column).cast(pl.Float64).alias("score"))
-        order = {source: i for i, source in enumerate(sorted(set(scored["source"])))}
-        curves = [Curve(name, table, order, sixteen) for name, table in _parted(scored)]
+        sixteen = self._sixteen(rows)
+        scored = _scored(rows, sixteen)
+        curves = curves_of(scored, sixteen)
         chance = others.CHANCE if sixteen else 1 / len(about.classes) if about.classes else None
         measures = _measures(curves, chance, _lacking(rows, sixteen))
         return Finding(
@@ -101,12 +98,39 @@ class DistortionCurves:
             references=(self.reference,),
         )
 
+    def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Finding:
+        """By how much the areas differ, on the images that both were shown, by the rule that both allow."""
+        sixteen = self._sixteen(first) and self._sixteen(second)
+        one, other = _scored(first, sixteen), _scored(second, sixteen)
+        curves = [curves_of(a.join(b.select("id"), on="id"), sixteen) for a, b in ((one, other), (other, one))]
+        measures, rows = _differences(*curves)
+        title = "Area of the first less that of the second"
+        data = {"unit": "difference", "rows": rows}
+        names = " and ".join(_names(about))
+        return Finding(
+            instrument="distortion_curves",
+            version=self.version,
+            params=asdict(self),
+            classifier=about_two(about),
+            images=about[0].images,
+            measures=measures,
+            panels=(Panel("difference", "dots", title, f"First and second: {names}.", data),) if rows else (),
+            sentence=_sentence_of_two(measures[0], about),
+            references=(self.reference,),
+        )
+
+    def _sixteen(self, rows: Rows) -> bool:
+        """Whether the answer is a choice among the 16 categories."""
+        labeled = rows.filter(pl.col("label").is_not_null() | pl.col("category").is_not_null())
+        fits = labeled.height > 0 and not labeled["category"].null_count()
+        return self.rule == "sixteen" or (self.rule == "auto" and fits)
+
     def examples(self, rows: Rows) -> list[str]:
         """One image at the middle level of each distortion."""
         chosen: list[str] = []
         source = ""
-        for name, table in _parted(rows):
-            levels = _in_order(name, table["level"].unique().to_list())
+        for name, table in parted(rows):
+            levels = in_order(name, table["level"].unique().to_list())
             middle = table.filter(pl.col("level") == levels[len(levels) // 2]).sort("source")
             same = middle.filter(pl.col("source") == source)
             row = (same if same.height else middle).row(0, named=True)
@@ -120,10 +144,10 @@ class DistortionCurves:
         figures = []
         for i, sample in enumerate(batch.samples):
             row = told[sample.id]
-            by_category = row["category"] is not None
+            by_category = row["category"] is not None and self.rule != "own"
             label = row["category"] if by_category else None if row["label"] is None else names[row["label"]]
             answer = row["decision"] if by_category else names[row["predicted"]]
-            what = f"{_title(row['distortion'])}, {level_text(row['level'])}"
+            what = f"{title_of(row['distortion'])}, {level_text(row['level'])}"
             said = f"it says {answer}" if label is None else f"labeled {label}; it says {answer}"
             figures.append(Figure(f"{what}: {said}", to_image(batch.pixels[i])))
         if figures:
@@ -146,74 +170,10 @@ _SCHEMA = {
 }
 
 
-class Curve:
-    """Accuracy by level of one distortion, mildest first, with what others reached at the same levels.
-
-    `right` and `seen` are (images, levels); `order` is the row of each image, the same for all curves.
-    """
-
-    def __init__(self, name: str, scored: pl.DataFrame, order: Mapping[str, int], sixteen: bool) -> None:
-        self.name, self.title = name, _title(name)
-        self.levels = _in_order(name, scored["level"].unique().to_list())
-        column = {level: i for i, level in enumerate(self.levels)}
-        at = [order[source] for source in scored["source"]], [column[level] for level in scored["level"]]
-        self.right, self.seen = (np.zeros((len(order), len(self.levels))) for _ in range(2))
-        np.add.at(self.right, at, scored["score"].to_numpy())
-        np.add.at(self.seen, at, 1)
-        self.k, self.n = (array.sum(0).astype(int).tolist() for array in (self.right, self.seen))
-        known = others.published(name) if sixteen else {}
-        self.known = known if known and all(level in known[others.PEOPLE] for level in self.levels) else {}
-
-    @property
-    def shares(self) -> list[float]:
-        return [k / n for k, n in zip(self.k, self.n, strict=True)]
-
-    @property
-    def area(self) -> float:
-        return float(np.mean(self.shares))
-
-    def of(self, who: str) -> list[float]:
-        """What others reached at these levels."""
-        return [self.known[who][level] for level in self.levels]
-
-    @property
-    def places(self) -> tuple[list[float], list[tuple[float, str]]]:
-        """Where the levels stand on the axis: published levels at equal distances, others where they are."""
-        known = DISTORTIONS[self.name].levels if self.name in DISTORTIONS else ()
-        if set(self.levels) <= set(known):
-            return [float(known.index(level)) for level in self.levels], [
-                (float(i), level_text(level)) for i, level in enumerate(known)
-            ]
-        if all(map(np.isfinite, self.levels)):
-            return self.levels, []
-        return [float(i) for i in range(len(self.levels))], [
-            (float(i), level_text(x)) for i, x in enumerate(self.levels)
-        ]
-
-
-def _title(name: str) -> str:
-    return DISTORTIONS[name].title if name in DISTORTIONS else name
-
-
-def _axis(name: str) -> str:
-    return DISTORTIONS[name].axis if name in DISTORTIONS else "level"
-
-
-def _in_order(name: str, levels: Sequence[float]) -> list[float]:
-    """Levels from the mildest: ascending, but for contrast and the high-pass filter, which take more the lower."""
-    known = DISTORTIONS[name].levels if name in DISTORTIONS else ()
-    return sorted(levels, reverse=len(known) > 1 and known[0] > known[-1])
-
-
-def _parted(rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
-    """The rows of each distortion, those known here first and in their order."""
-    order = {name: i for i, name in enumerate(DISTORTIONS)}
-    for name in sorted(set(rows["distortion"]), key=lambda name: (order.get(name, len(order)), name)):
-        yield name, rows.filter(pl.col("distortion") == name)
-
-
-def _all_known(labeled: pl.DataFrame) -> bool:
-    return labeled.height > 0 and not labeled["category"].null_count()
+def _scored(rows: Rows, sixteen: bool) -> pl.DataFrame:
+    """The rows that count by this rule, with 1 for a right answer in `score`."""
+    column = "right_category" if sixteen else "right"
+    return rows.drop_nulls(column).with_columns(pl.col(column).cast(pl.Float64).alias("score"))
 
 
 def _lacking(rows: pl.DataFrame, sixteen: bool) -> str:
@@ -235,7 +195,7 @@ def _measures(curves: Sequence[Curve], chance: float | None, why: str) -> tuple[
             float(np.mean([curve.area for curve in of])),
             "share",
             int(np.any(np.hstack([curve.seen for curve in of]), 1).sum()),
-            _interval(of),
+            area_interval(of),
             title=title,
             chance=chance,
             better="higher",
@@ -248,29 +208,12 @@ def _measures(curves: Sequence[Curve], chance: float | None, why: str) -> tuple[
     return area("area", title, curves, headline=True), *each
 
 
-def _interval(curves: Sequence[Curve]) -> tuple[float, float] | None:
-    """Of the mean of the curves' areas, images resampled with all their versions."""
-    right, seen = (np.hstack([getattr(curve, name) for curve in curves]) for name in ("right", "seen"))
-    shown = seen.any(1)
-    right, seen = right[shown], seen[shown]
-    weights = np.concatenate([np.full(len(c.levels), 1 / len(c.levels) / len(curves)) for c in curves])
-    if (seen == 1).all():
-        return stats.mean_of_shares(np.clip(right @ weights, 0, 1)) if len(right) > 1 else None
-
-    def areas(means: NDArray[Any]) -> NDArray[Any]:
-        with np.errstate(invalid="ignore"):  # a resample without any image of a level has no area
-            return (means[:, : right.shape[1]] / means[:, right.shape[1] :]) @ weights
-
-    interval = stats.bootstrap_of_means(np.hstack([right, seen]), areas)
-    return interval if interval is not None and np.isfinite(interval).all() else None
-
-
 def _panels(curves: Sequence[Curve], chance: float | None) -> Iterable[Panel]:
     for curve in curves:
         places, ticks = curve.places
         spans = [stats.wilson(k, n) for k, n in zip(curve.k, curve.n, strict=True)]
         low, high = ([span[end] for span in spans] for end in (0, 1))
-        data: dict[str, Any] = {"x": _axis(curve.name), "y": "share that is right", "chance": chance}
+        data: dict[str, Any] = {"x": axis_of(curve.name), "y": "share that is right", "chance": chance}
         data["y_ends"] = [0.0, 1.0]
         data["series"] = [{"name": "", "x": places, "y": curve.shares, "low": low, "high": high}]
         if ticks:
@@ -308,6 +251,37 @@ def _sentence(measures: Sequence[Measure], curves: Sequence[Curve]) -> str:
     if len(curves) > 1 and best.area > worst.area:
         text += f". It bears {best.title} best ({best.area:.1%}) and {worst.title} worst ({worst.area:.1%})"
     return text + "."
+
+
+def _differences(first: Sequence[Curve], second: Sequence[Curve]) -> tuple[tuple[Measure, ...], list[dict[str, Any]]]:
+    """The measures of two classifiers, and a row of a dot plot for each distortion."""
+    title = "area under the curves, first less second"
+    if not first:
+        return (Measure("difference", None, "difference", title=title, why="no scored image is shared"),), []
+    value, interval, n = difference(first, second)
+    measures, rows = [Measure("difference", value, "difference", n, interval, title=title)], []
+    for one, other in zip(first, second, strict=True):
+        value, interval, n = difference([one], [other])
+        name, low, high = f"difference_{one.name.replace('-', '_')}", *(interval or (None, None))
+        measures.append(Measure(name, value, "difference", n, interval, title=f"{one.title}, first less second"))
+        rows.append({"label": one.title, "value": value, "low": low, "high": high, "n": n})
+    return tuple(measures), rows
+
+
+def _names(about: tuple[About, About]) -> tuple[str, str]:
+    """Short names, unless both would be called the same."""
+    first, second = (a.classifier.partition("@")[0].rpartition("/")[2] for a in about)
+    return (first, second) if first != second else (about[0].classifier, about[1].classifier)
+
+
+def _sentence_of_two(measure: Measure, about: tuple[About, About]) -> str:
+    if measure.value is None:
+        return f"Their curves cannot be compared: {measure.why}."
+    names = _names(about)
+    if measure.interval is None or measure.interval[0] <= 0 <= measure.interval[1]:
+        return f"Which of them bears the distortions better is open: {100 * measure.value:+.1f} points for {names[0]}."
+    better, worse = names if measure.value > 0 else names[::-1]
+    return f"On average {better} bears the distortions better than {worse}, by {100 * abs(measure.value):.1f} points."
 
 
 def _caveats(rows: Rows, scored: pl.DataFrame, curves: Sequence[Curve], sixteen: bool) -> Iterator[str]:
