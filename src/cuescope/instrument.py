@@ -33,9 +33,9 @@ class Instrument(Protocol):
     `question` is what a user would ask; `reference` the paper and section; `needs` what must be there before
     the first batch: capabilities of the classifier ("logits", "features", "gradients", "dense_logits",
     "patch_logits") and knowledge of the images ("label", "shape", "texture", "boxes", "mask", "parts", "answers",
-    "shown", "distortion"). `per_image` names, for measures that are means over images, the row column they are the mean
-    of, so that two classifiers can be compared in pairs. An instrument that costs much more than a forward pass has a field
-    `images: int`, the number of images it looks at; the runner spreads them evenly over the set.
+    "shown", "distortion"). `per_image` names, for measures that are means over images, the row column they are the
+    mean of, so that two classifiers can be compared in pairs. An instrument that costs much more than a forward pass
+    has a field `images: int`, the number of images it looks at; the runner spreads them evenly over the set.
 
     Optional: `illustrate(classifier, batch, rows)` gives panels with images for a few of the observed images;
     `frames(classifier, batch, rows)` shows one image as it changes, for `cuescope look`;

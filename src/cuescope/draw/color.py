@@ -16,6 +16,7 @@ ACCENTS = ("#0b62c4", "#c2500c", "#00795a", "#93399c", "#866a00", "#0a7690", "#a
 """On white, each with a contrast above 4.5 : 1; the page's style sheet has the same and their dark twins."""
 
 GLYPHS = ("circle", "square", "triangle", "wedge", "hexagon", "cross")
+REFERENCES = ("diamond", "square", "circle", "triangle", "wedge", "cross")
 INK, MUTED, RULE, PAPER = "#12161b", "#59626d", "#d5dae0", "#ffffff"
 
 # Points of matplotlib's viridis (CC0) and ColorBrewer's RdBu; between them straight lines in sRGB.

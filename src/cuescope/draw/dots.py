@@ -8,7 +8,7 @@ from typing import Any
 
 from cuescope.draw import words
 from cuescope.draw.axes import Scale, domain, shortened, width_of
-from cuescope.draw.color import accent, glyph
+from cuescope.draw.color import REFERENCES, accent, glyph
 from cuescope.draw.plots import Part
 from cuescope.draw.scene import WIDTH, Area, Item, Line, Mark, Scene, Text, box
 
@@ -18,7 +18,6 @@ LABELS = 150.0
 """The most room for the names of a dot plot's rows."""
 TOTAL_GAP = 6.0
 """Between the rows of a dot plot and its total."""
-REFERENCES = ("diamond", "square", "circle", "triangle", "wedge", "cross")
 
 
 @dataclass(frozen=True)

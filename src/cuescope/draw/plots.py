@@ -9,7 +9,7 @@ from typing import Any
 
 from cuescope.draw import words
 from cuescope.draw.axes import Scale, domain, shortened
-from cuescope.draw.color import accent, glyph
+from cuescope.draw.color import REFERENCES, accent, glyph
 from cuescope.draw.scene import WIDTH, Area, Item, Line, Mark, Point, Scene, Text, box
 
 BARS_WIDTH = 250.0
@@ -50,7 +50,8 @@ def lines(parts: Sequence[Part], label: str = "") -> Scene:
     data = parts[0].data
     if ticks := data.get("ticks"):
         x_ends = ticks[0][0], max(ticks[-1][0], ticks[0][0] + 1)
-    across, up = Scale(*x_ends, 42, WIDTH - 10), Scale(*data.get("y_ends", y_ends), 244, 26)
+    low, high = data.get("y_ends", y_ends)
+    across, up = Scale(*x_ends, 42, WIDTH - 10), Scale(low, high, 244, 26)
     items = _frame(across, up, data.get("x", ""), data.get("y", ""), data.get("ticks"))
     if data.get("chance") is not None:
         items.append(Line([(across.start, up(data["chance"])), (across.end, up(data["chance"]))], "muted", 1, "3 3"))

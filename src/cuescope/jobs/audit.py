@@ -73,9 +73,9 @@ def audit(
     folders or image sets, `human_data` a folder of raw trials of people on the cue-conflict images, `cues` one of
     folders of silhouettes, edges and textures, `texturized` one that `cuescope make texturized` made of `images`,
     `distortions` a folder of distorted images, DISTORTION/LEVEL/..., `parts` a CSV of boxes of named parts,
-    file,part,x0,y0,x1,y1 in pixels of the files; `only` names instruments (all by default), `also` adds instruments from
-    files; `settings` sets parameters by "instrument.parameter". A run that was stopped goes on where it was; one that is
-    finished is only read.
+    file,part,x0,y0,x1,y1 in pixels of the files; `only` names instruments (all by default), `also` adds instruments
+    from files; `settings` sets parameters by "instrument.parameter". A run that was stopped goes on where it was; one
+    that is finished is only read.
     Writes `report.html` beside the findings.
 
     Raises CueError for anything the user can mend, before the first batch where that is possible.
