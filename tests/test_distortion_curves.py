@@ -142,7 +142,8 @@ def test_two_classifiers_are_set_side_by_side_image_by_image() -> None:
     assert finding["difference_rotation"].value == finding["difference"].value
     assert finding.classifier == "x/one and x/two@w"
     assert finding.sentence.startswith("Which of them bears the distortions better is open: +50.0 points for one")
-    better = DistortionCurves().compare(*(rows_of({s: {0: m} for s in "abc"}) for m in "-+"), about)
+    wrong, right = (rows_of({s: {0: mark} for s in "abc"}) for mark in "-+")
+    better = DistortionCurves().compare(wrong, right, about)
     assert better.sentence == "On average two bears the distortions better than one, by 100.0 points."
     none = DistortionCurves().compare(first.clear(), second, about)
     assert none["difference"].why == "no scored image is shared"
