@@ -38,6 +38,7 @@ class Server:
     def __init__(self) -> None:
         self.data, self.tag, self.stop_after, self.ranges = zipped(), '"one"', None, True
         self.asked: list[str | None] = []
+        self.starts: list[int] = []
         told = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -51,6 +52,7 @@ class Server:
                 if start >= len(told.data):
                     self.send_error(416)
                     return
+                told.starts.append(start)
                 body = told.data[start:]
                 self.send_response(206 if start else 200)
                 self.send_header("Content-Length", str(len(body)))
@@ -110,7 +112,17 @@ def test_a_download_that_stopped_goes_on_where_it_can(server: Server, tmp_path: 
         server.data = zipped(**{"repo-1/more.txt": b"another archive than before"})
     assert get_human_data(tmp_path, url=server.url).fresh
     assert server.asked == [None, "bytes=100-"]
+    assert server.starts == [0, 100 if tag == '"one"' and ranges else 0]
     assert files(tmp_path) == [NAME, "source.json"]
+
+
+def test_a_server_that_cannot_go_on_starts_anew(server: Server, tmp_path: Path) -> None:
+    server.ranges = False
+    for stop in (100, 50):
+        server.stop_after = stop
+        with pytest.raises(CueError, match=f"at {stop} of {len(server.data):,} bytes"):
+            get_human_data(tmp_path, url=server.url)
+    assert (tmp_path / ".download.zip").read_bytes() == server.data[:50]
 
 
 def test_an_archive_that_is_whole_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
@@ -169,7 +181,7 @@ def test_what_is_no_archive_is_thrown_away(server: Server, tmp_path: Path) -> No
     server.data = b"<html>sign in to this network</html>"
     with pytest.raises(CueError, match="no ZIP archive"):
         get_human_data(tmp_path, url=server.url)
-    server.data, server.tag = zipped(), '"two"'
+    server.data = zipped()
     assert get_human_data(tmp_path, url=server.url).fresh
 
 

@@ -159,13 +159,15 @@ def test_a_classifier_that_errs_as_people_do() -> None:
 def test_no_answer_is_wrong_and_images_whose_cues_agree_are_kept() -> None:
     rows = rows_of(
         sample("a", "cat", "cat", "cat", *people(None)),
-        sample("b", "dog", "cat", "dog", *people("cat")),
+        sample("b", "dog", "cat", "dog", *people("cat"), ("net", "network", "dog")),
         sample("c", "elk", "elk", "dog", *people("elk")),
         sample("d", "elk", "elk", "dog"),
     )
     finding = TOOL.conclude(rows, ABOUT)
     assert (finding["accuracy"].count, finding["accuracy"].n) == (2, 3), "nobody was asked about the last"
     assert finding["accuracy_people"].value == pytest.approx(2 / 3)
+    assert rows["same_as_people"].to_list() == [0, 0, 1, None], "a network is no person"
+    assert (finding["same_as_networks"].value, finding["same_as_networks"].n) == (1, 1)
     assert finding["kappa_people"].value == pytest.approx(stats.kappa([True, False, True], [False, True, True]))
     assert any("1 images that nobody else was asked about" in caveat for caveat in finding.caveats)
 

@@ -79,7 +79,7 @@ def test_what_cannot_be_used_is_listed(tmp_path: Path) -> None:
     row = "subject-01,1,1,0.8,cat,cat,0,1_cat7-clock1.png"
     put(tmp_path, "x", "a.csv", row)
     put(tmp_path, "x", "b (copy).csv", row)
-    put(tmp_path, "x", "c.csv", row, row.replace("01", "02"), row.replace("01", "02"))
+    put(tmp_path, "x", "c.csv", row.replace("01", "02"), row.replace("01", "02"))
     put(tmp_path, "x", "d.csv", "a.png,0", head="file,index")
     put(tmp_path, "x", "e.csv")
     put(tmp_path, "x", "f.csv", "subject-03,1,1,0.8,cat,cat,0,")
@@ -90,6 +90,7 @@ def test_what_cannot_be_used_is_listed(tmp_path: Path) -> None:
     why = {s.id: s.why for s in data.skipped}
     assert list(why) == [f"x/{name}.csv" for name in ("b (copy)", "c", "d", "e", "f", "g", "h")]
     assert why["x/b (copy).csv"] == "subject-01 has answered cat7-clock1.png already, in x/a.csv"
+    assert why["x/c.csv"] == "subject-02 has answered cat7-clock1.png already, in x/c.csv"
     assert "lacks the columns" in why["x/d.csv"]
     assert why["x/e.csv"] == "it has no row"
     assert why["x/f.csv"] == "line 2 has no image name"
