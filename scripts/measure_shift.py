@@ -3,7 +3,7 @@
     python scripts/measure_shift.py [bias] [blur] [--weights DIR] [--images 4000] [--seeds 3]
 
 Networks that DIR lacks are trained first and kept there. One thread, so that the same machine gives the same numbers:
-one to three minutes for a network, two to five for what is measured of one.
+one to three minutes for a network, two to ten for what is measured of one.
 """
 
 from __future__ import annotations
