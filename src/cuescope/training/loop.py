@@ -136,7 +136,7 @@ def train(
 ) -> nn.Module:
     """Train a model in place on `settings.steps` batches and return it on the CPU, in evaluation mode.
 
-    `batches` yields (B, 3, H, W) uint8 images with (B,) int64 labels. The same model, batches and settings give
+    `batches` yields (B, 3, H, W) uint8 images with (B,) int64 labels, or with soft targets (B, K). The same model, batches and settings give
     the same weights bit for bit on the same machine with the same number of threads (torch.set_num_threads);
     the global random generator is left as it was. Raises CueError where the batches run out or the loss is no
     longer finite.
@@ -170,6 +170,7 @@ def train(
             if not math.isfinite(value):
                 raise CueError(f"the loss became {value} at step {step}", do="lower the learning rate")
             if progress is not None:
-                accuracy = float((logits.argmax(1) == labels).float().mean())
+                said = labels if labels.ndim == 1 else labels.argmax(1)
+                accuracy = float((logits.argmax(1) == said).float().mean())
                 progress(Progress(step + 1, settings.steps, value, accuracy, rate))
     return model.to("cpu", memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]
