@@ -36,7 +36,8 @@ class Server:
     """What it gives, how much of it before it hangs up, and what it was asked for."""
 
     def __init__(self) -> None:
-        self.data, self.tag, self.stop_after, self.ranges = zipped(), '"one"', None, True
+        self.data, self.tag, self.ranges = zipped(), '"one"', True
+        self.stop_after: int | None = None
         self.asked: list[str | None] = []
         self.starts: list[int] = []
         told = self

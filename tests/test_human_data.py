@@ -156,7 +156,7 @@ def trials(data: Path) -> pl.DataFrame:
 
 
 def bias(trials: pl.DataFrame) -> float:
-    shape, texture = ((trials["response"] == trials[cue]).fill_null(False).sum() for cue in ("shape", "texture"))
+    shape, texture = (trials.filter(pl.col("response") == pl.col(cue)).height for cue in ("shape", "texture"))
     return shape / (shape + texture)
 
 
