@@ -136,10 +136,10 @@ def train(
 ) -> nn.Module:
     """Train a model in place on `settings.steps` batches and return it on the CPU, in evaluation mode.
 
-    `batches` yields (B, 3, H, W) uint8 images with (B,) int64 labels, or with soft targets (B, K). The same model, batches and settings give
-    the same weights bit for bit on the same machine with the same number of threads (torch.set_num_threads);
-    the global random generator is left as it was. Raises CueError where the batches run out or the loss is no
-    longer finite.
+    `batches` yields (B, 3, H, W) uint8 images with (B,) int64 labels, or with soft targets (B, K). The same model,
+    batches and settings give the same weights bit for bit on the same machine with the same number of threads
+    (torch.set_num_threads); the global random generator is left as it was. Raises CueError where the batches run out or
+    the loss is no longer finite.
     """
     model = model.to(settings.device, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
     optimizer = make_optimizer(model, settings)
