@@ -54,7 +54,7 @@ class CueConflict:
     """Of the search; relu4_2 where the network is a VGG of torchvision."""
     style_layers: str = ""
     """Of the search, separated by commas; relu1_1, 2_1, 3_1, 4_1 and 5_1 of such a VGG."""
-    style_weight: float = 1.0
+    style_weight: float = 10.0
     """Of the search: the texture's weight against the shape's, both relative to the originals."""
     steps: int = 300
     """Of the search, by L-BFGS."""

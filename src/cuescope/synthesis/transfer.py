@@ -41,7 +41,7 @@ class Transfer:
         *,
         content_layer: str = "",
         style_layers: Sequence[str] = (),
-        style_weight: float = 1.0,
+        style_weight: float = 10.0,
     ) -> None:
         if classifier.network is None:
             do = "give the network itself, as an nn.Module or file.py:factory"

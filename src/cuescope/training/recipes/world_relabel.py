@@ -1,8 +1,8 @@
-"""A small ResNet on random crops of the world's images of several objects, with label maps or with one label an image.
+"""A small ResNet on random crops of the world's images of several objects, with label maps or one label an image.
 
 A crop of such an image often shows another object than the largest, whose class is the image's label. The maps are
-those of the world's congruent network, which has learned from single objects (Yun et al. 2021). With targets="label" the
-same network learns from the same crops with the image's label: what the maps are to be compared with.
+those of the world's congruent network, which has learned from single objects (Yun et al. 2021). With targets="label"
+the same network learns from the same crops with the image's label: what the maps are to be compared with.
 """
 
 from __future__ import annotations
