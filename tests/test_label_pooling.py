@@ -141,6 +141,7 @@ def test_a_dataset_in_three_lines(tmp_path: Path) -> None:
     batches = list(loader)
     assert [tuple(b.shape) for b, _ in batches] == [(4, 3, 16, 16), (2, 3, 16, 16)]
     assert 0 <= float(batches[0][0].min()) <= float(batches[0][0].max()) <= 1
+    assert [np.allclose(dataset[i][2][0], named[images.id(i)], atol=1e-2) for i in range(6)] == [True] * 6
     torch.manual_seed(3)
     list(DataLoader(TensorDataset(torch.zeros(1))))  # A loader draws a seed of its own first.
     crop, place, (scores, _) = dataset[0]
