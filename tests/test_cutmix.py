@@ -13,7 +13,7 @@ from cuescope.training.cutmix import CutMix
 
 def numbered(count: int = 6, height: int = 20, width: int = 30) -> tuple[torch.Tensor, torch.Tensor]:
     """Images that are their own number everywhere, and targets that say it softly."""
-    images = torch.arange(float(count))[:, None, None, None].expand(count, 3, height, width)
+    images = torch.arange(float(count))[:, None, None, None].expand(count, 3, height, width).clone()
     return images, torch.eye(count) * 0.7 + 0.3 / count
 
 

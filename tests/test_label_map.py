@@ -112,6 +112,12 @@ def test_the_images_with_the_most_labels_are_shown(classifier: Classifier) -> No
     assert layer.values == [[0.0] * 4] * 2 + [[1.0] * 4, [1.0] * 3 + [None]]
     assert layer.strength is not None
     assert layer.strength[0][0] == pytest.approx(0.8, abs=1e-2)
+    pale = seen(classifier, Sample("pale", HALVES.pixels // 9 + 128, framing="stimulus"))
+    rows = tool.observe(classifier, pale)
+    (panel,) = tool.illustrate(classifier, pale, rows)
+    wanted = 0.25 + 0.55 * (rows["sure"][0][0] - 0.5) / 0.5
+    assert panel.figures[0].maps[0].strength[0][0] == pytest.approx(wanted, abs=1e-3)  # type: ignore[index]
+    assert 0.3 < wanted < 0.7
 
 
 def test_a_label_is_laid_on_as_strongly_as_it_is_sure() -> None:
