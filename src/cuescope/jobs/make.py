@@ -88,11 +88,11 @@ def _perform(
     last = work if isinstance(work, Finishes) else None
     what = last.what if last else "files"
     groups, total = list(_left(work, folder)), sum(piece.images for piece in work.pieces)
-    before = total - sum(piece.images for group in groups for piece in group)
+    before = sum(entry.get("images", 1) for entry in folder.entries.values())
     skipped = {s.id: s for s in (*images.skipped, *folder.skipped)}
     if folder.finished and (not groups or (last and last.result and (folder.path / last.result).is_file())):
         skipped |= {s.id: s for s in work.skipped}
-        return Making(folder.path, 0, total - len(skipped), tuple(skipped.values()), what)
+        return Making(folder.path, 0, before, tuple(skipped.values()), what)
     seconds, started = float(folder.manifest.get("seconds", 0)), time.perf_counter()
     folder.begin(_about(command, images, folder))
     made = 0
