@@ -9,7 +9,7 @@ from torch import nn
 from cuescope.errors import CueError
 from cuescope.training.bow import Fitted
 from cuescope.training.loop import Settings, learning_rate_at, limit_filters, make_optimizer, normalized, train
-from cuescope.training.recipes import names, recipe
+from cuescope.training.recipes import names, recipe, world_relabel, world_stylized
 from cuescope.training.streams import mixed
 from cuescope.world.images import WorldImages
 from cuescope.world.models import build_world, packed, unpacked
@@ -165,6 +165,7 @@ def test_every_recipe_of_the_world_runs():
         if module.IMAGES:
             continue
         few = {"steps": 1, "batch": 16} if hasattr(module.SETTINGS, "steps") else {"images": 32, "words": 16}
+        few |= {"pool": 12, "styles": 4} if hasattr(module.SETTINGS, "pool") else {}
         seen = []
         made = module.run(lambda *told, seen=seen: seen.append(told), dataclasses.replace(module.SETTINGS, **few))
         net = made.saved.network if isinstance(made, Fitted) else made
@@ -174,6 +175,47 @@ def test_every_recipe_of_the_world_runs():
         assert net(torch.zeros(1, 3, 64, 64)).shape == (1, 16)
     with pytest.raises(CueError, match="world-shape"):
         recipe("world-shap")
+
+
+def test_three_quarters_of_a_batch_are_stylized_and_keep_their_labels():
+    how = dataclasses.replace(world_stylized.SETTINGS, batch=8, pool=6, styles=4, share=0.75, seed=1)
+    pool, labels = world_stylized.stylized(how)
+    assert labels.tolist() == [0, 1, 2, 3, 4, 5]
+    plain = WorldImages("congruent", seed=world_stylized.POOL_SEED + 1).render(range(6))[0]
+    assert (pool != plain).float().mean() > 0.9
+    stream = world_stylized.batches(how)
+    (first, said), (second, _) = next(stream), next(stream)
+    fresh = WorldImages("congruent", seed=world_stylized.CONGRUENT_SEED + 1)
+    assert torch.equal(first[:2], fresh.render([0, 1])[0])
+    assert torch.equal(second[:2], fresh.render([2, 3])[0])
+    mirrored = []
+    for image, label in zip(first[2:], said[2:].tolist(), strict=True):  # each of the pool once, in its first round
+        mirrored.append(torch.equal(image, pool[label].flip(2)))
+        assert mirrored[-1] or torch.equal(image, pool[label])
+    assert sorted(said[2:].tolist()) == [0, 1, 2, 3, 4, 5]
+    assert 0 < sum(mirrored) < 6
+    alone, _ = next(world_stylized.batches(dataclasses.replace(how, share=0.0)))
+    assert torch.equal(alone, fresh.render(range(8))[0])
+
+
+def test_either_target_is_of_the_same_crops():
+    how = dataclasses.replace(world_relabel.SETTINGS, batch=6)
+    images, found = WorldImages("several", seed=3), {}
+    for targets in ("maps", "label"):
+        torch.manual_seed(0)
+        found[targets] = next(world_relabel.crops(images, dataclasses.replace(how, targets=targets)))
+    (crops, soft), (same, labels) = found["maps"], found["label"]
+    assert torch.equal(crops, same)
+    assert not torch.equal(crops, images.render(range(6))[0])
+    assert torch.equal(labels, images.render(range(6))[1])
+    assert soft.shape == (6, 16)
+    assert torch.allclose(soft.sum(1), torch.ones(6))
+    assert trained_on(crops, soft) != trained_on(crops, labels)
+
+
+def trained_on(images: torch.Tensor, targets: torch.Tensor) -> float:
+    net = train(build_world("world-congruent"), iter([(images, targets)]), dataclasses.replace(QUICK, steps=1))
+    return float(net.state_dict()["conv1.weight"].sum())
 
 
 def test_weights_survive_being_packed():
