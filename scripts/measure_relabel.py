@@ -37,7 +37,10 @@ def main() -> None:
     shown = [{index[box.name] for box in sample.boxes} for sample in samples]
     chance = np.mean([len(classes) for classes in shown]) / len(CLASSES)
     print(f"{len(samples)} images of {np.mean([len(s) for s in shown]):.2f} classes; chance {1 / 16:.3f}, {chance:.3f}")
-    told("the annotator", load("cuescope/world-congruent", device="cpu"), samples, shown)
+    annotator = options.weights / "world-annotator.safetensors"
+    if not annotator.is_file():
+        train("world-annotator", annotator)
+    told("the annotator, at 64 px", load(f"cuescope/world-congruent@{annotator}", device="cpu"), samples, shown)
     differences: dict[str, list[Any]] = {"single-label accuracy": [], "multi-label accuracy": []}
     for seed in range(options.seeds):
         found = {
@@ -49,14 +52,20 @@ def main() -> None:
     for name, of_each in differences.items():
         seeds = np.array([one.mean() for one in of_each])
         mean, interval, _ = stats.paired_difference(np.mean(of_each, 0), np.zeros(len(samples)))
-        print(f"{name}, maps less label: {mean:.4f} {interval} over images; over seeds {stats.bootstrap_mean(seeds)}")
+        print(f"{name}, maps less label: {mean:.4f}; over images {interval}", end="")
+        print(f", over seeds {stats.bootstrap_mean(seeds)}" if len(seeds) > 1 else "")
         print(f"    of each seed: {', '.join(f'{one:+.4f}' for one in seeds)}")
 
 
 def network(targets: str, seed: int, options: argparse.Namespace) -> Classifier:
     path = options.weights / f"world-relabel-{targets}-{options.steps}-{seed}.safetensors"
     if not path.is_file():
-        train("world-relabel", path, settings={"targets": targets, "steps": options.steps}, seed=seed)
+        settings = {
+            "targets": targets,
+            "steps": options.steps,
+            "annotator": options.weights / "world-annotator.safetensors",
+        }
+        train("world-relabel", path, settings=settings, seed=seed)
     return load(f"cuescope/world-congruent@{path}", device="cpu")
 
 

@@ -199,18 +199,32 @@ def test_three_quarters_of_a_batch_are_stylized_and_keep_their_labels():
 
 
 def test_either_target_is_of_the_same_crops():
-    how = dataclasses.replace(world_relabel.SETTINGS, batch=6)
-    images, found = WorldImages("several", seed=3), {}
+    how, found = dataclasses.replace(world_relabel.SETTINGS, batch=6, images=6, seed=1), {}
     for targets in ("maps", "label"):
         torch.manual_seed(0)
-        found[targets] = next(world_relabel.crops(images, dataclasses.replace(how, targets=targets)))
+        found[targets] = next(world_relabel.batches(dataclasses.replace(how, targets=targets)))
     (crops, soft), (same, labels) = found["maps"], found["label"]
     assert torch.equal(crops, same)
-    assert not torch.equal(crops, images.render(range(6))[0])
-    assert torch.equal(labels, images.render(range(6))[1])
+    assert sorted(labels.tolist()) == [0, 1, 2, 3, 4, 5]
     assert soft.shape == (6, 16)
     assert torch.allclose(soft.sum(1), torch.ones(6))
     assert trained_on(crops, soft) != trained_on(crops, labels)
+
+
+def test_a_label_map_is_of_its_image_and_a_target_of_its_crop():
+    """The whole image as the crop: the target is the softmax of the mean of what is kept at each position."""
+    how = dataclasses.replace(world_relabel.SETTINGS, batch=4, images=4, top=3, least=1.0, annotator_px=64)
+    images = WorldImages("several", seed=world_relabel.TRAINING_SEED)
+    logits = world_relabel.annotated_by().logits(images.render(range(4))[0].float() / 255)
+    kept = torch.where(logits >= logits.topk(3, 1).values[:, -1:], logits, 0)
+    wanted = kept.mean((2, 3)).softmax(1)
+    torch.manual_seed(0)
+    crops, soft = next(world_relabel.batches(how))
+    for crop, target in zip(crops, soft, strict=True):
+        (same,) = [i for i in range(4) if torch.equal(crop, images.render([i])[0][0])]
+        # Not to the last digit: the average over a region samples between the middles of positions.
+        assert torch.allclose(target, wanted[same], atol=2e-2)
+    assert (wanted[0] - wanted[1]).abs().max() > 0.1
 
 
 def trained_on(images: torch.Tensor, targets: torch.Tensor) -> float:

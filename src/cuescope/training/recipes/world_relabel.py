@@ -1,8 +1,9 @@
 """A small ResNet on random crops of the world's images of several objects, with label maps or one label an image.
 
 A crop of such an image often shows another object than the largest, whose class is the image's label. The maps are
-those of the world's congruent network, which has learned from single objects (Yun et al. 2021). With targets="label"
-the same network learns from the same crops with the image's label: what the maps are to be compared with.
+made once, by an annotator that has learned from other images, of single objects (Yun et al. 2021): the recipe
+world-annotator. With targets="label" the same network learns from the same crops of the same images with the image's
+label: what the maps are to be compared with.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Literal
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cuescope.annotator import Annotator
 from cuescope.classifier import Classifier
@@ -21,8 +24,8 @@ from cuescope.preprocessing import Preprocessing
 from cuescope.training.label_pooling import LabelPooling, RandomResizedCropWithCoords
 from cuescope.training.loop import Settings, Told, now_and_then, train
 from cuescope.world.draw import SIZE_PX
-from cuescope.world.images import CLASSES, WorldImages
-from cuescope.world.models import MEAN, STD, build_world, load_world
+from cuescope.world.images import WorldImages
+from cuescope.world.models import MEAN, STD, build_world, load_world, unpacked
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,12 @@ class Relabeled(Settings):
 
     targets: Literal["maps", "label"] = "maps"
     """The annotator's map in the region of the crop, or the image's one label whatever the crop shows."""
+    annotator: str = ""
+    """File of weights that `cuescope train world-annotator` made; without one world-congruent annotates."""
+    annotator_px: int = 96
+    """Side that images are enlarged to for the annotator: so objects have the size of those it has learned from."""
+    images: int = 2000
+    """Images to learn from, seen again and again in other crops."""
     top: int = 5
     """Classes that are kept at each position of a map."""
     least: float = 0.08
@@ -39,7 +48,6 @@ class Relabeled(Settings):
 
 IMAGES = False
 NAME = "world-relabel"
-ANNOTATOR = "world-congruent"
 SETTINGS = Relabeled(
     steps=500,
     batch=64,
@@ -52,9 +60,11 @@ SETTINGS = Relabeled(
 )
 # Far from the small seeds that images are audited with.
 TRAINING_SEED = 3_000_003
+TOGETHER = 50
+"""Images that are annotated at once."""
 
 
-def fits(settings: Relabeled) -> str:
+def fits(settings: Settings) -> str:
     """The network that the weights are loaded into."""
     return "world-congruent"
 
@@ -62,31 +72,44 @@ def fits(settings: Relabeled) -> str:
 def run(show: Told | None = None, settings: Relabeled | None = None) -> nn.Module:
     """Train from scratch; the result is a function of the code, the machine and its number of threads."""
     how = settings or SETTINGS
-    images = WorldImages("several", placement="uniform", seed=TRAINING_SEED + how.seed)
-    return train(build_world(fits(how), how.seed), crops(images, how), how, now_and_then(show, how))
+    return train(build_world(fits(how), how.seed), batches(how), how, now_and_then(show, how))
 
 
-def crops(images: WorldImages, how: Relabeled) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(how: Relabeled) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless batches of random crops (B, 3, 64, 64) uint8 with soft targets (B, 16), or with labels (B,).
 
     Crops are drawn from torch's global generator, which the training loop seeds: the same ones for either target.
     """
-    crop = RandomResizedCropWithCoords(SIZE_PX, scale=(how.least, 1.0), antialias=True)
-    annotator, pooling = annotated_by(ANNOTATOR), LabelPooling(len(CLASSES))
-    start = 0
+    several = WorldImages("several", placement="uniform", seed=TRAINING_SEED + how.seed)
+    pixels, labels = several.render(np.arange(how.images))
+    scores, ids = label_maps(pixels, how) if how.targets == "maps" else (None, None)
+    crop, pooling = RandomResizedCropWithCoords(SIZE_PX, scale=(how.least, 1.0), antialias=True), LabelPooling(16)
+    chance = np.random.default_rng(how.seed)
+    order = np.empty(0, np.int64)
     while True:
-        pixels, labels = images.render(np.arange(start, start + how.batch))
-        start += how.batch
-        cut, places = zip(*(crop(image) for image in pixels), strict=True)
-        if how.targets == "label":
-            yield torch.stack(cut), labels
+        while len(order) < how.batch:
+            order = np.concatenate([order, chance.permutation(how.images)])
+        chosen, order = order[: how.batch], order[how.batch :]
+        cut, places = zip(*(crop(pixels[i]) for i in chosen), strict=True)
+        if scores is None or ids is None:
+            yield torch.stack(cut), labels[chosen]
         else:
-            scores, ids = annotator.logits(pixels.float() / 255).topk(how.top, 1)
-            yield torch.stack(cut), pooling(ids.numpy(), scores.numpy(), places)
+            yield torch.stack(cut), pooling(ids[chosen], scores[chosen], places)
 
 
-def annotated_by(name: str) -> Annotator:
-    """A model of the world as an annotator."""
-    model = load_world(name)
+def label_maps(pixels: Tensor, how: Relabeled) -> tuple[np.ndarray, np.ndarray]:
+    """The annotator's maps of images (N, 3, 64, 64) uint8: the highest scores and their classes, (N, k, h, w) each."""
+    annotator, parts = annotated_by(how.annotator), []
+    for some in pixels.split(TOGETHER):
+        large = F.interpolate(some.float() / 255, (how.annotator_px, how.annotator_px), mode="bilinear")
+        parts.append(annotator.logits(large).topk(how.top, 1))
+    return torch.cat([part.values for part in parts]).numpy(), torch.cat([part.indices for part in parts]).numpy()
+
+
+def annotated_by(weights: str = "") -> Annotator:
+    """The world's congruent network as an annotator, with its own weights or those of a file."""
+    model = load_world("world-congruent")
+    if weights:
+        model.module.load_state_dict(unpacked(load_file(weights)))
     how = Preprocessing(model.input_size, SIZE_PX, mean=model.mean, std=model.std, source="the world's")
-    return Annotator.of(Classifier(model.module, classes=model.classes, preprocessing=how, name=name, device="cpu"))
+    return Annotator.of(Classifier(model.module, classes=model.classes, preprocessing=how, device="cpu"))
