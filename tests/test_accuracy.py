@@ -58,14 +58,6 @@ def test_unlabeled_images_do_not_count() -> None:
     assert any("2 images without a usable label" in c for c in finding.caveats)
 
 
-def test_real_labels_count_every_right_answer() -> None:
-    samples = colored(3)
-    several = [Sample(s.id, s.pixels, s.label, labels) for s, labels in zip(samples, [(0, 1), (2,), ()], strict=True)]
-    classifier = toy(MeanColor())
-    finding = Accuracy().conclude(Accuracy().observe(classifier, classifier.see(several, [0, 1, 2])), ABOUT)
-    assert (finding["real"].count, finding["real"].n) == (1, 2)
-
-
 def test_ece_by_a_plain_loop() -> None:
     generator = np.random.default_rng(0)
     confidence = generator.uniform(0.01, 1, 300)
@@ -91,7 +83,6 @@ def test_honest_confidence_has_a_small_error_and_an_interval_around_it() -> None
             "rank": np.zeros(2000, int),
             "top1": generator.random(2000) < confidence,
             "top5": [True] * 2000,
-            "real": [None] * 2000,
         }
     )
     ece = Accuracy().conclude(rows, ABOUT)["ece"]

@@ -29,7 +29,7 @@ LAYERS = [
     ["training"],
     ["sources"],
     ["store", "synthesis", "maker"],
-    ["made", "relabel"],
+    ["made", "relabel", "annotated"],
     ["makers"],
     ["runner", "comparisons"],
     ["draw"],

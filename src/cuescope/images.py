@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -50,22 +50,25 @@ class Condition(NamedTuple):
 class Sample:
     """One decoded image and what is known of it.
 
-    `pixels` is (3, H, W) uint8 RGB as decoded, any size. `label` indexes the class space of the image set; `labels`
-    are all the labels that are right, where several are known (ReaL).
-    `cues` names what each cue shows, as in {"shape": "cat", "texture": "elephant"}. `boxes`, `mask`
-    ((H, W) bool, True on the object) and `parts` are in pixels of the decoded image. `versions` are the same image
-    made anew, as in {"texturized": (3, h, w) uint8}, already framed as a classifier sees it. `answers` are those of
-    people and networks who were asked about the same image. `condition` is how a distorted image was distorted.
+    `pixels` is (3, H, W) uint8 RGB as decoded, any size. `label` indexes the class space of the image set; `labels` are
+    all the labels that are right, where these are known, as `labels_from` tells (ReaL, boxes, label maps). `cues` names
+    what each cue shows, as in {"shape": "cat", "texture": "elephant"}. `boxes` (those of the label's class first),
+    `mask` ((H, W) bool, True on the object) and `parts` are in pixels of the decoded image. `label_map` gives soft
+    targets (n, K) of crops (n, 4) - top, left, height, width in shares of the image. `versions` are the same image made
+    anew, as in {"texturized": (3, h, w) uint8}, already framed as a classifier sees it. `answers` are those of people
+    and networks who were asked about the same image. `condition` is how a distorted image was distorted.
     """
 
     id: str
     pixels: Tensor
     label: int | None = None
     labels: tuple[int, ...] = ()
+    labels_from: str = ""
     cues: Mapping[str, str] = field(default_factory=dict)
     boxes: tuple[Box, ...] = ()
     mask: Tensor | None = None
     parts: Mapping[str, Box] = field(default_factory=dict)
+    label_map: Callable[[Any], Tensor] | None = None
     versions: Mapping[str, Tensor] = field(default_factory=dict)
     answers: tuple[Answer, ...] = ()
     condition: Condition | None = None
@@ -88,16 +91,18 @@ class Skipped:
 class Batch:
     """Images as one classifier sees them, with the clean logits that all instruments share.
 
-    `pixels` is (B, 3, H, W) float32 in [0, 1] on the classifier's device, `logits` (B, K) float32 on the
-    CPU, `labels` (B,) int64 in the classifier's own class space, -1 where none is known. `peers` are other
-    Classifiers of the run with the same classes, for instruments that ask for them. `watched` is what was kept of
-    some layers during the clean pass (see `Classifier.watch`).
+    `pixels` is (B, 3, H, W) float32 in [0, 1] on the classifier's device, `logits` (B, K) float32 on the CPU, `labels`
+    (B,) int64 in the classifier's own class space, -1 where none is known; `all_labels` are all those that are right,
+    in that space, where these are known, else none. `peers` are other Classifiers of the run with the same classes, for
+    instruments that ask for them. `watched` is what was kept of some layers during the clean pass (see
+    `Classifier.watch`).
     """
 
     samples: tuple[Sample, ...]
     pixels: Tensor
     logits: Tensor
     labels: Tensor
+    all_labels: tuple[tuple[int, ...], ...] = ()
     peers: tuple[Any, ...] = ()
     watched: Mapping[Any, Tensor] = field(default_factory=dict)
 
@@ -116,6 +121,7 @@ class Batch:
             self.pixels[keep.to(self.pixels.device)],
             self.logits[keep],
             self.labels[keep],
+            tuple(self.all_labels[i] for i in positions) if self.all_labels else (),
             self.peers,
             {key: kept[keep] for key, kept in self.watched.items()},
         )
@@ -124,11 +130,11 @@ class Batch:
 class ImageSet(ABC):
     """A finite, ordered set of images that are decoded when asked for.
 
-    `knows` says what its samples carry: any of "label", "shape", "texture", "boxes", "mask", "parts",
-    "answers", "shown" (which cue alone an image shows), "distortion", "category" (labels among the 16 categories),
-    and the names of its versions.
-    `classes` is the space that labels index, or None without labels. `notes` are statements about how the
-    set was read that belong in the report. `skipped` lists what could be left out before any decoding.
+    `knows` says what its samples carry: any of "label", "labels" (all that are right), "shape", "texture", "boxes",
+    "mask", "parts", "regions" (what is where: boxes or label maps), "answers", "shown" (which cue alone an image
+    shows), "distortion", "category" (labels among the 16 categories), and the names of its versions. `classes` is the
+    space that labels index, or None without labels. `notes` are statements about how the set was read that belong in
+    the report. `skipped` lists what could be left out before any decoding.
     """
 
     name: str

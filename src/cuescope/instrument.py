@@ -30,12 +30,12 @@ Rows = pl.DataFrame
 class Instrument(Protocol):
     """One question about a classifier, asked in two steps. A frozen dataclass whose fields are its parameters.
 
-    `question` is what a user would ask; `reference` the paper and section; `needs` what must be there before
-    the first batch: capabilities of the classifier ("logits", "features", "gradients", "dense_logits",
-    "patch_logits") and knowledge of the images ("label", "shape", "texture", "boxes", "mask", "parts", "answers",
-    "shown", "distortion"). `per_image` names, for measures that are means over images, the row column they are the
-    mean of, so that two classifiers can be compared in pairs. An instrument that costs much more than a forward pass
-    has a field `images: int`, the number of images it looks at; the runner spreads them evenly over the set.
+    `question` is what a user would ask; `reference` the paper and section; `needs` what must be there before the first
+    batch: capabilities of the classifier ("logits", "features", "gradients", "dense_logits", "patch_logits") and
+    knowledge of the images ("label", "labels", "shape", "texture", "boxes", "mask", "parts", "regions", "answers",
+    "shown", "distortion"). `per_image` names, for measures that are means over images, the row column they are the mean
+    of, so that two classifiers can be compared in pairs. An instrument that costs much more than a forward pass has a
+    field `images: int`, the number of images it looks at; the runner spreads them evenly over the set.
 
     Optional: `illustrate(classifier, batch, rows)` gives panels with images for a few of the observed images;
     `frames(classifier, batch, rows)` shows one image as it changes, for `cuescope look`;
@@ -279,6 +279,10 @@ def unmet(instrument: Instrument, classifier: Classifier, images: ImageSet) -> s
         "patches, so no exact map of evidence exists (the BagNets have one)",
         "dense_logits": f"{classifier.name} has no dense head: {classifier.why_not_dense}",
         "label": f"the images of {images.name} have no labels",
+        "labels": f"nobody tells all the labels that are right for the images of {images.name}; give --label-maps DIR, "
+        "boxes of several objects or --real FILE",
+        "regions": f"neither boxes nor label maps are known for the images of {images.name}; give --boxes DIR or "
+        "--label-maps DIR",
         "boxes": f"no boxes of objects are known for the images of {images.name}",
         "texturized": f"the images of {images.name} have no texturized version; `cuescope make texturized` makes it",
         "distortion": f"the images of {images.name} are not distorted; `cuescope make distorted` makes such ones",

@@ -1,6 +1,7 @@
-"""Numbers of Geirhos et al. 2019, by the pooled rule, to stand beside ours on their stimuli.
+"""Numbers of others to stand beside ours: of Geirhos et al. 2019, by the pooled rule, on their stimuli, and of Yun et
+al. 2021.
 
-All are computed from the authors' trial-by-trial answers (raw-data/ of rgeirhos/texture-vs-shape). (Caffe) and
+The first are computed from the authors' trial-by-trial answers (raw-data/ of rgeirhos/texture-vs-shape). (Caffe) and
 (torchvision) tell two sets of weights of one architecture apart; SIN is Stylized-ImageNet. The authors say that the
 networks' answers were made with a "slightly different" aggregation than the mean that is used since; by the mean their
 README gives ResNet-50 .214 and .814 (SIN).
@@ -63,6 +64,15 @@ KAPPA_WITH_PEOPLE = {
     "ResNet-50 (SIN)": 0.190,
 }
 """Error consistency on the cue-conflict images where the shape is what is right (Geirhos et al. 2020, eq. 1-3)."""
+
+REAL_SOURCE = "README of naver-ai/relabel_imagenet (Yun et al. 2021), 46,837 validation images"
+REAL = {"ResNet-50": 0.836, "ResNet-50 (ReLabel)": 0.850}
+"""ReaL accuracy: the share of answers that are among the right labels, images without any left out."""
+
+CROPS_SOURCE = "Yun et al. 2021, random resized crops of ImageNet's training images"
+CROPS_MISSING = {"ImageNet": 0.08}
+CROPS_OVER_HALF = {"ImageNet": 0.235}
+"""Crops without an overlap with the object's box, and with an intersection over union of more than .5 with it."""
 
 
 def listed(values: dict[str, float], source: str) -> tuple[Published, ...]:

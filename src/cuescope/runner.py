@@ -77,6 +77,12 @@ class Task:
             return None
         return [-1 if sample.label is None else self.place[sample.label] for sample in samples]
 
+    def all_labels(self, samples: Sequence[Sample]) -> tuple[tuple[int, ...], ...]:
+        """All labels that are right, as far as the classifier has them."""
+        if not self.place:
+            return ()
+        return tuple(tuple(k for i in sample.labels if (k := self.place[i]) >= 0) for sample in samples)
+
 
 def run(tasks: Sequence[Task], out: Run, *, workers: int = 2, progress: Progress | None = None) -> list[Cell]:
     """Read every instrument of the tasks and conclude; the cells, in the order of the tasks.
@@ -180,6 +186,7 @@ class _Pass:
                 for task in tasks:
                     self.cells[id(task)].fail(traceback.format_exc())
                 continue
+            batch = replace(batch, all_labels=tasks[0].all_labels(chosen))
             for task in tasks:
                 cell = self.cells[id(task)]
                 try:
@@ -230,7 +237,8 @@ def _illustrate(task: Task, rows: pl.DataFrame, total: int) -> tuple[Any, ...]:
     samples = [task.images.read(i) for i in range(total) if task.images.id(i) in chosen]
     if not samples:
         return ()
-    batch = replace(task.classifier.see(samples, task.labels(samples)), peers=task.peers)
+    batch = task.classifier.see(samples, task.labels(samples))
+    batch = replace(batch, all_labels=task.all_labels(samples), peers=task.peers)
     # Of reduced rows, which are few, all: what is shown may depend on more than the rows of the shown images.
     theirs = rows if isinstance(task.instrument, Reduces) else rows.filter(pl.col("id").is_in(chosen))
     return tuple(illustrates.illustrate(task.classifier, batch, theirs))

@@ -23,6 +23,8 @@ def audit(
     texturized: Path | None = None,
     distortions: Path | None = None,
     parts: Path | None = None,
+    label_maps: Path | None = None,
+    boxes: Path | None = None,
     only: str | None = None,
     out: Path = Path("run"),
     labels: Path | None = None,
@@ -59,6 +61,11 @@ def audit(
         Folder of distorted images, DISTORTION/LEVEL/...: of `cuescope make distorted`, ImageNet-C or model-vs-human.
     parts
         CSV of boxes of named parts: file,part,x0,y0,x1,y1, in pixels of the files.
+    label_maps
+        Folder that `cuescope make label-maps` made of the images.
+    boxes
+        Folder of XML files with the boxes of their objects, as ILSVRC's Annotations; a folder with VOC's JPEGImages and
+        Annotations needs none.
     only
         Instruments to ask, separated by commas; all by default. See `cuescope list instruments`.
     out
@@ -99,6 +106,8 @@ def audit(
             texturized=texturized,
             distortions=distortions,
             parts=parts,
+            label_maps=label_maps,
+            boxes=boxes,
             only=[name.strip() for name in only.split(",") if name.strip()] if only else (),
             out=out,
             labels=labels,

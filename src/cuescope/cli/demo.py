@@ -60,6 +60,8 @@ def demo(*, out: Path = Path("demo"), images: int = 480, json: bool = False) -> 
             out=out,
             labels=None,
             real=None,
+            label_maps=None,
+            boxes=None,
             classes=None,
             limit=None,
             settings=SETTINGS,

@@ -23,8 +23,8 @@ class Accuracy:
     """Top-1 and top-5 accuracy, accuracy per class, calibration and the most confused pairs.
 
     Calibration is the expected calibration error (Guo et al. 2017, eq. 3): the mean distance of confidence
-    from accuracy over equally wide bins of confidence, weighted by their images. Where the images carry
-    several right labels each (ReaL, Beyer et al. 2020), an answer is also scored against all of them.
+    from accuracy over equally wide bins of confidence, weighted by their images. Where images carry several right
+    labels each (ReaL, say), `multi_label` scores answers against all of them.
 
     >>> Accuracy(bins=10).bins
     10
@@ -38,10 +38,10 @@ class Accuracy:
     """Classes with fewer labeled images than this are left out of the accuracy per class."""
 
     question: ClassVar[str] = "Is it right, and does it know when it is?"
-    reference: ClassVar[str] = "Guo et al. 2017 (calibration); Beyer et al. 2020 (ReaL labels)"
+    reference: ClassVar[str] = "Guo et al. 2017 (calibration)"
     needs: ClassVar[frozenset[str]] = frozenset({"logits", "label"})
-    version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {"top1": "top1", "top5": "top5", "real": "real"}
+    version: ClassVar[int] = 2
+    per_image: ClassVar[Mapping[str, str]] = {"top1": "top1", "top5": "top5"}
 
     def __post_init__(self) -> None:
         if self.bins < 1 or self.pairs < 0 or self.per_class_images < 1:
@@ -56,7 +56,6 @@ class Accuracy:
         # The rank counts only what beats the label, so a tie does not push it out of the top 5.
         rank = (batch.logits > batch.logits.gather(1, at)).sum(1)
         right = known & (predicted == batch.labels)
-        several = [sample.labels for sample in batch.samples]
         return pl.DataFrame(
             {
                 "id": batch.ids,
@@ -67,7 +66,6 @@ class Accuracy:
                 "rank": _where(known, rank),
                 "top1": _where(known, right),
                 "top5": _where(known, rank < 5),
-                "real": [int(p) in labels if labels else None for p, labels in zip(predicted, several, strict=True)],
             },
             schema=_SCHEMA,
         )
@@ -83,9 +81,6 @@ class Accuracy:
             else Measure("top5", None, "share", n=n, title="top-5 accuracy", why=f"there are only {k} classes"),
             self._calibration(labeled),
         ]
-        real = rows["real"].drop_nulls() if rows.height else pl.Series([], dtype=pl.Boolean)
-        if len(real):
-            measures.append(_share("real", "ReaL accuracy", real, headline=True))
         panels = [*self._reliability(labeled), *self._per_class(labeled, about), *self._confused(labeled, about)]
         return Finding(
             instrument="accuracy",
@@ -213,7 +208,6 @@ _SCHEMA = {
     "rank": pl.Int32,
     "top1": pl.Boolean,
     "top5": pl.Boolean,
-    "real": pl.Boolean,
 }
 
 

@@ -25,6 +25,7 @@ from cuescope.jobs.images import (
     find_cues,
     find_distortions,
     find_images,
+    find_label_maps,
     find_parts,
     find_versions,
 )
@@ -51,6 +52,8 @@ def audit(
     texturized: str | Path | ImageSet | None = None,
     distortions: str | Path | ImageSet | None = None,
     parts: str | Path | ImageSet | None = None,
+    label_maps: str | Path | ImageSet | None = None,
+    boxes: str | Path | None = None,
     only: Sequence[str] = (),
     out: str | Path = "run",
     labels: str | Path | None = None,
@@ -69,14 +72,14 @@ def audit(
 ) -> Run:
     """What cues do these classifiers use? Every instrument on every classifier, into the run folder `out`.
 
-    `models` are names ("timm/resnet50.a1_in1k"), nn.Modules or Classifiers; `images` and `cue_conflict` are
-    folders or image sets, `human_data` a folder of raw trials of people on the cue-conflict images, `cues` one of
-    folders of silhouettes, edges and textures, `texturized` one that `cuescope make texturized` made of `images`,
-    `distortions` a folder of distorted images, DISTORTION/LEVEL/..., `parts` a CSV of boxes of named parts,
-    file,part,x0,y0,x1,y1 in pixels of the files; `only` names instruments (all by default), `also` adds instruments
-    from files; `settings` sets parameters by "instrument.parameter". A run that was stopped goes on where it was; one
-    that is finished is only read.
-    Writes `report.html` beside the findings.
+    `models` are names ("timm/resnet50.a1_in1k"), nn.Modules or Classifiers; `images` and `cue_conflict` are folders or
+    image sets, `human_data` a folder of raw trials of people on the cue-conflict images, `cues` one of folders of
+    silhouettes, edges and textures, `texturized` one that `cuescope make texturized` made of `images`, `distortions` a
+    folder of distorted images, DISTORTION/LEVEL/..., `parts` a CSV of boxes of named parts, file,part,x0,y0,x1,y1 in
+    pixels of the files, `label_maps` what `cuescope make label-maps` made of `images`, `boxes` a folder of XML files
+    with the boxes of their objects, as VOC and ILSVRC have them; `only` names instruments (all by default), `also` adds
+    instruments from files; `settings` sets parameters by "instrument.parameter". A run that was stopped goes on where
+    it was; one that is finished is only read. Writes `report.html` beside the findings.
 
     Raises CueError for anything the user can mend, before the first batch where that is possible.
 
@@ -95,6 +98,8 @@ def perform(
     texturized: Any,
     distortions: Any,
     parts: Any,
+    label_maps: Any,
+    boxes: Any,
     only: Sequence[str],
     out: str | Path,
     labels: Any,
@@ -117,7 +122,7 @@ def perform(
     if limit is not None and limit < 1:
         raise CueError(f"limit is {limit}", wanted="at least 1 image", do="correct --limit")
     asked = find_instruments(only, also, settings or {})
-    photographs = find_images(images, labels=labels, real=real, limit=limit)
+    photographs = find_images(images, labels=labels, real=real, boxes=boxes, limit=limit)
     sets = {"images": photographs}
     if cue_conflict is not None:
         sets["cue-conflict"] = find_conflict(cue_conflict, limit=limit)
@@ -133,6 +138,8 @@ def perform(
         # Of all images: few have parts, and an even spread over the folder could miss them.
         whole = photographs if limit is None else find_images(images, labels=labels, real=real)
         sets["parts"] = find_parts(parts, whole, limit=limit)
+    if label_maps is not None:
+        sets["label-maps"] = find_label_maps(label_maps, photographs)
     folder = Run.create(out)
     classifiers = find_classifiers(models, classes, device, precision, batch_size, compile)
     plan = make_plan(asked, classifiers, sets, strict=bool(only), labels_given=labels is not None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+from cuescope.annotated import with_label_maps
 from cuescope.errors import CueError
 from cuescope.images import ImageSet
 from cuescope.readers import (
@@ -16,7 +17,9 @@ from cuescope.readers import (
     read_human_data,
     read_parts,
     read_versions,
+    voc_folders,
     with_answers,
+    with_boxes,
 )
 from cuescope.readers.files import FileSet, Names
 from cuescope.world.images import WorldImages
@@ -25,10 +28,16 @@ WORLD = "world:"
 
 
 def find_images(
-    source: Any, *, labels: str | Path | None = None, real: str | Path | None = None, limit: int | None = None
+    source: Any,
+    *,
+    labels: str | Path | None = None,
+    real: str | Path | None = None,
+    boxes: str | Path | None = None,
+    limit: int | None = None,
 ) -> ImageSet:
     """The image set that `source` names: a folder, an ImageSet, or "world:VARIANT[:COUNT]".
 
+    `boxes` is a folder of XML files with the boxes of the images of a folder; one in VOC's layout has its own.
     Raises CueError where there is none.
 
     >>> len(find_images("world:congruent:12"))
@@ -38,7 +47,12 @@ def find_images(
         return source
     if str(source).startswith(WORLD):
         return _world(str(source), limit)
-    return read_folder(source, labels=labels, real=real, limit=limit)
+    name, layout = None, voc_folders(source)
+    if layout is not None:
+        source, boxes = layout[0], boxes or layout[1]
+        name = source.resolve().parent.name
+    images = read_folder(source, labels=labels, real=real, limit=limit, name=name)
+    return with_boxes(images, boxes) if boxes is not None else images
 
 
 def find_conflict(source: Any, *, limit: int | None = None) -> ImageSet:
@@ -92,6 +106,11 @@ def find_distortions(source: Any, *, limit: int | None = None) -> ImageSet:
 def find_parts(source: Any, images: ImageSet, *, limit: int | None = None) -> ImageSet:
     """The images whose parts are in the CSV `source` (file,part,x0,y0,x1,y1), with them; an ImageSet as it is."""
     return source if isinstance(source, ImageSet) else read_parts(images, source, limit=limit)
+
+
+def find_label_maps(source: Any, images: ImageSet) -> ImageSet:
+    """The images that have a label map in the file or folder `source`, with it; an ImageSet as it is."""
+    return source if isinstance(source, ImageSet) else with_label_maps(images, source)
 
 
 def _world(text: str, limit: int | None) -> ImageSet:

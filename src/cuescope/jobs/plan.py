@@ -24,9 +24,14 @@ ROLES = {
     "texturized": frozenset({"texturized"}),
     "distortions": frozenset({"distortion"}),
     "parts": frozenset({"parts"}),
+    "label-maps": frozenset({"labels", "regions"}),
 }
 """Image sets of their own, by what an instrument must need to be asked on them; all others look at the images."""
 WANTED = {
+    "label-maps": (
+        "label maps of the images, boxes of their objects, or ReaL's labels",
+        "--label-maps DIR, --boxes DIR",
+    ),
     "parts": ("a CSV of the parts of the images, file,part,x0,y0,x1,y1", "--parts FILE"),
     "distortions": ("a folder of distorted images (`cuescope make distorted`)", "--distortions DIR"),
     "cues": ("folders of silhouettes, edges and textures", "--cues DIR"),
@@ -106,11 +111,11 @@ def make_plan(
             unasked.append({"instrument": name_of(instrument), "question": instrument.question, "why": why})
             continue
         for classifier in classifiers:
-            # The labels that were given are those of the images, not of the distorted ones.
-            place, why = _place(images, classifier, labels_given and role != "distortions")
+            # The labels that were given are those of the images, not of the distorted ones nor of an annotator.
+            place, why = _place(images, classifier, labels_given and role not in ("distortions", "label-maps"))
             task = Task(classifier, images, instrument, place, _peers(instrument, classifier, classifiers))
             by_category = "category" in images.knows and classifier.classes.name == IMAGENET
-            if "label" in instrument.needs and images.knows >= {"label"} and why and not by_category:
+            if instrument.needs & images.knows & {"label", "labels"} and why and not by_category:
                 unmet.append((task, why))
             elif reason := _unmet(task, classifiers):
                 unmet.append((task, reason))

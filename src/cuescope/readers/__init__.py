@@ -8,6 +8,7 @@ from cuescope.readers.human_data import read_human_data, with_answers
 from cuescope.readers.imagenet import read_real, real_labels
 from cuescope.readers.parts import read_parts
 from cuescope.readers.versions import read_versions
+from cuescope.readers.voc import read_voc, voc_folders, with_boxes
 
 __all__ = [
     "CueSet",
@@ -19,6 +20,9 @@ __all__ = [
     "read_parts",
     "read_real",
     "read_versions",
+    "read_voc",
     "real_labels",
+    "voc_folders",
     "with_answers",
+    "with_boxes",
 ]

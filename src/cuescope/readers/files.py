@@ -7,7 +7,7 @@ import hashlib
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -205,7 +205,7 @@ class FileSet(ImageSet):
         self.classes = classes if self.labels is not None or real else None
         self.real = real or {}
         if self.classes is not None:
-            self.knows = frozenset({"label"})
+            self.knows = frozenset({"label", "labels"} if self.real else {"label"})
         self.notes, self.skipped = tuple(notes), tuple(skipped)
 
     def __len__(self) -> int:
@@ -220,7 +220,8 @@ class FileSet(ImageSet):
 
     def read(self, index: int) -> Sample:
         name = self.id(index)
-        return Sample(name, decode(self.root / name), self.label(index), self.real.get(name, ()))
+        sample = Sample(name, decode(self.root / name), self.label(index), self.real.get(name, ()))
+        return replace(sample, labels_from="ReaL") if self.real else sample
 
     @property
     def digest(self) -> str:

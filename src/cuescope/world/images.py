@@ -30,7 +30,7 @@ _KNOWS: dict[str, frozenset[str]] = {
     "crossed": frozenset({"label", "shape", "texture", "boxes", "mask", "parts"}),
     "shape-only": frozenset({"label", "shape", "boxes", "mask", "parts"}),
     "texture-only": frozenset({"label", "texture", "boxes", "mask"}),
-    "several": frozenset({"label", "shape", "texture", "boxes", "mask", "parts"}),
+    "several": frozenset({"label", "labels", "shape", "texture", "boxes", "mask", "parts"}),
 }
 
 
@@ -43,7 +43,8 @@ class WorldImages(ImageSet):
     - "conflict": shape i with texture j, i != j; any 240 in a row hold every pair once; the label is the shape;
     - "crossed": every shape with every texture, the same one included; any 256 in a row hold every pair once;
     - "shape-only": plain silhouettes; "texture-only": the texture in a blob that resembles no class;
-    - "several": two to four congruent objects with a box each; label, mask and parts are those of the largest.
+    - "several": two to four congruent objects with a box each; label, mask and parts are those of the largest, labels
+      those of all.
 
     `placement` is "centered", as a photographer would, or "uniform" over the frame. Image i is the same alone
     or in any batch, whatever the order; variants of one seed share place, size, turn and colors, so that image i
@@ -74,7 +75,7 @@ class WorldImages(ImageSet):
         self.count, self.seed = count, seed
         self.name = f"world-{variant}"
         self.classes = CLASSES
-        self.knows = _KNOWS[variant]
+        self.knows = _KNOWS[variant] | {"regions"}
         self.notes = (f"drawn by cuescope's world {VERSION}: {variant}, {placement} placement, seed {seed}",)
 
     def __repr__(self) -> str:
@@ -105,12 +106,15 @@ class WorldImages(ImageSet):
         # Painted last, the main object is listed first.
         present = [i for i in reversed(range(len(drawn.things))) if drawn.things[i].present[0]]
         parts = silhouette_parts(drawn.things[-1]) if "parts" in self.knows else {}
+        named = [int(drawn.things[i].named[0]) for i in present]
+        several = {"labels": tuple(dict.fromkeys(named)), "labels_from": "the world's objects"}
         return Sample(
             id=self.id(index),
             pixels=pixels[0],
             label=int(drawn.label[0]),
+            **(several if "labels" in self.knows else {}),
             cues={cue: NAMES[int(which[0])] for cue, which in drawn.cues.items()},
-            boxes=tuple(_box_of(seen[0, i], NAMES[int(drawn.things[i].named[0])]) for i in present),
+            boxes=tuple(_box_of(seen[0, i], NAMES[k]) for i, k in zip(present, named, strict=True)),
             mask=seen[0, -1],
             parts={part: _box_around(points, part) for part, points in parts.items()},
             framing="stimulus",

@@ -1,0 +1,206 @@
+"""What do random crops of an image show of the object that it is labeled with?"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+
+from cuescope import stats
+from cuescope.classifier import Classifier
+from cuescope.findings import Finding, Measure, Panel
+from cuescope.images import Batch, Sample
+from cuescope.instrument import About, Rows
+from cuescope.ops.crops import overlap, random_resized_crops
+from cuescope.published import CROPS_MISSING, CROPS_OVER_HALF, CROPS_SOURCE, listed
+
+STANDARD = ((0.08, 1.0), (3 / 4, 4 / 3))
+"""Scale and ratio of the crops that ImageNet's networks are trained on: those of the published numbers."""
+
+
+@dataclass(frozen=True)
+class CropSupervision:
+    """How much wrong supervision random resized crops give: crops that do not show the object of the image's label.
+
+    Of each image random crops are taken as torchvision's `RandomResizedCrop` takes them, of the image as decoded, and
+    compared with the boxes of the label's class: crops that overlap with none of them, and crops whose intersection
+    over union is over .5 with one of them, or with their union. Of images with label maps: crops of which the map's
+    first class is another than the image's label, and another than that of the whole image. It is a statement about
+    images; which classifier is asked does not matter. Intervals are of the images, which are resampled.
+
+    >>> CropSupervision(crops=20).bins
+    6
+    """
+
+    crops: int = 100
+    """Crops of each image."""
+    scale: tuple[float, ...] = STANDARD[0]
+    """The smallest and the largest share of the image's area that a crop has."""
+    ratio: tuple[float, ...] = STANDARD[1]
+    """The smallest and the largest ratio of a crop's width to its height."""
+    bins: int = 6
+    """Equally wide parts of the scale, in which crops are told apart."""
+    seed: int = 0
+    """Of the crops; an image has the same ones in every run."""
+
+    question: ClassVar[str] = "Which labels do random crops really show, and how much wrong supervision is in them?"
+    reference: ClassVar[str] = "Yun et al. 2021, Re-labeling ImageNet: from Single to Multi-Labels, section 1"
+    needs: ClassVar[frozenset[str]] = frozenset({"regions"})
+    version: ClassVar[int] = 1
+    per_image: ClassVar[Mapping[str, str]] = {}
+
+    def __post_init__(self) -> None:
+        pairs = (self.scale, self.ratio)
+        if self.crops < 1 or self.bins < 1 or any(len(p) != 2 or not 0 < p[0] <= p[1] for p in pairs):
+            raise ValueError("crops and bins must be at least 1, scale and ratio two growing numbers over 0")
+        if self.scale[1] > 1:
+            raise ValueError("scale must not be over 1")
+
+    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
+        """Per image: how many of its crops, in all and by their share of the area, do what."""
+        return pl.DataFrame([self._row(sample) for sample in batch.samples], schema=_SCHEMA)
+
+    def _row(self, sample: Sample) -> dict[str, Any]:
+        height, width = sample.pixels.shape[1:]
+        # Of the image's name: the same crops alone, in any batch, and whatever stands before it.
+        random = np.random.default_rng([self.seed, zlib.crc32(sample.id.encode())])
+        (low, high), ratio = self.scale, (self.ratio[0], self.ratio[1])
+        crops = random_resized_crops(height, width, self.crops, random, (low, high), ratio)
+        share = crops[:, 2] * crops[:, 3] / (height * width)
+        # Whole pixels bring a crop a little over the ends; one from the middle may be far below.
+        place = np.clip((share - low) / max(high - low, 1e-9) * self.bins, 0, self.bins - 1).astype(np.int64)
+
+        def counted(which: np.ndarray[Any, Any]) -> list[int]:
+            return np.bincount(place[which], minlength=self.bins).tolist()
+
+        row: dict[str, Any] = {"id": sample.id, "crops": counted(np.ones(len(crops), bool))}
+        boxes = [box for box in sample.boxes if box.name == sample.boxes[0].name]
+        if boxes:
+            found = overlap(crops, boxes)
+            row |= {"missing": counted(found.covered <= 0), "boxes": len(boxes)}
+            row |= {"over_half": counted(found.best > 0.5), "over_half_union": counted(found.union > 0.5)}
+        if sample.label_map is not None:
+            places = crops / np.array([height, width, height, width])
+            first = sample.label_map(np.concatenate([[(0.0, 0.0, 1.0, 1.0)], places])).argmax(1).numpy()
+            row["other_than_whole"] = counted(first[1:] != first[0])
+            if sample.label is not None:
+                row["other_than_label"] = counted(first[1:] != sample.label)
+        return row
+
+    def conclude(self, rows: Rows, about: About) -> Finding:
+        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
+        standard = (tuple(self.scale), tuple(self.ratio)) == STANDARD
+        none = "" if rows.height else "no image was seen"
+        measures = tuple(
+            _measure(rows, name, title, none or why, standard, headline)
+            for name, (title, why, headline) in _ASKED.items()
+        )
+        return Finding(
+            instrument="crop_supervision",
+            version=self.version,
+            params=asdict(self),
+            classifier=about.classifier,
+            images=about.images,
+            measures=measures,
+            panels=tuple(self._panels(rows)),
+            sentence=_sentence(rows, measures),
+            caveats=tuple(self._caveats(rows, standard)),
+            references=(self.reference,),
+        )
+
+    def _panels(self, rows: pl.DataFrame) -> Iterator[Panel]:
+        edges = np.linspace(self.scale[0], self.scale[1], self.bins + 1)
+        middles = ((edges[:-1] + edges[1:]) / 2).tolist()
+        kinds = (
+            ("boxes_by_scale", ("missing", "over_half", "over_half_union"), "Crops and the box of the object, by size"),
+            ("labels_by_scale", ("other_than_label", "other_than_whole"), "Crops of another label, by size"),
+        )
+        for name, columns, title in kinds:
+            series = [{"name": _LEGEND[column], **_by_scale(rows, column, middles)} for column in columns]
+            series = [one for one in series if one["x"]]
+            if series:
+                data = {"x": "crop's share of the image", "y": "share of crops", "series": series, "y_ends": [0.0, 1.0]}
+                yield Panel(name, "lines", title, "Bands are 95 % intervals, images resampled.", data)
+
+    def _caveats(self, rows: pl.DataFrame, standard: bool) -> Iterator[str]:
+        if rows.height:
+            yield (
+                f"{self.crops} crops of each image as torchvision's RandomResizedCrop takes them: {self.scale[0]:g} to "
+                f"{self.scale[1]:g} of the area, width to height {self.ratio[0]:.3g} to {self.ratio[1]:.3g}."
+            )
+        boxed = rows.drop_nulls("boxes")
+        if boxed.height and standard:
+            yield (
+                "Published numbers are of ImageNet's training images, by the same crops; which box was taken where an "
+                "image has several is not told there. Here it is the one that the crop overlaps most, of the label's "
+                "class."
+            )
+        if boxed.height and (lost := rows.height - boxed.height):
+            yield f"{lost:,} images without a box are left out of what is said of boxes."
+        if rows["other_than_whole"].null_count() < rows.height:
+            yield "A crop's label is the first class of the annotator's map there: of a classifier, not of people."
+
+
+_ASKED = {
+    "missing": ("crops that do not overlap with the object's box", "no image has a box", True),
+    "over_half": ("crops whose IoU with the object's box is over .5", "no image has a box", True),
+    "over_half_union": ("crops whose IoU with the union of its boxes is over .5", "no image has a box", False),
+    "other_than_label": ("crops whose own label is not the image's label", "no labeled image has a label map", True),
+    "other_than_whole": ("crops whose own label is not that of the whole image", "no image has a label map", True),
+}
+"""Per measure: its title, why it may be missing, whether it is shown large."""
+_LEGEND = {
+    "missing": "no overlap",
+    "over_half": "IoU > .5 with a box",
+    "over_half_union": "IoU > .5 with the union",
+    "other_than_label": "not the image's label",
+    "other_than_whole": "not that of the whole image",
+}
+_PUBLISHED = {"missing": CROPS_MISSING, "over_half": CROPS_OVER_HALF}
+_COUNTS = pl.List(pl.Int64)
+_SCHEMA = {"id": pl.String, "boxes": pl.Int64, "crops": _COUNTS, **dict.fromkeys(_ASKED, _COUNTS)}
+
+
+def _measure(rows: pl.DataFrame, name: str, title: str, why: str, standard: bool, headline: bool) -> Measure:
+    known = rows.drop_nulls(name)
+    if not known.height:
+        return Measure(name, None, "share", title=title, why=why)
+    shares = (known[name].list.sum() / known["crops"].list.sum()).to_numpy()
+    published = listed(_PUBLISHED[name], CROPS_SOURCE) if standard and name in _PUBLISHED else ()
+    interval = stats.mean_of_shares(shares) if len(shares) > 1 else None
+    value = float(shares.mean())
+    return Measure(name, value, "share", len(shares), interval, title=title, published=published, headline=headline)
+
+
+def _by_scale(rows: pl.DataFrame, name: str, middles: Sequence[float]) -> dict[str, list[float]]:
+    """A curve over the parts of the scale that some crop is in; no point where an interval cannot be had."""
+    known = rows.drop_nulls(name)
+    series: dict[str, list[float]] = {"x": [], "y": [], "low": [], "high": []}
+    for k, middle in enumerate(middles):
+        above, below = (known[column].list.get(k).to_numpy() for column in (name, "crops"))
+        interval = stats.bootstrap_ratio(above, below) if len(above) > 1 and below.any() else None
+        if interval is not None:
+            point = (middle, float(above.sum() / below.sum()), *interval)
+            for key, value in zip(series, point, strict=True):
+                series[key].append(value)
+    return series
+
+
+def _sentence(rows: pl.DataFrame, measures: Sequence[Measure]) -> str:
+    missing, over_half, _, other, _ = measures
+    parts = []
+    if missing.value is not None and over_half.value is not None:
+        parts.append(
+            f"of {missing.n:,} images {missing.value:.1%} of the crops show nothing of the object's box, and "
+            f"{over_half.value:.1%} overlap with it by more than half"
+        )
+    if other.value is not None:
+        parts.append(f"{other.value:.1%} of the crops of {other.n:,} images show another label than the image's")
+    if not parts:
+        return f"Nothing can be said of the crops: {missing.why}."
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:] + "."

@@ -1,0 +1,253 @@
+"""Is the answer one of all the labels that are right, and which of the single labels are wrong?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import polars as pl
+
+from cuescope import stats
+from cuescope.classifier import Classifier
+from cuescope.findings import Figure, Finding, Measure, Panel
+from cuescope.images import Batch, Sample
+from cuescope.instrument import About, Rows
+from cuescope.ops.convert import to_image
+from cuescope.published import REAL, REAL_SOURCE, listed
+
+
+@dataclass(frozen=True)
+class MultiLabel:
+    """Multi-label accuracy: the share of images whose answer is one of all the labels that are right.
+
+    Those are ReaL's (Beyer et al. 2020), the classes of an image's boxes, or those of an annotator's label maps (Yun
+    et al. 2021): a class is one of these from .1 of the soft target of the whole image on, and the first in any case.
+    Images of which no label is known to be right are left out. Beside it stands the accuracy by the single labels, and
+    which of these the others dispute. A disputed label comes the earlier in the list the more the first of the right
+    labels has over it in the annotator's target; where there is none, in the classifier's probabilities.
+
+    >>> MultiLabel(listed=50).shown
+    8
+    """
+
+    listed: int = 200
+    """Disputed labels to list, the most disputed ones."""
+    shown: int = 8
+    """Images to show of them."""
+    errors_shown: int = 4
+    """Images to show of errors that are none: the surest answers."""
+
+    question: ClassVar[str] = "Is its answer one of all the right labels, and which single labels are wrong?"
+    reference: ClassVar[str] = (
+        "Beyer et al. 2020, Are we done with ImageNet? (ReaL); Yun et al. 2021, Re-labeling ImageNet: from Single to "
+        "Multi-Labels"
+    )
+    needs: ClassVar[frozenset[str]] = frozenset({"logits", "labels"})
+    version: ClassVar[int] = 1
+    per_image: ClassVar[Mapping[str, str]] = {"multi_label": "multi", "single_label": "single"}
+
+    def __post_init__(self) -> None:
+        if self.listed < 0 or not 0 <= self.shown + self.errors_shown <= 12 or min(self.shown, self.errors_shown) < 0:
+            raise ValueError("listed must be at least 0, shown and errors_shown together 0 to 12")
+
+    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
+        """Per image: its label, all the right ones, the answer, whether it is right by either, and by how much the
+        label is disputed.
+        """
+        probabilities = batch.logits.double().softmax(1)
+        confidence, predicted = probabilities.max(1)
+        rows = []
+        known = batch.all_labels or ((),) * len(batch)
+        for i, (sample, right) in enumerate(zip(batch.samples, known, strict=True)):
+            label, answer = int(batch.labels[i]), int(predicted[i])
+            labeled = label >= 0
+            disputed = labeled and label not in right if right else None
+            rows.append(
+                {
+                    "id": sample.id,
+                    "label": label if labeled else None,
+                    "labels": list(right),
+                    "predicted": answer,
+                    "confidence": float(confidence[i]),
+                    "multi": answer in right if right else None,
+                    "single": answer == label if right and labeled else None,
+                    "disputed": disputed if labeled else None,
+                    "by": _lead(sample, label, right, probabilities[i].tolist()) if disputed else None,
+                    "source": sample.labels_from,
+                }
+            )
+        return pl.DataFrame(rows, schema=_SCHEMA)
+
+    def conclude(self, rows: Rows, about: About) -> Finding:
+        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
+        scored = rows.drop_nulls("multi")
+        both = scored.drop_nulls("single")
+        source = next(iter(scored["source"].unique(maintain_order=True)), "")
+        measures = _measures(rows, scored, both, source)
+        return Finding(
+            instrument="multi_label",
+            version=self.version,
+            params=asdict(self),
+            classifier=about.classifier,
+            images=about.images,
+            measures=measures,
+            panels=tuple(self._panels(scored, about)),
+            sentence=_sentence(measures),
+            caveats=tuple(_caveats(rows, scored, source, about)),
+            references=(self.reference,),
+        )
+
+    def examples(self, rows: Rows) -> list[str]:
+        """The most disputed labels, and the surest errors that are none."""
+        return [*_disputed(rows)["id"].head(self.shown), *_no_errors(rows)["id"].head(self.errors_shown)]
+
+    def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
+        names, pixels = classifier.classes.names, dict(zip(batch.ids, batch.pixels, strict=True))
+        disputed, no_errors = _disputed(rows).head(self.shown), _no_errors(rows).head(self.errors_shown)
+        kinds = (
+            ("disputed", disputed, "Labels that are disputed", "The most disputed ones first."),
+            ("no_errors", no_errors, "Errors that are none", "Another right label than the one that the image has."),
+        )
+        for name, table, title, caption in kinds:
+            figures = tuple(
+                Figure(_told(row, names), to_image(pixels[row["id"]])) for row in table.iter_rows(named=True)
+            )
+            if figures:
+                yield Panel(name, "images", title, caption, figures=figures)
+
+    def _panels(self, scored: pl.DataFrame, about: About) -> Iterator[Panel]:
+        disputed = _disputed(scored)
+        if disputed.height and self.listed:
+            names = about.classes
+            cells = [
+                [
+                    row["id"],
+                    names[row["label"]],
+                    _names(row["labels"], names),
+                    round(row["by"], 3),
+                    names[row["predicted"]],
+                ]
+                for row in disputed.head(self.listed).iter_rows(named=True)
+            ]
+            more = f" The first {self.listed} of {disputed.height:,}." if disputed.height > self.listed else ""
+            data = {"columns": ["image", "labeled", "right would be", "by", "it says"], "rows": cells}
+            caption = "To be looked at, the most disputed first: `by` is what the first right label has over it." + more
+            yield Panel("worklist", "table", "Single labels that are disputed", caption, data)
+        if scored.height > 1:
+            counts = scored["labels"].list.len().to_list()
+            values = [counts.count(k) for k in range(1, max(counts) + 1)]
+            data = {"x": "right labels", "y": "images", "edges": [k + 0.5 for k in range(len(values) + 1)]}
+            yield Panel("labels_per_image", "bars", "How many labels are right", data={**data, "values": values})
+
+
+_SCHEMA = {
+    "id": pl.String,
+    "label": pl.Int32,
+    "labels": pl.List(pl.Int32),
+    "predicted": pl.Int32,
+    "confidence": pl.Float64,
+    "multi": pl.Boolean,
+    "single": pl.Boolean,
+    "disputed": pl.Boolean,
+    "by": pl.Float64,
+    "source": pl.String,
+}
+
+
+def _lead(sample: Sample, label: int, right: Sequence[int], probabilities: Sequence[float]) -> float:
+    """What the first of the right labels has over the image's own: of the annotator's target, else of the answer."""
+    if sample.label_map is not None and sample.label is not None:
+        target = sample.label_map([(0.0, 0.0, 1.0, 1.0)])[0]
+        return float(target.max() - target[sample.label])
+    return max(probabilities[k] for k in right) - probabilities[label]
+
+
+def _disputed(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(pl.col("disputed")).sort("by", "id", descending=[True, False])
+
+
+def _no_errors(rows: pl.DataFrame) -> pl.DataFrame:
+    """Errors by the single label that are right by the others; of undisputed labels, for the others are shown."""
+    found = rows.filter(pl.col("multi") & ~pl.col("single") & ~pl.col("disputed"))
+    return found.sort("confidence", "id", descending=[True, False])
+
+
+def _measures(rows: pl.DataFrame, scored: pl.DataFrame, both: pl.DataFrame, source: str) -> tuple[Measure, ...]:
+    none = "no image has labels that are known to be right" if rows.height else "no image was seen"
+    unlabeled = none if not scored.height else "no image has a single label besides"
+    real = source == "ReaL"
+    multi = _share(
+        scored["multi"],
+        "multi_label",
+        "ReaL accuracy" if real else "multi-label accuracy",
+        none,
+        better="higher",
+        headline=True,
+        published=listed(REAL, REAL_SOURCE) if real else (),
+    )
+    single = _share(both["single"], "single_label", "accuracy by the single label", unlabeled, better="higher")
+    title = "multi-label less single-label accuracy"
+    difference = Measure("difference", None, "difference", title=title, why=unlabeled)
+    if both.height:
+        ones, others = (both[column].cast(pl.Float64).to_numpy() for column in ("multi", "single"))
+        value, interval, n = stats.paired_difference(ones, others)
+        difference = Measure("difference", value, "difference", n, interval, title=title)
+    counts = scored["labels"].list.len().to_numpy()
+    labels = Measure("labels", None, "", title="right labels an image", why=none)
+    if len(counts):
+        labels = Measure("labels", title="right labels an image", **stats.of_images(counts))
+    errors = both.filter(~pl.col("single"))
+    no_error = unlabeled if not both.height else "it makes no error"
+    left_out = rows["multi"].is_null()
+    return (
+        multi,
+        single,
+        difference,
+        _share(errors["multi"], "no_errors", "errors by the single label that are none", no_error, headline=True),
+        _share(both["disputed"], "disputed", "single labels that are disputed", unlabeled, headline=True),
+        labels,
+        _share(left_out, "left_out", "images left out: no right label is known", none),
+    )
+
+
+def _share(column: pl.Series, name: str, title: str, why: str, **more: Any) -> Measure:
+    n, k = len(column), int(column.sum() or 0)
+    if not n:
+        return Measure(name, None, "share", title=title, why=why, headline=more.get("headline", False))
+    return Measure(name, k / n, "share", n, stats.wilson(k, n), title=title, count=k, **more)
+
+
+def _names(labels: Iterable[int], names: Sequence[str]) -> str:
+    return ", ".join(names[k] for k in labels)
+
+
+def _told(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    right = _names(row["labels"], names)
+    return f"labeled {names[row['label']]}; right would be {right}; it says {names[row['predicted']]}"
+
+
+def _sentence(measures: Sequence[Measure]) -> str:
+    multi, single, _, no_errors, disputed = measures[:5]
+    if multi.value is None:
+        return f"Nothing can be said of all the right labels: {multi.why}."
+    text = f"Its answer is one of the right labels on {multi.value:.1%} of {multi.n:,} images"
+    if single.value is None:
+        return text + "."
+    text += f"; by the single labels it is right on {single.value:.1%}"
+    if no_errors.value is not None:
+        text += f", and {no_errors.count:,} of those {no_errors.n:,} errors are none"
+    if disputed.value:
+        text += f". Disputed are {disputed.count:,} single labels ({disputed.value:.1%})"
+    return text + "."
+
+
+def _caveats(rows: pl.DataFrame, scored: pl.DataFrame, source: str, about: About) -> Iterator[str]:
+    if source:
+        yield f"What is right is told by: {source}."
+    if source.startswith("label maps"):
+        yield "An annotator is a classifier, too: what it disputes need not be wrong, nor what it says right."
+        if source.endswith(f" {about.classifier}"):
+            yield "The annotator is this classifier itself: that it agrees with itself says nothing of its accuracy."
+    if lost := rows.height - scored.height:
+        yield f"{lost:,} images of which no right label is known are left out of all but their own share."
