@@ -414,7 +414,7 @@ def test_real_labels_alone(make: Make, tmp_path: Path, monkeypatch: pytest.Monke
     space = ClassSpace(IMAGENET, ("tench",), ("n01440764",))
     monkeypatch.setattr(imagenet, "imagenet_1k", lambda: space)
     images = read_folder(make("ILSVRC2012_val_00000001.JPEG"), real=real_file(tmp_path))
-    assert (images.classes, images.knows, images.read(0).labels) == (space, frozenset({"label"}), (5,))
+    assert (images.classes, images.knows, images.read(0).labels) == (space, frozenset({"label", "labels"}), (5,))
 
 
 @pytest.mark.parametrize(

@@ -195,11 +195,12 @@ def _sentence(rows: pl.DataFrame, measures: Sequence[Measure]) -> str:
     parts = []
     if missing.value is not None and over_half.value is not None:
         parts.append(
-            f"of {missing.n:,} images {missing.value:.1%} of the crops show nothing of the object's box, and "
-            f"{over_half.value:.1%} overlap with it by more than half"
+            f"of the crops of {missing.n:,} images {missing.value:.1%} show nothing of the object's box, and "
+            f"{over_half.value:.1%} overlap with it well (IoU over .5)"
         )
     if other.value is not None:
-        parts.append(f"{other.value:.1%} of the crops of {other.n:,} images show another label than the image's")
+        which = f"of the crops of {other.n:,} images " * (not parts)
+        parts.append(f"{which}{other.value:.1%} show another label than the image's")
     if not parts:
         return f"Nothing can be said of the crops: {missing.why}."
     text = "; ".join(parts)

@@ -122,17 +122,17 @@ class MultiLabel:
             names = about.classes
             cells = [
                 [
-                    row["id"],
                     names[row["label"]],
                     _names(row["labels"], names),
                     round(row["by"], 3),
                     names[row["predicted"]],
+                    row["id"],
                 ]
                 for row in disputed.head(self.listed).iter_rows(named=True)
             ]
             more = f" The first {self.listed} of {disputed.height:,}." if disputed.height > self.listed else ""
-            data = {"columns": ["image", "labeled", "right would be", "by", "it says"], "rows": cells}
-            caption = "To be looked at, the most disputed first: `by` is what the first right label has over it." + more
+            data = {"columns": ["labeled", "right would be", "by", "it says", "image"], "rows": cells}
+            caption = "To be looked at: the more the first right label has over the label, the earlier." + more
             yield Panel("worklist", "table", "Single labels that are disputed", caption, data)
         if scored.height > 1:
             counts = scored["labels"].list.len().to_list()

@@ -1,0 +1,285 @@
+"""All the labels that are right: known answers of a classifier that sees color, label maps, and the world's objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image
+
+from cuescope.annotated import with_label_maps
+from cuescope.classes import ClassSpace, imagenet_1k
+from cuescope.errors import CueError
+from cuescope.findings import Finding
+from cuescope.images import Sample
+from cuescope.instrument import About, unmet
+from cuescope.instruments.multi_label import MultiLabel
+from cuescope.jobs.audit import audit
+from cuescope.jobs.make import make
+from cuescope.label_maps import open_label_maps, write_label_maps
+from cuescope.label_maps.layout import Header
+from cuescope.readers import read_folder
+from cuescope.relabel import relabel
+from cuescope.runner import Task
+from cuescope.sources import load
+from cuescope.stats import paired_difference, wilson
+from cuescope.training.label_pooling import LabelPooling
+from cuescope.world.images import WorldImages
+from toys import COLORS, Images, MeanColor, colored, toy
+
+ABOUT = About("toy", "toys", COLORS.names)
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def told(labels: Sequence[tuple[int, ...]], source: str = "ReaL") -> list[Sample]:
+    """Images that are red, green, blue and so on in turn, labeled so, with all the labels that are right."""
+    samples = colored(len(labels))
+    return [replace(s, labels=right, labels_from=source) for s, right in zip(samples, labels, strict=True)]
+
+
+def asked(samples: Sequence[Sample], singles: Sequence[int], **parameters: Any) -> Finding:
+    tool, classifier = MultiLabel(**parameters), toy(MeanColor())
+    batch = replace(classifier.see(samples, singles), all_labels=tuple(s.labels for s in samples))
+    return tool.conclude(tool.observe(classifier, batch), ABOUT)
+
+
+def test_the_numbers() -> None:
+    """It says red, green, blue, red, green, blue: right by both, no error, an error, left out, a dispute, no label."""
+    samples = told([(0, 1), (1, 2), (0, 1), (), (1,), (2,)])
+    finding = asked(samples, [0, 2, 0, 0, 0, -1])
+    assert (finding["multi_label"].count, finding["multi_label"].n) == (4, 5)
+    assert finding["multi_label"].interval == wilson(4, 5)
+    assert (finding["single_label"].count, finding["single_label"].n) == (1, 4)
+    assert (finding["no_errors"].count, finding["no_errors"].n) == (2, 3)
+    assert (finding["disputed"].count, finding["disputed"].n) == (1, 4)
+    assert (finding["left_out"].count, finding["left_out"].n) == (1, 6)
+    assert (finding["labels"].value, finding["labels"].n) == (8 / 5, 5)
+    value, interval, n = paired_difference([1, 1, 0, 1], [1, 0, 0, 0])
+    assert (finding["difference"].value, finding["difference"].interval, finding["difference"].n) == (
+        value,
+        interval,
+        n,
+    )
+    assert finding.sentence == (
+        "Its answer is one of the right labels on 80.0% of 5 images; by the single labels it is right on 25.0%, and 2 "
+        "of those 3 errors are none. Disputed are 1 single labels (25.0%)."
+    )
+    assert finding["multi_label"].label == "ReaL accuracy"
+    assert [p.value for p in finding["multi_label"].published] == [0.836, 0.850]
+    assert "1 images of which no right label is known are left out of all but their own share." in finding.caveats
+    table, bars = finding.panels
+    assert [row[:2] + row[3:] for row in table.data["rows"]] == [["red", "green", "green", "0004.png"]]
+    assert bars.data["values"] == [2, 3]
+
+
+def test_other_truths_have_no_published_numbers_beside() -> None:
+    finding = asked(told([(0,)], "boxes of objects"), [0])
+    assert finding["multi_label"].label == "multi-label accuracy"
+    assert not finding["multi_label"].published
+    assert finding["no_errors"].why == "it makes no error"
+    assert not any("annotator" in caveat for caveat in finding.caveats)
+    own = asked(told([(0,)], "label maps of toy"), [0])
+    assert any("is this classifier itself" in caveat for caveat in own.caveats)
+
+
+def test_nothing_to_score() -> None:
+    bare = asked(told([(), ()]), [0, 1])
+    assert bare["multi_label"].why == "no image has labels that are known to be right"
+    assert bare["left_out"].count == 2
+    single = asked(told([(0,), (0,)]), [-1, -1])
+    assert single["single_label"].why == "no image has a single label besides"
+    assert single.sentence == "Its answer is one of the right labels on 50.0% of 2 images."
+    none = MultiLabel().conclude(pl.DataFrame(), ABOUT)
+    assert {m.value for m in none.measures} == {None}
+    assert "nobody tells all the labels" in unmet(MultiLabel(), toy(MeanColor()), Images(colored(3)))
+
+
+@pytest.mark.parametrize("wrong", [{"listed": -1}, {"shown": 10}, {"shown": -1}])
+def test_values_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        MultiLabel(**wrong)
+
+
+def target(*shares: float) -> Any:
+    return lambda crops: torch.tensor([shares] * len(crops))
+
+
+def test_disputes_are_ranked_by_the_annotator_else_by_the_classifier() -> None:
+    classifier, tool = toy(MeanColor()), MultiLabel(listed=2)
+    weak, strong, own = target(0.3, 0.4, 0.3), target(0.1, 0.0, 0.9), target(0.8, 0.1, 0.1)
+    samples = [
+        replace(s, label_map=m, labels=right)
+        for s, m, right in zip(colored(3), (weak, strong, own), ((1,), (2,), (0,)), strict=True)
+    ]
+    samples = [replace(s, label=0) for s in samples]
+    batch = replace(classifier.see(samples, [0, 0, 0]), all_labels=tuple(s.labels for s in samples))
+    rows = tool.observe(classifier, batch)
+    assert rows["disputed"].to_list() == [True, True, False]
+    assert rows["by"].to_list() == pytest.approx([0.1, 0.8, None])
+    assert tool.examples(rows)[:2] == ["0001.png", "0000.png"]
+    (panel,) = tool.illustrate(classifier, batch, rows)
+    assert [f.caption for f in panel.figures] == [
+        "labeled red; right would be blue; it says green",
+        "labeled red; right would be green; it says red",
+    ]
+    bare = [replace(s, label_map=None) for s in samples]
+    rows = tool.observe(classifier, replace(batch, samples=tuple(bare)))
+    p = batch.logits.double().softmax(1)
+    assert rows["by"].to_list() == pytest.approx([float(p[0, 1] - p[0, 0]), float(p[1, 2] - p[1, 0]), None])
+
+
+def test_labels_are_those_of_the_classifier() -> None:
+    """The images' classes stand in another order, and one of them the classifier has not."""
+    space = ClassSpace("mine", ("blue", "pink", "green", "red"))
+    images = Images(told([(3, 2), (1,), (0, 1)]), classes=space)
+    images.knows = images.knows | {"labels"}
+    task = Task(toy(MeanColor()), images, MultiLabel(), place=(2, -1, 1, 0))
+    assert task.all_labels(images.samples) == ((0, 1), (), (2,))
+
+
+def test_an_audit_with_labels_in_another_order(tmp_path: Path) -> None:
+    samples = [replace(s, label=3) for s in told([(3, 2), (2,), (0,), (3,)])]
+    images = Images(samples, classes=ClassSpace("mine", ("blue", "pink", "green", "red")))
+    images.knows = images.knows | {"labels"}
+    finding = audit(toy(MeanColor()), images=images, only=["multi_label"], out=tmp_path).finding("multi_label")
+    assert (finding["multi_label"].count, finding["single_label"].count) == (4, 2)
+    assert {panel.name for panel in finding.panels} == {"worklist", "labels_per_image", "disputed"}
+
+
+def test_the_objects_of_the_world_by_a_plain_loop() -> None:
+    classifier, world = load("cuescope/world-congruent"), WorldImages("several", count=24)
+    samples = [world.read(i) for i in range(24)]
+    batch = classifier.see(samples, [s.label or 0 for s in samples])
+    batch = replace(batch, all_labels=tuple(s.labels for s in samples))
+    finding = MultiLabel().conclude(MultiLabel().observe(classifier, batch), ABOUT)
+    answers = [classifier.classes.names[k] for k in batch.logits.argmax(1)]
+    shown = [{box.name for box in s.boxes} for s in samples]
+    assert finding["multi_label"].count == sum(a in names for a, names in zip(answers, shown, strict=True))
+    assert finding["labels"].value == np.mean([len(names) for names in shown])
+    assert finding["disputed"].count == 0
+    assert WorldImages("congruent", count=1).read(0).labels == ()
+
+
+# --- label maps ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Six images, two each labeled red, green and blue, whose upper half is that color and whose lower half is red."""
+    for i in range(6):
+        pixels = np.zeros((32, 48, 3), np.uint8)
+        pixels[:16, :, i // 2], pixels[16:, :, 0] = 200, 200
+        path = tmp_path / "photos" / COLORS.names[i // 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return tmp_path / "photos"
+
+
+def maps_of(photos: Path, space: ClassSpace = COLORS, annotator: str = "somebody") -> Path:
+    """Label maps of four of the images: the lower half surely blue, the upper half the class 1."""
+    images = read_folder(photos)
+    ids, scores = np.zeros((1, 4, 3), int), np.zeros((1, 4, 3))
+    ids[:, :2], ids[:, 2:], scores[:, :2], scores[:, 2:] = 1, 2, 4.0, 5.0
+    entries = [(images.id(i), scores, ids) for i in range(4)]
+    path = photos.parent / "maps" / "label_maps.cuemaps"
+    return write_label_maps(path, Header(space, k=1, images="photos", annotator=annotator), entries)
+
+
+def test_images_with_their_label_maps(photos: Path) -> None:
+    path = maps_of(photos)
+    images = with_label_maps(read_folder(photos), path.parent)
+    assert len(images) == 4
+    assert images.notes == ("4 of 6 images have a label map, made by somebody",)
+    assert images.knows == {"label", "labels", "regions"}
+    assert images.classes == COLORS
+    sample, maps = images.read(3), open_label_maps(path)
+    assert sample.labels_from == "label maps of somebody"
+    assert sample.label_map is not None
+    crops = np.array([[0.0, 0.0, 0.5, 1.0], [0.5, 0.2, 0.5, 0.7]])
+    scores, ids = maps[sample.id]
+    plain = [LabelPooling(3)(ids[None], scores[None], crop[None]) for crop in crops]
+    assert torch.allclose(sample.label_map(crops), torch.cat(plain))
+    assert sample.label_map(crops).argmax(1).tolist() == [1, 2]
+    # The labels are those of the corrected labels that lie beside the maps.
+    for row in relabel(maps, read_folder(photos)).iter_rows(named=True):
+        index = next(i for i in range(4) if images.id(i) == row["file"])
+        assert list(images.read(index).labels) == row["labels"]
+        assert images.read(index).label == row["old_index"]
+    assert with_label_maps(read_folder(photos), path).digest == images.digest
+    maps_of(photos, annotator="another one")
+    assert with_label_maps(read_folder(photos), path).digest != images.digest
+
+
+def test_an_audit_with_label_maps(photos: Path, tmp_path: Path) -> None:
+    asked = ("multi_label", "crop_supervision", "accuracy")
+    run = audit(toy(MeanColor()), images=photos, label_maps=maps_of(photos), only=asked, out=tmp_path / "run")
+    multi, crops = run.finding("multi_label"), run.finding("crop_supervision")
+    assert multi["multi_label"].n == 4
+    assert multi.images == "photos, label maps"
+    assert run.finding("accuracy").images == "photos"
+    assert crops["other_than_label"].n == 4
+    assert crops["missing"].why == "no image has a box"
+    plain = audit(toy(MeanColor()), images=photos, only=["accuracy"], out=tmp_path / "run")
+    assert plain.finding("accuracy")["top1"].n == 6
+
+
+def test_maps_that_do_not_fit(photos: Path, tmp_path: Path) -> None:
+    path = maps_of(photos)
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (8, 8)).save(other / "z.png")
+    with pytest.raises(CueError) as error:
+        audit(toy(MeanColor()), images=other, label_maps=path, only=["multi_label"], out=tmp_path / "run")
+    assert "has no map of any of the 1 images of other, as 'z.png'" in str(error.value)
+    assert "these are of photos, such as" in str(error.value)
+    assert not (tmp_path / "run").exists(), "nothing is half-written"
+    with pytest.raises(CueError, match="cannot read"):
+        audit(toy(MeanColor()), images=photos, label_maps=tmp_path / "nowhere", out=tmp_path / "run")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CueError, match="is truncated"):
+        audit(toy(MeanColor()), images=photos, label_maps=path, out=tmp_path / "run")
+    with pytest.raises(CueError, match="label maps of the images, boxes of their objects, or ReaL's labels"):
+        audit(toy(MeanColor()), images=photos, only=["multi_label"], out=tmp_path / "run")
+
+
+def test_maps_of_other_classes(photos: Path, tmp_path: Path) -> None:
+    """Of another number of classes the classifier cannot be scored; what crops show can still be told."""
+    path = maps_of(photos, ClassSpace("animals", ("cat", "dog", "cow", "pig")))
+    images = with_label_maps(read_folder(photos), path)
+    assert images.notes[1] == "the labels of the images are none of the annotator's classes"
+    assert images.knows == {"labels", "regions"}
+    assert images.read(0).label is None
+    with pytest.raises(CueError, match=r"none of the classifier's 3 classes"):
+        audit(toy(MeanColor()), images=photos, label_maps=path, only=["multi_label"], out=tmp_path / "run")
+    run = audit(toy(MeanColor()), images=photos, label_maps=path, only=["crop_supervision"], out=tmp_path / "run")
+    assert run.finding("crop_supervision")["other_than_whole"].n == 4
+    assert run.finding("crop_supervision")["other_than_label"].why == "no labeled image has a label map"
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not DATA.is_dir(), reason="no real data here")
+def test_a_mislabeled_photograph_comes_first(tmp_path: Path) -> None:
+    """Of 25 photographs MobileNetV2's maps dispute most the label of one, by the annotator's own certainty."""
+    model = f"torchvision/mobilenet_v2@{DATA / 'weights' / 'mobilenet_v2.safetensors'}"
+    make("label-maps", DATA / "imagenet-sample", tmp_path / "maps", limit=25, model=model)
+    images = with_label_maps(read_folder(DATA / "imagenet-sample", limit=25), tmp_path / "maps")
+    assert images.classes == imagenet_1k()
+    run = audit(
+        model,
+        images=DATA / "imagenet-sample",
+        limit=25,
+        label_maps=tmp_path / "maps",
+        out=tmp_path / "run",
+        only=["multi_label"],
+    )
+    finding = run.finding("multi_label")
+    disputed = next(panel for panel in finding.panels if panel.name == "worklist").data["rows"]
+    assert finding["disputed"].count == len(disputed) > 0
+    assert disputed == sorted(disputed, key=lambda row: -row[2])
+    assert any("is this classifier itself" in caveat for caveat in finding.caveats)
