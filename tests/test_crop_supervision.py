@@ -39,11 +39,13 @@ def value(finding: Finding, name: str) -> float:
     return found
 
 
-def torchvision_crops(height: int, width: int, count: int, seed: int = 0) -> np.ndarray[Any, Any]:
+def torchvision_crops(
+    height: int, width: int, count: int, seed: int = 0, ratio: tuple[float, float] = (3 / 4, 4 / 3)
+) -> np.ndarray[Any, Any]:
     pixels = torch.zeros(3, height, width)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        drawn = [RandomResizedCrop.get_params(pixels, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(count)]
+        drawn = [RandomResizedCrop.get_params(pixels, [0.08, 1.0], list(ratio)) for _ in range(count)]
     return np.array(drawn)
 
 
@@ -59,6 +61,13 @@ def test_crops_are_distributed_as_torchvisions(size: tuple[int, int]) -> None:
     assert (ours.min(0) >= 0).all()
     assert ours[:, 5].max() <= size[0]
     assert ours[:, 6].max() <= size[1]
+
+
+def test_wide_crops_are_wide() -> None:
+    theirs = torchvision_crops(80, 80, 2000, ratio=(2.0, 3.0))
+    ours = random_resized_crops(80, 80, 2000, np.random.default_rng(0), ratio=(2.0, 3.0))
+    assert abs(theirs.mean(0) - ours.mean(0)).max() < 4 * 20 * math.sqrt(2 / 2000)
+    assert (ours[:, 3] > 1.8 * ours[:, 2]).all()
 
 
 @pytest.mark.parametrize("size", [(10, 200), (200, 10)])
@@ -135,6 +144,8 @@ def test_several_boxes_of_the_class_and_others() -> None:
     finding = asked(image(left, right, Box(0, 0, 100, 100, "dog")), scale=(0.9, 1.0), ratio=(1.0, 1.0))
     assert value(finding, "over_half_union") == 1
     assert value(finding, "over_half") < 1
+    (panel,) = asked(*(image(left, right, name=str(i)) for i in range(3))).panels
+    assert [s["name"] for s in panel.data["series"]][1:] == ["IoU > .5 with a box", "IoU > .5 with the union"]
     assert value(asked(image(Box(0, 0, 100, 100, "dog"), left), scale=(0.9, 1.0)), "over_half") == 1
 
 
@@ -161,7 +172,8 @@ def test_by_size_of_the_crop() -> None:
     """Small crops miss a small box more often, and only large ones overlap well with a large one."""
     samples = [image(Box(10, 10, 30, 30), name=str(i)) for i in range(8)]
     (panel,) = asked(*samples, crops=200).panels
-    missing = next(s for s in panel.data["series"] if s["name"] == "no overlap")
+    missing, _ = panel.data["series"]
+    assert missing["name"] == "no overlap"
     assert missing["x"] == pytest.approx(np.linspace(0.08, 1, 13)[1::2])
     assert missing["y"][0] > missing["y"][2] > missing["y"][5] == 0
     assert all(a <= b <= c for a, b, c in zip(missing["low"], missing["y"], missing["high"], strict=True))

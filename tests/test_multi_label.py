@@ -74,8 +74,16 @@ def test_the_numbers() -> None:
     assert [p.value for p in finding["multi_label"].published] == [0.836, 0.850]
     assert "1 images of which no right label is known are left out of all but their own share." in finding.caveats
     table, bars = finding.panels
-    assert [row[:2] + row[3:] for row in table.data["rows"]] == [["red", "green", "green", "0004.png"]]
+    assert [row[:1] + row[2:] for row in table.data["rows"]] == [["red", "green", "green", "0004.png"]]
     assert bars.data["values"] == [2, 3]
+
+
+def test_an_image_without_right_labels_counts_for_neither() -> None:
+    """Else two classifiers would be compared by their single labels on other images."""
+    classifier, samples = toy(MeanColor()), told([(0,), ()])
+    batch = replace(classifier.see(samples, [0, 1]), all_labels=((0,), ()))
+    rows = MultiLabel().observe(classifier, batch)
+    assert rows.select("multi", "single", "disputed").rows() == [(True, True, False), (None, None, None)]
 
 
 def test_other_truths_have_no_published_numbers_beside() -> None:
@@ -112,7 +120,7 @@ def target(*shares: float) -> Any:
 
 def test_disputes_are_ranked_by_the_annotator_else_by_the_classifier() -> None:
     classifier, tool = toy(MeanColor()), MultiLabel(listed=2)
-    weak, strong, own = target(0.3, 0.4, 0.3), target(0.1, 0.0, 0.9), target(0.8, 0.1, 0.1)
+    weak, strong, own = target(0.3, 0.4, 0.3), target(0.2, 0.4, 0.4), target(0.8, 0.1, 0.1)
     samples = [
         replace(s, label_map=m, labels=right)
         for s, m, right in zip(colored(3), (weak, strong, own), ((1,), (2,), (0,)), strict=True)
@@ -121,7 +129,7 @@ def test_disputes_are_ranked_by_the_annotator_else_by_the_classifier() -> None:
     batch = replace(classifier.see(samples, [0, 0, 0]), all_labels=tuple(s.labels for s in samples))
     rows = tool.observe(classifier, batch)
     assert rows["disputed"].to_list() == [True, True, False]
-    assert rows["by"].to_list() == pytest.approx([0.1, 0.8, None])
+    assert rows["weight"].to_list() == pytest.approx([0.3, 0.2, None])
     assert tool.examples(rows)[:2] == ["0001.png", "0000.png"]
     (panel,) = tool.illustrate(classifier, batch, rows)
     assert [f.caption for f in panel.figures] == [
@@ -131,7 +139,8 @@ def test_disputes_are_ranked_by_the_annotator_else_by_the_classifier() -> None:
     bare = [replace(s, label_map=None) for s in samples]
     rows = tool.observe(classifier, replace(batch, samples=tuple(bare)))
     p = batch.logits.double().softmax(1)
-    assert rows["by"].to_list() == pytest.approx([float(p[0, 1] - p[0, 0]), float(p[1, 2] - p[1, 0]), None])
+    assert rows["weight"].to_list() == pytest.approx([float(p[0, 0]), float(p[1, 0]), None])
+    assert tool.examples(rows)[:2] == ["0001.png", "0000.png"]
 
 
 def test_labels_are_those_of_the_classifier() -> None:
@@ -281,5 +290,5 @@ def test_a_mislabeled_photograph_comes_first(tmp_path: Path) -> None:
     finding = run.finding("multi_label")
     disputed = next(panel for panel in finding.panels if panel.name == "worklist").data["rows"]
     assert finding["disputed"].count == len(disputed) > 0
-    assert disputed == sorted(disputed, key=lambda row: -row[2])
+    assert disputed == sorted(disputed, key=lambda row: row[1])
     assert any("is this classifier itself" in caveat for caveat in finding.caveats)

@@ -119,9 +119,11 @@ class CropSupervision:
             ("boxes_by_scale", ("missing", "over_half", "over_half_union"), "Crops and the box of the object, by size"),
             ("labels_by_scale", ("other_than_label", "other_than_whole"), "Crops of another label, by size"),
         )
+        # Of one box the union is that box, and its curve the same one.
+        same = {"over_half_union"} if rows["boxes"].max() == 1 else set()
         for name, columns, title in kinds:
-            series = [{"name": _LEGEND[column], **_by_scale(rows, column, middles)} for column in columns]
-            series = [one for one in series if one["x"]]
+            told = {_LEGEND[column]: _by_scale(rows, column, middles) for column in columns if column not in same}
+            series = [{"name": legend, **curve} for legend, curve in told.items() if curve["x"]]
             if series:
                 data = {"x": "crop's share of the image", "y": "share of crops", "series": series, "y_ends": [0.0, 1.0]}
                 yield Panel(name, "lines", title, "Bands are 95 % intervals, images resampled.", data)

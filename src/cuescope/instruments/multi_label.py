@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import polars as pl
+from torch import Tensor
 
 from cuescope import stats
 from cuescope.classifier import Classifier
@@ -24,8 +25,8 @@ class MultiLabel:
     Those are ReaL's (Beyer et al. 2020), the classes of an image's boxes, or those of an annotator's label maps (Yun
     et al. 2021): a class is one of these from .1 of the soft target of the whole image on, and the first in any case.
     Images of which no label is known to be right are left out. Beside it stands the accuracy by the single labels, and
-    which of these the others dispute. A disputed label comes the earlier in the list the more the first of the right
-    labels has over it in the annotator's target; where there is none, in the classifier's probabilities.
+    which of these the others dispute: the less probability the annotator's target has for a disputed label, the
+    earlier it comes in the list; without an annotator, the less the classifier has for it.
 
     >>> MultiLabel(listed=50).shown
     8
@@ -52,8 +53,8 @@ class MultiLabel:
             raise ValueError("listed must be at least 0, shown and errors_shown together 0 to 12")
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
-        """Per image: its label, all the right ones, the answer, whether it is right by either, and by how much the
-        label is disputed.
+        """Per image: its label, all the right ones, the answer, whether it is right by either, and the probability
+        of a disputed label.
         """
         probabilities = batch.logits.double().softmax(1)
         confidence, predicted = probabilities.max(1)
@@ -73,7 +74,7 @@ class MultiLabel:
                     "multi": answer in right if right else None,
                     "single": answer == label if right and labeled else None,
                     "disputed": disputed if labeled else None,
-                    "by": _lead(sample, label, right, probabilities[i].tolist()) if disputed else None,
+                    "weight": _weight(sample, probabilities[i, label]) if disputed else None,
                     "source": sample.labels_from,
                 }
             )
@@ -123,16 +124,16 @@ class MultiLabel:
             cells = [
                 [
                     names[row["label"]],
+                    round(row["weight"], 4),
                     _names(row["labels"], names),
-                    round(row["by"], 3),
                     names[row["predicted"]],
                     row["id"],
                 ]
                 for row in disputed.head(self.listed).iter_rows(named=True)
             ]
             more = f" The first {self.listed} of {disputed.height:,}." if disputed.height > self.listed else ""
-            data = {"columns": ["labeled", "right would be", "by", "it says", "image"], "rows": cells}
-            caption = "To be looked at: the more the first right label has over the label, the earlier." + more
+            data = {"columns": ["labeled", "its weight", "right would be", "it says", "image"], "rows": cells}
+            caption = "To be looked at: the less probability the label has, the earlier." + more
             yield Panel("worklist", "table", "Single labels that are disputed", caption, data)
         if scored.height > 1:
             counts = scored["labels"].list.len().to_list()
@@ -150,21 +151,20 @@ _SCHEMA = {
     "multi": pl.Boolean,
     "single": pl.Boolean,
     "disputed": pl.Boolean,
-    "by": pl.Float64,
+    "weight": pl.Float64,
     "source": pl.String,
 }
 
 
-def _lead(sample: Sample, label: int, right: Sequence[int], probabilities: Sequence[float]) -> float:
-    """What the first of the right labels has over the image's own: of the annotator's target, else of the answer."""
+def _weight(sample: Sample, probability: Tensor) -> float:
+    """The probability of the image's own label: in the annotator's target of the whole image, else the classifier's."""
     if sample.label_map is not None and sample.label is not None:
-        target = sample.label_map([(0.0, 0.0, 1.0, 1.0)])[0]
-        return float(target.max() - target[sample.label])
-    return max(probabilities[k] for k in right) - probabilities[label]
+        return float(sample.label_map([(0.0, 0.0, 1.0, 1.0)])[0, sample.label])
+    return float(probability)
 
 
 def _disputed(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.filter(pl.col("disputed")).sort("by", "id", descending=[True, False])
+    return rows.filter(pl.col("disputed")).sort("weight", "id")
 
 
 def _no_errors(rows: pl.DataFrame) -> pl.DataFrame:
