@@ -133,9 +133,11 @@ def test_disputes_are_ranked_by_the_annotator_else_by_the_classifier() -> None:
     assert tool.examples(rows)[:2] == ["0001.png", "0000.png"]
     (panel,) = tool.illustrate(classifier, batch, rows)
     assert [f.caption for f in panel.figures] == [
-        "labeled red; right would be blue; it says green",
-        "labeled red; right would be green; it says red",
+        "labeled red; right is blue; it says green",
+        "labeled red; right is green; it says red",
     ]
+    mapped = rows.with_columns(source=pl.lit("label maps of somebody"))
+    assert "; the annotator has blue; " in next(iter(tool.illustrate(classifier, batch, mapped))).figures[0].caption
     bare = [replace(s, label_map=None) for s in samples]
     rows = tool.observe(classifier, replace(batch, samples=tuple(bare)))
     p = batch.logits.double().softmax(1)

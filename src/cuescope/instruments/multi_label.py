@@ -18,6 +18,10 @@ from cuescope.ops.convert import to_image
 from cuescope.published import REAL, REAL_SOURCE, listed
 
 
+ANNOTATED = "label maps of "
+"""How a sample's `labels_from` begins where an annotator tells what is right."""
+
+
 @dataclass(frozen=True)
 class MultiLabel:
     """Multi-label accuracy: the share of images whose answer is one of all the labels that are right.
@@ -132,7 +136,7 @@ class MultiLabel:
                 for row in disputed.head(self.listed).iter_rows(named=True)
             ]
             more = f" The first {self.listed} of {disputed.height:,}." if disputed.height > self.listed else ""
-            data = {"columns": ["labeled", "its weight", "right would be", "it says", "image"], "rows": cells}
+            data = {"columns": ["labeled", "its weight", "told instead", "it says", "image"], "rows": cells}
             caption = "To be looked at: the less probability the label has, the earlier." + more
             yield Panel("worklist", "table", "Single labels that are disputed", caption, data)
         if scored.height > 1:
@@ -224,7 +228,8 @@ def _names(labels: Iterable[int], names: Sequence[str]) -> str:
 
 def _told(row: Mapping[str, Any], names: Sequence[str]) -> str:
     right = _names(row["labels"], names)
-    return f"labeled {names[row['label']]}; right would be {right}; it says {names[row['predicted']]}"
+    told = "the annotator has" if row["source"].startswith(ANNOTATED) else "right is"
+    return f"labeled {names[row['label']]}; {told} {right}; it says {names[row['predicted']]}"
 
 
 def _sentence(measures: Sequence[Measure]) -> str:
@@ -245,7 +250,7 @@ def _sentence(measures: Sequence[Measure]) -> str:
 def _caveats(rows: pl.DataFrame, scored: pl.DataFrame, source: str, about: About) -> Iterator[str]:
     if source:
         yield f"What is right is told by: {source}."
-    if source.startswith("label maps"):
+    if source.startswith(ANNOTATED):
         yield "An annotator is a classifier, too: what it disputes need not be wrong, nor what it says right."
         if source.endswith(f" {about.classifier}"):
             yield "The annotator is this classifier itself: that it agrees with itself says nothing of its accuracy."
