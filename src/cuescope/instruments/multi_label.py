@@ -17,7 +17,6 @@ from cuescope.instrument import About, Rows
 from cuescope.ops.convert import to_image
 from cuescope.published import REAL, REAL_SOURCE, listed
 
-
 ANNOTATED = "label maps of "
 """How a sample's `labels_from` begins where an annotator tells what is right."""
 
