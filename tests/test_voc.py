@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,15 @@ from PIL import Image
 
 import cuescope
 from cuescope.classes import ClassSpace
+from cuescope.cli import main
 from cuescope.errors import CueError
 from cuescope.images import Box, UnreadableError
 from cuescope.jobs.images import find_images
+from cuescope.label_maps import FILE, write_label_maps
+from cuescope.label_maps.layout import Header
 from cuescope.readers import read_folder, read_voc, with_boxes
+from cuescope.store import Run
+from cuescope.world.images import CLASSES as WORLD
 from toys import MeanColor, toy
 
 Thing = tuple[str, float, float, float, float]
@@ -166,3 +172,21 @@ def test_an_audit_of_it(voc: Path, tmp_path: Path) -> None:
     assert run.finding("multi_label")["left_out"].count == 1
     assert run.finding("crop_supervision")["missing"].n == 3
     assert run.finding("accuracy")["top1"].n == 3
+
+
+def test_the_command_line(voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boxes by an option of images that have none of their own, and label maps of the same images."""
+    monkeypatch.chdir(tmp_path)
+    flat = tmp_path / "flat"
+    shutil.copytree(voc / "JPEGImages", flat)
+    images = read_folder(flat)
+    ids, scores = np.zeros((1, 2, 2), int), np.full((1, 2, 2), 5.0)
+    maps = [(images.id(i), scores, ids) for i in range(3)]
+    write_label_maps(tmp_path / "maps" / FILE, Header(WORLD, k=1, annotator="somebody"), maps)
+    with pytest.raises(SystemExit) as stopped:
+        asked = ["--only", "crop_supervision,multi_label", "--label-maps", "maps"]
+        main(["audit", "cuescope/world-shape", "--images", "flat", "--boxes", str(voc / "Annotations"), *asked])
+    assert stopped.value.code == 0
+    crops = Run.open("run").finding("crop_supervision")
+    assert (crops["missing"].n, crops["other_than_whole"].value) == (3, 0)
+    assert Run.open("run").finding("multi_label")["multi_label"].n == 3
