@@ -183,8 +183,8 @@ def test_the_command_line(voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     ids, scores = np.zeros((1, 2, 2), int), np.full((1, 2, 2), 5.0)
     maps = [(images.id(i), scores, ids) for i in range(3)]
     write_label_maps(tmp_path / "maps" / FILE, Header(WORLD, k=1, annotator="somebody"), maps)
+    asked = ["--only", "crop_supervision,multi_label", "--label-maps", "maps"]
     with pytest.raises(SystemExit) as stopped:
-        asked = ["--only", "crop_supervision,multi_label", "--label-maps", "maps"]
         main(["audit", "cuescope/world-shape", "--images", "flat", "--boxes", str(voc / "Annotations"), *asked])
     assert stopped.value.code == 0
     crops = Run.open("run").finding("crop_supervision")
