@@ -24,14 +24,14 @@ from cuescope.jobs.audit import audit
 from cuescope.jobs.make import make
 from cuescope.label_maps import open_label_maps, write_label_maps
 from cuescope.label_maps.layout import Header
-from cuescope.readers import read_folder
+from cuescope.readers import read_folder, read_real
 from cuescope.relabel import relabel
 from cuescope.runner import Task
 from cuescope.sources import load
 from cuescope.stats import paired_difference, wilson
 from cuescope.training.label_pooling import LabelPooling
 from cuescope.world.images import WorldImages
-from toys import COLORS, Images, MeanColor, colored, toy
+from toys import COLORS, Constant, Images, MeanColor, colored, toy
 
 ABOUT = About("toy", "toys", COLORS.names)
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -294,3 +294,22 @@ def test_a_mislabeled_photograph_comes_first(tmp_path: Path) -> None:
     assert finding["disputed"].count == len(disputed) > 0
     assert disputed == sorted(disputed, key=lambda row: row[1])
     assert any("is this classifier itself" in caveat for caveat in finding.caveats)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not DATA.is_dir(), reason="no real data here")
+def test_real_json_by_the_names_of_the_images(tmp_path: Path) -> None:
+    """Image 1 of ReaL has no label, image 2 the label 795; the network says the same of all images."""
+    for number in (1, 2, 3, 4):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"ILSVRC2012_val_{number:08d}.png")
+    real = read_real(DATA / "real" / "real.json")
+    classifier = toy(Constant(1000, answer=real[1][0]), classes=imagenet_1k())
+    run = audit(
+        classifier, images=tmp_path, real=DATA / "real" / "real.json", only=["multi_label"], out=tmp_path / "run"
+    )
+    finding = run.finding("multi_label")
+    assert (finding["left_out"].count, finding["multi_label"].n) == (1, 3)
+    assert finding["multi_label"].count == sum(real[1][0] in labels for labels in real[1:4]) > 0
+    assert finding["labels"].value == np.mean([len(labels) for labels in real[1:4]])
+    assert finding["single_label"].why == "no image has a single label besides"
+    assert finding["multi_label"].label == "ReaL accuracy"
