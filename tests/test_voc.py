@@ -105,6 +105,11 @@ def test_labeled_images_keep_their_labels(tmp_path: Path) -> None:
     assert [box.name for box in x.boxes] == ["n01", "n02", "n09"], "the label's own first, then by size"
     assert (x.label, set(x.labels)) == (0, {0, 1})
     assert (y.label, y.labels) == (1, (1,))
+    assert not any("no box of their label's class" in note for note in images.notes)
+    (tmp_path / "boxes" / "y.xml").write_text(xml(("n01", 1, 1, 9, 9), ("n07", 1, 1, 50, 40)))
+    images = find_images(tmp_path / "train", boxes=tmp_path / "boxes")
+    assert "1 images have no box of their label's class: the largest box stands for it" in images.notes
+    assert [box.name for box in images.read(1).boxes] == ["n07", "n01"]
 
 
 def test_resized_images(voc: Path) -> None:

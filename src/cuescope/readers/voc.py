@@ -68,7 +68,7 @@ def with_boxes(images: FileSet, folder: str | Path) -> ImageSet:
     tells, boxes are scaled; where it has other proportions, it is left out when it is read.
 
     Images without labels get those of their boxes: `label` is the class of the largest box, and `labels` are the
-    classes of all. Of labeled ones the boxes of the label's class come first. Raises CueError where no image has a
+    classes of all. Of labeled ones the boxes of the label's class come first, or else the largest. Raises CueError where no image has a
     box.
     """
     root = checked_folder(folder)
@@ -189,9 +189,16 @@ class _Boxed(ImageSet):
         by_name = {folded(name): i for i, name in enumerate(self.classes.names)}
         self._index = lambda name: by_key.get(name, by_name.get(folded(name), -1))
         self._labels = {name: self._largest(one) for name, one in boxes.items()} if own else {}
+        if not own and (other := sum(self._is_other(i) for i in range(len(images)))):
+            told.append(f"{other:,} images have no box of their label's class: the largest box stands for it")
         several = any(len({box.name for box in one.boxes}) > 1 for one in boxes.values())
         self.knows = images.knows | {"label", "boxes", "regions"} | ({"labels"} if several else set())
         self.notes = (*images.notes, *told)
+
+    def _is_other(self, index: int) -> bool:
+        """Whether an image has boxes, but none of its label's class."""
+        told, label = self.boxes.get(self.id(index)), self.images.label(index)
+        return told is not None and label is not None and all(self._index(box.name) != label for box in told.boxes)
 
     def _largest(self, told: Annotation) -> int:
         return self._index(max(told.boxes, key=_area).name)
