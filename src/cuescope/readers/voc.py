@@ -68,8 +68,8 @@ def with_boxes(images: FileSet, folder: str | Path) -> ImageSet:
     tells, boxes are scaled; where it has other proportions, it is left out when it is read.
 
     Images without labels get those of their boxes: `label` is the class of the largest box, and `labels` are the
-    classes of all. Of labeled ones the boxes of the label's class come first, or else the largest. Raises CueError where no image has a
-    box.
+    classes of all. Of labeled ones the boxes of the label's class come first, or else the largest. Raises CueError
+    where no image has a box.
     """
     root = checked_folder(folder)
     found: dict[str, Annotation] = {}
