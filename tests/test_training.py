@@ -9,9 +9,9 @@ from torch import nn
 from cuescope.errors import CueError
 from cuescope.training.bow import Fitted
 from cuescope.training.loop import Settings, learning_rate_at, limit_filters, make_optimizer, normalized, train
-from cuescope.training.recipes import names, recipe, world_relabel, world_stylized
+from cuescope.training.recipes import names, recipe, world_annotator, world_relabel, world_stylized
 from cuescope.training.streams import mixed
-from cuescope.world.images import WorldImages
+from cuescope.world.images import CLASSES, WorldImages
 from cuescope.world.models import build_world, packed, unpacked
 
 
@@ -213,7 +213,7 @@ def test_either_target_is_of_the_same_crops():
 
 def test_a_label_map_is_of_its_image_and_a_target_of_its_crop():
     """The whole image as the crop: the target is the softmax of the mean of what is kept at each position."""
-    how = dataclasses.replace(world_relabel.SETTINGS, batch=4, images=4, top=3, least=1.0, annotator_px=64)
+    how = dataclasses.replace(world_relabel.SETTINGS, batch=4, images=4, top=3, least=1.0)
     images = WorldImages("several", seed=world_relabel.TRAINING_SEED)
     logits = world_relabel.annotated_by().logits(images.render(range(4))[0].float() / 255)
     kept = torch.where(logits >= logits.topk(3, 1).values[:, -1:], logits, 0)
@@ -225,6 +225,28 @@ def test_a_label_map_is_of_its_image_and_a_target_of_its_crop():
         # Not to the last digit: the average over a region samples between the middles of positions.
         assert torch.allclose(target, wanted[same], atol=2e-2)
     assert (wanted[0] - wanted[1]).abs().max() > 0.1
+
+
+def test_the_annotator_learns_what_lies_at_each_position():
+    how = dataclasses.replace(world_annotator.SETTINGS, batch=5, seed=2)
+    pixels, labels = next(world_annotator.batches(how))
+    images = WorldImages("several", seed=world_annotator.TRAINING_SEED + 2)
+    for image, found, index in zip(pixels, labels.view(5, 8, 8), range(5), strict=True):
+        sample = images.read(index)
+        assert torch.equal(sample.pixels, image)
+        names = {CLASSES.names.index(box.name): box for box in sample.boxes}
+        assert set(found.unique().tolist()) - {world_annotator.NOTHING} <= set(names)
+        for row, column in (found >= 0).nonzero().tolist():
+            box = names[int(found[row, column])]
+            assert box.x0 < 8 * (column + 1)
+            assert 8 * column < box.x1
+            assert box.y0 < 8 * (row + 1)
+            assert 8 * row < box.y1
+    net = build_world("world-congruent")
+    each = world_annotator.EachPosition(net).eval()  # pyright: ignore[reportArgumentType]
+    with torch.no_grad():
+        x = torch.rand(2, 3, 64, 64)
+        assert torch.allclose(each(x).view(2, 64, 16).mean(1), net.eval()(x), atol=1e-5)
 
 
 def trained_on(images: torch.Tensor, targets: torch.Tensor) -> float:

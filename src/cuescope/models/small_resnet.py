@@ -56,8 +56,12 @@ class SmallResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def maps(self, x: Tensor) -> Tensor:
+        """The last maps (B, C, h, w), whose mean over positions the head reads."""
         x = self.relu(self.bn1(self.conv1(x)))
         for stage in self.stages:
             x = self.get_submodule(stage)(x)
-        return self.fc(x.mean((2, 3)))
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.maps(x).mean((2, 3)))

@@ -1,9 +1,9 @@
 """A small ResNet on random crops of the world's images of several objects, with label maps or one label an image.
 
 A crop of such an image often shows another object than the largest, whose class is the image's label. The maps are
-made once, by an annotator that has learned from other images, of single objects (Yun et al. 2021): the recipe
-world-annotator. With targets="label" the same network learns from the same crops of the same images with the image's
-label: what the maps are to be compared with.
+made once, by an annotator that has learned from other images (Yun et al. 2021): that of the recipe world-annotator.
+With targets="label" the same network learns from the same crops of the same images with the image's label: what the
+maps are to be compared with.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from cuescope.annotator import Annotator
 from cuescope.classifier import Classifier
@@ -36,8 +35,6 @@ class Relabeled(Settings):
     """The annotator's map in the region of the crop, or the image's one label whatever the crop shows."""
     annotator: str = ""
     """File of weights that `cuescope train world-annotator` made; without one world-congruent annotates."""
-    annotator_px: int = 96
-    """Side that images are enlarged to for the annotator: so objects have the size of those it has learned from."""
     images: int = 2000
     """Images to learn from, seen again and again in other crops."""
     top: int = 5
@@ -99,10 +96,8 @@ def batches(how: Relabeled) -> Iterator[tuple[Tensor, Tensor]]:
 
 def label_maps(pixels: Tensor, how: Relabeled) -> tuple[np.ndarray, np.ndarray]:
     """The annotator's maps of images (N, 3, 64, 64) uint8: the highest scores and their classes, (N, k, h, w) each."""
-    annotator, parts = annotated_by(how.annotator), []
-    for some in pixels.split(TOGETHER):
-        large = F.interpolate(some.float() / 255, (how.annotator_px, how.annotator_px), mode="bilinear")
-        parts.append(annotator.logits(large).topk(how.top, 1))
+    annotator = annotated_by(how.annotator)
+    parts = [annotator.logits(some.float() / 255).topk(how.top, 1) for some in pixels.split(TOGETHER)]
     return torch.cat([part.values for part in parts]).numpy(), torch.cat([part.indices for part in parts]).numpy()
 
 
