@@ -234,14 +234,15 @@ def test_the_annotator_learns_what_lies_at_each_position():
     for image, found, index in zip(pixels, labels.view(5, 8, 8), range(5), strict=True):
         sample = images.read(index)
         assert torch.equal(sample.pixels, image)
-        names = {CLASSES.names.index(box.name): box for box in sample.boxes}
-        assert set(found.unique().tolist()) - {world_annotator.NOTHING} <= set(names)
+        boxes = [(CLASSES.names.index(box.name), box) for box in sample.boxes]
+        assert (found >= 0).any()
         for row, column in (found >= 0).nonzero().tolist():
-            box = names[int(found[row, column])]
-            assert box.x0 < 8 * (column + 1)
-            assert 8 * column < box.x1
-            assert box.y0 < 8 * (row + 1)
-            assert 8 * row < box.y1
+            there = [
+                box.x0 < 8 * (column + 1) and 8 * column < box.x1 and box.y0 < 8 * (row + 1) and 8 * row < box.y1
+                for label, box in boxes
+                if label == found[row, column]
+            ]
+            assert any(there)
     net = build_world("world-congruent")
     each = world_annotator.EachPosition(net).eval()  # pyright: ignore[reportArgumentType]
     with torch.no_grad():
