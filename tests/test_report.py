@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cuescope import report
+from cuescope import instrument, report
 from cuescope.errors import CueError
 from cuescope.findings import Measure
+from cuescope.report import gather as gather_module
 from cuescope.store import Run, read_json, write_json
 from made_findings import MOBILE, SQUEEZE, accuracy, occlusion, photograph, shape_bias
 from runs import identity, make_run
@@ -295,3 +296,9 @@ def test_a_measure_that_one_classifier_lacks(tmp_path) -> None:
     text = text_of(report.write([run.path], Path(tmp_path / "r.html")).read_text())
     assert "not measured it was <asleep>" in text
     assert "not measured not part of its answer" in text
+
+
+def test_questions_come_in_the_order_in_which_a_reader_asks() -> None:
+    assert set(gather_module.READING) <= set(instrument.names())
+    names = ["zebra", "ablation", "my_cue", "shape_bias", "accuracy"]
+    assert sorted(names, key=gather_module._place) == ["accuracy", "shape_bias", "ablation", "my_cue", "zebra"]

@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from cuescope.store import Cell, Run
 
 
+READING = (
+    *("accuracy", "multi_label", "shape_bias", "cue_accuracy", "human_agreement", "error_agreement"),
+    *("scramble", "distortion_curves", "shift_stability", "shift_consistency", "shift_map", "typicality"),
+    *("shiftability", "occlusion", "evidence", "label_map", "crop_supervision", "masking_sensitivity"),
+    *("interaction", "top_patches", "visual_words", "logit_correlation", "filters", "top_units", "deconvnet"),
+    *("evolution", "invariance", "correspondence", "ablation"),
+)
+"""The order in which a reader would ask: is it right, by what, does it flicker, where does it look, how is it made.
+Instruments of others come last, by name."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A cell with its classifier, its finding read once."""
@@ -222,10 +233,14 @@ def _comparisons(run: Run) -> list[Mapping[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8"))["comparisons"] if path.is_file() else []
 
 
+def _place(name: str) -> tuple[int, str]:
+    return (READING.index(name) if name in READING else len(READING)), name
+
+
 def _sections(
     entries: list[Entry], questions: Mapping[str, str], pairs: list[Pair], comparing: Collection[str]
 ) -> Iterable[Section]:
-    for name in dict.fromkeys(entry.cell.instrument for entry in entries):
+    for name in sorted({entry.cell.instrument for entry in entries}, key=_place):
         mine = sorted((e for e in entries if e.cell.instrument == name), key=lambda e: order(e.subject))
         together: dict[tuple[str, str], list[Entry]] = {}
         for entry in mine:
