@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "cuescope"
 
 LAYERS = [
     ["errors"],
-    ["classes", "findings", "distorted_people"],
+    ["classes", "findings"],
     ["images"],
     ["preprocessing", "stats", "readout", "published"],
     ["agreement"],

@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cuescope import distorted_people as others
 from cuescope import stats
 from cuescope.classes import IMAGENET, SIXTEEN, imagenet_1k
 from cuescope.classifier import Classifier
@@ -25,6 +24,7 @@ from cuescope.instruments.distortion_curves import DistortionCurves
 from cuescope.jobs.audit import audit
 from cuescope.jobs.make import make
 from cuescope.ops.distortions import DISTORTIONS
+from cuescope.published import distortions as others
 from cuescope.readers import read_distortions
 from toys import COLORS, MeanColor, plain, toy
 

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cuescope import distorted_people as others
 from cuescope import stats
 from cuescope.ops.distortions import DISTORTIONS, level_text
+from cuescope.published import distortions as others
 
 Array = NDArray[np.float64]
 

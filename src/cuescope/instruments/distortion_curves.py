@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import polars as pl
 
-from cuescope import distorted_people as others
 from cuescope import stats
 from cuescope.classes import IMAGENET, SIXTEEN, category_members, category_scores
 from cuescope.classifier import Classifier
@@ -19,6 +18,7 @@ from cuescope.instrument import About, Rows, about_two
 from cuescope.level_curves import Curve, area_interval, axis_of, curves_of, difference, in_order, parted, title_of
 from cuescope.ops.convert import to_image
 from cuescope.ops.distortions import level_text
+from cuescope.published import distortions as others
 
 Rule = Literal["auto", "sixteen", "own"]
 _CATEGORY = {index: name for name, members in SIXTEEN.items() for index in members}
