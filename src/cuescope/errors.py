@@ -54,5 +54,6 @@ def unknown(kind: str, name: str, options: Iterable[str]) -> CueError:
     elif len(options) <= 24:
         do = "choose one of: " + ", ".join(sorted(options))
     else:
-        do = f"see `cuescope list {kind}s` for the {len(options)} there are"
-    return CueError(f"unknown {kind} '{name}'", wanted=f"the name of a {kind}", do=do)
+        do = f"choose one of the {len(options)} there are, such as " + ", ".join(sorted(options)[:6])
+    article = "an" if kind[:1] in "aeiou" else "a"
+    return CueError(f"unknown {kind} '{name}'", wanted=f"the name of {article} {kind}", do=do)

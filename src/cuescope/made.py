@@ -15,7 +15,7 @@ from typing import Any
 from cuescope.classes import ClassSpace
 from cuescope.errors import CueError
 from cuescope.images import Skipped
-from cuescope.store import read_json, write, write_json
+from cuescope.store import read_json, why_not, write, write_json
 
 SCHEMA = 1
 KIND = "made images"
@@ -103,7 +103,7 @@ class MadeFolder:
             probe.write_bytes(b"")
             probe.unlink()
         except (OSError, ValueError) as error:
-            found = f"cannot write to '{self.path}': {getattr(error, 'strerror', None) or error}"
+            found = f"cannot write to '{self.path}': {why_not(error)}"
             raise CueError(found, wanted="a folder that can be written", do="choose another DST") from None
         if not (self.path / "manifest.json").is_file():
             if any(self.path.iterdir()):

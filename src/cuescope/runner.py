@@ -129,6 +129,7 @@ class _Pass:
         groups = [(c, todo, group) for c, todo in chunks for group in _groups(c, todo, wanted, len(images))]
         total = sum(len(group) for _, _, group in groups)
         done = readable = 0
+        first: Skipped | None = None
         self.progress(0, total, images.name)
         stream = images.stream([group for _, _, group in groups], self.workers)
         for chunk, parts in itertools.groupby(zip(groups, stream, strict=True), key=lambda item: item[0][0]):
@@ -137,6 +138,7 @@ class _Pass:
             todo: list[Task] = []
             for (_, todo, group), (samples, skipped) in parts:
                 lost += skipped
+                first = first or next(iter(skipped), None)
                 readable += len(samples)
                 for key, frame in self._observe(todo, wanted, samples):
                     rows[key].append(frame)
@@ -150,9 +152,10 @@ class _Pass:
                     cell.write_rows(chunk, _reduced(task.instrument, pl.concat(frames)) if frames else pl.DataFrame())
         if total and not readable and all(not cell.rows().height for cell in self._own_cells()):
             raise CueError(
-                f"none of the {total} images of '{images.name}' can be read",
+                f"none of the {total} images of '{images.name}' can be read"
+                + (f", such as '{first.id}': {first.why}" if first else ""),
                 wanted="at least one readable image",
-                do=f"see {self.out.path / 'skipped'} for the reason of each",
+                do="give images that an image viewer opens",
             )
 
     def _own_cells(self) -> list[Cell]:

@@ -178,7 +178,7 @@ class Run:
             probe.unlink()
         except (OSError, ValueError) as error:
             raise CueError(
-                f"cannot write to '{path}': {getattr(error, 'strerror', None) or error}",
+                f"cannot write to '{path}': {why_not(error)}",
                 wanted="a folder that can be written",
                 do="choose another --out",
             ) from None
@@ -270,6 +270,15 @@ class Run:
         from cuescope.report import summary
 
         return summary(self)
+
+
+def why_not(error: OSError | ValueError) -> str:
+    """Why a folder cannot be made or written to, in words.
+
+    >>> why_not(FileExistsError(17, "File exists"))
+    'it is a file'
+    """
+    return "it is a file" if isinstance(error, FileExistsError) else getattr(error, "strerror", None) or str(error)
 
 
 def write(path: Path, data: bytes) -> None:

@@ -11,6 +11,7 @@ from cuescope.errors import CueError
 
 if TYPE_CHECKING:
     from cuescope.comparisons.stored import Pair
+    from cuescope.store import Run
 
 
 def compare(*runs: Path, json: bool = False) -> None:
@@ -37,7 +38,7 @@ def compare(*runs: Path, json: bool = False) -> None:
         return
     if not found and not pairs:
         raise CueError(
-            "nothing can be compared",
+            f"nothing can be compared: {_held(opened)}",
             wanted="two classifiers with the same instrument, parameters and images",
             do="audit both with the same --images",
         )
@@ -45,6 +46,13 @@ def compare(*runs: Path, json: bool = False) -> None:
         _tell_differences(found)
     if pairs:
         _tell_pairs(pairs)
+
+
+def _held(runs: Sequence[Run]) -> str:
+    names = list(dict.fromkeys(cell.classifier for run in runs for cell in run.cells))
+    if len(names) == 1:
+        return f"there is one classifier, {names[0]}"
+    return f"the {len(names)} classifiers have no instrument, parameters and images in common"
 
 
 def _tell_differences(found: Sequence[dict[str, Any]]) -> None:

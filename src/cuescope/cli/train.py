@@ -82,4 +82,6 @@ def tell(trained: Training) -> None:
         low, high = found.interval or (found.value, found.value)
         print(f"held-out accuracy {found.value:.1%} ({low:.1%} to {high:.1%}; {found.count} of {found.n} images)")
     print(f"wrote {trained.path} ({trained.path.stat().st_size / 1e6:.1f} MB)")
-    print("next: " + shlex.join(["cuescope", "audit", trained.model, "--images", trained.images]))
+    # The world's models are tried on images of another seed; of a user's it has seen these, and would be right on them.
+    images = trained.images if trained.images.startswith("world:") else "OTHER-IMAGES"
+    print("next: " + shlex.join(["cuescope", "audit", trained.model, "--images", images]))

@@ -248,8 +248,11 @@ def _sentence(measures: Sequence[Measure], curves: Sequence[Curve]) -> str:
         text = f"Over the levels of {len(curves)} distortions it is right on {area.value:.1%}"
     if area.published:
         text += f"; people, by the same rule on the authors' images, on {area.published[0].value:.1%}"
-    if len(curves) > 1 and best.area > worst.area:
-        text += f". It bears {best.title} best ({best.area:.1%}) and {worst.title} worst ({worst.area:.1%})"
+    if len(curves) > 1:
+        below, above = (area_interval([curve]) for curve in (worst, best))
+        apart = f". It bears {best.title} best ({best.area:.1%}) and {worst.title} worst ({worst.area:.1%})"
+        told = below is not None and above is not None and below[1] < above[0]
+        text += apart if told else ". Which of them it bears best cannot be told from these images"
     return text + "."
 
 

@@ -123,6 +123,9 @@ class ShapeBias:
         return tuple(caveats)
 
 
+ALIKE = 0.3
+"""An interval that is wider and holds .5 tells nothing; a narrower one says that both cues count alike."""
+
 _SCHEMA = {
     "id": pl.String,
     "shape": pl.String,
@@ -225,9 +228,12 @@ def _sentence(measures: tuple[Measure, ...], published: bool) -> str:
     if bias.value is None or bias.interval is None:
         return f"Shape bias is not measured: {bias.why}."
     low, high = bias.interval
-    side = "shape" if low > 0.5 else "texture" if high < 0.5 else "both cues alike"
+    if low <= 0.5 <= high and high - low > ALIKE:
+        side = "Which cue it goes by cannot be told from so few"
+    else:
+        side = "It goes by " + ("shape" if low > 0.5 else "texture" if high < 0.5 else "both cues alike")
     people = "; people name it in 95.9%" if published else ""
     return (
-        f"It goes by {side}: where it names one of the two cues, that is the shape in {bias.value:.1%} of "
+        f"{side}: where it names one of the two cues, that is the shape in {bias.value:.1%} of "
         f"{bias.n} images{people}. It names neither in {neither.value:.1%}."
     )

@@ -124,6 +124,8 @@ def _world(text: str, limit: int | None) -> ImageSet:
 def find_image(path: str | Path) -> ImageSet:
     """One image file as an image set. Raises CueError where there is none that can be read."""
     path = Path(path).expanduser()
+    if path.is_dir():
+        raise CueError(f"'{path}' is a folder", wanted="one image file", do="give one of its images, or use `audit`")
     if not path.is_file():
         raise CueError(f"no image '{path}'", wanted="an image file", do="check the path")
     return FileSet(path.parent, Names([path.name]), name=path.name)

@@ -37,6 +37,8 @@ def look(
     """
     tool = instruments.build(instrument, {key.rpartition(".")[2]: value for key, value in (settings or {}).items()})
     path = Path(out) if out else Path(f"{Path(instrument).stem}-{Path(image).stem}.png")
+    if path.suffix.lower() not in (".png", ".gif"):
+        raise CueError(f"--out {path}", wanted="a name that ends in .png, or in .gif", do="choose another --out")
     moving = path.suffix.lower() == ".gif"
     if moving and not isinstance(tool, Animates):
         kinds = ((name, instruments.find(name)) for name in instruments.names())

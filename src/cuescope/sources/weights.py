@@ -109,10 +109,16 @@ def _pickled(path: Path) -> Any:
         ) from None
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise CueError(
-            f"'{path}' cannot be read as weights: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            f"'{path}' cannot be read as weights: {_reason(error)}",
             wanted="a file that torch.save made of a state_dict, or .safetensors",
             do="get it again, or save it again as torch.save(model.state_dict(), 'weights.pth')",
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    # Of a file that is no pickle torch tells the number of an operation it does not know, or a bare key.
+    return "it is no file that torch.save made" if isinstance(error, KeyError) or text.strip("'").isdigit() else text
 
 
 def _refuse_text(path: Path, start: bytes) -> None:
