@@ -331,6 +331,8 @@ def test_compare_report_and_look(here: Path, capsys: pytest.CaptureFixture[str])
         (["report"], "no run was given"),
         (["report", "photos"], "no run in 'photos'"),
         (["compare", "photos"], "no run in 'photos'"),
+        (["look", "occlusion", "cuescope/world-bagnet", "photos"], "'photos' is a folder"),
+        (["look", "occlusion", "cuescope/world-bagnet", "photos/cat/0.png", "--out", "a.txt"], "--out a.txt"),
         (["look", "occlusion", "model.py:make", "none.png"], "no image 'none.png'"),
         (["look", "occlusio", "model.py:make", "one/1.png"], "unknown instrument 'occlusio'"),
         (["look", "accuracy", "model.py:make", "one/1.png"], "--label"),

@@ -85,6 +85,18 @@ def test_curves_and_areas_by_hand() -> None:
     assert "marks" not in curve
 
 
+def test_distortions_are_ranked_only_where_their_intervals_are_apart() -> None:
+    best, worst = "It bears rotation best (100.0%) and low contrast worst (0.0%)", "cannot be told from these images"
+    told = {}
+    for count in (2, 12):
+        names = [chr(97 + i) for i in range(count)]
+        rotation = grid({s: {0: "+", 90: "+"} for s in names}, "rotation")
+        contrast = grid({s: {1: "-", 100: "-"} for s in names}, "contrast")
+        told[count] = ask([*contrast, *rotation]).sentence
+    assert best in told[12]
+    assert worst in told[2]
+
+
 def test_an_image_that_lacks_some_levels_counts_where_it_is() -> None:
     """As where files are damaged, or as in model-vs-human, which shows each image at one level."""
     random = np.random.default_rng(0)

@@ -81,6 +81,26 @@ def test_a_decision_for_neither_does_not_count() -> None:
     assert (finding["neither"].count, finding["neither"].n) == (2, 6)
 
 
+@pytest.mark.parametrize(
+    ("shape", "texture", "told"),
+    [
+        (2, 7, "cannot be told from so few: where"),
+        (100, 104, "It goes by both cues alike: where"),
+        (1, 19, "It goes by texture: where"),
+        (19, 1, "It goes by shape: where"),
+    ],
+)
+def test_the_sentence_says_no_more_than_the_interval(shape: int, texture: int, told: str) -> None:
+    rows = pl.DataFrame(
+        [
+            {"id": f"{i}", "shape": "cat", "texture": "dog", "decision": "cat" if i < shape else "dog"}
+            | {"cue": "shape" if i < shape else "texture"}
+            for i in range(shape + texture)
+        ]
+    )
+    assert told in ShapeBias().conclude(rows, ABOUT).sentence
+
+
 def test_no_decision_for_either_has_no_bias() -> None:
     classifier = toy(ByBrightness(2), ANIMALS, size=8)
     rows = ShapeBias().observe(classifier, classifier.see([s for s in stimuli() if "cat" not in s.id]))

@@ -278,7 +278,7 @@ def unmet(instrument: Instrument, classifier: Classifier, images: ImageSet) -> s
         "patch_logits": f"{classifier.name} has no patch logits: its head does not average the logits of local "
         "patches, so no exact map of evidence exists (the BagNets have one)",
         "dense_logits": f"{classifier.name} has no dense head: {classifier.why_not_dense}",
-        "label": f"the images of {images.name} have no labels",
+        "label": f"the images of {images.name} have no labels: a folder for each class, or a labels.csv in the folder",
         "labels": f"nobody tells all the labels that are right for the images of {images.name}; give --label-maps DIR, "
         "boxes of several objects or --real FILE",
         "regions": f"neither boxes nor label maps are known for the images of {images.name}; give --boxes DIR or "

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cuescope.classes import IMAGENET, SIXTEEN, category_members, category_scores, folded
+from cuescope.classes import category_scores, decision_members, folded
 from cuescope.classifier import Classifier
 from cuescope.errors import CueError
 from cuescope.images import ImageSet, Skipped, UnreadableError
@@ -55,7 +55,7 @@ def judged(shapes: ImageSet, textures: ImageSet, judges: Sequence[str], load: Ca
     skipped: list[Skipped] = []
     for name in judges:
         judge = load(name)
-        members = category_members(judge.classes, _categories(judge, common))
+        members = decision_members(judge.classes, common)
         own = {folded(category): i for i, category in enumerate(members)}
         verdicts[name] = {"digest": judge.digest}
         for kind, images in (("shapes", shapes), ("textures", textures)):
@@ -93,13 +93,6 @@ def _answers(
             answers = category_scores(logits, members).argmax(1).tolist()
             found += [(number, answer) for (number, _), answer in zip(samples, answers, strict=True)]
     return found
-
-
-def _categories(judge: Classifier, names: Sequence[str]) -> list[str]:
-    if judge.classes.name == IMAGENET and set(names) <= set(SIXTEEN):
-        return sorted(SIXTEEN)
-    category_members(judge.classes, names)
-    return sorted(judge.classes.names)
 
 
 def _by_class(images: ImageSet) -> dict[str, list[int]]:
