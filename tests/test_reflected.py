@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from cuescope.models.adain import AdaIN, Stylizer
 from cuescope.models.reflected import Tiled, Upsampled, cheaper
+from cuescope.models.wct import embedded
 
 
 def random(*shape: int) -> torch.Tensor:
@@ -52,9 +53,10 @@ def test_a_fast_stylizer_gives_the_images_of_the_plain_network(alpha: float) -> 
     network, content, style = spread(AdaIN()), random(2, 3, 37, 45).sigmoid(), random(1, 3, 40, 32).sigmoid()
     wanted = network(content, network.statistics(style), alpha).clamp(0, 1)
     assert wanted.std() > 0.1
-    kinds = [type(layer) for layer in cheaper(network.decoder, tiled=True)]
+    kinds = [type(layer) for layer in cheaper(network.decoder, torch.float32)]
     assert kinds.count(Upsampled) == 3
     assert kinds.count(Tiled) == 4
+    assert [type(layer) for layer in cheaper(network.decoder, torch.bfloat16)].count(Tiled) == 3
     exact = Stylizer("adain", network)
     found = exact.stylize(content, exact.statistics(style), alpha)
     assert (found - wanted).abs().max() < 1e-4
@@ -62,6 +64,19 @@ def test_a_fast_stylizer_gives_the_images_of_the_plain_network(alpha: float) -> 
     made = coarse.stylize(content, coarse.statistics(style), alpha)
     assert made.dtype == torch.float32
     assert 0 < (made - wanted).abs().mean() < 0.02
+
+
+def test_threads_share_a_batch_and_change_nothing() -> None:
+    stylizer, content = embedded(), random(5, 3, 40, 33).sigmoid()
+    styles = stylizer.statistics(random(5, 3, 32, 32).sigmoid())
+    alone = stylizer.stylize(content, styles)
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(stylizer.stylize(content, styles), alone)
+        assert torch.equal(stylizer.stylize(content, styles.at([2])), stylizer.stylize(content, styles.at([2] * 5)))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_the_network_itself_stays_as_it_is() -> None:

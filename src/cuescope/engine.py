@@ -8,7 +8,8 @@ ViT-Tiny 46, 44, 28. (A busy machine: ratios within a line hold, the lines do no
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -221,3 +222,19 @@ def _unfit(name: str, how: Preprocessing, why: object) -> CueError:
         wanted="a module that takes normalized images (B, 3, H, W) and gives logits (B, K)",
         do="give preprocessing=Preprocessing(size=...), or mend the module",
     )
+
+
+@contextmanager
+def one_thread_each() -> Iterator[int]:
+    """How many threads there are, while torch itself uses one: whole images side by side lose no time waiting.
+
+    >>> with one_thread_each() as threads:
+    ...     print(threads >= 1, torch.get_num_threads())
+    True 1
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)

@@ -114,8 +114,8 @@ class ShapeBias:
         if published:
             caveats.append(
                 "Published values are of the named networks' own weights, computed from their trial-by-trial answers "
-                "on the authors' 1,200 conflict images by the pooled rule; other weights of the same architecture differ, "
-                "and of other stimuli, such as those of `make cue-conflict`, they say nothing."
+                "on the authors' 1,200 conflict images by the pooled rule; other weights of the same architecture "
+                "differ, and of other stimuli, such as those of `make cue-conflict`, they say nothing."
             )
         if conflict.height:
             caveats.append(

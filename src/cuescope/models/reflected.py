@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-PAYS = 128
-"""Channels, both in and out, from which tiles pay."""
+PAYS = {torch.float32: 128, torch.bfloat16: 256}
+"""Channels, in and out, from which tiles pay. In bfloat16 convolutions are faster, and tiles lose two bits more."""
 
 TILE = 4
 INPUT = (
@@ -119,7 +119,7 @@ class Upsampled(nn.Module):
             for across in (0, 1):
                 view = bordered[:, :, down : down + height + 1, across : across + width + 1]
                 found = F.conv2d(view, getattr(self, f"kernel{down}{across}"), self.bias)
-                out[:, :, down::2, across::2] = found.relu_()
+                torch.clamp_min(found, 0, out=out[:, :, down::2, across::2])
         return out
 
 
@@ -129,22 +129,22 @@ def _summed(weight: Tensor, axis: int, parity: int) -> Tensor:
     return torch.stack([first, second + third] if parity == 0 else [first + second, third], axis)
 
 
-def cheaper(layers: nn.Sequential, *, tiled: bool) -> nn.Sequential:
-    """The same function with fewer products; the layers themselves stay as they are.
+def cheaper(layers: nn.Sequential, dtype: torch.dtype) -> nn.Sequential:
+    """The same function with fewer products, to be run in `dtype`; the layers themselves stay as they are.
 
     `layers` hold nn.Upsample by 2 and nn.ReflectionPad2d(1) with nn.Conv2d and nn.ReLU behind, among others.
     """
-    return nn.Sequential(*_replaced(list(layers), tiled))
+    return nn.Sequential(*_replaced(list(layers), PAYS[dtype]))
 
 
-def _replaced(layers: list[nn.Module], tiled: bool) -> Iterator[nn.Module]:
+def _replaced(layers: list[nn.Module], pays: int) -> Iterator[nn.Module]:
     at = 0
     while at < len(layers):
         kinds = [type(layer) for layer in layers[at : at + 4]]
         if kinds == [nn.Upsample, nn.ReflectionPad2d, nn.Conv2d, nn.ReLU]:
             yield Upsampled(_conv(layers[at + 2]))
             at += 4
-        elif kinds[:3] == [nn.ReflectionPad2d, nn.Conv2d, nn.ReLU] and tiled and _pays(layers[at + 1]):
+        elif kinds[:3] == [nn.ReflectionPad2d, nn.Conv2d, nn.ReLU] and _channels(layers[at + 1]) >= pays:
             yield Tiled(_conv(layers[at + 1]))
             at += 3
         else:
@@ -157,6 +157,6 @@ def _conv(layer: nn.Module) -> nn.Conv2d:
     return layer
 
 
-def _pays(layer: nn.Module) -> bool:
+def _channels(layer: nn.Module) -> int:
     conv = _conv(layer)
-    return min(conv.in_channels, conv.out_channels) >= PAYS
+    return min(conv.in_channels, conv.out_channels)

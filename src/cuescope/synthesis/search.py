@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from cuescope.engine import one_thread_each
 from cuescope.synthesis.gram import Features
 from cuescope.synthesis.lbfgs import minimize
 
@@ -50,7 +50,7 @@ def search(source: Tensor, features: Features, *, steps: int, noise: Tensor, mem
     groups = [_Group(source[at : at + size], features, noise[at : at + size], 1) for at in range(0, len(source), size)]
     if not features.threads:
         return _pack([group.find(steps, memory) for group in groups], source)
-    with _one_thread_each() as threads, ThreadPoolExecutor(min(threads, len(groups))) as pool:
+    with one_thread_each() as threads, ThreadPoolExecutor(min(threads, len(groups))) as pool:
         waiting = [pool.submit(group.find, steps, memory) for group in groups]
         try:
             return _pack([future.result() for future in waiting], source)
@@ -106,14 +106,3 @@ def _pack(parts: Sequence[Sequence[Tensor]], source: Tensor) -> Found:
 
 def _group(height: int, width: int) -> int:
     return min(8, max(1, TOGETHER // (height * width)))
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[int]:
-    """How many threads there are, while torch itself uses one: whole images side by side lose no time waiting."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
