@@ -8,10 +8,31 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
 WIDTH = 1180
+
+
+WAIT_MS = 1500
+"""What is far below is laid out, and its images are loaded, when a reader comes near: until then places change."""
+
+
+def settle(page: Page, part: Locator) -> None:
+    for _ in range(3):
+        part.scroll_into_view_if_needed()
+        page.wait_for_timeout(WAIT_MS)
+
+
+def top_of(page: Page, part: Locator) -> float:
+    box = part.bounding_box()
+    assert box
+    return box["y"] + page.evaluate("scrollY")
+
+
+def shot(page: Page, part: Locator, name: str) -> None:
+    settle(page, part)
+    part.screenshot(path=FOLDER / f"{name}.png")
 
 
 def main() -> None:
@@ -23,13 +44,12 @@ def main() -> None:
         page = browser.new_page(viewport={"width": WIDTH, "height": 1180})
         page.goto(report.as_uri())
         page.screenshot(path=FOLDER / "verdict.png")
-        page.locator("#shape_bias .panel.dots").first.screenshot(path=FOLDER / "shape_bias.png")
-        page.locator("#occlusion .panel").last.scroll_into_view_if_needed()
-        box = page.locator("#occlusion .panel").last.bounding_box()
-        assert box
-        page.evaluate("y => window.scrollTo(0, y)", box["y"] + page.evaluate("scrollY"))
+        shot(page, page.locator("#shape_bias .panel.dots").filter(has_text="by category").first, "shape_bias")
+        settle(page, page.locator("#occlusion .panel").last)
+        page.evaluate("y => window.scrollTo(0, y)", top_of(page, page.locator("#occlusion .panel").last))
+        page.wait_for_timeout(WAIT_MS)
         page.screenshot(path=FOLDER / "occlusion.png")
-        page.locator("#top_patches .panel .gallery").last.screenshot(path=FOLDER / "top_patches.png")
+        shot(page, page.locator("#top_patches .panel .gallery").last, "top_patches")
         browser.close()
     print(FOLDER)
 
