@@ -163,6 +163,15 @@ def test_rows_without_image_are_skipped_and_images_without_row_counted(make: Mak
     assert "without a label: 1 of 2 images" in images.notes
 
 
+@pytest.mark.parametrize(("absent", "told"), [(20, 20), (21, 0)])
+def test_the_table_of_a_larger_set_is_told_in_one_note(make: Make, absent: int, told: int) -> None:
+    rows = "".join(f"gone{i}.png,1\n" for i in range(absent))
+    images = read_folder(make("1.png", "2.png", labels=f"file,index\n1.png,0\n2.png,1\n{rows}"))
+    assert len(images.skipped) == told
+    note = "21 rows of labels.csv name no image in the folder, such as 'gone0.png'"
+    assert (note in images.notes) == (not told)
+
+
 BAD_TABLES = {
     "": "lacks the columns file and index; it has: none",
     "file;index\n1.png;0\n": "lacks the columns file and index; it has: file;index",

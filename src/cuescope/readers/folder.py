@@ -17,6 +17,8 @@ from cuescope.readers.labels import LabelTable, read_labels
 
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 LABELS = "labels.csv"
+MOST_ABSENT = 20
+"""Rows without an image that are listed one by one. More are of a table for a larger set: images lost drown in them."""
 
 
 def read_folder(
@@ -36,7 +38,7 @@ def read_folder(
     images. `limit` takes so many images, evenly spread.
 
     Raises CueError where there is no such folder, no image, or a malformed CSV; a CSV row without its file is
-    recorded in `skipped`.
+    recorded in `skipped`, more than twenty of them together in `notes`.
 
     >>> import tempfile
     >>> root = Path(tempfile.mkdtemp())
@@ -87,7 +89,11 @@ def _from_table(
             do="correct the file column, or give another CSV",
         )
     listed = {entry.id for entry in skipped}
-    skipped += [Skipped(file, _absent(root, file, path.name)) for file in left if file not in listed]
+    absent = [file for file in left if file not in listed]
+    if len(absent) > MOST_ABSENT:
+        notes.append(f"{len(absent):,} rows of {path.name} name no image in the folder, such as '{absent[0]}'")
+    else:
+        skipped += [Skipped(file, _absent(root, file, path.name)) for file in absent]
     notes += [_origin(root, path, table), *table.notes]
     return label, table.classes
 
