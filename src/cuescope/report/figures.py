@@ -19,6 +19,8 @@ from cuescope.findings import Figure, Inset, Map, Panel
 from cuescope.report.gather import Entry
 from cuescope.report.subjects import Subject
 
+ROOM = 4
+"""Images of one figure side by side in a place: with more, the names in their legends break."""
 MOST_FIGURES = 12
 MOST_TABLE_ROWS = 400
 
@@ -59,7 +61,7 @@ class Card:
     caption: str
     layers: tuple[Layer, ...]
     wide: bool = False
-    """More than twice as wide as high: a row of images, shown over two places."""
+    """Shown over two places: more than twice as wide as high, or of more images than a place has room for."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,8 @@ def _card(subject: Subject, figure: Figure, pixels: Array, folder: Path) -> Card
     for inset in figure.insets:
         uri = maps.data_uri(maps.fit(_pixels(inset, folder)))
         layers.append(Layer(uri, f"{inset.name}: {figure.caption}", inset.name))
-    return Card(subject, figure.caption, (*layers, *(_layer(base, m, figure) for m in figure.maps)), wide)
+    layers = (*layers, *(_layer(base, m, figure) for m in figure.maps))
+    return Card(subject, figure.caption, layers, wide or len(layers) > ROOM)
 
 
 def _layer(base: Array, layer: Map, figure: Figure) -> Layer:
