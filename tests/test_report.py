@@ -7,12 +7,15 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cuescope import instrument, report
 from cuescope.errors import CueError
-from cuescope.findings import Measure
+from cuescope.findings import Figure, Map, Measure
+from cuescope.report import figures
 from cuescope.report import gather as gather_module
+from cuescope.report.subjects import Subject
 from cuescope.store import Run, read_json, write_json
 from made_findings import MOBILE, SQUEEZE, accuracy, occlusion, photograph, shape_bias
 from runs import identity, make_run
@@ -302,3 +305,11 @@ def test_questions_come_in_the_order_in_which_a_reader_asks() -> None:
     assert set(gather_module.READING) <= set(instrument.names())
     names = ["zebra", "ablation", "my_cue", "shape_bias", "accuracy"]
     assert sorted(names, key=gather_module._place) == ["accuracy", "shape_bias", "ablation", "my_cue", "zebra"]
+
+
+@pytest.mark.parametrize(("maps", "wide"), [(3, False), (4, True)])
+def test_a_figure_of_many_images_stands_over_two_places(maps: int, wide: bool, tmp_path: Path) -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    figure = Figure("one", pixels, maps=(Map("heat", [[0.0, 1.0]]),) * maps)
+    card = figures._card(Subject(0, "net", {}), figure, pixels, tmp_path)
+    assert (len(card.layers), card.wide) == (maps + 1, wide)
