@@ -204,6 +204,18 @@ def framed(sample: Sample, size_px: int | None = None) -> Tensor:
     return frame([sample], Preprocessing((side, side), max(side, round(side * 8 / 7)), source="the usual one"))[0]
 
 
+def alike(images: Sequence[Tensor]) -> list[list[int]]:
+    """Positions of images of one shape, which can be stacked: shapes in the order in which they first appear.
+
+    >>> alike([torch.zeros(3, 4, 4), torch.zeros(3, 4, 5), torch.zeros(3, 4, 4)])
+    [[0, 2], [1]]
+    """
+    found: dict[torch.Size, list[int]] = {}
+    for i, pixels in enumerate(images):
+        found.setdefault(pixels.shape, []).append(i)
+    return list(found.values())
+
+
 def seed_of(seed: int, image: str) -> int:
     """A seed of its own for each image, so that neither order nor company matter.
 

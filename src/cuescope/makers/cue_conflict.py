@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,11 +15,12 @@ from torch import Tensor
 
 from cuescope.errors import CueError
 from cuescope.images import ImageSet, Sample, Skipped
-from cuescope.maker import SIDE_PX, Made, Piece, Tools, at_least, framed, seed_of
-from cuescope.models.adain import SMALLEST_PX, Style, Stylizer
+from cuescope.maker import SIDE_PX, Made, Piece, Tools, alike, at_least, framed, seed_of
+from cuescope.models.adain import SMALLEST_PX
+from cuescope.ops.convert import as_bytes
 from cuescope.ops.encode import encoded
 from cuescope.synthesis.originals import Judged, judged
-from cuescope.synthesis.styles import Styles, batch_of, square, stylizer_of
+from cuescope.synthesis.styles import Styles, batch_of, stylizer_of
 from cuescope.synthesis.transfer import Transfer
 
 
@@ -93,7 +93,7 @@ class CueConflict:
             search = Transfer(
                 network, content_layer=self.content_layer, style_layers=layers, style_weight=self.style_weight
             )
-        return _Conflicts(self, images, textures, stylizer, search, judged(images, textures.images, names, tools.load))
+        return _Conflicts(self, textures, search, judged(images, textures.images, names, tools.load))
 
 
 class _Pair(NamedTuple):
@@ -105,24 +105,17 @@ class _Pair(NamedTuple):
 class _Conflicts:
     """CueConflict, ready to go: originals judged, shapes and textures paired."""
 
-    def __init__(
-        self,
-        how: CueConflict,
-        images: ImageSet,
-        textures: Styles,
-        stylizer: Stylizer,
-        search: Transfer | None,
-        originals: Judged,
-    ) -> None:
-        self.how, self.images, self.textures, self.stylizer, self.search = how, images, textures, stylizer, search
+    def __init__(self, how: CueConflict, textures: Styles, search: Transfer | None, originals: Judged) -> None:
+        self.how, self.textures, self.search = how, textures, search
         serving = {
             name: [number for number in numbers if textures.serves(number)]
             for name, numbers in originals.textures.items()
         }
         self._unread = originals.skipped
-        self.pairs = paired(originals.shapes, serving, how.pairs, how.seed)
-        self.pieces = [Piece(pair.shape, pair.file) for pair in self.pairs]
-        self._texture = {pair.file: pair.texture for pair in self.pairs}
+        pairs = paired(originals.shapes, serving, how.pairs, how.seed)
+        self.pieces = [Piece(pair.shape, pair.file) for pair in pairs]
+        self._texture = {pair.file: pair.texture for pair in pairs}
+        stylizer = textures.stylizer
         self.batch = 1 if search else batch_of(stylizer.device, how.size_px or SIDE_PX)
         made_by = {"stylizer": {"name": stylizer.name, "digest": stylizer.digest}}
         if search:
@@ -141,35 +134,29 @@ class _Conflicts:
         return [*self._unread, *self.textures.skipped]
 
     def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> list[Made | Skipped]:
-        alike: defaultdict[torch.Size, list[int]] = defaultdict(list)
         shapes = [framed(sample, self.how.size_px) for sample in samples]
         made: dict[int, Made | Skipped] = {}
-        for i, pixels in enumerate(shapes):
-            if min(pixels.shape[1:]) < SMALLEST_PX:
-                why = f"{pixels.shape[2]} x {pixels.shape[1]} px; shapes have sides of at least {SMALLEST_PX} px"
-                made[i] = Skipped(samples[i].id, why)
-            else:
-                alike[pixels.shape].append(i)
-        for which in alike.values():
+        for which in alike(shapes):
+            height, width = shapes[which[0]].shape[1:]
+            if min(height, width) < SMALLEST_PX:
+                why = f"{width} x {height} px; shapes have sides of at least {SMALLEST_PX} px"
+                made |= {i: Skipped(samples[i].id, why) for i in which}
+                continue
             numbers = [self._texture[pieces[i].file] for i in which]
-            found = self._mixed(torch.stack([shapes[i] for i in which]).float() / 255, numbers)
-            for k, i in enumerate(which):
-                about = {"texture": self.textures.images.id(numbers[k])}
-                made[i] = Made(partial(encoded, found[k]), about)
+            found = self._mixed(torch.stack([shapes[i] for i in which]), numbers)
+            for i, number, pixels in zip(which, numbers, found, strict=True):
+                made[i] = Made(partial(encoded, pixels), {"texture": self.textures.images.id(number)})
         return [made[i] for i in range(len(pieces))]
 
-    def _mixed(self, pixels: Tensor, numbers: list[int]) -> Tensor:
+    def _mixed(self, shapes: Tensor, numbers: list[int]) -> Tensor:
         if self.search is None:
-            style = Style.joined([self.textures.statistics(number) for number in numbers])
-            found = self.stylizer.stylize(pixels, style, self.how.alpha)
-        else:
-            device = self.search.classifier.device
-            made = []
-            for content, number in zip(pixels, numbers, strict=True):
-                texture = square(self.textures.images.read(number).pixels, self.how.texture_px).float() / 255
-                made.append(self.search(content.to(device), texture.to(device), steps=self.how.steps))
-            found = torch.stack(made)
-        return (found * 255).round().byte().cpu()
+            return self.textures.applied(shapes, numbers, self.how.alpha)
+        device, made = self.search.classifier.device, []
+        for shape, number in zip(shapes, numbers, strict=True):
+            texture = self.textures.pixels(number)
+            assert texture is not None
+            made.append(self.search(shape.to(device).float() / 255, texture.to(device), steps=self.how.steps))
+        return as_bytes(torch.stack(made)).cpu()
 
 
 def paired(shapes: dict[str, list[int]], textures: dict[str, list[int]], pairs: int, seed: int) -> list[_Pair]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from cuescope.label_maps import (
 )
 from cuescope.label_maps.layout import Arrays
 from cuescope.made import PARTS
-from cuescope.maker import Made, OneEach, Piece, Tools, at_least
+from cuescope.maker import Made, OneEach, Piece, Tools, alike, at_least
 from cuescope.preprocessing import covering, resize
 from cuescope.relabel import relabel, write_relabeled
 
@@ -129,11 +128,8 @@ class _Annotating:
 
     def _maps(self, samples: Sequence[Sample]) -> list[Arrays]:
         framed = [self._framed(sample) for sample in samples]
-        alike: defaultdict[torch.Size, list[int]] = defaultdict(list)
-        for i, pixels in enumerate(framed):
-            alike[pixels.shape].append(i)
         maps: dict[int, Arrays] = {}
-        for which in alike.values():
+        for which in alike(framed):
             pixels = torch.stack([framed[i] for i in which]).to(self.device).float() / 255
             top = self.annotator.logits(pixels).topk(self.how.k, 1)
             maps |= {i: (top.values[j].numpy(), top.indices[j].numpy()) for j, i in enumerate(which)}

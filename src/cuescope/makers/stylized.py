@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +13,8 @@ from torch import Tensor
 
 from cuescope.errors import CueError
 from cuescope.images import ImageSet, Sample, Skipped
-from cuescope.maker import SIDE_PX, Made, OneEach, Piece, Tools, at_least, framed, seed_of
-from cuescope.models.adain import SMALLEST_PX, Style, Stylizer
+from cuescope.maker import SIDE_PX, Made, OneEach, Piece, Tools, alike, at_least, framed, seed_of
+from cuescope.models.adain import SMALLEST_PX
 from cuescope.ops.encode import SUFFIX, ImageFormat, encoded
 from cuescope.synthesis.styles import Styles, batch_of, stylizer_of
 
@@ -89,7 +88,7 @@ class Stylized:
         styles = Styles(tools.images(self.styles), stylizer, self.style_px)
         if self.pairing == "published":
             styles.leave_out_small(PUBLISHED_PX)
-        return _Stylizing(self, stylizer, styles, images)
+        return _Stylizing(self, styles, images)
 
 
 def published_pairs(count: int, styles: int, drawn_before: int = 0) -> np.ndarray:
@@ -107,12 +106,13 @@ def published_pairs(count: int, styles: int, drawn_before: int = 0) -> np.ndarra
 class _Stylizing:
     """Stylized, ready to go: the stylizer loaded, a style found that serves, pairs drawn."""
 
-    def __init__(self, how: Stylized, stylizer: Stylizer, styles: Styles, images: ImageSet) -> None:
-        self.how, self.stylizer, self.styles, self.images = how, stylizer, styles, images
+    def __init__(self, how: Stylized, styles: Styles, images: ImageSet) -> None:
+        self.how, self.styles, self.images = how, styles, images
         if how.styles_each > len(styles):
             found = f"{how.styles_each} styles for each image, of {len(styles)}"
             raise CueError(found, wanted="more styles, or fewer for each", do="correct styles_each")
         self.side = how.size_px or SIDE_PX
+        stylizer = styles.stylizer
         self.about = {
             "stylizer": {"name": stylizer.name, "digest": stylizer.digest},
             "styles": {"name": styles.images.name, "count": len(styles), "digest": styles.images.digest},
@@ -128,35 +128,33 @@ class _Stylizing:
         return [*self.single.skipped, *self.styles.skipped]
 
     def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> list[Made | Skipped]:
-        made: dict[int, Made | Skipped] = {}
-        alike: defaultdict[torch.Size, list[int]] = defaultdict(list)
-        found: dict[int, Tensor] = {}
-        for i, sample in enumerate(samples):
-            height, width = sample.pixels.shape[1:]
-            if self._keeps(sample) and (min(height, width) < SMALLEST_PX or height * width > MOST_PX):
-                limits = f"sides of at least {SMALLEST_PX} px and at most {MOST_PX:,} pixels are stylized"
-                made[i] = Skipped(sample.id, f"{width} x {height} px; {limits}, unless size_px is given")
-            else:
-                found[i] = sample.pixels if self.how.original_size else framed(sample, self.how.size_px)
-                alike[found[i].shape].append(i)
-        for shape, which in alike.items():
-            most = max(1, self.batch * self.side**2 // (shape[1] * shape[2]))
+        made: dict[int, Made | Skipped] = {
+            i: Skipped(sample.id, why) for i, sample in enumerate(samples) if (why := self._unfit(sample))
+        }
+        fit = [i for i in range(len(samples)) if i not in made]
+        images = [self._framed(samples[i]) for i in fit]
+        for which in alike(images):
+            height, width = images[which[0]].shape[1:]
+            most = max(1, self.batch * self.side**2 // (height * width))
             for at in range(0, len(which), most):
-                made |= self._made(which[at : at + most], pieces, samples, found)
+                some = which[at : at + most]
+                numbers = [self._style(pieces[fit[k]], samples[fit[k]]) for k in some]
+                found = self.styles.applied(torch.stack([images[k] for k in some]), numbers, self.how.alpha)
+                for k, number, pixels in zip(some, numbers, found, strict=True):
+                    about = {"style": self.styles.images.id(number)}
+                    made[fit[k]] = Made(partial(encoded, pixels, self.how.format), about)
         return [made[i] for i in range(len(pieces))]
 
-    def _made(
-        self, which: list[int], pieces: Sequence[Piece], samples: Sequence[Sample], images: dict[int, Tensor]
-    ) -> dict[int, Made | Skipped]:
-        numbers = [self._style(pieces[i], samples[i]) for i in which]
-        style = Style.joined([self.styles.statistics(number) for number in numbers])
-        pixels = torch.stack([images[i] for i in which]).float() / 255
-        # As bytes: a quarter of what waits for the encoder.
-        found = (self.stylizer.stylize(pixels, style, self.how.alpha) * 255).round().byte().cpu()
-        return {
-            i: Made(partial(encoded, found[k], self.how.format), {"style": self.styles.images.id(numbers[k])})
-            for k, i in enumerate(which)
-        }
+    def _unfit(self, sample: Sample) -> str:
+        """Why this image cannot be stylized, or ""."""
+        height, width = sample.pixels.shape[1:]
+        if not self._keeps(sample) or (min(height, width) >= SMALLEST_PX and height * width <= MOST_PX):
+            return ""
+        limits = f"sides of at least {SMALLEST_PX} px and at most {MOST_PX:,} pixels are stylized"
+        return f"{width} x {height} px; {limits}, unless size_px is given"
+
+    def _framed(self, sample: Sample) -> Tensor:
+        return sample.pixels if self.how.original_size else framed(sample, self.how.size_px)
 
     def _keeps(self, sample: Sample) -> bool:
         return self.how.original_size or (sample.framing == "stimulus" and self.how.size_px is None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from cuescope.errors import CueError
 from cuescope.images import ImageSet, Sample, UnreadableError
-from cuescope.maker import SIDE_PX, Made, OneEach, Piece, Tools, at_least, framed, seed_of
+from cuescope.maker import SIDE_PX, Made, OneEach, Piece, Tools, alike, at_least, framed, seed_of
 from cuescope.ops.encode import encoded
 from cuescope.synthesis.filters import RandomFilters
 from cuescope.synthesis.gram import Features
@@ -142,11 +141,8 @@ class _Texturizing:
 
     def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> list[Made]:
         framed = [self.framed(sample) for sample in samples]
-        alike: defaultdict[torch.Size, list[int]] = defaultdict(list)
-        for i, pixels in enumerate(framed):
-            alike[pixels.shape].append(i)
         made: dict[int, Made] = {}
-        for which in alike.values():
+        for which in alike(framed):
             seeds = [seed_of(self.how.seed, samples[i].id) for i in which]
             found = texturize(
                 torch.stack([framed[i] for i in which]).to(self.device),

@@ -13,6 +13,15 @@ GAP_PX = 4
 """Between the images of a sheet."""
 
 
+def as_bytes(pixels: Tensor) -> Tensor:
+    """Pixels in [0, 1] as uint8, rounded; what lies outside is clamped.
+
+    >>> as_bytes(torch.tensor([-0.2, 0.5, 1.0])).tolist()
+    [0, 128, 255]
+    """
+    return (pixels.detach().float().clamp(0, 1) * 255).round().byte()
+
+
 def to_image(pixels: Tensor) -> np.ndarray[Any, Any]:
     """(3, H, W) float in [0, 1] or uint8 to (H, W, 3) uint8, rounded.
 
@@ -21,7 +30,7 @@ def to_image(pixels: Tensor) -> np.ndarray[Any, Any]:
     [128, 128, 128]
     """
     if pixels.is_floating_point():
-        pixels = (pixels.detach().float().clamp(0, 1) * 255).round().byte()
+        pixels = as_bytes(pixels)
     return pixels.cpu().permute(1, 2, 0).numpy()
 
 

@@ -10,6 +10,7 @@ from cuescope.classes import category_scores, decision_members, folded
 from cuescope.classifier import Classifier
 from cuescope.errors import CueError
 from cuescope.images import ImageSet, Skipped, UnreadableError
+from cuescope.training.labeled import labeled_classes
 
 BATCH = 32
 
@@ -96,15 +97,10 @@ def _answers(
 
 
 def _by_class(images: ImageSet) -> dict[str, list[int]]:
-    if images.classes is None or "label" not in images.knows:
-        raise CueError(
-            f"the images of {images.name} have no labels",
-            wanted="a folder for each class, or a labels.csv",
-            do="sort the images into folders named by class",
-        )
+    names = labeled_classes(images).names
     found: dict[str, list[int]] = {}
     for index in range(len(images)):
         label = images.label(index)
         if label is not None:
-            found.setdefault(images.classes.names[label], []).append(index)
+            found.setdefault(names[label], []).append(index)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from cuescope.errors import CueError
 from cuescope.images import ImageSet, Skipped, UnreadableError
 from cuescope.models.adain import SMALLEST_PX, Style, Stylizer
+from cuescope.ops.convert import as_bytes
 from cuescope.sources.stylizers import load_stylizer
 
 SIDE_PX = 224
@@ -50,7 +52,7 @@ class Styles:
     def leave_out_small(self, least_px: int) -> None:
         """Number only those that can be read and have sides of so many px: each is decoded for it."""
         whole = range(len(self.images))
-        self.numbers = [number for number in whole if self._pixels(number, least_px) is not None]
+        self.numbers = [number for number in whole if self.pixels(number, least_px) is not None]
         if not self.numbers:
             raise self._none()
 
@@ -86,7 +88,7 @@ class Styles:
 
     def _read(self, number: int) -> bool:
         """Keep the statistics of an image; whether it serves."""
-        pixels = self._pixels(number, SMALLEST_PX)
+        pixels = self.pixels(number)
         if pixels is None:
             return False
         # One at a time: what else is in a batch would change the last bits.
@@ -97,8 +99,13 @@ class Styles:
             self._bytes -= _size(self._kept.popitem(last=False)[1])
         return True
 
-    def _pixels(self, number: int, least_px: int) -> torch.Tensor | None:
-        """(3, s, s) in [0, 1]; None, and why, where the image does not serve."""
+    def applied(self, contents: torch.Tensor, numbers: Sequence[int], alpha: float) -> torch.Tensor:
+        """Contents (B, 3, H, W) uint8 in the textures of these images, one each: (B, 3, H, W) uint8 on the CPU."""
+        style = Style.joined([self.statistics(number) for number in numbers])
+        return as_bytes(self.stylizer.stylize(contents.float() / 255, style, alpha)).cpu()
+
+    def pixels(self, number: int, least_px: int = SMALLEST_PX) -> torch.Tensor | None:
+        """The image as a style, (3, s, s) in [0, 1]; None, and `skipped` tells why, where it does not serve."""
         try:
             pixels = self.images.read(number).pixels
         except UnreadableError as error:

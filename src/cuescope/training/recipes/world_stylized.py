@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cuescope.models.wct import embedded
+from cuescope.ops.convert import as_bytes
 from cuescope.training.loop import Settings, Told, now_and_then, train
 from cuescope.world.images import WorldImages
 from cuescope.world.models import MEAN, STD, build_world
@@ -94,6 +95,5 @@ def stylized(how: Stylized, show: Told | None = None) -> tuple[Tensor, Tensor]:
         if show is not None:
             show(start, how.pool, "stylizing")
         part = slice(start, start + TOGETHER)
-        found = stylizer.stylize(pixels[part].float() / 255, styles.at(which[part].tolist()))
-        made.append((found * 255).round().byte())
+        made.append(as_bytes(stylizer.stylize(pixels[part].float() / 255, styles.at(which[part].tolist()))))
     return torch.cat(made), labels
