@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cuescope.readers import read_folder
-from cuescope.readers.decode import decode
+from cuescope.data.readers import read_folder
+from cuescope.data.readers.decode import decode
 
 SHARE = 20
 """Images a thread takes at a time."""

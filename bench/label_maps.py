@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torchvision.transforms import v2
 
-from cuescope.classes import imagenet_1k
-from cuescope.label_maps import Header, open_label_maps, write_label_maps
-from cuescope.training.label_pooling import LabelPooling
+from cuescope.core.classes import imagenet_1k
+from cuescope.data.label_maps import Header, open_label_maps, write_label_maps
+from cuescope.data.label_maps.pooling import LabelPooling
 
 CLASSES, TOP, SIDE = 1000, 5, 15
 Maps = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -44,9 +44,9 @@ def made_up(count: int) -> Maps:
 
 def annotated(count: int, model: str, folder: str, side: int) -> Maps:
     """The label maps of images by an annotator."""
-    from cuescope.preprocessing import Preprocessing, frame
-    from cuescope.readers import read_folder
-    from cuescope.sources import load
+    from cuescope.classifier.sources import load
+    from cuescope.data.preprocessing import Preprocessing, frame
+    from cuescope.data.readers import read_folder
 
     classifier, images = load(model), read_folder(folder, limit=count)
     how, maps = Preprocessing((side, side), side, keep_aspect=False), {}

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torchvision.ops import roi_align
 
-from cuescope.training.label_pooling import LabelPooling
+from cuescope.data.label_maps.pooling import LabelPooling
 
 CLASSES, TOP, SIDE = 1000, 5, 15
 

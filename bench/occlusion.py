@@ -36,9 +36,9 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torchvision.models import resnet50
 
-from cuescope.classifier import Classifier
-from cuescope.incremental import painted_logits
-from cuescope.ops.occlude import Occlude
+from cuescope.classifier.classifier import Classifier
+from cuescope.data.ops.occlude import Occlude
+from cuescope.methods.incremental import painted_logits
 
 SIDE, SQUARE = 224, 32
 GRAY = (0.485, 0.456, 0.406)

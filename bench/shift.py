@@ -26,8 +26,8 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cuescope.classifier import Classifier
-from cuescope.images import Sample
+from cuescope.classifier.classifier import Classifier
+from cuescope.data.images import Sample
 from cuescope.instruments.shift_stability import ShiftStability
 
 NETWORKS = ("squeezenet1_1", "mobilenet_v2")

@@ -35,11 +35,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cuescope.classifier import Classifier
-from cuescope.images import Sample
-from cuescope.incremental.crops import crop_logits
-from cuescope.ops.shift import Window
-from cuescope.preprocessing import Preprocessing
+from cuescope.classifier.classifier import Classifier
+from cuescope.data.images import Sample
+from cuescope.data.ops.shift import Window
+from cuescope.data.preprocessing import Preprocessing
+from cuescope.methods.incremental.crops import crop_logits
 
 NETWORKS = ("squeezenet1_1", "mobilenet_v2")
 SIDE, PLACES = 224, range(32)

@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from cuescope.data.ops.encode import encoded
 from cuescope.models.adain import AdaIN, Stylizer, adain, moments
-from cuescope.ops.encode import encoded
 
 SIDE_PX, BATCH = 224, 8
 

@@ -29,8 +29,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cuescope.classifier.sources import load
 from cuescope.makers.texturized import texturize
-from cuescope.sources import load
 from cuescope.world.images import WorldImages
 
 MODELS = ("world-bagnet", "world-shape", "world-congruent")

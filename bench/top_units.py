@@ -15,13 +15,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from cuescope.classifier import Classifier
-from cuescope.images import ImageSet
+from cuescope.classifier.classifier import Classifier
+from cuescope.classifier.sources import load
+from cuescope.data.images import ImageSet
+from cuescope.data.readers import read_folder
 from cuescope.instruments.top_units import TopUnits
-from cuescope.readers import read_folder
-from cuescope.runner import BATCH, Task, run
-from cuescope.sources import load
-from cuescope.store import Run
+from cuescope.runs.runner import BATCH, Task, run
+from cuescope.runs.store import Run
 
 
 def bare(classifier: Classifier, images: ImageSet) -> float:

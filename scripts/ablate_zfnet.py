@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cuescope import stats
+from cuescope.core import stats
 from cuescope.models.seeding import seeded
 from cuescope.models.zfnet import HIDDEN, SMALL, VARIANTS, WIDTHS, ZFNet
 from cuescope.training.loop import Settings, normalized, train

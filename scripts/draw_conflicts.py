@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cuescope.jobs.make import make
-from cuescope.ops.convert import sheet
-from cuescope.readers import read_cue_conflict
+from cuescope.api.make import make
+from cuescope.data.ops.convert import sheet
+from cuescope.data.readers import read_cue_conflict
 from cuescope.world.images import WorldImages
 
 PATH = Path(__file__).resolve().parents[1] / "docs" / "images" / "cue_conflict.png"

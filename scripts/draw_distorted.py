@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from cuescope.ops.convert import sheet
-from cuescope.ops.distortions import OURS, distort
+from cuescope.data.ops.convert import sheet
+from cuescope.data.ops.distortions import OURS, distort
 from cuescope.world.images import WorldImages
 
 PATH = Path(__file__).resolve().parents[1] / "docs" / "images" / "distorted.png"

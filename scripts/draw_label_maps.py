@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cuescope.draw import color, maps
-from cuescope.draw.raster import font
-from cuescope.draw.sheet import stacked, text_block
-from cuescope.findings import Map
-from cuescope.label_maps import LabelMapFile, open_label_maps
+from cuescope.core.findings import Map
+from cuescope.data.label_maps import LabelMapFile, open_label_maps
+from cuescope.report.draw import color, maps
+from cuescope.report.draw.raster import font
+from cuescope.report.draw.sheet import stacked, text_block
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "label_maps.png"
 SIDE, ACROSS, GAP, LEAST, MOST = 225, 4, 30, 0.5, 5

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from cuescope.data.ops.convert import to_image
 from cuescope.models.wct import embedded
-from cuescope.ops.convert import to_image
 from cuescope.world.draw import SIZE_PX
 from cuescope.world.images import WorldImages
 from cuescope.world.procedural import scenes, textures

@@ -16,13 +16,13 @@ import polars as pl
 from PIL import Image
 
 import cuescope
-from cuescope.classifier import Classifier
-from cuescope.draw import maps
-from cuescope.draw.sheet import stacked, text_block
+from cuescope.classifier.classifier import Classifier
+from cuescope.data.ops.tiles import GAP_PX, SIDE_PX
+from cuescope.data.readers import read_folder
 from cuescope.instruments.occlusion import Occlusion
 from cuescope.instruments.top_units import TopUnits
-from cuescope.ops.tiles import GAP_PX, SIDE_PX
-from cuescope.readers import read_folder
+from cuescope.report.draw import maps
+from cuescope.report.draw.sheet import stacked, text_block
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 GRID = 3 * SIDE_PX + 2 * GAP_PX

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from cuescope.ops.convert import to_image
+from cuescope.data.ops.convert import to_image
 from cuescope.world.images import WorldImages
 
 PATH = Path(__file__).resolve().parents[1] / "docs" / "images" / "world.png"

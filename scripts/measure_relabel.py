@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from cuescope import Classifier, load, stats
-from cuescope.jobs.train import train
+from cuescope import Classifier, load
+from cuescope.api.train import train
+from cuescope.core import stats
 from cuescope.world.images import CLASSES, WorldImages
 
 BATCH = 64

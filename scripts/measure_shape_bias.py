@@ -17,10 +17,11 @@ import numpy as np
 import polars as pl
 import torch
 
-from cuescope import load, stats
-from cuescope.agreement import around, kappa_table
-from cuescope.classes import AGGREGATIONS, SIXTEEN, category_members, category_scores, imagenet_1k
-from cuescope.readers import read_cue_conflict, read_human_data
+from cuescope import load
+from cuescope.core import stats
+from cuescope.core.classes import AGGREGATIONS, SIXTEEN, category_members, category_scores, imagenet_1k
+from cuescope.core.error_consistency import around, kappa_table
+from cuescope.data.readers import read_cue_conflict, read_human_data
 
 MODELS = ("squeezenet1_1", "squeezenet1_0", "mobilenet_v2")
 RESIZINGS = {"native": "stimulus", "resized": "photograph"}

@@ -17,13 +17,15 @@ import numpy as np
 import polars as pl
 import torch
 
-from cuescope import Classifier, load, stats
-from cuescope.images import Sample
-from cuescope.instrument import About, Instrument
+from cuescope import Classifier, load
+from cuescope.api.train import train
+from cuescope.core import stats
+from cuescope.core.findings import About
+from cuescope.data.images import Sample
+from cuescope.data.ops.neighbors import neighbors
+from cuescope.instruments.base import Instrument
 from cuescope.instruments.shift_stability import ShiftStability
 from cuescope.instruments.typicality import Typicality
-from cuescope.jobs.train import train
-from cuescope.ops.neighbors import neighbors
 from cuescope.world.images import CLASSES, WorldImages
 from cuescope.world.scenes import Placement
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cuescope import Classifier, load, stats
-from cuescope.jobs.train import train
+from cuescope import Classifier, load
+from cuescope.api.train import train
+from cuescope.core import stats
 from cuescope.world.images import Variant, WorldImages
 
 COUNT, BATCH, SEED = 2400, 96, 5

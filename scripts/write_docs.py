@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
-from cuescope import instrument
+from cuescope.core.parameters import parameters
+from cuescope.instruments import registry
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "instruments.md"
 
@@ -20,11 +21,11 @@ def page() -> str:
         "Each asks one question. Set a parameter with `--set instrument.parameter=value`; the values shown are the "
         "defaults. This page is written by `scripts/write_docs.py` from the code.",
     ]
-    for name in instrument.names():
-        kind = instrument.find(name)
+    for name in registry.names():
+        kind = registry.find(name)
         parts += [f"## `{name}`: {kind.question}", _prose(kind)]
         parts.append(f"Needs: {', '.join(sorted(kind.needs)) or 'nothing'}. Source: {kind.reference}.")
-        known = instrument.parameters(kind)
+        known = parameters(kind)
         if known:
             lines = ["| parameter | default | meaning |", "| --- | --- | --- |"]
             lines += [f"| `{key}` | `{default}` | {meaning} |" for key, (_, default, meaning) in known.items()]

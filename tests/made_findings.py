@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cuescope.findings import Figure, Finding, Map, Measure, Panel, Published
-from cuescope.stats import wilson
+from cuescope.core.findings import Figure, Finding, Map, Measure, Panel, Published
+from cuescope.core.stats import wilson
 
 SQUEEZE = "torchvision/squeezenet1_1@weights/squeezenet1_1.safetensors"
 MOBILE = "torchvision/mobilenet_v2@weights/mobilenet_v2.safetensors"

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from cuescope.findings import Finding
-from cuescope.store import Run, write, write_json
+from cuescope.core.files import write, write_json
+from cuescope.core.findings import Finding
+from cuescope.runs.store import Run
 from made_findings import MOBILE, SQUEEZE, accuracy, occlusion, photograph, shape_bias, shift_stability
 
 QUESTIONS = {

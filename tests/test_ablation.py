@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from cuescope.api.look import look
 from cuescope.cli import main
-from cuescope.errors import CueError
-from cuescope.images import Sample
-from cuescope.instrument import About, build, unmet
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About
+from cuescope.data.images import Sample
 from cuescope.instruments.ablation import Ablation
-from cuescope.jobs.look import look
+from cuescope.instruments.registry import build, unmet
 from cuescope.models.bagnet import BagNet
 from toys import COLORS, Images, MeanColor, colored, plain, toy
 
@@ -163,7 +164,7 @@ def test_where_nothing_can_be_left_out_it_does_not_apply() -> None:
         "no layer of toy gives the shape it takes, so none can be left out as it stands"
     )
     assert unmet(Ablation(), toy(Known()), images) == ""
-    from cuescope.classifier import Classifier
+    from cuescope.classifier.classifier import Classifier
 
     box = Classifier(lambda x: x.mean((2, 3)), classes=COLORS, preprocessing=plain(16), name="box")
     assert "black box" in unmet(Ablation(), box, images)
@@ -219,8 +220,8 @@ def test_a_classifier_in_several_batches_is_asked_the_same() -> None:
 
 @pytest.mark.real
 def test_mobilenet_survives_the_loss_of_most_blocks(data: Path) -> None:
-    from cuescope.readers import read_folder
-    from cuescope.sources import load
+    from cuescope.classifier.sources import load
+    from cuescope.data.readers import read_folder
 
     classifier = load(f"torchvision/mobilenet_v2@{data / 'weights' / 'mobilenet_v2.safetensors'}", device="cpu")
     images = read_folder(data / "imagenet-sample", limit=24)

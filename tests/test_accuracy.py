@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 import torch
 
-from cuescope.classes import ClassSpace
-from cuescope.images import Sample
-from cuescope.instrument import About
+from cuescope.core.classes import ClassSpace
+from cuescope.core.findings import About
+from cuescope.data.images import Sample
 from cuescope.instruments.accuracy import Accuracy, _ece
 from toys import COLORS, Constant, MeanColor, colored, toy
 

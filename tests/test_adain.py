@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from cuescope.errors import CueError
+from cuescope.classifier.sources.stylizers import load_stylizer
+from cuescope.core.errors import CueError
 from cuescope.models.adain import AdaIN, Style, Stylizer, adain, encoder_state
 from cuescope.models.seeding import seeded
-from cuescope.sources.stylizers import load_stylizer
 
 ENCODER_KEYS = (0, 2, 5, 9, 12, 16, 19, 22, 25, 29)
 DECODER_KEYS = (1, 5, 8, 11, 14, 18, 21, 25, 28)

@@ -15,15 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.fold import difference
+from cuescope.classifier.classifier import Classifier
+from cuescope.classifier.sources import load
+from cuescope.core.errors import CueError
+from cuescope.data.preprocessing import Preprocessing
 from cuescope.models.antialias import antialias
 from cuescope.models.blurpool import BlurPool2d
 from cuescope.models.places import places, told
 from cuescope.models.seeding import seeded
-from cuescope.preprocessing import Preprocessing
-from cuescope.sources import load
+from cuescope.network.batchnorm_folding import difference
 from cuescope.world.models import weights_file
 from toys import plain
 

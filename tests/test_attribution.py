@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cuescope.attribution import KINDS, attributions
-from cuescope.attribution.places import cell_sums, placed
-from cuescope.attribution.rescale import SplitReLU6, rescalable
-from cuescope.classes import ClassSpace
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.incremental.graph import UntraceableError
-from cuescope.preprocessing import Preprocessing
-from cuescope.receptive import Extent, Field
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.data.preprocessing import Preprocessing
+from cuescope.methods.attribution import KINDS, attributions
+from cuescope.methods.attribution.places import cell_sums, placed
+from cuescope.methods.attribution.rescale import SplitReLU6, rescalable
+from cuescope.methods.incremental.graph import UntraceableError
+from cuescope.network.receptive import Extent, Field
 
 TWO = ClassSpace("two", ("this", "that"))
 HOW = Preprocessing((16, 16), 16, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.25, 0.5), "toy")

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import cuescope
-from cuescope.classifier import Preprocessing
-from cuescope.errors import CueError
+from cuescope.classifier.classifier import Preprocessing
+from cuescope.core.errors import CueError
 from cuescope.models import build
 from cuescope.models.bagnet import BagNet, bagnet33
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 import cuescope
-from cuescope.classes import ClassSpace
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.images import Sample
-from cuescope.instrument import About
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About
+from cuescope.data.images import Sample
 from cuescope.instruments.accuracy import Accuracy
 from cuescope.instruments.shape_bias import ShapeBias
 from cuescope.models.bow import FLOOR, LUMA, BagOfWords, Saved, from_file, to_bytes

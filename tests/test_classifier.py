@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-from cuescope.classes import SIXTEEN, ClassSpace, category_members, category_scores, imagenet_1k, read_classes
-from cuescope.classifier import Classifier, Preprocessing
-from cuescope.engine import CPU_BATCH, find_device
-from cuescope.errors import CueError
-from cuescope.images import Box, Sample
-from cuescope.preprocessing import locate
-from cuescope.sources import load
+from cuescope.classifier.classifier import Classifier, Preprocessing
+from cuescope.classifier.sources import load
+from cuescope.core.classes import SIXTEEN, ClassSpace, category_members, category_scores, imagenet_1k, read_classes
+from cuescope.core.errors import CueError
+from cuescope.data.images import Box, Sample
+from cuescope.data.preprocessing import locate
+from cuescope.network.executor import CPU_BATCH, find_device
 
 SHAPES = [(375, 500), (500, 375), (68, 56), (40, 300), (33, 32), (31, 33), (32, 32), (224, 224), (1, 1)]
 
@@ -196,7 +196,7 @@ def test_logits_equal_the_plain_way_folded_or_not() -> None:
 
 
 def test_folding_that_changes_the_answer_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cuescope.fold.folded", lambda conv, norm: conv)
+    monkeypatch.setattr("cuescope.network.batchnorm_folding.folded", lambda conv, norm: conv)
     module, pixels = Net(), random(3, 3, 16, 16)
     classifier = small(module)
     assert torch.allclose(classifier.logits(pixels), plain_logits(module, pixels), atol=1e-6)

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cuescope.runner as runner
-import cuescope.store as store
+import cuescope.runs.runner as runner
+import cuescope.runs.store as store
 from cuescope.cli import main
-from cuescope.store import Run
+from cuescope.runs.store import Run
 
 MODEL = """
 import torch
@@ -349,11 +349,11 @@ def test_other_commands_say_what_is_wrong(
 
 
 def test_list_tells_of_every_instrument(capsys: pytest.CaptureFixture[str]) -> None:
-    from cuescope import instrument
+    from cuescope.instruments import registry
 
     status, out, _ = call("list", "instruments", "--json", capsys=capsys)
     assert status == 0
-    assert list(json.loads(out)) == instrument.names()
+    assert list(json.loads(out)) == registry.names()
 
 
 def test_the_list_of_models_tells_of_the_suffix(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,17 +14,18 @@ import pytest
 import torch
 from torch import nn
 
-from cuescope import instrument
-from cuescope.classifier import Classifier
-from cuescope.findings import Finding
-from cuescope.images import Answer, Batch, Condition, Sample
-from cuescope.instrument import About, Illustrates, Reduces
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.findings import About, Finding
+from cuescope.core.parameters import parameters
+from cuescope.data.images import Answer, Batch, Condition, Sample
+from cuescope.instruments import registry
+from cuescope.instruments.base import Illustrates, Instrument, Reduces
 from cuescope.models.bagnet import BagNet
 from cuescope.world.images import CLASSES, WorldImages
 from toys import plain
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = instrument.names()
+NAMES = registry.names()
 QUICK = {"images": 6, "size_px": 24, "stride_px": 16, "points": 4, "steps": 4, "draws": 1, "parts_px": (8, 12)}
 
 
@@ -56,9 +57,9 @@ def images() -> WorldImages:
     return WorldImages("conflict", count=8, seed=9)
 
 
-def make(name: str) -> instrument.Instrument:
-    known = instrument.parameters(instrument.find(name))
-    return instrument.build(name, {k: v for k, v in QUICK.items() if k in known})
+def make(name: str) -> Instrument:
+    known = parameters(registry.find(name))
+    return registry.build(name, {k: v for k, v in QUICK.items() if k in known})
 
 
 def see(classifier: Classifier, images: WorldImages, indices: list[int]) -> Batch:
@@ -82,7 +83,7 @@ def about() -> About:
     return About("bagnet-toy", "world", CLASSES.names, CLASSES.name)
 
 
-def conclude(tool: instrument.Instrument, rows: pl.DataFrame) -> Finding:
+def conclude(tool: Instrument, rows: pl.DataFrame) -> Finding:
     return tool.conclude(rows, about())
 
 
@@ -100,7 +101,7 @@ def rounded(rows: pl.DataFrame) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_facts_are_there(name: str) -> None:
-    kind = instrument.find(name)
+    kind = registry.find(name)
     assert kind.question.endswith("?")
     assert kind.reference
     assert kind.needs <= {
@@ -126,7 +127,7 @@ def test_facts_are_there(name: str) -> None:
     assert dataclasses.is_dataclass(kind)
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
     assert ">>>" in (inspect.getdoc(kind) or ""), "a doctest shows how to make it"
-    for field, (_, default, meaning) in instrument.parameters(kind).items():
+    for field, (_, default, meaning) in parameters(kind).items():
         assert meaning, f"the parameter {field} says what it means"
         assert default is not dataclasses.MISSING
 
@@ -135,7 +136,7 @@ def test_facts_are_there(name: str) -> None:
 def test_documented(name: str) -> None:
     page = (ROOT / "docs" / "instruments.md").read_text()
     assert f"`{name}`" in page
-    for field in instrument.parameters(instrument.find(name)):
+    for field in parameters(registry.find(name)):
         assert f"`{field}`" in page, f"docs/instruments.md tells of {name}'s {field}"
 
 

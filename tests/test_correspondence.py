@@ -13,20 +13,19 @@ import torch
 from torch import nn
 
 import cuescope
-from cuescope import instrument
-from cuescope.classes import IMAGENET, ClassSpace
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.findings import Finding
-from cuescope.images import Box, Sample
-from cuescope.instrument import About
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.classes import IMAGENET, ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About, Finding
+from cuescope.data.images import Box, Sample
+from cuescope.data.ops.occlude import Rectangle, pixels_of
+from cuescope.data.preprocessing import Preprocessing, locate
+from cuescope.instruments import registry
 from cuescope.instruments.correspondence import Correspondence
-from cuescope.jobs.plan import make_plan
+from cuescope.methods.parts import masking
 from cuescope.models.seeding import seeded
 from cuescope.models.zfnet import ZFNet
-from cuescope.ops.occlude import Rectangle, pixels_of
-from cuescope.parts import masking
-from cuescope.preprocessing import Preprocessing, locate
+from cuescope.runs.plan import make_plan
 from cuescope.world.images import WorldImages
 from toys import Images, MeanColor, plain, toy
 
@@ -265,19 +264,19 @@ def test_layers_are_the_last_map_and_what_the_head_reads() -> None:
 
 def test_a_wrong_layer_is_told_before_the_first_batch() -> None:
     classifier = cuescope.load("cuescope/world-shape@random")
-    tool = instrument.build("correspondence", {"layers": "layr3,layer3:mean"})
+    tool = registry.build("correspondence", {"layers": "layr3,layer3:mean"})
     images = WorldImages(count=4)
-    assert "did you mean layer3" in instrument.unmet(tool, classifier, images)
+    assert "did you mean layer3" in registry.unmet(tool, classifier, images)
     with pytest.raises(CueError, match=r"unknown layer 'layr3'; did you mean layer3"):
         make_plan([tool], [classifier], {"images": images}, strict=True, labels_given=False)
-    assert instrument.unmet(Correspondence(), classifier, images) == ""
+    assert registry.unmet(Correspondence(), classifier, images) == ""
     with pytest.raises(CueError, match="layers two"):
-        instrument.build("correspondence", {"layers": "layer3"})
+        registry.build("correspondence", {"layers": "layer3"})
 
 
 def test_images_without_parts_say_how_to_give_them() -> None:
     images = Images([painted("a", 0)], PETS)
-    assert "--parts FILE" in instrument.unmet(Correspondence(), toy(colors_of_a_place(), PETS), images)
+    assert "--parts FILE" in registry.unmet(Correspondence(), toy(colors_of_a_place(), PETS), images)
 
 
 def test_it_shows_each_part_masked_in_several_images(colors: Classifier) -> None:

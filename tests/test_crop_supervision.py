@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 
-from cuescope.findings import Finding
-from cuescope.images import Box, Sample
-from cuescope.instrument import About, unmet
+from cuescope.core.findings import About, Finding
+from cuescope.data.images import Box, Sample
+from cuescope.data.ops.crops import overlap, random_resized_crops
 from cuescope.instruments.crop_supervision import CropSupervision
-from cuescope.ops.crops import overlap, random_resized_crops
+from cuescope.instruments.registry import unmet
 from cuescope.world.images import WorldImages
 from toys import COLORS, Constant, Images, colored, toy
 

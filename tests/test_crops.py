@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cuescope.classifier import Classifier
-from cuescope.incremental import crops
-from cuescope.incremental.crops import Border, crop_logits
+from cuescope.classifier.classifier import Classifier
+from cuescope.data.preprocessing import Preprocessing
+from cuescope.methods.incremental import crops
+from cuescope.methods.incremental.crops import Border, crop_logits
 from cuescope.models.blurpool import MaxBlurPool2d
-from cuescope.preprocessing import Preprocessing
-from cuescope.receptive.spans import Span
+from cuescope.network.receptive.spans import Span
 
 SIDE = 32
 

@@ -9,16 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from cuescope import published
-from cuescope.classes import ClassSpace
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.findings import Finding
-from cuescope.images import ImageSet
-from cuescope.instrument import About
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import published
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About, Finding
+from cuescope.data.images import ImageSet
+from cuescope.data.readers import CueSet, read_cues
 from cuescope.instruments.cue_accuracy import CueAccuracy
-from cuescope.jobs.images import find_cues
-from cuescope.readers import CueSet, read_cues
+from cuescope.runs.inputs import find_cues
 from toys import toy
 
 IMAGENET = ClassSpace("imagenet-1k", tuple(map(str, range(1000))))

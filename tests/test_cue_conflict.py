@@ -13,19 +13,19 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from cuescope.classes import ClassSpace
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.jobs.audit import audit
-from cuescope.jobs.make import make
+from cuescope.api.audit import audit
+from cuescope.api.make import make
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.data.preprocessing import Preprocessing, frame
+from cuescope.data.readers import read_cue_conflict, read_folder
+from cuescope.data.readers.cue_conflict import cues_of
 from cuescope.makers.cue_conflict import file_names, paired
+from cuescope.makers.synthesis.originals import judged
+from cuescope.makers.synthesis.styles import square
+from cuescope.makers.synthesis.transfer import Transfer
 from cuescope.models.wct import embedded
-from cuescope.preprocessing import Preprocessing, frame
-from cuescope.readers import read_cue_conflict, read_folder
-from cuescope.readers.cue_conflict import cues_of
-from cuescope.synthesis.originals import judged
-from cuescope.synthesis.styles import square
-from cuescope.synthesis.transfer import Transfer
 from cuescope.world.images import WorldImages
 from toys import plain, toy
 
@@ -49,8 +49,9 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for i in range(2):
             save(tmp_path / f"textures/{name}/{i}.png", color, 10 + i)
     (tmp_path / "net.py").write_text(
-        "import torch\nfrom cuescope.classes import ClassSpace\nfrom cuescope.classifier import Classifier\n"
-        "from cuescope.preprocessing import Preprocessing\n"
+        "import torch\nfrom cuescope.core.classes import ClassSpace\n"
+        "from cuescope.classifier.classifier import Classifier\n"
+        "from cuescope.data.preprocessing import Preprocessing\n"
         "class Mean(torch.nn.Module):\n"
         "    def forward(self, x):\n"
         "        return 10 * x.mean((2, 3))\n"

@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from cuescope.images import UnreadableError
-from cuescope.readers import decode as module
-from cuescope.readers.decode import decode, sniff
+from cuescope.data.images import UnreadableError
+from cuescope.data.readers import decode as module
+from cuescope.data.readers.decode import decode, sniff
 
 RANDOM = np.random.default_rng(0)
 NOISE = RANDOM.integers(0, 256, (61, 83, 3), dtype=np.uint8)

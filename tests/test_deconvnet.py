@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 import cuescope
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.images import Batch, Sample
-from cuescope.instrument import About
+from cuescope.api.look import look
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About
+from cuescope.data.images import Batch, Sample
+from cuescope.data.ops.tiles import GAP_PX, SIDE_PX
 from cuescope.instruments.deconvnet import Deconvnet
-from cuescope.jobs.look import look
-from cuescope.ops.tiles import GAP_PX, SIDE_PX
 from cuescope.world.images import WorldImages
 from toys import COLORS, plain
 

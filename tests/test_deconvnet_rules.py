@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cuescope.classifier import Classifier
-from cuescope.deconvnet import VARIANTS, Variant, project, why_not
-from cuescope.deconvnet.rules import unpool
-from cuescope.errors import CueError
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.errors import CueError
+from cuescope.methods.deconvnet import VARIANTS, Variant, project, why_not
+from cuescope.methods.deconvnet.rules import unpool
 from cuescope.models.zfnet import ZFNet
 from toys import plain
 

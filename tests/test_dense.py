@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
-from cuescope import dense
-from cuescope.classifier import Classifier, Preprocessing
-from cuescope.errors import CueError
-from cuescope.instrument import unmet
+from cuescope.classifier.classifier import Classifier, Preprocessing
+from cuescope.core.errors import CueError
+from cuescope.instruments.registry import unmet
 from cuescope.models.bagnet import BagNet
 from cuescope.models.seeding import seeded
+from cuescope.network import dense
 from toys import Images, colored, plain
 
 SIDE = 64

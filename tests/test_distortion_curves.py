@@ -13,19 +13,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cuescope import stats
-from cuescope.classes import IMAGENET, SIXTEEN, imagenet_1k
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.findings import Finding
-from cuescope.images import Condition, Sample
-from cuescope.instrument import About
+from cuescope.api.audit import audit
+from cuescope.api.make import make
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.classes import IMAGENET, SIXTEEN, imagenet_1k
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About, Finding
+from cuescope.core.published import distortions as others
+from cuescope.data.images import Condition, Sample
+from cuescope.data.ops.distortions import DISTORTIONS
+from cuescope.data.readers import read_distortions
 from cuescope.instruments.distortion_curves import DistortionCurves
-from cuescope.jobs.audit import audit
-from cuescope.jobs.make import make
-from cuescope.ops.distortions import DISTORTIONS
-from cuescope.published import distortions as others
-from cuescope.readers import read_distortions
 from toys import COLORS, MeanColor, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name)

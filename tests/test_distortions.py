@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from cuescope.errors import CueError
-from cuescope.ops import corruptions, distortions
-from cuescope.ops.distortions import DISTORTIONS, OURS, distort, find, imagenet_c
+from cuescope.core.errors import CueError
+from cuescope.data.ops import corruptions, distortions
+from cuescope.data.ops.distortions import DISTORTIONS, OURS, distort, find, imagenet_c
 
 Array = NDArray[Any]
 SEED = 7

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cuescope import instrument
-from cuescope.runner import Task, run
-from cuescope.store import Run
+from cuescope.instruments import registry
+from cuescope.runs.runner import Task, run
+from cuescope.runs.store import Run
 from toys import Images, MeanColor, colored, toy
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,7 +22,7 @@ def test_the_example_of_a_new_instrument_works(tmp_path: Path) -> None:
     assert code
     path = tmp_path / "red_shift.py"
     path.write_text(code[1])
-    tool = instrument.build(str(path))
+    tool = registry.build(str(path))
     try:
         (cell,) = run([Task(toy(MeanColor()), Images(colored(9)), tool)], Run.create(tmp_path / "run"))
         assert cell.status == "done", cell.error
@@ -41,7 +41,7 @@ def test_links_lead_to_files(page: Path) -> None:
 
 def test_the_readme_names_every_instrument() -> None:
     text = (ROOT / "README.md").read_text()
-    assert [name for name in instrument.names() if f"[{name}]" not in text] == []
+    assert [name for name in registry.names() if f"[{name}]" not in text] == []
 
 
 def test_requirements_hold_no_address() -> None:

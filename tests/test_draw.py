@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cuescope.draw import color, dots, look_png, maps, plots, words
-from cuescope.draw.axes import Scale, domain, ruler, shortened, track, width_of
-from cuescope.draw.plots import Part
-from cuescope.draw.raster import raster
-from cuescope.draw.scene import Area, Line, Mark, Scene, Text, outline, svg
-from cuescope.findings import Figure, Finding, Map, Measure, Panel
+from cuescope.core.findings import Figure, Finding, Map, Measure, Panel
+from cuescope.report.draw import color, dots, look_png, maps, plots, words
+from cuescope.report.draw.axes import Scale, domain, ruler, shortened, track, width_of
+from cuescope.report.draw.plots import Part
+from cuescope.report.draw.raster import raster
+from cuescope.report.draw.scene import Area, Line, Mark, Scene, Text, outline, svg
 from made_findings import SQUEEZE, accuracy, agreement, occlusion, photograph, shape_bias
 
 
@@ -379,7 +379,8 @@ def test_look_png_reads_the_files_of_a_cell(tmp_path) -> None:
 
 def test_drawing_needs_no_torch() -> None:
     code = (
-        "import sys, cuescope.draw, cuescope.report.html, cuescope.report.terminal; assert 'torch' not in sys.modules"
+        "import sys, cuescope.report.draw, cuescope.report.html, cuescope.report.terminal; "
+        "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
 

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 import torch
 
-from cuescope import stats
-from cuescope.images import Batch, Sample
-from cuescope.instrument import About
+from cuescope.core import stats
+from cuescope.core.findings import About
+from cuescope.data.images import Batch, Sample
 from cuescope.instruments.error_agreement import _SCHEMA, ErrorAgreement
 from toys import Constant, toy
 

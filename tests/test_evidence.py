@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import cuescope
-from cuescope import instrument
-from cuescope.classifier import Classifier
-from cuescope.images import Sample
-from cuescope.instrument import About
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.findings import About
+from cuescope.data.images import Sample
+from cuescope.data.ops.place import Place
+from cuescope.instruments import registry
 from cuescope.instruments.evidence import Evidence
-from cuescope.ops.place import Place
-from cuescope.receptive import Extent
+from cuescope.network.receptive import Extent
 from cuescope.world.images import WorldImages
 from toys import COLORS, Constant, plain, toy
 
@@ -120,5 +120,5 @@ def test_the_evidence_of_the_worlds_bagnet_falls_on_the_object() -> None:
 
 
 def test_others_are_told_why_it_does_not_apply() -> None:
-    why = instrument.unmet(Evidence(), toy(Constant()), WorldImages(count=1))
+    why = registry.unmet(Evidence(), toy(Constant()), WorldImages(count=1))
     assert "toy has no dense head" in why

@@ -11,13 +11,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.findings import Finding
-from cuescope.images import Batch
-from cuescope.instrument import About
+from cuescope.api.audit import audit
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About, Finding
+from cuescope.data.images import Batch
 from cuescope.instruments.evolution import Evolution
-from cuescope.jobs.audit import audit
 from cuescope.world.models import build_world
 from toys import COLORS, Images, colored, plain
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cuescope.classes import ClassSpace
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.findings import Finding
-from cuescope.images import Sample
-from cuescope.instrument import About, build
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About, Finding
+from cuescope.data.images import Sample
 from cuescope.instruments.filters import Filters
+from cuescope.instruments.registry import build
 from cuescope.models.zfnet import KRIZHEVSKY, ZFNet
 from toys import COLORS, MeanColor, colored, plain, toy
 
@@ -241,8 +241,8 @@ def test_parameters_out_of_range_are_refused(setting: dict[str, float]) -> None:
 
 @pytest.mark.real
 def test_real_networks(data: Path) -> None:
-    from cuescope.readers import read_folder
-    from cuescope.sources import load
+    from cuescope.classifier.sources import load
+    from cuescope.data.readers import read_folder
 
     images = read_folder(data / "imagenet-sample")
     samples = [images.read(i) for i in range(0, 500, 62)]

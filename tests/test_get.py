@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from cuescope.api import get
+from cuescope.api.get import get_human_data
 from cuescope.cli import main
-from cuescope.errors import CueError
-from cuescope.jobs import get
-from cuescope.jobs.get import get_human_data
-from cuescope.readers import read_human_data
+from cuescope.core.errors import CueError
+from cuescope.data.readers import read_human_data
 
 HEAD = b"subj,session,trial,rt,object_response,category,condition,imagename\n"
 TRIALS = HEAD + b"subject-01,1,1,.8,cat,cat,0,0001_s5n_s01_0_cat_00_cat7-clock1.png\n"

@@ -10,12 +10,11 @@ import polars as pl
 import pytest
 import torch
 
-from cuescope import stats
-from cuescope.agreement import ANSWERS, around, kappa_table
-from cuescope.classes import ClassSpace
-from cuescope.findings import Finding
-from cuescope.images import Answer, Sample
-from cuescope.instrument import About
+from cuescope.core import stats
+from cuescope.core.classes import ClassSpace
+from cuescope.core.error_consistency import ANSWERS, around, kappa_table
+from cuescope.core.findings import About, Finding
+from cuescope.data.images import Answer, Sample
 from cuescope.instruments.human_agreement import HumanAgreement
 from toys import toy
 
@@ -248,7 +247,7 @@ def test_two_classifiers_are_compared_on_the_same_images() -> None:
 
 @pytest.fixture(scope="module")
 def trials(data: Path) -> pl.DataFrame:
-    from cuescope.readers import read_human_data
+    from cuescope.data.readers import read_human_data
 
     return read_human_data(data / "human").trials
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cuescope.cli import main
-from cuescope.store import Run
+from cuescope.runs.store import Run
 
 MODEL = """
 import torch

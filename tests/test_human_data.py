@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cuescope import published, stats
-from cuescope.errors import CueError
-from cuescope.images import Sample
-from cuescope.readers import read_human_data, with_answers
+from cuescope.core import published, stats
+from cuescope.core.errors import CueError
+from cuescope.data.images import Sample
+from cuescope.data.readers import read_human_data, with_answers
 from toys import Images, colored
 
 HEAD = "subj,session,trial,rt,object_response,category,condition,imagename"

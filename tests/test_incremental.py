@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cuescope.classifier import Classifier
-from cuescope.incremental import painted_logits
-from cuescope.incremental.graph import UntraceableError
-from cuescope.incremental.network import IncrementalNetwork, groups
-from cuescope.incremental.patch import Reach, Spans
-from cuescope.ops.occlude import Rectangle, cover
+from cuescope.classifier.classifier import Classifier
+from cuescope.data.ops.occlude import Rectangle, cover
+from cuescope.methods.incremental import painted_logits
+from cuescope.methods.incremental.graph import UntraceableError
+from cuescope.methods.incremental.network import IncrementalNetwork, groups
+from cuescope.methods.incremental.patch import Reach, Spans
 from toys import plain
 
 COLOR = (0.9, 0.1, 0.4)
@@ -284,7 +284,7 @@ def test_a_black_box_goes_through_its_function() -> None:
 
 def test_normalization_and_bfloat16() -> None:
     network = lively(nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), *head(8)))
-    from cuescope.preprocessing import Preprocessing
+    from cuescope.data.preprocessing import Preprocessing
 
     how = Preprocessing((32, 32), 32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.1))
     exact = Classifier(network, classes=list("abcde"), preprocessing=how)

@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cuescope.classes import ClassSpace
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.images import Sample
-from cuescope.instrument import About, build
+from cuescope.classifier.classifier import Classifier
+from cuescope.classifier.sources import load
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About
+from cuescope.data.images import Sample
+from cuescope.data.ops.occlude import Rectangle, cover, means
 from cuescope.instruments.interaction import Interaction, default_parts, losses, masked_parts
-from cuescope.ops.occlude import Rectangle, cover, means
-from cuescope.sources import load
+from cuescope.instruments.registry import build
 from cuescope.world.images import WorldImages
 from toys import toy
 
@@ -194,7 +195,7 @@ def test_the_bag_of_patches_adds_up_and_the_shape_model_does_not() -> None:
 
 @pytest.mark.real
 def test_real_networks_do_not_just_add_up(data: Path) -> None:
-    from cuescope.readers import read_folder
+    from cuescope.data.readers import read_folder
 
     images = read_folder(data / "imagenet-sample")
     classifier = load(f"torchvision/squeezenet1_1@{data / 'weights' / 'squeezenet1_1.safetensors'}")

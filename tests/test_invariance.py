@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.findings import Finding
-from cuescope.images import Sample
-from cuescope.instrument import About, build
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About, Finding
+from cuescope.data.images import Sample
+from cuescope.data.ops.transform import scaled, shifted, turned
+from cuescope.data.preprocessing import Preprocessing
 from cuescope.instruments.invariance import Invariance
-from cuescope.ops.transform import scaled, shifted, turned
-from cuescope.preprocessing import Preprocessing
+from cuescope.instruments.registry import build
 from toys import COLORS, Constant, MeanColor, colored, toy
 
 ABOUT = About("toy", "toys", COLORS.names)
@@ -246,8 +246,8 @@ def test_parameters_out_of_range_are_refused(setting: dict[str, Any]) -> None:
 
 @pytest.mark.real
 def test_the_low_layer_of_a_real_network_jumps_and_its_answer_does_not_stand_turns(data: Path) -> None:
-    from cuescope.readers import read_folder
-    from cuescope.sources import load
+    from cuescope.classifier.sources import load
+    from cuescope.data.readers import read_folder
 
     classifier = load(f"torchvision/squeezenet1_1@{data / 'weights' / 'squeezenet1_1.safetensors'}")
     images = read_folder(data / "imagenet-sample")

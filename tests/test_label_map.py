@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cuescope.classifier import Classifier
-from cuescope.draw import maps as drawn
-from cuescope.findings import Finding, Map
-from cuescope.images import Batch, Sample
-from cuescope.instrument import About, unmet
+from cuescope.classifier.classifier import Classifier
+from cuescope.classifier.sources import load
+from cuescope.core.findings import About, Finding, Map
+from cuescope.data.images import Batch, Sample
 from cuescope.instruments.label_map import LabelMap
-from cuescope.sources import load
+from cuescope.instruments.registry import unmet
+from cuescope.report.draw import maps as drawn
 from cuescope.world.images import WorldImages
 from toys import COLORS, Constant, toy
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from cuescope.classes import ClassSpace
-from cuescope.errors import CueError
-from cuescope.images import ImageSet
-from cuescope.label_maps import Header, open_label_maps, pack_label_maps, write_label_maps
-from cuescope.label_maps.layout import PREFIX, RECORD
-from cuescope.training.label_pooling import LabelPooling
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.data.images import ImageSet
+from cuescope.data.label_maps import Header, open_label_maps, pack_label_maps, write_label_maps
+from cuescope.data.label_maps.layout import PREFIX, RECORD
+from cuescope.data.label_maps.pooling import LabelPooling
 
 SPACE = ClassSpace("mine", tuple(f"thing {i}" for i in range(40)))
 Maps = dict[str, tuple[np.ndarray, np.ndarray]]

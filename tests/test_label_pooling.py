@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.ops import roi_align
 from torchvision.transforms.v2 import functional as F
 
-from cuescope.classes import ClassSpace
-from cuescope.errors import CueError
-from cuescope.label_maps import Header, open_label_maps, write_label_maps
-from cuescope.training.label_pooling import LabelMapDataset, LabelPooling, RandomResizedCropWithCoords, collate, spans
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.data.label_maps import Header, open_label_maps, write_label_maps
+from cuescope.data.label_maps.pooling import LabelMapDataset, LabelPooling, RandomResizedCropWithCoords, collate, spans
 from cuescope.world.images import WorldImages
 
 CLASSES = 40

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cuescope.instrument import About
+from cuescope.core.findings import About
 from cuescope.instruments.logit_correlation import _SCHEMA, LogitCorrelation, _intervals, correlations
 
 CLASSES = tuple("abc")

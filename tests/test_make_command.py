@@ -15,13 +15,14 @@ import pytest
 import torch
 from PIL import Image
 
-from cuescope import maker
+from cuescope.api.make import make
 from cuescope.cli import main
-from cuescope.errors import CueError
-from cuescope.jobs.make import make
-from cuescope.made import JOURNAL
+from cuescope.core.errors import CueError
+from cuescope.data.readers import read_folder, read_versions
+from cuescope.makers import registry
+from cuescope.makers.base import Maker, seed_of
+from cuescope.makers.output_folder import JOURNAL
 from cuescope.makers.texturized import Texturized
-from cuescope.readers import read_folder, read_versions
 
 FEW = ["--steps", "2", "--size-px", "16"]
 
@@ -77,7 +78,7 @@ def test_the_same_tree_and_names_and_a_manifest(photos: Path, capsys: pytest.Cap
     assert [entry["file"] for entry in found["images"]] == names[:6]
     first = found["images"][0]
     assert first["source"] == "cat/0.jpg"
-    assert first["seed"] == maker.seed_of(0, "cat/0.jpg")
+    assert first["seed"] == seed_of(0, "cat/0.jpg")
     assert first["end"] < first["start"]
     with Path("made/skipped.csv").open(newline="") as file:
         assert [row["id"] for row in csv.DictReader(file)] == ["dog/bad.png"]
@@ -185,7 +186,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_an_undisturbed_one(
 
 def test_a_killed_run_goes_on_from_its_journal(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a last word: only what was written file by file is there."""
-    monkeypatch.setattr("cuescope.made.MadeFolder.finish", lambda *_: None)
+    monkeypatch.setattr("cuescope.makers.output_folder.MadeFolder.finish", lambda *_: None)
     make("texturized", "photos", "made", steps=2, size_px=16, limit=4)
     assert not manifest()["finished"]
     assert list(Path("made", JOURNAL).glob("*.json"))
@@ -266,7 +267,7 @@ BAD = {
 NETWORK = """
 from collections import OrderedDict
 from torch import nn
-from cuescope.classifier import Classifier, Preprocessing
+from cuescope.classifier.classifier import Classifier, Preprocessing
 
 def make():
     return nn.Sequential(OrderedDict(first=nn.Conv2d(3, 4, 3), pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten()))
@@ -323,23 +324,23 @@ def test_no_image_can_be_read(photos: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_parameters_of_python_are_checked() -> None:
     with pytest.raises(CueError, match=r"unknown parameter of texturized 'step'(?s:.*)did you mean steps"):
-        maker.build("texturized", {"step": 3})
+        registry.build("texturized", {"step": 3})
     with pytest.raises(CueError, match=r"unknown maker 'texturised'(?s:.*)did you mean texturized"):
-        maker.build("texturised", {})
+        registry.build("texturised", {})
 
 
 def test_every_maker_is_listed_and_helped(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["list", "makers"])
     told = capsys.readouterr().out
-    for name in maker.names():
-        kind = maker.find(name)
+    for name in registry.names():
+        kind = registry.find(name)
         assert name in told
         assert kind.what
         assert kind.reference
         assert kind.version >= 1
         needed = {f.name: "x" for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING}
-        assert isinstance(maker.build(name, needed), maker.Maker)
+        assert isinstance(registry.build(name, needed), Maker)
     with pytest.raises(SystemExit):
         main(["make", "texturized", "--help"])
     told = re.sub(r"\s+", " ", capsys.readouterr().out)

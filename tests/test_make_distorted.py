@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cuescope import maker
+from cuescope.api.make import make
 from cuescope.cli import main
-from cuescope.errors import CueError
-from cuescope.jobs.make import make
+from cuescope.core.errors import CueError
+from cuescope.data.ops.distortions import OURS, distort
+from cuescope.data.readers import read_folder
+from cuescope.makers.base import framed, seed_of
 from cuescope.makers.distorted import _Distorting
-from cuescope.ops.distortions import OURS, distort
-from cuescope.readers import read_folder
 
 KINDS = "contrast,uniform-noise"
 
@@ -80,10 +80,10 @@ def test_a_file_is_the_framed_image_distorted_with_its_own_seed(photos: Path) ->
     make("distorted", "photos", "made", kinds=KINDS, size_px=28)
     images = read_folder("photos")
     index = next(i for i in range(len(images)) if images.id(i) == "dog/1.jpg")
-    framed = maker.framed(images.read(index), 28)
-    assert framed.shape == (3, 28, 28)
-    seed = maker.seed_of(0, "uniform-noise/0.35/dog/1.jpg")
-    wanted = distort(framed.double() / 255, "uniform-noise", 0.35, seed)
+    image = framed(images.read(index), 28)
+    assert image.shape == (3, 28, 28)
+    seed = seed_of(0, "uniform-noise/0.35/dog/1.jpg")
+    wanted = distort(image.double() / 255, "uniform-noise", 0.35, seed)
     with Image.open("made/uniform-noise/0.35/dog/1.png") as found:
         assert found.mode == "L"
         assert (np.asarray(found) == wanted).all()

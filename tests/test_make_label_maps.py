@@ -16,20 +16,20 @@ import torch
 from PIL import Image
 from torch import nn
 
-from cuescope.annotator import Annotator, why_none
-from cuescope.classes import ClassSpace
-from cuescope.classifier import Classifier
+from cuescope.api.make import Making, make
+from cuescope.classifier.classifier import Classifier
 from cuescope.cli import main
-from cuescope.errors import CueError
-from cuescope.jobs.make import Making, make
-from cuescope.label_maps import PublishedLabelMaps, open_label_maps, write_label_maps
-from cuescope.label_maps.layout import Header
-from cuescope.made import PARTS
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.data.label_maps import PublishedLabelMaps, open_label_maps, write_label_maps
+from cuescope.data.label_maps.corrected import relabel, write_relabeled
+from cuescope.data.label_maps.layout import Header
+from cuescope.data.label_maps.pooling import LabelPooling
+from cuescope.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from cuescope.data.readers import read_folder
 from cuescope.makers import label_maps
-from cuescope.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from cuescope.readers import read_folder
-from cuescope.relabel import relabel, write_relabeled
-from cuescope.training.label_pooling import LabelPooling
+from cuescope.makers.output_folder import PARTS
+from cuescope.methods.patch_annotator import Annotator, why_none
 from toys import COLORS, Constant, toy
 
 NET = """

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cuescope.attribution.masking import Masking, counts
-from cuescope.classes import ClassSpace
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.findings import Finding
-from cuescope.images import Batch, Sample
-from cuescope.instrument import About, build
+from cuescope.classifier.classifier import Classifier
+from cuescope.classifier.sources import load
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About, Finding
+from cuescope.data.images import Batch, Sample
 from cuescope.instruments.masking_sensitivity import OWN, MaskingSensitivity
-from cuescope.sources import load
+from cuescope.instruments.registry import build
+from cuescope.methods.attribution.masking import Masking, counts
 from cuescope.world.images import WorldImages
 from toys import toy
 
@@ -210,7 +210,7 @@ def test_parameters_out_of_range_are_refused() -> None:
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v2"])
 def test_heatmaps_of_real_networks_find_more_than_chance(name: str, data: Path) -> None:
-    from cuescope.readers import read_folder
+    from cuescope.data.readers import read_folder
 
     images = read_folder(data / "imagenet-sample")
     classifier = load(f"torchvision/{name}@{data / 'weights' / name}.safetensors")

@@ -13,23 +13,23 @@ import pytest
 import torch
 from PIL import Image
 
-from cuescope.annotated import with_label_maps
-from cuescope.classes import ClassSpace, imagenet_1k
-from cuescope.errors import CueError
-from cuescope.findings import Finding
-from cuescope.images import Sample
-from cuescope.instrument import About, unmet
+from cuescope.api.audit import audit
+from cuescope.api.make import make
+from cuescope.classifier.sources import load
+from cuescope.core.classes import ClassSpace, imagenet_1k
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About, Finding
+from cuescope.core.stats import paired_difference, wilson
+from cuescope.data.images import Sample
+from cuescope.data.label_maps import open_label_maps, write_label_maps
+from cuescope.data.label_maps.corrected import relabel
+from cuescope.data.label_maps.labels import with_label_maps
+from cuescope.data.label_maps.layout import Header
+from cuescope.data.label_maps.pooling import LabelPooling
+from cuescope.data.readers import read_folder, read_real
 from cuescope.instruments.multi_label import MultiLabel
-from cuescope.jobs.audit import audit
-from cuescope.jobs.make import make
-from cuescope.label_maps import open_label_maps, write_label_maps
-from cuescope.label_maps.layout import Header
-from cuescope.readers import read_folder, read_real
-from cuescope.relabel import relabel
-from cuescope.runner import Task
-from cuescope.sources import load
-from cuescope.stats import paired_difference, wilson
-from cuescope.training.label_pooling import LabelPooling
+from cuescope.instruments.registry import unmet
+from cuescope.runs.runner import Task
 from cuescope.world.images import WorldImages
 from toys import COLORS, Constant, Images, MeanColor, colored, toy
 

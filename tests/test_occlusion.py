@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cuescope.classes import ClassSpace
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.images import Box, Sample
-from cuescope.instrument import About, build
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About
+from cuescope.data.images import Box, Sample
+from cuescope.data.ops.occlude import Grid, Occlude, Rectangle, cover, means
 from cuescope.instruments.occlusion import Occlusion, concentration
-from cuescope.ops.occlude import Grid, Occlude, Rectangle, cover, means
+from cuescope.instruments.registry import build
 from toys import COLORS, Constant, MeanColor, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names)
@@ -210,8 +211,8 @@ def test_cover_with_a_color_for_each_and_the_mean_inside() -> None:
 
 @pytest.mark.real
 def test_a_real_network_looks_at_the_thing(data: Path) -> None:
-    from cuescope.readers import read_folder
-    from cuescope.sources import load
+    from cuescope.classifier.sources import load
+    from cuescope.data.readers import read_folder
 
     weights = data / "weights" / "squeezenet1_1.safetensors"
     classifier = load(f"torchvision/squeezenet1_1@{weights}")

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 import cuescope
 from cuescope import report
-from cuescope.classifier import Classifier
-from cuescope.comparisons import pairs, stored
-from cuescope.comparisons.paired import matched, verdicts
-from cuescope.errors import CueError
-from cuescope.findings import Finding
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.errors import CueError
+from cuescope.core.findings import Finding
 from cuescope.instruments.error_agreement import ErrorAgreement
-from cuescope.store import Run
+from cuescope.runs.comparisons import pairs, stored
+from cuescope.runs.comparisons.paired import matched, verdicts
+from cuescope.runs.store import Run
 from toys import Images, MeanColor, colored, toy
 
 ONLY = ["error_agreement", "logit_correlation"]
@@ -127,8 +127,8 @@ def test_a_failing_comparison_loses_nothing(tmp_path: Path, monkeypatch: pytest.
 
 
 OWN = '''
-from cuescope.findings import Finding, Measure
-from cuescope.instrument import about_two
+from cuescope.core.findings import Finding, Measure
+from cuescope.core.findings import about_two
 from cuescope.instruments.accuracy import Accuracy
 from dataclasses import dataclass
 

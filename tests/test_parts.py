@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 import cuescope
-from cuescope.classes import ClassSpace
 from cuescope.cli import main
-from cuescope.errors import CueError
-from cuescope.images import Box, ImageSet
-from cuescope.jobs.plan import find_instruments, make_plan
-from cuescope.readers import read_folder, read_parts
-from cuescope.readers.decode import size_of
-from cuescope.store import Run
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.data.images import Box, ImageSet
+from cuescope.data.readers import read_folder, read_parts
+from cuescope.data.readers.decode import size_of
+from cuescope.runs.plan import find_instruments, make_plan
+from cuescope.runs.store import Run
 from cuescope.world.images import WorldImages
 from toys import MeanColor, toy
 

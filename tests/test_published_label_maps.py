@@ -10,10 +10,10 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from cuescope.classes import ClassSpace
-from cuescope.errors import CueError
-from cuescope.label_maps import Axes, PublishedLabelMaps, published_bytes, published_file, read_published
-from cuescope.training.label_pooling import LabelPooling
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.data.label_maps import Axes, PublishedLabelMaps, published_bytes, published_file, read_published
+from cuescope.data.label_maps.pooling import LabelPooling
 
 SLOPE = (15 * np.arange(15)[:, None] + np.arange(15))[None] / 100.0
 """A score of (15 y + x) / 100, which no symmetry hides."""

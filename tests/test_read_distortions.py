@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cuescope.errors import CueError
-from cuescope.images import Condition
-from cuescope.jobs.make import make
-from cuescope.readers import read_distortions
-from cuescope.readers.distortions import DistortedSet, condition_of
+from cuescope.api.make import make
+from cuescope.core.errors import CueError
+from cuescope.data.images import Condition
+from cuescope.data.readers import read_distortions
+from cuescope.data.readers.distortions import DistortedSet, condition_of
 
 IMAGE = b"P6 1 1 255 abc"
 

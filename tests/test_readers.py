@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cuescope.classes import IMAGENET, ClassSpace, align
-from cuescope.errors import CueError
-from cuescope.images import Sample
-from cuescope.readers import imagenet, read_cue_conflict, read_folder, read_real, real_labels
-from cuescope.readers.cue_conflict import cues_of
-from cuescope.readers.files import FileSet, Names
+from cuescope.core.classes import IMAGENET, ClassSpace, align
+from cuescope.core.errors import CueError
+from cuescope.data.images import Sample
+from cuescope.data.readers import imagenet, read_cue_conflict, read_folder, read_real, real_labels
+from cuescope.data.readers.cue_conflict import cues_of
+from cuescope.data.readers.files import FileSet, Names
 
 Make = Callable[..., Path]
 

@@ -12,10 +12,10 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cuescope import taps
 from cuescope.models.bagnet import BagNet
 from cuescope.models.seeding import seeded
-from cuescope.receptive import WHOLE, Extent, Field, fields
+from cuescope.network import hooks
+from cuescope.network.receptive import WHOLE, Extent, Field, fields
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -49,7 +49,7 @@ def spoiled(network: nn.Module, side: tuple[int, int], axis: int) -> dict[str, T
             found[name] = output.isnan().any(1).any(2 - axis)
 
     named = {name: module for name, module in network.named_modules() if name}
-    with torch.no_grad(), taps.evaluating(network), taps.hooked(named, keep):
+    with torch.no_grad(), hooks.evaluating(network), hooks.hooked(named, keep):
         network(images)
     return found
 
@@ -216,8 +216,8 @@ def edges(network: nn.Module, layer: str, height: int) -> tuple[Field, list[bool
     for i, row in enumerate((first - 1, first, first + field.rows.size_px - 1, first + field.rows.size_px)):
         images[i, :, row] = torch.nan
     found: list[Tensor] = []
-    hook = taps.hooked({layer: network.get_submodule(layer)}, lambda _name, _inputs, output: found.append(output))
-    with torch.no_grad(), taps.evaluating(network), hook:
+    hook = hooks.hooked({layer: network.get_submodule(layer)}, lambda _name, _inputs, output: found.append(output))
+    with torch.no_grad(), hooks.evaluating(network), hook:
         network(images)
     return field, found[0][:, :, position].isnan().flatten(1).any(1).tolist()
 

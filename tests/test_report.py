@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cuescope import instrument, report
-from cuescope.errors import CueError
-from cuescope.findings import Figure, Map, Measure
+from cuescope import report
+from cuescope.core.errors import CueError
+from cuescope.core.files import read_json, write_json
+from cuescope.core.findings import Figure, Map, Measure
+from cuescope.instruments import registry
 from cuescope.report import figures
 from cuescope.report import gather as gather_module
 from cuescope.report.subjects import Subject
-from cuescope.store import Run, read_json, write_json
+from cuescope.runs.store import Run
 from made_findings import MOBILE, SQUEEZE, accuracy, occlusion, photograph, shape_bias
 from runs import identity, make_run
 
@@ -302,7 +304,7 @@ def test_a_measure_that_one_classifier_lacks(tmp_path) -> None:
 
 
 def test_questions_come_in_the_order_in_which_a_reader_asks() -> None:
-    assert set(gather_module.READING) <= set(instrument.names())
+    assert set(gather_module.READING) <= set(registry.names())
     names = ["zebra", "ablation", "my_cue", "shape_bias", "accuracy"]
     assert sorted(names, key=gather_module._place) == ["accuracy", "shape_bias", "ablation", "my_cue", "zebra"]
 

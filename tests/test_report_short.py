@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from cuescope import report
-from cuescope.findings import Finding
-from cuescope.store import Run
+from cuescope.core.findings import Finding
+from cuescope.report import html, notebook, terminal
+from cuescope.runs.store import Run
 from made_findings import SQUEEZE, accuracy, occlusion, photograph
 from runs import make_run
 
@@ -19,7 +19,7 @@ def run(tmp_path_factory) -> Run:
 
 
 def test_summary_for_a_terminal(run) -> None:
-    lines = report.summary(run).splitlines()
+    lines = terminal.table(run).splitlines()
     top = next(i for i, line in enumerate(lines) if "top-1 accuracy" in line)
     assert re.search(r"59\.4%\s+83\.6%", lines[top])
     assert re.search(r"55\.0–63\.6%\s+80\.1–86\.6%", lines[top + 1])
@@ -28,13 +28,13 @@ def test_summary_for_a_terminal(run) -> None:
 
 
 def test_notebook_fragments(run) -> None:
-    fragment = report.to_html_fragment(accuracy("a <b>", 297, 404, 0.05, 1))
+    fragment = html.fragment(accuracy("a <b>", 297, 404, 0.05, 1))
     assert "59.4%" in fragment
     assert "a &lt;b&gt;" in fragment
     assert "<html" not in fragment
-    assert "data:image" in report.to_html_fragment(occlusion(SQUEEZE, 1, [photograph(0)]))
+    assert "data:image" in html.fragment(occlusion(SQUEEZE, 1, [photograph(0)]))
     stored = next(c.finding for c in run.cells if c.instrument == "occlusion" and c.finding)
-    assert "data:image" not in report.to_html_fragment(stored)
+    assert "data:image" not in html.fragment(stored)
     nothing = Finding("evidence", 1, {}, "net", "set", why="it has no patch logits")
-    assert "it has no patch logits" in report.to_html_fragment(nothing)
-    assert "It is right on 59.4%" in report.run_fragment(run)
+    assert "it has no patch logits" in html.fragment(nothing)
+    assert "It is right on 59.4%" in notebook.run_fragment(run)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from cuescope import report
-from cuescope.comparisons import stored
-from cuescope.findings import Finding
-from cuescope.store import Run
+from cuescope.core.findings import Finding
+from cuescope.report import terminal
+from cuescope.runs.comparisons import stored
+from cuescope.runs.store import Run
 from made_findings import MOBILE, SQUEEZE, agreement, errors
 from runs import identity, manifest
 from test_report import text_of
@@ -93,7 +94,7 @@ def test_of_many_only_the_first_pairs_in_full(tmp_path) -> None:
     assert "They agree at 0.2." not in text
     assert "0.20 0.10–0.30" in text
     assert "and 3 more pairs" in text
-    assert "and 3 more pairs, in pairs.json" in report.summary(run)
+    assert "and 3 more pairs, in pairs.json" in terminal.table(run)
 
 
 def test_a_pair_that_cannot_be_compared_is_told(tmp_path) -> None:
@@ -102,18 +103,18 @@ def test_a_pair_that_cannot_be_compared_is_told(tmp_path) -> None:
     page = page_of(run, tmp_path)
     assert "not compared. The comparison failed: &lt;b&gt;" in page
     assert "not compared: error_agreement of squeezenet1_1 and mobilenet_v2: the comparison failed: <b>" in (
-        report.summary(run)
+        terminal.table(run)
     )
 
 
 def test_one_alone_is_told_that_it_takes_two(tmp_path) -> None:
     run = make_pairs(tmp_path / "run", [SQUEEZE])
     assert "takes a second classifier on the same images" in text_of(page_of(run, tmp_path))
-    assert "alone: error_agreement: whether two agree takes a second classifier" in report.summary(run)
+    assert "alone: error_agreement: whether two agree takes a second classifier" in terminal.table(run)
 
 
 def test_the_terminal_shows_each_two(tmp_path) -> None:
-    lines = report.summary(make_pairs(tmp_path / "run", [SQUEEZE, MOBILE])).splitlines()
+    lines = terminal.table(make_pairs(tmp_path / "run", [SQUEEZE, MOBILE])).splitlines()
     at = next(i for i, line in enumerate(lines) if "error consistency (kappa)" in line)
     assert re.search(r"squeezenet1_1 and mobilenet_v2\s+0\.35$", lines[at])
     assert lines[at + 1].strip() == "0.25–0.45"

@@ -10,13 +10,13 @@ from typing import ClassVar
 import polars as pl
 import pytest
 
-import cuescope.runner as runner
-from cuescope.errors import CueError
-from cuescope.findings import Finding, Measure
+import cuescope.runs.runner as runner
+from cuescope.core.errors import CueError
+from cuescope.core.findings import Finding, Measure
 from cuescope.instruments.accuracy import Accuracy
 from cuescope.instruments.shift_stability import ShiftStability
-from cuescope.runner import Task, run
-from cuescope.store import Run
+from cuescope.runs.runner import Task, run
+from cuescope.runs.store import Run
 from toys import Broken, Images, MeanColor, colored, toy
 
 

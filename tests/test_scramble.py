@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from cuescope.errors import CueError
-from cuescope.images import Sample
-from cuescope.instrument import About
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About
+from cuescope.data.images import Sample
+from cuescope.data.readers import read_folder, read_versions
 from cuescope.instruments.scramble import Scramble
-from cuescope.readers import read_folder, read_versions
 from cuescope.world.images import WorldImages
 from toys import COLORS, MeanColor, toy
 

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 import torch
 
-from cuescope.classes import SIXTEEN, ClassSpace, category_members, category_scores
-from cuescope.errors import CueError
-from cuescope.images import Sample
-from cuescope.instrument import About
+from cuescope.core.classes import SIXTEEN, ClassSpace, category_members, category_scores
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About
+from cuescope.data.images import Sample
 from cuescope.instruments.shape_bias import ShapeBias
 from toys import toy
 
@@ -142,8 +142,8 @@ def test_category_scores_by_a_plain_loop() -> None:
     [("squeezenet1_1", 104, 251, 0.293), ("mobilenet_v2", 69, 327, 0.174)],
 )
 def test_published_stimuli(data: Path, model: str, shape: int, texture: int, bias: float) -> None:
-    from cuescope.readers import read_cue_conflict
-    from cuescope.sources import load
+    from cuescope.classifier.sources import load
+    from cuescope.data.readers import read_cue_conflict
 
     classifier = load(f"torchvision/{model}@{data}/weights/{model}.safetensors")
     images = read_cue_conflict(data / "cue-conflict")

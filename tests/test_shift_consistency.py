@@ -11,14 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from cuescope.classes import IMAGENET
-from cuescope.classifier import Classifier, Preprocessing
-from cuescope.comparisons.paired import difference
-from cuescope.findings import Finding
-from cuescope.images import Sample
-from cuescope.instrument import About
+from cuescope.classifier.classifier import Classifier, Preprocessing
+from cuescope.core.classes import IMAGENET
+from cuescope.core.findings import About, Finding
+from cuescope.data.images import Sample
+from cuescope.data.ops.shift import Window
 from cuescope.instruments.shift_consistency import ShiftConsistency
-from cuescope.ops.shift import Window
+from cuescope.runs.comparisons.paired import difference
 from toys import COLORS, Constant, MeanColor, OnePixel, colored, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name)

@@ -11,18 +11,18 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from cuescope.classifier import Classifier
-from cuescope.draw import color, film, look_png, maps, write_gif
-from cuescope.errors import CueError
-from cuescope.findings import Finding, Frame, Map
-from cuescope.images import Sample
-from cuescope.incremental.crops import crop_logits
-from cuescope.instrument import About, Animates
+from cuescope.api.look import look
+from cuescope.classifier.classifier import Classifier
+from cuescope.classifier.sources import load
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About, Finding, Frame, Map
+from cuescope.data.images import Sample
+from cuescope.data.ops.shift import Window
+from cuescope.data.preprocessing import Preprocessing
+from cuescope.instruments.base import Animates
 from cuescope.instruments.shift_map import ShiftMap
-from cuescope.jobs.look import look
-from cuescope.ops.shift import Window
-from cuescope.preprocessing import Preprocessing
-from cuescope.sources import load
+from cuescope.methods.incremental.crops import crop_logits
+from cuescope.report.draw import color, film, look_png, maps, write_gif
 from toys import COLORS, Constant, MeanColor, OnePixel, colored, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name)

@@ -13,15 +13,14 @@ import torch
 from PIL import Image
 from scipy.signal import convolve2d
 
-from cuescope.classes import IMAGENET
-from cuescope.classifier import Classifier, Preprocessing
-from cuescope.errors import CueError
-from cuescope.findings import Finding
-from cuescope.images import Sample
-from cuescope.instrument import About
+from cuescope.classifier.classifier import Classifier, Preprocessing
+from cuescope.core.classes import IMAGENET
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About, Finding
+from cuescope.data.images import Sample
+from cuescope.data.ops.inpaint import inpaint
+from cuescope.data.ops.shift import Embedding, ShiftedCrop
 from cuescope.instruments.shift_stability import SUFFIX, ShiftStability
-from cuescope.ops.inpaint import inpaint
-from cuescope.ops.shift import Embedding, ShiftedCrop
 from toys import COLORS, Constant, Images, MeanColor, OnePixel, colored, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name)

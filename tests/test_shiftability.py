@@ -13,18 +13,18 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from cuescope.classes import IMAGENET
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.findings import Finding
-from cuescope.images import Batch, Sample
-from cuescope.instrument import About, build
+from cuescope.classifier.classifier import Classifier
+from cuescope.classifier.sources import load
+from cuescope.core.classes import IMAGENET
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About, Finding
+from cuescope.data.images import Batch, Sample
+from cuescope.data.ops.shift import ShiftedCrop
+from cuescope.data.readers import read_folder
+from cuescope.instruments.registry import build
 from cuescope.instruments.shiftability import Shiftability, energies, subsampling, usual_layers
 from cuescope.models.blurpool import BlurPool2d
 from cuescope.models.seeding import seeded
-from cuescope.ops.shift import ShiftedCrop
-from cuescope.readers import read_folder
-from cuescope.sources import load
 from cuescope.world.images import WorldImages
 from toys import plain
 

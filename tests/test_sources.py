@@ -18,13 +18,13 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-import cuescope.sources
-from cuescope.classes import imagenet_1k
-from cuescope.classifier import Classifier, Preprocessing
-from cuescope.errors import CueError
+import cuescope.classifier.sources
+from cuescope.classifier.classifier import Classifier, Preprocessing
+from cuescope.classifier.sources import load, names, weights
+from cuescope.core.classes import imagenet_1k
+from cuescope.core.errors import CueError
 from cuescope.models.seeding import seeded
 from cuescope.models.small_resnet import SmallResNet
-from cuescope.sources import load, names, weights
 
 NAME = "torchvision/squeezenet1_1"
 
@@ -237,7 +237,7 @@ def test_preprocessing_equals_timms_for_every_model() -> None:
     """The resize that timm's own transform does, for one of each configuration that occurs."""
     from timm.data import create_transform
 
-    from cuescope.sources.from_timm import preprocessing_of
+    from cuescope.classifier.sources.from_timm import preprocessing_of
 
     class Stub:
         def __init__(self, cfg: object) -> None:
@@ -329,7 +329,7 @@ def make():
     return Net()
 
 def make_classifier():
-    import cuescope.classifier as c
+    import cuescope.classifier.classifier as c
     return c.Classifier(Net(), preprocessing=c.Preprocessing((8, 8), 8), classes=["a", "b"])
 
 def make_nothing():
@@ -458,11 +458,11 @@ def test_mistakes_with_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     heavy = "('torch', 'timm', 'torchvision', 'numpy')"
-    code = f"import sys, cuescope.sources; print([m for m in {heavy} if m in sys.modules])"
-    path = str(Path(cuescope.sources.__file__).parents[2])
+    code = f"import sys, cuescope.classifier.sources; print([m for m in {heavy} if m in sys.modules])"
+    path = str(Path(cuescope.classifier.sources.__file__).parents[3])
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": path})
     assert run.stdout.strip() == "[]", run.stderr
-    code = code.replace("cuescope.sources;", "cuescope.classifier;").replace("'torch', ", "").replace(", 'numpy'", "")
+    code = "import sys, cuescope.classifier.classifier; print([m for m in ('timm', 'torchvision') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": path})
     assert run.stdout.strip() == "[]", run.stderr
 

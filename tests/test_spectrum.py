@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cuescope.ops.contact import contact_sheet
-from cuescope.ops.spectrum import bands, clusters, energies, folded_shares, frequencies
+from cuescope.data.ops.contact import contact_sheet
+from cuescope.data.ops.spectrum import bands, clusters, energies, folded_shares, frequencies
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from cuescope import stats
+from cuescope.core import stats
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (297, 500), (1, 1), (3, 7)])

@@ -13,16 +13,16 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from cuescope.errors import CueError
-from cuescope.jobs.make import make
-from cuescope.made import MadeFolder
+from cuescope.api.make import make
+from cuescope.core.errors import CueError
+from cuescope.data.readers import read_folder
 from cuescope.makers import stylized as stylized_module
+from cuescope.makers.output_folder import MadeFolder
 from cuescope.makers.stylized import Stylized, published_pairs
+from cuescope.makers.synthesis import styles as styles_module
+from cuescope.makers.synthesis.styles import Styles, square
 from cuescope.models.adain import AdaIN
 from cuescope.models.wct import embedded
-from cuescope.readers import read_folder
-from cuescope.synthesis import styles as styles_module
-from cuescope.synthesis.styles import Styles, square
 from cuescope.world.images import WorldImages
 
 
@@ -235,7 +235,7 @@ def test_a_full_disk_leaves_nothing_half_written(folders: Path, monkeypatch: pyt
         replace(part, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("cuescope.store.os.replace", full)
+        patch.setattr("cuescope.runs.store.os.replace", full)
         with pytest.raises(CueError, match="the disk is full"):
             stylized()
     assert not list(folders.glob("made/**/*.part"))

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cuescope.errors import CueError
-from cuescope.images import ImageSet, Sample, UnreadableError
+from cuescope.classifier.sources.stylizers import load_stylizer
+from cuescope.core.errors import CueError
+from cuescope.data.images import ImageSet, Sample, UnreadableError
 from cuescope.models import wct
 from cuescope.models.adain import AdaIN, Style, Stylizer
 from cuescope.models.seeding import seeded
 from cuescope.models.surfaces import Surfaces
-from cuescope.sources.stylizers import load_stylizer
 from cuescope.training import adain as decoder_training
 from cuescope.training.loop import Settings
 from cuescope.training.surfaces import difference, pairs, train_surfaces

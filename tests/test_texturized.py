@@ -12,15 +12,15 @@ import torchvision
 from scipy import optimize
 from torch import Tensor, nn
 
-from cuescope.classifier import Classifier, Preprocessing
-from cuescope.errors import CueError
+from cuescope.classifier.classifier import Classifier, Preprocessing
+from cuescope.classifier.sources import load
+from cuescope.core.errors import CueError
+from cuescope.makers.synthesis.filters import RandomFilters, _RectifiedGram
+from cuescope.makers.synthesis.gram import gram
+from cuescope.makers.synthesis.lbfgs import dot, minimize
+from cuescope.makers.synthesis.network import NetworkFeatures, averaged, paper_layers
 from cuescope.makers.texturized import matched, texturize
 from cuescope.models.seeding import seeded
-from cuescope.sources import load
-from cuescope.synthesis.filters import RandomFilters, _RectifiedGram
-from cuescope.synthesis.gram import gram
-from cuescope.synthesis.lbfgs import dot, minimize
-from cuescope.synthesis.network import NetworkFeatures, averaged, paper_layers
 from cuescope.world.images import WorldImages
 from toys import toy
 

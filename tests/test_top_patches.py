@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import cuescope
-from cuescope.classifier import Classifier
-from cuescope.images import Batch, Sample
-from cuescope.instrument import About
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.findings import About
+from cuescope.core.stats import wilson
+from cuescope.data.images import Batch, Sample
 from cuescope.instruments.top_patches import TopPatches
-from cuescope.stats import wilson
 from cuescope.world.images import WorldImages
 from toys import COLORS, plain
 

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 import cuescope
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.images import Batch, Sample
-from cuescope.instrument import About
+from cuescope.api.audit import audit
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About
+from cuescope.data.images import Batch, Sample
+from cuescope.data.ops.tiles import GAP_PX, SIDE_PX, contrast, sheet, tile
 from cuescope.instruments.top_units import TopUnits
-from cuescope.jobs.audit import audit
-from cuescope.ops.tiles import GAP_PX, SIDE_PX, contrast, sheet, tile
 from cuescope.world.images import WorldImages
 from toys import COLORS, Images, plain
 

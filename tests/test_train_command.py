@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 import cuescope
+from cuescope.api import train as job
+from cuescope.api.train import train
 from cuescope.cli import main
-from cuescope.jobs import train as job
-from cuescope.jobs.train import train
 
 SMALL = {"size_px": 20, "side_px": 6, "stride_px": 2, "components": 8, "words": 20, "patches": 2000}
 SET = [part for key, value in SMALL.items() for part in ("--set", f"bow.{key}={value}")]

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 import cuescope
+from cuescope.api.train import train
 from cuescope.cli import main
-from cuescope.errors import CueError
-from cuescope.images import Sample
-from cuescope.jobs.train import train
+from cuescope.core.errors import CueError
+from cuescope.data.images import Sample
 from cuescope.models.saved import read_saved
 from cuescope.models.zfnet import VARIANTS, ZFNet
 from cuescope.training.recipes import zfnet as recipe

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cuescope.errors import CueError
+from cuescope.core.errors import CueError
 from cuescope.training.bow import Fitted
 from cuescope.training.loop import Settings, learning_rate_at, limit_filters, make_optimizer, normalized, train
 from cuescope.training.recipes import names, recipe, world_annotator, world_relabel, world_stylized

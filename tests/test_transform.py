@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cuescope.ops.transform import TRANSFORMS, scaled, shifted, shifts, steps_up, turned
+from cuescope.data.ops.transform import TRANSFORMS, scaled, shifted, shifts, steps_up, turned
 
 COLOR = (0.2, 0.5, 0.9)
 

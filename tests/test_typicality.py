@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cuescope.errors import CueError
-from cuescope.findings import Finding
-from cuescope.images import Box, Sample
-from cuescope.instrument import About, build, unmet
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About, Finding
+from cuescope.data.images import Box, Sample
+from cuescope.data.ops.neighbors import neighbors
+from cuescope.instruments.registry import build, unmet
 from cuescope.instruments.typicality import Typicality, middle_by_chance, place_of, with_distance
-from cuescope.ops.neighbors import neighbors
 from cuescope.world.images import CLASSES, WorldImages
 from toys import COLORS, Constant, Images, MeanColor, OnePixel, colored, toy
 

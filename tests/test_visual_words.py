@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 import cuescope
-from cuescope import instrument
-from cuescope.classifier import Classifier
-from cuescope.images import Batch, Sample
-from cuescope.instrument import About
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.findings import About
+from cuescope.data.images import Batch, Sample
+from cuescope.instruments import registry
 from cuescope.instruments.visual_words import VisualWords, _places
 from cuescope.world.images import CLASSES, WorldImages
 from toys import COLORS, MeanColor, plain, toy
@@ -163,9 +163,9 @@ def test_examples_are_the_strongest_of_each_class() -> None:
 
 def test_others_are_told_why_it_does_not_apply() -> None:
     one = toy(MeanColor())
-    assert "has no" in instrument.unmet(VisualWords(), one, WorldImages(count=1))
+    assert "has no" in registry.unmet(VisualWords(), one, WorldImages(count=1))
     bagnet = cuescope.load("cuescope/world-bagnet", device="cpu")
-    assert "no visual words" in instrument.unmet(VisualWords(), bagnet, WorldImages(count=1))
+    assert "no visual words" in registry.unmet(VisualWords(), bagnet, WorldImages(count=1))
 
 
 @pytest.mark.parametrize("wrong", [{"images": 0}, {"top": 0}, {"shown": 0}])

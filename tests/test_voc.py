@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 
 import cuescope
-from cuescope.classes import ClassSpace
 from cuescope.cli import main
-from cuescope.errors import CueError
-from cuescope.images import Box, UnreadableError
-from cuescope.jobs.images import find_images
-from cuescope.label_maps import FILE, write_label_maps
-from cuescope.label_maps.layout import Header
-from cuescope.readers import read_folder, read_voc, with_boxes
-from cuescope.store import Run
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.data.images import Box, UnreadableError
+from cuescope.data.label_maps import FILE, write_label_maps
+from cuescope.data.label_maps.layout import Header
+from cuescope.data.readers import read_folder, read_voc, with_boxes
+from cuescope.runs.inputs import find_images
+from cuescope.runs.store import Run
 from cuescope.world.images import CLASSES as WORLD
 from toys import MeanColor, toy
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cuescope.errors import CueError
+from cuescope.core.errors import CueError
 from cuescope.world import models as world_models
 from cuescope.world.chance import draws
 from cuescope.world.draw import SIZE_PX, draw

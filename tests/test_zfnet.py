@@ -5,7 +5,7 @@ import torch
 
 import cuescope
 from cuescope.models.zfnet import VARIANTS, ZFNet, normalization, variant
-from cuescope.receptive import fields
+from cuescope.network.receptive import fields
 
 
 @pytest.fixture(scope="module")

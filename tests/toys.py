@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cuescope.classes import ClassSpace
-from cuescope.classifier import Classifier, Preprocessing
-from cuescope.images import ImageSet, Sample, UnreadableError
+from cuescope.classifier.classifier import Classifier, Preprocessing
+from cuescope.core.classes import ClassSpace
+from cuescope.data.images import ImageSet, Sample, UnreadableError
 
 COLORS = ClassSpace("colors", ("red", "green", "blue"))
 

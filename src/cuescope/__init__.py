@@ -11,25 +11,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cuescope.classes import ClassSpace
-    from cuescope.classifier import Classifier, Preprocessing
-    from cuescope.errors import CueError
-    from cuescope.jobs.audit import audit
-    from cuescope.jobs.look import look
-    from cuescope.sources import load
-    from cuescope.store import Run
+    from cuescope.api.audit import audit
+    from cuescope.api.look import look
+    from cuescope.classifier.classifier import Classifier, Preprocessing
+    from cuescope.classifier.sources import load
+    from cuescope.core.classes import ClassSpace
+    from cuescope.core.errors import CueError
+    from cuescope.report.notebook import Run
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "audit": "jobs.audit",
-    "load": "sources",
-    "look": "jobs.look",
-    "Run": "store",
-    "Classifier": "classifier",
-    "Preprocessing": "classifier",
-    "ClassSpace": "classes",
-    "CueError": "errors",
+    "audit": "api.audit",
+    "load": "classifier.sources",
+    "look": "api.look",
+    "Run": "report.notebook",
+    "Classifier": "classifier.classifier",
+    "Preprocessing": "classifier.classifier",
+    "ClassSpace": "core.classes",
+    "CueError": "core.errors",
 }
 __all__ = ["ClassSpace", "Classifier", "CueError", "Preprocessing", "Run", "audit", "load", "look"]
 

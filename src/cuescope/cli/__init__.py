@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cyclopts import App
 
-from cuescope.errors import CueError
+from cuescope.core.errors import CueError
 
 _COMMANDS = {
     "demo": "The whole audit on the built-in world and its models; needs no data.",

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from cuescope.api.audit import Audit, command_line, perform
 from cuescope.cli.terminal import progress, say
-from cuescope.errors import CueError
-from cuescope.jobs.audit import Audit, command_line, perform
+from cuescope.core.errors import CueError
 
 
 def audit(

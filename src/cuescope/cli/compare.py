@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cuescope.errors import CueError
+from cuescope.core.errors import CueError
 
 if TYPE_CHECKING:
-    from cuescope.comparisons.stored import Pair
-    from cuescope.store import Run
+    from cuescope.runs.comparisons.stored import Pair
+    from cuescope.runs.store import Run
 
 
 def compare(*runs: Path, json: bool = False) -> None:
@@ -25,9 +25,9 @@ def compare(*runs: Path, json: bool = False) -> None:
         Print JSON instead of tables: {"comparisons": [...], "pairs": [...]}, as the run folder holds them.
 
     """
-    from cuescope.comparisons.paired import verdicts
-    from cuescope.comparisons.pairs import findings
-    from cuescope.store import Run
+    from cuescope.runs.comparisons.paired import verdicts
+    from cuescope.runs.comparisons.pairs import findings
+    from cuescope.runs.store import Run
 
     if not runs:
         raise CueError("no run was given", wanted="at least one run folder", do="cuescope compare RUN [RUN ...]")
@@ -73,7 +73,7 @@ def _tell_pairs(pairs: Sequence[Pair]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from cuescope.draw import words
+    from cuescope.report.draw import words
 
     console = Console(highlight=False, markup=False)
     for pair in pairs:

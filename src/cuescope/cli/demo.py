@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cuescope.cli.terminal import progress
-from cuescope.errors import CueError
+from cuescope.core.errors import CueError
 
 TEXTURIZED, STEPS = 48, 60
 """Images that are texturized, and steps of the synthesis: a quarter of a minute on two cores."""
@@ -35,10 +35,10 @@ def demo(*, out: Path = Path("demo"), images: int = 480, json: bool = False) -> 
         Print the findings as JSON instead of a table.
 
     """
+    from cuescope.api.audit import command_line, perform
+    from cuescope.api.make import make
     from cuescope.cli.audit import tell
-    from cuescope.jobs.audit import command_line, perform
-    from cuescope.jobs.make import make
-    from cuescope.store import Run
+    from cuescope.runs.store import Run
 
     if images < 1:
         raise CueError(f"--images {images}", wanted="at least 1", do="correct it")

@@ -21,7 +21,7 @@ def get(what: Literal["human-data"], folder: Path, *, url: str | None = None) ->
         Another address of the same ZIP archive.
 
     """
-    from cuescope.jobs.get import URL, get_human_data
+    from cuescope.api.get import URL, get_human_data
 
     with progress() as show:
         got = get_human_data(folder, url=url or URL, progress=show)

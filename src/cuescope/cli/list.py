@@ -49,16 +49,16 @@ def list_(
 
 
 def _instruments() -> dict[str, dict[str, Any]]:
-    from cuescope import instrument
+    from cuescope.core.parameters import parameters
+    from cuescope.instruments import registry
 
     found: dict[str, dict[str, Any]] = {}
-    for name in instrument.names():
-        kind = instrument.find(name)
+    for name in registry.names():
+        kind = registry.find(name)
         found[name] = {
             "question": kind.question,
             "parameters": {
-                key: {"default": default, "meaning": meaning}
-                for key, (_, default, meaning) in instrument.parameters(kind).items()
+                key: {"default": default, "meaning": meaning} for key, (_, default, meaning) in parameters(kind).items()
             },
             "needs": sorted(kind.needs),
             "reference": kind.reference,
@@ -67,18 +67,18 @@ def _instruments() -> dict[str, dict[str, Any]]:
 
 
 def _models() -> dict[str, dict[str, Any]]:
-    from cuescope.sources import names
+    from cuescope.classifier.sources import names
 
     return {name: {"what": ""} for name in names()}
 
 
 def _makers() -> dict[str, dict[str, Any]]:
-    from cuescope import maker
-    from cuescope.instrument import parameters
+    from cuescope.core.parameters import parameters
+    from cuescope.makers import registry as makers
 
     found: dict[str, dict[str, Any]] = {}
-    for name in maker.names():
-        kind = maker.find(name)
+    for name in makers.names():
+        kind = makers.find(name)
         found[name] = {
             "what": kind.what,
             "parameters": {
@@ -95,7 +95,7 @@ def _makers() -> dict[str, dict[str, Any]]:
 
 
 def _recipes() -> dict[str, dict[str, Any]]:
-    from cuescope.jobs.train import about, options
+    from cuescope.api.train import about, options
     from cuescope.training.recipes import names, recipe
 
     found: dict[str, dict[str, Any]] = {}

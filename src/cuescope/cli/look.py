@@ -41,8 +41,8 @@ def look(
         auto, cpu, cuda, cuda:1, mps.
 
     """
+    from cuescope.api.look import look as do_look
     from cuescope.cli.audit import settings
-    from cuescope.jobs.look import look as do_look
 
     path, sentence = do_look(
         instrument, model, image, out=out, label=label, settings=settings(set_ or ()), classes=classes, device=device

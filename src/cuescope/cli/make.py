@@ -10,12 +10,12 @@ from typing import Annotated, Any, cast
 
 from cyclopts import App, Parameter
 
-from cuescope import maker as makers
+from cuescope.api.audit import command_line
+from cuescope.api.make import Making
+from cuescope.api.make import make as perform
 from cuescope.cli.terminal import progress, say
-from cuescope.instrument import parameters
-from cuescope.jobs.audit import command_line
-from cuescope.jobs.make import Making
-from cuescope.jobs.make import make as perform
+from cuescope.core.parameters import parameters
+from cuescope.makers import registry
 
 make = App(
     name="make", help="New images from images, under the same names: a folder to audit, to train on, to look at."
@@ -31,7 +31,7 @@ SHARED: dict[str, tuple[Any, Any, str]] = {
 
 
 def _command(name: str) -> None:
-    kind = makers.find(name)
+    kind = registry.find(name)
     options = parameters(cast(Any, kind)) | SHARED
 
     def run(source: str, destination: Path, /, **settings: Any) -> int:
@@ -70,5 +70,5 @@ def _told(found: Making) -> str:
     return f"made {found.made:,} {found.what}{before}{lost}: {found.path}"
 
 
-for _name in makers.names():
+for _name in registry.names():
     _command(_name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cuescope.errors import CueError
+from cuescope.core.errors import CueError
 
 
 def report(*runs: Path, out: Path | None = None) -> None:

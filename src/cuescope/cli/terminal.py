@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cuescope.runner import Progress as Callback
+from cuescope.runs.runner import Progress as Callback
 
 EVERY_S = 10.0
 """Between two lines of progress where there is no terminal."""

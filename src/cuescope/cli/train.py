@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from cuescope.cli.terminal import progress, say
 
 if TYPE_CHECKING:
-    from cuescope.jobs.train import Training
+    from cuescope.api.train import Training
 
 SHOWN = 5
 """Images that could not be read, told by name."""
@@ -47,8 +47,8 @@ def train(
         Learn from this many images, spread evenly over the folder.
 
     """
+    from cuescope.api.train import train as do_train
     from cuescope.cli.audit import settings
-    from cuescope.jobs.train import train as do_train
 
     with progress() as show:
         trained = do_train(

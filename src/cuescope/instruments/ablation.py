@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cuescope import stats
-from cuescope.bypass import Cut, Cuts, cuts, left_out
-from cuescope.classifier import Classifier
-from cuescope.findings import Finding, Measure, Panel
-from cuescope.images import Batch
-from cuescope.instrument import About, Rows
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.findings import About, Finding, Measure, Panel
+from cuescope.data.images import Batch
+from cuescope.instruments.base import Rows
+from cuescope.network.layer_removal import Cut, Cuts, cuts, left_out
 
 NO_ANSWER = -1
 """Stands for the answer where a logit is no number any more."""

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from cuescope import stats
-from cuescope.classes import IMAGENET
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.findings import Figure, Finding, Measure, Panel, Published, Unit
-from cuescope.images import Batch
-from cuescope.instrument import About, Rows
-from cuescope.ops.convert import sheet
-from cuescope.ops.occlude import Color, Fill, Rectangle, cover, fill_color
-from cuescope.parts.masking import chosen_layers, signs, squares
-from cuescope.parts.pairs import DEPTHS, SCHEMA, Group, between, groups_of, mean, row_of
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.classes import IMAGENET
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About, Figure, Finding, Measure, Panel, Published, Unit
+from cuescope.data.images import Batch
+from cuescope.data.ops.convert import sheet
+from cuescope.data.ops.occlude import Color, Fill, Rectangle, cover, fill_color
+from cuescope.instruments.base import Rows
+from cuescope.methods.parts.masking import chosen_layers, signs, squares
+from cuescope.methods.parts.pairs import DEPTHS, SCHEMA, Group, between, groups_of, mean, row_of
 
 TITLES = {"part": "the same part", "random": "random places", "other": "another part"}
 DISTANCES = {"part": "part", "random": "random", "other": "other_part"}

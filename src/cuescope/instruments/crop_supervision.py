@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from cuescope import stats
-from cuescope.classifier import Classifier
-from cuescope.findings import Finding, Measure, Panel
-from cuescope.images import Batch, Sample
-from cuescope.instrument import About, Rows
-from cuescope.ops.crops import overlap, random_resized_crops
-from cuescope.published import CROPS_MISSING, CROPS_OVER_HALF, CROPS_SOURCE, listed
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.findings import About, Finding, Measure, Panel
+from cuescope.core.published import CROPS_MISSING, CROPS_OVER_HALF, CROPS_SOURCE, listed
+from cuescope.data.images import Batch, Sample
+from cuescope.data.ops.crops import overlap, random_resized_crops
+from cuescope.instruments.base import Rows
 
 STANDARD = ((0.08, 1.0), (3 / 4, 4 / 3))
 """Scale and ratio of the crops that ImageNet's networks are trained on: those of the published numbers."""

@@ -8,14 +8,14 @@ from typing import ClassVar, Literal
 
 import polars as pl
 
-from cuescope import published as known
-from cuescope import stats
-from cuescope.classes import IMAGENET, SIXTEEN, category_scores, decision_members
-from cuescope.classifier import Classifier
-from cuescope.findings import Figure, Finding, Measure, Panel
-from cuescope.images import Batch
-from cuescope.instrument import About, Rows
-from cuescope.ops.convert import to_image
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import published as known
+from cuescope.core import stats
+from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, decision_members
+from cuescope.core.findings import About, Figure, Finding, Measure, Panel
+from cuescope.data.images import Batch
+from cuescope.data.ops.convert import to_image
+from cuescope.instruments.base import Rows
 
 TITLES = {
     "original": "original images",

@@ -10,16 +10,16 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from cuescope import stats
-from cuescope.classifier import Classifier, Watch, peak
-from cuescope.deconvnet import CHOICES, Variant, project, why_not
-from cuescope.findings import Figure, Finding, Inset, Measure, Panel
-from cuescope.images import Batch
-from cuescope.instrument import About, Rows
-from cuescope.ops.convert import to_image
-from cuescope.ops.objects import object_mask
-from cuescope.ops.tiles import contrast, sheet, tile
-from cuescope.receptive import WHOLE
+from cuescope.classifier.classifier import Classifier, Watch, peak
+from cuescope.core import stats
+from cuescope.core.findings import About, Figure, Finding, Inset, Measure, Panel
+from cuescope.data.images import Batch
+from cuescope.data.ops.convert import to_image
+from cuescope.data.ops.objects import object_mask
+from cuescope.data.ops.tiles import contrast, sheet, tile
+from cuescope.instruments.base import Rows
+from cuescope.methods.deconvnet import CHOICES, Variant, project, why_not
+from cuescope.network.receptive import WHOLE
 
 SHOWN = 4
 """Images that are drawn."""

@@ -9,16 +9,25 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import polars as pl
 
-from cuescope import stats
-from cuescope.classes import IMAGENET, SIXTEEN, category_members, category_scores
-from cuescope.classifier import Classifier
-from cuescope.findings import Figure, Finding, Measure, Panel, Published
-from cuescope.images import Batch, Condition
-from cuescope.instrument import About, Rows, about_two
-from cuescope.level_curves import Curve, area_interval, axis_of, curves_of, difference, in_order, parted, title_of
-from cuescope.ops.convert import to_image
-from cuescope.ops.distortions import level_text
-from cuescope.published import distortions as others
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.classes import IMAGENET, SIXTEEN, category_members, category_scores
+from cuescope.core.findings import About, Figure, Finding, Measure, Panel, Published, about_two
+from cuescope.core.published import distortions as others
+from cuescope.data.images import Batch, Condition
+from cuescope.data.ops.convert import to_image
+from cuescope.data.ops.distortions import level_text
+from cuescope.instruments.base import Rows
+from cuescope.instruments.severity_curves import (
+    Curve,
+    area_interval,
+    axis_of,
+    curves_of,
+    difference,
+    in_order,
+    parted,
+    title_of,
+)
 
 Rule = Literal["auto", "sixteen", "own"]
 _CATEGORY = {index: name for name, members in SIXTEEN.items() for index in members}

@@ -9,11 +9,11 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from cuescope import stats
-from cuescope.classifier import Classifier
-from cuescope.findings import Finding, Measure, Panel
-from cuescope.images import Batch
-from cuescope.instrument import About, Rows, about_two
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.findings import About, Finding, Measure, Panel, about_two
+from cuescope.data.images import Batch
+from cuescope.instruments.base import Rows
 
 TOP5_CLASSES = 10
 """With no more classes than these, the label is among the first five of nearly every answer."""

@@ -10,14 +10,14 @@ import numpy as np
 import polars as pl
 import torch
 
-from cuescope import stats
-from cuescope.classifier import Classifier
-from cuescope.dense import Dense
-from cuescope.findings import Figure, Finding, Map, Measure, Panel
-from cuescope.images import Batch, Sample
-from cuescope.instrument import About, Rows
-from cuescope.ops.convert import to_image
-from cuescope.ops.place import Place
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.findings import About, Figure, Finding, Map, Measure, Panel
+from cuescope.data.images import Batch, Sample
+from cuescope.data.ops.convert import to_image
+from cuescope.data.ops.place import Place
+from cuescope.instruments.base import Rows
+from cuescope.network.dense import Dense
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ import numpy as np
 import polars as pl
 import torch
 
-from cuescope import stats
-from cuescope.classifier import Classifier, Watch, peak
-from cuescope.deconvnet import Variant, project, why_not
-from cuescope.errors import CueError
-from cuescope.findings import Figure, Finding, Measure, Panel
-from cuescope.images import Batch
-from cuescope.instrument import About, Rows
-from cuescope.ops.tiles import contrast, sheet, tile
-from cuescope.receptive import WHOLE
+from cuescope.classifier.classifier import Classifier, Watch, peak
+from cuescope.core import stats
+from cuescope.core.errors import CueError
+from cuescope.core.findings import About, Figure, Finding, Measure, Panel
+from cuescope.data.images import Batch
+from cuescope.data.ops.tiles import contrast, sheet, tile
+from cuescope.instruments.base import Rows
+from cuescope.methods.deconvnet import Variant, project, why_not
+from cuescope.network.receptive import WHOLE
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cuescope import roles, stats, taps
-from cuescope.classifier import Classifier
-from cuescope.engine import trial
-from cuescope.findings import Figure, Finding, Measure, Panel
-from cuescope.images import Batch
-from cuescope.instrument import About, Rows
-from cuescope.ops import spectrum
-from cuescope.ops.contact import contact_sheet
-from cuescope.taps import Tap
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.findings import About, Figure, Finding, Measure, Panel
+from cuescope.data.images import Batch
+from cuescope.data.ops import spectrum
+from cuescope.data.ops.contact import contact_sheet
+from cuescope.instruments.base import Rows
+from cuescope.network import first_convolutions, hooks
+from cuescope.network.executor import trial
+from cuescope.network.hooks import Tap
 
 NO_FIRST = "none of its modules is a 2-D convolution: it has no filters to look at"
 ONE_PX = "a kernel of a single pixel holds no pattern"
@@ -79,16 +80,16 @@ class Filters:
         network = classifier.network
         assert network is not None
         noise = classifier.normalize(trial(classifier.preprocessing))
-        first = roles.first_convolution(network, noise)
+        first = first_convolutions.first_convolution(network, noise)
         if first is None:
             return pl.DataFrame({"id": batch.ids}).select("id", *(pl.lit(None, k).alias(n) for n, k in _MORE.items()))
         convolution = network.get_submodule(first.name)
         assert isinstance(convolution, nn.Conv2d)
-        bank = roles.filters(convolution)
+        bank = first_convolutions.filters(convolution)
         rms = bank.square().mean((1, 2, 3)).sqrt()
         low, high, frequency = spectrum.bands(bank)
         alive = rms > self.negligible * rms.max()
-        second = roles.second_convolution(network, noise, first)
+        second = first_convolutions.second_convolution(network, noise, first)
         common = {
             "layer": first.name,
             "kernel": list(bank.shape[1:]),
@@ -105,15 +106,15 @@ class Filters:
         rows, places = [], (Tap(first.name, before=True), first.active)
         for name, pixels in zip(batch.ids, batch.pixels, strict=True):
             image = classifier.normalize(pixels[None])
-            with torch.no_grad(), taps.evaluating(network):
-                with taps.tapping(network, places, enough=True) as seen:
+            with torch.no_grad(), hooks.evaluating(network):
+                with hooks.tapping(network, places, enough=True) as seen:
                     network(image)
-                response = roles.unstrided(convolution)(seen[places[0]])[0]
+                response = first_convolutions.unstrided(convolution)(seen[places[0]])[0]
             folded = spectrum.folded_shares(response, (convolution.stride[0], convolution.stride[1]))
             row: dict[str, Any] = {"peak": seen[first.active][0].float().amax((1, 2)).tolist()}
             row |= {"folded": _known(folded), "aliasing_1": _known(folded[alive].nanmean()[None])[0]}
             if second:
-                response = roles.response_everywhere(network, image, second, classifier.batch_size)
+                response = first_convolutions.response_everywhere(network, image, second, classifier.batch_size)
                 row["aliasing_2"] = _known(spectrum.folded_shares(response, second.steps).nanmean()[None])[0]
             rows.append({"id": name, **common, **row})
         return pl.DataFrame(rows, schema={"id": pl.String, **_MORE})
@@ -170,7 +171,7 @@ class Filters:
         layer, bank = _layer(known), self._bank(known)
         convolution = classifier.network.get_submodule(layer["layer"])
         assert isinstance(convolution, nn.Conv2d)
-        weights = roles.filters(convolution)
+        weights = first_convolutions.filters(convolution)
         sheet = contact_sheet(weights[bank.sort("weak", "frequency", "filter")["filter"].to_list()])
         text = f"{len(weights)} filters of {layer['layer']}, {_size(layer)}"
         if bank["weak"].any():

@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import polars as pl
 
-from cuescope import published as known
-from cuescope import stats
-from cuescope.agreement import ANSWERS, Array, Asked, Kappas, around, kappa_table, mean_over
-from cuescope.classes import IMAGENET, SIXTEEN, category_scores, decision_members
-from cuescope.classifier import Classifier
-from cuescope.findings import Finding, Measure, Panel
-from cuescope.images import Batch
-from cuescope.instrument import About, Rows, about_two
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import published as known
+from cuescope.core import stats
+from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, decision_members
+from cuescope.core.error_consistency import ANSWERS, Array, Asked, Kappas, around, kappa_table, mean_over
+from cuescope.core.findings import About, Finding, Measure, Panel, about_two
+from cuescope.data.images import Batch
+from cuescope.instruments.base import Rows
 
 
 @dataclass(frozen=True)

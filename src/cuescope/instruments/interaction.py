@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Literal
 
 import polars as pl
 
-from cuescope import stats
-from cuescope.classifier import Classifier
-from cuescope.findings import Finding, Measure, Panel
-from cuescope.images import Batch
-from cuescope.incremental import painted_logits
-from cuescope.instrument import About, Rows
-from cuescope.ops.occlude import Rectangle, means
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.findings import About, Finding, Measure, Panel
+from cuescope.data.images import Batch
+from cuescope.data.ops.occlude import Rectangle, means
+from cuescope.instruments.base import Rows
+from cuescope.methods.incremental import painted_logits
 
 PAPER_PX = (8, 16, 24, 32)
 """The paper's sides of a part, for images of `PAPER_SIDE_PX`."""

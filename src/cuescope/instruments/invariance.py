@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cuescope import stats
-from cuescope.classifier import Classifier
-from cuescope.ends import Ends
-from cuescope.findings import Figure, Finding, Measure, Panel
-from cuescope.images import Batch
-from cuescope.instrument import About, Rows
-from cuescope.ops.contact import filmstrips
-from cuescope.ops.transform import PAPER_PX, TRANSFORMS, shifts, steps_up
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.findings import About, Figure, Finding, Measure, Panel
+from cuescope.data.images import Batch
+from cuescope.data.ops.contact import filmstrips
+from cuescope.data.ops.transform import PAPER_PX, TRANSFORMS, shifts, steps_up
+from cuescope.instruments.base import Rows
+from cuescope.methods.end_features import Ends
 
 KINDS = tuple(TRANSFORMS)
 SIDES = ("low", "high")

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from cuescope import stats
-from cuescope.annotator import Annotator, why_none
-from cuescope.classifier import Classifier
-from cuescope.findings import Figure, Finding, Map, Measure, Panel
-from cuescope.images import Batch
-from cuescope.instrument import About, Rows
-from cuescope.ops.convert import to_image
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.findings import About, Figure, Finding, Map, Measure, Panel
+from cuescope.data.images import Batch
+from cuescope.data.ops.convert import to_image
+from cuescope.instruments.base import Rows
+from cuescope.methods.patch_annotator import Annotator, why_none
 
 
 @dataclass(frozen=True)

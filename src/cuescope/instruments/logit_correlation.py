@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from cuescope import stats
-from cuescope.classes import IMAGENET
-from cuescope.classifier import Classifier
-from cuescope.findings import Finding, Measure, Panel, Published
-from cuescope.images import Batch
-from cuescope.instrument import About, Rows, about_two
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.classes import IMAGENET
+from cuescope.core.findings import About, Finding, Measure, Panel, Published, about_two
+from cuescope.data.images import Batch
+from cuescope.instruments.base import Rows
 
 RESAMPLES = 1000
 FLAT = 1e-6

@@ -12,15 +12,15 @@ import polars as pl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cuescope import stats
-from cuescope.attribution import KINDS, attributions
-from cuescope.attribution.masking import Masking, counts
-from cuescope.attribution.places import cell_sums, class_map, patch_map
-from cuescope.classifier import Classifier
-from cuescope.findings import Figure, Finding, Map, Measure, Panel
-from cuescope.images import Batch
-from cuescope.instrument import About, Rows
-from cuescope.ops.convert import to_image
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.findings import About, Figure, Finding, Map, Measure, Panel
+from cuescope.data.images import Batch
+from cuescope.data.ops.convert import to_image
+from cuescope.instruments.base import Rows
+from cuescope.methods.attribution import KINDS, attributions
+from cuescope.methods.attribution.masking import Masking, counts
+from cuescope.methods.attribution.places import cell_sums, class_map, patch_map
 
 RANDOM, CLASS_MAP = "random", "class map"
 OWN = (RANDOM, *KINDS, CLASS_MAP)

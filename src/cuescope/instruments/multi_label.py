@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import polars as pl
 from torch import Tensor
 
-from cuescope import stats
-from cuescope.classifier import Classifier
-from cuescope.findings import Figure, Finding, Measure, Panel
-from cuescope.images import Batch, Sample
-from cuescope.instrument import About, Rows
-from cuescope.ops.convert import to_image
-from cuescope.published import REAL, REAL_SOURCE, listed
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.findings import About, Figure, Finding, Measure, Panel
+from cuescope.core.published import REAL, REAL_SOURCE, listed
+from cuescope.data.images import Batch, Sample
+from cuescope.data.ops.convert import to_image
+from cuescope.instruments.base import Rows
 
 ANNOTATED = "label maps of "
 """How a sample's `labels_from` begins where an annotator tells what is right."""

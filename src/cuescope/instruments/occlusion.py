@@ -10,17 +10,17 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from cuescope import stats
-from cuescope.classifier import Classifier, peak
-from cuescope.deconvnet import project, why_not
-from cuescope.findings import Figure, Finding, Inset, Map, Measure, Panel
-from cuescope.images import Batch
-from cuescope.incremental import painted_logits
-from cuescope.instrument import About, Rows
-from cuescope.ops.convert import to_image
-from cuescope.ops.objects import object_mask
-from cuescope.ops.occlude import FILLS, Fill, Grid, Occlude, cover, fill_color
-from cuescope.ops.tiles import contrast, sheet, tile
+from cuescope.classifier.classifier import Classifier, peak
+from cuescope.core import stats
+from cuescope.core.findings import About, Figure, Finding, Inset, Map, Measure, Panel
+from cuescope.data.images import Batch
+from cuescope.data.ops.convert import to_image
+from cuescope.data.ops.objects import object_mask
+from cuescope.data.ops.occlude import FILLS, Fill, Grid, Occlude, cover, fill_color
+from cuescope.data.ops.tiles import contrast, sheet, tile
+from cuescope.instruments.base import Rows
+from cuescope.methods.deconvnet import project, why_not
+from cuescope.methods.incremental import painted_logits
 
 _MOST_SHOWN = 6
 

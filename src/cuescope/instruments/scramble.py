@@ -9,12 +9,12 @@ from typing import ClassVar
 import polars as pl
 from torch import Tensor
 
-from cuescope import stats
-from cuescope.classifier import Classifier
-from cuescope.findings import Figure, Finding, Measure, Panel
-from cuescope.images import Batch
-from cuescope.instrument import About, Rows
-from cuescope.ops.convert import to_image
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.findings import About, Figure, Finding, Measure, Panel
+from cuescope.data.images import Batch
+from cuescope.data.ops.convert import to_image
+from cuescope.instruments.base import Rows
 
 
 @dataclass(frozen=True)

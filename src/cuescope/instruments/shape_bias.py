@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import polars as pl
 
-from cuescope import published as known
-from cuescope import stats
-from cuescope.classes import IMAGENET, SIXTEEN, category_scores, decision_members
-from cuescope.classifier import Classifier
-from cuescope.findings import Figure, Finding, Measure, Panel, Published
-from cuescope.images import Batch
-from cuescope.instrument import About, Rows
-from cuescope.ops.convert import to_image
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import published as known
+from cuescope.core import stats
+from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, decision_members
+from cuescope.core.findings import About, Figure, Finding, Measure, Panel, Published
+from cuescope.data.images import Batch
+from cuescope.data.ops.convert import to_image
+from cuescope.instruments.base import Rows
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from cuescope import stats
-from cuescope.classes import IMAGENET
-from cuescope.classifier import Classifier
-from cuescope.findings import Figure, Finding, Measure, Panel, Published
-from cuescope.images import Batch
-from cuescope.instrument import About, Rows
-from cuescope.ops.convert import to_image
-from cuescope.ops.shift import Window, draw
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.classes import IMAGENET
+from cuescope.core.findings import About, Figure, Finding, Measure, Panel, Published
+from cuescope.data.images import Batch
+from cuescope.data.ops.convert import to_image
+from cuescope.data.ops.shift import Window, draw
+from cuescope.instruments.base import Rows
 
 VIEWS = 64
 """Crops that are made before the network sees them: enough for its batches, few enough for memory."""

@@ -11,14 +11,14 @@ import polars as pl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cuescope import stats
-from cuescope.classifier import Classifier
-from cuescope.findings import Figure, Finding, Frame, Map, Measure, Panel
-from cuescope.images import Batch, Sample
-from cuescope.incremental.crops import crop_logits
-from cuescope.instrument import About, Rows
-from cuescope.ops.convert import to_image
-from cuescope.ops.shift import Window
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.findings import About, Figure, Finding, Frame, Map, Measure, Panel
+from cuescope.data.images import Batch, Sample
+from cuescope.data.ops.convert import to_image
+from cuescope.data.ops.shift import Window
+from cuescope.instruments.base import Rows
+from cuescope.methods.incremental.crops import crop_logits
 
 _MOST_SHOWN = 6
 

@@ -11,14 +11,14 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from cuescope import stats
-from cuescope.classes import IMAGENET
-from cuescope.classifier import Classifier
-from cuescope.findings import Figure, Finding, Measure, Panel, Published
-from cuescope.images import Batch, Sample
-from cuescope.instrument import About, Rows
-from cuescope.ops.convert import to_image
-from cuescope.ops.shift import Canvas, Embedding, ShiftedCrop
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.classes import IMAGENET
+from cuescope.core.findings import About, Figure, Finding, Measure, Panel, Published
+from cuescope.data.images import Batch, Sample
+from cuescope.data.ops.convert import to_image
+from cuescope.data.ops.shift import Canvas, Embedding, ShiftedCrop
+from cuescope.instruments.base import Rows
 
 Protocol = Literal["crop", "embed", "inpaint", "size"]
 

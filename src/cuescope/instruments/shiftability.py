@@ -10,14 +10,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cuescope import stats
-from cuescope.classifier import Classifier
-from cuescope.errors import unknown
-from cuescope.findings import Finding, Measure, Panel
-from cuescope.images import Batch, Sample
-from cuescope.instrument import About, Rows
-from cuescope.ops.shift import ShiftedCrop
-from cuescope.readout import Targets, held_out, targets_of
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.errors import unknown
+from cuescope.core.findings import About, Finding, Measure, Panel
+from cuescope.data.images import Batch, Sample
+from cuescope.data.ops.shift import ShiftedCrop
+from cuescope.instruments.base import Rows
+from cuescope.methods.linear_readout import Targets, held_out, targets_of
 
 TITLES = {
     "energy": "feature energy of one pixel",

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cuescope import stats
-from cuescope.classifier import Classifier
-from cuescope.dense import Dense
-from cuescope.findings import Figure, Finding, Measure, Panel
-from cuescope.images import Batch
-from cuescope.instrument import About, Rows
-from cuescope.ops.convert import sheet
-from cuescope.ops.place import Place
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.findings import About, Figure, Finding, Measure, Panel
+from cuescope.data.images import Batch
+from cuescope.data.ops.convert import sheet
+from cuescope.data.ops.place import Place
+from cuescope.instruments.base import Rows
+from cuescope.network.dense import Dense
 
 SHOWN_PX = 72
 """Side of a patch as it is shown."""

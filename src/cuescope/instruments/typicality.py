@@ -11,13 +11,13 @@ import numpy as np
 import polars as pl
 import torch
 
-from cuescope import stats
-from cuescope.classifier import Classifier
-from cuescope.findings import Figure, Finding, Measure, Panel
-from cuescope.images import Batch, Sample
-from cuescope.instrument import About, Rows
-from cuescope.ops.convert import to_image
-from cuescope.ops.neighbors import neighbors
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.findings import About, Figure, Finding, Measure, Panel
+from cuescope.data.images import Batch, Sample
+from cuescope.data.ops.convert import to_image
+from cuescope.data.ops.neighbors import neighbors
+from cuescope.instruments.base import Rows
 
 LEAST = 9
 """Images with a box below which a third of them tells nothing."""
@@ -135,7 +135,7 @@ _SCHEMA = {
 def place_of(sample: Sample) -> tuple[float, float, float, float] | None:
     """The largest box: its center from the left and the top, its width and height, as shares of the image.
 
-    >>> from cuescope.images import Box
+    >>> from cuescope.data.images import Box
     >>> place_of(Sample("a", torch.zeros(3, 10, 20), boxes=(Box(0, 0, 10, 5), Box(0, 0, 1, 1))))
     (0.25, 0.25, 0.5, 0.5)
     """

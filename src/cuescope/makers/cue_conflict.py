@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cuescope.errors import CueError
-from cuescope.images import ImageSet, Sample, Skipped
-from cuescope.maker import SIDE_PX, Made, Piece, Tools, alike, at_least, framed, seed_of
+from cuescope.core.errors import CueError
+from cuescope.data.images import ImageSet, Sample, Skipped
+from cuescope.data.ops.convert import as_bytes
+from cuescope.data.ops.encode import encoded
+from cuescope.makers.base import SIDE_PX, Made, Piece, Tools, alike, at_least, framed, seed_of
+from cuescope.makers.synthesis.originals import Judged, judged
+from cuescope.makers.synthesis.styles import Styles, batch_of, stylizer_of
+from cuescope.makers.synthesis.transfer import Transfer
 from cuescope.models.adain import SMALLEST_PX
-from cuescope.ops.convert import as_bytes
-from cuescope.ops.encode import encoded
-from cuescope.synthesis.originals import Judged, judged
-from cuescope.synthesis.styles import Styles, batch_of, stylizer_of
-from cuescope.synthesis.transfer import Transfer
 
 
 @dataclass(frozen=True)

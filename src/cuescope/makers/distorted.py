@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from cuescope.errors import CueError
-from cuescope.images import ImageSet, Sample, Skipped
-from cuescope.maker import SIDE_PX, Made, OneEach, Piece, Tools, at_least, framed, seed_of
-from cuescope.ops import corruptions
-from cuescope.ops.distortions import OURS, Distortion, distort, find, level_text
-from cuescope.ops.encode import encoded
+from cuescope.core.errors import CueError
+from cuescope.data.images import ImageSet, Sample, Skipped
+from cuescope.data.ops import corruptions
+from cuescope.data.ops.distortions import OURS, Distortion, distort, find, level_text
+from cuescope.data.ops.encode import encoded
+from cuescope.makers.base import SIDE_PX, Made, OneEach, Piece, Tools, at_least, framed, seed_of
 
 Condition = tuple[Distortion, float]
 

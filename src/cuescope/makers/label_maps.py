@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cuescope.annotator import Annotator
-from cuescope.classifier import Classifier
-from cuescope.errors import CueError
-from cuescope.images import ImageSet, Sample
-from cuescope.label_maps import (
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.errors import CueError
+from cuescope.data.images import ImageSet, Sample
+from cuescope.data.label_maps import (
     FILE,
     Header,
     PublishedLabelMaps,
@@ -24,11 +23,12 @@ from cuescope.label_maps import (
     pack_label_maps,
     published_bytes,
 )
-from cuescope.label_maps.layout import Arrays
-from cuescope.made import PARTS
-from cuescope.maker import Made, OneEach, Piece, Tools, alike, at_least
-from cuescope.preprocessing import covering, resize
-from cuescope.relabel import relabel, write_relabeled
+from cuescope.data.label_maps.corrected import relabel, write_relabeled
+from cuescope.data.label_maps.layout import Arrays
+from cuescope.data.preprocessing import covering, resize
+from cuescope.makers.base import Made, OneEach, Piece, Tools, alike, at_least
+from cuescope.makers.output_folder import PARTS
+from cuescope.methods.patch_annotator import Annotator
 
 SHARD = 32
 """Images whose maps are made and written together; always the same ones, so that their company never changes."""

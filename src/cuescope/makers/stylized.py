@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cuescope.errors import CueError
-from cuescope.images import ImageSet, Sample, Skipped
-from cuescope.maker import SIDE_PX, Made, OneEach, Piece, Tools, alike, at_least, framed, seed_of
+from cuescope.core.errors import CueError
+from cuescope.data.images import ImageSet, Sample, Skipped
+from cuescope.data.ops.encode import SUFFIX, ImageFormat, encoded
+from cuescope.makers.base import SIDE_PX, Made, OneEach, Piece, Tools, alike, at_least, framed, seed_of
+from cuescope.makers.synthesis.styles import Styles, batch_of, stylizer_of
 from cuescope.models.adain import SMALLEST_PX
-from cuescope.ops.encode import SUFFIX, ImageFormat, encoded
-from cuescope.synthesis.styles import Styles, batch_of, stylizer_of
 
 MOST_PX = 4096 * 4096
 """Of an image in its own size: larger ones do not fit into the memory of most machines."""

@@ -11,14 +11,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cuescope.errors import CueError
-from cuescope.images import ImageSet, Sample, UnreadableError
-from cuescope.maker import SIDE_PX, Made, OneEach, Piece, Tools, alike, at_least, framed, seed_of
-from cuescope.ops.encode import encoded
-from cuescope.synthesis.filters import RandomFilters
-from cuescope.synthesis.gram import Features
-from cuescope.synthesis.network import NetworkFeatures
-from cuescope.synthesis.search import Found, batch_of, search
+from cuescope.core.errors import CueError
+from cuescope.data.images import ImageSet, Sample, UnreadableError
+from cuescope.data.ops.encode import encoded
+from cuescope.makers.base import SIDE_PX, Made, OneEach, Piece, Tools, alike, at_least, framed, seed_of
+from cuescope.makers.synthesis.filters import RandomFilters
+from cuescope.makers.synthesis.gram import Features
+from cuescope.makers.synthesis.network import NetworkFeatures
+from cuescope.makers.synthesis.search import Found, batch_of, search
 
 RANDOM = "random-filters"
 MEMORY = 20

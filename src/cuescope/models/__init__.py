@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from cuescope.errors import unknown
+from cuescope.core.errors import unknown
 
 BAGNETS = ("bagnet9", "bagnet17", "bagnet33")
 

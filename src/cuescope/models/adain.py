@@ -12,11 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cuescope import identity
-from cuescope.engine import one_thread_each
-from cuescope.errors import CueError
+from cuescope.core.errors import CueError
 from cuescope.models.reflected import cheaper
 from cuescope.models.seeding import seeded
+from cuescope.network import identity
+from cuescope.network.executor import one_thread_each
 
 EPSILON = 1e-5
 """Added to every variance, as by the authors."""

@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cuescope import taps
-from cuescope.errors import CueError
-from cuescope.fold import difference, tensor_of
+from cuescope.core.errors import CueError
 from cuescope.models.blurpool import (
     FILTERS,
     AvgBlurPool2d,
@@ -23,6 +21,8 @@ from cuescope.models.blurpool import (
     surround,
 )
 from cuescope.models.places import Place, example_of, places
+from cuescope.network import hooks
+from cuescope.network.batchnorm_folding import difference, tensor_of
 
 TOLERANCE = 1e-4
 """Of the largest logit: how far a network may change when its blurs are of size 1, which is to say not at all."""
@@ -111,5 +111,5 @@ def _slow(network: nn.Module, name: str, conv: nn.Conv2d, keeps: int) -> None:
 
 
 def _logits(module: nn.Module, example: Tensor) -> Tensor:
-    with taps.evaluating(module):
+    with hooks.evaluating(module):
         return tensor_of(module(example))

@@ -12,10 +12,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cuescope.classes import ClassSpace, from_stored, to_stored
-from cuescope.errors import CueError
+from cuescope.core.classes import ClassSpace, from_stored, to_stored
+from cuescope.core.errors import CueError
+from cuescope.data.preprocessing import Preprocessing
 from cuescope.models.seeding import seeded
-from cuescope.preprocessing import Preprocessing
 
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.25, 0.25, 0.25)

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from cuescope.errors import CueError
+from cuescope.core.errors import CueError
 from cuescope.models.blurpool import Surrounded, is_same, pair
-from cuescope.models.flow import Call, Flow, record
+from cuescope.network.flow import Call, Flow, record
 
 ACTIVATIONS = {
     *("relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish"),

@@ -10,9 +10,9 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from cuescope.classes import ClassSpace, from_stored, to_stored
-from cuescope.errors import CueError
-from cuescope.preprocessing import Preprocessing
+from cuescope.core.classes import ClassSpace, from_stored, to_stored
+from cuescope.core.errors import CueError
+from cuescope.data.preprocessing import Preprocessing
 
 KEY = "network"
 

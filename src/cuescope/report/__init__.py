@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cuescope.errors import CueError
-from cuescope.findings import Finding
+from cuescope.core.errors import CueError
 
 if TYPE_CHECKING:
-    from cuescope.comparisons.stored import Pair
-    from cuescope.store import Run
+    from cuescope.runs.comparisons.stored import Pair
+    from cuescope.runs.store import Run
 
 
 def write(runs: Sequence[Path], out: Path, comparisons: Iterable[Mapping[str, Any]] = ()) -> Path:
@@ -25,7 +24,7 @@ def write(runs: Sequence[Path], out: Path, comparisons: Iterable[Mapping[str, An
     """
     from cuescope.report.gather import gather
     from cuescope.report.html import page
-    from cuescope.store import Run
+    from cuescope.runs.store import Run
 
     if not runs:
         raise CueError("no run was given", wanted="at least one run folder", do="name a folder that an audit wrote")
@@ -44,31 +43,9 @@ def write(runs: Sequence[Path], out: Path, comparisons: Iterable[Mapping[str, An
 
 def _between(runs: Sequence[Run]) -> tuple[list[dict[str, Any]], list[Pair]]:
     """What comparing classifiers of different runs adds to what each run holds."""
-    from cuescope.comparisons.paired import verdicts
-    from cuescope.comparisons.pairs import findings
-    from cuescope.comparisons.stored import read
+    from cuescope.runs.comparisons.paired import verdicts
+    from cuescope.runs.comparisons.pairs import findings
+    from cuescope.runs.comparisons.stored import read
 
     known = {pair.key for run in runs for pair in read(run)[0]}
     return verdicts(runs), findings(runs, known=known)
-
-
-def summary(run: Run) -> str:
-    """The headline measures of a run as a plain table for a terminal."""
-    from cuescope.report.terminal import table
-
-    return table(run)
-
-
-def run_fragment(run: Run) -> str:
-    """A run as HTML for a notebook: the verdict and the headline measures."""
-    from cuescope.report.gather import gather
-    from cuescope.report.html import overview
-
-    return overview(gather([run]))
-
-
-def to_html_fragment(finding: Finding) -> str:
-    """A finding as HTML for a notebook: sentence, numbers, plots. Its images are shown while it holds their pixels."""
-    from cuescope.report.html import fragment
-
-    return fragment(finding)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cuescope.draw import dots, maps, plots, words
-from cuescope.draw.color import Array
-from cuescope.draw.plots import Part
-from cuescope.draw.scene import glyph_svg, svg
-from cuescope.draw.sheet import cell_text
-from cuescope.findings import Figure, Inset, Map, Panel
+from cuescope.core.findings import Figure, Inset, Map, Panel
+from cuescope.report.draw import dots, maps, plots, words
+from cuescope.report.draw.color import Array
+from cuescope.report.draw.plots import Part
+from cuescope.report.draw.scene import glyph_svg, svg
+from cuescope.report.draw.sheet import cell_text
 from cuescope.report.gather import Entry
 from cuescope.report.subjects import Subject
 

@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from cuescope.comparisons.stored import Pair, read
-from cuescope.findings import Finding, Measure, Panel
+from cuescope.core.findings import Finding, Measure, Panel
 from cuescope.report.subjects import Subject, classifier, identity, order, subjects_of
+from cuescope.runs.comparisons.stored import Pair, read
 
 if TYPE_CHECKING:
-    from cuescope.store import Cell, Run
+    from cuescope.runs.store import Cell, Run
 
 
 READING = (

@@ -12,8 +12,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from cuescope.draw import words
-from cuescope.findings import Finding
+from cuescope.core.findings import Finding
+from cuescope.report.draw import words
 from cuescope.report.figures import Table, drawn, skipped_table, table
 from cuescope.report.gather import Entry, Group, Section, Story
 from cuescope.report.readings import block, contests, sources

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cuescope.draw import words
-from cuescope.draw.axes import domain, place, ruler, track
-from cuescope.draw.scene import glyph_svg, svg
-from cuescope.findings import Measure
+from cuescope.core.findings import Measure
+from cuescope.report.draw import words
+from cuescope.report.draw.axes import domain, place, ruler, track
+from cuescope.report.draw.scene import glyph_svg, svg
 from cuescope.report.gather import Row, Story, difference_unit
 from cuescope.report.subjects import Subject
 

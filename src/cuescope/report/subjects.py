@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cuescope.draw.color import accent, glyph
-from cuescope.draw.scene import glyph_svg
+from cuescope.report.draw.color import accent, glyph
+from cuescope.report.draw.scene import glyph_svg
 
 if TYPE_CHECKING:
-    from cuescope.store import Run
+    from cuescope.runs.store import Run
 
 
 @dataclass(frozen=True)

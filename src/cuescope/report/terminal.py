@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from cuescope.draw import words
-from cuescope.findings import Measure
+from cuescope.core.findings import Measure
+from cuescope.report.draw import words
 from cuescope.report.gather import Story, gather
 from cuescope.report.two import left_out, together, unanswered
 
 if TYPE_CHECKING:
-    from cuescope.store import Run
+    from cuescope.runs.store import Run
 
 
 def table(run: Run, width: int = 110) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cuescope.draw import words
-from cuescope.findings import Measure
+from cuescope.core.findings import Measure
+from cuescope.report.draw import words
 from cuescope.report.gather import Entry, Group
 from cuescope.report.subjects import Subject
 

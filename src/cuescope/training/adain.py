@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cuescope.errors import CueError
-from cuescope.images import ImageSet, UnreadableError
+from cuescope.core.errors import CueError
+from cuescope.data.images import ImageSet, UnreadableError
 from cuescope.models.adain import SMALLEST_PX, AdaIN, adain, moments
 from cuescope.training.loop import Told
 

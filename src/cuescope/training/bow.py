@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cuescope.classes import ClassSpace
-from cuescope.errors import CueError
-from cuescope.images import ImageSet, Skipped
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.data.images import ImageSet, Skipped
+from cuescope.data.preprocessing import frame
 from cuescope.models.bow import BagOfWords, Saved, preprocessing, to_bytes
 from cuescope.models.seeding import seeded
-from cuescope.preprocessing import frame
 from cuescope.training.labeled import held_out, labeled_classes, one_class
 from cuescope.training.loop import Told
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cuescope.classes import ClassSpace
-from cuescope.errors import CueError
-from cuescope.images import ImageSet
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.data.images import ImageSet
 
 HELD_OUT = 10
 """One image of so many is kept back."""

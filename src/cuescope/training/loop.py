@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cuescope.errors import CueError
+from cuescope.core.errors import CueError
 
 Told = Callable[[int, int, str], None]
 """Called with how many images are done, of how many, and what is being done."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cuescope.errors import CueError
+from cuescope.core.errors import CueError
 from cuescope.models.seeding import seeded
 from cuescope.models.surfaces import Surfaces
 from cuescope.training.loop import Settings, Told, learning_rate_at, make_optimizer

@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cuescope.classes import ClassSpace
-from cuescope.engine import find_device
-from cuescope.errors import CueError, unknown
-from cuescope.images import ImageSet, Sample, Skipped, UnreadableError
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError, unknown
+from cuescope.data.images import ImageSet, Sample, Skipped, UnreadableError
+from cuescope.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, frame
 from cuescope.models.saved import Saved, to_bytes
 from cuescope.models.seeding import seeded
 from cuescope.models.zfnet import VARIANTS, ZFNet, variant
-from cuescope.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, frame
+from cuescope.network.executor import find_device
 from cuescope.training import loop
 from cuescope.training.labeled import held_out, labeled_classes, one_class
 from cuescope.training.loop import Told, now_and_then, train

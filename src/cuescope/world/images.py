@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cuescope.classes import ClassSpace
-from cuescope.errors import CueError, unknown
-from cuescope.images import Box, ImageSet, Sample
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError, unknown
+from cuescope.data.images import Box, ImageSet, Sample
 from cuescope.world.draw import SIZE_PX, draw
 from cuescope.world.scenes import Placement, Variant, scene, silhouette_parts
 from cuescope.world.shapes import NAMES

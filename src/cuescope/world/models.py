@@ -10,8 +10,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from cuescope.classes import ClassSpace
-from cuescope.errors import unknown
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import unknown
 from cuescope.models.bagnet import BagNet
 from cuescope.models.bow import BagOfWords
 from cuescope.models.seeding import seeded

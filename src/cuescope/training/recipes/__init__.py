@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 from types import ModuleType
 
-from cuescope.errors import unknown
+from cuescope.core.errors import unknown
 
 
 def names() -> tuple[str, ...]:

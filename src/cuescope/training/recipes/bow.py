@@ -5,7 +5,7 @@ It knows which small patches an image consists of and nothing else, so what it g
 
 from __future__ import annotations
 
-from cuescope.images import ImageSet
+from cuescope.data.images import ImageSet
 from cuescope.training.bow import Fitted, Settings, fit
 from cuescope.training.loop import Told
 

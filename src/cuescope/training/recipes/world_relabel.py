@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cuescope.annotator import Annotator
-from cuescope.classifier import Classifier
-from cuescope.preprocessing import Preprocessing
-from cuescope.training.label_pooling import LabelPooling, RandomResizedCropWithCoords
+from cuescope.classifier.classifier import Classifier
+from cuescope.data.label_maps.pooling import LabelPooling, RandomResizedCropWithCoords
+from cuescope.data.preprocessing import Preprocessing
+from cuescope.methods.patch_annotator import Annotator
 from cuescope.training.loop import Settings, Told, now_and_then, train
 from cuescope.world.draw import SIZE_PX
 from cuescope.world.images import WorldImages

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cuescope.data.ops.convert import as_bytes
 from cuescope.models.wct import embedded
-from cuescope.ops.convert import as_bytes
 from cuescope.training.loop import Settings, Told, now_and_then, train
 from cuescope.world.images import WorldImages
 from cuescope.world.models import MEAN, STD, build_world

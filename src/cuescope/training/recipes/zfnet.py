@@ -7,7 +7,7 @@ an eighth as wide networks on the built-in world.
 
 from __future__ import annotations
 
-from cuescope.images import ImageSet
+from cuescope.data.images import ImageSet
 from cuescope.training.loop import Told
 from cuescope.training.zfnet import Settings, Trained, fit
 

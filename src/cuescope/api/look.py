@@ -1,0 +1,97 @@
+"""One instrument, one classifier, one image: one PNG, or a GIF that shows the image as it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cuescope.classifier.classifier import Classifier
+from cuescope.classifier.sources import load
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError, unknown
+from cuescope.core.findings import About
+from cuescope.data.images import UnreadableError
+from cuescope.instruments import registry
+from cuescope.instruments.base import Animates, Fits, Illustrates
+from cuescope.report.draw import look_png, words, write_gif
+from cuescope.runs.inputs import find_image
+
+
+def look(
+    instrument: str,
+    model: Any,
+    image: str | Path,
+    *,
+    out: str | Path | None = None,
+    label: str | int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    classes: Any = None,
+    device: str = "auto",
+) -> tuple[Path, str]:
+    """What does this instrument see in this image? The file that was written, and a plain sentence.
+
+    A PNG; with `out` that ends in .gif an animation, from an instrument that shows an image as it changes.
+    Raises CueError where the instrument does not apply, with the reason, and for a GIF of one that has no frames.
+
+    >>> look("occlusion", "timm/resnet50.a1_in1k", "cat.jpg")    # doctest: +SKIP
+    """
+    tool = registry.build(instrument, {key.rpartition(".")[2]: value for key, value in (settings or {}).items()})
+    path = Path(out) if out else Path(f"{Path(instrument).stem}-{Path(image).stem}.png")
+    if path.suffix.lower() not in (".png", ".gif"):
+        raise CueError(f"--out {path}", wanted="a name that ends in .png, or in .gif", do="choose another --out")
+    moving = path.suffix.lower() == ".gif"
+    if moving and not isinstance(tool, Animates):
+        kinds = ((name, registry.find(name)) for name in registry.names())
+        options = [name for name, kind in kinds if issubclass(kind, Animates)]
+        do = f"give --out NAME.png, or choose {words.listed(options)}"
+        raise CueError(f"{instrument} has no frames for '{path.name}'", wanted="an image that changes", do=do)
+    images = find_image(image)
+    classifier = load(model, classes=classes, device=device)
+    known = {"label"} if label is not None else frozenset()
+    missing = tool.needs - classifier.capabilities - images.knows - known
+    if missing:
+        why = registry.unmet(tool, classifier, images)
+        do = "give --label NAME" if "label" in missing else "choose another instrument: cuescope list instruments"
+        raise CueError(f"{instrument} does not apply: {why}", wanted="an instrument that does", do=do)
+    if isinstance(tool, Fits) and (why := tool.misfit(classifier)):
+        raise CueError(f"{instrument} does not apply: {why}", wanted="an instrument that does", do="choose another")
+    index = -1 if label is None else class_index(classifier.classes, label)
+    try:
+        sample = images.read(0)
+    except UnreadableError as error:
+        raise CueError(f"cannot read '{image}': {error}", wanted="an image file", do="choose another") from None
+    batch = classifier.see([sample], [index])
+    rows = tool.observe(classifier, batch)
+    about = About(classifier.name, images.name, classifier.classes.names, classifier.classes.name)
+    finding = tool.conclude(rows, about)
+    if isinstance(tool, Illustrates):
+        finding = finding.with_panels(tuple(tool.illustrate(classifier, batch, rows)))
+    frames = tool.frames(classifier, batch, rows) if isinstance(tool, Animates) else ()
+    if moving:
+        write_gif(frames, path)
+    else:
+        look_png(finding, None, path, frames)
+    return path, _answer(classifier, batch.logits[0]) + "\n" + finding.sentence
+
+
+def class_index(space: ClassSpace, label: str | int) -> int:
+    """The logit of a class by index, key (WordNet id) or name. Raises CueError with the nearest names.
+
+    >>> class_index(ClassSpace("mine", ("cat", "dog")), "dog")
+    1
+    """
+    text = str(label).strip()
+    if text.isdecimal() and int(text) < len(space):
+        return int(text)
+    for options in (space.keys, space.names):
+        folded = [option.lower() for option in options]
+        if folded.count(text.lower()) == 1:
+            return folded.index(text.lower())
+    raise unknown("class", text, space.names)
+
+
+def _answer(classifier: Classifier, logits: Any) -> str:
+    top = logits.double().softmax(0).topk(min(3, len(classifier.classes)))
+    pairs = zip(top.values.tolist(), top.indices.tolist(), strict=True)
+    return "It says " + ", ".join(f"{classifier.classes.names[k]} ({p:.1%})" for p, k in pairs) + "."

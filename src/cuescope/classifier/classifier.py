@@ -1,0 +1,349 @@
+"""A classifier: what turns pixels into logits. It owns its resize, crop, normalization, device and precision."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cuescope.classifier.layers import Layers, Watch, peak
+from cuescope.core.classes import ClassSpace, imagenet_1k, misfit, read_classes
+from cuescope.core.errors import CueError
+from cuescope.data.images import Batch, Sample
+from cuescope.data.preprocessing import Preprocessing, frame
+from cuescope.network import identity
+from cuescope.network.dense import Dense, NoDenseError, find
+from cuescope.network.executor import Engine, Function, find_device, find_precision, start, trial
+from cuescope.network.hooks import Layer
+from cuescope.network.receptive import Field
+
+__all__ = ["Classifier", "Preprocessing", "Watch", "peak"]
+
+
+class Classifier:
+    """What are the logits of these images, and what do the layers see on the way?
+
+    `module` is an nn.Module that takes normalized images (B, 3, H, W) and gives logits (B, K), or any function
+    that does so (a black box, without layers and gradients). `classes` names the K classes: a ClassSpace, a
+    list of names, "imagenet-1k" or a text or JSON file; without it they are numbered, or ImageNet's for a
+    network of timm, torchvision or cuescope with 1,000 outputs. Without `preprocessing` it is ImageNet's usual one.
+
+    The module is left as it is, whatever happens: a private copy in evaluation mode runs, with its batch norms
+    folded, channels-last and on `device` where that helps (see `notes`). It is a copy of now: train on, and make
+    a new Classifier. `owned=True` gives the module away instead and saves the copy. `fold=False` keeps every
+    layer's weights and output as they were trained.
+
+    `precision` is "float32" or "bfloat16" (weights and activations; logits are always float32). `batch_size` is
+    the most images in one pass; on a CPU at most 8 go at once, since more are slower.
+
+    Raises CueError for classes that do not fit, an unknown device or precision, and a module that cannot be
+    copied or that nothing is known of and that cannot be run on an image of the input size.
+
+    >>> net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> toy = Classifier(net, classes=["red", "green", "blue"], preprocessing=Preprocessing((8, 8), 8))
+    >>> toy.logits(torch.rand(5, 3, 8, 8)).shape, sorted(toy.capabilities)
+    (torch.Size([5, 3]), ['dense_logits', 'features', 'gradients', 'logits'])
+    """
+
+    def __init__(
+        self,
+        module: nn.Module | Function,
+        *,
+        classes: ClassSpace | Sequence[str] | str | Path | None = None,
+        preprocessing: Preprocessing | None = None,
+        name: str = "",
+        device: str | torch.device = "auto",
+        precision: str = "float32",
+        batch_size: int = 32,
+        compile: bool = False,
+        fold: bool = True,
+        owned: bool = False,
+        notes: Sequence[str] = (),
+    ) -> None:
+        if batch_size < 1:
+            raise CueError(f"batch size {batch_size}", wanted="at least 1", do="correct it")
+        self.device, self.precision = find_device(device), find_precision(precision)
+        self.name = name or getattr(module, "__name__", type(module).__name__)
+        self.preprocessing = preprocessing or Preprocessing(source="assumed: ImageNet's usual")
+        outputs: int | CueError
+        if isinstance(module, nn.Module):
+            core, self.parameters = identity.of_module(module), sum(p.numel() for p in module.parameters())
+            self.module: nn.Module | None = module
+            self._engine, outputs = start(
+                module,
+                self.preprocessing,
+                self.name,
+                device=self.device,
+                batch_size=batch_size,
+                precision=precision,
+                compile=compile,
+                folding=fold,
+                owned=owned,
+            )
+        else:
+            core, self.parameters, self.module = identity.of_function(module), None, None
+            self._engine = Engine.of(module, self.preprocessing, self.device, batch_size)
+            outputs = self._engine.once(trial(self.preprocessing)).shape[1]
+        self._engine.notes[:0] = notes
+        self.classes = self._space(classes, outputs)
+        how = [precision, f"folded {bool(self._engine.folded)}", f"compiled {compile}"]
+        self.digest = identity.digest(core, self.preprocessing, self.classes, how)
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What can be asked of it, of "logits", "features", "gradients", "dense_logits", "patch_logits" and "words"."""
+        if self._engine.network is None:
+            return frozenset({"logits"})
+        more = {"patch_logits"} if callable(getattr(self._engine.network, "patch_logits", None)) else set()
+        more |= {"dense_logits"} if self.dense else set()
+        more |= {"words"} if callable(getattr(self._engine.network, "words", None)) else set()
+        if not getattr(self._engine.network, "differentiable", True):
+            return frozenset({"logits"} | more)
+        return frozenset({"logits", "features", "gradients"} | more)
+
+    @property
+    def network(self) -> nn.Module | None:
+        """The private copy that runs, folded and in its precision: to read and to run, never to change.
+
+        None for a black box. It takes images as `normalize` gives them.
+        """
+        return self._engine.network
+
+    @property
+    def batch_size(self) -> int:
+        """The most images in one pass; it falls where memory does not suffice."""
+        return self._engine.batch_size
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the network to run it, and what was assumed of it."""
+        return tuple(self._engine.notes)
+
+    def prepare(self, samples: Sequence[Sample]) -> Tensor:
+        """Decoded images of any size as (B, 3, H, W) float32 in [0, 1] on the device, not normalized yet.
+
+        A photograph is resized and center-cropped as torchvision and timm do with Pillow, bit for bit; a
+        stimulus is only resized to the input size, and is untouched where it has that size.
+        """
+        pixels = frame(samples, self.preprocessing).to(self.device)
+        return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] to (B, K) float32 on the CPU.
+
+        Where the device's memory is too small for a batch, smaller ones are taken from then on.
+        """
+        if not len(pixels):
+            return torch.zeros(0, len(self.classes))
+        logits = self._engine.batches(pixels, lambda part: (self._engine.once(part),))[0]
+        if logits.shape != (len(pixels), len(self.classes)):
+            raise misfit(self.name, str(tuple(logits.shape[1:])), self.classes)
+        return logits
+
+    def see(self, samples: Sequence[Sample], labels: Sequence[int] | None = None, watch: Sequence[Watch] = ()) -> Batch:
+        """Images with their pixels and clean logits; `labels` index the classifier's own classes, -1 for none.
+
+        `watch` is what to keep of some layers on the way, in the batch's `watched`.
+        """
+        pixels = self.prepare(samples)
+        known = torch.full((len(samples),), -1) if labels is None else torch.as_tensor(list(labels), dtype=torch.long)
+        if not watch or not samples:
+            return Batch(tuple(samples), pixels, self.logits(pixels), known)
+        logits, kept = self._layers.watch(pixels, watch)
+        return Batch(tuple(samples), pixels, logits, known, watched=kept)
+
+    def watch(self, batch: Batch, wanted: Sequence[Watch]) -> Mapping[Watch, Tensor]:
+        """What these reductions keep of their layers: from the batch where it was watched, else in one more pass.
+
+        A Watch is a layer's name and a function from its maps (B, C, h, w), on the device, to a tensor (B, ...),
+        which is kept as float32 on the CPU. Raises CueError for an unknown layer, with the nearest names.
+
+        >>> net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> toy = Classifier(net, preprocessing=Preprocessing((8, 8), 8))
+        >>> batch = toy.see([Sample("one", torch.zeros(3, 8, 8, dtype=torch.uint8))])
+        >>> toy.watch(batch, [("1", peak)])["1", peak].shape
+        torch.Size([1, 5, 2])
+        """
+        missing = [watch for watch in dict.fromkeys(wanted) if watch not in batch.watched]
+        found = {**batch.watched, **(self._layers.watch(batch.pixels, missing)[1] if missing else {})}
+        return {watch: found[watch] for watch in wanted}
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] to (B, K) in one pass on the device, with gradients to the pixels if wanted.
+
+        Raises CueError for a black box.
+        """
+        return self._engine.once(pixels, self._network("gradients")).float()
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """Pixels in [0, 1] as the module takes them: less the mean, by the std, in its precision."""
+        return self._engine.normalize(pixels)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that give maps over the image, in the order they are computed; none for a black box."""
+        return tuple(self._layers.maps) if self._engine.network is not None else ()
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """The layers after the last map that give one vector an image, in their order; the last is the answer.
+
+        >>> Classifier(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())).vectors
+        ('0', '1')
+        """
+        return tuple(self._layers.vectors) if self._engine.network is not None else ()
+
+    def stages(self, wanted: Sequence[str] = ()) -> tuple[str, ...]:
+        """These layers, or by default the last of each map size, at most five, from fine to coarse.
+
+        Raises CueError for an unknown layer, with the nearest names, and for a black box.
+        """
+        return tuple(dict.fromkeys(self.layer(name).name for name in wanted)) or self._layers.stages
+
+    @property
+    def last_layer(self) -> str:
+        """The layer that gives the logits. Raises CueError for a black box."""
+        return self._layers.last
+
+    def layer(self, name: str) -> Layer:
+        """What is known of one of the `layers` or `vectors`. Raises CueError with the nearest names."""
+        return self._layers.find(name)
+
+    def features(self, pixels: Tensor, layers: Sequence[str]) -> Mapping[str, Tensor]:
+        """What do these layers give for the pixels? Maps {name: (B, C, h, w) float32 on the CPU}.
+
+        Channels come first whatever the network's own layout; class and register tokens are left out; one of the
+        `vectors` gives (B, C, 1, 1). The network runs no farther than the last of them. Raises CueError for an
+        unknown layer, with the nearest names.
+
+        >>> net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> Classifier(net, preprocessing=Preprocessing((8, 8), 8)).features(torch.rand(2, 3, 8, 8), ["1"])["1"].shape
+        torch.Size([2, 5, 6, 6])
+        """
+        return self._layers.features(pixels, layers)
+
+    @property
+    def receptive_fields(self) -> Mapping[str, Field]:
+        """Which pixels can reach one position of each of the `layers`? Raises CueError for a black box.
+
+        >>> net = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> fields = Classifier(net, preprocessing=Preprocessing((8, 8), 8)).receptive_fields
+        >>> [(name, f.size_px, f.stride_px, f.start_px) for name, f in fields.items()]
+        [('0', 3, 1, -1), ('1', 4, 2, -1)]
+        """
+        return self._layers.fields
+
+    @property
+    def dense(self) -> Dense | None:
+        """What its logits at each position are worth, or None: `why_not_dense` says why. Tried once, when asked."""
+        return self._dense if isinstance(self._dense, Dense) else None
+
+    @property
+    def why_not_dense(self) -> str:
+        """Why it has no `dense_logits`, to stand after "it has no dense head:"; "" where it has them."""
+        return self._dense if isinstance(self._dense, str) else ""
+
+    def dense_logits(self, pixels: Tensor) -> Tensor:
+        """(B, K, h, w) float32 on the CPU: the logits at each position of the map that the head averages.
+
+        They are those of patches only where `dense.local` says so, and add up only where `dense.additive` does (class
+        activation, Zhou et al. 2016, section 2). Raises CueError for a network whose head averages no map.
+
+        >>> net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 7))
+        >>> classifier = Classifier(net, preprocessing=Preprocessing((8, 8), 8))
+        >>> classifier.dense_logits(torch.rand(2, 3, 8, 8)).shape, classifier.dense.field_px
+        (torch.Size([2, 7, 6, 6]), 3)
+        """
+        network, dense = self._network("dense logits"), self.dense
+        if dense is None:
+            found = f"{self.name} has no dense head: {self.why_not_dense}"
+            raise CueError(found, wanted="a network that averages its last map, as ResNets do", do="choose another")
+        if not len(pixels):
+            return torch.zeros(0, len(self.classes), *dense.size)
+        run = functools.partial(dense.run, network)
+        return self._engine.batches(pixels, lambda part: (self._engine.once(part, run),))[0]
+
+    def patch_logits(self, pixels: Tensor) -> Tensor:
+        """(B, K, h, w) float32 on the CPU: the logits of each patch, whose mean over the map are the logits.
+
+        Raises CueError where the network's head does not average the logits of patches.
+        """
+        function = self._own("patch_logits", "patch logits", "a BagNet")
+        return self._engine.batches(pixels, lambda part: (self._engine.once(part, function),))[0]
+
+    def words(self, pixels: Tensor) -> Tensor:
+        """(B, h, w) int64 on the CPU: the visual word of each patch, on the map of `patch_logits`.
+
+        Raises CueError where the network does not sort patches into words.
+        """
+        function = self._own("words", "visual words", "a bag of words, which `cuescope train bow` makes")
+        return self._engine.batches(pixels, lambda part: (self._engine.once(part, function),))[0].long()
+
+    def display_logits(self, pixels: Tensor, targets: Sequence[int]) -> Tensor:
+        """(B, H, W) float32 on the CPU: at every pixel the logit of each image's target class from the patch around it.
+
+        The display heatmap of Brendel & Bethge 2019: patches at stride 1 with zeros around the normalized image. It is
+        not the decomposition of the answer, which `patch_logits` is. Raises CueError for a network other than a BagNet.
+        """
+        function, maps = self._own("display_logits", "display heatmap", "a BagNet"), []
+        for image, k in zip(pixels, targets, strict=True):
+            run = functools.partial(function, targets=[k])
+            maps += self._engine.batches(image[None], lambda part, run=run: (self._engine.once(part, run),))
+        return torch.cat(maps) if maps else pixels.new_zeros(pixels[:, 0].shape)
+
+    @property
+    def patch_geometry(self) -> tuple[int, int]:
+        """Side of a patch and distance of neighboring patches in px, for `patch_logits`. Raises CueError without."""
+        network = self._network("patches")
+        field, stride = (getattr(network, name, None) for name in ("receptive_field_px", "stride_px"))
+        if not isinstance(field, int) or not isinstance(stride, int):
+            wanted = "the attributes receptive_field_px and stride_px on its module"
+            raise CueError(f"the patches of {self.name} have no known size", wanted=wanted, do="add them")
+        return field, stride
+
+    def __repr__(self) -> str:
+        return f"<Classifier {self.name}: {len(self.classes)} classes, {self.precision} on {self.device}>"
+
+    @cached_property
+    def _layers(self) -> Layers:
+        return Layers(self.name, self._network("layers"), self._engine, self.preprocessing)
+
+    @cached_property
+    def _dense(self) -> Dense | str:
+        if self._engine.network is None:
+            return "it is a black box without layers"
+        try:
+            return find(self._engine.network, self.normalize(trial(self.preprocessing, 2)))
+        except NoDenseError as error:
+            return str(error)
+
+    def _own(self, method: str, what: str, wanted: str) -> Any:
+        """Something that only some networks can do. Raises CueError for the others."""
+        function = getattr(self._network(what), method, None)
+        if function is None:
+            raise CueError(f"{self.name} has no {what}", wanted=wanted, do="see `cuescope list models`")
+        return function
+
+    def _network(self, what: str) -> nn.Module:
+        if self._engine.network is None:
+            do = "give the network itself, as an nn.Module or file.py:factory"
+            raise CueError(f"{self.name} is a black box without {what}", wanted="a torch network", do=do)
+        return self._engine.network
+
+    def _space(self, classes: ClassSpace | Sequence[str] | str | Path | None, outputs: int | CueError) -> ClassSpace:
+        if classes is not None:
+            space = read_classes(classes)
+            if isinstance(outputs, int) and len(space) != outputs:
+                raise misfit(self.name, str(outputs), space)
+            return space
+        if isinstance(outputs, CueError):
+            raise outputs
+        if outputs == 1000 and type(self.module).__module__.partition(".")[0] in ("timm", "torchvision", "cuescope"):
+            self._engine.notes.append("1,000 outputs: taken to be the classes of ImageNet in their usual order")
+            return imagenet_1k()
+        return ClassSpace.numbered(outputs)

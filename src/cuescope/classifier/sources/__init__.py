@@ -1,0 +1,201 @@
+"""A classifier from a name, a file, a factory or an nn.Module. Nothing heavy is imported before it is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cuescope.core.errors import CueError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cuescope.classifier.classifier import Classifier, Preprocessing
+    from cuescope.core.classes import ClassSpace
+
+WANTED = (
+    "timm/NAME, torchvision/NAME or cuescope/NAME, each with +blur4 and with @WEIGHTS-FILE or @random if wanted; "
+    "package.module:factory, file.py:factory, model.onnx, or an nn.Module"
+)
+SUFFIX = re.compile(r"\+([^/+:.]*)$")
+"""What may stand after a name, before the weights: +blur and a size."""
+RANDOM = "random"
+SEED = 0
+"""Of the weights of an untrained network."""
+
+
+class Found(NamedTuple):
+    """What a source knows of a network: enough to make a Classifier of it."""
+
+    module: Any
+    classes: ClassSpace | None = None
+    preprocessing: Preprocessing | None = None
+    notes: tuple[str, ...] = ()
+    owned: bool = True
+    """Nobody else holds the module, so it need not be copied."""
+
+
+def load(
+    spec: str | Path | nn.Module | Classifier,
+    *,
+    weights: str | Path | None = None,
+    classes: ClassSpace | Sequence[str] | str | Path | None = None,
+    preprocessing: Preprocessing | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+    batch_size: int = 32,
+    compile: bool = False,
+    fold: bool = True,
+) -> Classifier:
+    """Which classifier is it? Its network, weights, classes and preprocessing from wherever they are known.
+
+    `spec` is one of: "timm/NAME", "torchvision/NAME", "cuescope/NAME", each followed by "@FILE" for weights of
+    one's own or "@random" for an untrained network of a fixed seed; "package.module:factory" or
+    "file.py:factory", where the factory gives an nn.Module or a Classifier; "model.onnx", a black box; an
+    nn.Module; a Classifier, which is returned as it is. `weights` is another way to say "@FILE".
+
+    Weights are .safetensors, or .pth, .pt and .bin files that hold nothing but tensors; code is never unpickled.
+    A last layer of another number of classes is fitted to the file. The other arguments are Classifier's, which
+    overrule what the source knows. "+blur4" after a NAME or a factory asks for the network's BlurPool version with
+    filters of size 4 (1 to 7; 1 changes nothing; see models.antialias); weights of either version fit.
+
+    Raises CueError for a name that does not exist (with the nearest), weights that do not fit (with the keys), a
+    model hub that cannot be reached (with how to give a file), and all that Classifier raises it for.
+
+    >>> load("torchvision/squeezenet1_1@random", device="cpu").preprocessing.resize
+    256
+    """
+    from cuescope.classifier.classifier import Classifier
+
+    if isinstance(spec, Classifier):
+        return spec
+    name, found = _find(spec, weights, preprocessing)
+    if isinstance(found.module, Classifier):
+        found.module.name = name
+        return found.module
+    return Classifier(
+        found.module,
+        classes=classes if classes is not None else found.classes,
+        preprocessing=preprocessing or found.preprocessing,
+        name=name,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        compile=compile,
+        fold=fold,
+        owned=found.owned,
+        notes=found.notes,
+    )
+
+
+def names() -> tuple[str, ...]:
+    """The models that `load` knows by name: cuescope's own, torchvision's, and timm's that have weights."""
+    from cuescope.classifier.sources import from_cuescope, from_timm, from_torchvision
+
+    return (*from_cuescope.names(), *from_torchvision.names(), *from_timm.names())
+
+
+def _find(spec: Any, weights: str | Path | None, preprocessing: Preprocessing | None) -> tuple[str, Found]:
+    """The classifier's name and what its source knows of it."""
+    if not isinstance(spec, str | Path):
+        return _given(spec, weights)
+    text = str(spec)
+    path, _, told = text.partition("@")
+    late = SUFFIX.search(told)
+    if late:
+        do = f"write {path}{late[0]}@{told[: late.start()]}"
+        raise CueError(f"'{text}' has '{late[0]}' after its weights", wanted="it before the @", do=do)
+    if told and weights is not None:
+        raise CueError(f"'{text}' and weights={weights}", wanted="one file of weights", do="give one of them")
+    asked = told or (str(weights) if weights is not None else "")
+    name = path + (f"@{asked}" if asked else "")
+    path, blur = _blurred(path)
+    found = _source(text, path, asked)
+    return name, (_antialiased(name, blur, found, preprocessing) if blur else found)
+
+
+def _blurred(path: str) -> tuple[str, int | None]:
+    """A name without its suffix, and the size of the blurs that it asks for. Raises CueError for another suffix."""
+    suffix = SUFFIX.search(path)
+    if suffix is None:
+        return path, None
+    from cuescope.models.blurpool import FILTERS
+
+    sizes = {f"+blur{size}": size for size in FILTERS}
+    if suffix[0] not in sizes:
+        meant = next((option for option, size in sizes.items() if str(size) in suffix[0]), "+blur4")
+        wanted = f"+blur and a size from {FILTERS[0]} to {FILTERS[-1]}"
+        raise CueError(f"'{path}' ends with '{suffix[0]}'", wanted=wanted, do=f"did you mean {meant}?")
+    return path[: suffix.start()], sizes[suffix[0]]
+
+
+def _antialiased(name: str, blur: int, found: Found, preprocessing: Preprocessing | None) -> Found:
+    """The BlurPool version of what was found."""
+    from torch import nn
+
+    from cuescope.classifier.classifier import Classifier
+    from cuescope.models.antialias import antialias
+    from cuescope.models.places import example_of, places, told
+
+    if isinstance(found.module, Classifier):
+        made = found.module
+        found = Found(made.module, made.classes, made.preprocessing)
+    if not isinstance(found.module, nn.Module):
+        do = "give the network itself, as an nn.Module or file.py:factory"
+        raise CueError(f"{name} is a black box, which cannot be antialiased", wanted="a torch network", do=do)
+    how = preprocessing or found.preprocessing
+    example = example_of(found.module, how.size if how else None)
+    notes = told(places(found.module, example=example), blur)
+    network = antialias(found.module, blur, example=example)
+    return found._replace(module=network, notes=(*found.notes, *notes), owned=True)
+
+
+def _given(module: Any, weights: str | Path | None) -> tuple[str, Found]:
+    if weights is not None:
+        raise CueError("weights for an object", wanted="a module that has its weights", do="load them into it first")
+    if not callable(module):
+        raise CueError(f"a {type(module).__name__} is no classifier", wanted=WANTED, do="correct it")
+    from cuescope.classifier.sources import from_timm
+
+    return type(module).__name__, Found(module, preprocessing=from_timm.preprocessing_of(module), owned=False)
+
+
+def _source(text: str, path: str, weights: str) -> Found:
+    source, _, name = path.partition("/")
+    if source == "timm" and name:
+        from cuescope.classifier.sources import from_timm
+
+        return from_timm.find(name, weights)
+    if source == "torchvision" and name:
+        from cuescope.classifier.sources import from_torchvision
+
+        return from_torchvision.find(name, weights)
+    if source == "cuescope" and name:
+        from cuescope.classifier.sources import from_cuescope
+
+        return from_cuescope.find(name, weights)
+    if path.endswith(".onnx"):
+        from cuescope.classifier.sources import from_onnx
+
+        return from_onnx.find(text)
+    if ":" in path:
+        from cuescope.classifier.sources import from_python
+
+        return from_python.find(path, weights)
+    raise _unknown(text, path)
+
+
+def _unknown(text: str, path: str) -> CueError:
+    from cuescope.core.errors import nearest
+
+    if Path(path).suffix in (".pth", ".pt", ".bin", ".safetensors", ".ckpt"):
+        do = f"name the architecture too, as in timm/resnet50@{path}"
+        return CueError(f"'{text}' is a file of weights alone", wanted=WANTED, do=do)
+    if path.endswith(".py"):
+        return CueError(f"'{text}' names no factory", wanted=WANTED, do=f"say which function, as in {path}:make_model")
+    close = nearest(path.rpartition("/")[2], [name.rpartition("/")[2] for name in names()], 3)
+    full = [name for option in close for name in names() if name.rpartition("/")[2] == option]
+    do = "did you mean " + " or ".join(full[:4]) + "?" if full else "see `cuescope list models`"
+    return CueError(f"unknown model '{text}'", wanted=WANTED, do=do)

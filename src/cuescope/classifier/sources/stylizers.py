@@ -1,0 +1,42 @@
+"""A stylizer from its name or its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cuescope.classifier.sources import weights
+from cuescope.core.errors import CueError
+from cuescope.models.adain import AdaIN, Stylizer, encoder_state
+from cuescope.models.wct import embedded
+
+EMBEDDED = "embedded"
+ENCODER, DECODER = "vgg_normalised.pth", "decoder.pth"
+"""What the common files are called."""
+
+
+def load_stylizer(spec: str | Path | tuple[str | Path, str | Path] = EMBEDDED) -> Stylizer:
+    """Which stylizer is it? "embedded", a folder with vgg_normalised.pth and decoder.pth, or two files.
+
+    Of two files the first is the encoder, `vgg_normalised.pth` or torchvision's VGG-19, the second the decoder;
+    both .pth or .safetensors, of which nothing is unpickled but tensors. A decoder serves only the encoder it was
+    trained with.
+
+    Raises CueError for files that are missing or broken, and for weights of another layout.
+
+    >>> load_stylizer().name
+    'embedded'
+    """
+    if spec == EMBEDDED:
+        return embedded()
+    files = spec if isinstance(spec, tuple) else (Path(spec) / ENCODER, Path(spec) / DECODER)
+    if not isinstance(spec, tuple) and not Path(spec).is_dir():
+        raise CueError(
+            f"no stylizer '{spec}'",
+            wanted=f"'{EMBEDDED}', or a folder with {ENCODER} and {DECODER}",
+            do="for files of other names give both, the encoder first",
+        )
+    network = AdaIN()
+    encoder, decoder = map(Path, files)
+    network.encoder.load_state_dict(encoder_state(weights.read(encoder)))
+    weights.fit(lambda _: network.decoder, weights.read(decoder), decoder)
+    return Stylizer("adain", network)

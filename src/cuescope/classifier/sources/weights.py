@@ -1,0 +1,147 @@
+"""Files of weights: read without running anything that is in them, fitted to a network key by key."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cuescope.core.errors import CueError, nearest
+
+State = dict[str, Tensor]
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
+PREFIXES = ("module.", "_orig_mod.", "model.")
+"""What DataParallel, torch.compile and training frameworks put before every key."""
+
+SHOWN = 4
+
+
+def read(path: str | Path) -> State:
+    """The tensors of a .safetensors or .pth file by name. Nothing is unpickled but tensors.
+
+    Raises CueError for a missing or broken file, for one that is no file of weights, and for one that needs code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        close = nearest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else []
+        do = f"did you mean {' or '.join(close)}?" if close else "check the path"
+        raise CueError(f"no weights file '{path}'", wanted="a .safetensors or .pth file", do=do)
+    with path.open("rb") as file:
+        _refuse_text(path, file.read(64))
+    state = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
+    return _unwrapped(state, path)
+
+
+def fit(
+    build: Callable[[int | None], nn.Module], state: State, path: str | Path, optional: tuple[str, ...] = ()
+) -> nn.Module:
+    """The network with these weights. `build` makes it with a number of classes (None: its own).
+
+    Where nothing but the last layer's number of classes differs, the network is built with the file's.
+    Missing keys that start with one of `optional` are passed over. Raises CueError that names the keys.
+    """
+    network = build(None)
+    own = network.state_dict()
+    rows = list(own.values())[-1].shape[:1]
+    shapes = [(own[k].shape, state[k].shape) for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
+    counts = {b[0] for a, b in shapes if a[:1] == rows and a[1:] == b[1:]}
+    if len(counts) == 1:
+        network = build(counts.pop())
+    _check(network, state, path, optional)
+    network.load_state_dict(state, strict=False)
+    return network
+
+
+def _check(network: nn.Module, state: State, path: str | Path, optional: tuple[str, ...]) -> None:
+    own = network.state_dict()
+    missing = [
+        k for k in own if k not in state and not k.endswith("num_batches_tracked") and not k.startswith(optional)
+    ]
+    unexpected = [k for k in state if k not in own]
+    other = [
+        f"{k} {tuple(state[k].shape)} in place of {tuple(own[k].shape)}"
+        for k in own
+        if k in state and own[k].shape != state[k].shape
+    ]
+    told = [_told("missing", missing), _told("unexpected", unexpected), _told("of another shape", other)]
+    if any(told):
+        raise CueError(
+            f"the weights in '{path}' do not fit {type(network).__name__}: " + "; ".join(filter(None, told)),
+            wanted=f"the {len(own)} tensors of its state_dict",
+            do="check that the architecture is the one the weights were trained in",
+        )
+
+
+def _told(what: str, keys: list[str]) -> str:
+    if not keys:
+        return ""
+    more = f", ... ({len(keys) - SHOWN} more)" if len(keys) > SHOWN else ""
+    return f"{len(keys)} {what}: " + ", ".join(keys[:SHOWN]) + more
+
+
+def _safetensors(path: Path) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CueError(f"'{path}' is broken: {error}", wanted="a safetensors file", do="get it again") from None
+
+
+def _pickled(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            # Of other pickle protocols, before it refuses them.
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise CueError(
+            f"'{path}' holds more than tensors, and to open it would run whatever code is in it",
+            wanted="a file of tensors only",
+            do="where you trust it, save it again: torch.save(model.state_dict(), 'weights.pth') or as .safetensors",
+        ) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise CueError(
+            f"'{path}' cannot be read as weights: {_reason(error)}",
+            wanted="a file that torch.save made of a state_dict, or .safetensors",
+            do="get it again, or save it again as torch.save(model.state_dict(), 'weights.pth')",
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    # Of a file that is no pickle torch tells the number of an operation it does not know, or a bare key.
+    return "it is no file that torch.save made" if isinstance(error, KeyError) or text.strip("'").isdigit() else text
+
+
+def _refuse_text(path: Path, start: bytes) -> None:
+    if start.startswith(b"version https://git-lfs"):
+        raise CueError(f"'{path}' is a Git LFS pointer, not weights", wanted="weights", do="run `git lfs pull`")
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise CueError(f"'{path}' is a web page, not weights", wanted="weights", do="download the file itself")
+
+
+def _unwrapped(state: Any, path: Path) -> State:
+    for key in WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+            break
+    tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, dict) else {}
+    if not tensors:
+        do = "save it as torch.save(model.state_dict(), 'weights.pth')"
+        raise CueError(f"'{path}' holds no state_dict", wanted="tensors by name", do=do)
+    for prefix in PREFIXES:
+        if _all_start(tensors, prefix):
+            tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
+    return tensors
+
+
+def _all_start(keys: Iterable[str], prefix: str) -> bool:
+    return all(key.startswith(prefix) for key in keys)

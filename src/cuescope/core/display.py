@@ -1,0 +1,22 @@
+"""Records that show themselves: in a notebook as HTML, in a terminal as text. Who draws them says so here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+
+class Displayed:
+    """A record whose looks are drawn elsewhere: `report.notebook` sets `html` and, where there is one, `text`.
+
+    Without a drawing it looks as any Python object does.
+    """
+
+    html: ClassVar[Callable[[Any], str] | None] = None
+    text: ClassVar[Callable[[Any], str] | None] = None
+
+    def _repr_html_(self) -> str | None:
+        return type(self).html(self) if type(self).html else None  # type: ignore[misc]
+
+    def __str__(self) -> str:
+        return type(self).text(self) if type(self).text else repr(self)  # type: ignore[misc]

@@ -1,0 +1,121 @@
+"""Error consistency of many observers with many, on resamples of the images they were asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from cuescope.core.stats import drawn_within
+
+Array = NDArray[Any]
+
+ANSWERS = {
+    "id": pl.String,
+    "shape": pl.String,
+    "decision": pl.String,
+    "right": pl.Boolean,
+    "who": pl.List(pl.String),
+    "human": pl.List(pl.Boolean),
+    "answer": pl.List(pl.String),
+}
+"""A row an image: the shape, the classifier's decision and whether it is right (null where nobody else was asked), and
+the lists of who else was asked, whether that is a person, and the answer (null for none in time)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The images (n) that somebody else (s of them, people first) was asked about."""
+
+    rows: pl.DataFrame
+    right: Array
+    """(n,) whether the classifier is right, as all others 1 or 0."""
+    who: tuple[str, ...]
+    human: Array
+    """(s,) bool"""
+    theirs: Array
+    """(n, s) whether they are right, NaN where not asked."""
+    same: Array
+    """(n, s) whether theirs is the classifier's decision."""
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame) -> Asked:
+        asked = rows.drop_nulls("right") if "right" in rows.columns else pl.DataFrame(schema=ANSWERS)
+        long = asked.with_row_index("at").explode("who", "human", "answer")
+        subjects = long.select("who", "human").unique().sort("human", "who", descending=[True, False])
+        place = {who: k for k, who in enumerate(subjects["who"])}
+        theirs, same = (np.full((asked.height, len(place)), np.nan) for _ in range(2))
+        for at, who, answer, shape, decision in long.select("at", "who", "answer", "shape", "decision").iter_rows():
+            theirs[at, place[who]], same[at, place[who]] = answer == shape, answer == decision
+        right, human = asked["right"].to_numpy().astype(float), subjects["human"].to_numpy().astype(bool)
+        return cls(asked, right, tuple(place), human, theirs, same)
+
+
+@dataclass(frozen=True, eq=False)
+class Kappas:
+    """Kappas on the images as they are, first, and on each resample of them."""
+
+    drawn: Array
+    """(1 + r, n)"""
+    table: Array
+    """(1 + r, classifiers, s) with everybody else."""
+    people: Array
+    """(1 + r, s, people) of everybody else with people; NaN of a person with himself."""
+
+    @classmethod
+    def of(cls, asked: Asked, rights: Sequence[Array], seed: int, resamples: int) -> Kappas:
+        n = len(asked.right)
+        drawn = np.concatenate([np.ones((1, n)), drawn_within(np.zeros(n), seed, resamples)])
+        people = kappa_table(asked.theirs, asked.theirs[:, asked.human], drawn)
+        for k in range(people.shape[2]):  # People stand first, in the same order.
+            people[:, k, k] = np.nan
+        return cls(drawn, kappa_table(np.stack(rights, 1), asked.theirs, drawn), people)
+
+
+def kappa_table(a: Array, b: Array, drawn: Array) -> Array:
+    """Error consistency of each observer of `a` with each of `b`, for resamples of the images: (r, s, t).
+
+    `a` (n, s) and `b` (n, t) are 1 where an observer is right, 0 where not, NaN where not asked: a pair counts the
+    images that both were asked. `drawn` (r, n) says how often each image is drawn (of `drawn_within`; ones for
+    the data themselves). NaN where either of a pair is right on all or on none of its images, as in `kappa`.
+
+    >>> right = np.array([[1.0], [1.0], [0.0], [0.0]])
+    >>> kappa_table(right, 1 - right, np.ones((1, 4)))[0, 0, 0].item()
+    -1.0
+    """
+    known, right = ~np.isnan(b), np.nan_to_num(b)
+    table = np.full((len(drawn), a.shape[1], b.shape[1]), np.nan)
+    for k in range(a.shape[1]):
+        asked, own = ~np.isnan(a[:, k])[:, None], np.nan_to_num(a[:, k])[:, None]
+        n = drawn @ (asked & known).astype(float)
+        p, q, both = drawn @ (own * known), drawn @ (right * asked), drawn @ (own * right)
+        fits = (p > 0) & (p < n) & (q > 0) & (q < n)
+        n = np.where(fits, n, 1)
+        expected = (p * q + (n - p) * (n - q)) / n**2
+        observed = (n - p - q + 2 * both) / n
+        table[:, k] = np.where(fits, (observed - expected) / np.where(fits, 1 - expected, 1), np.nan)
+    return table
+
+
+def around(values: Array) -> tuple[float, float] | None:
+    """Percentile interval of what each resample gave. None where it gave nothing (NaN) in more than one of twenty.
+
+    >>> around(np.array([0.5, 0.5, np.nan])) is None
+    True
+    """
+    known = values[np.isfinite(values)]
+    if not len(known) or len(known) < 0.95 * len(values):
+        return None
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def mean_over(table: Array) -> Array:
+    """(1 + r, ...) to the mean over all pairs that have a kappa on the images as they are; NaN where one has none."""
+    flat = table.reshape(len(table), -1)
+    flat = flat[:, np.isfinite(flat[0])]
+    return flat.mean(1) if flat.shape[1] else np.full(len(table), np.nan)

@@ -1,0 +1,291 @@
+"""What was found: measures with their intervals, panels to draw, and a plain sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from cuescope.core.display import Displayed
+
+SCHEMA = 1
+"""Version of the JSON that findings are written in."""
+
+Unit = Literal["share", "probability", "difference", "images", "px", "correlation", "kappa", "nats", ""]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number from the literature to stand beside a measure, with where it is printed and by what rule."""
+
+    who: str
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number: its value, unit, how many observations, and a 95 % interval.
+
+    A value that could not be measured is None with the reason in `why`, never 0 and never NaN.
+
+    >>> Measure("top1", 0.594, "share", n=500, interval=(0.55, 0.636)).value
+    0.594
+    >>> Measure("top1", None, "share", n=0, why="no image has a label").value is None
+    True
+    """
+
+    name: str
+    value: float | None
+    unit: Unit = ""
+    n: int = 0
+    interval: tuple[float, float] | None = None
+    why: str = ""
+    title: str = ""
+    """What a reader sees; the name with spaces where empty."""
+    count: int | None = None
+    """The numerator where the value is a share of n: 297 of 500."""
+    chance: float | None = None
+    better: Literal["higher", "lower", ""] = ""
+    published: tuple[Published, ...] = ()
+    headline: bool = False
+    """Shown large, and in the table that sets classifiers side by side."""
+
+    def __post_init__(self) -> None:
+        if self.value is None:
+            if not self.why:
+                raise ValueError(f"measure {self.name}: a missing value needs its reason in `why`")
+        elif not math.isfinite(self.value):
+            raise ValueError(f"measure {self.name}: {self.value} is no value; use None with a reason")
+        if self.interval is not None and not all(map(math.isfinite, self.interval)):
+            raise ValueError(f"measure {self.name}: interval {self.interval} is not finite")
+
+    @property
+    def label(self) -> str:
+        return self.title or self.name.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class About:
+    """What `conclude` may say of where the rows come from: names, never objects."""
+
+    classifier: str
+    images: str
+    classes: tuple[str, ...]
+    """Class names of the classifier, in the order of its logits."""
+    space: str = ""
+    """Name of the classifier's class space, as in "imagenet-1k"."""
+
+
+def about_two(about: tuple[About, About]) -> str:
+    """What a finding on two classifiers calls them.
+
+    >>> about_two((About("timm/a", "photos", ()), About("timm/b", "photos", ())))
+    'timm/a and timm/b'
+    """
+    return f"{about[0].classifier} and {about[1].classifier}"
+
+
+MapKind = Literal["heat", "signed", "labels"]
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """Numbers laid over an image: (h, w), stretched over `extent`, or over the whole image where that is None.
+
+    `extent` is (x0, y0, x1, y1) in shares of the image's width and height. "heat" runs from `low` to `high`;
+    "signed" is symmetric about 0; "labels" holds indices into `legend`, laid on as strongly as `strength` says, (h, w)
+    in [0, 1], else the most frequent one thinly and the others alike. A map that is `alone` is drawn beside the
+    image, not over it: its cells are no places of the image.
+    """
+
+    kind: MapKind
+    values: list[list[float]]
+    name: str = ""
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    legend: tuple[str, ...] = ()
+    extent: tuple[float, float, float, float] | None = None
+    alone: bool = False
+    strength: list[list[float]] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One moment of an image that changes: what the classifier sees, (H, W, 3) uint8, and what it says to it."""
+
+    pixels: np.ndarray[Any, Any]
+    answer: str
+    probability: float
+    """Of the answer."""
+    rank: int
+    """Place of the answer among all answers, the most frequent first: it has the color of that place."""
+    caption: str = ""
+    """What was done to the image, in a few words."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inset:
+    """Another image beside that of a figure: (H, W, 3) uint8, or the file that the run folder wrote them to."""
+
+    name: str
+    pixels: np.ndarray[Any, Any] | None = None
+    file: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """One image of a panel, as the classifier saw it, with insets and maps laid over it side by side.
+
+    An instrument gives `pixels`, (H, W, 3) uint8; the run folder writes them to `file` and drops them.
+    """
+
+    caption: str
+    pixels: np.ndarray[Any, Any] | None = None
+    file: str = ""
+    maps: tuple[Map, ...] = ()
+    insets: tuple[Inset, ...] = ()
+
+
+PanelKind = Literal["dots", "lines", "bars", "points", "table", "images"]
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Something to look at, as data; `draw` and the report turn it into marks.
+
+    Panels of the same name from several classifiers are drawn together. The data of each kind:
+
+    - dots: {"unit", "rows": [{"label", "value", "low", "high", "n"}], "marks": [{"who", "values": [...]}]},
+      one row a category; marks are reference values in the order of the rows. value may be None. A "total" is one
+      more row, drawn apart, whose marks have lines through all the others; then marks have its value last. Marks may
+      have bands, "low" and "high", in the same order. "ends" are two words for the ends of the scale.
+    - lines: {"x": label, "y": label, "series": [{"name", "x": [...], "y": [...], "low": [...], "high": [...]}],
+      "diagonal": bool, "marks": [{"who", "x": [...], "y": [...]}], "ticks": [[x, text], ...], "y_ends": [low, high],
+      "chance": y}; all but x, y and series may be absent. marks are curves of others, ticks are all places of the axis
+      and what they are called, and chance is a line across.
+    - bars: {"x": label, "y": label, "edges": [n + 1], "values": [n]}
+    - points: {"x": label, "y": label, "points": [{"x", "y", "label", "n"}], "diagonal": bool}, a scatter; n, on how
+      many observations a point rests, may be absent. With "diagonal" both axes have the same ends.
+    - table: {"columns": [...], "rows": [[...], ...]}, cells are text or numbers
+    - images: {} with `figures`
+    """
+
+    name: str
+    kind: PanelKind
+    title: str
+    caption: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    figures: tuple[Figure, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Finding(Displayed):
+    """The answer of one instrument about one classifier on one image set."""
+
+    instrument: str
+    version: int
+    params: Mapping[str, Any]
+    classifier: str
+    images: str
+    measures: tuple[Measure, ...] = ()
+    panels: tuple[Panel, ...] = ()
+    sentence: str = ""
+    caveats: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    why: str = ""
+    """Why the instrument does not apply here; empty where it does."""
+
+    def __getitem__(self, name: str) -> Measure:
+        for measure in self.measures:
+            if measure.name == name:
+                return measure
+        raise KeyError(f"{self.instrument} has no measure '{name}'; it has {[m.name for m in self.measures]}")
+
+    def with_panels(self, panels: tuple[Panel, ...]) -> Finding:
+        return replace(self, panels=self.panels + panels)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; pixels must have been written to files before."""
+        return {
+            "schema": SCHEMA,
+            **{k: getattr(self, k) for k in ("instrument", "version", "classifier", "images", "sentence", "why")},
+            "params": dict(self.params),
+            "measures": [_measure_json(m) for m in self.measures],
+            "panels": [_panel_json(p) for p in self.panels],
+            "caveats": list(self.caveats),
+            "references": list(self.references),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Finding:
+        """The finding that `to_json` wrote. Raises ValueError for another schema version."""
+        if data.get("schema") != SCHEMA:
+            raise ValueError(f"finding of schema {data.get('schema')}; this cuescope reads schema {SCHEMA}")
+        return cls(
+            instrument=data["instrument"],
+            version=data["version"],
+            params=data["params"],
+            classifier=data["classifier"],
+            images=data["images"],
+            measures=tuple(_measure(m) for m in data["measures"]),
+            panels=tuple(_panel(p) for p in data["panels"]),
+            sentence=data["sentence"],
+            caveats=tuple(data["caveats"]),
+            references=tuple(data["references"]),
+            why=data["why"],
+        )
+
+
+def _measure_json(measure: Measure) -> dict[str, Any]:
+    # A count or a level of chance of 0 is a number: only what was left at its default is left out.
+    empty = [k for k, v in vars(measure).items() if v is None or v is False or v in ("", ())]
+    data = {k: v for k, v in vars(measure).items() if k == "value" or k not in empty}
+    if measure.interval is not None:
+        data["interval"] = list(measure.interval)
+    if measure.published:
+        data["published"] = [vars(p) for p in measure.published]
+    return data
+
+
+def _measure(data: Mapping[str, Any]) -> Measure:
+    fields = dict(data)
+    if "interval" in fields:
+        fields["interval"] = tuple(fields["interval"])
+    fields["published"] = tuple(Published(**p) for p in fields.get("published", ()))
+    return Measure(**fields)
+
+
+def _panel_json(panel: Panel) -> dict[str, Any]:
+    figures = []
+    for figure in panel.figures:
+        if figure.pixels is not None or any(inset.pixels is not None for inset in figure.insets):
+            raise ValueError(f"panel {panel.name}: pixels of '{figure.caption}' were not written to a file")
+        maps = [{**vars(m), "legend": list(m.legend), "extent": m.extent and list(m.extent)} for m in figure.maps]
+        insets = [{"name": inset.name, "file": inset.file} for inset in figure.insets]
+        more = {"insets": insets} if insets else {}
+        figures.append({"caption": figure.caption, "file": figure.file, "maps": maps, **more})
+    data = {k: getattr(panel, k) for k in ("name", "kind", "title", "caption")}
+    return {**data, "data": dict(panel.data), "figures": figures}
+
+
+def _panel(data: Mapping[str, Any]) -> Panel:
+    figures = tuple(
+        Figure(
+            caption=f["caption"],
+            file=f["file"],
+            maps=tuple(_map(m) for m in f["maps"]),
+            insets=tuple(Inset(i["name"], file=i["file"]) for i in f.get("insets", ())),
+        )
+        for f in data["figures"]
+    )
+    return Panel(data["name"], data["kind"], data["title"], data["caption"], data["data"], figures)
+
+
+def _map(data: Mapping[str, Any]) -> Map:
+    extent = data["extent"]
+    return Map(**{**data, "legend": tuple(data["legend"]), "extent": tuple(extent) if extent else None})

@@ -1,0 +1,59 @@
+"""Parameters of a frozen dataclass: their types, defaults and meanings, and values from text."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from cuescope.core.errors import CueError, unknown
+
+
+def parameters(kind: type[Any]) -> dict[str, tuple[Any, Any, str]]:
+    """Each parameter's type, default and meaning (the docstring under the field)."""
+    hints = typing.get_type_hints(kind)
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    meaning: dict[str, str] = {}
+    previous = None
+    for node in typing.cast(ast.ClassDef, body).body:
+        text = node.value.value if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) else None
+        if previous and isinstance(text, str):
+            meaning[previous] = " ".join(text.split())
+        previous = node.target.id if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else None
+    fields = dataclasses.fields(typing.cast(Any, kind))
+    return {f.name: (hints[f.name], f.default, meaning.get(f.name, "")) for f in fields}
+
+
+def convert(name: str, key: str, value: Any, kind: Any) -> Any:
+    """A parameter's value, text converted to its type. Raises CueError that names `name`.`key` where it cannot be."""
+    options = [k for k in (typing.get_args(kind) or (kind,)) if k is not types.NoneType]
+    if typing.get_origin(kind) is typing.Literal:
+        if value in options:
+            return value
+        raise unknown(f"value of {name}.{key}", str(value), map(str, options))
+    if typing.get_origin(kind) is tuple:
+        return _several(name, key, value, typing.get_args(kind)[0])
+    if not isinstance(value, str):
+        return value
+    for option in options:
+        try:
+            if option is bool:
+                return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[value.lower()]
+            return option(value)
+        except (ValueError, KeyError):
+            continue
+    wanted = " or ".join(getattr(o, "__name__", str(o)) for o in options)
+    raise CueError(f"{name}.{key} = '{value}'", wanted=f"a value of type {wanted}", do="correct the value")
+
+
+def _several(name: str, key: str, value: Any, kind: Any) -> tuple[Any, ...]:
+    """Values of a parameter that holds any number of them: "8,16" as the command line has it, or a list."""
+    parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(parts, Sequence):
+        parts = [parts]
+    return tuple(convert(name, key, part, kind) for part in parts)

@@ -1,0 +1,197 @@
+"""What an image is: pixels, and what is known of it. A finite, ordered, lazily decoded set of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cuescope.core.classes import ClassSpace
+
+Framing = Literal["photograph", "stimulus"]
+"""A photograph is resized and center-cropped as the classifier's own evaluation does; a stimulus was made to
+be seen whole, so it is only resized to the classifier's input (nothing happens where it already fits)."""
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels of the decoded image: x to the right, y down, far edges excluded."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    name: str = ""
+
+
+class Answer(NamedTuple):
+    """What somebody else answered to an image: a person ("human") or a network; no category: not in time."""
+
+    who: str
+    kind: str
+    category: str | None
+
+
+class Condition(NamedTuple):
+    """What was done to an image: a distortion, its level in the distortion's own unit, and the image it was done to."""
+
+    distortion: str
+    level: float
+    source: str
+    """The same for all versions of one image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One decoded image and what is known of it.
+
+    `pixels` is (3, H, W) uint8 RGB as decoded, any size. `label` indexes the class space of the image set; `labels` are
+    all the labels that are right, where these are known, as `labels_from` tells (ReaL, boxes, label maps). `cues` names
+    what each cue shows, as in {"shape": "cat", "texture": "elephant"}. `boxes` (those of the label's class first),
+    `mask` ((H, W) bool, True on the object) and `parts` are in pixels of the decoded image. `label_map` gives soft
+    targets (n, K) of crops (n, 4) - top, left, height, width in shares of the image. `versions` are the same image made
+    anew, as in {"texturized": (3, h, w) uint8}, already framed as a classifier sees it. `answers` are those of people
+    and networks who were asked about the same image. `condition` is how a distorted image was distorted.
+    """
+
+    id: str
+    pixels: Tensor
+    label: int | None = None
+    labels: tuple[int, ...] = ()
+    labels_from: str = ""
+    cues: Mapping[str, str] = field(default_factory=dict)
+    boxes: tuple[Box, ...] = ()
+    mask: Tensor | None = None
+    parts: Mapping[str, Box] = field(default_factory=dict)
+    label_map: Callable[[Any], Tensor] | None = None
+    versions: Mapping[str, Tensor] = field(default_factory=dict)
+    answers: tuple[Answer, ...] = ()
+    condition: Condition | None = None
+    framing: Framing = "photograph"
+
+
+class UnreadableError(Exception):
+    """One image that cannot be used; the message is the reason. The run records it and goes on."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that was left out, and why."""
+
+    id: str
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images as one classifier sees them, with the clean logits that all instruments share.
+
+    `pixels` is (B, 3, H, W) float32 in [0, 1] on the classifier's device, `logits` (B, K) float32 on the CPU, `labels`
+    (B,) int64 in the classifier's own class space, -1 where none is known; `all_labels` are all those that are right,
+    in that space, where these are known, else none. `peers` are other Classifiers of the run with the same classes, for
+    instruments that ask for them. `watched` is what was kept of some layers during the clean pass (see
+    `Classifier.watch`).
+    """
+
+    samples: tuple[Sample, ...]
+    pixels: Tensor
+    logits: Tensor
+    labels: Tensor
+    all_labels: tuple[tuple[int, ...], ...] = ()
+    peers: tuple[Any, ...] = ()
+    watched: Mapping[Any, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def ids(self) -> list[str]:
+        return [sample.id for sample in self.samples]
+
+    def select(self, positions: Sequence[int]) -> Batch:
+        """The part of the batch at these positions, in their order."""
+        keep = torch.as_tensor(list(positions), dtype=torch.long)
+        return Batch(
+            tuple(self.samples[i] for i in positions),
+            self.pixels[keep.to(self.pixels.device)],
+            self.logits[keep],
+            self.labels[keep],
+            tuple(self.all_labels[i] for i in positions) if self.all_labels else (),
+            self.peers,
+            {key: kept[keep] for key, kept in self.watched.items()},
+        )
+
+
+class ImageSet(ABC):
+    """A finite, ordered set of images that are decoded when asked for.
+
+    `knows` says what its samples carry: any of "label", "labels" (all that are right), "shape", "texture", "boxes",
+    "mask", "parts", "regions" (what is where: boxes or label maps), "answers", "shown" (which cue alone an image
+    shows), "distortion", "category" (labels among the 16 categories), and the names of its versions. `classes` is the
+    space that labels index, or None without labels. `notes` are statements about how the set was read that belong in
+    the report. `skipped` lists what could be left out before any decoding.
+    """
+
+    name: str
+    classes: ClassSpace | None = None
+    knows: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def id(self, index: int) -> str:
+        """The name of an image, unique in the set and stable between runs."""
+
+    @abstractmethod
+    def read(self, index: int) -> Sample:
+        """Decode one image. Raises UnreadableError with the reason where it cannot."""
+
+    def label(self, index: int) -> int | None:
+        """The label of an image, without decoding it where that can be. Raises UnreadableError as `read` does."""
+        return self.read(index).label
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """A hash that changes when any image, label or the order changes."""
+
+    def stream(
+        self, groups: Sequence[Sequence[int]], workers: int = 2
+    ) -> Iterator[tuple[list[tuple[int, Sample]], list[Skipped]]]:
+        """Decode groups of indices ahead of the reader: for each, its readable samples and the skipped.
+
+        Threads, not processes: the decoders and the resize release the interpreter lock, and threads share
+        memory, start at once and die with Ctrl-C. While one group is used the next is decoded, no more.
+        """
+
+        def decode(index: int) -> Sample | Skipped:
+            try:
+                return self.read(index)
+            except UnreadableError as error:
+                return Skipped(self.id(index), str(error))
+
+        pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
+        waiting: deque[list[tuple[int, Future[Sample | Skipped]]]] = deque()
+
+        def collect() -> tuple[list[tuple[int, Sample]], list[Skipped]]:
+            results = [(index, future.result()) for index, future in waiting.popleft()]
+            samples = [(index, r) for index, r in results if isinstance(r, Sample)]
+            return samples, [r for _, r in results if isinstance(r, Skipped)]
+
+        try:
+            for group in groups:
+                waiting.append([(index, pool.submit(decode, index)) for index in group])
+                if len(waiting) > 1:
+                    yield collect()
+            while waiting:
+                yield collect()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

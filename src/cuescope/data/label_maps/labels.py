@@ -1,0 +1,95 @@
+"""Images with the labels that an annotator's label maps give them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from cuescope.core.classes import align
+from cuescope.core.errors import CueError
+from cuescope.data.images import ImageSet, Sample
+from cuescope.data.label_maps import LabelMapFile, open_label_maps
+from cuescope.data.label_maps.pooling import LabelPooling
+
+LEAST = 0.1
+"""The share of the soft target of the whole image from which a class is one of the image's labels."""
+MOST = 5
+"""So many labels has an image at most."""
+WHOLE = ((0.0, 0.0, 1.0, 1.0),)
+
+
+def with_label_maps(images: ImageSet, path: str | Path) -> ImageSet:
+    """Which images have a label map in the file (or the folder of `cuescope make label-maps`) `path`? Those alone.
+
+    Their `labels` are the classes with .1 or more of the soft target of the whole image, at most five, and the first
+    in any case, as in the corrected labels that lie beside the maps; `label_map` gives the soft target of any crop.
+    Labels become those of the annotator's classes. Raises CueError where no image has a map, and where the file is
+    none (see `open_label_maps`).
+    """
+    maps = open_label_maps(path)
+    found = [i for i in range(len(images)) if images.id(i) in maps]
+    if not found:
+        about = f"{maps.header.images}, such as '{maps.ids[0]}'" if len(maps) else "no image"
+        raise CueError(
+            f"'{maps.path}' has no map of any of the {len(images):,} images of {images.name}, as '{images.id(0)}'",
+            wanted=f"the maps that were made of these images; these are of {about}",
+            do="give others, or make them: cuescope make label-maps IMAGES FOLDER",
+        )
+    return _Annotated(images, maps, found)
+
+
+class _Annotated(ImageSet):
+    def __init__(self, images: ImageSet, maps: LabelMapFile, found: Sequence[int]) -> None:
+        self.images, self.maps, self.found = images, maps, found
+        self.name, self.classes = f"{images.name}, label maps", maps.classes
+        self.pooling = LabelPooling(len(maps.classes))
+        annotator = maps.header.annotator or "an unknown annotator"
+        self.labels_from = f"label maps of {annotator}"
+        notes = [f"{len(found):,} of {len(images):,} images have a label map, made by {annotator}"]
+        try:
+            self._place = align(images.classes, maps.classes) if images.classes else ()
+        except CueError:
+            self._place = ()
+            notes.append("the labels of the images are none of the annotator's classes")
+        self.knows = images.knows - {"label"} | {"labels", "regions"} | ({"label"} if self._place else set())
+        self.notes = tuple(notes)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def id(self, index: int) -> str:
+        return self.images.id(self.found[index])
+
+    def read(self, index: int) -> Sample:
+        sample = self.images.read(self.found[index])
+        scores, ids = self.maps[sample.id]
+
+        def pooled(crops: ArrayLike) -> Tensor:
+            places = np.asarray(crops, dtype=np.float64)
+            # The same map for all of them: repeated without a copy.
+            index, values = (np.broadcast_to(part, (len(places), *part.shape)) for part in (ids, scores))
+            return self.pooling(index, values, places)
+
+        top = pooled(WHOLE)[0].topk(min(MOST, len(self.maps.classes)))
+        pairs = zip(top.values.tolist(), top.indices.tolist(), strict=True)
+        labels = tuple(k for i, (p, k) in enumerate(pairs) if not i or p >= LEAST)
+        label = self._place[sample.label] if self._place and sample.label is not None else -1
+        known = None if label < 0 else label
+        return replace(sample, label=known, labels=labels, label_map=pooled, labels_from=self.labels_from)
+
+    @property
+    def digest(self) -> str:
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        status = self.maps.path.stat()
+        text = f"{self.images.digest} label maps {status.st_size} {status.st_mtime_ns} {len(self.found)} {LEAST} {MOST}"
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,134 @@
+"""The bytes of a label-map file: a header in JSON, the maps one after the other, an index of them, the image ids.
+
+    8 bytes    the letters CUEMAPS and a line feed
+    4 bytes    length of the header
+    4 bytes    its CRC-32
+    header     JSON in UTF-8, filled up with spaces
+    maps       of each: k lowest scores and k steps (float32), k h w class ids (uint16), k h w codes (uint8 or uint16)
+    index      for each map: where it starts (uint64), its CRC-32 (uint32), h and w (uint16 each)
+    ids        where each image id ends (uint64), then the ids in UTF-8
+
+All numbers are little-endian. A score is lowest + step * code, with the lowest and the step of its map and its rank.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cuescope.core.classes import ClassSpace, from_stored, to_stored
+
+MAGIC = b"CUEMAPS\n"
+SCHEMA = 1
+AXES = ("k", "y", "x")
+PREFIX = struct.Struct("<8sII")
+RECORD = np.dtype([("at", "<u8"), ("crc", "<u4"), ("height", "<u2"), ("width", "<u2")])
+END = np.dtype("<u8")
+ID = np.dtype("<u2")
+NUMBER = np.dtype("<f4")
+CODES = {8: np.dtype("<u1"), 16: np.dtype("<u2")}
+
+Framing = Literal["squashed", "aspect kept"]
+Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""A label map: scores (k, h, w) float32 and class ids (k, h, w), the highest score of a position first."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is common to all maps of a file: the classes, how many a position has, who made them and of what.
+
+    `k` entries a position, `bits` a score (8 or 16). `images` and `images_digest` are of the image set, `annotator`
+    and `annotator_digest` of the classifier; `framing` is how an image became its input, `about` whatever else should
+    be known. A map covers its whole image. Raises ValueError for numbers that the format cannot hold.
+
+    >>> Header(ClassSpace("mine", ("cat", "dog")), k=2).bits
+    8
+    """
+
+    classes: ClassSpace
+    k: int
+    bits: int = 8
+    images: str = ""
+    images_digest: str = ""
+    annotator: str = ""
+    annotator_digest: str = ""
+    framing: Framing = "squashed"
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.classes) <= 1 << 16:
+            raise ValueError(f"{len(self.classes)} classes: ids of 16 bits tell 1 to 65,536 apart")
+        if not 1 <= self.k <= min(255, len(self.classes)):
+            raise ValueError(f"k is {self.k}: a position has 1 to 255 entries, and no more than there are classes")
+        if self.bits not in CODES:
+            raise ValueError(f"{self.bits} bits a score: 8 or 16 are stored")
+        if self.framing not in ("squashed", "aspect kept"):
+            raise ValueError(f"framing '{self.framing}': squashed or aspect kept")
+
+    def to_json(self) -> dict[str, Any]:
+        names = ("k", "bits", "images", "images_digest", "annotator", "annotator_digest", "framing")
+        told = {name: getattr(self, name) for name in names}
+        scores = "lowest + step * code, float32, for each map and rank"
+        fixed = {"kind": "label maps", "schema": SCHEMA, "axes": list(AXES), "ids": "uint16", "scores": scores}
+        return {**fixed, **told, "class_count": len(self.classes), **to_stored(self.classes), "about": dict(self.about)}
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Header:
+        """Raises KeyError, TypeError or ValueError where it is none."""
+        if told["kind"] != "label maps" or told["schema"] != SCHEMA or tuple(told["axes"]) != AXES:
+            raise ValueError(f"{told['kind']} of schema {told['schema']}, axes {told['axes']}")
+        classes = from_stored(told)
+        if len(classes) != told["class_count"]:
+            raise ValueError(f"{told['class_count']} classes, {len(classes)} named")
+        names = ("k", "bits", "images", "images_digest", "annotator", "annotator_digest", "framing", "about")
+        return cls(classes, **{name: told[name] for name in names})
+
+    def size(self, height: Any, width: Any) -> Any:
+        """The bytes of a map of this many rows and columns."""
+        return self.k * (2 * NUMBER.itemsize + (ID.itemsize + self.bits // 8) * height * width)
+
+
+def encode(header: Header, scores: ArrayLike, classes: ArrayLike) -> tuple[bytes, int, int]:
+    """The bytes of a map, its height and its width. Raises ValueError for what is no map of this header.
+
+    >>> data, height, width = encode(Header(ClassSpace("mine", ("a", "b")), k=1), [[[2.0, 4.0]]], [[[1, 0]]])
+    >>> height, width, decode(Header(ClassSpace("mine", ("a", "b")), k=1), data, 1, 2)[0].tolist()
+    (1, 2, [[[2.0, 4.0]]])
+    """
+    values, ids = np.asarray(scores, dtype=np.float32), np.asarray(classes)
+    if values.ndim != 3 or values.shape != ids.shape or len(values) != header.k or not values.size:
+        wanted = f"scores and classes of ({header.k}, h, w)"
+        raise ValueError(f"{wanted} are needed, not {values.shape} and {ids.shape}")
+    if max(values.shape[1:]) >= 1 << 16 or not np.isfinite(values).all() or ids.dtype.kind not in "iu":
+        raise ValueError("sides below 65,536, finite scores and whole class ids are needed")
+    if int(ids.min()) < 0 or int(ids.max()) >= len(header.classes):
+        beyond = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
+        raise ValueError(f"class {beyond} in a map, but there are the classes 0 to {len(header.classes) - 1}")
+    flat = values.reshape(header.k, -1)
+    lowest, highest = flat.min(1), flat.max(1)
+    most = (1 << header.bits) - 1
+    step = ((highest.astype(np.float64) - lowest) / most).astype(NUMBER)
+    each = np.where(step > 0, step, 1)[:, None]
+    codes = ((flat.astype(np.float64) - lowest[:, None]) / each).round().clip(0, most)
+    parts = (lowest.astype(NUMBER), step, ids.astype(ID), codes.astype(CODES[header.bits]))
+    return b"".join(part.tobytes() for part in parts), values.shape[1], values.shape[2]
+
+
+def decode(header: Header, data: bytes, height: int, width: int) -> Arrays:
+    """The map of these bytes: scores (k, h, w) float32 and class ids (k, h, w) int64."""
+    k, cells = header.k, header.k * height * width
+    lowest, step = np.frombuffer(data, NUMBER, 2 * k).reshape(2, k, 1, 1)
+    at = 2 * k * NUMBER.itemsize
+    ids = np.frombuffer(data, ID, cells, at).reshape(k, height, width)
+    codes = np.frombuffer(data, CODES[header.bits], cells, at + cells * ID.itemsize).reshape(k, height, width)
+    return codes.astype(np.float32) * step + lowest, ids.astype(np.int64)
+
+
+def crc(data: bytes | memoryview) -> int:
+    return zlib.crc32(data)

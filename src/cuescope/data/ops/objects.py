@@ -1,0 +1,33 @@
+"""Where the object of an image is, as a classifier sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from cuescope.data.images import Sample
+
+
+def object_mask(sample: Sample, prepare: Callable[[Sequence[Sample]], Tensor]) -> Tensor | None:
+    """Where is the object, (H, W) bool on the CPU, in the image as `prepare` frames it? None if unknown or unseen.
+
+    By the sample's mask, or else by all of its boxes. `prepare` is `Classifier.prepare`.
+
+    >>> sample = Sample("one", torch.zeros(3, 2, 2, dtype=torch.uint8), mask=torch.eye(2).bool())
+    >>> object_mask(sample, lambda samples: samples[0].pixels[None] / 255)
+    tensor([[ True, False],
+            [False,  True]])
+    """
+    _, height, width = sample.pixels.shape
+    mask = sample.mask
+    if mask is None and sample.boxes:
+        mask = torch.zeros(height, width, dtype=torch.bool)
+        for box in sample.boxes:
+            mask[int(box.y0) : -int(-box.y1 // 1), int(box.x0) : -int(-box.x1 // 1)] = True
+    if mask is None:
+        return None
+    as_pixels = mask.to(torch.uint8).mul(255).expand(3, -1, -1)
+    seen = prepare([Sample(sample.id, as_pixels, framing=sample.framing)])[0, 0].cpu() > 0.5
+    return seen if seen.any() else None

@@ -1,0 +1,71 @@
+"""Stimuli whose shape and texture come from different categories; the file name says which."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cuescope.core.errors import CueError
+from cuescope.data.images import Sample, Skipped
+from cuescope.data.readers.decode import decode
+from cuescope.data.readers.files import FileSet, checked_folder, scan, spread
+
+# Each category with its number, and in the set of rotated textures an angle after them: the texture is the second.
+_NAME = re.compile(r"([^-]*[^-\d])\d*-([^-]*[^-\d])\d*(?:-[^-]*)?")
+
+
+def cues_of(name: str) -> dict[str, str] | None:
+    """Which shape and texture does a stimulus show, by its file name? None where the name says neither.
+
+    >>> cues_of("airplane/airplane1-bicycle2.png")
+    {'shape': 'airplane', 'texture': 'bicycle'}
+    >>> cues_of("airplane1-bicycle2-108.png")
+    {'shape': 'airplane', 'texture': 'bicycle'}
+    """
+    match = _NAME.fullmatch(Path(name).stem)
+    return {"shape": match[1].lower(), "texture": match[2].lower()} if match else None
+
+
+class CueConflictSet(FileSet):
+    """Cue-conflict stimuli: images made to be seen whole, with the cues "shape" and "texture" and no label."""
+
+    knows = frozenset({"shape", "texture"})
+
+    def read(self, index: int) -> Sample:
+        name = self.id(index)
+        return Sample(name, decode(self.root / name), cues=cues_of(name) or {}, framing="stimulus")
+
+
+def read_cue_conflict(path: Path | str, limit: int | None = None) -> CueConflictSet:
+    """Which cue-conflict stimuli lie in a folder, at any depth?
+
+    Names are `airplane1-bicycle2.png`: the shape first, then the texture (Geirhos et al. 2019; the set of
+    rotated textures has an angle as third part). Images whose two categories are the same stay in the set. A file
+    with another name is recorded in `skipped`. `limit` takes so many images, evenly spread.
+
+    Raises CueError where there is no such folder or no image in it has such a name.
+
+    >>> import tempfile
+    >>> root = Path(tempfile.mkdtemp())
+    >>> _ = (root / "cat7-clock1.ppm").write_bytes(b"P6 1 1 255 abc")
+    >>> dict(read_cue_conflict(root).read(0).cues)
+    {'shape': 'cat', 'texture': 'clock'}
+    """
+    root = checked_folder(path)
+    found = scan(root)
+    parsed = [cues_of(name) for name in found.names]
+    good = [i for i, cues in enumerate(parsed) if cues]
+    if not good:
+        raise CueError(
+            f"no image in '{root}' is named by its cues (such as '{found.names[0]}')",
+            wanted="file names such as airplane1-bicycle2.png: the shape first, then the texture",
+            do="check the path, or rename the files",
+        )
+    why = "the file name does not say shape and texture, as in airplane1-bicycle2.png"
+    skipped = [*found.skipped, *(Skipped(found.names[i], why) for i, cues in enumerate(parsed) if not cues)]
+    chosen = [good[i] for i in spread(len(good), limit)]
+    same = sum(cues["shape"] == cues["texture"] for i in chosen if (cues := parsed[i]))
+    notes = [f"{same:,} of {len(chosen):,} images show the same category as shape and as texture"]
+    if len(chosen) < len(good):
+        notes.append(f"{len(chosen):,} of {len(good):,} images, evenly spread")
+    return CueConflictSet(root, found.names.take(chosen), notes=notes, skipped=skipped)

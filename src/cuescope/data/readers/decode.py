@@ -1,0 +1,224 @@
+"""Bytes to pixels: the one place that decodes image files.
+
+What Pillow's `Image.open(file).convert("RGB")` gives is the reference, since the published numbers were made
+with it. JPEG and PNG go to torchcodec where that is bit-identical to Pillow (bench/decode.py: about 1.5 times
+faster for JPEG). Pillow itself decodes the rest: every other format, images with an EXIF orientation (torchcodec
+would turn them, Pillow leaves them as stored) and 16-bit PNG. As in Pillow, transparency is dropped, not blended.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cuescope.data.images import UnreadableError
+
+MAX_PIXELS = 89_478_485
+"""Images of more pixels are refused before decoding; from here on Pillow warns of a decompression bomb."""
+
+MAX_BYTES = 1 << 30
+"""Files of more bytes are refused before reading."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
+"""What is read, in Pillow's names. Few on purpose: some of Pillow's other formats start programs (EPS)."""
+
+_KINDS = tuple(
+    (kind, re.compile(pattern, re.DOTALL))
+    for kind, pattern in (
+        ("JPEG", rb"\xff\xd8\xff"),
+        ("PNG", rb"\x89PNG\r\n\x1a\n"),
+        ("WEBP", rb"RIFF....WEBP"),
+        ("AVIF", rb"....ftypavi[fs]"),
+        ("HEIC", rb"....ftyp(hei[cfmsx]|hev[cx]|mif1|msf1)"),
+        ("GIF", rb"GIF8[79]a"),
+        ("BMP", rb"BM....\x00\x00\x00\x00"),
+        ("TIFF", rb"II\*\x00|MM\x00\*|II\+\x00|MM\x00\+"),
+        ("JPEG2000", rb"\x00\x00\x00\x0cjP  \r\n|\xff\x4f\xff\x51"),
+        ("PPM", rb"P[1-6][ \t\r\n#]"),
+    )
+)
+
+# An orientation tag of 2 to 8 in either byte order, whatever its type. Looser than a parser on purpose: a false
+# alarm only costs the slower decoder, a missed tag would turn the image.
+_TURNED = re.compile(rb"\x12\x01.\x00.{4}[\x02-\x08]\x00|\x01\x12\x00..{4}\x00[\x02-\x08]", re.DOTALL)
+
+
+def decode(source: bytes | Path) -> Tensor:
+    r"""What are the pixels of this image file? (3, H, W) uint8 RGB, of the size that is stored.
+
+    The format is known by content, not by name. Of an animation or a multi-page file the first frame is taken.
+    Memory is channels-last (rows of RGB triples), which torchvision resizes 1.3 times faster. Safe in threads.
+    Raises UnreadableError with the reason where there is no image to be had.
+
+    >>> decode(b"P6 2 1 255 \xff\x00\x00\x00\x00\xff").tolist()
+    [[[255, 0]], [[0, 0]], [[0, 255]]]
+    """
+    data = source if isinstance(source, bytes) else _load(source)
+    if not data:
+        raise UnreadableError("the file is empty")
+    kind = sniff(data)
+    if kind in ("JPEG", "PNG"):
+        size, exact = (_jpeg_header if kind == "JPEG" else _png_header)(data)
+        check_size(*size)
+        if exact:
+            # What torchcodec refuses goes to Pillow: it may still read it, and if not it knows the reason.
+            try:
+                # A tensor of our own: for bytes torchcodec changes the warning filters, which is not safe in threads.
+                return _torchcodec()[kind](torch.frombuffer(bytearray(data), dtype=torch.uint8), mode="RGB")
+            except (RuntimeError, ValueError):
+                pass
+    return _pillow(data, kind)
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """The (width, height) that an image file states, without decoding it: those of the pixels of `decode`.
+
+    Raises UnreadableError with the reason where it states none.
+    """
+    data = _load(path)
+    kind = sniff(data)
+    if kind in ("JPEG", "PNG"):
+        size, _ = (_jpeg_header if kind == "JPEG" else _png_header)(data)
+        if size != (0, 0):
+            return size
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return image.size
+    except Exception as error:  # whatever a damaged file makes Pillow stumble over, as in `_pillow`
+        raise UnreadableError(_reason(data, kind, error)) from error
+
+
+def sniff(data: bytes) -> str | None:
+    """The format that the first bytes announce, in Pillow's names, or "HEIC"; None where they announce none.
+
+    >>> sniff(b"GIF89a..."), sniff(b"file,index")
+    ('GIF', None)
+    """
+    return next((kind for kind, pattern in _KINDS if pattern.match(data)), None)
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises UnreadableError where an image of this many pixels is too large to decode."""
+    if width * height > MAX_PIXELS:
+        raise UnreadableError(
+            f"too large: {width} x {height} is {width * height / 1e6:.0f} million pixels, "
+            f"the limit is {MAX_PIXELS / 1e6:.0f} million"
+        )
+
+
+def _load(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise UnreadableError(f"too large: a file of {size / 2**30:.1f} GiB, the limit is {MAX_BYTES >> 30} GiB")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UnreadableError("the file is not there (moved, deleted, or a link to nothing)") from None
+    except OSError as error:
+        raise UnreadableError(f"the file cannot be read: {error.strerror}") from None
+
+
+@functools.cache
+def _torchcodec() -> dict[str, Any]:
+    # Both are documented; the package only re-exports them in a way that pyright takes for private.
+    from torchcodec.decoders import decode_jpeg, decode_png  # pyright: ignore[reportPrivateImportUsage]
+
+    return {"JPEG": decode_jpeg, "PNG": decode_png}
+
+
+def _jpeg_header(data: bytes) -> tuple[tuple[int, int], bool]:
+    """The (width, height) that a JPEG states, and whether torchcodec gives Pillow's pixels for it.
+
+    Read by hand: opening in Pillow parses EXIF, and warns where that is damaged.
+    """
+    size, at = (0, 0), 2
+    while at <= len(data) - 9 and data[at] == 0xFF and data[at + 1] != 0xDA:  # up to the start of the scan
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            size = (width, height)
+        # A marker may be preceded by fill bytes; all that stand before the scan have a length.
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4])
+    return size, size != (0, 0) and not _turned(data[:at], b"Exif\0")
+
+
+def _png_header(data: bytes) -> tuple[tuple[int, int], bool]:
+    """The (width, height) that a PNG states, and whether torchcodec gives Pillow's pixels for it."""
+    if len(data) < 25:
+        return (0, 0), False
+    width, height, depth = struct.unpack_from(">IIB", data, 16)
+    return (width, height), depth < 16 and not _turned(data, b"eXIf")
+
+
+def _turned(data: bytes, mark: bytes) -> bool:
+    """Whether any EXIF block in the data may hold an orientation other than upright."""
+    at = data.find(mark)
+    while at >= 0:
+        if _TURNED.search(data, at, at + 65_536):
+            return True
+        at = data.find(mark, at + 1)
+    return False
+
+
+def _pillow(data: bytes, kind: str | None) -> Tensor:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            check_size(*image.size)
+            pixels = _rgb(image)
+    except UnreadableError:
+        raise
+    except Exception as error:
+        # Pillow's plugins raise whatever a damaged file makes them stumble over, from SyntaxError to OverflowError.
+        raise UnreadableError(_reason(data, kind, error)) from error
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _rgb(image: Any) -> np.ndarray:
+    """(H, W, 3) uint8 of an opened Pillow image."""
+    if image.mode.startswith("I;16"):
+        # Pillow's convert("RGB") would clip at 255 and give white; keep the high byte, as Pillow does for 16-bit RGB.
+        gray = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise UnreadableError(f"pixels of Pillow's mode {image.mode} have no fixed range: save as 8 bits a channel")
+    image.load()
+    image.info.pop("transparency", None)  # it is dropped anyway, and convert() warns of some kinds
+    return np.array(image.convert("RGB"))
+
+
+def _reason(data: bytes, kind: str | None, error: Exception) -> str:
+    """Why the bytes are no image, in words for people."""
+    if kind == "HEIC":
+        return "a HEIC image, a format that is not read: convert it to JPEG or PNG"
+    if kind is None:
+        return _stranger(data)
+    text = str(error)
+    if "DecompressionBomb" in type(error).__name__:
+        return f"too large: over the limit of {MAX_PIXELS / 1e6:.0f} million pixels"
+    if type(error).__name__ == "UnidentifiedImageError":
+        return f"damaged or cut off: its {kind} header cannot be read"
+    if re.search("truncated|Truncated|not enough|unexpected end|Unexpected end|premature", text):
+        return f"cut off: the {kind} data end too early"
+    return f"damaged: the {kind} data cannot be decoded ({text or type(error).__name__})"
+
+
+def _stranger(data: bytes) -> str:
+    """What the bytes are instead of an image, as far as one can tell."""
+    if data.startswith(b"%PDF"):
+        return "not an image: the file is a PDF"
+    text = data[:40].decode(errors="replace").strip()
+    if text and all(c.isprintable() or c.isspace() for c in text) and "\ufffd" not in text:
+        return f"not an image: the file holds text ('{text.splitlines()[0][:30]}')"
+    return "not an image of a format that is read: " + ", ".join(FORMATS)

@@ -1,0 +1,222 @@
+"""What people and networks answered, image by image: the raw trials of Geirhos et al. 2019, and of model-vs-human."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from cuescope.core.errors import CueError
+from cuescope.data.images import Answer, ImageSet, Sample, Skipped
+from cuescope.data.readers.cue_conflict import cues_of
+from cuescope.data.readers.tables import read_rows
+
+COLUMNS = ("subj", "session", "trial", "object_response", "category", "condition", "imagename")
+SCHEMA = {
+    "experiment": pl.String,
+    "subject": pl.String,
+    "kind": pl.String,
+    "condition": pl.String,
+    "image": pl.String,
+    "shape": pl.String,
+    "texture": pl.String,
+    "response": pl.String,
+}
+NO_ANSWER = {"na", "nan", ""}
+INSTRUCTED = "guessing"
+"""In the name of the experiments whose people were told which cue to name: they are no free answers."""
+LATER = "-trained-CNNs"
+"""Ends the folders of the networks that were run later, in PyTorch; those beside the people were run in Caffe."""
+
+# Images of ImageNet have an underscore of their own: n03041632_8725.png.
+_IMAGE = re.compile(r"(n\d{8}_\d+\.\w+|[^_/\\]+)$")
+_TRAINED = re.compile(r"-train-\d+-epochs.*")
+_NETWORKS = {
+    "alexnet": "AlexNet",
+    "googlenet": "GoogLeNet",
+    "vgg": "VGG-16",
+    "vgg16": "VGG-16",
+    "resnet50": "ResNet-50",
+    "resnet101": "ResNet-101",
+    "resnet152": "ResNet-152",
+    "densenet121": "DenseNet-121",
+    "squeezenet1-1": "SqueezeNet 1.1",
+    "oidv2-resnet101": "ResNet-101",
+}
+
+_IN_CAFFE = {"alexnet", "googlenet", "vgg"}
+
+
+@dataclass(frozen=True, eq=False)
+class HumanData:
+    """Trials as a table: experiment, subject, kind ("human" or "network"), condition, image, shape, texture, response.
+
+    `image` is the file name of the stimulus; `texture` is null where the name has none, `response` where there was no
+    answer in time. A subject is one and the same within its experiment only.
+    """
+
+    name: str
+    trials: pl.DataFrame
+    skipped: tuple[Skipped, ...] = ()
+
+
+def read_human_data(path: Path | str) -> HumanData:
+    r"""Which trials do the CSVs in a folder hold, at any depth?
+
+    The columns are those of the authors' raw data, subj,session,trial,rt,object_response,category,condition,imagename,
+    in any case; the stimulus is what follows the last underscore of the image name. The experiment is the folder's
+    name, less "-experiment" and "-trained-CNNs". A file that is no table of trials, or repeats trials of another, is
+    left out and listed in `skipped`.
+
+    Raises CueError where there is no such folder, or no file with trials in it.
+
+    >>> import tempfile
+    >>> root = Path(tempfile.mkdtemp())
+    >>> text = "subj,Session,trial,rt,object_response,category,condition,imagename\nsubject-01,1,1,.8,cat,cat,0,"
+    >>> _ = (root / "a.csv").write_text(text + "0001_s5n_s01_0_cat_00_cat7-clock1.png")
+    >>> read_human_data(root).trials.select("subject", "kind", "image", "shape", "texture", "response").row(0)
+    ('subject-01', 'human', 'cat7-clock1.png', 'cat', 'clock', 'cat')
+    """
+    root = Path(path).expanduser()
+    wanted = "a folder of CSVs of trials, as in raw-data/ of rgeirhos/texture-vs-shape"
+    if not root.is_dir():
+        found = f"'{root}' is a file" if root.exists() else f"no folder '{root}'"
+        raise CueError(found, wanted=wanted, do="check the path, or run: cuescope get human-data " + str(root))
+    tables: list[pl.DataFrame] = []
+    skipped: list[Skipped] = []
+    known: dict[tuple[str | None, ...], str] = {}
+    for file in sorted(root.rglob("*.csv")):
+        name = file.relative_to(root).as_posix()
+        try:
+            rows = list(_trials(file))
+        except CueError as error:
+            skipped.append(Skipped(name, error.found))
+            continue
+        if why := _repeated(rows, name, known):
+            skipped.append(Skipped(name, why))
+        else:
+            tables.append(pl.DataFrame(rows, schema=SCHEMA))
+    if not tables:
+        why = f": '{skipped[0].id}' is left out, {skipped[0].why}" if skipped else ""
+        raise CueError(f"no trials in '{root}'{why}", wanted=wanted, do="check the path")
+    return HumanData(root.resolve().name, pl.concat(tables), tuple(skipped))
+
+
+def _repeated(rows: list[dict[str, str | None]], name: str, known: dict[tuple[str | None, ...], str]) -> str:
+    """Why these rows cannot be used, or "": then `known` knows in which file these trials are."""
+    if not rows:
+        return "it has no row"
+    keys = [(row["experiment"], row["subject"], row["condition"], row["image"]) for row in rows]
+    mine: dict[tuple[str | None, ...], str] = {}
+    for key in keys:
+        if key in known or key in mine:
+            return f"{key[1]} has answered {key[3]} already, in {known.get(key, name)}"
+        mine[key] = name
+    known.update(mine)
+    return ""
+
+
+def _trials(file: Path) -> Iterator[dict[str, str | None]]:
+    folder = file.parent.name
+    experiment = folder.removesuffix(LATER).removesuffix("-experiment")
+    for line, row in read_rows(file, COLUMNS, "trials", "a CSV with the columns " + ",".join(COLUMNS)):
+        match = _IMAGE.search(row["imagename"])
+        if not match or not row["subj"]:
+            raise CueError(f"line {line} has no {'subject' if match else 'image name'}", wanted="both", do="correct it")
+        cues, human = cues_of(match[1]), row["subj"].lower().startswith("subject")
+        response = row["object_response"].lower()
+        yield {
+            "experiment": experiment,
+            "subject": row["subj"].lower() if human else _network(row["subj"], folder, experiment),
+            "kind": "human" if human else "network",
+            "condition": row["condition"],
+            "image": match[1],
+            "shape": cues["shape"] if cues else row["category"].lower(),
+            "texture": cues["texture"] if cues else None,
+            "response": None if response in NO_ANSWER else response,
+        }
+
+
+def _network(subject: str, folder: str, experiment: str) -> str:
+    """What to call a network of the 2019 paper, which used the same name for two; others keep their name.
+
+    >>> _network("alexnet-train-60-epochs-lr0.001", "edge-experiment-trained-CNNs", "edge")
+    'AlexNet (SIN)'
+    """
+    if folder == experiment:
+        return subject
+    plain = _TRAINED.sub("", subject)
+    if plain not in _NETWORKS:
+        return subject
+    by = "Caffe" if plain in _IN_CAFFE and not folder.endswith(LATER) else "torchvision"
+    by = "SIN" if plain != subject else "OpenImages" if plain.startswith("oidv2") else by
+    return f"{_NETWORKS[plain]} ({by})"
+
+
+def with_answers(images: ImageSet, data: HumanData) -> ImageSet:
+    """The same images, those that the trials know with what people and networks answered, in `Sample.answers`.
+
+    A trial's image is found by its file name. Of several experiments with the same images the one with the most
+    of them is taken; those in which people were told which cue to name are not. Raises CueError where none fits.
+    """
+    names = {os.path.basename(images.id(i)) for i in range(len(images))}  # noqa: PTH119 - an id may be no path
+    free = data.trials.filter(~pl.col("experiment").str.contains(INSTRUCTED, literal=True))
+    mine = free.filter(pl.col("image").is_in(list(names)))
+    if not mine.height:
+        told = f"; its images are named as {data.trials['image'][0]}, those of {images.name} as {images.id(0)}"
+        raise CueError(
+            f"'{data.name}' has no free answer to an image of {images.name}{told if len(images) else ''}",
+            wanted="trials on these images",
+            do="give the raw data of the experiment that showed these images",
+        )
+    counts = mine.group_by("experiment").agg(pl.col("image").n_unique().alias("n"), pl.len().alias("trials"))
+    best = counts.sort("n", "trials", "experiment", descending=[True, True, False])["experiment"][0]
+    return _Answered(images, data, mine.filter(pl.col("experiment") == best), best)
+
+
+class _Answered(ImageSet):
+    def __init__(self, images: ImageSet, data: HumanData, trials: pl.DataFrame, experiment: str) -> None:
+        self.images, self.name, self.classes = images, images.name, images.classes
+        self.knows = images.knows | {"answers"}
+        # People first, so that what is made of them in this order has them first.
+        trials = trials.sort("kind", maintain_order=True)
+        self.answers: dict[str, tuple[Answer, ...]] = {}
+        for image, who, kind, response in trials.select("image", "subject", "kind", "response").iter_rows():
+            self.answers[image] = (*self.answers.get(image, ()), Answer(who, kind, response))
+        people, networks = (trials.filter(kind=kind)["subject"].n_unique() for kind in ("human", "network"))
+        told = (
+            f"{len(self.answers):,} of {len(images):,} images have answers of {people} people and {networks} networks"
+        )
+        self.notes = (*images.notes, f"{told}: {experiment}, from {data.name}")
+        self.skipped = (*images.skipped, *(Skipped(f"{data.name}/{s.id}", s.why) for s in data.skipped))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def id(self, index: int) -> str:
+        return self.images.id(index)
+
+    def label(self, index: int) -> int | None:
+        return self.images.label(index)
+
+    def read(self, index: int) -> Sample:
+        sample = self.images.read(index)
+        return replace(sample, answers=self.answers.get(os.path.basename(sample.id), ()))  # noqa: PTH119
+
+    @property
+    def digest(self) -> str:
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        answers: Mapping[str, tuple[Answer, ...]] = self.answers
+        total = hashlib.blake2b(f"{self.images.digest} answers".encode(), digest_size=16)
+        for image in sorted(answers):
+            total.update(repr((image, [tuple(answer) for answer in answers[image]])).encode())
+        return total.hexdigest()

@@ -1,0 +1,124 @@
+"""Images with boxes of their named parts, from a CSV file,part,x0,y0,x1,y1."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from cuescope.core.errors import CueError, nearest
+from cuescope.data.images import Box, ImageSet, Sample, UnreadableError
+from cuescope.data.readers.decode import size_of
+from cuescope.data.readers.files import FileSet, spread
+from cuescope.data.readers.tables import file_id, read_rows
+
+CORNERS = ("x0", "y0", "x1", "y1")
+COLUMNS = ("file", "part", *CORNERS)
+MOST_COMPARED = 20_000
+"""So many names are searched for one like a mistyped one: it takes seconds."""
+MOST_TOLD = 6
+
+
+def read_parts(images: ImageSet, path: str | Path, *, limit: int | None = None) -> ImageSet:
+    """Which images have boxes of their parts in a CSV? Those alone, each with them in `Sample.parts`.
+
+    `file` is the id of an image: its path in the folder. A box is in pixels of the decoded image, x to the right, y
+    down, far edges excluded; numbers may have fractions. `limit` takes so many of the images, evenly spread.
+
+    Raises CueError, with the line, for an unknown image (saying the nearest names), a second box of a part, and a box
+    that is empty, reversed or not in its image.
+    """
+    path = Path(path).expanduser()
+    rows = list(read_rows(path, COLUMNS, "parts", f"a CSV with the columns {','.join(COLUMNS)}"))
+    listed = {file_id(row["file"]) for _, row in rows}
+    position = {name: i for i in range(len(images)) if (name := images.id(i)) in listed}
+    parts: dict[int, dict[str, Box]] = {}
+    size: dict[int, tuple[float, float]] = {}
+    for line, row in rows:
+        index = position.get(file_id(row["file"]))
+        if index is None:
+            raise _unknown(path, line, file_id(row["file"]), images)
+        if index not in size:
+            size[index] = _size(images, index)
+        box = _box(path, line, row, size[index])
+        if parts.setdefault(index, {}).setdefault(box.name, box) is not box:
+            raise _malformed(path, line, f"'{row['file']}' has a box of '{box.name}' already", "one box a part")
+    if not parts:
+        raise CueError(f"'{path}' has no row", wanted="a row for each part of each image", do="add the rows")
+    order = sorted(parts)
+    return _Parts(images, {order[k]: parts[order[k]] for k in spread(len(order), limit)}, path.name)
+
+
+def _size(images: ImageSet, index: int) -> tuple[float, float]:
+    """(width, height) of an image; no bounds where it cannot be read: then it is going to be skipped."""
+    try:
+        if isinstance(images, FileSet):
+            return size_of(images.root / images.id(index))
+        height, width = images.read(index).pixels.shape[1:]
+    except UnreadableError:
+        return math.inf, math.inf
+    return width, height
+
+
+def _box(path: Path, line: int, row: Mapping[str, str], size: tuple[float, float]) -> Box:
+    if not row["part"]:
+        raise _malformed(path, line, "the part has no name", "a name such as left eye")
+    try:
+        x0, y0, x1, y1 = (float(row[corner]) for corner in CORNERS)
+    except ValueError:
+        x0 = y0 = x1 = y1 = math.nan
+    text = ",".join(row[corner] for corner in CORNERS)
+    if not all(map(math.isfinite, (x0, y0, x1, y1))):
+        raise _malformed(path, line, f"the box {text}", "four numbers x0,y0,x1,y1 in pixels")
+    if x0 >= x1 or y0 >= y1:
+        raise _malformed(path, line, f"the box {text} is empty or reversed", "x0 below x1 and y0 below y1")
+    if min(x0, y0) < 0 or x1 > size[0] or y1 > size[1]:
+        wanted = f"a box in the image, which is {size[0]} px wide and {size[1]} px high"
+        raise _malformed(path, line, f"the box {text} is not in '{row['file']}'", wanted)
+    return Box(x0, y0, x1, y1, row["part"])
+
+
+def _unknown(path: Path, line: int, file: str, images: ImageSet) -> CueError:
+    names, last = [images.id(i) for i in range(len(images))], file.rpartition("/")[2]
+    alike = [name for name in names if name.rpartition("/")[2] == last] or nearest(file, names[:MOST_COMPARED])
+    do = f"did you mean {' or '.join(alike[:4])}?" if alike else "correct the line"
+    wanted = f"a path relative to the folder of images, such as '{names[0]}'" if names else "an image"
+    return CueError(f"'{path}', line {line}: no image '{file}' in {images.name}", wanted=wanted, do=do)
+
+
+def _malformed(path: Path, line: int, found: str, wanted: str) -> CueError:
+    return CueError(f"'{path}', line {line}: {found}", wanted=wanted, do="correct the line")
+
+
+class _Parts(ImageSet):
+    def __init__(self, images: ImageSet, parts: Mapping[int, Mapping[str, Box]], file: str) -> None:
+        self.images, self.parts, self.at = images, parts, list(parts)
+        self.name, self.classes = f"{images.name}, parts", images.classes
+        self.knows = images.knows | {"parts"}
+        counts = Counter(name for boxes in parts.values() for name in boxes)
+        told = ", ".join(f"{name} ({count:,})" for name, count in counts.most_common(MOST_TOLD))
+        more = f" and {len(counts) - MOST_TOLD:,} more" if len(counts) > MOST_TOLD else ""
+        self.notes = (f"parts of {len(parts):,} of {len(images):,} images from {file}: {told}{more}",)
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def id(self, index: int) -> str:
+        return self.images.id(self.at[index])
+
+    def read(self, index: int) -> Sample:
+        image = self.at[index]
+        return replace(self.images.read(image), parts=self.parts[image])
+
+    @property
+    def digest(self) -> str:
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        boxes = [(image, sorted(parts.items())) for image, parts in self.parts.items()]
+        return hashlib.blake2b(f"{self.images.digest} parts {boxes}".encode(), digest_size=16).hexdigest()

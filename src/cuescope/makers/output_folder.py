@@ -1,0 +1,213 @@
+"""The folder of what a maker made: images under their old names, what they were made with, where to go on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.core.files import read_json, why_not, write, write_json
+from cuescope.data.images import Skipped
+
+SCHEMA = 1
+KIND = "made images"
+JOURNAL = ".cuescope"
+"""Hidden, so that no reader takes it for images; its entries move to the manifest at the end."""
+
+PARTS = ".parts"
+"""Files of many images each, from which one is made at the end; hidden, too."""
+
+FOLDERS = "folders"
+"""The class space of labels that are folder names, which what is made has as well."""
+
+
+File = tuple[dict[str, Any], bytes | Callable[[], bytes]]
+"""An entry of the manifest, and the file's bytes or what gives them."""
+
+
+class MadeFolder:
+    """A folder that a maker fills, file by file, and can go on with. `entries` tell of each file that is there.
+
+    `recipe` is all that decides about the result: maker, version, parameters, images, networks. Raises CueError
+    where nothing can be written, where other files lie, and where another recipe was used, saying what differs.
+    """
+
+    def __init__(self, path: str | Path, recipe: Mapping[str, Any], kept_out: Path | None = None) -> None:
+        self.path = Path(path).expanduser()
+        if kept_out is not None:
+            _apart(self.path, kept_out)
+        self.recipe = json.loads(json.dumps(recipe))
+        self.manifest = self._opened()
+        told = [*self.manifest.pop("images", ()), *self._journal()]
+        self.entries = {entry["file"]: entry for entry in told if (self.path / entry["file"]).is_file()}
+        self._parts = len(list((self.path / JOURNAL).glob("*.json")))
+
+    def add(self, files: Sequence[tuple[dict[str, Any], bytes]]) -> None:
+        """Write files, then that they are finished; an entry holds at least `file`, the path in the folder."""
+        for entry, data in files:
+            write(self.path / entry["file"], data)
+        self._parts += 1
+        write_json(self.path / JOURNAL / f"{self._parts:07d}-{os.getpid()}.json", {"images": [e for e, _ in files]})
+        self.entries |= {entry["file"]: entry for entry, _ in files}
+
+    def begin(self, about: Mapping[str, Any]) -> None:
+        """Say what is going to be made before the first file, so that it can be gone on with."""
+        self.manifest = {"schema": SCHEMA, "kind": KIND, "recipe": self.recipe, **about, "finished": None}
+        # With what an earlier run has made: it is kept whatever becomes of this one.
+        write_json(self.path / "manifest.json", {**self.manifest, "images": self.sorted_entries})
+
+    def finish(
+        self,
+        about: Mapping[str, Any],
+        skipped: Sequence[Skipped],
+        classes: ClassSpace | None,
+        entries: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        """The manifest with all entries, or those given of what took the place of parts, labels, what was skipped."""
+        self.manifest |= about
+        whole = entries is not None
+        entries = self.sorted_entries if entries is None else entries
+        _write_table(self.path / "skipped.csv", ("id", "why"), [(s.id, s.why) for s in skipped])
+        if classes is not None and classes.name != FOLDERS:
+            _write_labels(self.path / "labels.csv", entries, classes)
+        write_json(self.path / "manifest.json", {**self.manifest, "images": entries})
+        shutil.rmtree(self.path / JOURNAL, ignore_errors=True)
+        if whole:
+            shutil.rmtree(self.path / PARTS, ignore_errors=True)
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """The images that are lacking in finished files of many."""
+        return [Skipped(*one) for entry in self.sorted_entries for one in entry.get("skipped", ())]
+
+    @property
+    def sorted_entries(self) -> list[dict[str, Any]]:
+        return [self.entries[file] for file in sorted(self.entries)]
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.manifest.get("finished"))
+
+    def _opened(self) -> dict[str, Any]:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".probe-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except (OSError, ValueError) as error:
+            found = f"cannot write to '{self.path}': {why_not(error)}"
+            raise CueError(found, wanted="a folder that can be written", do="choose another DST") from None
+        if not (self.path / "manifest.json").is_file():
+            if any(self.path.iterdir()):
+                raise self._foreign()
+            return {}
+        manifest = read_json(self.path / "manifest.json")
+        if manifest.get("kind") != KIND or manifest.get("schema") != SCHEMA:
+            raise self._foreign()
+        if differs := difference(manifest["recipe"], self.recipe):
+            raise CueError(
+                f"'{self.path}' was made with {differs}",
+                wanted="the same images and parameters, to go on with it",
+                do="choose another DST, or remove that folder",
+            )
+        return manifest
+
+    def _foreign(self) -> CueError:
+        return CueError(
+            f"'{self.path}' holds files that no maker made",
+            wanted="a new folder, an empty one, or one to go on with",
+            do="choose another DST",
+        )
+
+    def _journal(self) -> list[dict[str, Any]]:
+        parts = sorted((self.path / JOURNAL).glob("*.json"))
+        return [entry for part in parts for entry in read_json(part)["images"]]
+
+
+class Writing:
+    """Encodes and writes the last files while the next ones are made. What failed is raised by the next call."""
+
+    def __init__(self, folder: MadeFolder, workers: int) -> None:
+        self.folder = folder
+        self.encoders = ThreadPoolExecutor(max(1, workers), thread_name_prefix="encode")
+        self.writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self.last: Future[None] | None = None
+
+    def __enter__(self) -> Writing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._wait()
+        finally:
+            self.writer.shutdown()
+            self.encoders.shutdown()
+
+    def put(self, files: Sequence[File]) -> None:
+        """Write these in the background; they are in the folder's entries when the next call, or the end, is past."""
+        self._wait()
+        if files:
+            self.last = self.writer.submit(self._write, files)
+
+    def _write(self, files: Sequence[File]) -> None:
+        data = self.encoders.map(lambda file: file[1] if isinstance(file[1], bytes) else file[1](), files)
+        self.folder.add([(entry, encoded) for (entry, _), encoded in zip(files, data, strict=True)])
+
+    def _wait(self) -> None:
+        if self.last is not None:
+            last, self.last = self.last, None
+            last.result()
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any], within: str = "") -> str:
+    """The first values in which two recipes differ, in words, or "".
+
+    >>> difference({"parameters": {"steps": 9, "seed": 0}}, {"parameters": {"steps": 8, "seed": 0}})
+    'parameters.steps 9, not 8'
+    """
+    for key in [*old, *(key for key in new if key not in old)]:
+        before, now = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            if found := difference(before, now, f"{within}{key}."):
+                return found
+        elif before != now:
+            return f"{within}{key} {before}, not {now}"
+    return ""
+
+
+def _apart(made: Path, source: Path) -> None:
+    """Raises CueError where one of the folders lies in the other: what is made would be read as images."""
+    target, root = made.resolve(), source.expanduser().resolve()
+    if target.is_relative_to(root) or root.is_relative_to(target):
+        where = "are one folder" if target == root else "lie one within the other"
+        raise CueError(
+            f"'{source}' and '{made}' {where}",
+            wanted="a folder apart from the images: what is made would be taken for more of them",
+            do="choose another DST",
+        )
+
+
+def _write_labels(path: Path, entries: Sequence[Mapping[str, Any]], classes: ClassSpace) -> None:
+    labeled = [(entry["file"], entry["label"]) for entry in entries if entry.get("label") is not None]
+    if not labeled:
+        return
+    keys = classes.keys and list(classes.keys) != [str(i) for i in range(len(classes))]
+    header = ("file", "wnid", "index", "name") if keys else ("file", "index", "name")
+    rows = [(f, *([classes.keys[k]] if keys else []), k, classes.names[k]) for f, k in labeled]
+    _write_table(path, header, rows)
+
+
+def _write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(header)
+    table.writerows(rows)
+    write(path, text.getvalue().encode())

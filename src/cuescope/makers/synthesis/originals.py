@@ -1,0 +1,106 @@
+"""The originals of a cue-conflict set: which classes they have in common, and which of them judges read rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.classes import category_scores, decision_members, folded
+from cuescope.core.errors import CueError
+from cuescope.data.images import ImageSet, Skipped, UnreadableError
+from cuescope.training.labeled import labeled_classes
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The originals that serve: by class, numbers in their image sets. `verdicts` tells of each judge how often it was
+    right about the shapes and the textures; without judges it is empty.
+    """
+
+    shapes: dict[str, list[int]]
+    textures: dict[str, list[int]]
+    verdicts: dict[str, Any]
+    skipped: list[Skipped]
+
+
+def judged(shapes: ImageSet, textures: ImageSet, judges: Sequence[str], load: Callable[[str], Classifier]) -> Judged:
+    """Which originals are read rightly by every judge? In the paper all four networks had to be right about them.
+
+    A judge decides among the sixteen categories where it knows ImageNet and the classes are of them (mean of the
+    probabilities of each category's classes), else among all its classes.
+
+    Raises CueError where the two sets have fewer than two classes in common, or a judge does not know one.
+
+    >>> from cuescope.classifier.sources import load
+    >>> from cuescope.world.images import WorldImages
+    >>> sets = WorldImages("shape-only", count=16), WorldImages("texture-only", count=16)
+    >>> found = judged(*sets, ["cuescope/world-shape"], load)
+    >>> found.verdicts["cuescope/world-shape"]["shapes"]
+    {'right': 16, 'of': 16}
+    """
+    by_class = {"shapes": _by_class(shapes), "textures": _by_class(textures)}
+    common = sorted(set(by_class["shapes"]) & set(by_class["textures"]))
+    if len(common) < 2:
+        raise CueError(
+            f"{shapes.name} and {textures.name} have "
+            + (f"only the class '{common[0]}' in common" if common else "no class in common"),
+            wanted="shapes and textures of at least two classes, in folders of the same names",
+            do="rename the folders",
+        )
+    chosen = {kind: {name: found[name] for name in common} for kind, found in by_class.items()}
+    verdicts: dict[str, Any] = {}
+    skipped: list[Skipped] = []
+    for name in judges:
+        judge = load(name)
+        members = decision_members(judge.classes, common)
+        own = {folded(category): i for i, category in enumerate(members)}
+        verdicts[name] = {"digest": judge.digest}
+        for kind, images in (("shapes", shapes), ("textures", textures)):
+            asked = right = 0
+            for label, numbers in chosen[kind].items():
+                good = []
+                for number, answer in _answers(judge, members, images, numbers, skipped):
+                    asked += 1
+                    if answer == own[folded(label)]:
+                        good.append(number)
+                    else:
+                        said = list(members)[answer]
+                        why = f"{name} reads '{said}' in the {kind[:-1]} of '{label}'"
+                        skipped.append(Skipped(f"{images.name}/{images.id(number)}", why))
+                right += len(good)
+                chosen[kind][label] = good
+            verdicts[name][kind] = {"right": right, "of": asked}
+    return Judged(chosen["shapes"], chosen["textures"], verdicts, skipped)
+
+
+def _answers(
+    judge: Classifier, members: dict[str, tuple[int, ...]], images: ImageSet, numbers: list[int], skipped: list[Skipped]
+) -> list[tuple[int, int]]:
+    """(number, which category) for each image that can be read."""
+    found: list[tuple[int, int]] = []
+    for start in range(0, len(numbers), BATCH):
+        samples = []
+        for number in numbers[start : start + BATCH]:
+            try:
+                samples.append((number, images.read(number)))
+            except UnreadableError as error:
+                skipped.append(Skipped(f"{images.name}/{images.id(number)}", str(error)))
+        if samples:
+            logits = judge.see([sample for _, sample in samples]).logits
+            answers = category_scores(logits, members).argmax(1).tolist()
+            found += [(number, answer) for (number, _), answer in zip(samples, answers, strict=True)]
+    return found
+
+
+def _by_class(images: ImageSet) -> dict[str, list[int]]:
+    names = labeled_classes(images).names
+    found: dict[str, list[int]] = {}
+    for index in range(len(images)):
+        label = images.label(index)
+        if label is not None:
+            found.setdefault(names[label], []).append(index)
+    return found

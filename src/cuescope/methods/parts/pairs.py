@@ -1,0 +1,170 @@
+"""Rows of masked squares, grouped into images that show the same part, and the distances of their pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from cuescope.core import stats
+from cuescope.data.ops.occlude import Rectangle
+from cuescope.methods.parts.masking import Square
+
+DEPTHS = ("low", "high")
+UNITS = ("all", "changed")
+
+Distances = Mapping[tuple[str, str, str], NDArray[Any]]
+
+SCHEMA: dict[str, Any] = {
+    "id": pl.String,
+    "label": pl.Int32,
+    "part": pl.String,
+    "kind": pl.String,
+    "draw": pl.Int32,
+    **dict.fromkeys(Rectangle._fields, pl.Int32),
+    "depth": pl.String,
+    "layer": pl.String,
+    "units": pl.Int32,
+    "fallen": pl.Binary,
+    "risen": pl.Binary,
+}
+"""A row for each image, square and layer. The last two hold a bit a unit, as np.packbits gives them."""
+
+
+def row_of(name: str, label: int, square: Square, depth: str, layer: str, signs: NDArray[np.int8]) -> dict[str, Any]:
+    """A row of SCHEMA."""
+    return {
+        "id": name,
+        "label": label,
+        "part": square.part,
+        "kind": square.kind,
+        "draw": square.draw,
+        **square.place._asdict(),
+        "depth": depth,
+        "layer": layer,
+        "units": len(signs),
+        "fallen": np.packbits(signs > 0).tobytes(),
+        "risen": np.packbits(signs < 0).tobytes(),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The images of one class, or of all, that show the same part, and the distances of their pairs.
+
+    `members` are their numbers among all images. `distances` are (n, n), NaN where there is none, for each depth, for
+    "part", "random" or "other", and of all units or of those that change in one of the two. They are between images i
+    and j with the part masked in both; with a random square masked in both, as a mean over draws; and with the part
+    masked in one and another part in the other, as a mean over all other parts, either way round.
+    """
+
+    label: int
+    part: str
+    ids: list[str]
+    members: NDArray[np.int64]
+    rows: pl.DataFrame
+    distances: Distances
+
+    def of(self, depth: str, kind: str, units: str = "all") -> NDArray[Any]:
+        return self.distances[depth, kind, units]
+
+    def less(self, depth: str, rival: str, units: str = "all") -> NDArray[Any]:
+        """The distances of the part less those of a rival."""
+        return self.of(depth, "part", units) - self.of(depth, rival, units)
+
+    @property
+    def rank(self) -> tuple[float, int, str]:
+        """What groups are sorted by: how far the part is below random squares at the high layer."""
+        return float(between(self.less("high", "random")).mean()), self.label, self.part
+
+    def place(self, name: str, kind: str) -> Rectangle:
+        """The first square of a kind in an image."""
+        chosen = self.rows.filter(pl.col("id") == name, pl.col("kind") == kind, pl.col("draw") == 0)
+        return Rectangle(*(int(chosen[side][0]) for side in Rectangle._fields))
+
+
+def between(values: NDArray[Any]) -> NDArray[Any]:
+    """(n, n) of pairs as each pair once."""
+    return values[np.triu_indices(len(values), 1)]
+
+
+def groups_of(rows: pl.DataFrame, across_classes: bool) -> tuple[list[Group], list[int]]:
+    """The groups of two images and more, and the class of each image.
+
+    Groups whose part is farthest below random squares come first. Across classes all images are of one class, -1, as
+    those without a label are.
+    """
+    if across_classes:
+        rows = rows.with_columns(label=pl.lit(-1, pl.Int32))
+    rows = rows.sort("id", "part", "kind", "draw", "depth")
+    images = rows.unique("id", keep="first", maintain_order=True)
+    number = {name: i for i, name in enumerate(images["id"])}
+    groups = [group for frame in rows.partition_by("label", maintain_order=True) for group in _of_class(frame, number)]
+    return sorted(groups, key=lambda group: group.rank), images["label"].to_list()
+
+
+def _of_class(rows: pl.DataFrame, number: Mapping[str, int]) -> Iterator[Group]:
+    masked = {depth: _Masked.of(rows.filter(kind="part", depth=depth)) for depth in DEPTHS}
+    frames = {str(frame["part"][0]): frame for frame in rows.partition_by("part", maintain_order=True)}
+    ids = {part: frame["id"].unique(maintain_order=True).to_list() for part, frame in frames.items()}
+    for part, frame in frames.items():
+        if len(ids[part]) < 2:
+            continue
+        found: dict[tuple[str, str, str], NDArray[Any]] = {}
+        for depth in DEPTHS:
+            draws = frame.filter(kind="random", depth=depth).partition_by("draw", maintain_order=True)
+            random = [_distances(one) for one in draws]
+            for k, units in enumerate(UNITS):
+                found[depth, "part", units] = masked[depth].distances(ids[part], part, part)[k]
+                found[depth, "random", units] = np.mean([both[k] for both in random], 0)
+                others = [masked[depth].distances(ids[part], part, other)[k] for other in frames if other != part]
+                found[depth, "other", units] = _mean_known(others, len(ids[part]))
+        members = np.array([number[name] for name in ids[part]])
+        yield Group(int(frame["label"][0]), part, ids[part], members, frame, found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Masked:
+    """The distances of all masked parts of a class, by image and part."""
+
+    index: Mapping[tuple[str, str], int]
+    values: tuple[NDArray[Any], NDArray[Any]]
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame) -> _Masked:
+        return cls({key: i for i, key in enumerate(zip(rows["id"], rows["part"], strict=True))}, _distances(rows))
+
+    def distances(self, ids: Sequence[str], part: str, other: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Of image i with a part and image j with another masked, or the other way round: means of the two."""
+        # Of an image that does not show a part, -1: the last row and column below, which are NaN.
+        a, b = ([self.index.get((name, which), -1) for name in ids] for which in (part, other))
+        padded = [np.pad(values, (0, 1), constant_values=np.nan) for values in self.values]
+        first, second = ((values[np.ix_(a, b)] + values[np.ix_(b, a)]) / 2 for values in padded)
+        return first, second
+
+
+def _distances(rows: pl.DataFrame) -> tuple[NDArray[Any], NDArray[Any]]:
+    fallen, risen = (np.frombuffer(b"".join(rows[c]), np.uint8).reshape(rows.height, -1) for c in ("fallen", "risen"))
+    return stats.sign_distances(fallen, risen, int(rows["units"][0]))
+
+
+def _mean_known(values: Sequence[NDArray[Any]], n: int) -> NDArray[Any]:
+    """The mean of those that are known, pair by pair; NaN where none is."""
+    total, count = np.zeros((n, n)), np.zeros((n, n))
+    for one in values:
+        total, count = total + np.nan_to_num(one), count + np.isfinite(one)
+    return np.divide(total, count, out=np.full((n, n), np.nan), where=count > 0)
+
+
+def mean(
+    groups: Sequence[tuple[Group, NDArray[Any]]], drawn: NDArray[Any]
+) -> tuple[float | None, tuple[float, float] | None, int]:
+    """The mean over groups of the values of their pairs, its interval over images, and how many images have a pair."""
+    value, interval, _ = stats.pair_mean([(group.members, values) for group, values in groups], drawn)
+    off = [np.isfinite(values) & ~np.eye(len(values), dtype=bool) for _, values in groups]
+    images = {int(m) for (group, _), known in zip(groups, off, strict=True) for m in group.members[known.any(1)]}
+    return value, interval, len(images)

@@ -1,0 +1,130 @@
+"""Batch norm folded into the convolution before it: fewer passes over memory, the same function.
+
+Measured per 224 px image on one core of an AMD EPYC (AVX-512, float32, batches of 16): MobileNetV2 36 ms as it is,
+25 channels-last, 24 folded, 14.5 both; ResNet-50 128, 98, 115, 93; SqueezeNet 1.1, which has no batch norm, 23 and
+13 channels-last. ViT-Tiny and ConvNeXt-Atto gain nothing from either.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cuescope.network.consumers import followers
+
+TOLERANCE = 1e-4
+"""Of the largest output: the most by which folding may change any output."""
+
+TOLERANCE_CUDA = 1e-2
+"""The same on a GPU, where torch multiplies float32 in convolutions with 10 bits by default (TF32)."""
+
+
+def foldable(network: nn.Module) -> bool:
+    """Whether there is any batch norm at all that keeps statistics."""
+    return bool(_norms(network))
+
+
+def fold(network: nn.Module, pixels: Tensor) -> tuple[Any, frozenset[str], str]:
+    """Fold every batch norm that is all that reads a convolution, in place, where that is exact.
+
+    Pairs are found by running on `pixels` (normalized, (B, 3, H, W)); the result is checked against that run,
+    and taken back where it differs. The module tree stays: the batch norm becomes an identity (or its
+    activation), the convolution gives what it gave. Returns the unfolded network's output, the names of the
+    convolutions that were changed, and a note.
+    """
+    plain, pairs = followers(network, pixels, _convolutions(network), _norms(network))
+    undo: dict[str, nn.Module] = {}
+    for conv_name, norm_name in pairs.items():
+        conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
+        undo |= {conv_name: conv, norm_name: norm}
+        network.set_submodule(conv_name, folded(conv, norm))
+        network.set_submodule(norm_name, _rest(norm))
+    if not pairs:
+        return plain, frozenset(), ""
+    gap = difference(tensor_of(network(pixels)), tensor_of(plain))
+    if gap <= (TOLERANCE_CUDA if pixels.is_cuda else TOLERANCE):
+        return plain, frozenset(pairs), f"{len(pairs)} batch norms folded into convolutions (checked: within {gap:.0e})"
+    for name, module in undo.items():
+        network.set_submodule(name, module)
+    return plain, frozenset(), f"batch norm is not folded: that changed the logits by {gap:.0e} of the largest"
+
+
+def folded(conv: nn.Module, norm: nn.Module) -> nn.Module:
+    """A convolution that does what `conv` and then `norm` do. Worked out in float64."""
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight.double()
+    shift = -norm.running_mean.double() * scale
+    if norm.bias is not None:
+        shift = shift + norm.bias.double()
+    if conv.bias is not None:
+        shift = shift + conv.bias.double() * scale
+    # A shallow copy keeps class and settings (timm pads in a subclass) and leaves the original's tables alone.
+    new = copy.copy(conv)
+    new._parameters = {
+        "weight": nn.Parameter((conv.weight.double() * scale[:, None, None, None]).to(conv.weight.dtype), False),
+        "bias": nn.Parameter(shift.to(conv.weight.dtype), False),
+    }
+    return new
+
+
+def tensor_of(output: Any) -> Tensor:
+    """The logits in what a module returns: a tensor, the first of several, or the field `logits`."""
+    if not isinstance(output, Tensor):
+        logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
+        first = next(iter(output), None) if isinstance(output, Iterable) and not isinstance(output, dict) else None
+        output = logits if logits is not None else first
+    if not isinstance(output, Tensor):
+        raise TypeError("the output holds no tensor of logits")
+    return output
+
+
+def difference(found: Tensor, wanted: Tensor) -> float:
+    """The largest difference of two outputs as a share of the largest value wanted; infinite where not comparable."""
+    if found.shape != wanted.shape:
+        return float("inf")
+    gap = (found.double() - wanted.double()).abs().max() / wanted.double().abs().max().clamp_min(1e-12)
+    return float(gap) if torch.isfinite(gap) else float("inf")
+
+
+def _rest(norm: nn.Module) -> nn.Module:
+    """What a batch norm module does after the norm: timm's hold their activation."""
+    rest = OrderedDict((name, module) for name, module in norm.named_children())
+    return nn.Sequential(rest) if rest else nn.Identity()
+
+
+def _convolutions(network: nn.Module) -> dict[str, nn.Module]:
+    timm_layers = sys.modules.get("timm.layers")
+    # Subclasses may change the weight on the way (weight standardization); timm's Same only pads.
+    kinds = {nn.Conv2d, getattr(timm_layers, "Conv2dSame", nn.Conv2d)}
+    return {
+        name: module
+        for name, module in network.named_modules()
+        # A blur before or after a convolution changes no channel's scale: it is the plain layer that counts.
+        if name
+        and getattr(module, "plain", type(module)) in kinds
+        and not module._forward_hooks
+        and not module._forward_pre_hooks
+    }
+
+
+def _norms(network: nn.Module) -> dict[str, nn.Module]:
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if name
+        and isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm)
+        and module.running_mean is not None
+        and not module._forward_hooks
+        and not module._forward_pre_hooks
+    }

@@ -1,0 +1,289 @@
+"""How each operation of torch moves and widens what the positions of a map see of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cuescope.network.receptive.spans import LOST, Call, Map, Span, State, UnknownError, union
+
+
+def after(call: Call) -> list[State]:
+    """What is known of each output of an operation. What has no rule is lost."""
+    if all(state is None for state in call.states):
+        return [None for _ in call.outputs]
+    # relu_ and _max_pool2d follow the rules of relu and max_pool2d; operators are called __iadd__ or __radd__.
+    name = call.func.__name__
+    name = DUNDERS.get(name, name.strip("_"))
+    try:
+        found = RULES[name](call)
+    except (UnknownError, KeyError, IndexError, TypeError, ValueError):  # no rule, or called in an unfamiliar way
+        found = LOST
+    return found if isinstance(found, list) else [found for _ in call.outputs]
+
+
+# --- each position for itself ---------------------------------------------------------------------------------
+
+
+def _joined(call: Call, shape: torch.Size | None = None) -> State:
+    """Inputs that are broadcast to one shape: a position sees what it sees through any of them."""
+    shape = call.shape if shape is None else shape
+    known = [(t, s) for t, s in zip(call.inputs, call.states, strict=True) if s is not None]
+    maps = [s for t, s in known if isinstance(s, Map) and all(t.shape[a] == shape[a] for a in s.axes)]
+    if not maps or any(m.axes != maps[0].axes for m in maps):
+        return LOST
+    rest = [t for t, s in known if not any(s is m for m in maps)]
+    if not all(_uniform(tensor, axis) for tensor in rest for axis in maps[0].axes):
+        return LOST
+    rows, columns = union(m.rows for m in maps), union(m.columns for m in maps)
+    return Map(rows, columns, bool(rest) or any(m.everywhere for m in maps), any(m.padded for m in maps))
+
+
+def _uniform(tensor: Tensor, axis: int) -> bool:
+    """The same at every position along an axis: the gate of a squeeze-and-excitation, say."""
+    return -axis > tensor.ndim or tensor.shape[axis] == 1 or tensor.stride(axis) == 0
+
+
+def _unchanged(call: Call) -> State:
+    """The first input's positions as they are, with parameters that are usually weights."""
+    return replace(call.map, everywhere=call.map.everywhere or any(s is not None for s in call.states[1:]))
+
+
+def _first(call: Call) -> State:
+    """Of further inputs only type and shape matter."""
+    return call.states[0]
+
+
+def _constant(call: Call) -> State:
+    return None
+
+
+def _extremum(call: Call) -> State:
+    return _joined(call) if len(call.inputs) == 2 else _along(call)
+
+
+def _joined_along(call: Call) -> State:
+    """torch.cat and torch.stack."""
+    dim, ndim = call.argument(1, "dim", 0), call.inputs[0].ndim
+    shape = call.inputs[0].shape
+    state = _joined(call, shape)
+    if not isinstance(state, Map):
+        return LOST
+    if len(call.shape) == ndim:
+        return LOST if (dim if dim < 0 else dim - ndim) in state.axes else state
+    dim = dim % (ndim + 1)
+    return state.changed(lambda span: replace(span, axis=span.axis - (span.axis + ndim < dim)))
+
+
+# --- some axes together ---------------------------------------------------------------------------------------
+
+
+def _everywhere(call: Call) -> State:
+    """Normalized by means over the whole map."""
+    return replace(call.map, everywhere=True)
+
+
+def _batch_norm(call: Call) -> State:
+    return _everywhere(call) if call.argument(5, "training", False) else _unchanged(call)
+
+
+def _layer_norm(call: Call) -> State:
+    last = len(call.argument(1, "normalized_shape"))
+    return _everywhere(call) if any(axis >= -last for axis in call.map.axes) else _unchanged(call)
+
+
+def _linear(call: Call) -> State:
+    return LOST if -1 in call.map.axes else _unchanged(call)
+
+
+def _along(call: Call, position: int = 1) -> State:
+    """Something over one or more axes, as mean and softmax."""
+    state, ndim = call.map, call.inputs[0].ndim
+    dims = call.argument(position, "dim")
+    dims = [dims] if isinstance(dims, int) else dims
+    if len(call.inputs) > 1 or not isinstance(dims, Sequence) or any(type(d) is not int for d in dims):
+        raise UnknownError
+    dims = {d if d < 0 else d - ndim for d in dims}
+    if dims & set(state.axes):
+        if call.shape != call.inputs[0].shape:
+            return LOST
+        return replace(state, everywhere=True)
+    if len(call.shape) == ndim:
+        return state
+    return state.changed(lambda span: replace(span, axis=span.axis + sum(d > span.axis for d in dims)))
+
+
+def _along_third(call: Call) -> State:
+    """The same where the order of the norm comes first."""
+    return _along(call, 2)
+
+
+# --- windows of positions -------------------------------------------------------------------------------------
+
+
+def _windowed(call: Call, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> State:
+    state, source = call.map, call.inputs[0]
+    if sorted(state.axes) != [-2, -1]:
+        return LOST
+    padded = False
+    spans = {}
+    for span in state.spans:
+        k, s, p, d = (_side(v, span.axis) for v in (kernel, stride, padding, dilation))
+        # A window beyond the end, with ceil_mode, sticks out as one over padding does.
+        padded |= p > 0 or (call.shape[span.axis] - 1) * s + (k - 1) * d >= source.shape[span.axis]
+        spans[span] = span.windowed(k, s, p, d)
+    changed = state.changed(spans.__getitem__, padded)
+    return replace(changed, everywhere=state.everywhere or any(s is not None for s in call.states[1:]))
+
+
+def _side(value: Any, axis: int) -> int:
+    if isinstance(value, int):
+        return value
+    values = tuple(value)
+    if any(type(v) is not int for v in values):
+        raise UnknownError
+    return values[axis] if len(values) == 2 else values[0]
+
+
+def _conv2d(call: Call) -> State:
+    kernel, dilation = tuple(call.argument(1, "weight").shape[2:]), call.argument(5, "dilation", 1)
+    padding = call.argument(4, "padding", 0)
+    if isinstance(padding, str):
+        reach = [(kernel[a] - 1) * _side(dilation, a) for a in (-2, -1)]
+        padding = [r // 2 if padding == "same" else 0 for r in reach]
+    return _windowed(call, kernel, call.argument(3, "stride", 1), padding, dilation)
+
+
+def _max_pool2d(call: Call) -> State:
+    kernel = call.argument(1, "kernel_size")
+    dilation = call.argument(4, "dilation", 1)
+    return _windowed(call, kernel, call.argument(2, "stride") or kernel, call.argument(3, "padding", 0), dilation)
+
+
+def _avg_pool2d(call: Call) -> State:
+    kernel = call.argument(1, "kernel_size")
+    return _windowed(call, kernel, call.argument(2, "stride") or kernel, call.argument(3, "padding", 0))
+
+
+def _adaptive(call: Call) -> State:
+    """A pooling with windows of one size where the sides divide; one over the whole map depends on its size."""
+    kernel = []
+    for axis in (-2, -1):
+        before, now = call.inputs[0].shape[axis], call.shape[axis]
+        if before % now or (now == 1 and before > 1):
+            return LOST
+        kernel.append(before // now)
+    return _windowed(call, kernel, kernel, 0)
+
+
+def _pad(call: Call) -> State:
+    amounts, mode = list(call.argument(1, "pad")), call.argument(2, "mode", "constant")
+    state = call.map
+    ends = {axis: (amounts[-2 * axis - 2 : -2 * axis] or [0, 0]) for axis in state.axes}
+    padded = any(amount > 0 for pair in ends.values() for amount in pair)
+    state = state.changed(Span.settled)
+    shifted = state.changed(lambda span: replace(span, start=span.start - ends[span.axis][0] * span.stride), padded)
+    if mode == "constant":
+        return shifted
+    if mode not in ("reflect", "replicate"):
+        return LOST
+    return shifted.changed(lambda span: replace(span, mirror=max(0, *ends[span.axis])))
+
+
+# --- elements moved -------------------------------------------------------------------------------------------
+
+
+def _moved(call: Call) -> State | list[State]:
+    """Views, permutations and slices: done once more, with each element's row and column in its place."""
+    only_shape = call.func.__name__.endswith("_as")
+    if call.inputs[0] is not call.argument(0, "input") or (any(call.states[1:]) and not only_shape):
+        raise UnknownError
+    state = call.map.changed(Span.settled)
+    along = [_repeat(call, span) for span in state.spans]
+    found: list[State] = []
+    for output, rows, columns in zip(call.outputs, *along, strict=True):
+        spans = [_found(index, span) for index, span in zip((rows, columns), state.spans, strict=True)]
+        if rows.shape != output.shape or spans[0] is None or spans[1] is None or spans[0].axis == spans[1].axis:
+            found.append(LOST)
+        else:
+            found.append(replace(state, rows=spans[0], columns=spans[1]))
+    return found
+
+
+def _repeat(call: Call, span: Span) -> list[Tensor]:
+    source = call.inputs[0]
+    shape = [1] * source.ndim
+    shape[span.axis] = -1
+    index = torch.arange(source.shape[span.axis], dtype=torch.int32, device=source.device).view(shape)
+    # The same memory layout, which decides whether a view can be had.
+    place = torch.empty_like(source, dtype=torch.int32).copy_(index.expand(source.shape))
+    result = call.func(*(place if a is source else a for a in call.args), **call.kwargs)
+    return [result] if isinstance(result, Tensor) else list(result)
+
+
+def _found(index: Tensor, span: Span) -> Span | None:
+    """The axis along which positions follow each other evenly, with the least that is seen from one of them."""
+    best = None
+    for axis in range(-index.ndim, 0):
+        if index.shape[axis] < 2:
+            continue
+        flat = index.movedim(axis, 0).flatten(1)
+        low, high = flat.amin(1), flat.amax(1)
+        step, width = int(low[1] - low[0]), int(high[0] - low[0])
+        even = step > 0 and bool((low.diff() == step).all() and (high - low == width).all())
+        size = span.size + width * span.stride
+        if even and (best is None or size < best.size):
+            best = Span(axis, span.start + int(low[0]) * span.stride, span.stride * step, size)
+    return best
+
+
+def _rules(rule: Callable[[Call], State | list[State]], names: str) -> dict[str, Callable[[Call], Any]]:
+    return dict.fromkeys(names.split(), rule)
+
+
+OPERATORS = "add sub mul truediv div floordiv pow mod and or xor neg abs lt le gt ge eq ne invert"
+DUNDERS = {f"__{kind}{name}__": name for name in OPERATORS.split() for kind in ("", "i", "r")}
+
+RULES = (
+    _rules(
+        _joined,
+        OPERATORS
+        + " relu relu6 hardtanh hardswish hardsigmoid leaky_relu elu selu celu gelu silu mish sigmoid logsigmoid tanh "
+        "softplus softsign tanhshrink hardshrink softshrink threshold exp expm1 log log1p sqrt rsqrt square "
+        "reciprocal sin cos tan erf sign round floor ceil clamp clamp_min clamp_max clip maximum minimum where lerp "
+        "addcmul addcdiv subtract multiply divide true_divide negative absolute logical_not logical_and logical_or "
+        "masked_fill nan_to_num isnan isfinite rrelu",
+    )
+    | _rules(_unchanged, "prelu local_response_norm dropout dropout1d dropout2d feature_dropout alpha_dropout")
+    | _rules(
+        _first,
+        "to type type_as float double half bfloat16 cpu cuda contiguous clone detach requires_grad alias",
+    )
+    | _rules(
+        _constant,
+        "zeros_like ones_like empty_like rand_like randn_like new_zeros new_ones new_empty",
+    )
+    | _rules(_joined_along, "cat concat concatenate stack")
+    | _rules(_extremum, "max min")
+    | _rules(
+        _along,
+        "mean sum amax amin std var var_mean std_mean prod logsumexp all any median softmax log_softmax softmin "
+        "cumsum glu argmax argmin count_nonzero",
+    )
+    | _rules(_along_third, "norm normalize linalg_vector_norm")
+    | _rules(_everywhere, "group_norm instance_norm")
+    | {"batch_norm": _batch_norm, "layer_norm": _layer_norm, "rms_norm": _layer_norm, "linear": _linear}
+    | {"conv2d": _conv2d, "avg_pool2d": _avg_pool2d, "pad": _pad}
+    | _rules(_max_pool2d, "max_pool2d max_pool2d_with_indices")
+    | _rules(_adaptive, "adaptive_avg_pool2d adaptive_max_pool2d")
+    | _rules(
+        _moved,
+        "getitem permute transpose swapaxes swapdims movedim moveaxis narrow select chunk split tensor_split unbind "
+        "unsafe_chunk unsafe_split index_select squeeze unsqueeze flatten unflatten view view_as reshape reshape_as "
+        "expand expand_as repeat flip roll pixel_unshuffle channel_shuffle t",
+    )
+)

@@ -1,0 +1,169 @@
+"""Dot plots: categories down, values across, each classifier's mark beside those of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cuescope.report.draw import words
+from cuescope.report.draw.axes import Scale, domain, shortened, width_of
+from cuescope.report.draw.color import REFERENCES, accent, glyph
+from cuescope.report.draw.plots import Part
+from cuescope.report.draw.scene import WIDTH, Area, Item, Line, Mark, Scene, Text, box
+
+MOST_ROWS = 40
+"""More categories than these are not drawn: the ends of the order are, and the table has them all."""
+LABELS = 150.0
+"""The most room for the names of a dot plot's rows."""
+TOTAL_GAP = 6.0
+"""Between the rows of a dot plot and its total."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Somebody else in a dot plot: the hollow glyph, the values by row, and bands about them. The first is in ink."""
+
+    who: str
+    glyph: str
+    role: str
+    values: Mapping[str, float]
+    spans: Mapping[str, tuple[float, float]]
+
+
+def chosen_rows(parts: Sequence[Part]) -> tuple[list[str], int]:
+    """The categories of a dot plot in the order given, and how many had to be left out of its middle.
+
+    >>> chosen_rows([Part(0, "a", {"rows": [{"label": "cat", "value": 0.5}]})])
+    (['cat'], 0)
+    """
+    labels = list(dict.fromkeys(str(row["label"]) for part in parts for row in part.data["rows"]))
+    if len(labels) <= MOST_ROWS:
+        return labels, 0
+    half = MOST_ROWS // 2
+    return labels[:half] + labels[-half:], len(labels) - MOST_ROWS
+
+
+def dots(parts: Sequence[Part], label: str = "") -> Scene:
+    """Categories down, values across: each classifier's value with its interval, and reference marks.
+
+    Where the panel has a total it is the last row, with a line from each of its marks up through all the others.
+    """
+    labels, _ = chosen_rows(parts)
+    total = str(parts[0].data["total"]["label"]) if parts[0].data.get("total") else ""
+    labels = [*labels, total] if total else labels
+    unit = parts[0].data.get("unit", "")
+    left = min(max((width_of(text) for text in labels), default=0), LABELS) + 10
+    scale = Scale(*domain(_dot_numbers(parts), unit), left + 4, WIDTH - 12, unit)
+    pitch = 15.0 + 5 * (len(parts) - 1)
+    top, bottom = 18.0, 18.0 + pitch * len(labels) + (TOTAL_GAP if total else 0)
+    items = _vertical_grid(scale, top - 4, bottom)
+    marks = references(parts)
+    if total:
+        last = bottom - pitch - TOTAL_GAP / 2
+        items.append(Line([(0, last), (WIDTH, last)], "rule", 0.8))
+        items += _total_lines(parts, marks, total, scale, top - 4, bottom - pitch / 2)
+    for i, text in enumerate(labels):
+        middle = top + pitch * (i + 0.5) + (TOTAL_GAP if text == total and i == len(labels) - 1 else 0)
+        items.append(Text((left - 6, middle + 3.6), shortened(text, left - 8), "ink", anchor="end", title=text))
+        tips = [text]
+        for mark in reversed(marks):  # The first is the one that matters, so it lies on top.
+            items += _reference(mark, text, scale, middle, pitch)
+        tips += [f"{m.who}: {words.value(m.values[text], unit)}" for m in marks if m.values.get(text) is not None]
+        for k, part in enumerate(parts):
+            y = middle + 5 * (k - (len(parts) - 1) / 2)
+            row = next((r for r in dot_rows(part.data) if str(r["label"]) == text), None)
+            if row is not None:
+                items += _dot(row, scale, y, part)
+                tips.append(_dot_tip(row, unit, part))
+        items.append(Area(box(0, middle - pitch / 2, WIDTH, middle + pitch / 2), "ink", 0, "\n".join(tips)))
+    ends = parts[0].data.get("ends")
+    if not ends:
+        return Scene(bottom + 6, items, label)
+    items += [Text((scale.start, bottom + 13), ends[0]), Text((scale.end, bottom + 13), ends[1], anchor="end")]
+    return Scene(bottom + 20, items, label)
+
+
+def dot_rows(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The rows of a dot plot, its total last."""
+    return [*data["rows"], data["total"]] if data.get("total") else list(data["rows"])
+
+
+def _total_lines(
+    parts: Sequence[Part], marks: Sequence[Reference], total: str, scale: Scale, top: float, bottom: float
+) -> list[Item]:
+    lines: list[Item] = []
+    for mark in marks:
+        if mark.values.get(total) is not None:
+            x = scale(mark.values[total])
+            lines.append(Line([(x, top), (x, bottom)], mark.role, 0.9, "2 2.5"))
+    for part in parts:
+        value = part.data["total"]["value"]
+        if value is not None:
+            lines.append(Line([(scale(value), top), (scale(value), bottom)], accent(part.index), 1.2))
+    return lines
+
+
+def _reference(mark: Reference, text: str, scale: Scale, y: float, pitch: float) -> list[Item]:
+    items: list[Item] = []
+    if text in mark.spans:
+        low, high = (scale(end) for end in mark.spans[text])
+        items.append(Area(box(low, y - pitch / 2 + 1.5, high, y + pitch / 2 - 1.5), mark.role, 0.16))
+    if mark.values.get(text) is not None:
+        items.append(
+            Mark((scale(mark.values[text]), y), mark.glyph, mark.role, 3.2 if mark.role == "ink" else 2.7, True)
+        )
+    return items
+
+
+def _dot(row: Mapping[str, Any], scale: Scale, y: float, part: Part) -> list[Item]:
+    if row["value"] is None:
+        return []
+    role, items = accent(part.index), []
+    if row.get("low") is not None and row.get("high") is not None:
+        items.append(Line([(scale(row["low"]), y), (scale(row["high"]), y)], role, 1.4))
+    return [*items, Mark((scale(row["value"]), y), glyph(part.index), role, 3.4)]
+
+
+def _dot_tip(row: Mapping[str, Any], unit: str, part: Part) -> str:
+    text = f"{part.name}: {words.value(row['value'], unit)}"
+    if row["value"] is not None and row.get("low") is not None and row.get("high") is not None:
+        text += f" ({words.interval((row['low'], row['high']), unit)})"
+    return text + (f", n = {row['n']:,}" if row.get("n") else "")
+
+
+def _dot_numbers(parts: Sequence[Part]) -> Iterable[float | None]:
+    for part in parts:
+        for row in dot_rows(part.data):
+            yield from (row["value"], row.get("low"), row.get("high"))
+        for mark in part.data.get("marks", ()):
+            yield from (*mark["values"], *mark.get("low", ()), *mark.get("high", ()))
+
+
+def references(parts: Sequence[Part]) -> list[Reference]:
+    """Who else is marked in a dot plot, and by which hollow glyph."""
+    found: dict[str, Reference] = {}
+    for part in parts:
+        labels = [str(row["label"]) for row in dot_rows(part.data)]
+        for mark in part.data.get("marks", ()):
+            if mark["who"] in found:
+                continue
+            k = len(found)
+            spans = zip(labels, mark.get("low", ()), mark.get("high", ()), strict=False)
+            found[mark["who"]] = Reference(
+                mark["who"],
+                REFERENCES[k % len(REFERENCES)],
+                "muted" if k else "ink",
+                dict(zip(labels, mark["values"], strict=True)),
+                {text: (low, high) for text, low, high in spans if low is not None and high is not None},
+            )
+    return list(found.values())
+
+
+def _vertical_grid(scale: Scale, top: float, bottom: float) -> list[Item]:
+    items: list[Item] = []
+    for tick in scale.ticks():
+        x = scale(tick)
+        items.append(Line([(x, top), (x, bottom)], "muted" if tick == 0 and scale.low < 0 else "rule", 0.8))
+        items.append(Text((x, top - 4), scale.tick_text(tick), anchor="end" if x > WIDTH - 16 else "middle"))
+    return items

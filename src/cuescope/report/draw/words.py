@@ -1,0 +1,118 @@
+"""Numbers as people read them: shares as percent, differences in points, nothing that is NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cuescope.core.findings import Measure
+
+MINUS = "\N{MINUS SIGN}"
+DASH = "\N{EN DASH}"
+MISSING = "not measured"
+
+
+def value(number: float | None, unit: str = "") -> str:
+    """One number with its unit; None is "not measured".
+
+    >>> value(0.594, "share"), value(0.00012, "share"), value(-0.0312, "difference")
+    ('59.4%', '0.01%', '−3.1 points')
+    >>> value(None, "share"), value(0.0374, "probability"), value(1234, "images")
+    ('not measured', '0.037', '1,234 images')
+    """
+    if number is None:
+        return MISSING
+    suffix = {"share": "%", "difference": " points", "images": " images", "px": " px", "nats": " nats"}.get(unit, "")
+    if unit == "images" and round(number) == 1:
+        suffix = " image"
+    return bare(number, unit) + suffix
+
+
+def bare(number: float, unit: str = "") -> str:
+    """The digits alone, as a column of one unit wants them.
+
+    >>> bare(0.594, "share"), bare(0.031, "difference"), bare(0.5, "kappa"), bare(12.3456)
+    ('59.4', '+3.1', '0.50', '12.35')
+    """
+    if unit in ("share", "difference"):
+        text = _percent(number * 100, sign="+" if unit == "difference" else "")
+    elif unit == "images":
+        text = f"{number:,.0f}"
+    elif unit == "px":
+        text = f"{number:.1f}"
+    elif unit in ("correlation", "kappa"):
+        text = f"{number:.2f}"
+    elif unit in ("probability", "nats"):
+        text = f"{number:.3f}"
+    else:
+        text = plain(number)
+    if not any(digit in text for digit in "123456789"):
+        text = text.lstrip("-+")
+    return text.replace("-", MINUS)
+
+
+def _percent(points: float, sign: str) -> str:
+    # A small share that is not nothing must not read as 0.0%.
+    digits = 2 if 0 < abs(points) < 0.05 and round(abs(points), 2) > 0 else 1
+    return f"{points:{sign}.{digits}f}"
+
+
+def plain(number: float) -> str:
+    """A number of unknown unit: counts whole, others with up to four significant digits.
+
+    >>> plain(1000), plain(0.12345), plain(3.0), plain(65500.4)
+    ('1,000', '0.1235', '3', '65,500')
+    """
+    if float(number).is_integer() or abs(number) >= 1000:
+        return f"{number:,.0f}"
+    return f"{number:.4g}"
+
+
+def interval(bounds: Sequence[float] | None, unit: str = "") -> str:
+    """A 95 % interval, its unit once.
+
+    >>> interval((0.55, 0.636), "share"), interval((-0.05, 0.011), "difference"), interval(None)
+    ('55.0–63.6%', '−5.0 to +1.1 points', '')
+    """
+    if bounds is None:
+        return ""
+    low, high = bounds
+    between = " to " if low < 0 or unit == "difference" else DASH
+    return bare(low, unit) + between + value(high, unit)
+
+
+def amount(measure: Measure) -> str:
+    """How many observations stand behind a measure.
+
+    >>> amount(Measure("top1", 0.594, "share", n=500, count=297))
+    '297 of 500'
+    >>> amount(Measure("mac", 0.03, "probability", n=500))
+    'n = 500'
+    """
+    if measure.count is not None and measure.n:
+        return f"{measure.count:,} of {measure.n:,}"
+    return f"n = {measure.n:,}" if measure.n else ""
+
+
+def duration(seconds: float) -> str:
+    """A time span: seconds below two minutes, then minutes, then hours.
+
+    >>> duration(3.21), duration(75), duration(600), duration(9000)
+    ('3.2 s', '75 s', '10 min', '2 h 30 min')
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Names as a phrase.
+
+    >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"]), listed(list("abcdef"), 3)
+    ('a', 'a and b', 'a, b and c', 'a, b, c and 3 more')
+    """
+    if len(names) > most:
+        return ", ".join(names[:most]) + f" and {len(names) - most} more"
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else ""
