@@ -53,6 +53,8 @@ class Measure:
     published: tuple[Published, ...] = ()
     headline: bool = False
     """Shown large, and in the table that sets classifiers side by side."""
+    per_image: str = ""
+    """The column of the rows that it is the mean of over images, so that two classifiers are compared in pairs."""
 
     def __post_init__(self) -> None:
         if self.value is None:
@@ -78,6 +80,8 @@ class About:
     """Class names of the classifier, in the order of its logits."""
     space: str = ""
     """Name of the classifier's class space, as in "imagenet-1k"."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the instrument found out about the classifier before its first batch (Observer.facts)."""
 
 
 def about_two(about: tuple[About, About]) -> str:
@@ -183,6 +187,38 @@ class Panel:
     figures: tuple[Figure, ...] = ()
 
 
+def dot(
+    label: str, value: float | None, interval: tuple[float, float] | None = None, n: int | None = None
+) -> dict[str, Any]:
+    """A row of a panel of kind "dots".
+
+    >>> dot("cat", 0.5, (0.4, 0.6), 20)
+    {'label': 'cat', 'value': 0.5, 'low': 0.4, 'high': 0.6, 'n': 20}
+    """
+    low, high = interval or (None, None)
+    return {"label": label, "value": value, "low": low, "high": high, **({} if n is None else {"n": n})}
+
+
+@dataclass(frozen=True, eq=False)
+class Conclusion:
+    """What an instrument says of all its rows; the runner makes a Finding of it."""
+
+    measures: tuple[Measure, ...] = ()
+    panels: tuple[Panel, ...] = ()
+    sentence: str = ""
+    caveats: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Measure:
+        return _named(self.measures, name)
+
+
+def _named(measures: tuple[Measure, ...], name: str) -> Measure:
+    for measure in measures:
+        if measure.name == name:
+            return measure
+    raise KeyError(f"there is no measure '{name}'; there are {[m.name for m in measures]}")
+
+
 @dataclass(frozen=True, eq=False)
 class Finding(Displayed):
     """The answer of one instrument about one classifier on one image set."""
@@ -201,10 +237,7 @@ class Finding(Displayed):
     """Why the instrument does not apply here; empty where it does."""
 
     def __getitem__(self, name: str) -> Measure:
-        for measure in self.measures:
-            if measure.name == name:
-                return measure
-        raise KeyError(f"{self.instrument} has no measure '{name}'; it has {[m.name for m in self.measures]}")
+        return _named(self.measures, name)
 
     def with_panels(self, panels: tuple[Panel, ...]) -> Finding:
         return replace(self, panels=self.panels + panels)

@@ -1,4 +1,8 @@
-"""Intervals and agreement: pure functions, seeded by argument. All intervals are at 95 %."""
+"""Measures with their intervals: pure functions, seeded by argument. All intervals are at 95 %.
+
+`share`, `mean`, `ratio`, `difference` and `correlation` make a Measure of observations; below them stand the intervals
+that they and others use.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,84 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
+
+from cuescope.core.findings import Measure, Unit
 
 Z95 = 1.959963984540054
 RESAMPLES = 2000
 
-Numbers = Sequence[float] | NDArray[Any]
+Numbers = Sequence[float] | NDArray[Any] | pl.Series
+
+
+def share(
+    name: str, hits: Numbers | int, n: int | None = None, *, why: str = "nothing was seen", **more: Any
+) -> Measure:
+    """What share of n are hits? `hits` is their number, with `n`, or a 0 or 1 (False or True) for each of the n.
+
+    The interval is Wilson's. Without anything to count the measure has no value, and the reason `why`.
+
+    >>> share("top1", [True, False, True, True]).count
+    3
+    """
+    if n is None:
+        values = np.asarray(hits, dtype=float)
+        hits, n = round(float(values.sum())), len(values)
+    k = int(hits)  # type: ignore[arg-type] - a number where n is given
+    if not n:
+        return Measure(name, None, "share", why=why, **more)
+    return Measure(name, k / n, "share", n, wilson(k, n), count=k, **more)
+
+
+def mean(name: str, values: Numbers, unit: Unit = "share", *, why: str = "nothing was seen", **more: Any) -> Measure:
+    """What is the mean of these values, one an image (or another unit that is resampled)?
+
+    The interval comes from resampling; one value alone has none. Without values the reason is `why`.
+
+    >>> mean("mac", [0.1, 0.1], "probability").interval
+    (0.1, 0.1)
+    """
+    data = np.asarray(values, dtype=float)
+    if not len(data):
+        return Measure(name, None, unit, why=why, **more)
+    return Measure(name, float(data.mean()), unit, len(data), bootstrap_mean(data) if len(data) > 1 else None, **more)
+
+
+def ratio(name: str, above: Numbers, below: Numbers, unit: Unit = "share", *, why: str = "", **more: Any) -> Measure:
+    """What is sum(above) / sum(below), over pairs that are resampled together? n counts pairs with below > 0.
+
+    >>> ratio("changed", [1.0, 0.0], [1.0, 1.0]).value
+    0.5
+    """
+    a, b = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
+    if not b.sum():
+        return Measure(name, None, unit, why=why or "nothing was seen", **more)
+    return Measure(name, float(a.sum() / b.sum()), unit, int((b > 0).sum()), bootstrap_ratio(a, b), **more)
+
+
+def difference(
+    name: str, a: Numbers, b: Numbers, unit: Unit = "difference", *, why: str = "nothing was seen", **more: Any
+) -> Measure:
+    """By how much is the mean of a above that of b, over the same images? As `paired_difference` says.
+
+    >>> difference("loss", [1.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0]).value
+    0.25
+    """
+    if not len(a):
+        return Measure(name, None, unit, why=why, **more)
+    value, interval, n = paired_difference(a, b)
+    return Measure(name, value, unit, n, interval, **more)
+
+
+def correlation(name: str, a: Numbers, b: Numbers, **more: Any) -> Measure:
+    """How do a and b go along? Pearson's correlation, as `pearson` says; why it has none, where it has none.
+
+    >>> correlation("r", [1.0, 2.0, 3.0], [2.0, 4.0, 6.1]).n
+    3
+    """
+    value, interval, why = pearson(a, b)
+    return Measure(name, value, "correlation", len(a) if value is not None else 0, interval, why=why, **more)
 
 
 def wilson(k: int, n: int) -> tuple[float, float]:
@@ -57,25 +133,6 @@ def bootstrap_of_means(
     if len(values) < 2:
         return None
     return _percentiles(of(_resampled(np.asarray(values, float), seed, RESAMPLES) / len(values)))
-
-
-def of_images(values: Numbers, counted: bool = False) -> dict[str, Any]:
-    """The mean over images as a Measure takes it: its value, n and interval, and with `counted` its count.
-
-    `counted` says that each value is 0 or 1: the interval is then Wilson's, else it comes from resampling images.
-    Raises ValueError without values.
-
-    >>> of_images([True, False, True, True], counted=True)["count"]
-    3
-    """
-    data = np.asarray(values, dtype=float)
-    n = len(data)
-    if not n:
-        raise ValueError("no mean of nothing")
-    if counted:
-        k = round(float(data.sum()))
-        return {"value": k / n, "n": n, "count": k, "interval": wilson(k, n)}
-    return {"value": float(data.mean()), "n": n, "interval": bootstrap_mean(data) if n > 1 else None}
 
 
 def mean_of_shares(values: Numbers, seed: int = 0) -> tuple[float, float]:

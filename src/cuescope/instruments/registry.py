@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib
 import importlib.util
 import pkgutil
 import sys
 import types
-import typing
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -19,7 +17,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError, unknown
 from cuescope.core.parameters import convert, parameters
 from cuescope.data.images import ImageSet
-from cuescope.instruments.base import Fits, Instrument
+from cuescope.instruments.base import Instrument
 
 GROUP = "cuescope.instruments"
 NO_INSTRUMENTS = {"base", "registry", "severity_curves"}
@@ -59,12 +57,6 @@ def title(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def name_of(instrument: Instrument | type[Instrument]) -> str:
-    """The instrument's name: its module's last part."""
-    kind = instrument if isinstance(instrument, type) else type(instrument)
-    return kind.__module__.rpartition(".")[2]
-
-
 def build(name: str, settings: Mapping[str, str | int | float | bool] | None = None) -> Instrument:
     """An instrument with some parameters set, text converted to each field's type.
 
@@ -94,12 +86,11 @@ def source_digest(instrument: Instrument) -> str:
     return hashlib.blake2b(Path(module.__file__).read_bytes(), digest_size=8).hexdigest()
 
 
-def unmet(instrument: Instrument, classifier: Classifier, images: ImageSet) -> str:
-    """Why the instrument cannot be used here, or "" where it can. Checked before the first batch."""
+def unmet(instrument: Instrument | type[Instrument], classifier: Classifier, images: ImageSet) -> str:
+    """What of the instrument's `needs` is not known here, in words, or ""."""
     missing = instrument.needs - classifier.capabilities - images.knows
     if not missing:
-        asked = None if isinstance(instrument, type) else instrument
-        return asked.misfit(classifier) if isinstance(asked, Fits) else ""
+        return ""
     # The rarest first: what lacks it lacks more besides.
     reasons = {
         "words": f"{classifier.name} has no visual words; a bag of words has (`cuescope train bow`)",
@@ -147,9 +138,14 @@ def _class_of(module: types.ModuleType, name: str) -> type[Instrument]:
 
 
 def _checked(kind: Any, name: str) -> type[Instrument]:
-    wanted = ("question", "reference", "needs", "version", "per_image", "observe", "conclude")
-    lacking = [attribute for attribute in wanted if not hasattr(kind, attribute)]
-    if lacking or not dataclasses.is_dataclass(kind):
+    if not (isinstance(kind, type) and issubclass(kind, Instrument)):
+        raise CueError(
+            f"{name} is no Instrument", wanted="a subclass of cuescope.instruments.base.Instrument", do="derive it"
+        )
+    lacking = [fact for fact in ("question", "reference", "needs", "version", "columns") if not hasattr(kind, fact)]
+    if lacking or "__dataclass_params__" not in vars(kind):
         lacking = lacking or ["@dataclass(frozen=True)"]
-        raise CueError(f"instrument {name} lacks {', '.join(lacking)}", wanted="the instrument protocol", do="add them")
-    return typing.cast("type[Instrument]", kind)
+        raise CueError(
+            f"instrument {name} lacks {', '.join(lacking)}", wanted="the facts of an instrument", do="add them"
+        )
+    return kind

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-from cuescope.data.label_maps.labels import with_label_maps
 from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet
+from cuescope.data.label_maps.labels import with_label_maps
 from cuescope.data.readers import (
     CueSet,
     read_cue_conflict,

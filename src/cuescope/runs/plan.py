@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cuescope.instruments import registry
-from cuescope.core.classes import IMAGENET, align
 from cuescope.classifier.classifier import Classifier
+from cuescope.classifier.sources import load
+from cuescope.core.classes import IMAGENET, align
 from cuescope.core.errors import CueError, unknown
 from cuescope.data.images import ImageSet
+from cuescope.instruments import registry
 from cuescope.instruments.base import Instrument
 from cuescope.instruments.registry import name_of
 from cuescope.runs.runner import Task
-from cuescope.classifier.sources import load
 
 NOTHING: frozenset[str] = frozenset()
 ROLES = {

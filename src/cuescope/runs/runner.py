@@ -14,8 +14,8 @@ import polars as pl
 
 from cuescope.classifier.classifier import Classifier, Watch
 from cuescope.core.errors import CueError
-from cuescope.data.images import Batch, ImageSet, Sample, Skipped
 from cuescope.core.findings import About
+from cuescope.data.images import Batch, ImageSet, Sample, Skipped
 from cuescope.instruments.base import Illustrates, Instrument, Reduces, Watches
 from cuescope.instruments.registry import name_of, source_digest
 from cuescope.runs.store import Cell, Run, timed

@@ -260,7 +260,6 @@ class Run(Displayed):
             return list(csv.DictReader(file))
 
 
-
 @contextmanager
 def timed(cell: Cell) -> Any:
     """Add the time spent inside to the cell's seconds."""

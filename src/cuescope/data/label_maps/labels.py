@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cuescope.core.classes import align
 from cuescope.core.errors import CueError
+from cuescope.data.derived import DerivedSet
 from cuescope.data.images import ImageSet, Sample
 from cuescope.data.label_maps import LabelMapFile, open_label_maps
 from cuescope.data.label_maps.pooling import LabelPooling
@@ -45,9 +46,9 @@ def with_label_maps(images: ImageSet, path: str | Path) -> ImageSet:
     return _Annotated(images, maps, found)
 
 
-class _Annotated(ImageSet):
+class _Annotated(DerivedSet):
     def __init__(self, images: ImageSet, maps: LabelMapFile, found: Sequence[int]) -> None:
-        self.images, self.maps, self.found = images, maps, found
+        self.base, self.maps, self.positions = images, maps, found
         self.name, self.classes = f"{images.name}, label maps", maps.classes
         self.pooling = LabelPooling(len(maps.classes))
         annotator = maps.header.annotator or "an unknown annotator"
@@ -61,14 +62,7 @@ class _Annotated(ImageSet):
         self.knows = images.knows - {"label"} | {"labels", "regions"} | ({"label"} if self._place else set())
         self.notes = tuple(notes)
 
-    def __len__(self) -> int:
-        return len(self.found)
-
-    def id(self, index: int) -> str:
-        return self.images.id(self.found[index])
-
-    def read(self, index: int) -> Sample:
-        sample = self.images.read(self.found[index])
+    def derive(self, sample: Sample, index: int) -> Sample:
         scores, ids = self.maps[sample.id]
 
         def pooled(crops: ArrayLike) -> Tensor:
@@ -91,5 +85,7 @@ class _Annotated(ImageSet):
     @functools.cached_property
     def _digest(self) -> str:
         status = self.maps.path.stat()
-        text = f"{self.images.digest} label maps {status.st_size} {status.st_mtime_ns} {len(self.found)} {LEAST} {MOST}"
+        text = (
+            f"{self.base.digest} label maps {status.st_size} {status.st_mtime_ns} {len(self.positions)} {LEAST} {MOST}"
+        )
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

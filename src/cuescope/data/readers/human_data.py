@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from cuescope.core.errors import CueError
+from cuescope.data.derived import DerivedSet
 from cuescope.data.images import Answer, ImageSet, Sample, Skipped
 from cuescope.data.readers.cue_conflict import cues_of
 from cuescope.data.readers.tables import read_rows
@@ -180,9 +181,10 @@ def with_answers(images: ImageSet, data: HumanData) -> ImageSet:
     return _Answered(images, data, mine.filter(pl.col("experiment") == best), best)
 
 
-class _Answered(ImageSet):
+class _Answered(DerivedSet):
     def __init__(self, images: ImageSet, data: HumanData, trials: pl.DataFrame, experiment: str) -> None:
-        self.images, self.name, self.classes = images, images.name, images.classes
+        self.base, self.name, self.classes = images, images.name, images.classes
+        self.positions = range(len(images))
         self.knows = images.knows | {"answers"}
         # People first, so that what is made of them in this order has them first.
         trials = trials.sort("kind", maintain_order=True)
@@ -196,17 +198,10 @@ class _Answered(ImageSet):
         self.notes = (*images.notes, f"{told}: {experiment}, from {data.name}")
         self.skipped = (*images.skipped, *(Skipped(f"{data.name}/{s.id}", s.why) for s in data.skipped))
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def id(self, index: int) -> str:
-        return self.images.id(index)
-
     def label(self, index: int) -> int | None:
-        return self.images.label(index)
+        return self.base.label(index)
 
-    def read(self, index: int) -> Sample:
-        sample = self.images.read(index)
+    def derive(self, sample: Sample, index: int) -> Sample:
         return replace(sample, answers=self.answers.get(os.path.basename(sample.id), ()))  # noqa: PTH119
 
     @property
@@ -216,7 +211,7 @@ class _Answered(ImageSet):
     @functools.cached_property
     def _digest(self) -> str:
         answers: Mapping[str, tuple[Answer, ...]] = self.answers
-        total = hashlib.blake2b(f"{self.images.digest} answers".encode(), digest_size=16)
+        total = hashlib.blake2b(f"{self.base.digest} answers".encode(), digest_size=16)
         for image in sorted(answers):
             total.update(repr((image, [tuple(answer) for answer in answers[image]])).encode())
         return total.hexdigest()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cuescope.core.errors import CueError, nearest
+from cuescope.data.derived import DerivedSet
 from cuescope.data.images import Box, ImageSet, Sample, UnreadableError
 from cuescope.data.readers.decode import size_of
 from cuescope.data.readers.files import FileSet, spread
@@ -94,9 +95,9 @@ def _malformed(path: Path, line: int, found: str, wanted: str) -> CueError:
     return CueError(f"'{path}', line {line}: {found}", wanted=wanted, do="correct the line")
 
 
-class _Parts(ImageSet):
+class _Parts(DerivedSet):
     def __init__(self, images: ImageSet, parts: Mapping[int, Mapping[str, Box]], file: str) -> None:
-        self.images, self.parts, self.at = images, parts, list(parts)
+        self.base, self.parts, self.positions = images, parts, list(parts)
         self.name, self.classes = f"{images.name}, parts", images.classes
         self.knows = images.knows | {"parts"}
         counts = Counter(name for boxes in parts.values() for name in boxes)
@@ -104,15 +105,8 @@ class _Parts(ImageSet):
         more = f" and {len(counts) - MOST_TOLD:,} more" if len(counts) > MOST_TOLD else ""
         self.notes = (f"parts of {len(parts):,} of {len(images):,} images from {file}: {told}{more}",)
 
-    def __len__(self) -> int:
-        return len(self.at)
-
-    def id(self, index: int) -> str:
-        return self.images.id(self.at[index])
-
-    def read(self, index: int) -> Sample:
-        image = self.at[index]
-        return replace(self.images.read(image), parts=self.parts[image])
+    def derive(self, sample: Sample, index: int) -> Sample:
+        return replace(sample, parts=self.parts[self.positions[index]])
 
     @property
     def digest(self) -> str:
@@ -121,4 +115,4 @@ class _Parts(ImageSet):
     @functools.cached_property
     def _digest(self) -> str:
         boxes = [(image, sorted(parts.items())) for image, parts in self.parts.items()]
-        return hashlib.blake2b(f"{self.images.digest} parts {boxes}".encode(), digest_size=16).hexdigest()
+        return hashlib.blake2b(f"{self.base.digest} parts {boxes}".encode(), digest_size=16).hexdigest()

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cuescope.core.errors import CueError
+from cuescope.data.derived import DerivedSet
 from cuescope.data.images import ImageSet, Sample
 from cuescope.data.readers.decode import decode
 from cuescope.data.readers.files import checked_folder, scan
@@ -36,22 +37,16 @@ def _stem(name: str) -> str:
     return os.path.splitext(name)[0]  # noqa: PTH122
 
 
-class _Versions(ImageSet):
+class _Versions(DerivedSet):
     def __init__(self, images: ImageSet, kind: str, root: Path, found: list[tuple[int, str]]) -> None:
-        self.images, self.kind, self.root, self.found = images, kind, root, found
+        self.base, self.kind, self.root = images, kind, root
+        self.positions, self.files = [i for i, _ in found], [file for _, file in found]
         self.name, self.classes = f"{images.name}, {kind}", images.classes
         self.knows = images.knows | {kind}
         self.notes = (f"{len(found):,} of {len(images):,} images have their {kind} version",)
 
-    def __len__(self) -> int:
-        return len(self.found)
-
-    def id(self, index: int) -> str:
-        return self.images.id(self.found[index][0])
-
-    def read(self, index: int) -> Sample:
-        image, file = self.found[index]
-        return replace(self.images.read(image), versions={self.kind: decode(self.root / file)})
+    def derive(self, sample: Sample, index: int) -> Sample:
+        return replace(sample, versions={self.kind: decode(self.root / self.files[index])})
 
     @property
     def digest(self) -> str:
@@ -59,8 +54,8 @@ class _Versions(ImageSet):
 
     @functools.cached_property
     def _digest(self) -> str:
-        total = hashlib.blake2b(f"{self.images.digest} {self.kind}".encode(), digest_size=16)
-        for image, file in self.found:
+        total = hashlib.blake2b(f"{self.base.digest} {self.kind}".encode(), digest_size=16)
+        for image, file in zip(self.positions, self.files, strict=True):
             status = (self.root / file).stat()
             total.update(repr((image, file, status.st_size, status.st_mtime_ns)).encode())
         return total.hexdigest()

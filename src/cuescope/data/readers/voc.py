@@ -15,6 +15,7 @@ from xml.parsers import expat
 
 from cuescope.core.classes import ClassSpace, folded
 from cuescope.core.errors import CueError
+from cuescope.data.derived import DerivedSet
 from cuescope.data.images import Box, ImageSet, Sample, Skipped, UnreadableError
 from cuescope.data.readers.decode import size_of
 from cuescope.data.readers.files import FileSet, checked_folder
@@ -170,11 +171,11 @@ def _number(element: Element, path: str) -> float:
         return math.nan
 
 
-class _Boxed(ImageSet):
+class _Boxed(DerivedSet):
     def __init__(
         self, images: FileSet, boxes: Mapping[str, Annotation], notes: Iterable[str], skipped: Iterable[Skipped]
     ) -> None:
-        self.images, self.boxes = images, boxes
+        self.base, self.boxes, self.positions = images, boxes, range(len(images))
         self.name, self.skipped = images.name, (*images.skipped, *skipped)
         told = list(notes)
         own = images.classes is None
@@ -197,24 +198,18 @@ class _Boxed(ImageSet):
 
     def _is_other(self, index: int) -> bool:
         """Whether an image has boxes, but none of its label's class."""
-        told, label = self.boxes.get(self.id(index)), self.images.label(index)
+        told, label = self.boxes.get(self.id(index)), self.base.label(index)
         return told is not None and label is not None and all(self._index(box.name) != label for box in told.boxes)
 
     def _largest(self, told: Annotation) -> int:
         return self._index(max(told.boxes, key=_area).name)
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def id(self, index: int) -> str:
-        return self.images.id(index)
-
     def label(self, index: int) -> int | None:
-        found = self.images.label(index)
+        found = self.base.label(index)
         return self._labels.get(self.id(index)) if found is None else found
 
-    def read(self, index: int) -> Sample:
-        sample, label = self.images.read(index), self.label(index)
+    def derive(self, sample: Sample, index: int) -> Sample:
+        label = self.label(index)
         told = self.boxes.get(sample.id)
         if told is None:
             return sample
@@ -237,7 +232,7 @@ class _Boxed(ImageSet):
 
     @functools.cached_property
     def _digest(self) -> str:
-        total = hashlib.blake2b(f"{self.images.digest} boxes".encode(), digest_size=16)
+        total = hashlib.blake2b(f"{self.base.digest} boxes".encode(), digest_size=16)
         for name, told in self.boxes.items():
             total.update(repr((name, told)).encode())
         return total.hexdigest()

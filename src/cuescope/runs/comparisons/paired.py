@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cuescope.instruments import registry
 from cuescope.core import stats
 from cuescope.core.errors import CueError
+from cuescope.instruments import registry
 from cuescope.runs.store import Cell, Run
 
 

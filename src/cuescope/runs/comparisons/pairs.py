@@ -10,13 +10,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
+from cuescope.core.errors import CueError
+from cuescope.core.findings import Finding, about_two
 from cuescope.instruments import registry
+from cuescope.instruments.base import Compares, Instrument, Reduces
 from cuescope.runs.comparisons.paired import matched
 from cuescope.runs.comparisons.stored import Pair
-from cuescope.core.errors import CueError
-from cuescope.core.findings import Finding
-from cuescope.instruments.base import Compares, Instrument, Reduces
-from cuescope.core.findings import about_two
 from cuescope.runs.store import Cell, Run
 
 DRAWN = 3
