@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import cuescope.runs.runner as runner
-from cuescope.core.errors import CueError
 from cuescope.core import stats
+from cuescope.core.errors import CueError
 from cuescope.core.findings import Conclusion, Panel
 from cuescope.data.derived import DerivedSet
 from cuescope.instruments.accuracy import Accuracy

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import secrets
 import stat
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cuescope.core.errors import CueError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MOST_PIXELS = 2**24
+"""The largest picture that is read."""
 PART = ".part"
 """Suffix of a file that is being written."""
 MOST_BYTES = 2**28
@@ -102,6 +110,25 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
         if status.st_size > most:
             raise ValueError(f"it has {status.st_size:,} bytes, more than {most:,}")
         return file.read()
+
+
+def read_picture(folder: Path, name: str) -> NDArray[np.uint8]:
+    """A PNG below a folder as (H, W, 3) uint8. Raises CueError where it is elsewhere, missing, damaged or huge."""
+    import numpy as np
+    from PIL import Image
+
+    path = inside(folder, name)
+    try:
+        with (
+            warnings.catch_warnings(action="error"),
+            Image.open(io.BytesIO(read_bytes(path)), formats=["PNG"]) as image,
+        ):
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"it has {image.width:,} x {image.height:,} px")
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        wanted = f"a PNG of at most {MOST_PIXELS:,} px"
+        raise CueError(f"cannot read '{path}': {error}", wanted=wanted, do="audit again") from None
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -37,8 +37,6 @@ SCHEMA = 2
 LOCK = ".lock"
 HELD_ROWS = 200_000
 """Rows that are gathered before they are reduced."""
-MOST_PIXELS = 2**24
-"""The largest picture of a finding."""
 Written = TypeVar("Written", Figure, Inset)
 Status = Literal["done", "not applicable", "failed", "partial"]
 
@@ -144,18 +142,6 @@ class Cell:
 
     def forget_failure(self) -> None:
         (self.folder / "error.txt").unlink(missing_ok=True)
-
-    def picture(self, file: str) -> np.ndarray[Any, Any]:
-        """A picture of its finding, (H, W, 3) uint8. Raises CueError where it is elsewhere, damaged or huge."""
-        path = inside(self.folder, file)
-        try:
-            with Image.open(io.BytesIO(read_bytes(path)), formats=["PNG"]) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise ValueError(f"it has {image.width} x {image.height} px")
-                return np.asarray(image.convert("RGB"))
-        except (OSError, ValueError, SyntaxError) as error:
-            wanted = f"a PNG of at most {MOST_PIXELS:,} px"
-            raise CueError(f"cannot read '{path}': {error}", wanted=wanted, do="audit again") from None
 
     def summary(self) -> dict[str, Any]:
         """The cell's line in the manifest."""
