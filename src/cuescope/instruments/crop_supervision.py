@@ -146,7 +146,7 @@ class CropSupervision(Instrument):
         if boxed.height and standard:
             yield (
                 "Published numbers are of ImageNet's training images, by the same crops; the paper does not say which "
-                "box counts where an image has several. Here it is that of the label's class that the crop overlaps most."
+                "box counts where an image has several. Here it is the one of the label's class with the most overlap."
             )
         if boxed.height and (lost := rows.height - boxed.height):
             yield f"{lost:,} images without a box are left out of what is said of boxes."

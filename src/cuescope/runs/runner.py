@@ -358,4 +358,4 @@ def _illustrated(task: Task, rows: pl.DataFrame, pictures: Pictures) -> tuple[Pa
         return ()
     seen, samples = found
     batch = task.batch(seen, samples)
-    return tuple(task.instrument.illustrate(task.classifier, batch, task.instrument.shown(rows, batch.ids)))
+    return tuple(task.instrument.illustrate(task.classifier, batch, task.instrument.rows_to_show(rows, batch.ids)))
