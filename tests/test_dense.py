@@ -18,7 +18,6 @@ from cuescope.core.errors import CueError
 from cuescope.instruments.registry import unmet
 from cuescope.models.bagnet import BagNet
 from cuescope.models.seeding import seeded
-from cuescope.network import dense
 from toys import Images, colored, plain
 
 SIDE = 64
@@ -386,5 +385,5 @@ def test_receptive_fields_of_the_layers() -> None:
 def test_where_a_map_lies() -> None:
     found = classifier_of(seeded(0, small_bagnet)).dense
     assert found is not None
-    place = dense.Place.of(found, found.size, (64, 64))
+    place = found.place(found.size, (64, 64))
     assert place.middle(0, 1, found.size) == (12.5 / 64, 4.5 / 64), "the middle of columns 8 to 16 and rows 0 to 8"

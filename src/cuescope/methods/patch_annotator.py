@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
-from cuescope.network.dense import Dense, Place
+from cuescope.network.dense import Dense
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
 """Of the largest logit: the most by which the head of the mean token may miss the logits for its tokens to be used."""
@@ -98,7 +98,8 @@ def _leaves(network: nn.Module, names: tuple[str, ...]) -> list[nn.Module]:
 
 def _to_the_edges(maps: Tensor, dense: Dense, size: tuple[int, int]) -> Tensor:
     rows, columns = maps.shape[2:]
-    x0, y0, x1, y1 = Place.of(dense, (rows, columns), size).extent
+    # Where positions see no patches the map is spread over the image, as class activation maps are.
+    x0, y0, x1, y1 = dense.place((rows, columns), size).extent if dense.local else (0.0, 0.0, 1.0, 1.0)
     wide, high = (x1 - x0) / columns, (y1 - y0) / rows
     edges = [round(max(0.0, part)) for part in (x0 / wide, (1 - x1) / wide, y0 / high, (1 - y1) / high)]
     return F.pad(maps, edges, mode="replicate") if any(edges) else maps
