@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cuescope.core.findings import Figure, Inset, Map, Panel
+from cuescope.core.findings import Figure, Map, Panel
 from cuescope.report.draw import dots, maps, plots, words
+from cuescope.report.draw.axes import Part
 from cuescope.report.draw.color import Array
-from cuescope.report.draw.plots import Part
 from cuescope.report.draw.scene import glyph_svg, svg
-from cuescope.report.draw.sheet import cell_text
 from cuescope.report.gather import Entry
 from cuescope.report.subjects import Subject
 
@@ -108,15 +107,8 @@ def drawn(panels: Sequence[tuple[Entry, Panel]]) -> Drawn:
 
 def _plot(group: list[tuple[Subject, Part]], every: list[tuple[Subject, Part]], panel: Panel) -> str:
     parts = [part for _, part in group]
-    label = f"{panel.title}: {words.listed([part.name for part in parts])}"
-    if panel.kind == "dots":
-        return svg(dots.dots(parts, label))
-    if panel.kind == "lines":
-        return svg(plots.lines(parts, label))
-    if panel.kind == "points":
-        return svg(plots.points(parts[0], label))
-    top = max((v for _, part in every for v in part.data["values"]), default=None)
-    return svg(plots.bars(parts[0], label, top))
+    top = max((v for _, part in every for v in part.data.get("values", ())), default=None)
+    return svg(plots.plot(parts, panel.kind, f"{panel.title}: {words.listed([part.name for part in parts])}", top))
 
 
 def _legend(parts: list[tuple[Subject, Part]], kind: str) -> tuple[tuple[str, str], ...]:
@@ -196,7 +188,7 @@ def table(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Table:
 
 def _any_cell(cell: Any) -> Cell:
     number = isinstance(cell, int | float) and not isinstance(cell, bool)
-    return Cell(cell_text(cell), "" if cell is None else str(cell), number)
+    return Cell(words.cell(cell), "" if cell is None else str(cell), number)
 
 
 def text_cell(text: str) -> Cell:
@@ -218,16 +210,12 @@ def _cut(panels: Sequence[tuple[Entry, Panel]]) -> str:
 
 def _gallery(panels: Sequence[tuple[Entry, Panel]]) -> tuple[tuple[Card, ...], ...]:
     """Cards in rows: the same image as several classifiers saw it side by side, else a row for each classifier."""
-    read = [[(f, _pixels(f, e.cell.folder)) for f in p.figures[:MOST_FIGURES]] for e, p in panels]
+    read = [[(f, maps.pixels_of(f, e.cell.folder)) for f in p.figures[:MOST_FIGURES]] for e, p in panels]
     cards = [[_card(e.subject, f, px, e.cell.folder) for f, px in fs] for (e, _), fs in zip(panels, read, strict=True)]
     prints = [[_thumbprint(px) for _, px in fs] for fs in read]
     if len(panels) > 1 and all(_alike(prints[0], other) for other in prints[1:]):
         return tuple(zip(*cards, strict=True))
     return tuple(tuple(row) for row in cards)
-
-
-def _pixels(figure: Figure | Inset, folder: Path) -> Array:
-    return np.asarray(figure.pixels) if figure.pixels is not None else maps.read(folder / figure.file)
 
 
 def _thumbprint(pixels: Array) -> Array:
@@ -246,7 +234,7 @@ def _card(subject: Subject, figure: Figure, pixels: Array, folder: Path) -> Card
     alone = not figure.maps and not figure.insets
     layers = [Layer(maps.data_uri(base), f"Image: {figure.caption}", "" if alone else "image")]
     for inset in figure.insets:
-        uri = maps.data_uri(maps.fit(_pixels(inset, folder)))
+        uri = maps.data_uri(maps.fit(maps.pixels_of(inset, folder)))
         layers.append(Layer(uri, f"{inset.name}: {figure.caption}", inset.name))
     layers = (*layers, *(_layer(base, m, figure) for m in figure.maps))
     return Card(subject, figure.caption, layers, wide or len(layers) > ROOM)

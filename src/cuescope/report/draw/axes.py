@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cuescope.report.draw import words
 from cuescope.report.draw.color import accent, glyph
 from cuescope.report.draw.scene import FONT, WIDTH, Area, Item, Line, Mark, Scene, box
+
+
+@dataclass(frozen=True)
+class Part:
+    """One classifier's share of a plot: its number (color and glyph; None: two at once), its name, the panel's data."""
+
+    index: int | None
+    name: str
+    data: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,15 @@ def rgb(color: str) -> tuple[int, int, int]:
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
+def label(rank: int) -> tuple[int, int, int]:
+    """The color of a label or an answer by how frequent it is, 0 first; from the ninth on all are gray.
+
+    >>> label(1), label(8) == rgb(OTHER)
+    ((230, 159, 0), True)
+    """
+    return rgb(LABELS[rank] if rank < len(LABELS) else OTHER)
+
+
 def role(name: str) -> str:
     """The light theme's color of a role: an accent by number ("c1"), or ink, muted, rule, paper."""
     named = {"ink": INK, "muted": MUTED, "rule": RULE, "paper": PAPER}

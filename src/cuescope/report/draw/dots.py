@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cuescope.report.draw import words
-from cuescope.report.draw.axes import Scale, domain, shortened, width_of
+from cuescope.report.draw.axes import Part, Scale, domain, shortened, width_of
 from cuescope.report.draw.color import REFERENCES, accent, glyph
-from cuescope.report.draw.plots import Part
 from cuescope.report.draw.scene import WIDTH, Area, Item, Line, Mark, Scene, Text, box
 
 MOST_ROWS = 40

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from cuescope.report.draw import words
-from cuescope.report.draw.axes import Scale, domain, shortened
+from cuescope.report.draw.axes import Part, Scale, domain, shortened
 from cuescope.report.draw.color import REFERENCES, accent, glyph
+from cuescope.report.draw.dots import dots
 from cuescope.report.draw.scene import WIDTH, Area, Item, Line, Mark, Point, Scene, Text, box
 
 BARS_WIDTH = 250.0
@@ -23,20 +23,18 @@ LARGEST, CROWD = 9.0, 80
 DASHES = ("", "6 3", "2 2.5", "8 3 2 3", "1 3", "12 3", "5 2 1 2 1 2", "3 6")
 
 
-@dataclass(frozen=True)
-class Part:
-    """One classifier's share of a plot: its number (color and glyph; None: two at once), its name, the panel's data."""
-
-    index: int | None
-    name: str
-    data: Mapping[str, Any]
-
-
 def mergeable(parts: Sequence[Part], kind: str) -> bool:
     """Whether panels of several classifiers fit in one plot: curves always, dots where the categories agree."""
     if kind == "dots":
         return len({frozenset(str(row["label"]) for row in part.data["rows"]) for part in parts}) == 1
     return kind == "lines"
+
+
+def plot(parts: Sequence[Part], kind: str, label: str = "", top: float | None = None) -> Scene:
+    """A panel of any kind that is a plot. Only those that are `mergeable` show more than one part."""
+    if kind in ("dots", "lines"):
+        return (dots if kind == "dots" else lines)(parts, label)
+    return points(parts[0], label) if kind == "points" else bars(parts[0], label, top)
 
 
 def lines(parts: Sequence[Part], label: str = "") -> Scene:

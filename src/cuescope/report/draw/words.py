@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from cuescope.core.findings import Measure
 
@@ -65,6 +66,17 @@ def plain(number: float) -> str:
     if float(number).is_integer() or abs(number) >= 1000:
         return f"{number:,.0f}"
     return f"{number:.4g}"
+
+
+def cell(content: Any) -> str:
+    """A table's cell as text: numbers in short, None as a dash.
+
+    >>> cell(0.33333), cell(None), cell(True), cell("tench")
+    ('0.3333', '–', 'yes', 'tench')
+    """
+    if content is None or isinstance(content, bool):
+        return DASH if content is None else "yes" if content else "no"
+    return plain(content) if isinstance(content, int | float) else str(content)
 
 
 def interval(bounds: Sequence[float] | None, unit: str = "") -> str:
