@@ -88,6 +88,12 @@ def dot_rows(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*data["rows"], data["total"]] if data.get("total") else list(data["rows"])
 
 
+def span(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The interval of a row, where both its ends are known."""
+    low, high = row.get("low"), row.get("high")
+    return None if low is None or high is None else (low, high)
+
+
 def _total_lines(
     parts: Sequence[Part], marks: Sequence[Reference], total: str, scale: Scale, top: float, bottom: float
 ) -> list[Item]:
@@ -118,16 +124,15 @@ def _reference(mark: Reference, text: str, scale: Scale, y: float, pitch: float)
 def _dot(row: Mapping[str, Any], scale: Scale, y: float, part: Part) -> list[Item]:
     if row["value"] is None:
         return []
-    role, items = accent(part.index), []
-    if row.get("low") is not None and row.get("high") is not None:
-        items.append(Line([(scale(row["low"]), y), (scale(row["high"]), y)], role, 1.4))
-    return [*items, Mark((scale(row["value"]), y), glyph(part.index), role, 3.4)]
+    role, interval = accent(part.index), span(row)
+    line = [Line([(scale(end), y) for end in interval], role, 1.4)] if interval else []
+    return [*line, Mark((scale(row["value"]), y), glyph(part.index), role, 3.4)]
 
 
 def _dot_tip(row: Mapping[str, Any], unit: str, part: Part) -> str:
     text = f"{part.name}: {words.value(row['value'], unit)}"
-    if row["value"] is not None and row.get("low") is not None and row.get("high") is not None:
-        text += f" ({words.interval((row['low'], row['high']), unit)})"
+    if row["value"] is not None and span(row):
+        text += f" ({words.interval(span(row), unit)})"
     return text + (f", n = {row['n']:,}" if row.get("n") else "")
 
 
