@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cuescope.core.errors import CueError
 from cuescope.core.findings import Figure, Finding, Map, Measure, Panel
 from cuescope.report.draw import color, dots, look_png, maps, plots, words
 from cuescope.report.draw.axes import Part, Scale, domain, ruler, shortened, track, width_of
@@ -404,6 +405,21 @@ def test_look_png_reads_the_files_of_a_cell(tmp_path) -> None:
     assert look_png(finding, tmp_path, tmp_path / "out.png").is_file()
     with pytest.raises(ValueError, match="holds no pixels"):
         look_png(finding, None, tmp_path / "out.png")
+
+
+@pytest.mark.parametrize("kind", ["outside", "absolute", "link", "missing", "no image", "huge"])
+def test_a_figure_of_a_stranger_reads_no_other_file(tmp_path, kind: str, monkeypatch) -> None:
+    folder, secret = tmp_path / "cell", tmp_path / "secret.png"
+    folder.mkdir()
+    Image.fromarray(photograph(1)).save(secret)
+    (folder / "link.png").symlink_to(secret)
+    (folder / "text.png").write_text("no image")
+    Image.fromarray(photograph(1)).save(folder / "large.png")
+    monkeypatch.setattr(maps, "MOST_PIXELS", 100)
+    files = {"outside": "../secret.png", "absolute": str(secret), "link": "link.png", "missing": "none.png"}
+    files |= {"no image": "text.png", "huge": "large.png"}
+    with pytest.raises(CueError, match="cannot show"):
+        maps.pixels_of(Figure("caption", None, files[kind]), folder)
 
 
 def test_drawing_needs_no_torch() -> None:

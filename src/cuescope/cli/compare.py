@@ -60,7 +60,7 @@ def _print_differences(found: Sequence[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("measure", "a", "b", "a less b", "95 % interval", "images", box=None, header_style="bold")
+    table = Table("measure", "a", "b", "a minus b", "95 % interval", "images", box=None, header_style="bold")
     for v in found:
         share = v["unit"] == "share"
         shown = [f"{100 * x:+.1f} pts" if share else f"{x:+.4f}" for x in (v["value"], *(v["interval"] or ()))]

@@ -148,7 +148,7 @@ def _omitted(parts: list[Part], kind: str) -> str:
     lacking = dots.chosen_rows(parts)[1] if kind == "dots" and plots.mergeable(parts, kind) else 0
     if not lacking:
         return ""
-    return f"Drawn: the first and the last {dots.MOST_ROWS // 2}; the {lacking} between them stand in the table."
+    return f"Drawn: the first and the last {dots.MOST_ROWS // 2}; the table has the {lacking} between them."
 
 
 def _numbers(parts: list[Part]) -> Table:

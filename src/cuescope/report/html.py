@@ -22,7 +22,7 @@ from cuescope.report.readings import block, differences, sources
 from cuescope.report.subjects import Subject
 
 HERE = Path(__file__).parent / "page"
-PREPROCESSING = {"size": "input size", "source": "preprocessing by", "mean": "less the mean", "std": "divided by"}
+PREPROCESSING = {"size": "input size", "source": "preprocessing by", "mean": "minus the mean", "std": "divided by"}
 MOST_SKIPPED = 200
 DARKEST = 22.0
 """Percent of ink in the ground of a square table's cell at full agreement: its number must stay readable."""

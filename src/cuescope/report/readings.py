@@ -28,7 +28,7 @@ class Reading:
     why: str = ""
     published: bool = False
     track: str = ""
-    less: tuple[str, str] = ("", "")
+    minus: tuple[str, str] = ("", "")
     """Of a difference: mark and title of the classifier that is subtracted."""
     outcome: str = ""
     """Of a difference: which classifier is better, if that is clear."""
@@ -107,13 +107,13 @@ def _differences(comparisons: Sequence[Mapping[str, Any]], known: Mapping[str, A
     better = f"{first['better']} is better" if first.get("better") else ""
     readings = []
     for c in comparisons:
-        (mark, a), less = (known.get(c[key], ("", c[key])) for key in "ab")
+        (mark, a), minus = (known.get(c[key], ("", c[key])) for key in "ab")
         value, interval, why = c.get("value"), c.get("interval"), c.get("why", "")
         number = ("+" if unit != "difference" and (value or 0) > 0 else "") + words.value(value, unit)
         amount = f"{c['n']:,} images" if c.get("n") else ""
-        graphic = "" if value is None else svg(track(ends, unit, value, interval, name=f"{a} less {less[1]}"))
+        graphic = "" if value is None else svg(track(ends, unit, value, interval, name=f"{a} minus {minus[1]}"))
         one = Reading(mark, a, number, words.interval(interval, unit), amount, why, track=graphic)
-        readings.append(replace(one, less=less, outcome=_outcome(c, a, less[1])))
+        readings.append(replace(one, minus=minus, outcome=_outcome(c, a, minus[1])))
     return Block(title, better, tuple(readings), tuple(ruler(ends, unit)), headline=headline)
 
 

@@ -65,7 +65,7 @@ def missing(content: Content) -> list[str]:
     ]
     alone = [s.instrument for s in content.sections if any(g.compares and g.answers and not g.pairs for g in s.groups)]
     if alone:
-        lines.append(f"alone: {', '.join(alone)}: whether two agree takes a second classifier on the same images")
+        lines.append(f"alone: {', '.join(alone)}: agreement needs a second classifier on the same images")
     lines += [
         f"not compared: {entry.cell.instrument} of {entry.subject.title}: {entry.cell.why}"
         for group in content.groups

@@ -1,6 +1,6 @@
 """Colors: one accent a classifier, perceptually even maps for heat and signed values, and a palette for labels.
 
-The accents are told apart by the common kinds of color blindness and never stand alone: each has its glyph.
+The accents differ also for the common kinds of color blindness and never stand alone: each has its glyph.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def accent(index: int | None) -> str:
 
 
 def glyph(index: int | None) -> str:
-    """The shape of a classifier's mark: six shapes and eight colors give 24 different marks; a diamond is nobody's."""
+    """The shape of a classifier's mark: six shapes and eight colors give 24 different marks. None gets a diamond."""
     return "diamond" if index is None else GLYPHS[index % len(GLYPHS)]
 
 

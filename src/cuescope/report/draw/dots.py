@@ -97,16 +97,9 @@ def span(row: Mapping[str, Any]) -> tuple[float, float] | None:
 def _total_lines(
     parts: Sequence[Part], marks: Sequence[Reference], total: str, scale: Scale, top: float, bottom: float
 ) -> list[Item]:
-    lines: list[Item] = []
-    for mark in marks:
-        if mark.values.get(total) is not None:
-            x = scale(mark.values[total])
-            lines.append(Line([(x, top), (x, bottom)], mark.role, 0.9, "2 2.5"))
-    for part in parts:
-        value = part.data["total"]["value"]
-        if value is not None:
-            lines.append(Line([(scale(value), top), (scale(value), bottom)], accent(part.index), 1.2))
-    return lines
+    lines = [(mark.values.get(total), mark.role, 0.9, "2 2.5") for mark in marks]
+    lines += [(part.data["total"]["value"], accent(part.index), 1.2, "") for part in parts]
+    return [Line([(scale(x), top), (scale(x), bottom)], role, w, dash) for x, role, w, dash in lines if x is not None]
 
 
 def _reference(mark: Reference, text: str, scale: Scale, y: float, pitch: float) -> list[Item]:
@@ -115,9 +108,8 @@ def _reference(mark: Reference, text: str, scale: Scale, y: float, pitch: float)
         low, high = (scale(end) for end in mark.spans[text])
         items.append(Area(box(low, y - pitch / 2 + 1.5, high, y + pitch / 2 - 1.5), mark.role, 0.16))
     if mark.values.get(text) is not None:
-        items.append(
-            Mark((scale(mark.values[text]), y), mark.glyph, mark.role, 3.2 if mark.role == "ink" else 2.7, True)
-        )
+        radius = 3.2 if mark.role == "ink" else 2.7
+        items.append(Mark((scale(mark.values[text]), y), mark.glyph, mark.role, radius, hollow=True))
     return items
 
 

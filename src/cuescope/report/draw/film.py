@@ -12,7 +12,8 @@ from PIL import Image
 from cuescope.core import files
 from cuescope.core.findings import Frame
 from cuescope.report.draw import color, maps, words
-from cuescope.report.draw.raster import cut, lines, pixels, wrapped
+from cuescope.report.draw.axes import shortened
+from cuescope.report.draw.raster import lines, pixels, width_of, wrapped
 from cuescope.report.draw.scene import Item, Placed, Scene, below, beside, picture
 
 COLUMNS = 8
@@ -58,7 +59,9 @@ def _cards(frames: Sequence[Frame], side: int, size: float) -> list[Scene]:
     """Of each frame the image above a band in the answer's color that says the answer, and below it what was done."""
     room = side - 2 * GAP
     names = [wrapped(frame.answer, size, room) for frame in frames]
-    answers = [[cut(line, size, room) for line in (name[0], " ".join(name[1:])) if line] for name in names]
+    answers = [
+        [shortened(line, room, size, width_of) for line in (name[0], " ".join(name[1:])) if line] for name in names
+    ]
     most = max(len(answer) for answer in answers)
     return [_card(frame, answer, most, side, size) for frame, answer in zip(frames, answers, strict=True)]
 
@@ -70,7 +73,7 @@ def _card(frame: Frame, answer: list[str], most: int, side: int, size: float) ->
     said = lines([*answer, words.value(frame.probability, "share")], size, side, _ink_on(shade), (GAP, 2))
     items: list[Item] = [Placed(((side - image.shape[1]) // 2, 0), picture(image))]
     items += [Placed((0, top), _field(side, room, shade)), Placed((0, top), said)]
-    done = lines([cut(frame.caption, size, side - GAP)], size, side, "muted", (GAP, top + room + 2))
+    done = lines([shortened(frame.caption, side - GAP, size, width_of)], size, side, "muted", (GAP, top + room + 2))
     return Scene(done.height, [*items, *done.items], width=side)
 
 
@@ -92,7 +95,6 @@ def _with_bar(card: Scene, frames: Sequence[Frame], place: int) -> Scene:
     for i, frame in enumerate(frames):
         left, right = (GAP + round(card.width * k / len(frames)) for k in (i, i + 1))
         high = BAR if i == place else BAR // 2
-        items.append(
-            Placed((left, height - GAP - high), _field(max(1, right - left - 1), high, color.label(frame.rank)))
-        )
+        field = _field(max(1, right - left - 1), high, color.label(frame.rank))
+        items.append(Placed((left, height - GAP - high), field))
     return Scene(height, items, width=card.width + 2 * GAP)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cuescope.core.errors import CueError
 from cuescope.core.findings import Figure, Inset, Map
 from cuescope.report.draw import color, words
 from cuescope.report.draw.color import Array
@@ -18,6 +19,7 @@ STRENGTH = 0.6
 """How much of a heat map covers the image beneath."""
 LABEL_STRENGTH = 0.62, 0.26
 """The same for labels; the most frequent one, the rule that the others break, is laid on thinly."""
+MOST_PIXELS = 50_000_000
 SMALLEST, LARGEST = 192, 288
 """Sides of images in a report: small ones are enlarged pixel by pixel, large ones reduced."""
 
@@ -196,10 +198,23 @@ def _encoded(pixels: Array, kind: str, **options: Any) -> bytes:
 
 
 def pixels_of(image: Figure | Inset, folder: Path | None) -> Array:
-    """The image, (H, W, 3) uint8: its pixels, or its file in the folder of its cell."""
+    """The image, (H, W, 3) uint8: its pixels, or its file in the folder of its cell.
+
+    A run folder may come from anyone: a file outside it is not read, nor one of more pixels than a figure can have.
+    Raises CueError for these, and where the file is missing or no image.
+    """
     if image.pixels is not None:
         return np.asarray(image.pixels)
     if folder is None:
         raise ValueError(f"the image '{image.file}' holds no pixels and no folder was given")
-    with Image.open(folder / image.file) as opened:
-        return np.asarray(opened.convert("RGB"))
+    path = folder / image.file
+    try:
+        if path.is_symlink() or not path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError("it lies outside the folder of its cell")
+        with Image.open(path) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                raise ValueError(f"it has {opened.width} x {opened.height} px")
+            return np.asarray(opened.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        wanted = f"an image in the run folder, of at most {MOST_PIXELS:,} px"
+        raise CueError(f"cannot show '{path}': {error}", wanted=wanted, do="audit again") from None

@@ -16,12 +16,14 @@ BARS_WIDTH = 250.0
 """Histograms stand beside each other, so they are drawn smaller."""
 POINTS_WIDTH = 300.0
 MOST_PLACES = 400
-"""A scatter of more places than these is gathered on a grid, so that each mark can still be told from the next."""
+"""A scatter of more places than these is gathered on a grid, so that each mark stays apart from the next."""
 GRID = 40
 LARGEST, CROWD = 9.0, 80
 """Radius of a scatter's largest mark; half of it where there are more places than `CROWD`."""
 MOST_MARKS = 24
 """A curve of more points than these is drawn without marks."""
+Axes = tuple[Scale, Scale, Mapping[float, str]]
+"""Across, up, and the names of places on the axis across."""
 DASHES = ("", "6 3", "2 2.5", "8 3 2 3", "1 3", "12 3", "5 2 1 2 1 2", "3 6")
 
 
@@ -40,7 +42,7 @@ def plot(parts: Sequence[Part], kind: str, label: str = "", top: float | None = 
 
 
 def lines(parts: Sequence[Part], label: str = "") -> Scene:
-    """Curves with their bands; each classifier has its color, several curves of one are told apart by dashes."""
+    """Curves with their bands; each classifier has its color, several curves of one differ by their dashes."""
     every = [(p, k, s) for p in parts for k, s in enumerate(p.data["series"])]
     known = [*(s for _, _, s in every), *(curve for _, curve in reference_curves(parts))]
     x_ends = _tight(v for s in known for v in s["x"])
@@ -52,13 +54,14 @@ def lines(parts: Sequence[Part], label: str = "") -> Scene:
         x_ends = ticks[0][0], max(ticks[-1][0], ticks[0][0] + 1)
     low, high = data.get("y_ends", y_ends)
     across, up = Scale(*x_ends, 42, WIDTH - 10), Scale(low, high, 244, 26)
+    axes = across, up, dict(data.get("ticks") or ())
     items = _frame(across, up, data.get("x", ""), data.get("y", ""), data.get("ticks"))
     if data.get("chance") is not None:
         items.append(Line([(across.start, up(data["chance"])), (across.end, up(data["chance"]))], "muted", 1, "3 3"))
     if any(p.data.get("diagonal") for p in parts):
         items.append(Line([(across(x_ends[0]), up(x_ends[0])), (across(x_ends[1]), up(x_ends[1]))], "muted", 1, "3 3"))
     for shape, curve in reference_curves(parts):
-        items += _curve(curve["who"], curve, shape, "ink", across, up, data.get("ticks"), hollow=True)
+        items += _curve(curve["who"], curve, shape, "ink", axes, hollow=True)
     for part, k, series in every:
         role, name = accent(part.index), part.name
         if len(part.data["series"]) > 1:
@@ -69,7 +72,7 @@ def lines(parts: Sequence[Part], label: str = "") -> Scene:
             edge = [(x, a, b) for x, a, b in spans if a is not None and b is not None]
             band = [(across(x), up(b)) for x, _, b in edge] + [(across(x), up(a)) for x, a, _ in reversed(edge)]
             items.append(Area(band, role, 0.16 if len(every) < 3 else 0.32 / len(every)))
-        items += _curve(name, series, glyph(part.index), role, across, up, part.data.get("ticks"), k)
+        items += _curve(name, series, glyph(part.index), role, axes, k)
     return Scene(280, items, label)
 
 
@@ -83,24 +86,17 @@ def reference_curves(parts: Sequence[Part]) -> list[tuple[str, Mapping[str, Any]
 
 
 def _curve(
-    name: str,
-    series: Mapping[str, Any],
-    shape: str,
-    role: str,
-    across: Scale,
-    up: Scale,
-    ticks: Any,
-    k: int = 0,
-    hollow: bool = False,
+    name: str, series: Mapping[str, Any], shape: str, role: str, axes: Axes, k: int = 0, hollow: bool = False
 ) -> list[Item]:
     """A curve with a mark for each point, where these are few; broken where it has no value."""
     items: list[Item] = []
+    across, up, ticks = axes
     width, radius, dash = (1.1, 3, "") if hollow else (1.8, 2.8, DASHES[k % len(DASHES)])
     for run in _runs(series["x"], series["y"]):
         items.append(Line([(across(x), up(y)) for x, y in run], role, width, dash, name))
         if hollow or len(series["x"]) <= MOST_MARKS:
             for x, y in run:
-                tip = f"{name}: {words.plain(y)} at {dict(ticks or ()).get(x, words.plain(x))}"
+                tip = f"{name}: {words.plain(y)} at {ticks.get(x, words.plain(x))}"
                 items.append(Mark((across(x), up(y)), shape, role, radius, hollow, tip))
     return items
 

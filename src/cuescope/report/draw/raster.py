@@ -51,26 +51,21 @@ def plain(text: str) -> str:
     return "".join(c if c.isascii() else "?" for c in parts if not unicodedata.combining(c))
 
 
+def width_of(text: str, size: float) -> float:
+    """The width of a text in this font."""
+    return font(size).getlength(plain(text))
+
+
 def wrapped(text: str, size: float, width: float) -> list[str]:
     """Lines no wider than `width`; a word wider than that stands alone."""
     lines = [""]
-    for word in plain(text).split():
+    for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font(size).getlength(longer) > width:
+        if lines[-1] and width_of(longer, size) > width:
             lines.append(word)
         else:
             lines[-1] = longer
     return lines
-
-
-def cut(text: str, size: float, width: float) -> str:
-    """The text on one line, cut with an ellipsis where it is wider than `width`."""
-    text = plain(text)
-    if font(size).getlength(text) <= width:
-        return text
-    while text and font(size).getlength(text + "...") > width:
-        text = text[:-1]
-    return text.rstrip() + "..."
 
 
 def lines(texts: list[str], size: float, width: float, role: str = "ink", at: Point = (0, 0)) -> Scene:

@@ -10,6 +10,7 @@ from cuescope.core.findings import Measure
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 MISSING = "not measured"
+FORMATS = {"images": ",.0f", "px": ".1f", "correlation": ".2f", "kappa": ".2f", "probability": ".3f", "nats": ".3f"}
 
 
 def value(number: float | None, unit: str = "") -> str:
@@ -35,26 +36,15 @@ def bare(number: float, unit: str = "") -> str:
     ('59.4', '+3.1', '0.50', '12.35')
     """
     if unit in ("share", "difference"):
-        text = _percent(number * 100, sign="+" if unit == "difference" else "")
-    elif unit == "images":
-        text = f"{number:,.0f}"
-    elif unit == "px":
-        text = f"{number:.1f}"
-    elif unit in ("correlation", "kappa"):
-        text = f"{number:.2f}"
-    elif unit in ("probability", "nats"):
-        text = f"{number:.3f}"
+        points = number * 100
+        # A small share that is not nothing must not read as 0.0%.
+        digits = 2 if 0 < abs(points) < 0.05 and round(abs(points), 2) > 0 else 1
+        text = f"{points:{'+' if unit == 'difference' else ''}.{digits}f}"
     else:
-        text = plain(number)
+        text = f"{number:{FORMATS[unit]}}" if unit in FORMATS else plain(number)
     if not any(digit in text for digit in "123456789"):
         text = text.lstrip("-+")
     return text.replace("-", MINUS)
-
-
-def _percent(points: float, sign: str) -> str:
-    # A small share that is not nothing must not read as 0.0%.
-    digits = 2 if 0 < abs(points) < 0.05 and round(abs(points), 2) > 0 else 1
-    return f"{points:{sign}.{digits}f}"
 
 
 def plain(number: float) -> str:
