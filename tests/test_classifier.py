@@ -380,7 +380,7 @@ def test_an_owned_module_is_not_copied_and_is_run_in_evaluation_mode_whatever_it
     classifier = small(module, owned=True)
     assert {p.data_ptr() for p in module.fc.parameters()} == {
         p.data_ptr()
-        for p in classifier._network("test").fc.parameters()  # type: ignore[union-attr]
+        for p in classifier.torch_network("test").fc.parameters()  # type: ignore[union-attr]
     }
     module.train()
     assert torch.allclose(classifier.logits(pixels), wanted, atol=1e-5)

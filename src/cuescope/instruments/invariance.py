@@ -19,7 +19,7 @@ from cuescope.data.images import Batch
 from cuescope.data.ops.contact import filmstrips
 from cuescope.data.ops.transform import PAPER_PX, TRANSFORMS, shifts, steps_up
 from cuescope.instruments.base import Rows
-from cuescope.methods.end_features import Ends
+from cuescope.methods.end_features import EndFeatures
 
 KINDS = tuple(TRANSFORMS)
 SIDES = ("low", "high")
@@ -101,11 +101,11 @@ class Invariance:
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image and kind of transform: at each step the distances at both layers and P(class)."""
-        ends = Ends.of(classifier, self.low_layer, self.high_layer)
+        ends = EndFeatures.of(classifier, self.low_layer, self.high_layer)
         rows = [self._row(ends, batch, i) for i in range(len(batch))]
         return pl.DataFrame(rows, schema=_SCHEMA)
 
-    def _row(self, ends: Ends, batch: Batch, i: int) -> dict[str, Any]:
+    def _row(self, ends: EndFeatures, batch: Batch, i: int) -> dict[str, Any]:
         pixels, color, label = batch.pixels[i], self.color(ends.classifier), int(batch.labels[i])
         tracked = label if label >= 0 else int(batch.logits[i].argmax())
         own, logits = ends.look(pixels[None])

@@ -81,7 +81,7 @@ class LabelMap:
                     "width": top.shape[2],
                     "top": top[i].flatten().tolist(),
                     "sure": [round(p, 3) for p in sure[i].flatten().tolist()],
-                    "told": annotator.told,
+                    "told": annotator.description,
                 }
             )
         return pl.DataFrame(rows, schema=_SCHEMA)
