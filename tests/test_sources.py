@@ -23,6 +23,7 @@ from cuescope.classifier.classifier import Classifier, Preprocessing
 from cuescope.classifier.sources import load, names, weights
 from cuescope.core.classes import imagenet_1k
 from cuescope.core.errors import CueError
+from cuescope.core.user_code import load_file
 from cuescope.models.seeding import seeded
 from cuescope.models.small_resnet import SmallResNet
 
@@ -358,6 +359,58 @@ def test_three_lines_audit_ones_own_module() -> None:
     assert (classifier.name, classifier.module, classifier.classes.names) == ("Sequential", net, ("a", "b", "c", "d"))
     assert load(classifier) is classifier
     assert load(timm.create_model("vit_tiny_patch16_224", depth=1)).preprocessing.interpolation == "bicubic"
+
+
+def test_a_classifier_is_left_as_it_is(own: Path) -> None:
+    mine = Classifier(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), name="mine", device="cpu")
+    assert load(mine) is mine
+    lower = load(mine, precision="bfloat16", classes=["r", "g", "b"])
+    assert (lower.precision, lower.classes.names, lower.name) == ("bfloat16", ("r", "g", "b"), "mine")
+    assert (mine.precision, mine.classes.name) == ("float32", "numbered")
+    own.write_text(OWN + "\nheld = make_classifier()\n")
+    held = load_file("own_models.py").held
+    name, found = held.name, load("own_models.py:held")
+    assert found.name == "own_models.py:held"
+    assert (held.name, found.module) == (name, held.module)
+    with pytest.raises(CueError, match="cannot be prepared anew with other precision"):
+        load(load("cuescope/world-shape", device="cpu"), precision="bfloat16")
+
+
+def test_a_users_file_runs_once_and_shadows_nothing(own: Path) -> None:
+    text = """
+import dataclasses, pickle, stats
+from torch import nn
+stats.runs.append(1)
+@dataclasses.dataclass
+class Setting:
+    width: int = 2
+class Net(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3))
+def make():
+    assert pickle.loads(pickle.dumps(Setting(3))) == Setting(3)
+    return Net()
+"""
+    Path("random.py").write_text(text)
+    Path("stats.py").write_text("runs = []\n")
+    import random
+
+    try:
+        digests = {load("random.py:make", device="cpu").digest for _ in range(2)}
+        assert sys.modules["stats"].runs == [1]
+    finally:
+        sys.modules.pop("stats", None)
+    assert sys.modules["random"] is random
+    Path("elsewhere").mkdir()
+    Path("elsewhere/random.py").write_text(text)
+    Path("elsewhere/stats.py").write_text("runs = []\n")
+    digests.add(load("elsewhere/random.py:make", device="cpu").digest)
+    sys.modules.pop("stats", None)
+    assert len(digests) == 1, "where a file lies makes no other classifier"
+    Path("random.py").write_text("raise ValueError('mine')")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="mine"):
+            load("random.py:make")
 
 
 @pytest.mark.parametrize("spec", ["own_models.py:make", "own_models:make", "own_models.py:net", "own_models:Net"])

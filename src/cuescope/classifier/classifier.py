@@ -115,7 +115,9 @@ class Classifier:
         other = {key: value for key, value in settings.items() if value != self._given[key]}
         if other.keys() <= {"name"}:
             renamed = copy.copy(self) if other else self
-            renamed.name = other.get("name", self.name)
+            if other:
+                vars(renamed).pop("_layers", None)
+                renamed.name = other["name"]
             return renamed
         if self._given["owned"] and self.module is not None:
             found = f"{self.name} owns its network, which cannot be prepared anew with other {', '.join(other)}"

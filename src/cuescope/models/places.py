@@ -73,7 +73,7 @@ def places(module: nn.Module, *, stem: bool = False, example: Tensor | None = No
     return tuple(found)
 
 
-def told(found: Sequence[Place], filter_size: int) -> tuple[str, ...]:
+def describe(found: Sequence[Place], filter_size: int) -> tuple[str, ...]:
     """What was antialiased and what was not, in words."""
     blurred = [place for place in found if place.at]
     left = [f"{place.name or 'the network'}: {place.why}" for place in found if not place.at]
