@@ -18,7 +18,6 @@ from cuescope.core.errors import CueError
 from cuescope.instruments.registry import unmet
 from cuescope.models.bagnet import BagNet
 from cuescope.models.seeding import seeded
-from cuescope.network import dense
 from toys import Images, colored, plain
 
 SIDE = 64

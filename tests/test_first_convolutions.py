@@ -61,7 +61,10 @@ STEMS: list[tuple[nn.Module, First]] = [
     ),
     (nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.LocalResponseNorm(5)), First("0", HookPoint("1"), nonlinear=True)),
     (nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.SiLU()), First("0", HookPoint("2"), nonlinear=True)),
-    (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Identity(), nn.Dropout(), nn.GELU()), First("0", HookPoint("3"), nonlinear=True)),
+    (
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.Identity(), nn.Dropout(), nn.GELU()),
+        First("0", HookPoint("3"), nonlinear=True),
+    ),
     (nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(3, 1, 1), nn.ReLU()), First("0", HookPoint("0"), nonlinear=False)),
     (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.ReLU()), First("0", HookPoint("0"), nonlinear=False)),
 ]
@@ -192,7 +195,10 @@ def test_taps_copy_the_first_call_and_stop() -> None:
     x = torch.tensor([[[-1.0, 2.0]]])
     with torch.no_grad(), hooks.captured(network, [HookPoint("1", before=True), HookPoint("1")], enough=True) as found:
         network(x.clone())
-    assert (found[HookPoint("1", before=True)].tolist(), found[HookPoint("1")].tolist()) == ([[[-1.0, 2.0]]], [[[0.0, 2.0]]])
+    assert (found[HookPoint("1", before=True)].tolist(), found[HookPoint("1")].tolist()) == (
+        [[[-1.0, 2.0]]],
+        [[[0.0, 2.0]]],
+    )
     assert not calls
     with torch.no_grad(), hooks.captured(network, [HookPoint("1")]) as found:
         network(x.clone())

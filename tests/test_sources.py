@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +23,7 @@ from torch import Tensor, nn
 
 import cuescope.classifier.sources
 from cuescope.classifier.classifier import Classifier, Preprocessing
-from cuescope.classifier.sources import load, names, weights
+from cuescope.classifier.sources import hub, load, names, weights
 from cuescope.core.classes import imagenet_1k
 from cuescope.core.errors import CueError
 from cuescope.core.user_code import load_file
@@ -274,10 +277,10 @@ def test_a_hub_that_cannot_be_reached_says_so_soon(monkeypatch: pytest.MonkeyPat
     from huggingface_hub.utils import get_session
 
     monkeypatch.setattr("urllib.request.urlopen", Silent())
-    monkeypatch.setattr("torch.hub.urlopen", Silent())
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(get_session(), "head", Silent())
+    monkeypatch.setattr(socket, "setdefaulttimeout", lambda _: pytest.fail("it is the whole process's"))
     for spec in (NAME, "timm/resnet10t"):
         start = time.perf_counter()
         with pytest.raises(CueError, match="could not be fetched") as caught:
@@ -285,6 +288,50 @@ def test_a_hub_that_cannot_be_reached_says_so_soon(monkeypatch: pytest.MonkeyPat
         assert time.perf_counter() - start < 5
         assert f"{spec}@weights.safetensors" in caught.value.do
     assert not constants.HF_HUB_OFFLINE
+
+
+def test_weights_come_from_the_hubs_and_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, squeezenet: nn.Module
+) -> None:
+    """Both hubs played by files; offline mode is read where it is used, so another thread would see a switch."""
+    from huggingface_hub import constants
+
+    seen: list[bool] = []
+    torch.save(squeezenet.state_dict(), tmp_path / "w.pth")
+    data = (tmp_path / "w.pth").read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    entry = torchvision.models.get_model_weights("squeezenet1_1").IMAGENET1K_V1
+
+    def answer(request: Any, timeout: float) -> Any:
+        assert timeout == hub.PATIENCE_S
+        found = io.BytesIO(data)
+        found.status, found.headers = 200, {"Content-Length": str(len(data))}  # type: ignore[attr-defined]
+        return found
+
+    monkeypatch.setattr("urllib.request.urlopen", answer)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(CueError, match="another SHA-256"):
+        load(f"torchvision/squeezenet1_1.{entry.name}")
+    assert hub.checkpoint(f"https://hub/net-{digest[:8]}.pth") == tmp_path / "checkpoints" / f"net-{digest[:8]}.pth"
+    monkeypatch.setattr(hub, "checkpoint", lambda url: tmp_path / "w.pth")
+    assert load(NAME, device="cpu").digest == load(NAME, weights=tmp_path / "w.pth", device="cpu").digest
+
+    network = seeded(4, lambda: timm.create_model("resnet10t"))
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+
+    def fetched(repository: str, file: str, **how: Any) -> str:
+        seen.append(constants.HF_HUB_OFFLINE)
+        assert (repository, how["local_files_only"]) == ("timm/resnet10t.c3_in1k", True)
+        return str(tmp_path / file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetched)
+    monkeypatch.setattr("huggingface_hub.utils.get_session", Silent())
+    found = load("timm/resnet10t.c3_in1k", device="cpu", fold=False).module
+    assert found is not None
+    assert all(
+        torch.equal(a, b) for a, b in zip(found.state_dict().values(), network.state_dict().values(), strict=True)
+    )
+    assert seen == [False]
 
 
 def test_models_without_weights_ask_for_a_file() -> None:

@@ -104,7 +104,7 @@ class Classifier:
         self._known: dict[Any, Any] = {}
 
     def under(self, **settings: Any) -> Classifier:
-        """This classifier with other arguments of `Classifier`; itself where none differs. It is left as it is.
+        """The same under other arguments of `Classifier`: a new one, or itself where none differs. It is left as it is.
 
         Raises CueError where its module was given away (`owned`) and so is no longer as it was given.
         """
@@ -315,13 +315,16 @@ class Classifier:
 
         Raises CueError where the network does not sort patches into words.
         """
-        return self._all(pixels, self._own("words", "visual words", "a bag of words, which `cuescope train bow` makes")).long()
+        return self._all(
+            pixels, self._own("words", "visual words", "a bag of words, which `cuescope train bow` makes")
+        ).long()
 
     def display_logits(self, pixels: Tensor, targets: Sequence[int]) -> Tensor:
         """(B, H, W) float32 on the CPU: at every pixel the logit of each image's target class from the patch about it.
 
-        The display heatmap of Brendel & Bethge 2019: patches at stride 1 with zeros beyond the border of the normalized image. It is
-        not the decomposition of the answer, which `patch_logits` is. Raises CueError for a network other than a BagNet.
+        The display heatmap of Brendel & Bethge 2019: patches at stride 1 with zeros beyond the border of the normalized
+        image. It is not the decomposition of the answer, which `patch_logits` is. Raises CueError for a network other
+        than a BagNet.
         """
         function, maps = self._own("display_logits", "display heatmap", "a BagNet"), []
         for image, k in zip(pixels, targets, strict=True):

@@ -67,17 +67,18 @@ class Pixels:
 class Sample:
     """One decoded image and what is known of it.
 
-    `pixels` is (3, H, W) uint8 RGB as decoded, any size; a set of large images decodes them when they are asked for. `label` indexes the class space of the image set; `labels` are
-    all the labels that are right, where these are known, from `labels_from` (ReaL, boxes, label maps). `cues` names
-    what each cue shows, as in {"shape": "cat", "texture": "elephant"}. `boxes` (those of the label's class first),
-    `mask` ((H, W) bool, True on the object) and `parts` are in pixels of the decoded image. `label_map` gives soft
-    targets (n, K) of crops (n, 4) - top, left, height, width in shares of the image. `versions` are the same image
-    rendered anew, as in {"texturized": (3, h, w) uint8}, already framed as a classifier sees it. `answers` are those of people
-    and networks who were asked about the same image. `condition` is how a distorted image was distorted.
+    `pixels` is (3, H, W) uint8 RGB as decoded, any size; of large images it may be decoded when asked for. `label`
+    indexes the class space of the image set; `labels` are all the labels that are right, where these are known, from
+    `labels_from` (ReaL, boxes, label maps). `cues` names what each cue shows, as in {"shape": "cat", "texture":
+    "elephant"}. `boxes` (those of the label's class first), `mask` ((H, W) bool, True on the object) and `parts` are in
+    pixels of the decoded image. `label_map` gives soft targets (n, K) of crops (n, 4) - top, left, height, width in
+    shares of the image. `versions` are the same image rendered anew, as in {"texturized": (3, h, w) uint8}, already
+    framed as a classifier sees it. `answers` are those of people and networks who were asked about the same image.
+    `condition` is how a distorted image was distorted.
     """
 
     id: str
-    pixels: Pixels = Pixels()  # noqa: RUF009 - a descriptor, not a default
+    pixels: Pixels = Pixels()
     label: int | None = None
     labels: tuple[int, ...] = ()
     labels_from: str = ""

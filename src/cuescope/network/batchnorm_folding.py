@@ -55,7 +55,10 @@ def fold(network: nn.Module, pixels: Tensor) -> tuple[Any, frozenset[str], str]:
 
 
 def folded(conv: nn.Module, norm: nn.Module) -> nn.Module:
-    """A convolution that does what `conv` and then `norm` do. Worked out in float64 on the CPU: not all devices have it."""
+    """A convolution that does what `conv` and then `norm` do.
+
+    Worked out in float64 on the CPU: not all devices have it.
+    """
     assert isinstance(conv, nn.Conv2d)
     assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
     mean, variance, gain, bias, shift = (

@@ -108,7 +108,7 @@ class Executor:
     def fitted(self, run: Callable[[int], T], most: int, gradients: bool = False) -> tuple[T, int]:
         """`run(n)` and n, the largest of at most `most` for which the memory suffices; halved where it does not.
 
-        Passes with `gradients`, which hold all maps, have a limit of their own. Raises CueError where n = 1 is too much.
+        Passes with `gradients`, which hold all maps, have a limit of their own. Raises CueError where 1 is too much.
         """
         limit = "gradient_batch_size" if gradients else "batch_size"
         while True:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
@@ -61,8 +62,8 @@ class Flow:
         reads = Counter(value for op in self.ops for value in op.reads)
         once = [call for call in self.calls if self.once(call)]
         givers = {call.gives: call.name for call in once if call.name in first and call.gives is not None}
-        readers = [call for call in once if call.name in second and call.takes in givers]
-        return {givers[call.takes]: call.name for call in readers if reads[call.takes] == 1}
+        readers = ((call.takes, call.name) for call in once if call.name in second)
+        return {givers[value]: name for value, name in readers if value in givers and reads[value] == 1}
 
     def once(self, call: Call) -> bool:
         """Whether its module is called only once in a pass."""

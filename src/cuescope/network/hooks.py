@@ -37,7 +37,8 @@ class Layer:
 def evaluating(network: nn.Module | None = None) -> Iterator[None]:
     """The network in evaluation mode, its products in full float32 (no TF32); flags come back as they were."""
     training = [module for module in network.modules() if module.training] if network is not None else []
-    products = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
+    backends: Any = torch.backends
+    products = backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn
     before = [product.fp32_precision for product in products]
     for module in training:
         module.training = False
@@ -62,13 +63,14 @@ def hooked(
 
     The hooks go whatever happens.
     """
-    handles = [
-        module.register_forward_hook(lambda _module, inputs, output, name=name: seen(name, inputs, output))
-        for name, module in modules.items()
-    ] + [
-        module.register_forward_pre_hook(lambda _module, inputs, name=name: entered(name, inputs))
-        for name, module in modules.items()
-    ]
+
+    def before(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda _module, inputs: entered(name, inputs)
+
+    handles = []
+    for name, module in modules.items():
+        handles.append(module.register_forward_hook(lambda _m, inputs, output, name=name: seen(name, inputs, output)))
+        handles.append(module.register_forward_pre_hook(before(name)))
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ from cuescope.methods.incremental.network import IncrementalNetwork
 
 __all__ = ["Painted", "painted_logits"]
 
+
 class Painted(NamedTuple):
     """Logits of an image, (K,), and with each of its rectangles painted over, (P, K); float32 on the CPU."""
 

@@ -105,7 +105,6 @@ class Way:
     columns: Border
 
 
-
 def _plain(
     classifier: Classifier, image: Tensor, tops: Sequence[int], lefts: Sequence[int], size: tuple[int, int]
 ) -> Tensor:

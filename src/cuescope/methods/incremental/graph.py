@@ -15,7 +15,6 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.network import hooks
 from cuescope.network.batchnorm_folding import difference
 
-
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
 """Of the largest logit: how far the logits of another way may be from those of whole forward passes."""
 
