@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
@@ -229,6 +230,50 @@ class ImageSet(ABC):
                 yield collect()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+class DerivedSet(ImageSet):
+    """The images of another set at some positions, or all, with more known of each.
+
+    A subclass says what, in `changed`, and in `hashed` what its digest depends on besides the other set.
+    """
+
+    def __init__(self, images: ImageSet, at: Sequence[int] | None = None) -> None:
+        self.images, self.at = images, range(len(images)) if at is None else at
+        self.name, self.classes, self.knows = images.name, images.classes, images.knows
+        self.notes, self.skipped = images.notes, images.skipped
+
+    @abstractmethod
+    def changed(self, sample: Sample) -> Sample:
+        """An image of the other set as it is in this one. Raises UnreadableError where it cannot be used."""
+
+    @abstractmethod
+    def hashed(self) -> tuple[str, Iterable[object]]:
+        """What is known more: a word for it, and things whose repr tells them apart."""
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def id(self, index: int) -> str:
+        return self.images.id(self.at[index])
+
+    def label(self, index: int) -> int | None:
+        return self.images.label(self.at[index])
+
+    def read(self, index: int) -> Sample:
+        return self.changed(self.images.read(self.at[index]))
+
+    @property
+    def digest(self) -> str:
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        word, things = self.hashed()
+        total = hashlib.blake2b(f"{self.images.digest} {word}".encode(), digest_size=16)
+        for thing in things:
+            total.update(repr(thing).encode())
+        return total.hexdigest()
 
 
 def cores(most: int = 8) -> int:
