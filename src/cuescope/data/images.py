@@ -193,8 +193,8 @@ class ImageSet(ABC):
 
         Threads (`workers`, by default one a core and at most 8), not processes: the decoders and the resize release
         the interpreter lock, and threads share memory, start at once and die with Ctrl-C. While one group is used the
-        next is decoded, no more. Of both, decoded pixels of at most `held_bytes` are kept; samples beyond that decode
-        theirs again when asked.
+        next is decoded, no more. Of both, decoded pixels of at most `held_bytes` are kept; samples beyond that are
+        decoded again when asked.
         """
         held: dict[int, int] = {}
         lock = threading.Lock()

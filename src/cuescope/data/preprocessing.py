@@ -142,7 +142,7 @@ def resize(pixels: Pixels, shape: tuple[int, int], interpolation: str) -> Pixels
 
 
 def center_crop(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """The middle of an image, black around it where it is too small: torchvision's CenterCrop."""
+    """The middle of an image, black beyond it where it is too small: torchvision's CenterCrop."""
     top, left = (_start(have, want) for have, want in zip(pixels.shape[:2], size, strict=True))
     room = [max(want - have, 0) for want, have in zip(size, pixels.shape[:2], strict=True)]
     if any(room):

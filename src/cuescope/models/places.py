@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cuescope.core.errors import CueError
-from cuescope.models.blurpool import Surrounded, is_same, pair
+from cuescope.models.blurpool import Surrounded, is_same
 from cuescope.network.flow import Call, Flow, record
+from cuescope.network.hooks import pair
 
 ACTIVATIONS = {
     *("relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish"),

@@ -117,6 +117,11 @@ def bypassed(first: nn.Module, last: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
+def pair(value: Any) -> tuple[int, int]:
+    """A setting of a layer, for rows and columns."""
+    return (int(value), int(value)) if isinstance(value, int) else (int(value[0]), int(value[-1]))
+
+
 class _EnoughError(Exception):
     """All that was wanted is captured: the rest of the network need not run."""
 

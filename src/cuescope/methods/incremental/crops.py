@@ -1,6 +1,6 @@
 """The logits of many crops of one image that overlap almost wholly: the first layers are computed once for many crops.
 
-Away from the border, what the first layers give for a crop is what they give for the image around it, if the crop lies
+Away from the border, what the first layers give for a crop is what they give for the whole image, if the crop lies
 a multiple of their stride from it. So the network is cut in two. Its first part runs on whole rows of crops (an image
 as high as a crop and as wide as the window), once for each row and each place within the stride; at the left and right
 border, where the crop's own padding is seen, on strips as wide as that border, shared by all crops of a column; and
