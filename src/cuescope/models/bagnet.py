@@ -128,7 +128,7 @@ class BagNet(nn.Module):
     def display_logits(self, x: Tensor, targets: Sequence[int]) -> Tensor:
         """(B, H, W): the logit of each image's target class at every pixel, from the patch about it.
 
-        The authors' display heatmap: `patch_logits` at stride 1 of images (B, 3, H, W) with zeros beyond their borders. No
+        The authors' display heatmap: `patch_logits` at stride 1 of images (B, 3, H, W) with zeros about them. No
         patch is computed twice: a block with a stride runs once for each shift below its stride, and what follows
         runs on small maps again. It does not add up to the logits.
         """
