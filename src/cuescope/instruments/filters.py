@@ -22,7 +22,7 @@ from cuescope.data.ops.contact import contact_sheet
 from cuescope.instruments.base import Rows
 from cuescope.network import first_convolutions, hooks
 from cuescope.network.executor import trial
-from cuescope.network.hooks import Tap
+from cuescope.network.hooks import HookPoint
 
 NO_FIRST = "none of its modules is a 2-D convolution: it has no filters to look at"
 ONE_PX = "a kernel of a single pixel holds no pattern"
@@ -103,11 +103,11 @@ class Filters:
             "second": second.name if second else None,
             "steps": list(second.steps) if second else None,
         }
-        rows, places = [], (Tap(first.name, before=True), first.active)
+        rows, places = [], (HookPoint(first.name, before=True), first.active)
         for name, pixels in zip(batch.ids, batch.pixels, strict=True):
             image = classifier.normalize(pixels[None])
             with torch.no_grad(), hooks.evaluating(network):
-                with hooks.tapping(network, places, enough=True) as seen:
+                with hooks.captured(network, places, enough=True) as seen:
                     network(image)
                 response = first_convolutions.unstrided(convolution)(seen[places[0]])[0]
             folded = spectrum.folded_shares(response, (convolution.stride[0], convolution.stride[1]))

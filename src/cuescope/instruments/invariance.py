@@ -16,10 +16,10 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Figure, Finding, Measure, Panel
 from cuescope.data.images import Batch
-from cuescope.data.ops.contact import filmstrips
+from cuescope.data.ops.convert import sheet
 from cuescope.data.ops.transform import PAPER_PX, TRANSFORMS, shifts, steps_up
 from cuescope.instruments.base import Rows
-from cuescope.methods.end_features import Ends
+from cuescope.methods.end_features import EndFeatures
 
 KINDS = tuple(TRANSFORMS)
 SIDES = ("low", "high")
@@ -101,11 +101,11 @@ class Invariance:
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image and kind of transform: at each step the distances at both layers and P(class)."""
-        ends = Ends.of(classifier, self.low_layer, self.high_layer)
+        ends = EndFeatures.of(classifier, self.low_layer, self.high_layer)
         rows = [self._row(ends, batch, i) for i in range(len(batch))]
         return pl.DataFrame(rows, schema=_SCHEMA)
 
-    def _row(self, ends: Ends, batch: Batch, i: int) -> dict[str, Any]:
+    def _row(self, ends: EndFeatures, batch: Batch, i: int) -> dict[str, Any]:
         pixels, color, label = batch.pixels[i], self.color(ends.classifier), int(batch.labels[i])
         tracked = label if label >= 0 else int(batch.logits[i].argmax())
         own, logits = ends.look(pixels[None])
@@ -187,7 +187,7 @@ class Invariance:
                 strips.append([how.apply(pixels, steps[k], color) for k in picked])
                 values = " ".join(f"{p[k]:.2f}" for k in picked)
                 lines.append(f"{how.verb} by {steps[picked[0]]:g} to {how.text(steps[picked[-1]])}: {values}")
-            figures.append(Figure(f"P({names[row['tracked']]}) {'; '.join(lines)}", filmstrips(strips)))
+            figures.append(Figure(f"P({names[row['tracked']]}) {'; '.join(lines)}", sheet(strips)))
         caption = "Some of the transforms, and below P(class) of each image from left to right, row by row."
         yield Panel("strips", "images", "What was done to the images", caption, figures=tuple(figures))
 

@@ -87,7 +87,7 @@ class TopPatches(Instrument):
         x, y = _middles(dense.place(maps.shape[2:], batch.pixels.shape[2:]), maps.shape[2:])
         index = (rows := pl.concat(frames))["place"]
         rows = rows.with_columns(x=pl.Series(x).gather(index), y=pl.Series(y).gather(index))
-        return rows.select(self.columns.keys()).cast(dict(self.columns))
+        return rows.select(self.columns.keys()).cast(dict[Any, Any](self.columns))
 
     def _best(
         self, values: Tensor, places: Tensor, image: Tensor, counts: Tensor, own: bool, ids: Sequence[str]

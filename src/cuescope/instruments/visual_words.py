@@ -84,7 +84,7 @@ class VisualWords(Instrument):
         words, logits = classifier.words(batch.pixels), classifier.patch_logits(batch.pixels)
         targets = torch.where(batch.labels >= 0, batch.labels, batch.logits.argmax(1)).tolist()
         found = zip(batch.ids, targets, words, logits, strict=True)
-        rows = [{"id": name, "target": k, **self._read(*read, k)} for name, k, *read in found]
+        rows = [{"id": name, "target": k, **self._read(w, says, k)} for name, k, w, says in found]
         return pl.DataFrame(rows, schema=dict(self.columns))
 
     def _read(self, words: Tensor, logits: Tensor, target: int) -> dict[str, Any]:

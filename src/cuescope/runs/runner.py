@@ -324,7 +324,7 @@ class _Lost:
                 lost[name] = self.skipped[name]
             return None
         try:
-            return derived(task.images, index, sample)
+            return derived(task.images, sample)
         except UnreadableError as error:
             lost[sample.id] = Skipped(task.images.id(index), str(error))
             return None

@@ -69,12 +69,18 @@ class Dense:
         return self.field.start_px or 0
 
     def place(self, shape: Sequence[int], size: Sequence[int]) -> Place:
-        """Where a map of this shape lies in an image of this size: each cell around the middle of its field."""
-        rows, columns = self.field.rows, self.field.columns
-        return Place() if rows is None or columns is None else Place.of_fields(rows, columns, shape, size)
+        """Where a map (h, w) lies on an image (height, width) in px: a cell a stride wide around each field's middle.
+
+        >>> net = nn.Sequential(nn.Conv2d(3, 5, 4, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> find(net, torch.rand(2, 3, 10, 10)).place((4, 4), (10, 10)).extent
+        (0.1, 0.1, 0.9, 0.9)
+        """
+        if self.field.rows is None or self.field.columns is None:
+            return Place()
+        return Place.of_fields(self.field.rows, self.field.columns, shape, size)
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What a reader of the map should know, in a sentence."""
         height, width = self.image
         if self.field_px is None:
