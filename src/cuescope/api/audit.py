@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import platform
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, cast
 
 from cuescope.classifier.classifier import Classifier
@@ -22,18 +20,10 @@ from cuescope.instruments.registry import name_of
 from cuescope.report import notebook  # noqa: F401  what an audit returns shows itself
 from cuescope.runs.comparisons import pairs, stored
 from cuescope.runs.comparisons.paired import verdicts
-from cuescope.runs.inputs import (
-    find_answers,
-    find_conflict,
-    find_cues,
-    find_distortions,
-    find_images,
-    find_label_maps,
-    find_parts,
-    find_versions,
-)
+from cuescope.runs.inputs import open_inputs
+from cuescope.runs.options import AuditOptions, with_options
 from cuescope.runs.plan import Plan, find_classifiers, find_instruments, make_plan
-from cuescope.runs.runner import BATCH, Progress, run
+from cuescope.runs.runner import Progress, run
 from cuescope.runs.store import SCHEMA, Cell, Run
 
 
@@ -46,106 +36,34 @@ class Audit:
     failed: list[Cell]
 
 
-def audit(
-    *models: Any,
-    images: str | Path | ImageSet,
-    cue_conflict: str | Path | ImageSet | None = None,
-    human_data: str | Path | None = None,
-    cues: str | Path | ImageSet | None = None,
-    texturized: str | Path | ImageSet | None = None,
-    distortions: str | Path | ImageSet | None = None,
-    parts: str | Path | ImageSet | None = None,
-    label_maps: str | Path | ImageSet | None = None,
-    boxes: str | Path | None = None,
-    only: Sequence[str] = (),
-    out: str | Path = "run",
-    labels: str | Path | None = None,
-    real: str | Path | None = None,
-    classes: Any = None,
-    limit: int | None = None,
-    settings: Mapping[str, Any] | None = None,
-    also: Sequence[str] = (),
-    device: str = "auto",
-    precision: str = "float32",
-    batch_size: int = BATCH,
-    compile: bool = False,
-    workers: int = 2,
-    command: str = "",
-    progress: Progress | None = None,
-) -> Run:
+@with_options(lambda name, kind, meaning: Any)
+def audit(*models: Any, command: str = "", progress: Progress | None = None, **options: Any) -> Run:
     """What cues do these classifiers use? Every instrument on every classifier, into the run folder `out`.
 
-    `models` are names ("timm/resnet50.a1_in1k"), nn.Modules or Classifiers; `images` and `cue_conflict` are folders or
-    image sets, `human_data` a folder of raw trials of people on the cue-conflict images, `cues` one of folders of
-    silhouettes, edges and textures, `texturized` one that `cuescope make texturized` made of `images`, `distortions` a
-    folder of distorted images, DISTORTION/LEVEL/..., `parts` a CSV of boxes of named parts, file,part,x0,y0,x1,y1 in
-    pixels of the files, `label_maps` what `cuescope make label-maps` made of `images`, `boxes` a folder of XML files
-    with the boxes of their objects, as VOC and ILSVRC have them; `only` names instruments (all by default), `also` adds
-    instruments from files; `settings` sets parameters by "instrument.parameter". A run that was stopped goes on where
-    it was; one that is finished is only read. Writes `report.html` beside the findings.
+    `models` are names ("timm/resnet50.a1_in1k"), nn.Modules or Classifiers; the options are those of `cuescope audit`,
+    which its --help describes, dashes written as underscores. `images` must be given; it and the other inputs that are
+    images may be image sets too. `only` (names) and `also` (files) are sequences of instruments; `settings` sets
+    parameters by "instrument.parameter". A run that was stopped goes on where it was; one that is finished is only
+    read. Writes `report.html` beside the findings.
 
     Raises CueError for anything the user can mend, before the first batch where that is possible.
 
     >>> run = audit(my_module, images="photos/")      # doctest: +SKIP
     >>> run.finding("accuracy")["top1"].interval      # doctest: +SKIP
     """
-    return perform(**locals()).run
+    chosen = AuditOptions.of(**options)
+    chosen.check(models)
+    return perform(models, chosen, command, progress).run
 
 
-def perform(
-    models: Sequence[Any],
-    images: Any,
-    cue_conflict: Any,
-    human_data: Any,
-    cues: Any,
-    texturized: Any,
-    distortions: Any,
-    parts: Any,
-    label_maps: Any,
-    boxes: Any,
-    only: Sequence[str],
-    out: str | Path,
-    labels: Any,
-    real: Any,
-    classes: Any,
-    limit: int | None,
-    settings: Mapping[str, Any] | None,
-    also: Sequence[str],
-    device: str,
-    precision: str,
-    batch_size: int,
-    compile: bool,
-    workers: int,
-    command: str,
-    progress: Progress | None,
-) -> Audit:
-    """`audit` with all its arguments, telling also whether it had anything to do and what failed."""
-    if not models:
-        raise CueError("no classifier was given", wanted="at least one model", do="see `cuescope list models`")
-    if limit is not None and limit < 1:
-        raise CueError(f"limit is {limit}", wanted="at least 1 image", do="correct --limit")
-    asked = find_instruments(only, also, settings or {})
-    photographs = find_images(images, labels=labels, real=real, boxes=boxes, limit=limit)
-    sets = {"images": photographs}
-    if cue_conflict is not None:
-        sets["cue-conflict"] = find_conflict(cue_conflict, limit=limit)
-    if human_data is not None:
-        sets["cue-conflict"] = find_answers(human_data, sets.get("cue-conflict"))
-    if cues is not None:
-        sets["cues"] = find_cues(cues, limit=limit)
-    if texturized is not None:
-        sets["texturized"] = find_versions(texturized, "texturized", photographs)
-    if distortions is not None:
-        sets["distortions"] = find_distortions(distortions, limit=limit)
-    if parts is not None:
-        # Of all images: few have parts, and an even spread over the folder could miss them.
-        whole = photographs if limit is None else find_images(images, labels=labels, real=real)
-        sets["parts"] = find_parts(parts, whole, limit=limit)
-    if label_maps is not None:
-        sets["label-maps"] = find_label_maps(label_maps, photographs)
+def perform(models: Sequence[Any], options: AuditOptions, command: str = "", progress: Progress | None = None) -> Audit:
+    """`audit` with options that were checked; the result also has what failed and whether anything was to be done."""
+    asked = find_instruments(options.only, options.also, options.settings or {})
+    sets = open_inputs(options.inputs, options.limit)
+    out = options.out
     folder = Run.create(out)
-    classifiers = find_classifiers(models, classes, device, precision, batch_size, compile)
-    plan = make_plan(asked, classifiers, sets, strict=bool(only), labels_given=labels is not None)
+    classifiers = find_classifiers(models, options)
+    plan = make_plan(asked, classifiers, sets, strict=bool(options.only), labels_given="labels" in options.inputs)
     _write_unmet(plan, folder)
     cells = [folder.cell(task.identity) for task in plan.tasks]
     before = {cell.folder for cell in cells if (cell.folder / "finding.json").is_file()}
@@ -156,7 +74,7 @@ def perform(
     started = time.perf_counter()
     folder.manifest = _manifest(plan, command, previous)
     try:
-        done = run(plan.tasks, folder, workers=workers, progress=progress)
+        done = run(plan.tasks, folder, workers=options.workers, progress=progress)
     except KeyboardInterrupt:
         _finish(folder, plan, cells, started, finished=False, progress=progress)
         raise CueError(
@@ -187,9 +105,9 @@ def _write_unmet(plan: Plan, folder: Run) -> None:
 
 def _same(previous: Mapping[str, Any], plan: Plan, folder: Run) -> bool:
     """Whether the manifest already tells of exactly these cells, all concluded."""
-    told = {cell["folder"] for cell in previous.get("cells", ()) if cell["status"] in ("done", "not applicable")}
+    concluded = {cell["folder"] for cell in previous.get("cells", ()) if cell["status"] in ("done", "not applicable")}
     wanted = {f"cells/{folder.cell(t.identity).folder.name}" for t in [*plan.tasks, *(t for t, _ in plan.unmet)]}
-    return told == wanted and bool(previous.get("finished"))
+    return concluded == wanted and bool(previous.get("finished"))
 
 
 def _manifest(plan: Plan, command: str, previous: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,8 +137,8 @@ def _finish(
     manifest["cells"] = [cell.summary() for cell in [*cells, *unmet]]
     manifest["seconds"] = round(manifest["seconds"] + time.perf_counter() - started, 2)
     lost = folder.write_skipped({images.name: (images.digest, images.skipped) for _, images in plan.sets})
-    for told in manifest["image_sets"]:
-        told["skipped"] = lost[told["name"]]
+    for described_set in manifest["image_sets"]:
+        described_set["skipped"] = lost[described_set["name"]]
     if finished:
         manifest["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     folder.write_manifest()
@@ -283,12 +201,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def command_line(arguments: Sequence[str]) -> str:
-    """The command as a user can paste it into a shell.
-
-    >>> command_line(["audit", "my model.onnx"])
-    "cuescope audit 'my model.onnx'"
-    """
-    return shlex.join(["cuescope", *arguments])

@@ -15,7 +15,8 @@ from cuescope.data.images import UnreadableError
 from cuescope.instruments import registry
 from cuescope.instruments.base import Animates, Fits, Illustrates
 from cuescope.report.draw import look_png, words, write_gif
-from cuescope.runs.inputs import find_image
+from cuescope.runs.inputs import find_image, wanted
+from cuescope.runs.options import check_look
 
 
 def look(
@@ -36,10 +37,9 @@ def look(
 
     >>> look("occlusion", "timm/resnet50.a1_in1k", "cat.jpg")    # doctest: +SKIP
     """
-    tool = registry.build(instrument, {key.rpartition(".")[2]: value for key, value in (settings or {}).items()})
-    path = Path(out) if out else Path(f"{Path(instrument).stem}-{Path(image).stem}.png")
-    if path.suffix.lower() not in (".png", ".gif"):
-        raise CueError(f"--out {path}", wanted="a name that ends in .png, or in .gif", do="choose another --out")
+    settings = {key.rpartition(".")[2]: value for key, value in (settings or {}).items()}
+    path = check_look(instrument, model, image, out, settings)
+    tool = registry.build(instrument, settings)
     moving = path.suffix.lower() == ".gif"
     if moving and not isinstance(tool, Animates):
         kinds = ((name, registry.find(name)) for name in registry.names())
@@ -51,8 +51,10 @@ def look(
     known = {"label"} if label is not None else frozenset()
     missing = tool.needs - classifier.capabilities - images.knows - known
     if missing:
+        usage = wanted(missing)[1]
+        do = f"ask it in an audit, with {usage}" if usage else "choose another instrument: cuescope list instruments"
+        do = "give --label NAME" if "label" in missing else do
         why = registry.unmet(tool, classifier, images)
-        do = "give --label NAME" if "label" in missing else "choose another instrument: cuescope list instruments"
         raise CueError(f"{instrument} does not apply: {why}", wanted="an instrument that does", do=do)
     if isinstance(tool, Fits) and (why := tool.misfit(classifier)):
         raise CueError(f"{instrument} does not apply: {why}", wanted="an instrument that does", do="choose another")

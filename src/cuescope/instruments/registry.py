@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import importlib
 import importlib.util
-import pkgutil
 import sys
 import types
 import typing
@@ -20,17 +19,7 @@ from cuescope.core.errors import CueError, unknown
 from cuescope.core.parameters import convert, parameters
 from cuescope.data.images import ImageSet
 from cuescope.instruments.base import Fits, Instrument
-
-GROUP = "cuescope.instruments"
-NO_INSTRUMENTS = {"base", "registry", "severity_curves"}
-"""What lies in the folder beside the instruments."""
-
-
-def names() -> list[str]:
-    """The names of all instruments that are installed, ours and other packages'."""
-    package = importlib.import_module("cuescope.instruments")
-    own = {module.name for module in pkgutil.iter_modules(package.__path__)} - NO_INSTRUMENTS
-    return sorted({*own, *(e.name for e in entry_points(group=GROUP))})
+from cuescope.instruments.names import GROUP, class_name, names
 
 
 def find(name: str) -> type[Instrument]:
@@ -94,36 +83,43 @@ def source_digest(instrument: Instrument) -> str:
     return hashlib.blake2b(Path(module.__file__).read_bytes(), digest_size=8).hexdigest()
 
 
+def missing(instrument: Instrument, classifier: Classifier, images: ImageSet) -> str:
+    """What the instrument needs and neither the classifier nor the images have, the rarest first; "" for nothing."""
+    lacking = instrument.needs - classifier.capabilities - images.knows
+    # What lacks the first ones lacks later ones besides.
+    return next((known for known in _LACKS if known in lacking), min(lacking, default=""))
+
+
 def unmet(instrument: Instrument, classifier: Classifier, images: ImageSet) -> str:
     """Why the instrument cannot be used here, or "" where it can. Checked before the first batch."""
-    missing = instrument.needs - classifier.capabilities - images.knows
-    if not missing:
-        asked = None if isinstance(instrument, type) else instrument
-        return asked.misfit(classifier) if isinstance(asked, Fits) else ""
-    # The rarest first: what lacks it lacks more besides.
-    reasons = {
-        "words": f"{classifier.name} has no visual words; a bag of words has (`cuescope train bow`)",
-        "patch_logits": f"{classifier.name} has no patch logits: its head does not average the logits of local "
-        "patches, so no exact map of evidence exists (the BagNets have one)",
-        "dense_logits": f"{classifier.name} has no dense head: {classifier.why_not_dense}",
-        "label": f"the images of {images.name} have no labels: a folder for each class, or a labels.csv in the folder",
-        "labels": f"nobody tells all the labels that are right for the images of {images.name}; give --label-maps DIR, "
-        "boxes of several objects or --real FILE",
-        "regions": f"neither boxes nor label maps are known for the images of {images.name}; give --boxes DIR or "
-        "--label-maps DIR",
-        "boxes": f"no boxes of objects are known for the images of {images.name}",
-        "texturized": f"the images of {images.name} have no texturized version; `cuescope make texturized` makes it",
-        "distortion": f"the images of {images.name} are not distorted; `cuescope make distorted` makes such ones",
-        "parts": f"the parts of what {images.name} shows are not known; give an audit of several images --parts FILE",
-        "answers": f"nobody's answers to the images of {images.name} are known; give --human-data DIR",
-        "shown": f"it is not known which cue alone the images of {images.name} show; give --cues DIR",
-        "shape": f"the images of {images.name} carry no shape and texture cues; give a cue-conflict folder",
-        "texture": f"the images of {images.name} carry no shape and texture cues; give a cue-conflict folder",
-        "gradients": f"{classifier.name} gives no gradients: it is a black box, or counts visual words",
-        "features": f"{classifier.name} has no layers to look at: it is a black box, or counts visual words",
-    }
-    first = next((known for known in reasons if known in missing), min(missing))
-    return reasons.get(first, f"{first} is not known for {classifier.name} on {images.name}")
+    if lacking := missing(instrument, classifier, images):
+        why = _LACKS.get(lacking, "{images} have no {lacking}")
+        names = {"classifier": classifier.name, "images": f"the images of {images.name}", "lacking": lacking}
+        return why.format(**names, dense=classifier.why_not_dense)
+    asked = None if isinstance(instrument, type) else instrument
+    return asked.misfit(classifier) if isinstance(asked, Fits) else ""
+
+
+_LACKS = {
+    "words": "{classifier} has no visual words; a bag of words has (`cuescope train bow`)",
+    "patch_logits": "{classifier} has no patch logits: its head does not average the logits of local patches, so no "
+    "exact map of evidence exists (the BagNets have one)",
+    "dense_logits": "{classifier} has no dense head: {dense}",
+    "label": "{images} have no labels: neither a folder for each class nor a labels.csv in the folder",
+    "labels": "{images} have no multi-label annotations",
+    "regions": "{images} have neither boxes nor label maps",
+    "boxes": "{images} have no boxes of objects",
+    "texturized": "{images} have no texturized version",
+    "distortion": "{images} are not distorted at known levels",
+    "parts": "{images} have no boxes of parts",
+    "answers": "{images} have no answers of people",
+    "shown": "{images} are not sorted by the one cue that they show",
+    "shape": "{images} have no shape and texture cues",
+    "texture": "{images} have no shape and texture cues",
+    "gradients": "{classifier} gives no gradients: it is a black box, or counts visual words",
+    "features": "{classifier} has no layers to look at: it is a black box, or counts visual words",
+}
+"""Why an instrument cannot be used, by what is missing."""
 
 
 def _from_file(path: Path) -> type[Instrument]:
@@ -139,7 +135,7 @@ def _from_file(path: Path) -> type[Instrument]:
 
 
 def _class_of(module: types.ModuleType, name: str) -> type[Instrument]:
-    wanted = "".join(part.capitalize() for part in name.split("_"))
+    wanted = class_name(name)
     kind = getattr(module, wanted, None)
     if kind is None:
         raise CueError(f"{module.__file__} has no class {wanted}", wanted=f"class {wanted}", do="rename the class")

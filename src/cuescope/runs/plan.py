@@ -4,43 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from cuescope.instruments import registry
-from cuescope.core.classes import IMAGENET, align
 from cuescope.classifier.classifier import Classifier
-from cuescope.core.errors import CueError, unknown
+from cuescope.classifier.sources import load
+from cuescope.core.classes import IMAGENET, align
+from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet
+from cuescope.instruments import names, registry
 from cuescope.instruments.base import Instrument
 from cuescope.instruments.registry import name_of
+from cuescope.runs import inputs
+from cuescope.runs.inputs import Source
+from cuescope.runs.options import AuditOptions
 from cuescope.runs.runner import Task
-from cuescope.classifier.sources import load
-
-NOTHING: frozenset[str] = frozenset()
-ROLES = {
-    "human-data": frozenset({"answers"}),
-    "cue-conflict": frozenset({"shape", "texture"}),
-    "cues": frozenset({"shown"}),
-    "texturized": frozenset({"texturized"}),
-    "distortions": frozenset({"distortion"}),
-    "parts": frozenset({"parts"}),
-    "label-maps": frozenset({"labels", "regions"}),
-}
-"""Image sets of their own, by what an instrument must need to be asked on them; all others look at the images."""
-WANTED = {
-    "label-maps": (
-        "label maps of the images, boxes of their objects, or ReaL's labels",
-        "--label-maps DIR, --boxes DIR",
-    ),
-    "parts": ("a CSV of the parts of the images, file,part,x0,y0,x1,y1", "--parts FILE"),
-    "distortions": ("a folder of distorted images (`cuescope make distorted`)", "--distortions DIR"),
-    "cues": ("folders of silhouettes, edges and textures", "--cues DIR"),
-    "human-data": ("answers of people to cue-conflict images", "--cue-conflict DIR --human-data DIR"),
-}
-"""What to give for a role that is not images alone, and how."""
-SHARED = {"human-data": "cue-conflict"}
-"""Roles whose images are those of another: then one pass over them serves both."""
 
 
 @dataclass(frozen=True)
@@ -54,33 +31,19 @@ class Plan:
 
 def find_instruments(only: Sequence[str], also: Sequence[str], settings: Mapping[str, Any]) -> list[Instrument]:
     """The instruments asked for, their parameters set. Raises CueError for unknown names and parameters."""
-    chosen = list(dict.fromkeys([*(only or registry.names()), *also]))
-    names = [Path(name).stem if name.endswith(".py") else name for name in chosen]
-    for name in chosen:
-        registry.find(name)
-    grouped: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for key, value in settings.items():
-        name, _, parameter = key.partition(".")
-        if not parameter:
-            raise CueError(f"setting '{key}'", wanted="instrument.parameter=value", do="as in occlusion.images=4")
-        if name not in grouped:
-            raise unknown("instrument", name, grouped)
-        grouped[name][parameter] = value
-    return [registry.build(spec, grouped[name]) for spec, name in zip(chosen, names, strict=True)]
+    return [registry.build(spec, values) for spec, values in names.asked(only, also, settings).items()]
 
 
-def find_classifiers(
-    models: Sequence[Any], classes: Any, device: str, precision: str, batch_size: int, compile: bool
-) -> list[Classifier]:
-    made: list[Classifier] = []
+def find_classifiers(models: Sequence[Any], options: AuditOptions) -> list[Classifier]:
+    """The classifiers, loaded. Raises CueError for one that is given twice."""
+    how = {name: getattr(options, name) for name in ("classes", "device", "precision", "batch_size", "compile")}
+    found: list[Classifier] = []
     for model in models:
-        classifier = load(
-            model, classes=classes, device=device, precision=precision, batch_size=batch_size, compile=compile
-        )
-        if any(classifier.name == other.name for other in made):
+        classifier = load(model, **how)
+        if any(classifier.name == other.name for other in found):
             raise CueError(f"'{classifier.name}' is given twice", wanted="different models", do="name each once")
-        made.append(classifier)
-    return made
+        found.append(classifier)
+    return found
 
 
 def make_plan(
@@ -94,13 +57,13 @@ def make_plan(
     """Which instrument goes with which classifier and images; what cannot be asked, and why."""
     tasks, unmet, unasked = [], [], []
     for instrument in asked:
-        role = next((role for role, known in ROLES.items() if instrument.needs & known), "images")
-        images = sets.get(SHARED.get(role, role), sets["images"])
-        if not images.knows >= instrument.needs & ROLES.get(role, NOTHING):
-            wanted, given = WANTED.get(role, (f"{role} images", f"--{role} DIR"))
-            why = f"it needs {wanted}: give {given}"
+        source = _source(instrument)
+        images = sets.get(source.extends or source.role, sets["images"])
+        if lacking := instrument.needs & source.provides - images.knows:
+            what, usage = inputs.wanted(lacking)
+            why = f"it needs {what}: give {usage}"
             if strict:
-                raise CueError(f"{name_of(instrument)} cannot be measured", wanted=wanted, do=why)
+                raise CueError(f"{name_of(instrument)} cannot be measured", wanted=what, do=why)
             unasked.append({"instrument": name_of(instrument), "question": instrument.question, "why": why})
             continue
         if getattr(instrument, "peers", "") == "series" and not any(
@@ -112,8 +75,7 @@ def make_plan(
             unasked.append({"instrument": name_of(instrument), "question": instrument.question, "why": why})
             continue
         for classifier in classifiers:
-            # The labels that were given are those of the images, not of the distorted ones nor of an annotator.
-            place, why = _place(images, classifier, labels_given and role not in ("distortions", "label-maps"))
+            place, why = _place(images, classifier, labels_given and not source.own_labels)
             task = Task(classifier, images, instrument, place, _peers(instrument, classifier, classifiers))
             by_category = "category" in images.knows and classifier.classes.name == IMAGENET
             if instrument.needs & images.knows & {"label", "labels"} and why and not by_category:
@@ -156,7 +118,21 @@ def _unmet(task: Task, classifiers: Sequence[Classifier]) -> str:
         if len(series) < 2:
             return f"{task.classifier.name} is one checkpoint alone"
         return f"it is an earlier checkpoint of {series[-1].name}, where the series is told"
-    return registry.unmet(task.instrument, task.classifier, task.images)
+    return why_not(task.instrument, task.classifier, task.images)
+
+
+def why_not(instrument: Instrument, classifier: Classifier, images: ImageSet) -> str:
+    """Why the instrument does not apply, and which input would help; "" where it does."""
+    usage = inputs.wanted({registry.missing(instrument, classifier, images)})[1]
+    why = registry.unmet(instrument, classifier, images)
+    return f"{why}; give {usage}" if usage else why
+
+
+def _source(instrument: Instrument) -> Source:
+    """The input whose images the instrument is asked on: the one that provides what it needs, or "images"."""
+    own = [source for source in inputs.sources().values() if source.extends != "images"]
+    # The last first: what extends the images of another comes after it.
+    return next((source for source in reversed(own) if instrument.needs & source.provides), own[0])
 
 
 def _place(images: ImageSet, classifier: Classifier, labels_given: bool) -> tuple[tuple[int, ...], str]:
