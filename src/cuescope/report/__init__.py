@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cuescope.core import files
 from cuescope.core.errors import CueError
 
+if TYPE_CHECKING:
+    from cuescope.runs.store import Run
 
-def write(runs: Sequence[Path], out: Path, comparisons: Iterable[Mapping[str, Any]] = ()) -> Path:
+
+def write(runs: Sequence[Path | Run], out: Path, comparisons: Iterable[Mapping[str, Any]] = ()) -> Path:
     """What do the runs say? One HTML file that needs no network, no model and no image folder.
 
-    `comparisons` are paired differences beside those that the runs' own comparisons.json hold. Classifiers of
-    different runs are compared anew, from their rows. Returns `out`, written whole or not at all.
-    Raises CueError where a folder is no run or `out` cannot be written.
+    `runs` are folders, or runs that are open. `comparisons` are paired differences beside those that the runs' own
+    comparisons.json hold. Classifiers of different runs are compared anew, from their rows. Returns `out`, written
+    whole or not at all. Raises CueError where a folder is no run or `out` cannot be written.
 
     >>> write([Path("runs/real")], Path("report.html"))  # doctest: +SKIP
     """
@@ -28,7 +31,7 @@ def write(runs: Sequence[Path], out: Path, comparisons: Iterable[Mapping[str, An
 
     if not runs:
         raise CueError("no run was given", wanted="at least one run folder", do="name a folder that an audit wrote")
-    opened, pairs = [Run.open(path) for path in runs], []
+    opened, pairs = [run if isinstance(run, Run) else Run.open(run) for run in runs], []
     if len(opened) > 1:
         comparisons = [*comparisons, *verdicts(opened)]
         pairs = findings(opened, known={pair.key for run in opened for pair in read(run)[0]})

@@ -174,16 +174,20 @@ def _source(text: str, path: str, weights: str) -> Found:
         from cuescope.classifier.sources import from_python
 
         return from_python.find(path, weights)
-    raise _unknown(text, path)
+    raise unknown_model(text, path)
 
 
-def _unknown(text: str, path: str) -> CueError:
+def unknown_model(text: str, path: str) -> CueError:
+    """The error for a model of no known library, with what was probably meant."""
+    from cuescope.classifier.sources import known
+
     if Path(path).suffix in (".pth", ".pt", ".bin", ".safetensors", ".ckpt"):
         do = f"name the architecture too, as in timm/resnet50@{path}"
         return CueError(f"'{text}' is a file of weights alone", wanted=WANTED, do=do)
     if path.endswith(".py"):
         return CueError(f"'{text}' names no factory", wanted=WANTED, do=f"say which function, as in {path}:make_model")
-    close = nearest(path.rpartition("/")[2], [name.rpartition("/")[2] for name in names()], 3)
-    full = [name for option in close for name in names() if name.rpartition("/")[2] == option]
+    names = known.names()
+    close = nearest(path.rpartition("/")[2], [name.rpartition("/")[2] for name in names], 3)
+    full = [name for option in close for name in names if name.rpartition("/")[2] == option]
     do = "did you mean " + " or ".join(full[:4]) + "?" if full else "see `cuescope list models`"
     return CueError(f"unknown model '{text}'", wanted=WANTED, do=do)
