@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 import cuescope
+from commands import audited, call
 from cuescope.api.train import train
-from cuescope.cli import main
 from cuescope.training import world
 
 SMALL = {"size_px": 20, "side_px": 6, "stride_px": 2, "components": 8, "words": 20, "patches": 2000}
@@ -49,13 +49,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def call(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as end:
-        main(list(arguments))
-    out, err = capsys.readouterr()
-    return int(end.value.code or 0), out, err
-
-
 def test_a_folder_becomes_a_classifier(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = call("train", "bow", "--images", "photos", "--out", "mine.safetensors", *SET, capsys=capsys)
     assert status == 0, err
@@ -66,14 +59,7 @@ def test_a_folder_becomes_a_classifier(here: Path, capsys: pytest.CaptureFixture
     classifier = cuescope.load("cuescope/bow@mine.safetensors", device="cpu")
     assert classifier.classes.names == ("across", "down")
     assert classifier.preprocessing.size == (20, 20)
-    status, out, err = call(
-        *out.partition("next: cuescope ")[2].replace("OTHER-IMAGES", "photos").split(),
-        "--only",
-        "accuracy",
-        capsys=capsys,
-    )
-    assert status == 0, err
-    assert "top-1 accuracy" in out
+    audited(out, capsys)
 
 
 def test_the_seed_and_the_limit_are_used(here: Path) -> None:

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 import cuescope
+from commands import audited, call
 from cuescope.api.train import train
-from cuescope.cli import main
 from cuescope.core.errors import CueError
 from cuescope.data.images import Sample
 from cuescope.models.saved import read_saved
@@ -56,13 +56,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def call(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as end:
-        main(list(arguments))
-    out, err = capsys.readouterr()
-    return int(end.value.code or 0), out, err
-
-
 def test_a_folder_becomes_a_classifier_that_knows_its_classes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     how = ["--set", "variant=zfnet-without-6-7", "--set", "epochs=3", "--set", "batch=4", "--set", "device=cpu"]
     status, out, err = call("train", "zfnet", "--images", "photos", "--out", "mine.safetensors", *how, capsys=capsys)
@@ -74,14 +67,7 @@ def test_a_folder_becomes_a_classifier_that_knows_its_classes(here: Path, capsys
     classifier = cuescope.load("cuescope/zfnet-without-6-7@mine.safetensors", device="cpu")
     assert classifier.classes.names == ("blue", "green", "red")
     assert classifier.preprocessing.source == "as it was trained"
-    status, out, err = call(
-        *out.partition("next: cuescope ")[2].replace("OTHER-IMAGES", "photos").split(),
-        "--only",
-        "accuracy",
-        capsys=capsys,
-    )
-    assert status == 0, err
-    assert "top-1 accuracy" in out
+    audited(out, capsys)
 
 
 BAD: list[tuple[list[str], str, str]] = [

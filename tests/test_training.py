@@ -214,10 +214,20 @@ def test_a_new_recipe_is_one_file(tmp_path, monkeypatch):
     assert (trained.accuracy.value, trained.accuracy.n) == (0.75, 4)
 
 
-def test_recipes_are_known_without_torch():
-    """So that a mistyped name or setting is reported at once."""
-    code = "import sys; from cuescope.training.recipes import recipes; recipes(); print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+@pytest.mark.parametrize(
+    "wrong", ["'bov', 'x.safetensors'", "'bow', 'x.safetensors', settings={'word': 5}", "'bow', 'x'"]
+)
+def test_a_wrong_request_is_reported_before_torch_is_imported(wrong, tmp_path):
+    code = f"""if True:
+        import sys
+        from cuescope.api.train import train
+        from cuescope.core.errors import CueError
+        try:
+            train({wrong})
+        except CueError:
+            print("torch" in sys.modules)"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert (found.stdout, found.stderr) == ("False\n", "")
 
 
 PIXELS = {

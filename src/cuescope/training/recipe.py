@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -47,6 +48,20 @@ class Trained:
         return Measure("held_out_accuracy", share, "share", self.held_out, interval, count=self.correct)
 
 
+Fit = Callable[[Any, Any, Progress], Trained]
+"""From settings, images and a progress callback; the images are None where the recipe needs none."""
+
+
+def later(function: str, **fixed: Any) -> Fit:
+    """The function "module:name" with some arguments fixed, imported when it is called: what fits imports torch."""
+    module, _, name = function.partition(":")
+
+    def fit(settings: Any, images: Any, progress: Progress) -> Trained:
+        return getattr(importlib.import_module(module), name)(settings, images, progress, **fixed)
+
+    return fit
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How to train one model. A file of `recipes/` lists one or more as RECIPES; a new recipe needs nothing else."""
@@ -56,8 +71,7 @@ class Recipe:
     """What it trains. The first paragraph is its line in `cuescope list recipes`."""
     settings: Any
     """A frozen dataclass; the user may set each of its fields, `seed` by an option of its own."""
-    fit: Callable[[Any, Any, Progress], Trained]
-    """From settings, images and a progress callback; the images are None where the recipe needs none."""
+    fit: Fit
     needs: frozenset[str] = frozenset()
     """What must be known of the user's images, such as "label"; empty for a recipe that draws its own."""
 

@@ -23,15 +23,18 @@ from cuescope.models.antialias import antialias
 from cuescope.models.places import example_of
 from cuescope.models.small_resnet import SmallResNet
 from cuescope.models.wct import embedded
+from cuescope.training import bow
 from cuescope.training.loop import train
 from cuescope.training.recipe import Trained
-from cuescope.training.settings import Progress, Relabeled, Settings, Stylized, quiet
+from cuescope.training.settings import Blurred, Progress, Relabeled, Settings, Stylized, WordSettings, quiet
 from cuescope.world.draw import SIZE_PX, draw
 from cuescope.world.images import WorldImages
 from cuescope.world.models import build_world, load_world, packed, unpacked
 from cuescope.world.scenes import Placement, Variant, scene
 from cuescope.world.strategy import strategy
 
+RESNET = "world-congruent"
+"""The network that most of these weights are loaded into."""
 SEED, BLUR_SEED, RELABEL_SEED, ANNOTATOR_SEED = 1_000_003, 2_000_003, 3_000_003, 7_000_003
 STYLIZED_SEED, POOL_SEED, STYLES_SEED = 4_000_003, 5_000_003, 6_000_003
 TESTED = 960
@@ -50,7 +53,47 @@ IGNORED = -100
 Batches = Iterator[tuple[Tensor, Tensor]]
 
 
-def fit(
+def fit_unseen(
+    settings: Settings,
+    images: None,
+    progress: Progress,
+    model: str = RESNET,
+    variant: Variant = "congruent",
+    placement: Placement = "uniform",
+) -> Trained:
+    """A network on images of one kind, each seen once."""
+    return _fit(model, unseen(settings, SEED, variant, placement), settings, progress)
+
+
+def fit_blurred(settings: Blurred, images: None, progress: Progress) -> Trained:
+    """The shipped congruent network, with blurs where it subsamples, trained on."""
+    plain = load_world(RESNET).module
+    network = antialias(plain, settings.filter_size, example=example_of(plain, (SIZE_PX, SIZE_PX)))
+    model = f"{RESNET}+blur{settings.filter_size}"
+    return _fit(model, unseen(settings, BLUR_SEED), settings, progress, network)
+
+
+def fit_annotator(settings: Settings, images: None, progress: Progress) -> Trained:
+    """A network that answers at each position."""
+    return _fit(RESNET, positions(settings), settings, progress, head=EachPosition)
+
+
+def fit_relabeled(settings: Relabeled, images: None, progress: Progress) -> Trained:
+    """A network on random crops."""
+    return _fit(RESNET, crops(settings), settings, progress)
+
+
+def fit_stylized(settings: Stylized, images: None, progress: Progress) -> Trained:
+    """A network on congruent and stylized images."""
+    return _fit(RESNET, partly_stylized(settings, progress), settings, progress)
+
+
+def fit_words(settings: WordSettings, images: None, progress: Progress) -> Trained:
+    """A bag of visual words of the images that networks learn from too."""
+    return bow.fit_words(settings, WorldImages(count=settings.images, seed=SEED + settings.seed), progress)
+
+
+def _fit(
     model: str,
     batches: Batches,
     settings: Settings,
@@ -92,11 +135,6 @@ def unseen(settings: Settings, seed: int, variant: Variant = "congruent", placem
         start += settings.batch
 
 
-def congruent(count: int, seed: int) -> WorldImages:
-    """So many of the images that `unseen` draws with `SEED`."""
-    return WorldImages("congruent", count=count, seed=SEED + seed)
-
-
 def shuffled(count: int, batch: int, random: np.random.Generator) -> Iterator[NDArray[np.int64]]:
     """Endless batches of the numbers below `count`, all of them in a new order each round."""
     order = np.empty(0, np.int64)
@@ -105,12 +143,6 @@ def shuffled(count: int, batch: int, random: np.random.Generator) -> Iterator[ND
             order = np.concatenate([order, random.permutation(count)])
         yield order[:batch]
         order = order[batch:]
-
-
-def blurred(filter_size: int) -> nn.Module:
-    """The shipped congruent network with blurs of this size where it subsamples."""
-    plain = load_world("world-congruent").module
-    return antialias(plain, filter_size, example=example_of(plain, (SIZE_PX, SIZE_PX)))
 
 
 class EachPosition(nn.Module):
@@ -162,7 +194,7 @@ def label_maps(pixels: Tensor, settings: Relabeled) -> tuple[np.ndarray, np.ndar
 
 def annotator_of(weights: str = "") -> Annotator:
     """The world's congruent network as an annotator, with its own weights or those of a file."""
-    model = load_world("world-congruent")
+    model = load_world(RESNET)
     if weights:
         model.module.load_state_dict(unpacked(safetensors.torch.load_file(weights)))
     how = Preprocessing(model.input_size, SIZE_PX, mean=model.mean, std=model.std, source="the world's")
@@ -195,9 +227,9 @@ def stylized(settings: Stylized, progress: Progress = quiet) -> tuple[Tensor, Te
     styles = stylizer.statistics(textures.float() / 255)
     pixels, labels = WorldImages("congruent", seed=POOL_SEED + settings.seed).render(np.arange(count))
     which = np.random.default_rng(settings.seed).integers(0, settings.styles, count)
-    made = []
+    parts = []
     for start in range(0, count, STYLIZED_CHUNK):
         progress(start, count, "stylizing")
         part = slice(start, start + STYLIZED_CHUNK)
-        made.append(as_bytes(stylizer.stylize(pixels[part].float() / 255, styles.at(which[part].tolist()))))
-    return torch.cat(made), labels
+        parts.append(as_bytes(stylizer.stylize(pixels[part].float() / 255, styles.at(which[part].tolist()))))
+    return torch.cat(parts), labels

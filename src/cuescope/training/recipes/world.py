@@ -7,11 +7,10 @@ for world-bow). What is said of shipped weights was measured on 960 images of ea
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
-from cuescope.training.recipe import Recipe, Trained
-from cuescope.training.settings import Blurred, Progress, Relabeled, Settings, Stylized, WordSettings
+from cuescope.training.recipe import Recipe, later
+from cuescope.training.settings import Blurred, Relabeled, Settings, Stylized, WordSettings
 
 FROM_SCRATCH: dict[str, Any] = {
     "steps": 500,
@@ -23,51 +22,11 @@ FROM_SCRATCH: dict[str, Any] = {
     "mean": (0.5, 0.5, 0.5),
     "std": (0.25, 0.25, 0.25),
 }
-RESNET = "world-congruent"
-"""The network that most of these weights are loaded into."""
-
-
-def unseen(settings: Settings, images: None, progress: Progress, *, model: str = RESNET, **kind: Any) -> Trained:
-    """A network of the world on images of one kind (congruent and anywhere, or as said), each seen once."""
-    from cuescope.training import world
-
-    return world.fit(model, world.unseen(settings, world.SEED, **kind), settings, progress)
-
-
-def blurred(settings: Blurred, images: None, progress: Progress) -> Trained:
-    from cuescope.training import world
-
-    network, model = world.blurred(settings.filter_size), f"{RESNET}+blur{settings.filter_size}"
-    return world.fit(model, world.unseen(settings, world.BLUR_SEED), settings, progress, network)
-
-
-def annotator(settings: Settings, images: None, progress: Progress) -> Trained:
-    from cuescope.training import world
-
-    return world.fit(RESNET, world.positions(settings), settings, progress, head=world.EachPosition)
-
-
-def relabeled(settings: Relabeled, images: None, progress: Progress) -> Trained:
-    from cuescope.training import world
-
-    return world.fit(RESNET, world.crops(settings), settings, progress)
-
-
-def stylized(settings: Stylized, images: None, progress: Progress) -> Trained:
-    from cuescope.training import world
-
-    return world.fit(RESNET, world.partly_stylized(settings, progress), settings, progress)
-
-
-def words(settings: WordSettings, images: None, progress: Progress) -> Trained:
-    from cuescope.training import bow, world
-
-    return bow.fit_words(settings, world.congruent(settings.images, settings.seed), progress)
-
+FIT = "cuescope.training.world:"
 
 RECIPES = (
     Recipe(
-        RESNET,
+        "world-congruent",
         """A small ResNet on congruent images: shape and texture both tell the class, as in photographs.
 
         It finds texture enough, as networks do on photographs. Shipped: congruent .993, texture alone .941, shape alone
@@ -75,7 +34,7 @@ RECIPES = (
         32,000 images in 208 s on one core of a busy machine.
         """,
         Settings(**FROM_SCRATCH),
-        unseen,
+        later(f"{FIT}fit_unseen"),
     ),
     Recipe(
         "world-shape",
@@ -85,7 +44,7 @@ RECIPES = (
         says the shape of every one: shape bias 1.000. 32,000 images in 150 s on one core of a busy machine.
         """,
         Settings(**FROM_SCRATCH),
-        partial(unseen, model="world-shape", variant="crossed"),
+        later(f"{FIT}fit_unseen", model="world-shape", variant="crossed"),
     ),
     Recipe(
         "world-bagnet",
@@ -96,7 +55,7 @@ RECIPES = (
         object in all of 960 congruent images. 32,000 images in 300 s on one core of a busy machine.
         """,
         Settings(**FROM_SCRATCH),
-        partial(unseen, model="world-bagnet"),
+        later(f"{FIT}fit_unseen", model="world-bagnet"),
     ),
     Recipe(
         "world-bow",
@@ -108,13 +67,13 @@ RECIPES = (
         images in 26 s on one core.
         """,
         WordSettings(size_px=64, stride_px=2, patches=120_000, images=6000),
-        words,
+        later(f"{FIT}fit_words"),
     ),
     Recipe(
         "world-photographer",
         "The world's congruent network trained on centered images alone, as if a photographer had taken them all.",
         Settings(**FROM_SCRATCH),
-        partial(unseen, placement="centered"),
+        later(f"{FIT}fit_unseen", placement="centered"),
     ),
     Recipe(
         "world-blur",
@@ -124,7 +83,7 @@ RECIPES = (
         compared with.
         """,
         replace(Blurred(**FROM_SCRATCH), steps=200, learning_rate=1e-3, warmup_steps=20),
-        blurred,
+        later(f"{FIT}fit_blurred"),
     ),
     Recipe(
         "world-annotator",
@@ -134,7 +93,7 @@ RECIPES = (
         is what the recipe world-relabel takes its targets from.
         """,
         Settings(**FROM_SCRATCH),
-        annotator,
+        later(f"{FIT}fit_annotator"),
     ),
     Recipe(
         "world-relabel",
@@ -147,7 +106,7 @@ RECIPES = (
         image's label: what the maps are to be compared with.
         """,
         Relabeled(**FROM_SCRATCH),
-        relabeled,
+        later(f"{FIT}fit_relabeled"),
     ),
     Recipe(
         "world-stylized",
@@ -158,6 +117,6 @@ RECIPES = (
         long: what it is to be compared with.
         """,
         replace(Stylized(**FROM_SCRATCH), steps=1500),
-        stylized,
+        later(f"{FIT}fit_stylized"),
     ),
 )
