@@ -217,7 +217,7 @@ def test_illustrates_few_images_with_pixels(name: str, classifier: Classifier, i
     indices = [i for i in range(8) if images.id(i) in chosen]
     if not indices:
         return
-    for panel in tool.illustrate(classifier, see(classifier, images, indices), tool.shown(rows, chosen)):
+    for panel in tool.illustrate(classifier, see(classifier, images, indices), tool.rows_to_show(rows, chosen)):
         assert panel.kind == "images"
         for figure in panel.figures:
             assert figure.pixels is not None

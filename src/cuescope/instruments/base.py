@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from cuescope.classifier.classifier import Classifier, Watch
+from cuescope.classifier.classifier import Classifier, Watch, peak
 from cuescope.core.findings import About, Conclusion, Figure, Finding, Frame, Panel
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
@@ -93,10 +93,10 @@ class Instrument:
         return []
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        """Panels for the images of `examples`, which `batch` holds; `rows` are theirs (see `shown`)."""
+        """Panels for the images of `examples`, which `batch` holds, with the rows of `rows_to_show`."""
         return ()
 
-    def shown(self, rows: Rows, ids: Sequence[str]) -> Rows:
+    def rows_to_show(self, rows: Rows, ids: Sequence[str]) -> Rows:
         """The rows that `illustrate` gets: those of the shown images."""
         return rows.filter(pl.col("id").is_in(ids))
 
@@ -158,3 +158,14 @@ def gallery(batch: Batch, ids: Iterable[str], caption: Callable[[str], str]) -> 
 
 def _listed(values: Iterable[Any]) -> list[Any]:
     return values.tolist() if hasattr(values, "tolist") else list(values)  # type: ignore[attr-defined]
+
+
+def peaks_of(classifier: Classifier, layers: Sequence[str]) -> list[Watch]:
+    """What to watch for the peak of every channel of these layers, by default of the classifier's `stages`.
+
+    Raises Misfit where it has no layers, and CueError for an unknown one.
+    """
+    found = [(name, peak) for name in classifier.stages(layers)]
+    if not found:
+        raise Misfit(f"{classifier.name} has no layers that give maps over the image")
+    return found
