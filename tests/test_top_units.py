@@ -17,9 +17,10 @@ from cuescope.core.errors import CueError
 from cuescope.core.findings import About
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.tiles import GAP_PX, SIDE_PX, contrast, sheet, tile
+from cuescope.instruments.base import Misfit
 from cuescope.instruments.top_units import TopUnits
 from cuescope.world.images import WorldImages
-from toys import COLORS, Images, plain
+from toys import COLORS, Images, MeanColor, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
 
@@ -153,6 +154,14 @@ def test_a_network_without_rules_still_has_its_images() -> None:
     batch = see(net, [spot("a", 0, 200, (2, 4), 0)])
     (panel,) = tool.illustrate(net, batch, tool.start(net).observe(batch))
     assert "gelu" in panel.caption
+
+
+def test_a_network_without_maps_has_the_units_of_its_last_layer_and_one_without_layers_is_refused() -> None:
+    flat = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), classes=COLORS, preprocessing=plain(8))
+    rows = TopUnits().start(flat).observe(see(flat, [spot("a", 0, 200, (0, 0), 0)]))
+    assert set(rows["layer"]) == {"1"}
+    with pytest.raises(Misfit, match="no layers"):
+        TopUnits().start(toy(MeanColor()))
 
 
 def test_bad_layers_are_refused_before_the_first_batch(tmp_path: Path) -> None:

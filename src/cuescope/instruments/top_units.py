@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from cuescope.classifier.classifier import Classifier, Watch, peak
+from cuescope.classifier.classifier import Classifier, Watch
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
 from cuescope.data.images import Batch
@@ -73,9 +73,8 @@ class TopUnits(Instrument):
 
     def start(self, classifier: Classifier) -> Observer:
         """It watches the peak of every channel of the layers."""
-        watch = peaks_of(classifier, self.layers)
-        if not self.layers and (classifier.last_layer, peak) not in watch:
-            watch.append((classifier.last_layer, peak))
+        last = "" if self.layers else classifier.last_layer
+        watch = peaks_of(classifier, (*classifier.stages(self.layers), last))
         return Observer(partial(self._rows, classifier, watch), watch)
 
     def _rows(self, classifier: Classifier, watch: Sequence[Watch], batch: Batch) -> Rows:
