@@ -11,7 +11,7 @@ import numpy as np
 
 from cuescope.core.files import write, write_json
 from cuescope.core.findings import Finding
-from cuescope.runs.store import Run
+from cuescope.runs.store import SCHEMA, Run
 from made_findings import MOBILE, SQUEEZE, accuracy, occlusion, photograph, shape_bias, shift_stability
 
 QUESTIONS = {
@@ -121,7 +121,7 @@ def comparisons() -> list[dict[str, Any]]:
 
 def manifest(names: tuple[str, ...], cells: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "cuescope": "0.1.0",
         "command": f"cuescope audit {' '.join(names)} --images photos/imagenet-sample --cue-conflict cues",
         "created": "2026-11-20T21:48:00+00:00",

@@ -126,6 +126,22 @@ class Batch:
             {key: kept[keep] for key, kept in self.watched.items()},
         )
 
+    @staticmethod
+    def join(parts: Sequence[Batch]) -> Batch:
+        """The images of several batches of one classifier as one, with what all of them have watched."""
+        if len(parts) == 1:
+            return parts[0]
+        watched = [key for key in parts[0].watched if all(key in part.watched for part in parts)]
+        return Batch(
+            tuple(sample for part in parts for sample in part.samples),
+            torch.cat([part.pixels for part in parts]),
+            torch.cat([part.logits for part in parts]),
+            torch.cat([part.labels for part in parts]),
+            tuple(labels for part in parts for labels in part.all_labels),
+            parts[0].peers,
+            {key: torch.cat([part.watched[key] for part in parts]) for key in watched},
+        )
+
 
 class ImageSet(ABC):
     """A finite, ordered set of images that are decoded when asked for.

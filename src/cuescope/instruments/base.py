@@ -59,6 +59,8 @@ class Instrument:
     order: ClassVar[int] = 1000
     compares: ClassVar[bool] = False
     """Whether `compare` asks something of two classifiers at once."""
+    about_images: ClassVar[bool] = False
+    """Whether it asks of the images alone: then one classifier of a run stands for all."""
     animates: ClassVar[bool] = False
     """Whether `frames` shows one image as it changes."""
 
@@ -104,10 +106,10 @@ class Instrument:
         """A few dozen frames of the first image of `batch`, in order; where `animates` is set."""
         return ()
 
-    def peers(self, classifier: Classifier, others: Sequence[Classifier]) -> tuple[Classifier, ...]:
-        """Which of the run's `others`, in their order, `observe` asks besides, in `batch.peers`.
+    def peers(self, classifier: Classifier, classifiers: Sequence[Classifier]) -> tuple[Classifier, ...]:
+        """Which of the run's `classifiers`, in their order and this one among them, are asked besides.
 
-        Raises Misfit where it cannot be asked of `classifier` beside these.
+        They are in `batch.peers`. Raises Misfit where `classifier` cannot be asked beside these.
         """
         return ()
 

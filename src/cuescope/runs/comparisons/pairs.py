@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from cuescope.core.errors import CueError
 from cuescope.core.findings import Finding, about_two
 from cuescope.instruments import registry
-from cuescope.instruments.base import Compares, Instrument, Reduces
+from cuescope.instruments.base import Instrument, name_of
 from cuescope.runs.comparisons.paired import matched
 from cuescope.runs.comparisons.stored import Pair
 from cuescope.runs.store import Cell, Run
@@ -40,7 +40,7 @@ def findings(
     >>> findings([])
     []
     """
-    at_hand = {registry.name_of(tool): tool for tool in asked}
+    at_hand = {name_of(tool): tool for tool in asked}
     waiting = []
     for one, other in matched(runs):
         tool = _tool(one[1], at_hand)
@@ -66,16 +66,20 @@ def findings(
 
 
 def _tool(cell: Cell, at_hand: Mapping[str, Instrument]) -> Instrument | None:
-    """The instrument of a cell with its parameters, where it is at hand and compares."""
-    tool = at_hand.get(cell.instrument)
-    params = cell.identity["params"]
-    if tool is None or json.dumps(asdict(cast(Any, tool)), sort_keys=True) != json.dumps(params, sort_keys=True):
+    """The instrument of a cell with its parameters, where it is at hand or installed, and compares.
+
+    A run folder never names code to be run: only instruments that are installed are found by its names.
+    """
+    tool, params = at_hand.get(cell.instrument), cell.identity["params"]
+    if tool is None or json.dumps(asdict(tool), sort_keys=True) != json.dumps(params, sort_keys=True):
+        if cell.instrument not in registry.names():
+            return None
         try:
             tool = registry.build(cell.instrument, params)
         except CueError:
-            # An instrument from a file of the user's that is not at hand, or parameters of another version.
+            # Parameters of another version.
             return None
-    return tool if isinstance(tool, Compares) and tool.version == cell.identity["version"] else None
+    return tool if tool.compares and tool.version == cell.identity["version"] else None
 
 
 def _compared(tool: Instrument, one: tuple[Run, Cell], other: tuple[Run, Cell], rows: dict[Path, Any]) -> Pair:
@@ -86,8 +90,9 @@ def _compared(tool: Instrument, one: tuple[Run, Cell], other: tuple[Run, Cell], 
     try:
         for cell in cells:
             if cell.folder not in rows:
-                rows[cell.folder] = cell.rows(tool.reduce if isinstance(tool, Reduces) else None)
-        finding = cast(Compares, tool).compare(rows[cells[0].folder], rows[cells[1].folder], about)
+                rows[cell.folder] = cell.rows(tool)
+        said = tool.compare(rows[cells[0].folder], rows[cells[1].folder], about)
+        finding = tool.finding(said, replace(about[0], classifier=about_two(about)))
         finding.to_json()
     except Exception as problem:
         # One comparison that fails, in an instrument of the user's perhaps, must not lose the report.
