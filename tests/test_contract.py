@@ -128,6 +128,7 @@ def test_facts_are_there(name: str) -> None:
         "parts",
         "answers",
         "shown",
+        "checkpoints",
     }
     assert dataclasses.is_dataclass(kind)
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
