@@ -297,8 +297,8 @@ def test_it_shows_each_part_masked_in_several_images(colors: Classifier) -> None
 @pytest.fixture(scope="module")
 def findings() -> dict[str, Conclusion]:
     """Of the world's images, whose objects lie anywhere: trained on shapes, untrained, and going by texture."""
-    images, found = WorldImages("conflict", count=48), {}
-    samples = [images.read(i) for i in range(48)]
+    images, found = WorldImages("conflict", count=32), {}
+    samples = [images.read(i) for i in range(32)]
     for name in ("world-shape", "world-shape@random", "world-bagnet"):
         classifier = cuescope.load(f"cuescope/{name}", device="cpu")
         about = About(name, images.name, classifier.classes.names, classifier.classes.name)
