@@ -26,6 +26,7 @@ from cuescope.instruments.correspondence import Correspondence
 from cuescope.methods.parts import masking
 from cuescope.models.seeding import seeded
 from cuescope.models.zfnet import ZFNet
+from cuescope.runs.plan import why_not
 from cuescope.world.images import WorldImages
 from toys import Images, MeanColor, plain, toy
 
@@ -272,7 +273,7 @@ def test_a_wrong_layer_is_refused_before_the_first_batch() -> None:
 
 def test_images_without_parts_say_how_to_give_them() -> None:
     images = Images([painted("a", 0)], PETS)
-    assert "--parts FILE" in registry.unmet(Correspondence(), toy(colors_of_a_place(), PETS), images)
+    assert why_not(Correspondence(), toy(colors_of_a_place(), PETS), images).endswith("give --parts FILE")
 
 
 def test_it_shows_each_part_masked_in_several_images(colors: Classifier) -> None:

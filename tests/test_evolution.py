@@ -128,7 +128,7 @@ def test_a_series_is_asked_once_of_its_last_checkpoint(tmp_path: Path) -> None:
     models = saved(tmp_path, ["one", "two", "three"])
     how = {"evolution.images": "8", "evolution.units": "2", "evolution.shown": "1"}
     run = audit(*models, images="world:congruent:8", only=["evolution"], settings=how, out=tmp_path / "run")
-    last, earlier = run.finding("evolution", "three"), run.finding("evolution", "one")
+    last, earlier = run.finding("evolution", models[2]), run.finding("evolution", models[0])
     assert not last.why
     assert last["settled"].value is not None
     assert "an earlier checkpoint of" in earlier.why

@@ -23,6 +23,7 @@ from cuescope.instruments.base import Animates
 from cuescope.instruments.shift_map import ShiftMap
 from cuescope.methods.incremental.crops import crop_logits
 from cuescope.report.draw import color, film, look_png, maps, write_gif
+from cuescope.report.draw.raster import pixels
 from toys import COLORS, Constant, MeanColor, OnePixel, colored, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
@@ -221,7 +222,7 @@ def frames(count: int = 10) -> list[Frame]:
 
 
 def test_a_strip_has_the_answers_colors() -> None:
-    strip = film.strip(frames(), 1000)
+    strip = pixels(film.strip(frames(), 1000))
     assert strip.shape[1] == 1000
     side = (1000 - 7 * film.GAP) // 8
     for i in range(8):
@@ -229,7 +230,7 @@ def test_a_strip_has_the_answers_colors() -> None:
         assert tuple(strip[y, x]) == color.rgb(color.LABELS[i % 2])
     assert (strip[-30:, 600:] == 255).all(), "the second row has two frames"
     gray = dataclasses.replace(frames(1)[0], rank=8)
-    assert tuple(film.strip([gray], 1000)[side + film.EDGE + 2, 2]) == color.rgb(color.OTHER)
+    assert tuple(pixels(film.strip([gray], 1000))[side + film.EDGE + 2, 2]) == color.rgb(color.OTHER)
 
 
 def test_a_gif_holds_every_frame(tmp_path: Path) -> None:

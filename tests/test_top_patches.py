@@ -8,6 +8,7 @@ import torch
 
 import cuescope
 from cuescope.classifier.classifier import Classifier
+from cuescope.core.errors import CueError
 from cuescope.core.findings import About
 from cuescope.core.stats import wilson
 from cuescope.data.images import Batch, Sample
@@ -15,7 +16,9 @@ from cuescope.instruments.top_patches import TopPatches
 from cuescope.world.images import WorldImages
 from toys import COLORS, plain
 
-ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
+
+def about(one: Classifier) -> About:
+    return About("toy", "toys", COLORS.names, COLORS.name, TopPatches().start(one).facts)
 
 
 class Patches(torch.nn.Module):
@@ -108,7 +111,7 @@ def test_a_class_with_few_images_is_told(patches: Classifier) -> None:
     tool = TopPatches()
     samples = [spot("a", 0, 0, 200), spot("b", 1, 1, 100)]
     rows = tool.observe(patches, see(patches, samples))
-    finding = tool.conclude(rows, ABOUT)
+    finding = tool.conclude(rows, about(patches))
     assert any("fewer than 7 images" in caveat for caveat in finding.caveats)
     panel = next(iter(tool.illustrate(patches, see(patches, samples), rows)))
     assert panel.figures[0].caption == "red (only 1 there)"
@@ -116,27 +119,27 @@ def test_a_class_with_few_images_is_told(patches: Classifier) -> None:
 
 def test_no_class_with_both_rows_is_no_share(patches: Classifier) -> None:
     rows = TopPatches().observe(patches, see(patches, [spot("a", 0, 0, 200)]))
-    measure = TopPatches().conclude(rows, ABOUT)["misled"]
+    measure = TopPatches().conclude(rows, about(patches))["misled"]
     assert measure.value is None
     assert "no class" in measure.why
 
 
 def test_the_strongest_patch_of_all_may_be_another_classes(patches: Classifier) -> None:
     samples = [spot("a", 0, 0, 100), spot("b", 1, 0, 200), spot("c", 1, 1, 90)]
-    finding = TopPatches().conclude(TopPatches().observe(patches, see(patches, samples)), ABOUT)
+    finding = TopPatches().conclude(TopPatches().observe(patches, see(patches, samples)), about(patches))
     # Red is strongest in an image called green; green is not.
     assert (finding["misled"].count, finding["misled"].n) == (1, 2)
 
 
 def test_equally_strong_patches_mislead_no_class(patches: Classifier) -> None:
     samples = [spot("a", 0, 0, 100), spot("b", 1, 0, 100)]
-    finding = TopPatches().conclude(TopPatches().observe(patches, see(patches, samples)), ABOUT)
+    finding = TopPatches().conclude(TopPatches().observe(patches, see(patches, samples)), about(patches))
     assert finding["misled"].count == 0
 
 
 def test_a_class_that_is_not_there_is_told(patches: Classifier) -> None:
-    with pytest.raises(ValueError, match="classes=3, but patches has the classes 0 to 2"):
-        TopPatches(classes=(1, 3)).observe(patches, see(patches, [spot("a", 0, 0, 100)]))
+    with pytest.raises(CueError, match="but patches has 3 classes"):
+        TopPatches(classes=(1, 3)).start(patches)
 
 
 def test_patches_are_shown_as_the_network_sees_them(patches: Classifier) -> None:

@@ -19,7 +19,11 @@ from cuescope.instruments.visual_words import VisualWords, _places
 from cuescope.world.images import CLASSES, WorldImages
 from toys import COLORS, MeanColor, plain, toy
 
-ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
+
+def about(one: Classifier) -> About:
+    return About("toy", "toys", one.classes.names, one.classes.name, VisualWords().start(one).facts)
+
+
 LOGITS = torch.tensor([[6.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 3.0], [0.0, 0.0, 0.0]])
 """Of each word for red, green and blue: the word 3 speaks for none."""
 
@@ -106,8 +110,8 @@ def test_the_strongest_words_part() -> None:
 
 
 def test_the_finding() -> None:
-    rows = seen()[2]
-    finding = VisualWords(top=1).conclude(rows, ABOUT)
+    one, _, rows = seen()
+    finding = VisualWords(top=1).conclude(rows, about(one))
     used = finding["words_in_use"]
     assert (used.value, used.count, used.n) == (pytest.approx(0.8), 4, 5)
     assert finding["entropy"].value == pytest.approx(rows["entropy"].mean())
@@ -125,7 +129,7 @@ def test_a_network_that_does_not_tell_its_vocabulary() -> None:
     module = Words()
     module.vocabulary = None  # type: ignore[assignment]
     one = classifier(module)
-    finding = VisualWords().conclude(VisualWords().observe(one, one.see(SAMPLES, [0, 2, -1])), ABOUT)
+    finding = VisualWords().conclude(VisualWords().observe(one, one.see(SAMPLES, [0, 2, -1])), about(one))
     assert finding["words_in_use"].value is None
     assert "does not say how many words" in finding["words_in_use"].why
 
@@ -181,7 +185,7 @@ def test_on_the_world_words_add_up_to_the_answer() -> None:
     rows = VisualWords().observe(one, batch)
     lead = batch.logits[torch.arange(64), batch.labels] - batch.logits.mean(1)
     assert rows["sum"].to_numpy() == pytest.approx(lead.numpy(), abs=1e-3)
-    finding = VisualWords().conclude(rows, About("world-bow", "world", CLASSES.names, CLASSES.name))
+    finding = VisualWords().conclude(rows, about(one))
     assert finding["words_in_use"].value == pytest.approx(1, abs=0.05)
     top = finding["top_words"]
     assert top.interval is not None

@@ -11,6 +11,7 @@ import polars as pl
 
 from cuescope.classifier.classifier import Classifier, Watch, peak
 from cuescope.core.findings import About, Conclusion, Figure, Finding, Frame, Panel
+from cuescope.core.user_code import public_name
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 
@@ -139,7 +140,7 @@ class Instrument:
 def name_of(instrument: Instrument | type[Instrument]) -> str:
     """The instrument's name: its module's last part."""
     kind = instrument if isinstance(instrument, type) else type(instrument)
-    return kind.__module__.rpartition(".")[2]
+    return public_name(kind.__module__.rpartition(".")[2])
 
 
 def by_id(rows: Rows) -> dict[str, dict[str, Any]]:

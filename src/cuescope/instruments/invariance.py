@@ -17,11 +17,11 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
 from cuescope.data.images import Batch
-from cuescope.data.ops.contact import filmstrips
+from cuescope.data.ops.convert import sheet
 from cuescope.data.ops.occlude import FILLS, Fill, fill_color
 from cuescope.data.ops.transform import PAPER_PX, TRANSFORMS, shifts, steps_up
 from cuescope.instruments.base import Instrument, Observer, Rows, Schema, by_id
-from cuescope.methods.end_features import Ends
+from cuescope.methods.end_features import EndFeatures
 
 SIDES, MOST_SHOWN, MOST_FRAMES = ("low", "high"), 3, 7
 
@@ -104,17 +104,17 @@ class Invariance(Instrument):
 
     def start(self, classifier: Classifier) -> Observer:
         """The facts: what the low and the high layer are, or why there is none, and the steps of each transform."""
-        layers, size = Ends.of(classifier, self.low_layer, self.high_layer), classifier.preprocessing.size
+        layers, size = EndFeatures.of(classifier, self.low_layer, self.high_layer), classifier.preprocessing.size
         facts: dict[str, Any] = {f"{kind}_at": self.steps(kind, size) for kind in self.kinds}
         for side, layer in zip(SIDES, (layers.low, layers.high), strict=True):
             facts |= {f"{side}_name": layer.name, f"{side}_why": layer.why}
         return Observer(partial(self._rows, layers), facts=facts)
 
-    def _rows(self, layers: Ends, batch: Batch) -> Rows:
+    def _rows(self, layers: EndFeatures, batch: Batch) -> Rows:
         """Per image and kind of transform: at each step the distances at both layers and P(class)."""
         return pl.DataFrame([self._row(layers, batch, i) for i in range(len(batch))], self.columns)
 
-    def _row(self, layers: Ends, batch: Batch, i: int) -> dict[str, Any]:
+    def _row(self, layers: EndFeatures, batch: Batch, i: int) -> dict[str, Any]:
         classifier, pixels, label = layers.classifier, batch.pixels[i], int(batch.labels[i])
         color = fill_color(self.fill, classifier.preprocessing.mean)
         tracked = label if label >= 0 else int(batch.logits[i].argmax())
@@ -124,14 +124,10 @@ class Invariance(Instrument):
         row["p_clean"] = p_clean
         for kind in self.kinds:
             how, steps = TRANSFORMS[kind], self.steps(kind, (pixels.shape[1], pixels.shape[2]))
-            moved = [step for step in steps if step != how.neutral]
-            found: dict[str, list[float | None]] = {"p": [], **{side: [] for side in layers.places}}
-            for start in range(0, len(moved), classifier.batch_size):
-                views = [how.apply(pixels, step, color) for step in moved[start : start + classifier.batch_size]]
-                features, logits = layers.look(torch.stack(views))
-                found["p"] += logits.double().softmax(1)[:, tracked].tolist()
-                for side, seen in features.items():
-                    found[side] += distances(seen, own[side])
+            views = torch.stack([how.apply(pixels, step, color) for step in steps if step != how.neutral])
+            features, logits = layers.look(views)
+            found: dict[str, list[float | None]] = {"p": logits.double().softmax(1)[:, tracked].tolist()}
+            found |= {side: distances(seen, own[side]) for side, seen in features.items()}
             for name, curve in found.items():
                 curve.insert(steps.index(how.neutral), p_clean if name == "p" else 0.0)
                 row[f"{kind}_{name}"] = curve
@@ -178,7 +174,7 @@ class Invariance(Instrument):
                 strips.append([how.apply(pixels, steps[k], color) for k in picked])
                 values = " ".join(f"{row[f'{kind}_p'][k]:.2f}" for k in picked)
                 lines.append(f"{how.verb} by {steps[picked[0]]:g} to {how.text(steps[picked[-1]])}: {values}")
-            figures.append(Figure(f"P({names[row['tracked']]}) {'; '.join(lines)}", filmstrips(strips)))
+            figures.append(Figure(f"P({names[row['tracked']]}) {'; '.join(lines)}", sheet(strips)))
         caption = "Some of the transforms, and below P(class) of each image from left to right, row by row."
         yield Panel("strips", "images", "What was done to the images", caption, figures=tuple(figures))
 

@@ -12,7 +12,7 @@ from cuescope.data.ops.spectrum import folded_shares
 from cuescope.network import first_convolutions, hooks
 from cuescope.network.executor import trial
 from cuescope.network.first_convolutions import First, Second
-from cuescope.network.hooks import Tap
+from cuescope.network.hooks import HookPoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +57,9 @@ class FirstLayers:
         """
         network, image = self.classifier.network, self.classifier.normalize(pixels[None])
         assert network is not None
-        before = Tap(self.first.name, before=True)
+        before = HookPoint(self.first.name, before=True)
         with torch.no_grad(), hooks.evaluating(network):
-            with hooks.tapping(network, (before, self.first.active), enough=True) as seen:
+            with hooks.captured(network, (before, self.first.active), enough=True) as seen:
                 network(image)
             response = first_convolutions.unstrided(self.convolution)(seen[before])[0]
         peak = seen[self.first.active][0].float().amax((1, 2))

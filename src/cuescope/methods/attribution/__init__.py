@@ -5,8 +5,9 @@ The attributions are captum's; what it hooks, it lets go of. Its import takes se
 
 from __future__ import annotations
 
+import functools
 import warnings
-import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cuescope.classifier.classifier import Classifier
-from cuescope.core.errors import CueError
 from cuescope.methods.attribution.rescale import rescalable
 from cuescope.methods.incremental.graph import UntraceableError
 from cuescope.network import hooks
 from cuescope.network.batchnorm_folding import tensor_of
+from cuescope.network.executor import out_of_memory
 
 __all__ = ["KINDS", "attributions"]
 
@@ -39,31 +40,32 @@ def attributions(classifier: Classifier, pixels: Tensor, target: int, steps: int
     pixel; Grad-CAM at the last convolutional map (Selvaraju et al. 2017), stretched over the image. Raises CueError
     for a black box.
     """
-    network = classifier.network
-    if network is None:
-        do = "give the network itself, as an nn.Module or file.py:factory"
-        raise CueError(f"{classifier.name} is a black box without gradients", wanted="a torch network", do=do)
+    network = classifier.torch_network("gradients")
     with hooks.evaluating(network), warnings.catch_warnings():
-        # captum tells of each hook it sets, and its import of what it could not import.
+        # captum warns of each hook it sets, and its import of what it could not import.
         warnings.simplefilter("ignore")
         from captum import attr
 
         image = classifier.normalize(pixels[None]).detach()
-        if classifier not in _known:
-            _known[classifier] = _views_of(network, image)
-        view = _known[classifier]
+        view = classifier.known("attribution", lambda: _views_of(network, image))
+        fitted = functools.partial(classifier.executor.fitted, gradients=True)
         with torch.enable_grad():
 
             def ask(method: Any, **settings: Any) -> Tensor:
                 found = method.attribute(image.clone().requires_grad_(), target=target, **settings)
                 return found[0].detach().float().cpu()
 
-            batch = {"n_steps": steps, "internal_batch_size": INTERNAL_BATCH}
+            def integrated(at_once: int) -> Tensor:
+                return ask(attr.IntegratedGradients(view.plain), n_steps=steps, internal_batch_size=at_once)
+
+            ways: dict[str, tuple[nn.Module | str, Callable[[Any], Tensor]]] = {
+                "DeepLift": (view.rescalable, lambda net: ask(attr.DeepLift(net)).sum(0)),
+                "Grad-CAM": (view.last_map, lambda layer: _grad_cam(attr, view.plain, layer, ask, pixels)),
+            }
             return {
-                "saliency": ask(attr.Saliency(view.plain)).sum(0),
-                "integrated gradients": ask(attr.IntegratedGradients(view.plain), **batch).sum(0),
-                "DeepLift": _attempt(view.rescalable, lambda net: ask(attr.DeepLift(net)).sum(0)),
-                "Grad-CAM": _attempt(view.last_map, lambda layer: _grad_cam(attr, view.plain, layer, ask, pixels)),
+                "saliency": fitted(lambda _: ask(attr.Saliency(view.plain)).sum(0), 1)[0],
+                "integrated gradients": fitted(integrated, INTERNAL_BATCH)[0].sum(0),
+                **{kind: fitted(lambda _, way=way: _attempt(*way), 1)[0] for kind, way in ways.items()},
             }
 
 
@@ -87,9 +89,6 @@ class _Views:
     """The layer whose output is the last convolutional map, or why there is none."""
 
 
-_known: weakref.WeakKeyDictionary[Classifier, _Views] = weakref.WeakKeyDictionary()
-
-
 def _views_of(network: nn.Module, image: Tensor) -> _Views:
     plain = _Logits(network)
     try:
@@ -110,6 +109,8 @@ def _attempt(subject: nn.Module | str, run: Any) -> Tensor | str:
     try:
         return run(subject)
     except Exception as error:  # captum's hooks meet networks of any kind
+        if isinstance(error, RuntimeError) and out_of_memory(error):
+            raise
         return f"captum cannot: {type(error).__name__}: {error}"
 
 
