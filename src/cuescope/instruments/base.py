@@ -166,12 +166,9 @@ def _listed(values: Iterable[Any]) -> list[Any]:
     return values.tolist() if hasattr(values, "tolist") else list(values)  # type: ignore[attr-defined]
 
 
-def peaks_of(classifier: Classifier, layers: Sequence[str]) -> list[Watch]:
-    """What to watch for the peak of every channel of these layers, by default of the classifier's `stages`.
-
-    Raises Misfit where it has no layers, and CueError for an unknown one.
-    """
-    found = [(name, peak) for name in classifier.stages(layers)]
+def peaks_of(classifier: Classifier, layers: Iterable[str]) -> list[Watch]:
+    """What to watch for the peak of every channel of these layers. Raises Misfit where there are none."""
+    found = [(name, peak) for name in dict.fromkeys(layers) if name]
     if not found:
-        raise Misfit(f"{classifier.name} has no layers that give maps over the image")
+        raise Misfit(f"{classifier.name} has no layers that can be distinguished")
     return found

@@ -17,8 +17,9 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
 from cuescope.methods.deconvnet.rules import VARIANTS, Backward, Variant, foreign
 from cuescope.network import hooks
+from cuescope.network.receptive import WHOLE
 
-__all__ = ["CHOICES", "VARIANTS", "Projections", "Variant", "project", "why_not"]
+__all__ = ["CHOICES", "VARIANTS", "Projections", "Variant", "project", "visible", "why_not"]
 
 BATCH = 9
 """Images on the way down together, whose maps are all held: the nine of a unit."""
@@ -91,6 +92,15 @@ def why_not(classifier: Classifier, layer: str, variant: Variant = "deconvnet") 
     except CueError as error:
         return error.found
     return ""
+
+
+def visible(
+    classifier: Classifier, layer: str, places: Sequence[tuple[int, int]], pixels: Tensor
+) -> list[tuple[slice, slice, slice]]:
+    """What each place (row, column) of a layer's map can see of images (..., 3, H, W): an index into (3, H, W) each."""
+    field, size = classifier.receptive_fields.get(layer, WHOLE), (pixels.shape[-2], pixels.shape[-1])
+    windows = [field.window(row, column, size) for row, column in places]
+    return [(slice(None), slice(top, bottom), slice(left, right)) for top, left, bottom, right in windows]
 
 
 def _down(
