@@ -1,7 +1,7 @@
 """Measures with their intervals: pure functions, seeded by argument. All intervals are at 95 %.
 
-`share`, `mean`, `ratio`, `difference` and `correlation` make a Measure of observations; below them stand the intervals
-that they and others use.
+`share`, `mean`, `mean_share`, `ratio`, `difference` and `correlation` make a Measure of observations; below them stand
+the intervals that they and others use.
 """
 
 from __future__ import annotations
@@ -58,6 +58,18 @@ def mean(name: str, values: Numbers, unit: Unit = "share", *, why: str = "nothin
     if not len(data):
         return Measure(name, None, unit, why=why, **more)
     return Measure(name, float(data.mean()), unit, len(data), bootstrap_mean(data) if len(data) > 1 else None, **more)
+
+
+def mean_share(name: str, shares: Numbers, *, why: str = "nothing was seen", **more: Any) -> Measure:
+    """What is the mean of these shares in 0..1, one an image? The interval is as `mean_of_shares` says.
+
+    >>> mean_share("top1_change", [0.5, 0.0]).value
+    0.25
+    """
+    data = np.asarray(shares, dtype=float)
+    if not len(data):
+        return Measure(name, None, "share", why=why, **more)
+    return Measure(name, float(data.mean()), "share", len(data), mean_of_shares(data), **more)
 
 
 def ratio(name: str, above: Numbers, below: Numbers, unit: Unit = "share", *, why: str = "", **more: Any) -> Measure:
