@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from cuescope.core import stats
+from cuescope.core import error_consistency, stats
+from cuescope.methods.parts.pairs import sign_distances
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (297, 500), (1, 1), (3, 7)])
@@ -66,9 +67,9 @@ def test_kappa_by_hand() -> None:
     a = [True, True, True, False]
     b = [True, True, False, False]
     # observed .75; expected .75 * .5 + .25 * .5 = .5
-    assert stats.kappa(a, b) == pytest.approx(0.5)
-    assert stats.kappa([True] * 4, b) is None
-    assert stats.kappa([], []) is None
+    assert error_consistency.kappa(a, b) == pytest.approx(0.5)
+    assert error_consistency.kappa([True] * 4, b) is None
+    assert error_consistency.kappa([], []) is None
 
 
 def test_pearson_agrees_with_scipy() -> None:
@@ -108,7 +109,7 @@ def test_sign_distances_equal_the_plain_count() -> None:
     signs = np.random.default_rng(0).integers(-1, 2, (6, 37))
     signs[4:] = 0
     fallen, risen = np.packbits(signs > 0, axis=1), np.packbits(signs < 0, axis=1)
-    of_all, of_changed = stats.sign_distances(fallen, risen, 37)
+    of_all, of_changed = sign_distances(fallen, risen, 37)
     for i, a in enumerate(signs):
         for j, b in enumerate(signs):
             differing, changed = (a != b).sum(), ((a != 0) | (b != 0)).sum()
