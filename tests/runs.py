@@ -11,6 +11,7 @@ import numpy as np
 
 from cuescope.core.files import write, write_json
 from cuescope.core.findings import Finding
+from cuescope.core.naming import short_name
 from cuescope.runs.store import SCHEMA, Run
 from made_findings import MOBILE, SQUEEZE, accuracy, occlusion, photograph, shape_bias, shift_stability
 
@@ -128,6 +129,7 @@ def manifest(names: tuple[str, ...], cells: list[dict[str, Any]]) -> dict[str, A
         "finished": "2026-11-20T21:51:00+00:00",
         "seconds": 171.4,
         "questions": QUESTIONS,
+        "order": {name: 10 * i for i, name in enumerate(QUESTIONS)},
         "environment": {
             "python": "3.11.7",
             "torch": "2.15.0",
@@ -162,7 +164,7 @@ def manifest(names: tuple[str, ...], cells: list[dict[str, Any]]) -> dict[str, A
         "classifiers": [
             {
                 "name": name,
-                "title": name.partition("@")[0].rpartition("/")[2],
+                "title": short_name(name),
                 "classes": 1000,
                 "space": "imagenet-1k",
                 "capabilities": ["logits", "features"],

@@ -28,6 +28,7 @@ from toys import plain
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = registry.names()
 QUICK = {"images": 6, "size_px": 24, "stride_px": 16, "points": 4, "steps": 4, "draws": 1, "parts_px": (8, 12)}
+QUICK |= {"rotation_step": 90.0, "scale_step": 0.4, "translation_step_px": 30}
 
 
 class Worded(BagNet):
@@ -128,6 +129,7 @@ def test_facts_are_there(name: str) -> None:
         "parts",
         "answers",
         "shown",
+        "checkpoints",
     }
     assert dataclasses.is_dataclass(kind)
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]

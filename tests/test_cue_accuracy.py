@@ -17,7 +17,7 @@ from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import ImageSet
 from cuescope.data.readers import CueSet, read_cues
 from cuescope.instruments.cue_accuracy import CueAccuracy
-from cuescope.runs.inputs import find_cues
+from cuescope.runs.inputs import open_inputs
 from toys import toy
 
 IMAGENET = ClassSpace("imagenet-1k", tuple(map(str, range(1000))))
@@ -111,7 +111,7 @@ def test_folders_that_show_nothing_known_are_one_clear_error(tmp_path: Path) -> 
     with pytest.raises(CueError, match=r"'edge' and 'edges' in .* both show edges"):
         read_cues(tmp_path)
     with pytest.raises(CueError, match="world:COUNT"):
-        find_cues("world:many")
+        open_inputs({"cues": "world:many"})
     (tmp_path / "edges" / "cat1.png").unlink()
     (tmp_path / "edge").rmdir()
     with pytest.raises(CueError, match="no image in"):
@@ -122,7 +122,7 @@ def test_folders_that_show_nothing_known_are_one_clear_error(tmp_path: Path) -> 
 def test_the_world_s_networks_need_the_cue_they_were_taught(model: str, sees: str, blind: str) -> None:
     from cuescope import load
 
-    images = find_cues("world:48")
+    images = open_inputs({"cues": "world:48"})["cues"]
     assert isinstance(images, CueSet)
     conclusion = asked(load(f"cuescope/{model}", device="cpu"), images)
     assert (conclusion["original"].value or 0) > 0.9

@@ -209,7 +209,7 @@ def test_a_look_at_one_image_says_that_it_takes_several(
 ) -> None:
     status, _, err = call("look", "correspondence", "model.py:make", "photos/cat/1.png", capsys=capsys)
     assert status == 2
-    assert "give an audit of several images --parts FILE" in err
+    assert "in an audit, with --parts FILE" in err
 
 
 def test_without_parts_the_other_instruments_are_asked(photos: Path) -> None:

@@ -88,16 +88,15 @@ class Few(Instrument):
 class Named(DerivedSet):
     """Every other image of a set, by another class order."""
 
-    def __init__(self, base: Images) -> None:
-        self.base, self.positions, self.name = base, range(0, len(base), 2), "named"
-        self.classes, self.knows = base.classes, base.knows
+    def __init__(self, images: Images) -> None:
+        super().__init__(images, range(0, len(images), 2))
+        self.name = "named"
 
-    def derive(self, sample, index):
+    def changed(self, sample):
         return replace(sample, label=2 - sample.label)
 
-    @property
-    def digest(self) -> str:
-        return self.base.digest + "named"
+    def hashed(self):
+        return "named", ()
 
 
 class Counting(MeanColor):

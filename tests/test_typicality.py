@@ -214,9 +214,7 @@ def test_shows_the_most_typical_and_the_least() -> None:
 def test_images_without_boxes_are_refused_with_the_reason() -> None:
     photographs = Images(colored(3))
     photographs.name = "photos"
-    assert (
-        unmet(Typicality(), toy(MeanColor()), photographs) == "no boxes of objects are known for the images of photos"
-    )
+    assert unmet(Typicality(), toy(MeanColor()), photographs) == "the images of photos have no boxes of objects"
 
 
 def test_parameters_in_range() -> None:

@@ -13,9 +13,10 @@ from cuescope.core.errors import CueError, unknown
 from cuescope.core.findings import About
 from cuescope.data.images import UnreadableError
 from cuescope.instruments import registry
-from cuescope.instruments.base import Animates, Fits, Illustrates
+from cuescope.instruments.base import Misfit
 from cuescope.report.draw import look_png, words, write_gif
-from cuescope.runs.inputs import find_image
+from cuescope.runs.inputs import find_image, wanted
+from cuescope.runs.options import check_look
 
 
 def look(
@@ -36,14 +37,12 @@ def look(
 
     >>> look("occlusion", "timm/resnet50.a1_in1k", "cat.jpg")    # doctest: +SKIP
     """
-    tool = registry.build(instrument, {key.rpartition(".")[2]: value for key, value in (settings or {}).items()})
-    path = Path(out) if out else Path(f"{Path(instrument).stem}-{Path(image).stem}.png")
-    if path.suffix.lower() not in (".png", ".gif"):
-        raise CueError(f"--out {path}", wanted="a name that ends in .png, or in .gif", do="choose another --out")
+    settings = {key.rpartition(".")[2]: value for key, value in (settings or {}).items()}
+    path = check_look(instrument, model, image, out, settings)
+    tool = registry.build(instrument, settings)
     moving = path.suffix.lower() == ".gif"
-    if moving and not isinstance(tool, Animates):
-        kinds = ((name, registry.find(name)) for name in registry.names())
-        options = [name for name, kind in kinds if issubclass(kind, Animates)]
+    if moving and not tool.animates:
+        options = [name for name in registry.names() if registry.find(name).animates]
         do = f"give --out NAME.png, or choose {words.listed(options)}"
         raise CueError(f"{instrument} has no frames for '{path.name}'", wanted="an image that changes", do=do)
     images = find_image(image)
@@ -51,23 +50,28 @@ def look(
     known = {"label"} if label is not None else frozenset()
     missing = tool.needs - classifier.capabilities - images.knows - known
     if missing:
+        usage = wanted(missing)[1]
+        do = f"ask it in an audit, with {usage}" if usage else "choose another instrument: cuescope list instruments"
+        do = "give --label NAME" if "label" in missing else do
         why = registry.unmet(tool, classifier, images)
-        do = "give --label NAME" if "label" in missing else "choose another instrument: cuescope list instruments"
         raise CueError(f"{instrument} does not apply: {why}", wanted="an instrument that does", do=do)
-    if isinstance(tool, Fits) and (why := tool.misfit(classifier)):
-        raise CueError(f"{instrument} does not apply: {why}", wanted="an instrument that does", do="choose another")
+    try:
+        observer = tool.start(classifier)
+    except Misfit as why:
+        do = "choose another"
+        raise CueError(f"{instrument} does not apply: {why}", wanted="an instrument that does", do=do) from None
     index = -1 if label is None else class_index(classifier.classes, label)
     try:
         sample = images.read(0)
     except UnreadableError as error:
         raise CueError(f"cannot read '{image}': {error}", wanted="an image file", do="choose another") from None
     batch = classifier.see([sample], [index])
-    rows = tool.observe(classifier, batch)
-    about = About(classifier.name, images.name, classifier.classes.names, classifier.classes.name)
-    finding = tool.conclude(rows, about)
-    if isinstance(tool, Illustrates):
-        finding = finding.with_panels(tuple(tool.illustrate(classifier, batch, rows)))
-    frames = tool.frames(classifier, batch, rows) if isinstance(tool, Animates) else ()
+    rows = observer.observe(batch)
+    space = classifier.classes
+    about = About(classifier.name, images.name, space.names, space.name, observer.facts)
+    panels = tuple(tool.illustrate(classifier, batch, rows))
+    finding = tool.finding(tool.conclude(rows, about), about).with_panels(panels)
+    frames = tool.frames(classifier, batch, rows)
     if moving:
         write_gif(frames, path)
     else:

@@ -21,9 +21,15 @@ _COMMANDS = {
     "list": "The models, instruments, makers, recipes and image sets there are.",
 }
 
-app = App(name="cuescope", help="cuescope tells which cues an image classifier really uses, and shows it.")
+# Of help in Markdown the parser alone takes as long to import as all of cyclopts: only the commands' own help has it.
+app = App(
+    name="cuescope",
+    help="cuescope tells which cues an image classifier really uses, and shows it.",
+    help_format="plaintext",
+)
 for _name, _help in _COMMANDS.items():
-    app.command(f"cuescope.cli.{_name}:{_name.replace('list', 'list_')}", name=_name, help=_help)
+    _how = {} if _name == "make" else {"help_format": "markdown"}  # it is an App of its own, which says so itself
+    app.command(f"cuescope.cli.{_name}:{_name.replace('list', 'list_')}", name=_name, help=_help, **_how)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cuescope.cli.terminal import progress
+from cuescope.cli.audit import finish
+from cuescope.cli.terminal import command_line, progress
 from cuescope.core.errors import CueError
 
 TEXTURIZED, STEPS = 48, 60
@@ -35,44 +36,25 @@ def demo(*, out: Path = Path("demo"), images: int = 480, json: bool = False) -> 
         Print the findings as JSON instead of a table.
 
     """
-    from cuescope.api.audit import command_line, perform
+    from cuescope.api.audit import perform
     from cuescope.api.make import make
-    from cuescope.cli.audit import tell
+    from cuescope.runs.options import AuditOptions
     from cuescope.runs.store import Run
 
     if images < 1:
         raise CueError(f"--images {images}", wanted="at least 1", do="correct it")
     # A run folder first: the texturized images are to lie in it.
     (Run.create(out).path / "cells").mkdir(exist_ok=True)
-    source, made = f"world:congruent:{images}", out / "texturized"
+    options = AuditOptions.of(
+        images=f"world:congruent:{images}",
+        cue_conflict=f"world:conflict:{images}",
+        cues=f"world:{min(images, CUES)}",
+        texturized=out / "texturized",
+        out=out,
+        settings=SETTINGS,
+    )
+    command = command_line(["demo", "--out", str(out), "--images", str(images)])
     with progress() as show:
-        make("texturized", source, made, limit=TEXTURIZED, steps=STEPS, progress=show)
-        result = perform(
-            models=MODELS,
-            images=source,
-            cue_conflict=f"world:conflict:{images}",
-            human_data=None,
-            cues=f"world:{min(images, CUES)}",
-            texturized=made,
-            distortions=None,
-            parts=None,
-            only=(),
-            out=out,
-            labels=None,
-            real=None,
-            label_maps=None,
-            boxes=None,
-            classes=None,
-            limit=None,
-            settings=SETTINGS,
-            also=(),
-            device="auto",
-            precision="float32",
-            batch_size=32,
-            compile=False,
-            workers=2,
-            command=command_line(["demo", "--out", str(out), "--images", str(images)]),
-            progress=show,
-        )
-    tell(result, as_json=json)
-    return 1 if result.failed else 0
+        make("texturized", options.inputs["images"], out / "texturized", limit=TEXTURIZED, steps=STEPS, progress=show)
+        result = perform(MODELS, options, command, show)
+    return finish(result, as_json=json)

@@ -95,15 +95,17 @@ def _makers() -> dict[str, dict[str, Any]]:
 
 
 def _recipes() -> dict[str, dict[str, Any]]:
-    from cuescope.api.train import about, options
-    from cuescope.training.recipes import names, recipe
+    from cuescope.training.recipes import recipes
 
-    found: dict[str, dict[str, Any]] = {}
-    for name in names():
-        known = options(recipe(name))
-        settings = {key: {"default": default, "meaning": meaning} for key, (_, default, meaning) in known.items()}
-        found[name] = {"what": about(name), "parameters": settings}
-    return found
+    return {
+        name: {
+            "what": recipe.what,
+            "parameters": {
+                key: {"default": default, "meaning": meaning} for key, (_, default, meaning) in recipe.options.items()
+            },
+        }
+        for name, recipe in recipes().items()
+    }
 
 
 def _images() -> dict[str, dict[str, Any]]:

@@ -7,6 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from cuescope.cli.audit import settings
+from cuescope.runs.options import check_look
+
 
 def look(
     instrument: str,
@@ -41,11 +44,13 @@ def look(
         auto, cpu, cuda, cuda:1, mps.
 
     """
+    values = settings(set_ or ())
+    # Before torch is imported, which takes seconds.
+    check_look(instrument, model, image, out, {key.rpartition(".")[2]: value for key, value in values.items()})
     from cuescope.api.look import look as do_look
-    from cuescope.cli.audit import settings
 
     path, sentence = do_look(
-        instrument, model, image, out=out, label=label, settings=settings(set_ or ()), classes=classes, device=device
+        instrument, model, image, out=out, label=label, settings=values, classes=classes, device=device
     )
     print(sentence)
     print(path)

@@ -10,15 +10,16 @@ from typing import Annotated, Any, cast
 
 from cyclopts import App, Parameter
 
-from cuescope.api.audit import command_line
 from cuescope.api.make import Making
 from cuescope.api.make import make as perform
-from cuescope.cli.terminal import progress, say
+from cuescope.cli.terminal import command_line, progress, say
 from cuescope.core.parameters import parameters
 from cuescope.makers import registry
 
 make = App(
-    name="make", help="New images from images, under the same names: a folder to audit, to train on, to look at."
+    name="make",
+    help="New images from images, under the same names: a folder to audit, to train on, to look at.",
+    help_format="markdown",
 )
 
 SHARED: dict[str, tuple[Any, Any, str]] = {

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from cuescope.runs.runner import Progress as Callback
+Callback = Callable[[int, int, str], None]
+"""Called with images done, images in all, and what is being worked on."""
 
 EVERY_S = 10.0
 """Between two lines of progress where there is no terminal."""
@@ -18,7 +17,10 @@ EVERY_S = 10.0
 
 @contextmanager
 def progress() -> Iterator[Callback]:
-    """A callback for the runner that shows how far it is, on standard error."""
+    """A progress callback that shows how far the work is, on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _plain()
@@ -47,3 +49,12 @@ def _plain() -> Callback:
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command as a user can paste it into a shell.
+
+    >>> command_line(["audit", "my model.onnx"])
+    "cuescope audit 'my model.onnx'"
+    """
+    return shlex.join(["cuescope", *arguments])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
 import textwrap
 import types
 import typing
@@ -17,16 +18,34 @@ from cuescope.core.errors import CueError, unknown
 def parameters(kind: type[Any]) -> dict[str, tuple[Any, Any, str]]:
     """Each parameter's type, default and meaning (the docstring under the field)."""
     hints = typing.get_type_hints(kind)
-    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
-    meaning: dict[str, str] = {}
-    previous = None
-    for node in typing.cast(ast.ClassDef, body).body:
-        text = node.value.value if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) else None
-        if previous and isinstance(text, str):
-            meaning[previous] = " ".join(text.split())
-        previous = node.target.id if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else None
+    meaning = _fields(typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]))
     fields = dataclasses.fields(typing.cast(Any, kind))
     return {f.name: (hints[f.name], f.default, meaning.get(f.name, "")) for f in fields}
+
+
+def fields_in(source: str, name: str) -> dict[str, str] | None:
+    r"""The fields of a class in this source and the docstring under each, without running it.
+
+    None where there is no such class, or where it may inherit more.
+
+    >>> fields_in("class Net:\n  size: int = 3\n  'In pixels.'", "Net")
+    {'size': 'In pixels.'}
+    """
+    kinds = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
+    found = next((kind for kind in kinds if kind.name == name), None)
+    if found is None or any(ast.unparse(base) != "Instrument" for base in found.bases):
+        return None
+    return _fields(found)
+
+
+def _fields(kind: ast.ClassDef) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for node, after in itertools.zip_longest(kind.body, kind.body[1:]):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            text = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
+            if "ClassVar" not in ast.unparse(node.annotation):
+                fields[node.target.id] = " ".join(str(text).split())
+    return fields
 
 
 def convert(name: str, key: str, value: Any, kind: Any) -> Any:

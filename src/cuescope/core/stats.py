@@ -320,6 +320,23 @@ def pearson(a: Numbers, b: Numbers, seed: int = 0) -> tuple[float | None, tuple[
     return value, _percentiles(np.clip(resampled, -1, 1)), ""
 
 
+def concentration(falls: NDArray[Any]) -> float | None:
+    """How local is a dependence: the share of all falls that the tenth of places with the largest falls hold.
+
+    0.1 where every place matters alike, 1 where a tenth of the places holds all; None where nothing falls.
+
+    >>> concentration(np.array([0.0] * 9 + [0.5])), concentration(np.full(10, 0.2)), concentration(np.zeros(10))
+    (1.0, 0.1, None)
+    """
+    lost = np.sort(np.clip(falls, 0, None))[::-1]
+    total = lost.sum()
+    if total <= 0:
+        return None
+    whole, part = divmod(len(lost), 10)
+    top = lost[:whole].sum() + (lost[whole] * part / 10 if part else 0.0)
+    return float(round(top / total, 12))
+
+
 def _resampled(data: NDArray[Any], seed: int, resamples: int) -> NDArray[Any]:
     """Column sums of `resamples` draws of len(data) rows, drawn with replacement, in bounded memory."""
     generator = np.random.default_rng(seed)

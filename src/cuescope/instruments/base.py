@@ -11,6 +11,7 @@ import polars as pl
 
 from cuescope.classifier.classifier import Classifier, Watch, peak
 from cuescope.core.findings import About, Conclusion, Figure, Finding, Frame, Panel
+from cuescope.core.user_code import public_name
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 
@@ -142,7 +143,7 @@ class Instrument:
 def name_of(instrument: Instrument | type[Instrument]) -> str:
     """The instrument's name: its module's last part."""
     kind = instrument if isinstance(instrument, type) else type(instrument)
-    return kind.__module__.rpartition(".")[2]
+    return public_name(kind.__module__.rpartition(".")[2])
 
 
 def by_id(rows: Rows) -> dict[str, dict[str, Any]]:
@@ -165,12 +166,9 @@ def _listed(values: Iterable[Any]) -> list[Any]:
     return values.tolist() if hasattr(values, "tolist") else list(values)  # type: ignore[attr-defined]
 
 
-def peaks_of(classifier: Classifier, layers: Sequence[str]) -> list[Watch]:
-    """What to watch for the peak of every channel of these layers, by default of the classifier's `stages`.
-
-    Raises Misfit where it has no layers, and CueError for an unknown one.
-    """
-    found = [(name, peak) for name in classifier.stages(layers)]
+def peaks_of(classifier: Classifier, layers: Iterable[str]) -> list[Watch]:
+    """What to watch for the peak of every channel of these layers. Raises Misfit where there are none."""
+    found = [(name, peak) for name in dict.fromkeys(layers) if name]
     if not found:
-        raise Misfit(f"{classifier.name} has no layers that give maps over the image")
+        raise Misfit(f"{classifier.name} has no layers that can be distinguished")
     return found

@@ -72,7 +72,7 @@ class LabelMap(Instrument):
         if why := why_none(classifier):
             raise Misfit(f"{classifier.name} has no dense head: {why}")
         annotator = Annotator.of(classifier)
-        return Observer(partial(self._observe, annotator), facts={"position": annotator.told})
+        return Observer(partial(self._observe, annotator), facts={"position": annotator.description})
 
     def _observe(self, annotator: Annotator, batch: Batch) -> Rows:
         """Per image: the class and its probability at each position, and the classes that win somewhere."""

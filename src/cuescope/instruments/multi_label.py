@@ -175,9 +175,9 @@ def _measures(rows: pl.DataFrame, scored: pl.DataFrame, source: str) -> tuple[Me
     )
     more: dict[str, Any] = {"why": unlabeled, "title": "accuracy by the single label", "better": "higher"}
     single = stats.share("single_label", both["single"], per_image="single", **more)
-    pairs = (both[column].cast(pl.Float64) for column in ("multi", "single"))
+    ones, others = (both[column].cast(pl.Float64) for column in ("multi", "single"))
     title = "multi-label less single-label accuracy"
-    difference = stats.difference("difference", *pairs, why=unlabeled, title=title)
+    difference = stats.difference("difference", ones, others, why=unlabeled, title=title)
     labels = stats.mean("labels", scored["labels"].list.len(), "", why=none, title="right labels an image")
     errors, why = both.filter(~pl.col("single")), "it makes no error" if both.height else unlabeled
     title = "errors by the single label that are none"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
-import pkgutil
 import sys
 import types
 from collections.abc import Mapping
@@ -16,19 +14,10 @@ from typing import Any
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError, unknown
 from cuescope.core.parameters import convert, parameters
+from cuescope.core.user_code import load_file
 from cuescope.data.images import ImageSet
 from cuescope.instruments.base import Instrument
-
-GROUP = "cuescope.instruments"
-NO_INSTRUMENTS = {"base", "registry", "severity_curves"}
-"""What lies in the folder beside the instruments."""
-
-
-def names() -> list[str]:
-    """The names of all instruments that are installed, ours and other packages'."""
-    package = importlib.import_module("cuescope.instruments")
-    own = {module.name for module in pkgutil.iter_modules(package.__path__)} - NO_INSTRUMENTS
-    return sorted({*own, *(e.name for e in entry_points(group=GROUP))})
+from cuescope.instruments.names import GROUP, class_name, names
 
 
 def find(name: str) -> type[Instrument]:
@@ -38,7 +27,7 @@ def find(name: str) -> type[Instrument]:
     Raises CueError with the nearest names where there is none.
     """
     if name.endswith(".py"):
-        return _from_file(Path(name))
+        return _class_of(load_file(name, "a Python file with an instrument"), Path(name).stem)
     for entry in entry_points(group=GROUP):
         if entry.name == name:
             return _checked(entry.load(), name)
@@ -46,15 +35,6 @@ def find(name: str) -> type[Instrument]:
         raise unknown("instrument", name, names())
     module = importlib.import_module(f"cuescope.instruments.{name}")
     return _class_of(module, name)
-
-
-def title(name: str) -> str:
-    """The name as a heading.
-
-    >>> title("shape_bias")
-    'Shape bias'
-    """
-    return name.replace("_", " ").capitalize()
 
 
 def build(name: str, settings: Mapping[str, str | int | float | bool] | None = None) -> Instrument:
@@ -86,51 +66,45 @@ def source_digest(instrument: Instrument) -> str:
     return hashlib.blake2b(Path(module.__file__).read_bytes(), digest_size=8).hexdigest()
 
 
-def unmet(instrument: Instrument | type[Instrument], classifier: Classifier, images: ImageSet) -> str:
-    """What of the instrument's `needs` is not known here, in words, or ""."""
-    missing = instrument.needs - classifier.capabilities - images.knows
-    if not missing:
-        return ""
-    # The rarest first: what lacks it lacks more besides.
-    reasons = {
-        "words": f"{classifier.name} has no visual words; a bag of words has (`cuescope train bow`)",
-        "patch_logits": f"{classifier.name} has no patch logits: its head does not average the logits of local "
-        "patches, so no exact map of evidence exists (the BagNets have one)",
-        "dense_logits": f"{classifier.name} has no dense head: {classifier.why_not_dense}",
-        "label": f"the images of {images.name} have no labels: a folder for each class, or a labels.csv in the folder",
-        "labels": f"nobody tells all the labels that are right for the images of {images.name}; give --label-maps DIR, "
-        "boxes of several objects or --real FILE",
-        "regions": f"neither boxes nor label maps are known for the images of {images.name}; give --boxes DIR or "
-        "--label-maps DIR",
-        "boxes": f"no boxes of objects are known for the images of {images.name}",
-        "texturized": f"the images of {images.name} have no texturized version; `cuescope make texturized` makes it",
-        "distortion": f"the images of {images.name} are not distorted; `cuescope make distorted` makes such ones",
-        "parts": f"the parts of what {images.name} shows are not known; give an audit of several images --parts FILE",
-        "answers": f"nobody's answers to the images of {images.name} are known; give --human-data DIR",
-        "shown": f"it is not known which cue alone the images of {images.name} show; give --cues DIR",
-        "shape": f"the images of {images.name} carry no shape and texture cues; give a cue-conflict folder",
-        "texture": f"the images of {images.name} carry no shape and texture cues; give a cue-conflict folder",
-        "gradients": f"{classifier.name} gives no gradients: it is a black box, or counts visual words",
-        "features": f"{classifier.name} has no layers to look at: it is a black box, or counts visual words",
-    }
-    first = next((known for known in reasons if known in missing), min(missing))
-    return reasons.get(first, f"{first} is not known for {classifier.name} on {images.name}")
+def missing(instrument: Instrument, classifier: Classifier, images: ImageSet) -> str:
+    """What the instrument needs and neither the classifier nor the images have, the rarest first; "" for nothing."""
+    lacking = instrument.needs - classifier.capabilities - images.knows
+    # What lacks the first ones lacks later ones besides.
+    return next((known for known in _LACKS if known in lacking), min(lacking, default=""))
 
 
-def _from_file(path: Path) -> type[Instrument]:
-    if not path.is_file():
-        raise CueError(f"no file '{path}'", wanted="a Python file with an instrument", do="check the path")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return _class_of(module, path.stem)
+def unmet(instrument: Instrument, classifier: Classifier, images: ImageSet) -> str:
+    """Which of its `needs` are not there, in words, or ""."""
+    lacking = missing(instrument, classifier, images)
+    names = {"classifier": classifier.name, "images": f"the images of {images.name}", "lacking": lacking}
+    why = _LACKS.get(lacking, "{images} have no {lacking}") if lacking else ""
+    return why.format(**names, dense=classifier.why_not_dense if lacking == "dense_logits" else "")
+
+
+_LACKS = {
+    "words": "{classifier} has no visual words; a bag of words has (`cuescope train bow`)",
+    "patch_logits": "{classifier} has no patch logits: its head does not average the logits of local patches, so no "
+    "exact map of evidence exists (the BagNets have one)",
+    "dense_logits": "{classifier} has no dense head: {dense}",
+    "label": "{images} have no labels: neither a folder for each class nor a labels.csv in the folder",
+    "labels": "{images} have no multi-label annotations",
+    "regions": "{images} have neither boxes nor label maps",
+    "boxes": "{images} have no boxes of objects",
+    "texturized": "{images} have no texturized version",
+    "distortion": "{images} are not distorted at known levels",
+    "parts": "{images} have no boxes of parts",
+    "answers": "{images} have no answers of people",
+    "shown": "{images} are not sorted by the one cue that they show",
+    "shape": "{images} have no shape and texture cues",
+    "texture": "{images} have no shape and texture cues",
+    "gradients": "{classifier} gives no gradients: it is a black box, or counts visual words",
+    "features": "{classifier} has no layers to look at: it is a black box, or counts visual words",
+}
+"""Why an instrument cannot be used, by what is missing."""
 
 
 def _class_of(module: types.ModuleType, name: str) -> type[Instrument]:
-    wanted = "".join(part.capitalize() for part in name.split("_"))
+    wanted = class_name(name)
     kind = getattr(module, wanted, None)
     if kind is None:
         raise CueError(f"{module.__file__} has no class {wanted}", wanted=f"class {wanted}", do="rename the class")

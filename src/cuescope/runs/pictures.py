@@ -55,7 +55,7 @@ class Pictures:
             if (id(classifier), position) not in self.seen:
                 self._see(classifier, position)
         found = {i: p for i, p in positions.items() if (id(classifier), p) in self.seen}
-        samples = [derived(images, i, self.samples[p]) for i, p in found.items()]
+        samples = [derived(images, self.samples[p]) for p in found.values()]
         if not samples:
             return None
         kept = [self.seen[id(classifier), p] for p in found.values()]

@@ -98,7 +98,14 @@ class Task:
         return replace(self.instrument.finding(said, self.about({})), why=why)
 
 
-def run(tasks: Sequence[Task], out: Run, *, workers: int = 2, progress: Progress | None = None) -> list[Cell]:
+def run(
+    tasks: Sequence[Task],
+    out: Run,
+    cells: Sequence[Cell] = (),
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Sequence[Cell]:
     """Read every instrument of the tasks and conclude; the cells, in the order of the tasks.
 
     A failing instrument is recorded in its cell and the others go on. Chunks that are already in the run
@@ -106,7 +113,7 @@ def run(tasks: Sequence[Task], out: Run, *, workers: int = 2, progress: Progress
     do not fit a classifier.
     """
     show = progress or (lambda *_: None)
-    cells = [out.cell(task.identity) for task in tasks]
+    cells = cells or [out.cell(task.identity) for task in tasks]
     readers = []
     for task, cell in zip(tasks, cells, strict=True):
         if not cell.concluded:
@@ -225,7 +232,7 @@ class _Pass:
     readers: list[_Reader]
     """Those at work."""
     out: Run
-    workers: int
+    workers: int | None
     progress: Progress
 
     def run(self) -> None:
@@ -324,7 +331,7 @@ class _Lost:
                 lost[name] = self.skipped[name]
             return None
         try:
-            return derived(task.images, index, sample)
+            return derived(task.images, sample)
         except UnreadableError as error:
             lost[sample.id] = Skipped(task.images.id(index), str(error))
             return None

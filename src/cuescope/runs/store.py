@@ -285,10 +285,20 @@ class Run(Displayed):
         return cell
 
     def finding(self, instrument: str, classifier: str = "") -> Finding:
-        """The finding of an instrument, of the first classifier or the named one. Raises CueError where none is."""
-        for cell in self.cells:
-            if cell.instrument == instrument and classifier in cell.classifier and cell.finding:
-                return cell.finding
+        """The finding of an instrument, of the first classifier or the named one: "timm/resnet50@a.pth", "resnet50".
+
+        Raises CueError where there is none, and where the short name is that of several classifiers.
+        """
+        found = [cell for cell in self.cells if cell.instrument == instrument and cell.finding]
+        exact = [cell for cell in found if cell.classifier == classifier]
+        short = [cell for cell in found if cell.classifier.partition("@")[0].rpartition("/")[2] == classifier]
+        cells = exact or short if classifier else found
+        names = list(dict.fromkeys(cell.classifier for cell in cells))
+        if classifier and len(names) > 1:
+            do = f"give the whole name: {' or '.join(names)}"
+            raise CueError(f"'{classifier}' may be {len(names)} classifiers", wanted="one of them", do=do)
+        if cells and (finding := cells[0].finding):
+            return finding
         have = ", ".join(sorted({c.instrument for c in self.cells if c.finding}))
         raise CueError(
             f"no finding of '{instrument}' for '{classifier}'", wanted=f"one of: {have}", do="check the name"

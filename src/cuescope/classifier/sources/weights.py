@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cuescope.core.errors import CueError, nearest
+from cuescope.classifier.sources.known import weights_file
+from cuescope.core.errors import CueError
 
 State = dict[str, Tensor]
 
@@ -27,11 +28,7 @@ def read(path: str | Path) -> State:
 
     Raises CueError for a missing or broken file, for one that is no file of weights, and for one that needs code.
     """
-    path = Path(path)
-    if not path.is_file():
-        close = nearest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else []
-        do = f"did you mean {' or '.join(close)}?" if close else "check the path"
-        raise CueError(f"no weights file '{path}'", wanted="a .safetensors or .pth file", do=do)
+    path = weights_file(path)
     with path.open("rb") as file:
         _refuse_text(path, file.read(64))
     state = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
@@ -69,16 +66,16 @@ def _check(network: nn.Module, state: State, path: str | Path, optional: tuple[s
         for k in own
         if k in state and own[k].shape != state[k].shape
     ]
-    told = [_told("missing", missing), _told("unexpected", unexpected), _told("of another shape", other)]
-    if any(told):
+    faults = [_listed("missing", missing), _listed("unexpected", unexpected), _listed("of another shape", other)]
+    if any(faults):
         raise CueError(
-            f"the weights in '{path}' do not fit {type(network).__name__}: " + "; ".join(filter(None, told)),
+            f"the weights in '{path}' do not fit {type(network).__name__}: " + "; ".join(filter(None, faults)),
             wanted=f"the {len(own)} tensors of its state_dict",
             do="check that the architecture is the one the weights were trained in",
         )
 
 
-def _told(what: str, keys: list[str]) -> str:
+def _listed(what: str, keys: list[str]) -> str:
     if not keys:
         return ""
     more = f", ... ({len(keys) - SHOWN} more)" if len(keys) > SHOWN else ""

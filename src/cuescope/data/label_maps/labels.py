@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +46,8 @@ def with_label_maps(images: ImageSet, path: str | Path) -> ImageSet:
 
 class _Annotated(DerivedSet):
     def __init__(self, images: ImageSet, maps: LabelMapFile, found: Sequence[int]) -> None:
-        self.base, self.maps, self.positions = images, maps, found
+        super().__init__(images, found)
+        self.maps, self.skipped = maps, ()
         self.name, self.classes = f"{images.name}, label maps", maps.classes
         self.pooling = LabelPooling(len(maps.classes))
         annotator = maps.header.annotator or "an unknown annotator"
@@ -62,7 +61,10 @@ class _Annotated(DerivedSet):
         self.knows = images.knows - {"label"} | {"labels", "regions"} | ({"label"} if self._place else set())
         self.notes = tuple(notes)
 
-    def derive(self, sample: Sample, index: int) -> Sample:
+    def label(self, index: int) -> int | None:
+        return self.read(index).label
+
+    def changed(self, sample: Sample) -> Sample:
         scores, ids = self.maps[sample.id]
 
         def pooled(crops: ArrayLike) -> Tensor:
@@ -78,14 +80,6 @@ class _Annotated(DerivedSet):
         known = None if label < 0 else label
         return replace(sample, label=known, labels=labels, label_map=pooled, labels_from=self.labels_from)
 
-    @property
-    def digest(self) -> str:
-        return self._digest
-
-    @functools.cached_property
-    def _digest(self) -> str:
+    def hashed(self) -> tuple[str, Iterable[object]]:
         status = self.maps.path.stat()
-        text = (
-            f"{self.base.digest} label maps {status.st_size} {status.st_mtime_ns} {len(self.positions)} {LEAST} {MOST}"
-        )
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return "label maps", (status.st_size, status.st_mtime_ns, len(self.at), LEAST, MOST)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -21,7 +19,7 @@ CORNERS = ("x0", "y0", "x1", "y1")
 COLUMNS = ("file", "part", *CORNERS)
 MOST_COMPARED = 20_000
 """So many names are searched for one like a mistyped one: it takes seconds."""
-MOST_TOLD = 6
+MOST_NAMED = 6
 
 
 def read_parts(images: ImageSet, path: str | Path, *, limit: int | None = None) -> ImageSet:
@@ -97,22 +95,18 @@ def _malformed(path: Path, line: int, found: str, wanted: str) -> CueError:
 
 class _Parts(DerivedSet):
     def __init__(self, images: ImageSet, parts: Mapping[int, Mapping[str, Box]], file: str) -> None:
-        self.base, self.parts, self.positions = images, parts, list(parts)
-        self.name, self.classes = f"{images.name}, parts", images.classes
-        self.knows = images.knows | {"parts"}
+        super().__init__(images, list(parts))
+        self.parts = parts
+        self.by_id = {images.id(image): boxes for image, boxes in parts.items()}
+        self.name, self.knows = f"{images.name}, parts", images.knows | {"parts"}
         counts = Counter(name for boxes in parts.values() for name in boxes)
-        told = ", ".join(f"{name} ({count:,})" for name, count in counts.most_common(MOST_TOLD))
-        more = f" and {len(counts) - MOST_TOLD:,} more" if len(counts) > MOST_TOLD else ""
-        self.notes = (f"parts of {len(parts):,} of {len(images):,} images from {file}: {told}{more}",)
+        named = ", ".join(f"{name} ({count:,})" for name, count in counts.most_common(MOST_NAMED))
+        more = f" and {len(counts) - MOST_NAMED:,} more" if len(counts) > MOST_NAMED else ""
+        self.notes = (f"parts of {len(parts):,} of {len(images):,} images from {file}: {named}{more}",)
+        self.skipped = ()
 
-    def derive(self, sample: Sample, index: int) -> Sample:
-        return replace(sample, parts=self.parts[self.positions[index]])
+    def changed(self, sample: Sample) -> Sample:
+        return replace(sample, parts=self.by_id[sample.id])
 
-    @property
-    def digest(self) -> str:
-        return self._digest
-
-    @functools.cached_property
-    def _digest(self) -> str:
-        boxes = [(image, sorted(parts.items())) for image, parts in self.parts.items()]
-        return hashlib.blake2b(f"{self.base.digest} parts {boxes}".encode(), digest_size=16).hexdigest()
+    def hashed(self) -> tuple[str, tuple[()]]:
+        return f"parts {[(image, sorted(parts.items())) for image, parts in self.parts.items()]}", ()

@@ -5,7 +5,9 @@ The attributions are captum's; it removes its hooks. Its import takes seconds, s
 
 from __future__ import annotations
 
+import functools
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cuescope.classifier.classifier import Classifier
-from cuescope.core.errors import CueError
 from cuescope.methods.attribution.rescale import rescalable
 from cuescope.methods.incremental.graph import UntraceableError
 from cuescope.network import hooks
 from cuescope.network.batchnorm_folding import tensor_of
+from cuescope.network.executor import out_of_memory
 
 __all__ = ["KINDS", "Attributions"]
 
@@ -49,10 +51,7 @@ class Attributions:
     @classmethod
     def of(cls, classifier: Classifier) -> Attributions:
         """Raises CueError for a black box."""
-        network = classifier.network
-        if network is None:
-            do = "give the network itself, as an nn.Module or file.py:factory"
-            raise CueError(f"{classifier.name} is a black box without gradients", wanted="a torch network", do=do)
+        network = classifier.torch_network("gradients")
         try:
             with hooks.evaluating(network):
                 ready: nn.Module | str = _Logits(rescalable(network))
@@ -75,18 +74,24 @@ class Attributions:
             from captum import attr
 
             image = self.classifier.normalize(pixels[None]).detach()
+            fitted = functools.partial(self.classifier.executor.fitted, gradients=True)
             with torch.enable_grad():
 
                 def ask(method: Any, **settings: Any) -> Tensor:
                     found = method.attribute(image.clone().requires_grad_(), target=target, **settings)
                     return found[0].detach().float().cpu()
 
-                batch = {"n_steps": steps, "internal_batch_size": INTERNAL_BATCH}
+                def integrated(at_once: int) -> Tensor:
+                    return ask(attr.IntegratedGradients(self.plain), n_steps=steps, internal_batch_size=at_once)
+
+                ways: dict[str, tuple[nn.Module | str, Callable[[Any], Tensor]]] = {
+                    "DeepLift": (self.rescalable, lambda net: ask(attr.DeepLift(net)).sum(0)),
+                    "Grad-CAM": (self.last_map, lambda layer: _grad_cam(attr, self.plain, layer, ask, pixels)),
+                }
                 return {
-                    "saliency": ask(attr.Saliency(self.plain)).sum(0),
-                    "integrated gradients": ask(attr.IntegratedGradients(self.plain), **batch).sum(0),
-                    "DeepLift": _attempt(self.rescalable, lambda net: ask(attr.DeepLift(net)).sum(0)),
-                    "Grad-CAM": _attempt(self.last_map, lambda layer: _grad_cam(attr, self.plain, layer, ask, pixels)),
+                    "saliency": fitted(lambda _: ask(attr.Saliency(self.plain)).sum(0), 1)[0],
+                    "integrated gradients": fitted(integrated, INTERNAL_BATCH)[0].sum(0),
+                    **{kind: fitted(lambda _, way=way: _attempt(*way), 1)[0] for kind, way in ways.items()},
                 }
 
 
@@ -107,6 +112,8 @@ def _attempt(subject: nn.Module | str, run: Any) -> Tensor | str:
     try:
         return run(subject)
     except Exception as error:  # captum's hooks meet networks of any kind
+        if isinstance(error, RuntimeError) and out_of_memory(error):
+            raise
         return f"captum cannot: {type(error).__name__}: {error}"
 
 

@@ -1,0 +1,100 @@
+"""The names of models, from files alone: a mistaken one is reported before torch is imported."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from cuescope.classifier.sources import RANDOM, SUFFIX, unknown_model
+from cuescope.core.errors import CueError, nearest, unknown
+
+PACKAGE = Path(__file__).resolve().parents[2]
+
+
+def check(spec: Any) -> None:
+    """Raise CueError for a name that its library does not have and for a file that is not there."""
+    if not isinstance(spec, str | Path):
+        return
+    path, _, weights = str(spec).partition("@")
+    path = SUFFIX.sub("", path)
+    library, _, name = path.partition("/")
+    if name and library in LIBRARIES:
+        # What a running program has registered in a library is not in its files: the library itself is asked then.
+        if library == "cuescope" or library not in sys.modules:
+            _check_name(library, name)
+    elif ":" in path or path.endswith(".onnx"):
+        file = path.rpartition(":")[0] or path
+        if file.endswith((".py", ".onnx")) and not Path(file).is_file():
+            raise CueError(f"no file '{file}'", wanted="a file with a model", do="check the path")
+    else:
+        raise unknown_model(str(spec), path)
+    if weights and weights != RANDOM:
+        weights_file(weights)
+
+
+def names() -> list[str]:
+    """The models of all libraries, each after the library's name."""
+    return [f"{library}/{name}" for library, find in LIBRARIES.items() for name in find()]
+
+
+def weights_file(path: str | Path) -> Path:
+    """The path of a file of weights. Raises CueError, with the nearest names, where there is none."""
+    path = Path(path)
+    if not path.is_file():
+        close = nearest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else []
+        do = f"did you mean {' or '.join(close)}?" if close else "check the path"
+        raise CueError(f"no weights file '{path}'", wanted="a .safetensors or .pth file", do=do)
+    return path
+
+
+def _check_name(library: str, name: str) -> None:
+    options = LIBRARIES[library]()
+    architecture, _, tag = name.partition(".")
+    # Not every tag is written beside its architecture: one that timm's files hold anywhere is left to the library.
+    if (options and architecture not in options) or (library == "timm" and tag not in _text(library)):
+        alike = [option for option in options if ("." in option) == bool(tag)] or options
+        raise unknown("model", f"{library}/{name}", [f"{library}/{option}" for option in alike])
+
+
+def _cuescope() -> list[str]:
+    own = [("world/models.py", "_ABOUT"), ("models/__init__.py", "BAGNETS"), ("models/zfnet.py", "VARIANTS")]
+    return ["bow", *(name for file, table in own for name in _entries(PACKAGE / file, table))]
+
+
+def _torchvision() -> list[str]:
+    return sorted(re.findall(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)", _text("torchvision"), re.M))
+
+
+def _timm() -> list[str]:
+    """Architectures, also under their former names, and each with the tags of its weights."""
+    text = _text("timm")
+    found = set(re.findall(r"^@register_model\ndef (\w+)", text, re.M))
+    tagged = {name for name in re.findall(r"""['"](\w+\.\w+)['"]""", text) if name.partition(".")[0] in found}
+    former = re.findall(r"^register_model_deprecations\((.*?)\}\)", text, re.M | re.S)
+    return sorted(found | tagged | set(re.findall(r"""['"](\w+)['"]:""", "\n".join(former))))
+
+
+LIBRARIES = {"cuescope": _cuescope, "torchvision": _torchvision, "timm": _timm}
+
+
+@functools.cache
+def _text(library: str) -> str:
+    """The source of a library's models, "" where it is not installed. Importing it would import torch."""
+    spec = importlib.util.find_spec(library)
+    folders = (spec.submodule_search_locations or ()) if spec else ()
+    files = [file for folder in folders for file in sorted((Path(folder) / "models").glob("*.py"))]
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def _entries(file: Path, name: str) -> list[str]:
+    """The keys of a dictionary, or the items of a tuple, that a module assigns to a name."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and ast.unparse(node).startswith(name):
+            value: Any = node.value
+            return [ast.literal_eval(entry) for entry in getattr(value, "keys", None) or value.elts]
+    raise LookupError(f"{name} in {file}")

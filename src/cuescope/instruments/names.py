@@ -1,0 +1,68 @@
+"""The names of the instruments and of their parameters, from files alone: nothing is imported for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from cuescope.core.errors import CueError, unknown
+from cuescope.core.parameters import fields_in
+
+GROUP = "cuescope.instruments"
+FOLDER = Path(__file__).parent
+NO_INSTRUMENTS = {"__init__", "base", "names", "registry", "severity_curves"}
+"""What lies in the folder beside the instruments."""
+
+
+def names() -> list[str]:
+    """The names of all instruments that are installed, ours and other packages'."""
+    own = {path.stem for path in FOLDER.glob("*.py")} - NO_INSTRUMENTS
+    return sorted({*own, *(entry.name for entry in entry_points(group=GROUP))})
+
+
+def class_name(module: str) -> str:
+    """The instrument's class by its module's name.
+
+    >>> class_name("shape_bias")
+    'ShapeBias'
+    """
+    return "".join(part.capitalize() for part in module.split("_"))
+
+
+def asked(only: Sequence[str], also: Sequence[str], settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The instruments asked for, by name or file, each with the parameters set for it.
+
+    Raises CueError for an instrument that there is not and for a setting of none of these.
+    """
+    chosen = list(dict.fromkeys([*(only or names()), *also]))
+    for name in chosen:
+        if name.endswith(".py") and not Path(name).is_file():
+            raise CueError(f"no file '{name}'", wanted="a Python file with an instrument", do="check the path")
+        if not name.endswith(".py") and name not in names():
+            raise unknown("instrument", name, names())
+    stems = {name: Path(name).stem if name.endswith(".py") else name for name in chosen}
+    grouped: dict[str, dict[str, Any]] = {stem: {} for stem in stems.values()}
+    for key, value in settings.items():
+        name, _, parameter = key.partition(".")
+        if not parameter:
+            raise CueError(f"setting '{key}'", wanted="instrument.parameter=value", do="as in occlusion.images=4")
+        if name not in grouped:
+            raise unknown("instrument", name, grouped)
+        grouped[name][parameter] = value
+    return {name: grouped[stem] for name, stem in stems.items()}
+
+
+def check(chosen: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise CueError for a parameter that an instrument has not, as far as its source shows without running it."""
+    for name, settings in chosen.items():
+        path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
+        if settings and path.is_file():
+            try:
+                known = fields_in(path.read_text(encoding="utf-8"), class_name(path.stem))
+            except (SyntaxError, ValueError):
+                continue  # running it tells where
+            for key in settings:
+                if known is not None and key not in known:
+                    raise unknown(f"{name} parameter", key, known)

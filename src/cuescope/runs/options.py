@@ -1,0 +1,131 @@
+"""The options of an audit: those of the command line, the arguments in Python, and what the plan is made from."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from cuescope.classifier.sources import known as models
+from cuescope.core.errors import CueError, unknown
+from cuescope.core.parameters import parameters
+from cuescope.instruments import names as instruments
+from cuescope.runs.inputs import check_image, sources
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """What an audit is asked to do, the models aside. The docstring of a field is its help.
+
+    >>> AuditOptions.of(images="photos/", limit=10).inputs
+    {'images': 'photos/'}
+    """
+
+    inputs: Mapping[str, Any]
+    """What was given for each input (runs/inputs.py), by its role: a path, a name or an ImageSet."""
+    only: Sequence[str] = ()
+    """Instruments to ask, separated by commas; all by default. See `cuescope list instruments`."""
+    out: str | Path = "run"
+    """Run folder. A run that was stopped goes on; one that is finished is left alone."""
+    classes: Any = None
+    """Names of the classifier's classes: a text file, one a line, or a JSON list."""
+    limit: int | None = None
+    """Look at this many images, spread evenly over the folder."""
+    settings: Mapping[str, Any] | None = None
+    """A parameter, as in --set occlusion.images=4. Can be repeated."""
+    also: Sequence[str] = ()
+    """A Python file with an instrument of your own. Can be repeated."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the forward passes."""
+    batch_size: int = 32
+    """Images in one forward pass; halved by itself where memory is short."""
+    compile: bool = False
+    """Compile the network first: pays on long runs only."""
+    workers: int | None = None
+    """Threads that decode images: as many as cores, at most 8, by default."""
+
+    @classmethod
+    def of(cls, **options: Any) -> AuditOptions:
+        """The options by their Python names, inputs among them; None is one that was not given.
+
+        Raises CueError for an unknown option and where no images are given.
+        """
+        known = described()
+        if strange := sorted(options.keys() - known.keys()):
+            raise unknown("option", strange[0], known)
+        if options.get("images") is None:
+            raise CueError("no images were given", wanted="a folder of images", do="give one: --images DIR")
+        options = {name: value for name, value in options.items() if value is not None}
+        inputs = {s.role: options.pop(s.name) for s in sources().values() if s.name in options}
+        return cls(inputs=inputs, **options)
+
+    def check(self, classifiers: Sequence[Any]) -> None:
+        """Raise CueError for a mistaken path or name. Takes part of a second and imports no torch."""
+        if not classifiers:
+            raise CueError("no classifier was given", wanted="at least one model", do="see `cuescope list models`")
+        if self.limit is not None and self.limit < 1:
+            raise CueError(f"limit is {self.limit}", wanted="at least 1 image", do="correct --limit")
+        instruments.check(instruments.asked(self.only, self.also, self.settings or {}))
+        for source in sources().values():
+            source.check(self.inputs.get(source.role))
+        _check_out(Path(self.out))
+        if isinstance(self.classes, Path) and not self.classes.is_file():
+            raise CueError(f"no file '{self.classes}'", wanted="a file of class names", do="check the path")
+        for classifier in classifiers:
+            models.check(classifier)
+
+
+def check_look(instrument: str, model: Any, image: Any, out: Any, settings: Mapping[str, Any]) -> Path:
+    """The file that `look` writes. Raises CueError for a mistaken path or name, as AuditOptions.check does."""
+    path = Path(out) if out else Path(f"{Path(instrument).stem}-{Path(image).stem}.png")
+    if path.suffix.lower() not in (".png", ".gif"):
+        raise CueError(f"--out {path}", wanted="a name that ends in .png, or in .gif", do="choose another --out")
+    instruments.check({next(iter(instruments.asked([instrument], (), {}))): settings})
+    check_image(image)
+    models.check(model)
+    return path
+
+
+def described() -> dict[str, tuple[Any, Any, str]]:
+    """Type, default (MISSING: there is none) and help of each option by its Python name, the inputs first."""
+    inputs: dict[str, tuple[Any, Any, str]] = {
+        source.name: (str if source.world else Path, None, source.help) for source in sources().values()
+    }
+    inputs["images"] = (str, MISSING, sources()["images"].help)
+    return inputs | {name: about for name, about in parameters(AuditOptions).items() if name != "inputs"}
+
+
+def with_options(annotate: Callable[[str, Any, str], Any]) -> Callable[[Function], Function]:
+    """Give a function that takes **options a signature in which each has its name, default and annotation."""
+
+    def decorate(function: Function) -> Function:
+        own = list(inspect.signature(function).parameters.values())
+        options = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if default is MISSING else default,
+                annotation=annotate(name, kind, meaning),
+            )
+            for name, (kind, default, meaning) in described().items()
+        ]
+        function.__signature__ = inspect.Signature([own[0], *options, *own[1:-1]])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def _check_out(path: Path) -> None:
+    """Raise CueError where no run can be written to this folder; nothing is made yet."""
+    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    why = "" if os.access(there, os.W_OK) else "it may not be written"
+    if why := why if there.is_dir() else f"'{there.name}' is a file":
+        do = "choose another --out"
+        raise CueError(f"cannot write to '{path}': {why}", wanted="a folder that can be written", do=do)
