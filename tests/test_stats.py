@@ -129,18 +129,18 @@ def test_things_are_drawn_within_their_stratum() -> None:
 
 
 def counts(strata: Sequence[int] | np.ndarray, seed: int = 0, resamples: int = 2000) -> np.ndarray:
-    return np.concatenate(list(stats.drawn_within(strata, seed, resamples)))
+    return np.concatenate(list(stats.Draws(strata, seed, resamples)))
 
 
 def test_draws_are_the_same_in_blocks_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
     strata = np.array([2, 0, 2, 1, 2, 0])
     whole, values = counts(strata, seed=3, resamples=50), np.arange(36.0).reshape(6, 6) % 5
-    mean = stats.pair_mean([(np.arange(6), values + values.T)], stats.drawn_within([0] * 6, 1))
+    mean = stats.pair_mean([(np.arange(6), values + values.T)], stats.Draws([0] * 6, 1))
     monkeypatch.setattr(stats, "BLOCK", 6 * 7)
-    blocks = list(stats.drawn_within(strata, seed=3, resamples=50))
+    blocks = list(stats.Draws(strata, seed=3, resamples=50))
     assert [len(block) for block in blocks] == [7] * 7 + [1]
     assert (np.concatenate(blocks) == whole).all()
-    assert stats.pair_mean([(np.arange(6), values + values.T)], stats.drawn_within([0] * 6, 1)) == mean
+    assert stats.pair_mean([(np.arange(6), values + values.T)], stats.Draws([0] * 6, 1)) == mean
 
 
 def test_the_interval_of_a_pair_mean_equals_resampling_by_hand() -> None:
@@ -152,7 +152,7 @@ def test_the_interval_of_a_pair_mean_equals_resampling_by_hand() -> None:
         if len(members) == 5:
             values[0, 3] = values[3, 0] = np.nan
         groups.append((members, values))
-    drawn = stats.drawn_within([0] * 7, seed=4, resamples=200)
+    drawn = stats.Draws([0] * 7, seed=4, resamples=200)
     means = []
     for times in np.concatenate(list(drawn)).astype(int):
         found = []
@@ -170,7 +170,7 @@ def test_the_interval_of_a_pair_mean_equals_resampling_by_hand() -> None:
 
 
 def test_a_pair_mean_without_pairs_or_with_few() -> None:
-    drawn = stats.drawn_within([0, 0, 0])
+    drawn = stats.Draws([0, 0, 0])
     assert stats.pair_mean([], drawn) == (None, None, 0)
     assert stats.pair_mean([(np.arange(3), np.full((3, 3), np.nan))], drawn) == (None, None, 0)
     # One resample in nine holds one thing three times.
@@ -183,7 +183,7 @@ def test_the_interval_of_a_pair_mean_covers_the_truth() -> None:
     for trial in range(200):
         x = np.random.default_rng(trial).random(12)
         _, interval, _ = stats.pair_mean(
-            [(np.arange(12), np.abs(x[:, None] - x))], stats.drawn_within([0] * 12, resamples=300)
+            [(np.arange(12), np.abs(x[:, None] - x))], stats.Draws([0] * 12, resamples=300)
         )
         assert interval is not None
         hits += interval[0] <= 1 / 3 <= interval[1]

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cuescope.core.stats import RESAMPLES, drawn_within
+from cuescope.core.stats import RESAMPLES, Draws
 
 Array = NDArray[Any]
 
@@ -70,7 +70,7 @@ class Kappas:
     def of(cls, asked: Asked, rights: Sequence[Array], seed: int, resamples: int) -> Kappas:
         n, own, people = len(asked.right), np.stack(rights, 1), asked.others[:, asked.human]
         pairs = (own, asked.others), (own, own), (asked.others, people)
-        blocks = np.ones((1, n)), *drawn_within(np.zeros(n), seed, resamples)
+        blocks = np.ones((1, n)), *Draws(np.zeros(n), seed, resamples)
         tables = [[kappa_table(*pair, block) for pair in pairs] for block in blocks]
         found = cls(*(np.concatenate(parts) for parts in zip(*tables, strict=True)))
         for k in range(people.shape[1]):  # People stand first, in the same order.
@@ -125,7 +125,7 @@ def kappa_table(a: Array, b: Array, drawn: Array) -> Array:
     """Error consistency of each observer of `a` with each of `b`, for resamples of the images: (r, s, t).
 
     `a` (n, s) and `b` (n, t) are 1 where an observer is right, 0 where not, NaN where not asked: a pair counts the
-    images that both were asked. `drawn` (r, n) says how often each image is drawn: a block of `drawn_within`, or ones
+    images that both were asked. `drawn` (r, n) says how often each image is drawn: a block of `Draws`, or ones
     for the data themselves; all sums are of whole numbers, so they do not depend on the size of blocks. NaN where
     either of a pair is right on all or on none of its images, as in `kappa`.
 

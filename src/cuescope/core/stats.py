@@ -212,11 +212,11 @@ class Draws:
 
     Iterating gives blocks (some resamples, n) of bounded memory, the same ones each time, whatever their size.
 
-    >>> sum(len(block) for block in Draws(np.zeros(5), resamples=20))
-    20
+    >>> next(iter(Draws([0, 0, 1], resamples=2)))[:, 2].tolist()
+    [1.0, 1.0]
     """
 
-    strata: NDArray[Any]
+    strata: Sequence[int] | NDArray[Any]
     """(n,) what each thing belongs to."""
     seed: int = 0
     resamples: int = RESAMPLES
@@ -230,27 +230,19 @@ class Draws:
         return next(self._blocks(self.resamples))
 
     def _blocks(self, rows: int) -> Iterator[NDArray[Any]]:
+        strata = np.asarray(self.strata)
         sizes = [min(rows, self.resamples - start) for start in range(0, self.resamples, rows)]
         random, streams = np.random.default_rng(self.seed), []
-        for stratum in np.unique(self.strata):
+        for stratum in np.unique(strata):
             if streams:  # A stratum's random numbers begin where those of the one before it end.
                 for size in sizes:
                     _drawn(random, streams[-1][0], size)
-            streams.append((np.flatnonzero(self.strata == stratum), copy.deepcopy(random)))
+            streams.append((np.flatnonzero(strata == stratum), copy.deepcopy(random)))
         for size in sizes:
-            block = np.zeros((size, len(self.strata)))
+            block = np.zeros((size, len(strata)))
             for members, stream in streams:
                 block[:, members] = _drawn(stream, members, size)
             yield block
-
-
-def drawn_within(strata: Sequence[int] | NDArray[Any], seed: int = 0, resamples: int = RESAMPLES) -> Draws:
-    """Resamples of things, each drawn within its own stratum.
-
-    >>> next(iter(drawn_within([0, 0, 1], resamples=2)))[:, 2].tolist()
-    [1.0, 1.0]
-    """
-    return Draws(np.asarray(strata), seed, resamples)
 
 
 def _drawn(random: np.random.Generator, members: NDArray[Any], resamples: int) -> NDArray[Any]:
@@ -268,7 +260,7 @@ def pair_mean(
     with itself. A resample leaves out groups without a pair; where more than one resample in twenty has no pair at
     all, there is no interval.
 
-    >>> pair_mean([(np.arange(3), np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0.0]]))], drawn_within([0, 0, 0]))
+    >>> pair_mean([(np.arange(3), np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0.0]]))], Draws([0, 0, 0]))
     (2.0, None, 3)
     """
     known = [(m, np.isfinite(values) & ~np.eye(len(m), dtype=bool), values) for m, values in groups]
