@@ -96,7 +96,7 @@ class _Annotating:
         self.indexed = how.layout == "indexed"
         if self.indexed:
             starts = range(0, len(images), SHARD)
-            name = f"{PARTS}/{{:07d}}.cuemaps"
+            name = f"{PARTS}/{{:07d}}.safetensors"
             self.pieces = [Piece(at, name.format(at // SHARD), min(SHARD, len(images) - at)) for at in starts]
             self.batch, self.result, self.skipped = 1, FILE, []
         else:
@@ -120,9 +120,9 @@ class _Annotating:
             write_relabeled(folder, relabel(maps, self.images, without={s.id for s in self.skipped}))
             return None
         pack_label_maps(folder / FILE, [folder / entry["file"] for entry in entries])
-        with open_label_maps(folder / FILE) as packed:
-            write_relabeled(folder, relabel(packed, self.images))
-            count = len(packed)
+        packed = open_label_maps(folder / FILE)
+        write_relabeled(folder, relabel(packed, self.images))
+        count = len(packed)
         skipped = [one for entry in entries for one in entry.get("skipped", ())]
         return [{"file": FILE, "images": count, "skipped": skipped}]
 
