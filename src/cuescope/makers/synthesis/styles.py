@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -48,6 +48,16 @@ class Styles:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The images, for a manifest."""
+        return {"name": self.images.name, "count": len(self), "digest": self.images.digest}
+
+    @property
+    def stylizer_about(self) -> dict[str, Any]:
+        """The stylizer, for a manifest."""
+        return {"name": self.stylizer.name, "digest": self.stylizer.digest}
 
     def leave_out_small(self, least_px: int) -> None:
         """Number only those that can be read and have sides of so many px: each is decoded for it."""
