@@ -243,7 +243,7 @@ def test_bad_input_is_told_in_one_error(folders: Path, case: str) -> None:
 
 
 def test_classes_that_files_cannot_tell_apart_are_refused() -> None:
-    with pytest.raises(CueError, match="'t shirt' cannot be told in a file's name from 'T-shirt'"):
+    with pytest.raises(CueError, match="'t shirt' cannot be distinguished in a file's name from 'T-shirt'"):
         file_names(["T-shirt", "t shirt"])
 
 

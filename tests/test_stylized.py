@@ -100,7 +100,7 @@ def test_several_styles_for_each_image(folders: Path) -> None:
 
 
 def test_styles_are_drawn_once_for_each_image(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A permutation of all styles, of which there may be 80,000, and not one for each file; the styles stay the same."""
+    """A permutation of all styles, of which there may be 80,000, not one for each file; the styles stay the same."""
     draw, seeds = np.random.default_rng, []
     monkeypatch.setattr(np.random, "default_rng", lambda seed: seeds.append(seed) or draw(seed))
     stylized_module.seeded_styles.cache_clear()

@@ -191,7 +191,7 @@ def file_names(classes: Sequence[str]) -> dict[str, str]:
         if not text or text in found.values():
             other = next((known for known, own in found.items() if own == text), "")
             raise CueError(
-                f"the class '{name}' cannot be told in a file's name" + (f" from '{other}'" if other else ""),
+                f"the class '{name}' cannot be distinguished in a file's name" + (f" from '{other}'" if other else ""),
                 wanted="classes that differ in letters or digits",
                 do="rename the folders",
             )
