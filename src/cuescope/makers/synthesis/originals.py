@@ -9,7 +9,7 @@ from typing import Any
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.classes import category_scores, decision_members, folded
 from cuescope.core.errors import CueError
-from cuescope.data.images import ImageSet, Skipped, UnreadableError
+from cuescope.data.images import ImageSet, Skipped
 from cuescope.training.labeled import labeled_classes
 
 BATCH = 32
@@ -82,13 +82,8 @@ def _answers(
 ) -> list[tuple[int, int]]:
     """(number, which category) for each image that can be read."""
     found: list[tuple[int, int]] = []
-    for start in range(0, len(numbers), BATCH):
-        samples = []
-        for number in numbers[start : start + BATCH]:
-            try:
-                samples.append((number, images.read(number)))
-            except UnreadableError as error:
-                skipped.append(Skipped(f"{images.name}/{images.id(number)}", str(error)))
+    for samples, lost in images.stream([numbers[at : at + BATCH] for at in range(0, len(numbers), BATCH)]):
+        skipped += [Skipped(f"{images.name}/{one.id}", one.why) for one in lost]
         if samples:
             logits = judge.see([sample for _, sample in samples]).logits
             answers = category_scores(logits, members).argmax(1).tolist()
