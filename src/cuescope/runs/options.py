@@ -1,4 +1,4 @@
-"""The options of an audit: those of the command line, the arguments in Python, and what the plan is made from."""
+"""The options of an audit: those of the command line, the arguments in Python, and what the plan is built from."""
 
 from __future__ import annotations
 
@@ -123,9 +123,13 @@ def with_options(annotate: Callable[[str, Any, str], Any]) -> Callable[[Function
 
 
 def _check_out(path: Path) -> None:
-    """Raise CueError where no run can be written to this folder; nothing is made yet."""
+    """Raise CueError where no run can be written to this folder; creates nothing."""
     there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-    why = "" if os.access(there, os.W_OK) else "it may not be written"
-    if why := why if there.is_dir() else f"'{there.name}' is a file":
-        do = "choose another --out"
+    do = "choose another --out"
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "permission denied" if there.is_dir() else f"'{there.name}' is a file"
         raise CueError(f"cannot write to '{path}': {why}", wanted="a folder that can be written", do=do)
+    inside = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    if inside and not inside & {"manifest.json", "cells"}:
+        wanted = "a new folder, an empty one, or an earlier run"
+        raise CueError(f"'{path}' holds files that are not a run", wanted=wanted, do=do)
