@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from cuescope.core import stats
 from cuescope.models.seeding import seeded
 from cuescope.models.zfnet import HIDDEN, SMALL, VARIANTS, WIDTHS, ZFNet
-from cuescope.training.loop import Settings, normalized, train
+from cuescope.training.loop import normalized, train
+from cuescope.training.settings import Settings
 from cuescope.world.images import CLASSES, WorldImages
 from cuescope.world.models import MEAN, STD
 

@@ -12,13 +12,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from cuescope.core.findings import Map
 from cuescope.data.label_maps import LabelMapFile, open_label_maps
-from cuescope.report.draw import color, maps
-from cuescope.report.draw.raster import font
-from cuescope.report.draw.sheet import stacked, text_block
+from cuescope.report.draw import maps
+from cuescope.report.draw.raster import pixels
+from cuescope.report.draw.scene import Placed, Scene, Text, below, beside, picture
+from cuescope.report.draw.sheet import sheet, text_block
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "label_maps.png"
 SIDE, ACROSS, GAP, LEAST, MOST = 225, 4, 30, 0.5, 5
@@ -38,39 +39,27 @@ def layer(file: LabelMapFile, name: str) -> Map:
     return Map("labels", places.tolist(), "labels", legend=legend, alone=True, strength=strength)  # type: ignore[arg-type]
 
 
-def card(file: LabelMapFile, name: str) -> np.ndarray:
+def card(file: LabelMapFile, name: str) -> Scene:
     """A map below the name of its image, above its legend."""
     found = layer(file, name)
-    square = maps.overlay(np.zeros((SIDE, SIDE, 3), np.uint8), found)
-    square = np.asarray(Image.fromarray(square).resize((SIDE, SIDE), Image.Resampling.NEAREST))
+    square = maps.resized(maps.overlay(np.zeros((SIDE, SIDE, 3), np.uint8), found), SIDE)
     rows = [swatch(text, shade, share) for text, shade, share in maps.legend(found)[:MOST]]
     title = Path(name).stem.partition("_")[2].replace("_", " ") or name
-    return np.concatenate(
-        [text_block(f"labeled {title}", 15, SIDE), square, np.full((8, SIDE, 3), 255, np.uint8), *rows]
-    )
+    return below([text_block(f"labeled {title}", 15, SIDE), picture(square), Scene(8, [], width=SIDE), *rows])
 
 
-def swatch(text: str, shade: tuple[int, int, int], share: float) -> np.ndarray:
-    line = Image.new("RGB", (SIDE, 21), color.PAPER)
-    draw = ImageDraw.Draw(line)
-    draw.rectangle((0, 4, 12, 16), fill=shade)
-    draw.text((20, 2), text, fill=color.INK, font=font(14))
-    draw.text((SIDE - 1, 2), f"{share:.0%}", fill=color.MUTED, font=font(14), anchor="ra")
-    return np.asarray(line)
+def swatch(text: str, shade: tuple[int, int, int], share: float) -> Scene:
+    square = Placed((0, 4), picture(np.full((13, 13, 3), shade, np.uint8)))
+    texts = [Text((20, 16), text, "ink", 14), Text((SIDE - 1, 16), f"{share:.0%}", "muted", 14, "end")]
+    return Scene(21, [square, *texts], width=SIDE)
 
 
 def main() -> None:
     folder, *names = sys.argv[1:]
     file = open_label_maps(folder)
     cards = [card(file, name) for name in names]
-    rows = []
-    for at in range(0, len(cards), ACROSS):
-        row = cards[at : at + ACROSS]
-        height = max(one.shape[0] for one in row)
-        room = [np.pad(one, ((0, height - one.shape[0]), (0, GAP), (0, 0)), constant_values=255) for one in row]
-        rows.append(np.concatenate(room, 1)[:, :-GAP])
-    pixels = stacked(rows)
-    Image.fromarray(pixels).quantize(128).save(OUT, optimize=True)
+    rows = [beside(cards[at : at + ACROSS], GAP) for at in range(0, len(cards), ACROSS)]
+    Image.fromarray(pixels(sheet(rows))).quantize(128).save(OUT, optimize=True)
     print(OUT)
 
 

@@ -22,21 +22,16 @@ from cuescope.data.readers import read_folder
 from cuescope.instruments.occlusion import Occlusion
 from cuescope.instruments.top_units import TopUnits
 from cuescope.report.draw import maps
-from cuescope.report.draw.sheet import stacked, text_block
+from cuescope.report.draw.raster import pixels
+from cuescope.report.draw.scene import Scene, below, beside, picture
+from cuescope.report.draw.sheet import sheet, text_block
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 GRID = 3 * SIDE_PX + 2 * GAP_PX
 ACROSS, BETWEEN, MAP_PX = 3, 24, 236
 
 
-def beside(blocks: list[np.ndarray], gap: int = BETWEEN) -> np.ndarray:
-    """Blocks in a row on white."""
-    height = max(block.shape[0] for block in blocks)
-    padded = [np.pad(b, ((0, height - b.shape[0]), (0, gap), (0, 0)), constant_values=255) for b in blocks]
-    return np.concatenate(padded, 1)
-
-
-def units(net: Classifier, folder: str) -> np.ndarray:
+def units(net: Classifier, folder: str) -> Scene:
     """For each stage some units: the projections of the nine images that excite each most."""
     images, tool, rows = read_folder(folder), TopUnits(shown=ACROSS), []
     wanted = tool.watch(net)[:-1]
@@ -49,11 +44,11 @@ def units(net: Classifier, folder: str) -> np.ndarray:
     blocks = []
     for panel in tool.illustrate(net, batch, kept):
         blocks.append(text_block(f"{panel.title}: each of nine images projected. {panel.caption.split('. ')[-1]}", 17))
-        blocks.append(beside([np.asarray(figure.pixels)[:, :GRID] for figure in panel.figures]))
-    return stacked(blocks)
+        blocks.append(beside([picture(np.asarray(figure.pixels)[:, :GRID]) for figure in panel.figures], BETWEEN))
+    return sheet(blocks)
 
 
-def hidden(net: Classifier, files: list[str]) -> np.ndarray:
+def hidden(net: Classifier, files: list[str]) -> Scene:
     """Figure 7 b to e of three photographs: maps and projections alone."""
     tool, blocks = Occlusion(followed=len(files), stride_share=0.05), []
     samples = []
@@ -66,22 +61,19 @@ def hidden(net: Classifier, files: list[str]) -> np.ndarray:
         gray = np.full((MAP_PX, MAP_PX, 3), 150, np.uint8)
         shown = [np.asarray(figure.insets[0].pixels)] + [maps.overlay(gray, m) for m in figure.maps]
         names = [figure.insets[0].name, *(m.name for m in figure.maps)]
-        cards = [np.concatenate([text_block(n, 14, MAP_PX), s[:MAP_PX, :MAP_PX]]) for n, s in padded(names, shown)]
+        cards = [
+            below([text_block(name, 14, MAP_PX), picture(one[:MAP_PX, :MAP_PX])])
+            for name, one in zip(names, shown, strict=True)
+        ]
         blocks += [text_block(figure.caption, 17), beside(cards, 12)]
-    return stacked(blocks)
-
-
-def padded(names: list[str], shown: list[np.ndarray]) -> list[tuple[str, np.ndarray]]:
-    """The images at one width, so that they can stand below their names."""
-    room = [np.pad(s, ((0, 0), (0, max(0, MAP_PX - s.shape[1])), (0, 0)), constant_values=255) for s in shown]
-    return list(zip(names, room, strict=True))
+    return sheet(blocks)
 
 
 def main() -> None:
     model, folder, *files = sys.argv[1:]
     net = cuescope.load(model)
-    for name, pixels in (("units_photographs", units(net, folder)), ("units_occlusion", hidden(net, files))):
-        Image.fromarray(pixels).quantize(128).save(IMAGES / f"{name}.png", optimize=True)
+    for name, scene in (("units_photographs", units(net, folder)), ("units_occlusion", hidden(net, files))):
+        Image.fromarray(pixels(scene)).quantize(128).save(IMAGES / f"{name}.png", optimize=True)
         print(IMAGES / f"{name}.png")
 
 

@@ -14,8 +14,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from cuescope.training.bow import Fitted
-from cuescope.training.recipes import recipe
+from cuescope.training.recipes import find
 from cuescope.world.models import load_world, names, packed, unpacked, weights_file
 from cuescope.world.strategy import strategy
 
@@ -37,8 +36,8 @@ def main() -> None:
             module = load_world(name).module
         else:
             start = time.perf_counter()
-            trained = recipe(name).run(show)
-            module = trained.saved.network if isinstance(trained, Fitted) else trained
+            recipe = find(name)
+            module = recipe.fit(recipe.settings, None, show).network
             print(f"{name}: trained in {time.perf_counter() - start:.0f} s")
             options.out.mkdir(parents=True, exist_ok=True)
             weights = packed(module)

@@ -11,7 +11,8 @@ import numpy as np
 
 from cuescope.core.files import write, write_json
 from cuescope.core.findings import Finding
-from cuescope.runs.store import Run
+from cuescope.core.naming import short_name
+from cuescope.runs.store import SCHEMA, Run
 from made_findings import MOBILE, SQUEEZE, accuracy, occlusion, photograph, shape_bias, shift_stability
 
 QUESTIONS = {
@@ -121,13 +122,14 @@ def comparisons() -> list[dict[str, Any]]:
 
 def manifest(names: tuple[str, ...], cells: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "cuescope": "0.1.0",
         "command": f"cuescope audit {' '.join(names)} --images photos/imagenet-sample --cue-conflict cues",
         "created": "2026-11-20T21:48:00+00:00",
         "finished": "2026-11-20T21:51:00+00:00",
         "seconds": 171.4,
         "questions": QUESTIONS,
+        "order": {name: 10 * i for i, name in enumerate(QUESTIONS)},
         "environment": {
             "python": "3.11.7",
             "torch": "2.15.0",
@@ -162,7 +164,7 @@ def manifest(names: tuple[str, ...], cells: list[dict[str, Any]]) -> dict[str, A
         "classifiers": [
             {
                 "name": name,
-                "title": name.partition("@")[0].rpartition("/")[2],
+                "title": short_name(name),
                 "classes": 1000,
                 "space": "imagenet-1k",
                 "capabilities": ["logits", "features"],

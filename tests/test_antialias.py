@@ -21,7 +21,7 @@ from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.models.antialias import antialias
 from cuescope.models.blurpool import BlurPool2d
-from cuescope.models.places import places, told
+from cuescope.models.places import describe, places
 from cuescope.models.seeding import seeded
 from cuescope.network.batchnorm_folding import difference
 from cuescope.world.models import weights_file
@@ -185,15 +185,15 @@ def test_a_name_can_ask_for_it() -> None:
     [("blur9", "blur4"), ("blur0", "blur4"), ("blur", "blur4"), ("blurr3", "blur3"), ("bl5", "blur5")],
 )
 def test_a_name_with_a_wrong_suffix(suffix: str, meant: str) -> None:
-    with pytest.raises(CueError, match=rf"ends with '\+{suffix}'") as told:
+    with pytest.raises(CueError, match=rf"ends with '\+{suffix}'") as caught:
         load(f"torchvision/squeezenet1_1+{suffix}@random", device="cpu")
-    assert told.value.do == f"did you mean +{meant}?"
+    assert caught.value.do == f"did you mean +{meant}?"
 
 
 def test_a_suffix_after_the_weights_is_moved() -> None:
-    with pytest.raises(CueError, match="after its weights") as told:
+    with pytest.raises(CueError, match="after its weights") as caught:
         load("cuescope/world-congruent@random+blur4", device="cpu")
-    assert told.value.do == "write cuescope/world-congruent+blur4@random"
+    assert caught.value.do == "write cuescope/world-congruent+blur4@random"
 
 
 def test_weights_of_the_original_fit_by_name(tmp_path: Path) -> None:
@@ -271,10 +271,10 @@ class Twice(InCode):
         return self.pool(self.pool(self.conv(x))).mean((2, 3))
 
 
-def test_what_is_left_is_told() -> None:
+def test_what_is_left_is_described() -> None:
     found = places(InCode(), example=noise(16))
     assert [(place.name, bool(place.at)) for place in found] == [("pool", True), ("", False)]
-    assert told(found, 4) == (
+    assert describe(found, 4) == (
         "antialiased in 1 place by blurs of size 4",
         "not antialiased: the network: its max pool is no module of its own",
     )

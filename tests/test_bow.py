@@ -23,12 +23,14 @@ from cuescope.instruments.accuracy import Accuracy
 from cuescope.instruments.shape_bias import ShapeBias
 from cuescope.models.bow import FLOOR, LUMA, BagOfWords, Saved, from_file, to_bytes
 from cuescope.training import bow as training
-from cuescope.training.bow import Fitted, Settings, fit
+from cuescope.training.bow import fit_words
+from cuescope.training.recipe import Trained
+from cuescope.training.settings import WordSettings
 from cuescope.world.images import CLASSES, WorldImages
 from cuescope.world.strategy import network_input
 from toys import Images, colored
 
-QUICK = Settings(
+QUICK = WordSettings(
     size_px=64, side_px=7, stride_px=3, components=10, words=24, patches=3000, images=80, inverse_penalty=0.3
 )
 
@@ -53,8 +55,8 @@ def random_net(**how: object) -> BagOfWords:
 
 
 @pytest.fixture(scope="module")
-def fitted() -> Fitted:
-    return fit(WorldImages(count=80, seed=1), QUICK)
+def fitted() -> Trained:
+    return fit_words(QUICK, WorldImages(count=80, seed=1))
 
 
 # scikit-learn and the plain twin
@@ -180,7 +182,9 @@ def test_untrained_words_come_from_a_seed() -> None:
 # As a file
 
 
-def test_classes_and_size_come_back_from_the_file(tmp_path: Path) -> None:
+def test_classes_and_size_come_back_from_the_file(tmp_path: Path, fitted: Trained) -> None:
+    (tmp_path / "fitted.safetensors").write_bytes(fitted.weights)
+    assert cuescope.load(f"cuescope/bow@{tmp_path / 'fitted.safetensors'}", device="cpu").classes == CLASSES
     space = ClassSpace("mine", ("Katze", "chien", "鳥", "d"), ("k", "c", "t", "d"))
     network, path = random_net(color=True), tmp_path / "mine.safetensors"
     path.write_bytes(to_bytes(Saved(network, space, 40)))
@@ -196,15 +200,15 @@ def test_classes_and_size_come_back_from_the_file(tmp_path: Path) -> None:
 def test_files_that_are_no_bag_of_words(tmp_path: Path) -> None:
     network = random_net()
     good = safetensors.torch.load(to_bytes(Saved(network, ClassSpace("mine", tuple("abcd")), 40)))
-    told = {"size_px": 40, "space": "mine", "classes": list("abcd"), "keys": []}
+    stored = {"size_px": 40, "space": "mine", "classes": list("abcd"), "keys": []}
     path = tmp_path / "a.safetensors"
     for state, words in (
         (good, None),
         (good, "not JSON"),
-        (good, json.dumps({**told, "classes": 3})),
-        ({**good, "step": torch.tensor(0)}, json.dumps(told)),
-        ({**good, "codebook": torch.zeros(11, 9)}, json.dumps(told)),
-        ({"codebook": torch.zeros(11, 8)}, json.dumps(told)),
+        (good, json.dumps({**stored, "classes": 3})),
+        ({**good, "step": torch.tensor(0)}, json.dumps(stored)),
+        ({**good, "codebook": torch.zeros(11, 9)}, json.dumps(stored)),
+        ({"codebook": torch.zeros(11, 8)}, json.dumps(stored)),
     ):
         path.write_bytes(safetensors.torch.save(state, {"bag of words": words} if words else None))
         with pytest.raises(CueError, match="holds no bag of words"):
@@ -224,21 +228,20 @@ def test_a_file_cannot_pass_for_imagenet(tmp_path: Path) -> None:
 # Fitting
 
 
-def test_the_same_seed_gives_the_same_bytes_and_leaves_the_generator(fitted: Fitted) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_leaves_the_generator(fitted: Trained) -> None:
     state = torch.random.get_rng_state()
-    again = fit(WorldImages(count=80, seed=1), QUICK)
-    assert to_bytes(again.saved) == to_bytes(fitted.saved)
+    again = fit_words(QUICK, WorldImages(count=80, seed=1))
+    assert again.weights == fitted.weights
     assert torch.equal(torch.random.get_rng_state(), state)
-    other = fit(WorldImages(count=80, seed=1), dataclasses.replace(QUICK, seed=1))
-    assert not torch.equal(other.saved.network.codebook, fitted.saved.network.codebook)
+    other = fit_words(dataclasses.replace(QUICK, seed=1), WorldImages(count=80, seed=1))
+    assert not torch.equal(other.network.codebook, fitted.network.codebook)
 
 
-def test_a_tenth_is_held_out_and_told(fitted: Fitted) -> None:
+def test_a_tenth_is_held_out_and_tried(fitted: Trained) -> None:
     assert (fitted.held_out, fitted.learned) == (8, 72)
-    assert fitted.saved.classes == CLASSES
     images, back = WorldImages(count=80, seed=1), training.held_out(80, np.random.default_rng(QUICK.seed))
     pixels, labels = images.render(back)
-    assert int((fitted.saved.network(network_input(pixels)).argmax(1) == labels).sum()) == fitted.correct
+    assert int((fitted.network(network_input(pixels)).argmax(1) == labels).sum()) == fitted.correct
 
 
 def test_held_out_images_are_not_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,14 +250,14 @@ def test_held_out_images_are_not_learned_from(monkeypatch: pytest.MonkeyPatch) -
     back = set(training.held_out(80, np.random.default_rng(QUICK.seed)).tolist())
     samples = [images.read(i) for i in range(80)]
     changed = [dataclasses.replace(s, pixels=255 - s.pixels.flip(1)) if i in back else s for i, s in enumerate(samples)]
-    first, second = (fit(Images(some, CLASSES), QUICK) for some in (samples, changed))
-    assert to_bytes(first.saved) == to_bytes(second.saved)
+    first, second = (fit_words(QUICK, Images(some, CLASSES)) for some in (samples, changed))
+    assert first.weights == second.weights
 
 
 def test_it_learns_and_stays_within_its_bounds() -> None:
     seen: list[tuple[int, int, str]] = []
     settings = dataclasses.replace(QUICK, images=50, patches=200)
-    found = fit(WorldImages(count=400, seed=1), settings, lambda *told: seen.append(told))
+    found = fit_words(settings, WorldImages(count=400, seed=1), lambda *done: seen.append(done))
     assert "50 of 400 images, evenly spread" in found.notes
     assert found.learned + found.held_out == 50
     assert (0, 0, "finding 24 words among 200 patches") in seen
@@ -264,7 +267,7 @@ def test_it_learns_and_stays_within_its_bounds() -> None:
 def test_unreadable_and_unlabeled_images_are_left_out() -> None:
     samples = [*colored(40), Sample("who.png", torch.zeros(3, 20, 20, dtype=torch.uint8))]
     settings = dataclasses.replace(QUICK, size_px=20)
-    found = fit(Images(samples, bad=[3, 4]), settings)
+    found = fit_words(settings, Images(samples, bad=[3, 4]))
     assert [one.id for one in found.skipped] == ["0003.png", "0004.png"]
     assert found.learned + found.held_out == 38
 
@@ -272,7 +275,7 @@ def test_unreadable_and_unlabeled_images_are_left_out() -> None:
 def test_a_class_without_images_is_never_the_answer() -> None:
     classes = ClassSpace("four", ("red", "green", "never", "blue"))
     samples = [dataclasses.replace(s, label=[0, 1, 3][s.label or 0]) for s in colored(30)]
-    network = fit(Images(samples, classes), dataclasses.replace(QUICK, size_px=20)).saved.network
+    network = fit_words(dataclasses.replace(QUICK, size_px=20), Images(samples, classes)).network
     x = torch.randn(40, 3, 20, 20, generator=torch.Generator().manual_seed(0))
     assert network.fc.out_features == 4
     lowest = network.patch_logits(x).amin((0, 2, 3))
@@ -289,7 +292,7 @@ def test_what_cannot_be_learned_from() -> None:
         (Images(samples, bad=range(30)), "0 patches for 24 words"),
     ):
         with pytest.raises(CueError, match=message):
-            fit(images, dataclasses.replace(QUICK, size_px=14))
+            fit_words(dataclasses.replace(QUICK, size_px=14), images)
 
 
 @pytest.mark.parametrize(
@@ -303,14 +306,14 @@ def test_settings_that_cannot_be(wrong: dict[str, int]) -> None:
 
 
 def test_fewer_than_ten_images_hold_none_out() -> None:
-    found = fit(Images(colored(9)), dataclasses.replace(QUICK, size_px=20))
+    found = fit_words(dataclasses.replace(QUICK, size_px=20), Images(colored(9)))
     assert (found.held_out, found.learned) == (0, 9)
 
 
-def test_flat_images_are_told() -> None:
+def test_flat_images_are_refused() -> None:
     samples = [Sample(f"{i}", torch.full((3, 20, 20), 60 * (i % 3), dtype=torch.uint8), label=i % 3) for i in range(12)]
     with pytest.raises(CueError, match="toys are flat"):
-        fit(Images(samples), dataclasses.replace(QUICK, size_px=20))
+        fit_words(dataclasses.replace(QUICK, size_px=20), Images(samples))
 
 
 def test_images_of_few_different_patches() -> None:
@@ -318,7 +321,7 @@ def test_images_of_few_different_patches() -> None:
     generator = torch.Generator().manual_seed(0)
     rows = torch.randint(0, 255, (30, 3, 20, 1), generator=generator, dtype=torch.uint8).expand(-1, -1, -1, 20)
     samples = [Sample(f"{i}", one, label=i % 3) for i, one in enumerate(rows)]
-    network = fit(Images(samples), dataclasses.replace(QUICK, size_px=20)).saved.network
+    network = fit_words(dataclasses.replace(QUICK, size_px=20), Images(samples)).network
     assert network.codebook.shape == (24, 6)
     assert float(network.whitening.abs().max()) < 100
     words = network.words((rows.float() / 255 - 0.5) / 0.25)

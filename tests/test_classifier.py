@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -13,15 +14,22 @@ import torch
 from PIL import Image
 from timm.data.transforms import ResizeKeepRatio
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-from cuescope.classifier.classifier import Classifier, Preprocessing
+from cuescope.classifier.classifier import Classifier, Preprocessing, peak
 from cuescope.classifier.sources import load
 from cuescope.core.classes import SIXTEEN, ClassSpace, category_members, category_scores, imagenet_1k, read_classes
 from cuescope.core.errors import CueError
 from cuescope.data.images import Box, Sample
 from cuescope.data.preprocessing import locate
+from cuescope.methods.attribution import attributions
+from cuescope.methods.deconvnet import project
+from cuescope.methods.end_features import EndFeatures
+from cuescope.models.seeding import seeded
+from cuescope.network.batchnorm_folding import folded
 from cuescope.network.executor import CPU_BATCH, find_device
 
 SHAPES = [(375, 500), (500, 375), (68, 56), (40, 300), (33, 32), (31, 33), (32, 32), (224, 224), (1, 1)]
@@ -245,17 +253,18 @@ class Greedy(nn.Module):
     def __init__(self, most: int) -> None:
         super().__init__()
         self.most = most
+        self.conv, self.relu = seeded(0, lambda: nn.Conv2d(3, 3, 1)), nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         if len(x) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return x.mean((2, 3))
+        return self.relu(self.conv(x)).mean((2, 3))
 
 
 def test_out_of_memory_halves_the_batch_and_loses_no_image() -> None:
     pixels = random(21, 3, 16, 16)
     classifier = small(Greedy(3))
-    assert torch.allclose(classifier.logits(pixels), small(Mean()).logits(pixels), atol=1e-6)
+    assert torch.allclose(classifier.logits(pixels), small(Greedy(99)).logits(pixels), atol=1e-6)
     assert classifier.batch_size == 2
     assert any("out of memory" in note for note in classifier.notes)
     classifier = small(Greedy(1))
@@ -263,6 +272,80 @@ def test_out_of_memory_halves_the_batch_and_loses_no_image() -> None:
     starved = small(Greedy(0), classes=["r", "g", "b"])
     with pytest.raises(CueError, match="out of memory on cpu with one image"):
         starved.logits(pixels)
+
+
+WAYS: dict[str, Callable[[Classifier, Tensor], Sequence[Tensor]]] = {
+    "features": lambda c, pixels: list(c.features(pixels, ["conv", "relu"]).values()),
+    "watch": lambda c, pixels: list(c._layers.watch(pixels, [("conv", peak), ("relu", peak)])[1].values()),
+    "dense logits": lambda c, pixels: [c.dense_logits(pixels)],
+    "deconvnet": lambda c, pixels: [project(c, pixels, "relu", [1] * len(pixels)).maps],
+    "first and last layer": lambda c, pixels: list(EndFeatures.of(c).look(pixels)[0].values()),
+    "attribution": lambda c, pixels: [
+        found for found in attributions(c, pixels[0], 1, steps=6).values() if isinstance(found, Tensor)
+    ],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_out_of_memory_halves_every_kind_of_pass(way: str) -> None:
+    pixels = random(8, 3, 16, 16)
+    greedy, ample = small(Greedy(2)), small(Greedy(99))
+    for found, wanted in zip(WAYS[way](greedy, pixels), WAYS[way](ample, pixels), strict=True):
+        assert torch.allclose(found, wanted, atol=1e-6)
+    assert any("out of memory: batches of" in note for note in greedy.notes)
+    assert not any("out of memory" in note for note in ample.notes)
+    gradients = way in ("deconvnet", "attribution")
+    assert greedy.batch_size == (CPU_BATCH if gradients else 2), "a way back needs more memory, and halves alone"
+
+
+def test_products_are_full_float32_in_every_pass_and_as_before_afterwards() -> None:
+    def now() -> tuple[str, str]:
+        return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+
+    seen: list[tuple[str, str]] = []
+
+    class Watching(Greedy):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(now())
+            return super().forward(x)
+
+    pixels, before = random(2, 3, 16, 16), now()
+    classifier = small(Watching(99))
+    for way in WAYS.values():
+        way(classifier, pixels)
+    small(lambda x: seen.append(now()) or x.mean((2, 3))).logits(pixels)
+    assert set(seen) == {("ieee", "ieee")}
+    assert now() == before
+
+
+def test_batch_norms_are_folded_without_float64_on_the_device() -> None:
+    """mps has no float64; its tensors are played by fake ones."""
+
+    class NoDoubles(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            found = func(*args, **(kwargs or {}))
+            if isinstance(found, Tensor):
+                assert found.device.type == "cpu" or found.dtype != torch.float64
+            return found
+
+    with FakeTensorMode():
+        conv, norm = nn.Conv2d(3, 4, 1, device="cuda"), nn.BatchNorm2d(4, device="cuda")
+        with NoDoubles():
+            new = folded(conv, norm)
+    assert (new.weight.device.type, new.weight.dtype) == ("cuda", torch.float32)
+
+
+def test_a_gpu_fetches_pixels_from_pinned_memory_without_waiting() -> None:
+    class Pixels:
+        device, asked = torch.device("cpu"), []
+
+        def __getattr__(self, name: str) -> Callable[..., Pixels]:
+            return lambda *args, **settings: self.asked.append((name, settings)) or self
+
+    executor = small(Mean()).executor
+    executor.upload(Pixels())  # type: ignore[arg-type]
+    replace(executor, device=torch.device("cuda")).upload(Pixels())  # type: ignore[arg-type]
+    assert Pixels.asked == [("to", {}), ("pin_memory", {}), ("to", {"non_blocking": True})]
 
 
 def test_other_errors_are_the_users_own() -> None:
@@ -380,7 +463,7 @@ def test_an_owned_module_is_not_copied_and_is_run_in_evaluation_mode_whatever_it
     classifier = small(module, owned=True)
     assert {p.data_ptr() for p in module.fc.parameters()} == {
         p.data_ptr()
-        for p in classifier._network("test").fc.parameters()  # type: ignore[union-attr]
+        for p in classifier.torch_network("test").fc.parameters()  # type: ignore[union-attr]
     }
     module.train()
     assert torch.allclose(classifier.logits(pixels), wanted, atol=1e-5)
@@ -424,6 +507,8 @@ def test_digest_changes_with_all_that_decides_about_the_logits() -> None:
         name="another", batch_size=2, preprocessing=Preprocessing((16, 16), 16, source="read elsewhere")
     )
     assert len({one(), *others}) == len(others) + 1
+    unfolded = {"fold": False, "classes": ["a", "b", "c", "d"]}
+    assert one(**unfolded, device="meta") != one(**unfolded), "rows of two kinds of devices are not mixed"
 
 
 def test_classes_must_be_as_many_as_outputs() -> None:

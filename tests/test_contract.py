@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from cuescope.core.findings import About, Finding
 from cuescope.core.parameters import parameters
 from cuescope.data.images import Answer, Batch, Condition, Sample
 from cuescope.instruments import registry
-from cuescope.instruments.base import Illustrates, Instrument, Reduces
+from cuescope.instruments.base import Instrument
 from cuescope.models.bagnet import BagNet
 from cuescope.world.images import CLASSES, WorldImages
 from toys import plain
@@ -27,6 +28,7 @@ from toys import plain
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = registry.names()
 QUICK = {"images": 6, "size_px": 24, "stride_px": 16, "points": 4, "steps": 4, "draws": 1, "parts_px": (8, 12)}
+QUICK |= {"rotation_step": 90.0, "scale_step": 0.4, "translation_step_px": 30}
 
 
 class Worded(BagNet):
@@ -79,12 +81,16 @@ def known(sample: Sample, index: int) -> Sample:
     return dataclasses.replace(sample, **told, condition=Condition("contrast", 30.0, sample.id))
 
 
-def about() -> About:
-    return About("bagnet-toy", "world", CLASSES.names, CLASSES.name)
+def conclude(tool: Instrument, rows: pl.DataFrame, facts: Mapping[str, Any]) -> Finding:
+    about = About("bagnet-toy", "world", CLASSES.names, CLASSES.name, facts)
+    return tool.finding(tool.conclude(rows, about), about)
 
 
-def conclude(tool: Instrument, rows: pl.DataFrame) -> Finding:
-    return tool.conclude(rows, about())
+def observe(tool: Instrument, classifier: Classifier, batch: Batch) -> pl.DataFrame:
+    """Rows of the types that the instrument states."""
+    rows = tool.start(classifier).observe(batch)
+    assert rows.schema == pl.Schema(tool.columns)
+    return rows
 
 
 def rounded(rows: pl.DataFrame) -> list[dict[str, object]]:
@@ -123,6 +129,7 @@ def test_facts_are_there(name: str) -> None:
         "parts",
         "answers",
         "shown",
+        "checkpoints",
     }
     assert dataclasses.is_dataclass(kind)
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
@@ -143,7 +150,8 @@ def test_documented(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_json_round_trip_and_no_bad_numbers(name: str, classifier: Classifier, images: WorldImages) -> None:
     tool = make(name)
-    finding = conclude(tool, tool.observe(classifier, see(classifier, images, list(range(8)))))
+    facts = json.loads(json.dumps(dict(tool.start(classifier).facts)))
+    finding = conclude(tool, observe(tool, classifier, see(classifier, images, list(range(8)))), facts)
     text = json.dumps(finding.to_json(), allow_nan=False)
     assert Finding.from_json(json.loads(text)).to_json() == json.loads(text)
     assert finding.instrument == name
@@ -153,7 +161,7 @@ def test_json_round_trip_and_no_bad_numbers(name: str, classifier: Classifier, i
     for measure in finding.measures:
         assert measure.value is None or math.isfinite(measure.value)
         assert measure.value is None or measure.interval is None or measure.interval[0] <= measure.interval[1]
-    assert set(tool.per_image) <= {m.name for m in finding.measures}
+    assert {m.per_image for m in finding.measures if m.per_image} <= set(tool.columns)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -166,9 +174,8 @@ def test_leaves_no_trace(name: str, classifier: Classifier, images: WorldImages)
     before = trace(module)
     state = torch.random.get_rng_state()
     tool = make(name)
-    rows = tool.observe(classifier, see(classifier, images, [0, 1]))
-    if isinstance(tool, Illustrates):
-        list(tool.illustrate(classifier, see(classifier, images, [0, 1]), rows))
+    rows = observe(tool, classifier, see(classifier, images, [0, 1]))
+    list(tool.illustrate(classifier, see(classifier, images, [0, 1]), rows))
     assert trace(module) == before
     assert torch.equal(torch.random.get_rng_state(), state)
     module.eval()
@@ -185,17 +192,17 @@ def trace(module: nn.Module) -> list[object]:
 @pytest.mark.parametrize("name", NAMES)
 def test_batches_and_order_do_not_matter(name: str, classifier: Classifier, images: WorldImages) -> None:
     tool = make(name)
-    reduce = tool.reduce if isinstance(tool, Reduces) else lambda rows: rows
-    whole = tool.observe(classifier, see(classifier, images, [0, 1, 2, 3]))
-    parts = [tool.observe(classifier, see(classifier, images, group)) for group in ([3], [2, 0], [1])]
-    assert rounded(reduce(pl.concat(parts))) == rounded(reduce(whole))
+    whole = observe(tool, classifier, see(classifier, images, [0, 1, 2, 3]))
+    parts = [observe(tool, classifier, see(classifier, images, group)) for group in ([3], [2, 0], [1])]
+    assert rounded(tool.reduce(pl.concat(parts))) == rounded(tool.reduce(whole))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_image_and_none(name: str, classifier: Classifier, images: WorldImages) -> None:
     tool = make(name)
-    one = conclude(tool, tool.observe(classifier, see(classifier, images, [5])))
-    none = conclude(tool, pl.DataFrame({"id": []}, schema={"id": pl.String}))
+    facts = tool.start(classifier).facts
+    one = conclude(tool, observe(tool, classifier, see(classifier, images, [5])), facts)
+    none = conclude(tool, tool.empty, facts)
     for finding in (one, none):
         assert finding.sentence
         json.dumps(finding.to_json(), allow_nan=False)
@@ -205,16 +212,14 @@ def test_one_image_and_none(name: str, classifier: Classifier, images: WorldImag
 @pytest.mark.parametrize("name", NAMES)
 def test_illustrates_few_images_with_pixels(name: str, classifier: Classifier, images: WorldImages) -> None:
     tool = make(name)
-    rows = tool.observe(classifier, see(classifier, images, list(range(8))))
-    if not isinstance(tool, Illustrates):
-        pytest.skip("shows no images")
+    rows = observe(tool, classifier, see(classifier, images, list(range(8))))
     chosen = tool.examples(rows)
-    assert len(chosen) <= 12 or isinstance(tool, Reduces)
+    assert len(chosen) <= 12 or type(tool).reduce is not Instrument.reduce
     assert set(chosen) <= set(rows["id"])
     indices = [i for i in range(8) if images.id(i) in chosen]
     if not indices:
         return
-    for panel in tool.illustrate(classifier, see(classifier, images, indices), rows.filter(pl.col("id").is_in(chosen))):
+    for panel in tool.illustrate(classifier, see(classifier, images, indices), tool.rows_to_show(rows, chosen)):
         assert panel.kind == "images"
         for figure in panel.figures:
             assert figure.pixels is not None

@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 from torch import Tensor
@@ -193,7 +192,7 @@ def test_published_numbers_stand_beside_the_same_crops_only() -> None:
     assert [p.value for p in asked(sample)["over_half"].published] == [0.235]
     assert not asked(sample)["over_half_union"].published
     assert not asked(sample, scale=(0.2, 1.0))["missing"].published
-    assert any("is not told there" in c for c in asked(sample).caveats)
+    assert any("does not say which box" in c for c in asked(sample).caveats)
 
 
 def test_images_without_boxes_are_counted() -> None:
@@ -203,7 +202,7 @@ def test_images_without_boxes_are_counted() -> None:
     none = asked(image())
     assert none.sentence == "Nothing can be said of the crops: no image has a box."
     assert {m.value for m in none.measures} == {None}
-    assert CropSupervision().conclude(pl.DataFrame(), ABOUT)["missing"].why == "no image was seen"
+    assert CropSupervision().conclude(CropSupervision().empty, ABOUT)["missing"].why == "no image was seen"
     assert "neither boxes nor label maps" in unmet(CropSupervision(), CLASSIFIER, Images(colored(3)))
 
 

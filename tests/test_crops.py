@@ -155,7 +155,7 @@ def test_the_first_layers_see_fewer_pixels() -> None:
     toy = classifier(NETWORKS["padded, stride 4"]())
     seen: list[int] = []
     crop_logits(toy, window(48, 48), range(16), range(16), (SIDE, SIDE))
-    (way,) = crops._ways[toy].values()
+    (way,) = toy._known.values()
     assert isinstance(way, crops.Way)
     first, tops = way.first, tuple(range(16))
     real = first.forward

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 import cuescope
-from cuescope.api.look import look
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
 from cuescope.core.findings import About
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.tiles import GAP_PX, SIDE_PX
+from cuescope.instruments.base import Misfit
 from cuescope.instruments.deconvnet import Deconvnet
 from cuescope.world.images import WorldImages
 from toys import COLORS, plain
@@ -50,7 +51,7 @@ def see(net: Classifier, *samples: Sample) -> Batch:
 
 def test_the_strongest_units_and_where_their_projections_lie() -> None:
     net, tool = spots(), Deconvnet(layers=("3",), units=2)
-    rows = tool.observe(net, see(net, red_spot())).sort("rank")
+    rows = tool.start(net).observe(see(net, red_spot())).sort("rank")
     assert rows["channel"].to_list() == [0, 1]
     assert rows["value"].to_list() == pytest.approx([4.0, 4 * 100 / 255])
     # Red's projection is the red spot; green's is another, beside the object.
@@ -63,17 +64,16 @@ def test_the_strongest_units_and_where_their_projections_lie() -> None:
     assert finding["on_object"].chance == pytest.approx(4 / 64)
 
 
-def test_where_no_object_is_known_the_energy_is_still_told() -> None:
+def test_where_no_object_is_known_the_energy_is_still_measured() -> None:
     net, tool = spots(), Deconvnet(layers=("3",), units=1)
-    finding = tool.conclude(tool.observe(net, see(net, red_spot(mask=False))), ABOUT)
+    finding = tool.conclude(tool.start(net).observe(see(net, red_spot(mask=False))), ABOUT)
     assert finding["on_object"].value is None
     assert finding["focus"].value == pytest.approx(1)
-    assert "object" not in finding.sentence
 
 
 def test_units_can_be_named() -> None:
     net, tool = spots(), Deconvnet(layers=("1",), channels=(2, 1, 77))
-    rows = tool.observe(net, see(net, red_spot()))
+    rows = tool.start(net).observe(see(net, red_spot()))
     assert rows["channel"].to_list() == [2, 1]
     # Nothing is blue: a unit that is not excited has no projection.
     assert rows["focus"].null_count() == 1
@@ -84,7 +84,7 @@ def test_units_can_be_named() -> None:
 def test_the_figure_holds_the_projections() -> None:
     net, tool = spots(), Deconvnet(layers=("1", "3"), units=1)
     batch = see(net, red_spot())
-    (panel,) = tool.illustrate(net, batch, tool.observe(net, batch))
+    (panel,) = tool.illustrate(net, batch, tool.start(net).observe(batch))
     (figure,) = panel.figures
     assert [inset.name for inset in figure.insets] == ["1: 0", "3: 0"]
     shown = figure.insets[0].pixels
@@ -95,21 +95,32 @@ def test_the_figure_holds_the_projections() -> None:
     assert (shown[:, -SIDE_PX:] == [255, 0, 0]).all()
 
 
-def test_a_network_without_rules_says_so_and_shows_nothing(tmp_path: Path) -> None:
-    net = cuescope.load("timm/vit_tiny_patch16_224@random")
-    image = torch.zeros(3, 224, 224, dtype=torch.uint8)
-    batch, tool = see(net, Sample("one", image)), Deconvnet(units=1)
-    finding = tool.conclude(tool.observe(net, batch), About("vit", "toys", net.classes.names))
-    assert "attention" in finding.why
-    assert "gelu" in finding.why
-    assert finding["focus"].value is None
-    plain_gradient = Deconvnet(units=1, variant="gradient")
-    told = plain_gradient.conclude(plain_gradient.observe(net, batch), About("vit", "toys", net.classes.names))
-    assert not told.why
+def test_a_network_without_rules_is_refused_with_the_reason() -> None:
+    vit = VisionTransformer(img_size=32, patch_size=8, num_classes=3, embed_dim=12, depth=2, num_heads=2)
+    net = Classifier(vit, classes=COLORS, preprocessing=plain(32))
+    with pytest.raises(Misfit, match=r"attention.*gelu|gelu.*attention"):
+        Deconvnet(units=1).start(net)
+    tool = Deconvnet(units=1, variant="gradient")
+    batch = see(net, Sample("one", torch.full((3, 32, 32), 99, dtype=torch.uint8)))
+    found = tool.conclude(tool.start(net).observe(batch), About("vit", "toys", net.classes.names))
+    assert found["focus"].value is not None
 
 
-def test_look_draws_it_and_tells_of_wrong_layers(tmp_path: Path) -> None:
+def test_a_layer_without_rules_is_left_out_with_the_reason() -> None:
+    body = nn.Sequential(nn.Conv2d(3, 3, 2, 2), nn.ReLU(), nn.Conv2d(3, 3, 1), nn.GELU())
+    net = Classifier(nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten()), classes=COLORS, preprocessing=plain(8))
+    tool = Deconvnet(layers=("0.1", "0.3"), units=1)
+    observer = tool.start(net)
+    rows = observer.observe(see(net, red_spot()))
+    assert rows["layer"].unique().to_list() == ["0.1"]
+    found = tool.conclude(rows, About("net", "toys", COLORS.names, facts=observer.facts))
+    assert any("gelu" in caveat for caveat in found.caveats)
+
+
+def test_look_draws_it_and_refuses_wrong_layers(tmp_path: Path) -> None:
     from PIL import Image
+
+    from cuescope.api.look import look
 
     Image.new("RGB", (64, 64), "teal").save(tmp_path / "teal.png")
     path, sentence = look("deconvnet", "cuescope/world-shape", tmp_path / "teal.png", out=tmp_path / "out.png")
@@ -124,7 +135,7 @@ def test_the_shape_model_looks_at_the_object() -> None:
     net, tool = cuescope.load("cuescope/world-shape"), Deconvnet(units=2)
     images = WorldImages("congruent", count=24, seed=5)
     samples = [images.read(i) for i in range(24)]
-    finding = tool.conclude(tool.observe(net, net.see(samples)), About("shape", "world", net.classes.names))
+    finding = tool.conclude(tool.start(net).observe(net.see(samples)), About("shape", "world", net.classes.names))
     found = finding["on_object"]
     assert found.interval is not None
     assert found.interval[0] > (found.chance or 1)

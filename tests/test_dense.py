@@ -18,7 +18,6 @@ from cuescope.core.errors import CueError
 from cuescope.instruments.registry import unmet
 from cuescope.models.bagnet import BagNet
 from cuescope.models.seeding import seeded
-from cuescope.network import dense
 from toys import Images, colored, plain
 
 SIDE = 64
@@ -285,7 +284,7 @@ def test_a_bagnet_has_the_logits_of_patches_whether_it_says_so_or_not() -> None:
     for found in (first.dense, second.dense):
         assert found is not None
         assert (found.field_px, found.stride_px, found.start_px, found.local, found.additive) == (9, 8, 0, True, True)
-        assert found.told == "patch logits: each position sees 9 x 9 px (of 64 x 64 px) and nothing else"
+        assert found.description == "patch logits: each position sees 9 x 9 px (of 64 x 64 px) and nothing else"
     assert "patch_logits" not in second.capabilities
 
 
@@ -305,7 +304,7 @@ def test_what_a_reader_is_told() -> None:
     def told(network: nn.Module, side: int) -> str:
         found = classifier_of(seeded(0, lambda: network), side).dense
         assert found is not None
-        return found.told
+        return found.description
 
     wide, pool = nn.Conv2d(3, 5, 21, 1, 10), [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     more = (
@@ -386,5 +385,5 @@ def test_receptive_fields_of_the_layers() -> None:
 def test_where_a_map_lies() -> None:
     found = classifier_of(seeded(0, small_bagnet)).dense
     assert found is not None
-    place = dense.Place.of(found, found.size, (64, 64))
+    place = found.place(found.size, (64, 64))
     assert place.middle(0, 1, found.size) == (12.5 / 64, 4.5 / 64), "the middle of columns 8 to 16 and rows 0 to 8"

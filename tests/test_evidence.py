@@ -17,7 +17,9 @@ from cuescope.network.receptive import Extent
 from cuescope.world.images import WorldImages
 from toys import COLORS, Constant, plain, toy
 
-ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
+
+def about(one: Classifier) -> About:
+    return About("toy", "toys", COLORS.names, COLORS.name, Evidence().start(one).facts)
 
 
 class Patches(torch.nn.Module):
@@ -80,8 +82,8 @@ def test_a_padded_network_is_not_called_local() -> None:
     )
     padded = classifier(net)
     rows = Evidence().observe(padded, padded.see([spot()], [0]))
-    finding = Evidence().conclude(rows, ABOUT)
-    assert rows["local"].to_list() == [False]
+    finding = Evidence().conclude(rows, about(padded))
+    assert about(padded).facts == {"local": False, "field_px": 5}
     assert finding["identity_gap"].value == pytest.approx(0, abs=1e-5)
     assert finding["receptive_field"].value == 5
     assert finding.caveats[0].startswith("Not local: each position of this class activation map sees 5 x 5 pixels")
@@ -94,7 +96,7 @@ def test_a_padded_network_is_not_called_local() -> None:
 def test_a_head_that_is_not_linear_has_no_identity() -> None:
     net = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 3), torch.nn.GELU())
     curved = classifier(net)
-    finding = Evidence().conclude(Evidence().observe(curved, curved.see([spot()], [0])), ABOUT)
+    finding = Evidence().conclude(Evidence().observe(curved, curved.see([spot()], [0])), about(curved))
     assert finding["identity_gap"].value is None
     assert "not linear" in finding["identity_gap"].why
 
@@ -114,7 +116,7 @@ def test_the_evidence_of_the_worlds_bagnet_falls_on_the_object() -> None:
     bagnet, images = cuescope.load("cuescope/world-bagnet"), WorldImages("congruent", count=96, seed=5)
     samples = [images.read(i) for i in range(96)]
     rows = Evidence().observe(bagnet, bagnet.see(samples, [s.label or 0 for s in samples]))
-    pointing = Evidence().conclude(rows, ABOUT)["pointing_game"]
+    pointing = Evidence().conclude(rows, about(bagnet))["pointing_game"]
     assert pointing.interval is not None
     assert pointing.interval[0] >= 0.9
 

@@ -11,11 +11,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from cuescope.api.audit import audit
 from cuescope.classifier.classifier import Classifier
-from cuescope.core.errors import CueError
-from cuescope.core.findings import About, Finding
+from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Batch
+from cuescope.instruments.base import Misfit
 from cuescope.instruments.evolution import Evolution
 from cuescope.world.models import build_world
 from toys import COLORS, Images, colored, plain
@@ -41,20 +40,20 @@ def series(*weights: Tensor) -> tuple[Evolution, list[Classifier], Batch]:
     return Evolution(layers=("1",), shown=2), nets, replace(batch, peers=tuple(nets[:-1]))
 
 
-def told(*weights: Tensor) -> Finding:
+def concluded(*weights: Tensor) -> Conclusion:
     tool, nets, batch = series(*weights)
-    return tool.conclude(tool.observe(nets[-1], batch), About("net", "toys", COLORS.names))
+    return tool.conclude(tool.start(nets[-1]).observe(batch), About("net", "toys", COLORS.names))
 
 
 def test_a_unit_settles_at_the_first_checkpoint_from_which_on_it_stays() -> None:
     final = RED_TO_GREEN
-    finding = told(EARLY, EARLY, final, final)
+    finding = concluded(EARLY, EARLY, final, final)
     # Units 1 and 2 have settled from the first one on, unit 0 from the third.
     assert finding["settled"].value == pytest.approx((3 + 1 + 1) / 3)
     assert finding["settled"].n == 3
     # One that was right, was lost and came back has settled when it came back.
-    assert told(final, EARLY, final)["settled"].value == pytest.approx((3 + 1 + 1) / 3)
-    assert told(final, final)["settled"].value == 1
+    assert concluded(final, EARLY, final)["settled"].value == pytest.approx((3 + 1 + 1) / 3)
+    assert concluded(final, final)["settled"].value == 1
     curve = finding.panels[0].data["series"][0]
     assert curve["x"] == [1, 2, 3, 4]
     assert curve["y"][-1] == pytest.approx(1)
@@ -63,14 +62,14 @@ def test_a_unit_settles_at_the_first_checkpoint_from_which_on_it_stays() -> None
 
 def test_the_curve_is_the_correlation_over_images() -> None:
     tool, nets, batch = series(EARLY * 0.7, RED_TO_GREEN)
-    finding = tool.conclude(tool.observe(nets[-1], batch), About("net", "toys", COLORS.names))
+    finding = tool.conclude(tool.start(nets[-1]).observe(batch), About("net", "toys", COLORS.names))
     peaks = [net.features(batch.pixels, ["1"])["1"].amax((2, 3)) for net in nets]
     by_unit = [float(torch.corrcoef(torch.stack([a, b]))[0, 1]) for a, b in zip(peaks[0].T, peaks[1].T, strict=True)]
     assert finding.panels[0].data["series"][0]["y"][0] == pytest.approx(sum(by_unit) / 3, abs=1e-5)
 
 
 def test_jumps_are_changes_of_the_strongest_image() -> None:
-    finding = told(EARLY, RED_TO_GREEN, RED_TO_GREEN)
+    finding = concluded(EARLY, RED_TO_GREEN, RED_TO_GREEN)
     # Three units, two steps each; one of them changes its image once.
     assert (finding["jumps"].count, finding["jumps"].n) == (1, 6)
 
@@ -78,15 +77,15 @@ def test_jumps_are_changes_of_the_strongest_image() -> None:
 def test_a_unit_that_became_nothing_is_left_out() -> None:
     dead = RED_TO_GREEN.clone()
     dead[2] = 0
-    assert told(RED_TO_GREEN, dead)["settled"].n == 2
-    nothing = told(RED_TO_GREEN, torch.zeros(3, 3))
+    assert concluded(RED_TO_GREEN, dead)["settled"].n == 2
+    nothing = concluded(RED_TO_GREEN, torch.zeros(3, 3))
     assert nothing["settled"].value is None
     assert "no unit" in nothing["settled"].why
 
 
 def test_the_strips_hold_a_projection_and_a_crop_for_each_checkpoint() -> None:
     tool, nets, batch = series(EARLY, RED_TO_GREEN)
-    rows = tool.observe(nets[-1], batch)
+    rows = tool.start(nets[-1]).observe(batch)
     chosen = tool.examples(rows)
     shown = batch.select([i for i, name in enumerate(batch.ids) if name in chosen])
     (panel,) = tool.illustrate(nets[-1], shown, rows)
@@ -100,11 +99,19 @@ def test_the_strips_hold_a_projection_and_a_crop_for_each_checkpoint() -> None:
     assert "stays the same" in panel.figures[1].caption
 
 
-def test_checkpoints_that_see_images_differently_are_no_series() -> None:
-    tool, nets, batch = series(EARLY, RED_TO_GREEN)
-    other = Classifier(nets[0].module, classes=COLORS, preprocessing=replace(plain(16), std=(2.0, 2.0, 2.0)))  # type: ignore[arg-type]
-    with pytest.raises(CueError, match="in different ways"):
-        tool.observe(nets[-1], replace(batch, peers=(other,)))
+def test_checkpoints_of_one_network_are_asked_together() -> None:
+    tool, (first, second, last), _ = series(EARLY, EARLY, RED_TO_GREEN)
+    other = checkpoint("other@1", RED_TO_GREEN)
+    assert tool.peers(last, [first, other, second, last]) == (first, second)
+    with pytest.raises(Misfit, match="earlier checkpoint of net@2"):
+        tool.peers(second, [first, second, last])
+    with pytest.raises(Misfit, match="one checkpoint alone"):
+        tool.peers(other, [first, other, last])
+    module, preprocessing = first.module, replace(plain(16), std=(2.0, 2.0, 2.0))
+    assert module is not None
+    brighter = Classifier(module, classes=COLORS, preprocessing=preprocessing, name="net@bright")
+    with pytest.raises(Misfit, match="in different ways"):
+        tool.peers(last, [brighter, last])
 
 
 def saved(folder: Path, names: Sequence[str]) -> list[str]:
@@ -115,23 +122,32 @@ def saved(folder: Path, names: Sequence[str]) -> list[str]:
     return [f"cuescope/world-shape@{folder / name}.safetensors" for name in names]
 
 
-def test_a_series_is_told_once_of_its_last_checkpoint(tmp_path: Path) -> None:
+def test_a_series_is_asked_once_of_its_last_checkpoint(tmp_path: Path) -> None:
+    from cuescope.api.audit import audit
+
     models = saved(tmp_path, ["one", "two", "three"])
     how = {"evolution.images": "8", "evolution.units": "2", "evolution.shown": "1"}
     run = audit(*models, images="world:congruent:8", only=["evolution"], settings=how, out=tmp_path / "run")
     last, earlier = run.finding("evolution", models[2]), run.finding("evolution", models[0])
     assert not last.why
     assert last["settled"].value is not None
-    assert "one: " not in last.why
     assert "an earlier checkpoint of" in earlier.why
     assert [p.name for p in last.panels][:2] == ["convergence", "units-0"]
 
 
 def test_one_checkpoint_alone_has_no_history(tmp_path: Path) -> None:
+    from cuescope.api.audit import audit
+    from cuescope.core.errors import CueError
+
     with pytest.raises(CueError, match="evolution cannot be measured"):
         audit("cuescope/world-shape", images="world:congruent:8", only=["evolution"], out=tmp_path / "run")
+
+
+def test_rows_of_one_checkpoint_have_no_history() -> None:
     images = Images(colored(3, 16))
     net = checkpoint("net", RED_TO_GREEN)
     batch = net.see([images.read(i) for i in range(3)])
-    finding = Evolution(layers=("1",)).conclude(Evolution(layers=("1",)).observe(net, batch), About("net", "toys", ()))
+    finding = Evolution(layers=("1",)).conclude(
+        Evolution(layers=("1",)).start(net).observe(batch), About("net", "toys", ())
+    )
     assert "one checkpoint alone" in finding["settled"].why

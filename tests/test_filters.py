@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from cuescope.classifier.classifier import Classifier
-from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
-from cuescope.core.findings import About, Finding
+from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Sample
+from cuescope.instruments.base import Misfit
 from cuescope.instruments.filters import Filters
 from cuescope.instruments.registry import build
 from cuescope.models.zfnet import KRIZHEVSKY, ZFNet
@@ -38,11 +39,11 @@ def network(weight: Tensor, stride: int = 2, bias: Tensor | None = None, *more: 
     return made
 
 
-def look(module: nn.Module, size: int = 32, count: int = 3, **settings: Any) -> tuple[pl.DataFrame, Finding]:
+def look(module: nn.Module, size: int = 32, count: int = 3, **settings: Any) -> tuple[pl.DataFrame, Conclusion]:
     classifier = toy(module, size=size)
-    tool = Filters(**settings)
-    rows = tool.observe(classifier, classifier.see(colored(count, size)))
-    return rows, tool.conclude(rows, ABOUT)
+    observer, tool = Filters(**settings).start(classifier), Filters(**settings)
+    rows = observer.observe(classifier.see(colored(count, size)))
+    return rows, tool.conclude(rows, replace(ABOUT, facts=observer.facts))
 
 
 def gray(pattern: Tensor) -> Tensor:
@@ -62,7 +63,6 @@ def test_dead_filters() -> None:
     assert (dead.count, dead.n) == (3, 5)
     table = {row[0]: row[1] for row in next(p for p in finding.panels if p.name == "table").data["rows"]}
     assert table == {0: "", 1: "negligible", 2: "negligible", 3: "never active", 4: ""}
-    assert "3 are dead" in finding.sentence
     assert rows["peak"][0][3] == 0
     _, linear = look(network(weight, 2, torch.tensor([0.0, 9.0, 9.0, -99.0, 0.0]), nn.MaxPool2d(2)))
     assert linear["dead_filters"].count == 2, "without a nonlinearity no filter is off"
@@ -74,9 +74,13 @@ def test_a_filter_that_one_image_wakes_is_not_dead() -> None:
     red[0, 0] = 1
     classifier = toy(network(red, bias=torch.tensor([-4.0])), size=16)
     dark, bright = torch.zeros(3, 16, 16, dtype=torch.uint8), torch.full((3, 16, 16), 255, dtype=torch.uint8)
-    rows = Filters().observe(classifier, classifier.see([Sample("a", dark), Sample("b", bright)]))
-    assert Filters().conclude(rows.head(1), ABOUT)["dead_filters"].count == 1
-    assert Filters().conclude(rows, ABOUT)["dead_filters"].count == 0
+    observer = Filters().start(classifier)
+    rows, about = (
+        observer.observe(classifier.see([Sample("a", dark), Sample("b", bright)])),
+        replace(ABOUT, facts=observer.facts),
+    )
+    assert Filters().conclude(rows.head(1), about)["dead_filters"].count == 1
+    assert Filters().conclude(rows, about)["dead_filters"].count == 0
 
 
 def test_saturated_filters() -> None:
@@ -159,8 +163,8 @@ def test_folding_a_batch_norm_changes_no_shape() -> None:
     found = []
     for fold in (True, False):
         classifier = Classifier(made(), classes=COLORS, preprocessing=plain(32), fold=fold)
-        rows = Filters().observe(classifier, classifier.see(colored(2, 32)))
-        found.append(rows.row(0, named=True))
+        observer = Filters().start(classifier)
+        found.append({**observer.facts, **observer.observe(classifier.see(colored(2, 32))).row(0, named=True)})
     folded, plainly = found
     for name in ("low", "high", "frequency"):
         assert folded[name] == pytest.approx(plainly[name], abs=1e-5)
@@ -170,7 +174,7 @@ def test_folding_a_batch_norm_changes_no_shape() -> None:
     assert folded["peak"] == pytest.approx(plainly["peak"], abs=1e-4)
 
 
-def test_rows_tell_of_each_image() -> None:
+def test_aliasing_is_a_mean_over_images() -> None:
     rows, finding = look(network(random(4, 3, 3, 3)), count=3)
     assert rows["id"].to_list() == ["0000.png", "0001.png", "0002.png"]
     values = rows["aliasing_1"].to_numpy()
@@ -184,11 +188,15 @@ def test_rows_tell_of_each_image() -> None:
 
 def test_a_network_without_convolution_says_why() -> None:
     for module in (nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 3)), MeanColor()):
-        rows, finding = look(module, size=16)
-        assert "2-D convolution" in finding.why
-        assert finding["dead_filters"].value is None
-        assert finding.sentence.startswith("Filters are not measured")
-        assert Filters().examples(rows) == []
+        with pytest.raises(Misfit, match="2-D convolution"):
+            look(module, size=16)
+
+
+def test_filters_of_no_weight_at_all() -> None:
+    _, finding = look(network(torch.zeros(4, 3, 3, 3)))
+    assert finding["dead_filters"].value == 1
+    lacking = [finding[name] for name in ("mid_coverage", "strongest_tenth", "aliasing_layer1")]
+    assert [measure.value for measure in lacking] == [None] * 3
 
 
 def test_a_kernel_of_one_pixel_has_no_frequency() -> None:
@@ -196,7 +204,6 @@ def test_a_kernel_of_one_pixel_has_no_frequency() -> None:
     assert finding["saturated_filters"].value is None
     assert "single pixel" in finding["mid_coverage"].why
     assert finding["aliasing_layer1"].value == 0
-    assert finding.sentence.endswith("nothing folds back.")
 
 
 def test_figures() -> None:
@@ -204,7 +211,7 @@ def test_figures() -> None:
     bank[5], bank[0] = -bank[1], 0
     classifier = toy(network(bank))
     batch = classifier.see(colored(2, 16))
-    rows = Filters().observe(classifier, batch)
+    rows = Filters().start(classifier).observe(batch)
     assert Filters().examples(rows) == ["0000.png"]
     (panel,) = Filters().illustrate(classifier, batch.select([0]), rows.head(1))
     assert [f.caption for f in panel.figures] == [
@@ -228,7 +235,7 @@ def test_filters_of_other_channels_are_not_shown_in_color() -> None:
 
     classifier = toy(Unshuffled())
     batch = classifier.see(colored(1, 16))
-    rows = Filters().observe(classifier, batch)
+    rows = Filters().start(classifier).observe(batch)
     (panel,) = Filters().illustrate(classifier, batch, rows)
     assert "not three colors" in panel.caption
 
@@ -246,11 +253,13 @@ def test_real_networks(data: Path) -> None:
 
     images = read_folder(data / "imagenet-sample")
     samples = [images.read(i) for i in range(0, 500, 62)]
-    about = About("", "", (), ClassSpace.numbered(3).name)
     found = {}
     for name in ("squeezenet1_1", "mobilenet_v2"):
         classifier = load(f"torchvision/{name}@{data / 'weights' / name}.safetensors")
-        found[name] = Filters().conclude(Filters().observe(classifier, classifier.see(samples)), about)
+        observer = Filters().start(classifier)
+        found[name] = Filters().conclude(
+            observer.observe(classifier.see(samples)), replace(ABOUT, facts=observer.facts)
+        )
     counts = {n: [f[f"{k}_filters"].count for k in ("dead", "saturated", "repeated")] for n, f in found.items()}
     assert counts["squeezenet1_1"] == [0, 17, 5]
     assert counts["mobilenet_v2"] == [4, 7, 1]

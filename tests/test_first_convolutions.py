@@ -20,7 +20,7 @@ from cuescope.network.first_convolutions import (
     second_convolution,
     unstrided,
 )
-from cuescope.network.hooks import Tap
+from cuescope.network.hooks import HookPoint
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -53,17 +53,20 @@ class Patches(nn.Module):
 
 
 STEMS: list[tuple[nn.Module, First]] = [
-    (Backwards(), First("early", Tap("late", before=True), nonlinear=True)),
-    (Patches(), First("proj", Tap("proj"), nonlinear=False)),
+    (Backwards(), First("early", HookPoint("late", before=True), nonlinear=True)),
+    (Patches(), First("proj", HookPoint("proj"), nonlinear=False)),
     (
         nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True)), nn.MaxPool2d(2)),
-        First("0.0", Tap("0.2"), nonlinear=True),
+        First("0.0", HookPoint("0.2"), nonlinear=True),
     ),
-    (nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.LocalResponseNorm(5)), First("0", Tap("1"), nonlinear=True)),
-    (nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.SiLU()), First("0", Tap("2"), nonlinear=True)),
-    (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Identity(), nn.Dropout(), nn.GELU()), First("0", Tap("3"), nonlinear=True)),
-    (nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(3, 1, 1), nn.ReLU()), First("0", Tap("0"), nonlinear=False)),
-    (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.ReLU()), First("0", Tap("0"), nonlinear=False)),
+    (nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.LocalResponseNorm(5)), First("0", HookPoint("1"), nonlinear=True)),
+    (nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.SiLU()), First("0", HookPoint("2"), nonlinear=True)),
+    (
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.Identity(), nn.Dropout(), nn.GELU()),
+        First("0", HookPoint("3"), nonlinear=True),
+    ),
+    (nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(3, 1, 1), nn.ReLU()), First("0", HookPoint("0"), nonlinear=False)),
+    (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.ReLU()), First("0", HookPoint("0"), nonlinear=False)),
 ]
 
 
@@ -73,7 +76,7 @@ def test_the_first_convolution_and_where_its_map_is_read(network: nn.Module, wan
     found = first_convolution(network, noise(1, 3, 12, 12))
     assert found is not None
     assert found == wanted
-    with torch.no_grad(), hooks.tapping(network, [found.active], enough=True) as seen:
+    with torch.no_grad(), hooks.captured(network, [found.active], enough=True) as seen:
         network(noise(1, 3, 12, 12, seed=1))
     assert seen[found.active].shape[1] == network.get_submodule(found.name).out_channels
     assert (float(seen[found.active].min()) >= -0.4) or not found.nonlinear
@@ -190,12 +193,15 @@ def test_taps_copy_the_first_call_and_stop() -> None:
     shared = nn.ReLU(inplace=True)
     network = nn.Sequential(nn.Identity(), shared, nn.Flatten(), shared, Counts())
     x = torch.tensor([[[-1.0, 2.0]]])
-    with torch.no_grad(), hooks.tapping(network, [Tap("1", before=True), Tap("1")], enough=True) as found:
+    with torch.no_grad(), hooks.captured(network, [HookPoint("1", before=True), HookPoint("1")], enough=True) as found:
         network(x.clone())
-    assert (found[Tap("1", before=True)].tolist(), found[Tap("1")].tolist()) == ([[[-1.0, 2.0]]], [[[0.0, 2.0]]])
+    assert (found[HookPoint("1", before=True)].tolist(), found[HookPoint("1")].tolist()) == (
+        [[[-1.0, 2.0]]],
+        [[[0.0, 2.0]]],
+    )
     assert not calls
-    with torch.no_grad(), hooks.tapping(network, [Tap("1")]) as found:
+    with torch.no_grad(), hooks.captured(network, [HookPoint("1")]) as found:
         network(x.clone())
     assert len(calls) == 1
-    assert found[Tap("1")].shape == (1, 1, 2), "the first of its two calls"
+    assert found[HookPoint("1")].shape == (1, 1, 2), "the first of its two calls"
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())

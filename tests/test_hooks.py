@@ -14,7 +14,7 @@ from cuescope.classifier.classifier import Classifier, Preprocessing
 from cuescope.core.errors import CueError
 from cuescope.models.seeding import seeded
 from cuescope.network import hooks
-from cuescope.network.consumers import followers
+from cuescope.network.flow import record
 
 SIDE = 64
 HOW = Preprocessing((SIDE, SIDE), SIDE)
@@ -254,7 +254,8 @@ def test_only_convolutions_read_by_nothing_but_their_batch_norm_are_followed() -
     convolutions = {n: m for n, m in net.named_modules() if isinstance(m, nn.Conv2d)}
     norms = {n: m for n, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)}
     pixels = random(1, 3, 8, 8)
-    output, pairs = followers(net, pixels, convolutions, norms)
+    output, flow = record(net, pixels)
+    pairs = flow.sole_consumers(convolutions, norms)
     assert pairs == {"once": "after_once"}
     assert torch.equal(output, net(pixels))
 

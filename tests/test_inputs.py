@@ -59,7 +59,7 @@ def test_what_belongs_to_a_folder_is_refused_with_other_images(
 ) -> None:
     path = tmp_path / "given"
     path.mkdir() if option == "boxes" else path.write_text("")
-    options: dict[str, Any] = {"images": images, option: path}
+    options: dict[str, Any] = {"images": images, option: path, "only": ["accuracy"]}
     with pytest.raises(CueError, match=f"--{option} with .* no folder"):
         cuescope.audit(toy(MeanColor()), **options, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ from torch import Tensor, nn
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
-from cuescope.core.findings import About, Finding, Map
+from cuescope.core.findings import About, Conclusion, Map
 from cuescope.data.images import Batch, Sample
+from cuescope.instruments.base import Misfit
 from cuescope.instruments.label_map import LabelMap
-from cuescope.instruments.registry import unmet
 from cuescope.report.draw import maps as drawn
 from cuescope.world.images import WorldImages
 from toys import COLORS, Constant, toy
@@ -56,7 +57,7 @@ def seen(classifier: Classifier, *samples: Sample, labels: list[int] | None = No
 
 
 def test_what_wins_where(classifier: Classifier) -> None:
-    rows = LabelMap().observe(classifier, seen(classifier, HALVES, SPOT, DARK, labels=[0, 1, -1]))
+    rows = LabelMap().start(classifier).observe(seen(classifier, HALVES, SPOT, DARK, labels=[0, 1, -1]))
     halves, spot, dark = rows.iter_rows(named=True)
     assert (halves["labels"], halves["areas"]) == ([0, 2], [0.5, 7 / 16])
     assert halves["top"] == [0] * 8 + [2] * 7 + [0], "of black, the first of equals"
@@ -65,16 +66,17 @@ def test_what_wins_where(classifier: Classifier) -> None:
     assert (halves["count"], halves["several"], halves["own"], halves["whole"]) == (2, True, True, True)
     assert (spot["labels"], spot["count"], spot["several"], spot["own"]) == ([0, 1], 1, False, False)
     assert (dark["labels"], dark["count"], dark["own"], dark["whole"]) == ([], 0, None, False)
-    assert LabelMap(least_area=1 / 16).observe(classifier, seen(classifier, SPOT))["count"].to_list() == [2]
+    assert LabelMap(least_area=1 / 16).start(classifier).observe(seen(classifier, SPOT))["count"].to_list() == [2]
     # .73 of the probability is over .5 and not over .8.
     pale = Sample("pale", HALVES.pixels // 9 + 128, framing="stimulus")
     for least, count in ((0.5, 2), (0.8, 0)):
-        assert LabelMap(least=least).observe(classifier, seen(classifier, pale))["count"].to_list() == [count]
+        assert LabelMap(least=least).start(classifier).observe(seen(classifier, pale))["count"].to_list() == [count]
 
 
-def found(classifier: Classifier, *samples: Sample, labels: list[int] | None = None) -> Finding:
-    tool = LabelMap()
-    return tool.conclude(tool.observe(classifier, seen(classifier, *samples, labels=labels)), ABOUT)
+def found(classifier: Classifier, *samples: Sample, labels: list[int] | None = None) -> Conclusion:
+    observer = LabelMap().start(classifier)
+    rows = observer.observe(seen(classifier, *samples, labels=labels))
+    return LabelMap().conclude(rows, replace(ABOUT, facts=observer.facts))
 
 
 def test_the_numbers(classifier: Classifier) -> None:
@@ -103,7 +105,7 @@ def test_the_images_with_the_most_labels_are_shown(classifier: Classifier) -> No
     thirds = colored("thirds", "rrgg", "rrgg", "bbbb", "bbbb")
     more = colored("more", "rrrr", "rrrr", "rrrr", "rrbb")
     batch, tool = seen(classifier, DARK, more, HALVES, SPOT, thirds), LabelMap(shown=3)
-    rows = tool.observe(classifier, batch)
+    rows = tool.start(classifier).observe(batch)
     assert tool.examples(rows) == ["thirds", "halves", "more"]
     (panel,) = tool.illustrate(classifier, batch, rows)
     assert [f.caption.partition(";")[0] for f in panel.figures][1] == "as a whole: red"
@@ -113,7 +115,7 @@ def test_the_images_with_the_most_labels_are_shown(classifier: Classifier) -> No
     assert layer.strength is not None
     assert layer.strength[0][0] == pytest.approx(0.8, abs=1e-2)
     pale = seen(classifier, Sample("pale", HALVES.pixels // 9 + 128, framing="stimulus"))
-    rows = tool.observe(classifier, pale)
+    rows = tool.start(classifier).observe(pale)
     (panel,) = tool.illustrate(classifier, pale, rows)
     wanted = 0.25 + 0.55 * (rows["sure"][0][0] - 0.5) / 0.5
     assert panel.figures[0].maps[0].strength[0][0] == pytest.approx(wanted, abs=1e-3)  # type: ignore[index]
@@ -131,9 +133,9 @@ def test_a_label_is_laid_on_as_strongly_as_it_is_sure() -> None:
 
 
 def test_who_cannot_be_asked() -> None:
-    images = WorldImages("several", count=4)
-    assert "has no dense head: " in unmet(LabelMap(), toy(Constant()), images)
-    assert "has no dense head: it is a black box" in unmet(LabelMap(), Classifier(lambda p: p.mean((2, 3))), images)
+    for odd, why in ((toy(Constant()), ""), (Classifier(lambda p: p.mean((2, 3))), "it is a black box")):
+        with pytest.raises(Misfit, match=f"has no dense head: {why}"):
+            LabelMap().start(odd)
 
 
 @pytest.mark.parametrize("wrong", [{"images": 0}, {"least": 0.4}, {"least_area": 1.5}, {"shown": -1}])
@@ -146,7 +148,7 @@ def test_it_finds_the_objects_of_the_world() -> None:
     """Where both cues agree, a model of the world finds most of several objects, and little else."""
     classifier, images = load("cuescope/world-congruent"), WorldImages("several", count=24)
     samples = [images.read(i) for i in range(24)]
-    rows = LabelMap().observe(classifier, classifier.see(samples))
+    rows = LabelMap().start(classifier).observe(classifier.see(samples))
     names, right, said, there = classifier.classes.names, 0, 0, 0
     for sample, labels, count in zip(samples, rows["labels"], rows["count"], strict=True):
         told, true = {names[k] for k in labels.to_list()[:count]}, {box.name for box in sample.boxes}

@@ -249,7 +249,7 @@ def vit(**settings: Any) -> Classifier:
 def test_patch_tokens_go_through_the_head_one_by_one() -> None:
     classifier = vit(global_pool="avg", fc_norm=True)
     annotator, pixels = Annotator.of(classifier), torch.rand(3, 3, 16, 16)
-    assert annotator.told.startswith("patch tokens")
+    assert annotator.description.startswith("patch tokens")
     net: Any = classifier.network
     with torch.no_grad():
         tokens = net.forward_features(classifier.normalize(pixels))[:, 1:]

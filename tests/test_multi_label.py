@@ -103,7 +103,7 @@ def test_nothing_to_score() -> None:
     single = asked(told([(0,), (0,)]), [-1, -1])
     assert single["single_label"].why == "no image has a single label besides"
     assert single.sentence == "Its answer is one of the right labels on 50.0% of 2 images."
-    none = MultiLabel().conclude(pl.DataFrame(), ABOUT)
+    none = MultiLabel().conclude(MultiLabel().empty, ABOUT)
     assert {m.value for m in none.measures} == {None}
     assert "no multi-label annotations" in unmet(MultiLabel(), toy(MeanColor()), Images(colored(3)))
 

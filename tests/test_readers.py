@@ -2,15 +2,17 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cuescope.core.classes import IMAGENET, ClassSpace, align
 from cuescope.core.errors import CueError
-from cuescope.data.images import Sample
+from cuescope.data.images import Sample, each
 from cuescope.data.readers import imagenet, read_cue_conflict, read_folder, read_real, real_labels
 from cuescope.data.readers.cue_conflict import cues_of
 from cuescope.data.readers.files import FileSet, Names
@@ -342,6 +344,39 @@ def test_stream_goes_on_after_bad_files(make: Make) -> None:
     assert [(s.id, s.why) for _, skipped in groups for s in skipped] == [
         ("a/2.png", "not an image: the file holds text ('no image')")
     ]
+
+
+def test_stream_holds_no_more_decoded_bytes_than_it_may(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = read_folder(make("a/1.png", "a/2.png", "b/3.png", "b/4.png"))
+    wanted = [images.read(i).pixels for i in range(4)]
+    reads: list[int] = []
+    read = FileSet.read
+    monkeypatch.setattr(FileSet, "read", lambda self, i: reads.append(i) or read(self, i))
+    two = wanted[0].numel() + wanted[1].numel()
+    groups = list(images.stream([[0, 1, 2, 3]], workers=1, held_bytes=two))
+    (samples, _), found = groups[0], []
+    assert reads == [0, 1, 2, 3]
+    found = [sample.pixels for _, sample in samples]
+    assert reads == [0, 1, 2, 3, 2, 3], "what is beyond the budget is decoded again"
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    assert [sample.label for _, sample in samples] == [0, 0, 1, 1]
+    reads.clear()
+    for samples, _ in images.stream([[0], [1], [2], [3]], workers=1, held_bytes=two):
+        assert samples[0][1].pixels.numel()
+    assert reads == [0, 1, 2, 3], "what the reader is done with counts no more"
+
+
+def test_one_pool_serves_all_batches() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        names: set[str] = set()
+        for _ in range(3):
+            each(lambda _: names.add(threading.current_thread().name), 8)
+    finally:
+        torch.set_num_threads(before)
+    assert len(names) <= 2
+    assert all(name.startswith("images") for name in names)
 
 
 # --- cue conflict

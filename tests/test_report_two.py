@@ -34,12 +34,12 @@ def make_pairs(path: Path, names: list[str], answers: list[Finding] | None = Non
     run.manifest = manifest(tuple(names), summaries)
     run.write_manifest()
     two = list(itertools.combinations(names, 2))
-    told = answers or [agreement(a, b, KAPPAS[i], i < 3) for i, (a, b) in enumerate(two)]
+    findings = answers or [agreement(a, b, KAPPAS[i], i < 3) for i, (a, b) in enumerate(two)]
     stored.write(
         run,
         [
             stored.Pair(a, b, (cells[a], cells[b]), f, "trace" if f.why else "")
-            for (a, b), f in zip(two, told, strict=True)
+            for (a, b), f in zip(two, findings, strict=True)
         ],
         ["error_agreement"],
     )
@@ -90,14 +90,14 @@ def test_of_three_a_square_table(tmp_path) -> None:
 def test_of_many_only_the_first_pairs_in_full(tmp_path) -> None:
     run = make_pairs(tmp_path / "run", [SQUEEZE, MOBILE, "net-2", "net-3"])
     text = text_of(page_of(run, tmp_path))
-    assert "the first 3 pairs; the other 3 stand in the table above" in text
+    assert "The first 3 pairs in full; the other 3 are in the table above" in text
     assert "They agree at 0.2." not in text
     assert "0.20 0.10–0.30" in text
     assert "and 3 more pairs" in text
     assert "and 3 more pairs, in pairs.json" in terminal.table(run)
 
 
-def test_a_pair_that_cannot_be_compared_is_told(tmp_path) -> None:
+def test_a_pair_that_cannot_be_compared_has_its_reason(tmp_path) -> None:
     failed = Finding("error_agreement", 1, {}, "a and b", "imagenet-sample", why="the comparison failed: <b>")
     run = make_pairs(tmp_path / "run", [SQUEEZE, MOBILE], [failed])
     page = page_of(run, tmp_path)
@@ -107,10 +107,10 @@ def test_a_pair_that_cannot_be_compared_is_told(tmp_path) -> None:
     )
 
 
-def test_one_alone_is_told_that_it_takes_two(tmp_path) -> None:
+def test_one_alone_needs_a_second(tmp_path) -> None:
     run = make_pairs(tmp_path / "run", [SQUEEZE])
-    assert "takes a second classifier on the same images" in text_of(page_of(run, tmp_path))
-    assert "alone: error_agreement: whether two agree takes a second classifier" in terminal.table(run)
+    assert "needs a second classifier on the same images" in text_of(page_of(run, tmp_path))
+    assert "alone: error_agreement: agreement needs a second classifier" in terminal.table(run)
 
 
 def test_the_terminal_shows_each_two(tmp_path) -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import polars as pl
 import pytest
+import torch
 
 import cuescope.runs.runner as runner
+from cuescope.core import stats
 from cuescope.core.errors import CueError
-from cuescope.core.findings import Finding, Measure
+from cuescope.core.findings import Conclusion, Panel
+from cuescope.data.derived import DerivedSet
 from cuescope.instruments.accuracy import Accuracy
+from cuescope.instruments.base import Instrument, Misfit, Observer, gallery
 from cuescope.instruments.shift_stability import ShiftStability
+from cuescope.runs.pictures import Pictures
 from cuescope.runs.runner import Task, run
 from cuescope.runs.store import Run
 from toys import Broken, Images, MeanColor, colored, toy
@@ -27,7 +32,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @dataclass(frozen=True)
-class Failing:
+class Failing(Instrument):
     """Raises at one image."""
 
     at: str = "0010.png"
@@ -35,16 +40,75 @@ class Failing:
     reference: ClassVar[str] = "none"
     needs: ClassVar[frozenset[str]] = frozenset()
     version: ClassVar[int] = 1
-    per_image: ClassVar[dict[str, str]] = {}
+    columns: ClassVar[dict[str, Any]] = {"id": pl.String}
 
     def observe(self, classifier, batch):
         if self.at in batch.ids:
             raise ValueError("cannot observe this one")
-        return pl.DataFrame({"id": batch.ids})
+        return self.table({"id": batch.ids})
 
     def conclude(self, rows, about):
-        measures = (Measure("n", float(rows.height), n=rows.height),)
-        return Finding("failing", 1, {}, about.classifier, about.images, measures)
+        return Conclusion((stats.share("n", rows.height, 1000),), sentence="Seen.")
+
+
+@dataclass(frozen=True)
+class Few(Instrument):
+    """Looks at a few images, shows them, and remembers the sizes of its batches and its clean logits."""
+
+    images: int = 6
+    seed: int = 0
+    question: ClassVar[str] = "What do a few images say?"
+    reference: ClassVar[str] = "none"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    version: ClassVar[int] = 1
+    columns: ClassVar[dict[str, Any]] = {"id": pl.String, "label": pl.Int32, "logit": pl.Float32, "batch": pl.Int32}
+
+    def start(self, classifier):
+        if self.seed == 13:
+            raise Misfit(f"{classifier.name} is afraid of 13")
+        return Observer(self.rows, facts={"classes": len(classifier.classes)})
+
+    def rows(self, batch):
+        size = [len(batch)] * len(batch)
+        return self.table(
+            {"id": batch.ids, "label": batch.labels.numpy(), "logit": batch.logits[:, 0].numpy(), "batch": size}
+        )
+
+    def conclude(self, rows, about):
+        return Conclusion((stats.share("n", rows.height, 1000),), sentence=f"{about.facts['classes']} classes.")
+
+    def examples(self, rows):
+        return rows["id"].head(3).to_list()
+
+    def illustrate(self, classifier, batch, rows):
+        assert torch.equal(torch.tensor(rows["logit"].to_list()), batch.logits[:, 0]), "the same bits as in the rows"
+        yield Panel("few", "images", "A few", figures=gallery(batch, batch.ids, str))
+
+
+class Named(DerivedSet):
+    """Every other image of a set, by another class order."""
+
+    def __init__(self, images: Images) -> None:
+        super().__init__(images, range(0, len(images), 2))
+        self.name = "named"
+
+    def changed(self, sample):
+        return replace(sample, label=2 - sample.label)
+
+    def hashed(self):
+        return "named", ()
+
+
+class Counting(MeanColor):
+    """Counts the images that pass through it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def forward(self, pixels):
+        self.seen.append(len(pixels))
+        return super().forward(pixels)
 
 
 def tasks(images: Images, *instruments: object, module=None, name: str = "toy") -> list[Task]:
@@ -201,3 +265,85 @@ def test_a_finding_survives_the_disk(tmp_path: Path) -> None:
     for panel in cell.finding.panels:
         for figure in panel.figures:
             assert (cell.folder / figure.file).is_file()
+
+
+def test_each_file_is_decoded_once_and_each_clean_pass_run_once(tmp_path: Path) -> None:
+    images = Images(colored(40))
+    for number, which in enumerate([["unbound"], ["few"], ["few", "derived", "unbound", "other few"]]):
+        images.reads = 0
+        net = Counting()
+        classifier = toy(net)
+        seen = classifier.network.seen
+        del seen[:]
+        asked = {
+            "unbound": Task(classifier, images, Accuracy(), (0, 1, 2)),
+            "few": Task(classifier, images, Few(), (0, 1, 2)),
+            "other few": Task(classifier, images, Few(images=10), (0, 1, 2)),
+            "derived": Task(classifier, Named(images), Few(images=7), (0, 1, 2)),
+        }
+        cells = run([asked[name] for name in which], Run.create(tmp_path / str(number)))
+        assert [cell.status for cell in cells] == ["done"] * len(which)
+        union = 6 if which == ["few"] else 40
+        assert (images.reads, sum(seen)) == (union, union)
+
+
+def test_bounded_instruments_get_full_batches(tmp_path: Path) -> None:
+    images = Images(colored(40))
+    few, accuracy = run(tasks(images, Few(images=6), Accuracy()), Run.create(tmp_path))
+    assert few.rows()["batch"].to_list() == [4, 4, 4, 4, 2, 2]
+    assert accuracy.rows().height == 40
+
+
+def test_a_derived_set_has_its_own_labels(tmp_path: Path) -> None:
+    images = Images(colored(12))
+    classifier = toy(MeanColor())
+    task = Task(classifier, Named(images), Few(images=100), (0, 1, 2))
+    derived, plain = run([task, Task(classifier, images, Few(images=100), (0, 1, 2))], Run.create(tmp_path))
+    label = dict(plain.rows().select("id", "label").iter_rows())
+    assert dict(derived.rows().select("id", "label").iter_rows()) == {
+        images.id(i): 2 - label[images.id(i)] for i in range(0, 12, 2)
+    }
+
+
+def test_killed_bounded_instruments_go_on_to_the_same_bytes(tmp_path: Path) -> None:
+    images = Images(colored(60), bad=[5, 33])
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    run(tasks(images, Few(images=20), Accuracy(), Few(images=9)), Run.create(whole))
+    for stopped_at in (12, 28, 44):
+
+        def stop(done: int, total: int, what: str, at: int = stopped_at) -> None:
+            if done == at:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run(tasks(images, Few(images=20), Accuracy(), Few(images=9)), Run.create(cut), progress=stop)
+    run(tasks(images, Few(images=20), Accuracy(), Few(images=9)), Run.create(cut))
+    assert findings(cut) == findings(whole)
+    for one in whole.glob("cells/*/rows/*.parquet"):
+        assert pl.read_parquet(one).equals(pl.read_parquet(cut / one.relative_to(whole)))
+
+
+def test_of_a_large_set_the_shown_images_are_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pictures, "SMALL", 5)
+    images = Images(colored(12))
+    run(tasks(images, Few(images=6)), Run.create(tmp_path))
+    assert images.reads == 6 + 3
+
+
+def test_without_room_the_shown_images_are_seen_in_their_batch_again(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(Pictures, "BYTES", 0)
+    images = Images(colored(12))
+    (cell,) = run(tasks(images, Accuracy()), Run.create(tmp_path / "a"))
+    assert cell.status == "done"
+    (cell,) = run(tasks(images, Few(images=6)), Run.create(tmp_path / "b"))
+    assert cell.status == "done", cell.error
+
+
+def test_a_misfit_does_not_apply_and_says_why(tmp_path: Path) -> None:
+    images = Images(colored(12))
+    odd, good = run(tasks(images, Few(seed=13), Few(images=2)), Run.create(tmp_path))
+    assert (odd.status, odd.why) == ("not applicable", "toy is afraid of 13")
+    assert odd.finding.why == "toy is afraid of 13"
+    assert good.status == "done"
+    odd, good = run(tasks(images, Few(seed=13), Few(images=2)), Run.create(tmp_path))
+    assert (odd.status, good.status) == ("not applicable", "done")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import time
@@ -20,9 +23,10 @@ from torch import Tensor, nn
 
 import cuescope.classifier.sources
 from cuescope.classifier.classifier import Classifier, Preprocessing
-from cuescope.classifier.sources import load, names, weights
+from cuescope.classifier.sources import hub, load, names, weights
 from cuescope.core.classes import imagenet_1k
 from cuescope.core.errors import CueError
+from cuescope.core.user_code import load_file
 from cuescope.models.seeding import seeded
 from cuescope.models.small_resnet import SmallResNet
 
@@ -273,10 +277,10 @@ def test_a_hub_that_cannot_be_reached_says_so_soon(monkeypatch: pytest.MonkeyPat
     from huggingface_hub.utils import get_session
 
     monkeypatch.setattr("urllib.request.urlopen", Silent())
-    monkeypatch.setattr("torch.hub.urlopen", Silent())
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(get_session(), "head", Silent())
+    monkeypatch.setattr(socket, "setdefaulttimeout", lambda _: pytest.fail("it is the whole process's"))
     for spec in (NAME, "timm/resnet10t"):
         start = time.perf_counter()
         with pytest.raises(CueError, match="could not be fetched") as caught:
@@ -284,6 +288,50 @@ def test_a_hub_that_cannot_be_reached_says_so_soon(monkeypatch: pytest.MonkeyPat
         assert time.perf_counter() - start < 5
         assert f"{spec}@weights.safetensors" in caught.value.do
     assert not constants.HF_HUB_OFFLINE
+
+
+def test_weights_come_from_the_hubs_and_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, squeezenet: nn.Module
+) -> None:
+    """Both hubs played by files; offline mode is read where it is used, so another thread would see a switch."""
+    from huggingface_hub import constants
+
+    seen: list[bool] = []
+    torch.save(squeezenet.state_dict(), tmp_path / "w.pth")
+    data = (tmp_path / "w.pth").read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    entry = torchvision.models.get_model_weights("squeezenet1_1").IMAGENET1K_V1
+
+    def answer(request: Any, timeout: float) -> Any:
+        assert timeout == hub.PATIENCE_S
+        found = io.BytesIO(data)
+        found.status, found.headers = 200, {"Content-Length": str(len(data))}  # type: ignore[attr-defined]
+        return found
+
+    monkeypatch.setattr("urllib.request.urlopen", answer)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(CueError, match="another SHA-256"):
+        load(f"torchvision/squeezenet1_1.{entry.name}")
+    assert hub.checkpoint(f"https://hub/net-{digest[:8]}.pth") == tmp_path / "checkpoints" / f"net-{digest[:8]}.pth"
+    monkeypatch.setattr(hub, "checkpoint", lambda url: tmp_path / "w.pth")
+    assert load(NAME, device="cpu").digest == load(NAME, weights=tmp_path / "w.pth", device="cpu").digest
+
+    network = seeded(4, lambda: timm.create_model("resnet10t"))
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+
+    def fetched(repository: str, file: str, **how: Any) -> str:
+        seen.append(constants.HF_HUB_OFFLINE)
+        assert (repository, how["local_files_only"]) == ("timm/resnet10t.c3_in1k", True)
+        return str(tmp_path / file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetched)
+    monkeypatch.setattr("huggingface_hub.utils.get_session", Silent())
+    found = load("timm/resnet10t.c3_in1k", device="cpu", fold=False).module
+    assert found is not None
+    assert all(
+        torch.equal(a, b) for a, b in zip(found.state_dict().values(), network.state_dict().values(), strict=True)
+    )
+    assert seen == [False]
 
 
 def test_models_without_weights_ask_for_a_file() -> None:
@@ -358,6 +406,58 @@ def test_three_lines_audit_ones_own_module() -> None:
     assert (classifier.name, classifier.module, classifier.classes.names) == ("Sequential", net, ("a", "b", "c", "d"))
     assert load(classifier) is classifier
     assert load(timm.create_model("vit_tiny_patch16_224", depth=1)).preprocessing.interpolation == "bicubic"
+
+
+def test_a_classifier_is_left_as_it_is(own: Path) -> None:
+    mine = Classifier(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), name="mine", device="cpu")
+    assert load(mine) is mine
+    lower = load(mine, precision="bfloat16", classes=["r", "g", "b"])
+    assert (lower.precision, lower.classes.names, lower.name) == ("bfloat16", ("r", "g", "b"), "mine")
+    assert (mine.precision, mine.classes.name) == ("float32", "numbered")
+    own.write_text(OWN + "\nheld = make_classifier()\n")
+    held = load_file("own_models.py").held
+    name, found = held.name, load("own_models.py:held")
+    assert found.name == "own_models.py:held"
+    assert (held.name, found.module) == (name, held.module)
+    with pytest.raises(CueError, match="cannot be prepared anew with other precision"):
+        load(load("cuescope/world-shape", device="cpu"), precision="bfloat16")
+
+
+def test_a_users_file_runs_once_and_shadows_nothing(own: Path) -> None:
+    text = """
+import dataclasses, pickle, stats
+from torch import nn
+stats.runs.append(1)
+@dataclasses.dataclass
+class Setting:
+    width: int = 2
+class Net(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3))
+def make():
+    assert pickle.loads(pickle.dumps(Setting(3))) == Setting(3)
+    return Net()
+"""
+    Path("random.py").write_text(text)
+    Path("stats.py").write_text("runs = []\n")
+    import random
+
+    try:
+        digests = {load("random.py:make", device="cpu").digest for _ in range(2)}
+        assert sys.modules["stats"].runs == [1]
+    finally:
+        sys.modules.pop("stats", None)
+    assert sys.modules["random"] is random
+    Path("elsewhere").mkdir()
+    Path("elsewhere/random.py").write_text(text)
+    Path("elsewhere/stats.py").write_text("runs = []\n")
+    digests.add(load("elsewhere/random.py:make", device="cpu").digest)
+    sys.modules.pop("stats", None)
+    assert len(digests) == 1, "where a file lies makes no other classifier"
+    Path("random.py").write_text("raise ValueError('mine')")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="mine"):
+            load("random.py:make")
 
 
 @pytest.mark.parametrize("spec", ["own_models.py:make", "own_models:make", "own_models.py:net", "own_models:Net"])

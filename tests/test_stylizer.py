@@ -16,7 +16,7 @@ from cuescope.models.adain import AdaIN, Style, Stylizer
 from cuescope.models.seeding import seeded
 from cuescope.models.surfaces import Surfaces
 from cuescope.training import adain as decoder_training
-from cuescope.training.loop import Settings
+from cuescope.training.settings import Settings
 from cuescope.training.surfaces import difference, pairs, train_surfaces
 from cuescope.world.draw import draw
 from cuescope.world.models import load_world
@@ -62,8 +62,8 @@ def test_shapes_stay_and_textures_change(stylizer):
     wanted = (own + 1 + torch.arange(32) % 7) % 16
     styles = two_tones(wanted)
     out = stylizer.stylize(content, stylizer.statistics(styles))
-    assert told_by_shades(out, mask) > 0.9
-    assert told_by_shades(styles, mask) < 0.1
+    assert explained_by_shades(out, mask) > 0.9
+    assert explained_by_shades(styles, mask) < 0.1
 
     net = load_world("world-congruent").module
     with torch.no_grad():
@@ -73,7 +73,7 @@ def test_shapes_stay_and_textures_change(stylizer):
     assert (found == own).float().mean() < 0.1
 
 
-def told_by_shades(images: torch.Tensor, mask: torch.Tensor) -> float:
+def explained_by_shades(images: torch.Tensor, mask: torch.Tensor) -> float:
     """How much of the mask a linear function of the colors explains, both as means over some 4 px."""
     images, mask = wct.halved(wct.halved(images)), wct.halved(wct.halved(mask[:, None]))
     explained = []
@@ -215,18 +215,18 @@ def test_procedural_images_depend_on_seed_and_number_alone():
 def test_surfaces_are_learned(monkeypatch):
     """Some steps bring it nearer to the plain scenes; the same settings give the same weights."""
     monkeypatch.setattr("cuescope.training.surfaces.SCENES", 8)
-    settings = Settings(steps=24, batch=4, optimizer="adamw", learning_rate=3e-3, warmup_steps=4, weight_decay=0.0)
-    told = []
-    network = train_surfaces(lambda done, total, what: told.append((done, total)), settings)
-    assert told[-1] == (96, 96)
+    settings = Settings(steps=16, batch=4, optimizer="adamw", learning_rate=3e-3, warmup_steps=4, weight_decay=0.0)
+    seen = []
+    network = train_surfaces(lambda done, total, what: seen.append((done, total)), settings)
+    assert seen[-1] == (64, 64)
     before, after = 0.0, 0.0
-    for _, (seen, plain) in zip(range(4), pairs(settings), strict=False):
-        assert seen.shape == plain.shape == (4, 3, 80, 80) or seen.shape[2] == 64
+    for _, (image, plain) in zip(range(4), pairs(settings), strict=False):
+        assert image.shape == plain.shape == (4, 3, 80, 80) or image.shape[2] == 64
         with torch.no_grad():
-            before, after = before + difference(seen, plain), after + difference(network(seen), plain)
+            before, after = before + difference(image, plain), after + difference(network(image), plain)
     assert after < before
 
-    first, again = (train_surfaces(None, dataclasses.replace(settings, steps=2)) for _ in range(2))
+    first, again = (train_surfaces(settings=dataclasses.replace(settings, steps=2)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
 
@@ -255,7 +255,7 @@ class NoiseImages(ImageSet):
         return Sample(self.id(index), values.byte())
 
 
-SMALL = decoder_training.Settings(steps=3, batch=2, resize_px=36, crop_px=32)
+SMALL = decoder_training.DecoderSettings(steps=3, batch=2, resize_px=36, crop_px=32)
 
 
 def he_network() -> AdaIN:

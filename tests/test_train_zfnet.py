@@ -1,7 +1,8 @@
-"""The recipe zfnet: what is kept back, what is cut out, what the file says, and every mistake told in one message."""
+"""The recipe zfnet: what is kept back, what is cut out, what the file says, and every mistake is one message."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,19 @@ import torch
 from PIL import Image
 
 import cuescope
+from commands import audited, call
 from cuescope.api.train import train
-from cuescope.cli import main
 from cuescope.core.errors import CueError
 from cuescope.data.images import Sample
 from cuescope.models.saved import read_saved
 from cuescope.models.zfnet import VARIANTS, ZFNet
-from cuescope.training.recipes import zfnet as recipe
-from cuescope.training.zfnet import Settings, fit, split, ten_crops, untrained
+from cuescope.training.recipes import find
+from cuescope.training.settings import ZFNetSettings
+from cuescope.training.zfnet import fit_zfnet, split, ten_crops, untrained
 from toys import Images, colored
 
 NARROW = {"widths": (8, 8, 8, 8, 8), "hidden": 16}
-QUICK = Settings("zfnet-without-6-7", epochs=1, batch=8, device="cpu")
+QUICK = ZFNetSettings("zfnet-without-6-7", epochs=1, batch=8, device="cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -54,13 +56,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def call(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as end:
-        main(list(arguments))
-    out, err = capsys.readouterr()
-    return int(end.value.code or 0), out, err
-
-
 def test_a_folder_becomes_a_classifier_that_knows_its_classes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     how = ["--set", "variant=zfnet-without-6-7", "--set", "epochs=3", "--set", "batch=4", "--set", "device=cpu"]
     status, out, err = call("train", "zfnet", "--images", "photos", "--out", "mine.safetensors", *how, capsys=capsys)
@@ -72,14 +67,7 @@ def test_a_folder_becomes_a_classifier_that_knows_its_classes(here: Path, capsys
     classifier = cuescope.load("cuescope/zfnet-without-6-7@mine.safetensors", device="cpu")
     assert classifier.classes.names == ("blue", "green", "red")
     assert classifier.preprocessing.source == "as it was trained"
-    status, out, err = call(
-        *out.partition("next: cuescope ")[2].replace("OTHER-IMAGES", "photos").split(),
-        "--only",
-        "accuracy",
-        capsys=capsys,
-    )
-    assert status == 0, err
-    assert "top-1 accuracy" in out
+    audited(out, capsys)
 
 
 BAD: list[tuple[list[str], str, str]] = [
@@ -111,9 +99,9 @@ def test_mistakes(
 
 def test_of_another_name_the_file_says_its_own(here: Path) -> None:
     path = train("zfnet", "mine.safetensors", images=Images(colored(8)), settings={"epochs": 0.1, "device": "cpu"}).path
-    with pytest.raises(CueError, match=r"'mine\.safetensors' holds the weights of zfnet\n") as told:
+    with pytest.raises(CueError, match=r"'mine\.safetensors' holds the weights of zfnet\n") as caught:
         cuescope.load("cuescope/zfnet-without-7@mine.safetensors")
-    assert "write cuescope/zfnet@mine.safetensors" in told.value.do
+    assert "write cuescope/zfnet@mine.safetensors" in caught.value.do
     given = cuescope.load("cuescope/zfnet@mine.safetensors", classes=["rot", "gruen", "blau"], device="cpu")
     assert given.classes.names == ("rot", "gruen", "blau")
     # Weights from elsewhere say nothing of themselves: their classes are numbered.
@@ -128,11 +116,11 @@ def test_of_another_name_the_file_says_its_own(here: Path) -> None:
         cuescope.load("cuescope/zfnet@bare.safetensors")
 
 
-def test_the_file_gives_what_was_trained_and_is_as_right_as_told(here: Path) -> None:
+def test_the_file_gives_what_was_trained_and_is_as_right_as_said(here: Path) -> None:
     """The slow twin: the classifier that is loaded, on the images that were held out."""
     images = Images(colored(60))
-    trained = fit(images, QUICK)
-    (here / "w.safetensors").write_bytes(trained.to_bytes())
+    trained = fit_zfnet(QUICK, images)
+    (here / "w.safetensors").write_bytes(trained.weights)
     classifier = cuescope.load("cuescope/zfnet-without-6-7@w.safetensors", device="cpu")
     _, back = split(np.array([s.label for s in images.samples]), np.random.default_rng(0))
     samples = [images.samples[i] for i in back]
@@ -145,10 +133,10 @@ def test_the_file_gives_what_was_trained_and_is_as_right_as_told(here: Path) -> 
 
 def test_the_same_seed_gives_the_same_file_and_leaves_the_generator() -> None:
     images, state = Images(colored(24)), torch.random.get_rng_state()
-    quick = Settings("zfnet-without-7", epochs=0.5, batch=8, device="cpu")
-    first = fit(images, quick).to_bytes()
-    assert fit(images, quick).to_bytes() == first
-    assert fit(images, Settings("zfnet-without-7", epochs=0.5, batch=8, device="cpu", seed=1)).to_bytes() != first
+    quick = ZFNetSettings("zfnet-without-7", epochs=0.5, batch=8, device="cpu")
+    first = fit_zfnet(quick, images).weights
+    assert fit_zfnet(quick, images).weights == first
+    assert fit_zfnet(dataclasses.replace(quick, seed=1), images).weights != first
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
@@ -159,9 +147,9 @@ def test_held_out_images_are_not_learned_from() -> None:
 
     def without(index: int) -> bytes:
         changed = [Sample(s.id, s.pixels * (i != index), s.label) for i, s in enumerate(samples)]
-        return fit(Images(changed), QUICK).to_bytes()
+        return fit_zfnet(QUICK, Images(changed)).weights
 
-    whole = fit(Images(samples), QUICK).to_bytes()
+    whole = fit_zfnet(QUICK, Images(samples)).weights
     assert without(int(back[0])) == whole
     assert without(int(learned[0])) != whole
 
@@ -202,26 +190,29 @@ def test_images_are_cut_from_the_middle_of_their_short_side(monkeypatch: pytest.
     monkeypatch.setattr("cuescope.training.zfnet.ten_crops", keep)
     wide = torch.zeros(3, 16, 48, dtype=torch.uint8)
     wide[:, :, 16:32] = 200
-    fit(Images([Sample(f"{i}", wide, i % 2, framing="stimulus") for i in range(4)]), QUICK)
+    fit_zfnet(QUICK, Images([Sample(f"{i}", wide, i % 2, framing="stimulus") for i in range(4)]))
     assert seen[0].shape[1:] == (3, 256, 256)
     assert (seen[0][:, :, :, 8:-8] == 200).all()
 
 
-def test_first_weights_and_units() -> None:
-    paper = untrained(Settings(initial="paper"), 5)
+def test_first_weights_and_units(tmp_path: Path) -> None:
+    paper = untrained(ZFNetSettings(initial="paper"), 5)
     assert float(paper.classifier.fc7.weight.detach().std()) == pytest.approx(0.01, rel=0.1)
-    he = untrained(Settings(), 5)
+    he = untrained(ZFNetSettings(), 5)
     assert float(he.features.conv3.weight.detach().std()) == pytest.approx((2 / (8 * 9)) ** 0.5, rel=0.1)
     assert not he.features.conv3.bias.any()
-    assert not torch.equal(he.features.conv3.weight, untrained(Settings(seed=1), 5).features.conv3.weight)
-    trained = fit(Images(colored(6)), Settings("zfnet-without-6-7", 0.1, 2, initial="paper", device="cpu"))
-    assert trained.saved.preprocessing.std == (1 / 255,) * 3
+    assert not torch.equal(he.features.conv3.weight, untrained(ZFNetSettings(seed=1), 5).features.conv3.weight)
+    trained = fit_zfnet(ZFNetSettings("zfnet-without-6-7", 0.1, 2, initial="paper", device="cpu"), Images(colored(6)))
+    (tmp_path / "w.safetensors").write_bytes(trained.weights)
+    saved = read_saved(tmp_path / "w.safetensors")
+    assert saved is not None
+    assert saved.preprocessing.std == (1 / 255,) * 3
     assert trained.notes == ("1 steps of 2 images",)
 
 
 def test_filters_stay_within_their_radius() -> None:
     """Layer 1 as if it read pixels of 0 to 255; the others as they are."""
-    trained = fit(Images(colored(12)), Settings("zfnet-without-6-7", 1, 6, filter_rms=0.02, device="cpu"))
+    trained = fit_zfnet(ZFNetSettings("zfnet-without-6-7", 1, 6, filter_rms=0.02, device="cpu"), Images(colored(12)))
     units = 255 * torch.tensor((0.229, 0.224, 0.225))[:, None, None]
     for i in range(1, 6):
         weight = trained.network.features.get_submodule(f"conv{i}").weight.detach()
@@ -231,7 +222,7 @@ def test_filters_stay_within_their_radius() -> None:
 
 
 def test_the_recipe_is_the_papers() -> None:
-    how = recipe.SETTINGS
+    how = find("zfnet").settings
     assert (how.epochs, how.batch, how.learning_rate, how.momentum, how.filter_rms) == (70, 128, 0.01, 0.9, 0.1)
 
 

@@ -1,16 +1,22 @@
 """The loop learns, repeats itself to the bit, and says what is wrong."""
 
 import dataclasses
+import hashlib
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from cuescope.api.train import train as cue_train
 from cuescope.core.errors import CueError
-from cuescope.training.bow import Fitted
-from cuescope.training.loop import Settings, learning_rate_at, limit_filters, make_optimizer, normalized, train
-from cuescope.training.recipes import names, recipe, world_annotator, world_relabel, world_stylized
-from cuescope.training.streams import mixed
+from cuescope.training import recipes as recipes_package
+from cuescope.training import world
+from cuescope.training.loop import learning_rate_at, limit_filters, make_optimizer, normalized, train
+from cuescope.training.recipes import find, recipes
+from cuescope.training.settings import Settings
 from cuescope.world.images import CLASSES, WorldImages
 from cuescope.world.models import build_world, packed, unpacked
 
@@ -29,8 +35,7 @@ QUICK = Settings(steps=4, batch=8, learning_rate=0.05)
 
 def trained(seed: int = 0, **changes) -> dict[str, torch.Tensor]:
     settings = Settings(**{"steps": 3, "batch": 8, "learning_rate": 0.05, **changes})
-    images = WorldImages("congruent", seed=seed)
-    return train(build_world("world-congruent", seed), mixed([images], settings.batch), settings).state_dict()
+    return train(build_world("world-congruent", seed), world.unseen(settings, seed), settings).state_dict()
 
 
 def test_the_same_seed_gives_the_same_weights():
@@ -54,7 +59,7 @@ def test_the_loop_equals_the_steps_written_out(optimizer):
         torch.manual_seed(0)
         return nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 16))
 
-    one = train(model(), mixed([WorldImages()], 4), settings)
+    one = train(model(), world.unseen(settings, 0), settings)
 
     two = model()
     decayed, free = [two[1].weight], [two[1].bias]
@@ -67,8 +72,8 @@ def test_the_loop_equals_the_steps_written_out(optimizer):
         steps.zero_grad()
         loss.backward()
         steps.step()
-    torch.testing.assert_close(one[1].weight, two[1].weight, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(one[1].bias, two[1].bias, rtol=1e-5, atol=1e-6)
+    assert torch.equal(one[1].weight, two[1].weight)
+    assert torch.equal(one[1].bias, two[1].bias)
 
 
 def test_it_learns_to_tell_dark_from_light():
@@ -82,11 +87,16 @@ def test_it_learns_to_tell_dark_from_light():
 
     seen = []
     net = nn.Sequential(nn.Conv2d(3, 2, 8), nn.Flatten())
-    train(net, batches(), Settings(steps=30, batch=16, learning_rate=0.01), seen.append)
-    assert [p.step for p in seen] == list(range(1, 31))
-    assert seen[-1].loss < 0.3 * seen[0].loss
-    assert sum(p.accuracy for p in seen[-5:]) / 5 > 0.95
+    settings = Settings(steps=30, batch=16, learning_rate=0.01)
+    train(net, batches(), settings, lambda *done: seen.append(done), every=8)
+    assert [done for done, _, _ in seen] == [128, 256, 384, 480]
+    assert {total for _, total, _ in seen} == {480}
     assert not net.training
+    images, labels = next(batches())
+    with torch.no_grad():
+        logits = net(normalized(images, settings))
+    assert (logits.argmax(1) == labels).float().mean() > 0.95
+    assert nn.functional.cross_entropy(logits, labels) < 0.2
 
 
 def test_bfloat16_keeps_weights_in_float32():
@@ -158,34 +168,103 @@ def test_running_out_of_images_and_a_lost_loss_are_said():
         trained(learning_rate=1e30)
 
 
-def test_every_recipe_of_the_world_runs():
-    for name in names():
-        module = recipe(name)
-        assert name == module.NAME
-        if module.IMAGES:
-            continue
-        few = {"steps": 1, "batch": 16} if hasattr(module.SETTINGS, "steps") else {"images": 32, "words": 16}
-        few |= {"pool": 12, "styles": 4} if hasattr(module.SETTINGS, "pool") else {}
-        seen = []
-        made = module.run(lambda *told, seen=seen: seen.append(told), dataclasses.replace(module.SETTINGS, **few))
-        net = made.saved.network if isinstance(made, Fitted) else made
-        assert seen
-        fits = module.fits(module.SETTINGS).partition("+")[0] if hasattr(module, "fits") else name
-        assert set(net.state_dict()) == set(build_world(fits).state_dict())
-        assert net(torch.zeros(1, 3, 64, 64)).shape == (1, 16)
+@pytest.mark.parametrize("name", [name for name, recipe in recipes().items() if not recipe.needs])
+def test_every_recipe_of_the_world_runs(name, monkeypatch):
+    monkeypatch.setattr(world, "TESTED", 16)
+    recipe, seen = find(name), []
+    small = {"steps": 1, "batch": 16, "warmup_steps": 0, "images": 32, "words": 16, "pool": 12, "styles": 4}
+    settings = recipe.configured({key: value for key, value in small.items() if key in recipe.options}, seed=1)
+    trained = recipe.fit(settings, None, lambda *done: seen.append(done))
+    assert seen
+    of_world = "world-bow" if name == "world-bow" else trained.model.partition("+")[0]
+    assert set(trained.network.state_dict()) == set(build_world(of_world).state_dict())
+    assert trained.network(torch.zeros(1, 3, 64, 64)).shape == (1, 16)
+    assert trained.accuracy.n == trained.held_out > 0
+
+
+def test_an_unknown_recipe_offers_the_nearest():
     with pytest.raises(CueError, match="world-shape"):
-        recipe("world-shap")
+        find("world-shap")
+
+
+NEW = """
+from cuescope.training.recipe import Recipe, Trained
+from cuescope.training.settings import Settings
+
+def fit(settings, images, progress):
+    from torch import nn
+    progress(1, 1, "training")
+    return Trained(nn.Identity(), "mine", bytes([settings.steps]), correct=3, held_out=4, learned=1)
+
+RECIPES = (Recipe("mine", "Nothing at all.", Settings(steps=7), fit),)
+"""
+
+
+def test_a_new_recipe_is_one_file(tmp_path, monkeypatch):
+    (tmp_path / "a_new_one.py").write_text(NEW)
+    monkeypatch.setattr(recipes_package, "__path__", [*recipes_package.__path__, str(tmp_path)])
+    recipes.cache_clear()
+    try:
+        assert find("mine").what == "Nothing at all."
+        trained = cue_train("mine", tmp_path / "mine.safetensors", settings={"mine.steps": "9"})
+    finally:
+        recipes.cache_clear()
+        sys.modules.pop(f"{recipes_package.__name__}.a_new_one", None)
+    assert (trained.path.read_bytes(), trained.model) == (b"\t", f"cuescope/mine@{trained.path}")
+    assert (trained.accuracy.value, trained.accuracy.n) == (0.75, 4)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["'bov', 'x.safetensors'", "'bow', 'x.safetensors', settings={'word': 5}", "'bow', 'x'"]
+)
+def test_a_wrong_request_is_reported_before_torch_is_imported(wrong, tmp_path):
+    code = f"""if True:
+        import sys
+        from cuescope.api.train import train
+        from cuescope.core.errors import CueError
+        try:
+            train({wrong})
+        except CueError:
+            print("torch" in sys.modules)"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert (found.stdout, found.stderr) == ("False\n", "")
+
+
+PIXELS = {
+    "congruent, uniform": lambda: world.unseen(Settings(1, 16), world.SEED),
+    "crossed, uniform": lambda: world.unseen(Settings(1, 16), world.SEED, "crossed"),
+    "congruent, centered": lambda: world.unseen(Settings(1, 16), world.SEED, placement="centered"),
+    "blur": lambda: world.unseen(Settings(1, 16, seed=3), world.BLUR_SEED),
+    "annotator": lambda: world.positions(Settings(1, 16)),
+}
+KNOWN = {
+    "congruent, uniform": "cd322b4a9c06548a",
+    "crossed, uniform": "a50b4986490b0c6a",
+    "congruent, centered": "6fee827daa4c3604",
+    "blur": "1d2305dadb72e4b9",
+    "annotator": "14c3aaa67c808925",
+}
+
+
+@pytest.mark.parametrize("what", PIXELS)
+def test_recipes_learn_from_the_images_they_always_did(what):
+    """The second batch, bit for bit: shipped weights and published numbers hang on it."""
+    stream = PIXELS[what]()
+    next(stream)
+    images, labels = next(stream)
+    found = hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
+    assert found[:16] == KNOWN[what]
 
 
 def test_three_quarters_of_a_batch_are_stylized_and_keep_their_labels():
-    how = dataclasses.replace(world_stylized.SETTINGS, batch=8, pool=6, styles=4, share=0.75, seed=1)
-    pool, labels = world_stylized.stylized(how)
+    how = dataclasses.replace(find("world-stylized").settings, batch=8, pool=6, styles=4, share=0.75, seed=1)
+    pool, labels = world.stylized(how)
     assert labels.tolist() == [0, 1, 2, 3, 4, 5]
-    plain = WorldImages("congruent", seed=world_stylized.POOL_SEED + 1).render(range(6))[0]
+    plain = WorldImages("congruent", seed=world.POOL_SEED + 1).render(range(6))[0]
     assert (pool != plain).float().mean() > 0.9
-    stream = world_stylized.batches(how)
+    stream = world.partly_stylized(how)
     (first, said), (second, _) = next(stream), next(stream)
-    fresh = WorldImages("congruent", seed=world_stylized.CONGRUENT_SEED + 1)
+    fresh = WorldImages("congruent", seed=world.STYLIZED_SEED + 1)
     assert torch.equal(first[:2], fresh.render([0, 1])[0])
     assert torch.equal(second[:2], fresh.render([2, 3])[0])
     mirrored = []
@@ -194,15 +273,15 @@ def test_three_quarters_of_a_batch_are_stylized_and_keep_their_labels():
         assert mirrored[-1] or torch.equal(image, pool[label])
     assert sorted(said[2:].tolist()) == [0, 1, 2, 3, 4, 5]
     assert 0 < sum(mirrored) < 6
-    alone, _ = next(world_stylized.batches(dataclasses.replace(how, share=0.0)))
+    alone, _ = next(world.partly_stylized(dataclasses.replace(how, share=0.0)))
     assert torch.equal(alone, fresh.render(range(8))[0])
 
 
 def test_either_target_is_of_the_same_crops():
-    how, found = dataclasses.replace(world_relabel.SETTINGS, batch=6, images=6, seed=1), {}
+    how, found = dataclasses.replace(find("world-relabel").settings, batch=6, images=6, seed=1), {}
     for targets in ("maps", "label"):
         torch.manual_seed(0)
-        found[targets] = next(world_relabel.batches(dataclasses.replace(how, targets=targets)))
+        found[targets] = next(world.crops(dataclasses.replace(how, targets=targets)))
     (crops, soft), (same, labels) = found["maps"], found["label"]
     assert torch.equal(crops, same)
     assert sorted(labels.tolist()) == [0, 1, 2, 3, 4, 5]
@@ -213,13 +292,13 @@ def test_either_target_is_of_the_same_crops():
 
 def test_a_label_map_is_of_its_image_and_a_target_of_its_crop():
     """The whole image as the crop: the target is the softmax of the mean of what is kept at each position."""
-    how = dataclasses.replace(world_relabel.SETTINGS, batch=4, images=4, top=3, least=1.0)
-    images = WorldImages("several", seed=world_relabel.TRAINING_SEED)
-    logits = world_relabel.annotated_by().logits(images.render(range(4))[0].float() / 255)
+    how = dataclasses.replace(find("world-relabel").settings, batch=4, images=4, top=3, least=1.0)
+    images = WorldImages("several", seed=world.RELABEL_SEED)
+    logits = world.annotator_of().logits(images.render(range(4))[0].float() / 255)
     kept = torch.where(logits >= logits.topk(3, 1).values[:, -1:], logits, 0)
     wanted = kept.mean((2, 3)).softmax(1)
     torch.manual_seed(0)
-    crops, soft = next(world_relabel.batches(how))
+    crops, soft = next(world.crops(how))
     for crop, target in zip(crops, soft, strict=True):
         (same,) = [i for i in range(4) if torch.equal(crop, images.render([i])[0][0])]
         # Not to the last digit: the average over a region samples between the middles of positions.
@@ -228,9 +307,9 @@ def test_a_label_map_is_of_its_image_and_a_target_of_its_crop():
 
 
 def test_the_annotator_learns_what_lies_at_each_position():
-    how = dataclasses.replace(world_annotator.SETTINGS, batch=5, seed=2)
-    pixels, labels = next(world_annotator.batches(how))
-    images = WorldImages("several", seed=world_annotator.TRAINING_SEED + 2)
+    how = dataclasses.replace(find("world-annotator").settings, batch=5, seed=2)
+    pixels, labels = next(world.positions(how))
+    images = WorldImages("several", seed=world.ANNOTATOR_SEED + 2)
     for image, found, index in zip(pixels, labels.view(5, 8, 8), range(5), strict=True):
         sample = images.read(index)
         assert torch.equal(sample.pixels, image)
@@ -244,7 +323,7 @@ def test_the_annotator_learns_what_lies_at_each_position():
             ]
             assert any(there)
     net = build_world("world-congruent")
-    each = world_annotator.EachPosition(net).eval()  # pyright: ignore[reportArgumentType]
+    each = world.EachPosition(net).eval()  # pyright: ignore[reportArgumentType]
     with torch.no_grad():
         x = torch.rand(2, 3, 64, 64)
         assert torch.allclose(each(x).view(2, 64, 16).mean(1), net.eval()(x), atol=1e-5)
@@ -265,8 +344,30 @@ def test_weights_survive_being_packed():
         torch.testing.assert_close(back[key], value, rtol=1e-3, atol=1e-4)
 
 
-def test_mixed_sets_take_equal_parts_and_never_repeat():
-    stream = mixed([WorldImages("congruent"), WorldImages("shape-only")], 8)
-    (first, _), (second, _) = next(stream), next(stream)
-    assert torch.equal(first[:4], WorldImages("congruent").render(range(4))[0])
-    assert torch.equal(second[4:], WorldImages("shape-only").render(range(4, 8))[0])
+def test_images_that_are_drawn_never_repeat():
+    stream = world.unseen(Settings(steps=2, batch=4), 0, "shape-only")
+    (first, _), (second, labels) = next(stream), next(stream)
+    assert torch.equal(first, WorldImages("shape-only").render(range(4))[0])
+    assert torch.equal(second, WorldImages("shape-only").render(range(4, 8))[0])
+    assert labels.tolist() == [4, 5, 6, 7]
+
+
+def test_shuffled_numbers_come_once_a_round():
+    stream = world.shuffled(5, 3, np.random.default_rng(0))
+    drawn = np.concatenate([next(stream) for _ in range(5)])
+    assert [sorted(part) for part in drawn.reshape(3, 5).tolist()] == [[0, 1, 2, 3, 4]] * 3
+
+
+def test_a_long_gradient_is_shortened_and_a_rate_of_ones_own_is_followed():
+    """One step of 1 a second and a gradient of norm 1: the weights move by just that."""
+    settings = Settings(steps=2, batch=1, momentum=0.0, weight_decay=0.0)
+
+    def moved(**how):
+        net = nn.Linear(4, 1, bias=False)
+        before = net.weight.detach().clone()
+        batches = iter([(torch.full((1, 4), 50.0),)] * 2)
+        train(net, batches, settings, loss=lambda x: (net(x).sum(), lambda: ""), **how)
+        return float((net.weight.detach() - before).norm())
+
+    assert moved(longest_gradient=1.0, rate_at=lambda step, _: 1.0 / (1 + step)) == pytest.approx(1.5, rel=1e-4)
+    assert moved(rate_at=lambda step, _: 1.0) == pytest.approx(200, rel=1e-4)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, cast
+from typing import Any
 
+from cuescope import report
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
 from cuescope.core.files import write_json
-from cuescope.core.findings import Finding
+from cuescope.core.naming import short_name
 from cuescope.data.images import ImageSet
-from cuescope.instruments.base import Compares
-from cuescope.instruments.registry import name_of
+from cuescope.instruments.base import name_of
 from cuescope.report import notebook  # noqa: F401  what an audit returns shows itself
 from cuescope.runs.comparisons import pairs, stored
 from cuescope.runs.comparisons.paired import verdicts
@@ -25,6 +25,9 @@ from cuescope.runs.options import AuditOptions, with_options
 from cuescope.runs.plan import Plan, find_classifiers, find_instruments, make_plan
 from cuescope.runs.runner import Progress, run
 from cuescope.runs.store import SCHEMA, Cell, Run
+
+MADE = ("comparisons.json", "pairs.json", "report.html")
+"""What is made of the cells. The manifest, written last, holds a hash of each."""
 
 
 @dataclass
@@ -60,58 +63,54 @@ def perform(models: Sequence[Any], options: AuditOptions, command: str = "", pro
     """`audit` with options that were checked; the result also has what failed and whether anything was to be done."""
     asked = find_instruments(options.only, options.also, options.settings or {})
     sets = open_inputs(options.inputs, options.limit)
-    out = options.out
-    folder = Run.create(out)
-    classifiers = find_classifiers(models, options)
-    plan = make_plan(asked, classifiers, sets, strict=bool(options.only), labels_given="labels" in options.inputs)
-    _write_unmet(plan, folder)
-    cells = [folder.cell(task.identity) for task in plan.tasks]
-    before = {cell.folder for cell in cells if (cell.folder / "finding.json").is_file()}
-    fresh = len(before) < len(cells) or not (folder.path / "report.html").is_file()
-    previous = Run.open(out).manifest if (folder.path / "manifest.json").is_file() else {}
-    if not fresh and _same(previous, plan, folder):
-        return Audit(Run.open(out), False, [])
-    started = time.perf_counter()
-    folder.manifest = _manifest(plan, command, previous)
-    try:
-        done = run(plan.tasks, folder, workers=options.workers, progress=progress)
-    except KeyboardInterrupt:
-        _finish(folder, plan, cells, started, finished=False, progress=progress)
-        raise CueError(
-            "interrupted",
-            wanted="nothing: every finished chunk is kept",
-            do="run the same command again, it goes on where it stopped",
-        ) from None
-    _finish(folder, plan, done, started, finished=True, progress=progress)
-    return Audit(Run.open(out), True, [cell for cell in done if cell.status == "failed"])
+    folder = Run.create(options.out)
+    with folder.locked():
+        classifiers = find_classifiers(models, options)
+        plan = make_plan(asked, classifiers, sets, strict=bool(options.only), labels_given="labels" in options.inputs)
+        for task, why in plan.unmet:
+            cell = folder.cell(task.identity)
+            if not (cell.concluded and cell.why == why):
+                cell.write_finding(task.inapplicable(why))
+        previous = folder.manifest
+        if _committed(previous, plan, folder):
+            return Audit(folder, False, [])
+        started = time.perf_counter()
+        folder.manifest = _manifest(plan, command, previous)
+        tasks = [*plan.tasks, *(task for task, _ in plan.unmet)]
+        cells = [folder.cell(task.identity) for task in tasks]
+        seconds = {cell["folder"]: cell["seconds"] for cell in previous.get("cells", ())}
+        for cell in cells:
+            cell.seconds = seconds.get(f"cells/{cell.folder.name}", 0.0)
+        # From now on the run is not finished, whatever an earlier one has left: the last manifest is what commits.
+        folder.write_manifest()
+        try:
+            run(plan.tasks, folder, cells[: len(plan.tasks)], workers=options.workers, progress=progress)
+        except KeyboardInterrupt:
+            do = "run the same command again, it goes on where it stopped"
+            raise CueError("interrupted", wanted="nothing: every finished chunk is kept", do=do) from None
+        finally:
+            # Finished or not, so that a report can be made of what there is.
+            _gather(folder, plan, cells, started)
+        _finish(folder, plan, progress)
+        return Audit(folder, True, [cell for cell in cells if cell.status == "failed"])
 
 
-def _write_unmet(plan: Plan, folder: Run) -> None:
-    for task, why in plan.unmet:
-        name = name_of(task.instrument)
-        folder.cell(task.identity).write_finding(
-            Finding(
-                name,
-                task.instrument.version,
-                asdict(cast(Any, task.instrument)),
-                task.classifier.name,
-                task.images.name,
-                sentence=f"Does not apply: {why}.",
-                references=(task.instrument.reference,),
-                why=why,
-            )
-        )
-
-
-def _same(previous: Mapping[str, Any], plan: Plan, folder: Run) -> bool:
-    """Whether the manifest already tells of exactly these cells, all concluded."""
-    concluded = {cell["folder"] for cell in previous.get("cells", ()) if cell["status"] in ("done", "not applicable")}
-    wanted = {f"cells/{folder.cell(t.identity).folder.name}" for t in [*plan.tasks, *(t for t, _ in plan.unmet)]}
-    return concluded == wanted and bool(previous.get("finished"))
+def _committed(manifest: Mapping[str, Any], plan: Plan, folder: Run) -> bool:
+    """Whether the run is finished with exactly these cells, and what was made of them is still what was written."""
+    concluded = {cell["folder"] for cell in manifest.get("cells", ()) if cell["status"] in ("done", "not applicable")}
+    cells = [folder.cell(task.identity) for task in [*plan.tasks, *(task for task, _ in plan.unmet)]]
+    made: Mapping[str, str] = manifest.get("made", {})
+    return (
+        bool(manifest.get("finished"))
+        and concluded == {f"cells/{cell.folder.name}" for cell in cells}
+        and all(cell.concluded for cell in cells)
+        and all(folder.digest(name) == digest for name, digest in made.items())
+    )
 
 
 def _manifest(plan: Plan, command: str, previous: Mapping[str, Any]) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
+    asked = [task.instrument for task in [*plan.tasks, *(task for task, _ in plan.unmet)]]
     return {
         "schema": SCHEMA,
         "cuescope": _version("cuescope"),
@@ -124,39 +123,39 @@ def _manifest(plan: Plan, command: str, previous: Mapping[str, Any]) -> dict[str
         "classifiers": [_describe(classifier) for classifier in plan.classifiers],
         "cells": [],
         "unasked": plan.unasked,
-        "questions": {name_of(t.instrument): t.instrument.question for t in [*plan.tasks, *(t for t, _ in plan.unmet)]},
+        "questions": {name_of(instrument): instrument.question for instrument in asked},
+        "order": {name_of(instrument): instrument.order for instrument in asked},
     }
 
 
-def _finish(
-    folder: Run, plan: Plan, cells: list[Cell], started: float, *, finished: bool, progress: Progress | None
-) -> None:
-    """Write the manifest, the list of skipped images, the comparisons and, at the end, the report."""
-    unmet = [replace(folder.cell(t.identity), status="not applicable", why=why) for t, why in plan.unmet]
+def _gather(folder: Run, plan: Plan, cells: Sequence[Cell], started: float) -> None:
+    """Write what was found of the images and the classifiers, and the manifest, not finished yet."""
     manifest = folder.manifest
-    manifest["cells"] = [cell.summary() for cell in [*cells, *unmet]]
+    manifest["cells"] = [cell.summary() for cell in cells]
     manifest["seconds"] = round(manifest["seconds"] + time.perf_counter() - started, 2)
     lost = folder.write_skipped({images.name: (images.digest, images.skipped) for _, images in plan.sets})
-    for described_set in manifest["image_sets"]:
-        described_set["skipped"] = lost[described_set["name"]]
-    if finished:
-        manifest["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-    folder.write_manifest()
+    for described in manifest["image_sets"]:
+        described["skipped"] = lost[described["name"]]
     folder.write_classes({classifier.classes.name: classifier.classes.names for classifier in plan.classifiers})
-    write_json(folder.path / "comparisons.json", {"comparisons": verdicts([folder])})
-    if finished:
-        asked = [task.instrument for task in plan.tasks]
-        found = pairs.findings([folder], asked=asked, progress=progress)
-        stored.write(folder, found, [name_of(tool) for tool in asked if isinstance(tool, Compares)])
-        from cuescope.report import write
+    folder.write_manifest()
 
-        write([folder.path], folder.path / "report.html")
+
+def _finish(folder: Run, plan: Plan, progress: Progress | None) -> None:
+    """Compare, write the report, and commit."""
+    write_json(folder.path / "comparisons.json", {"comparisons": verdicts([folder])})
+    asked = [task.instrument for task in plan.tasks]
+    found = pairs.findings([folder], asked=asked, progress=progress)
+    stored.write(folder, found, [name_of(tool) for tool in asked if tool.compares])
+    folder.manifest["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+    report.write([folder], folder.path / "report.html")
+    folder.manifest["made"] = {name: folder.digest(name) for name in MADE}
+    folder.write_manifest()
 
 
 def _describe(classifier: Classifier) -> dict[str, Any]:
     return {
         "name": classifier.name,
-        "title": classifier.name.partition("@")[0].rpartition("/")[2],
+        "title": short_name(classifier.name),
         "classes": len(classifier.classes),
         "space": classifier.classes.name,
         "capabilities": sorted(classifier.capabilities),

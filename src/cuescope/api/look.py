@@ -13,7 +13,7 @@ from cuescope.core.errors import CueError, unknown
 from cuescope.core.findings import About
 from cuescope.data.images import UnreadableError
 from cuescope.instruments import registry
-from cuescope.instruments.base import Animates, Fits, Illustrates
+from cuescope.instruments.base import Misfit
 from cuescope.report.draw import look_png, words, write_gif
 from cuescope.runs.inputs import find_image, wanted
 from cuescope.runs.options import check_look
@@ -41,9 +41,8 @@ def look(
     path = check_look(instrument, model, image, out, settings)
     tool = registry.build(instrument, settings)
     moving = path.suffix.lower() == ".gif"
-    if moving and not isinstance(tool, Animates):
-        kinds = ((name, registry.find(name)) for name in registry.names())
-        options = [name for name, kind in kinds if issubclass(kind, Animates)]
+    if moving and not tool.animates:
+        options = [name for name in registry.names() if registry.find(name).animates]
         do = f"give --out NAME.png, or choose {words.listed(options)}"
         raise CueError(f"{instrument} has no frames for '{path.name}'", wanted="an image that changes", do=do)
     images = find_image(image)
@@ -56,20 +55,23 @@ def look(
         do = "give --label NAME" if "label" in missing else do
         why = registry.unmet(tool, classifier, images)
         raise CueError(f"{instrument} does not apply: {why}", wanted="an instrument that does", do=do)
-    if isinstance(tool, Fits) and (why := tool.misfit(classifier)):
-        raise CueError(f"{instrument} does not apply: {why}", wanted="an instrument that does", do="choose another")
+    try:
+        observer = tool.start(classifier)
+    except Misfit as why:
+        do = "choose another"
+        raise CueError(f"{instrument} does not apply: {why}", wanted="an instrument that does", do=do) from None
     index = -1 if label is None else class_index(classifier.classes, label)
     try:
         sample = images.read(0)
     except UnreadableError as error:
         raise CueError(f"cannot read '{image}': {error}", wanted="an image file", do="choose another") from None
     batch = classifier.see([sample], [index])
-    rows = tool.observe(classifier, batch)
-    about = About(classifier.name, images.name, classifier.classes.names, classifier.classes.name)
-    finding = tool.conclude(rows, about)
-    if isinstance(tool, Illustrates):
-        finding = finding.with_panels(tuple(tool.illustrate(classifier, batch, rows)))
-    frames = tool.frames(classifier, batch, rows) if isinstance(tool, Animates) else ()
+    rows = observer.observe(batch)
+    space = classifier.classes
+    about = About(classifier.name, images.name, space.names, space.name, observer.facts)
+    panels = tuple(tool.illustrate(classifier, batch, rows))
+    finding = tool.finding(tool.conclude(rows, about), about).with_panels(panels)
+    frames = tool.frames(classifier, batch, rows)
     if moving:
         write_gif(frames, path)
     else:

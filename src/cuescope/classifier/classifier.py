@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import functools
+import copy
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from cuescope.classifier.layers import Layers, Watch, peak
+from cuescope.classifier.patches import Patches
 from cuescope.core.classes import ClassSpace, imagenet_1k, misfit, read_classes
 from cuescope.core.errors import CueError
 from cuescope.data.images import Batch, Sample
 from cuescope.data.preprocessing import Preprocessing, frame
 from cuescope.network import identity
-from cuescope.network.dense import Dense, NoDenseError, find
-from cuescope.network.executor import Engine, Function, find_device, find_precision, start, trial
+from cuescope.network.executor import Executor, Function, find_device, find_precision, start, trial
 from cuescope.network.hooks import Layer
 from cuescope.network.receptive import Field
 
 __all__ = ["Classifier", "Preprocessing", "Watch", "peak"]
 
+T = TypeVar("T")
+Classes = ClassSpace | Sequence[str] | str | Path
 
-class Classifier:
+
+class Classifier(Patches):
     """What are the logits of these images, and what do the layers see on the way?
 
     `module` is an nn.Module that takes normalized images (B, 3, H, W) and gives logits (B, K), or any function
@@ -54,7 +57,7 @@ class Classifier:
         self,
         module: nn.Module | Function,
         *,
-        classes: ClassSpace | Sequence[str] | str | Path | None = None,
+        classes: Classes | None = None,
         preprocessing: Preprocessing | None = None,
         name: str = "",
         device: str | torch.device = "auto",
@@ -65,6 +68,7 @@ class Classifier:
         owned: bool = False,
         notes: Sequence[str] = (),
     ) -> None:
+        super().__init__()
         if batch_size < 1:
             raise CueError(f"batch size {batch_size}", wanted="at least 1", do="correct it")
         self.device, self.precision = find_device(device), find_precision(precision)
@@ -74,37 +78,51 @@ class Classifier:
         if isinstance(module, nn.Module):
             core, self.parameters = identity.of_module(module), sum(p.numel() for p in module.parameters())
             self.module: nn.Module | None = module
-            self._engine, outputs = start(
-                module,
-                self.preprocessing,
-                self.name,
-                device=self.device,
-                batch_size=batch_size,
-                precision=precision,
-                compile=compile,
-                folding=fold,
-                owned=owned,
-            )
+            how = {"device": self.device, "batch_size": batch_size, "precision": precision, "owned": owned}
+            self.executor, outputs = start(module, self.preprocessing, self.name, compile=compile, folding=fold, **how)
         else:
             core, self.parameters, self.module = identity.of_function(module), None, None
-            self._engine = Engine.of(module, self.preprocessing, self.device, batch_size)
-            outputs = self._engine.once(trial(self.preprocessing)).shape[1]
-        self._engine.notes[:0] = notes
+            self.executor = Executor.of(module, self.preprocessing, self.device, batch_size)
+            outputs = self.executor.once(trial(self.preprocessing)).shape[1]
+        self.executor.notes[:0] = notes
         self.classes = self._space(classes, outputs)
-        how = [precision, f"folded {bool(self._engine.folded)}", f"compiled {compile}"]
-        self.digest = identity.digest(core, self.preprocessing, self.classes, how)
+        settings = [precision, f"folded {bool(self.executor.folded)}", f"compiled {compile}", self.device.type]
+        self.digest = identity.digest(core, self.preprocessing, self.classes, settings)
+        self._given: dict[str, Any] = {
+            **{"module": module, "classes": self.classes, "preprocessing": self.preprocessing, "name": self.name},
+            **{"device": self.device, "precision": precision, "batch_size": batch_size, "compile": compile},
+            **{"fold": fold, "owned": owned, "notes": notes},
+        }
+
+    def under(self, **settings: Any) -> Classifier:
+        """The same under other arguments of `Classifier`: a new one, or itself where none differs. It is left as it is.
+
+        Raises CueError where its module was given away (`owned`) and so is no longer as it was given.
+        """
+        if "device" in settings:
+            settings["device"] = find_device(settings["device"])
+        if settings.get("classes") is not None:
+            settings["classes"] = read_classes(settings["classes"])
+        other = {key: value for key, value in settings.items() if value != self._given[key]}
+        if other.keys() <= {"name"}:
+            renamed = copy.copy(self) if other else self
+            if other:
+                vars(renamed).pop("_layers", None)
+                renamed.name = other["name"]
+            return renamed
+        if self._given["owned"] and self.module is not None:
+            found = f"{self.name} owns its network, which cannot be prepared anew with other {', '.join(other)}"
+            raise CueError(found, wanted="the name or the module it was made of", do="load that with these settings")
+        return Classifier(**{**self._given, **other})
 
     @property
     def capabilities(self) -> frozenset[str]:
         """What can be asked of it, of "logits", "features", "gradients", "dense_logits", "patch_logits" and "words"."""
-        if self._engine.network is None:
-            return frozenset({"logits"})
-        more = {"patch_logits"} if callable(getattr(self._engine.network, "patch_logits", None)) else set()
-        more |= {"dense_logits"} if self.dense else set()
-        more |= {"words"} if callable(getattr(self._engine.network, "words", None)) else set()
-        if not getattr(self._engine.network, "differentiable", True):
-            return frozenset({"logits"} | more)
-        return frozenset({"logits", "features", "gradients"} | more)
+        network = self.executor.network
+        found = {"logits"} | {name for name in ("patch_logits", "words") if callable(getattr(network, name, None))}
+        found |= {"dense_logits"} if self.dense else set()
+        inside = network is not None and getattr(network, "differentiable", True)
+        return frozenset(found | ({"features", "gradients"} if inside else set()))
 
     @property
     def network(self) -> nn.Module | None:
@@ -112,17 +130,17 @@ class Classifier:
 
         None for a black box. It takes images as `normalize` gives them.
         """
-        return self._engine.network
+        return self.executor.network
 
     @property
     def batch_size(self) -> int:
         """The most images in one pass; it falls where memory does not suffice."""
-        return self._engine.batch_size
+        return self.executor.batch_size
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was done to the network to run it, and what was assumed of it."""
-        return tuple(self._engine.notes)
+        return tuple(self.executor.notes)
 
     def prepare(self, samples: Sequence[Sample]) -> Tensor:
         """Decoded images of any size as (B, 3, H, W) float32 in [0, 1] on the device, not normalized yet.
@@ -130,7 +148,7 @@ class Classifier:
         A photograph is resized and center-cropped as torchvision and timm do with Pillow, bit for bit; a
         stimulus is only resized to the input size, and is untouched where it has that size.
         """
-        pixels = frame(samples, self.preprocessing).to(self.device)
+        pixels = self.executor.upload(frame(samples, self.preprocessing))
         return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
     def logits(self, pixels: Tensor) -> Tensor:
@@ -140,7 +158,7 @@ class Classifier:
         """
         if not len(pixels):
             return torch.zeros(0, len(self.classes))
-        logits = self._engine.batches(pixels, lambda part: (self._engine.once(part),))[0]
+        logits = self._all(pixels)
         if logits.shape != (len(pixels), len(self.classes)):
             raise misfit(self.name, str(tuple(logits.shape[1:])), self.classes)
         return logits
@@ -178,16 +196,16 @@ class Classifier:
 
         Raises CueError for a black box.
         """
-        return self._engine.once(pixels, self._network("gradients")).float()
+        return self.executor.once(pixels, self.torch_network("gradients")).float()
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """Pixels in [0, 1] as the module takes them: less the mean, by the std, in its precision."""
-        return self._engine.normalize(pixels)
+        return self.executor.normalize(pixels)
 
     @property
     def layers(self) -> tuple[str, ...]:
         """The layers that give maps over the image, in the order they are computed; none for a black box."""
-        return tuple(self._layers.maps) if self._engine.network is not None else ()
+        return tuple(self._layers.maps) if self.network is not None else ()
 
     @property
     def vectors(self) -> tuple[str, ...]:
@@ -196,7 +214,7 @@ class Classifier:
         >>> Classifier(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())).vectors
         ('0', '1')
         """
-        return tuple(self._layers.vectors) if self._engine.network is not None else ()
+        return tuple(self._layers.vectors) if self.network is not None else ()
 
     def stages(self, wanted: Sequence[str] = ()) -> tuple[str, ...]:
         """These layers, or by default the last of each map size, at most five, from fine to coarse.
@@ -238,104 +256,14 @@ class Classifier:
         """
         return self._layers.fields
 
-    @property
-    def dense(self) -> Dense | None:
-        """What its logits at each position are worth, or None: `why_not_dense` says why. Tried once, when asked."""
-        return self._dense if isinstance(self._dense, Dense) else None
-
-    @property
-    def why_not_dense(self) -> str:
-        """Why it has no `dense_logits`, to stand after "it has no dense head:"; "" where it has them."""
-        return self._dense if isinstance(self._dense, str) else ""
-
-    def dense_logits(self, pixels: Tensor) -> Tensor:
-        """(B, K, h, w) float32 on the CPU: the logits at each position of the map that the head averages.
-
-        They are those of patches only where `dense.local` says so, and add up only where `dense.additive` does (class
-        activation, Zhou et al. 2016, section 2). Raises CueError for a network whose head averages no map.
-
-        >>> net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 7))
-        >>> classifier = Classifier(net, preprocessing=Preprocessing((8, 8), 8))
-        >>> classifier.dense_logits(torch.rand(2, 3, 8, 8)).shape, classifier.dense.field_px
-        (torch.Size([2, 7, 6, 6]), 3)
-        """
-        network, dense = self._network("dense logits"), self.dense
-        if dense is None:
-            found = f"{self.name} has no dense head: {self.why_not_dense}"
-            raise CueError(found, wanted="a network that averages its last map, as ResNets do", do="choose another")
-        if not len(pixels):
-            return torch.zeros(0, len(self.classes), *dense.size)
-        run = functools.partial(dense.run, network)
-        return self._engine.batches(pixels, lambda part: (self._engine.once(part, run),))[0]
-
-    def patch_logits(self, pixels: Tensor) -> Tensor:
-        """(B, K, h, w) float32 on the CPU: the logits of each patch, whose mean over the map are the logits.
-
-        Raises CueError where the network's head does not average the logits of patches.
-        """
-        function = self._own("patch_logits", "patch logits", "a BagNet")
-        return self._engine.batches(pixels, lambda part: (self._engine.once(part, function),))[0]
-
-    def words(self, pixels: Tensor) -> Tensor:
-        """(B, h, w) int64 on the CPU: the visual word of each patch, on the map of `patch_logits`.
-
-        Raises CueError where the network does not sort patches into words.
-        """
-        function = self._own("words", "visual words", "a bag of words, which `cuescope train bow` makes")
-        return self._engine.batches(pixels, lambda part: (self._engine.once(part, function),))[0].long()
-
-    def display_logits(self, pixels: Tensor, targets: Sequence[int]) -> Tensor:
-        """(B, H, W) float32 on the CPU: at every pixel the logit of each image's target class from the patch around it.
-
-        The display heatmap of Brendel & Bethge 2019: patches at stride 1 with zeros around the normalized image. It is
-        not the decomposition of the answer, which `patch_logits` is. Raises CueError for a network other than a BagNet.
-        """
-        function, maps = self._own("display_logits", "display heatmap", "a BagNet"), []
-        for image, k in zip(pixels, targets, strict=True):
-            run = functools.partial(function, targets=[k])
-            maps += self._engine.batches(image[None], lambda part, run=run: (self._engine.once(part, run),))
-        return torch.cat(maps) if maps else pixels.new_zeros(pixels[:, 0].shape)
-
-    @property
-    def patch_geometry(self) -> tuple[int, int]:
-        """Side of a patch and distance of neighboring patches in px, for `patch_logits`. Raises CueError without."""
-        network = self._network("patches")
-        field, stride = (getattr(network, name, None) for name in ("receptive_field_px", "stride_px"))
-        if not isinstance(field, int) or not isinstance(stride, int):
-            wanted = "the attributes receptive_field_px and stride_px on its module"
-            raise CueError(f"the patches of {self.name} have no known size", wanted=wanted, do="add them")
-        return field, stride
-
     def __repr__(self) -> str:
         return f"<Classifier {self.name}: {len(self.classes)} classes, {self.precision} on {self.device}>"
 
     @cached_property
     def _layers(self) -> Layers:
-        return Layers(self.name, self._network("layers"), self._engine, self.preprocessing)
+        return Layers(self.name, self.torch_network("layers"), self.executor, self.preprocessing)
 
-    @cached_property
-    def _dense(self) -> Dense | str:
-        if self._engine.network is None:
-            return "it is a black box without layers"
-        try:
-            return find(self._engine.network, self.normalize(trial(self.preprocessing, 2)))
-        except NoDenseError as error:
-            return str(error)
-
-    def _own(self, method: str, what: str, wanted: str) -> Any:
-        """Something that only some networks can do. Raises CueError for the others."""
-        function = getattr(self._network(what), method, None)
-        if function is None:
-            raise CueError(f"{self.name} has no {what}", wanted=wanted, do="see `cuescope list models`")
-        return function
-
-    def _network(self, what: str) -> nn.Module:
-        if self._engine.network is None:
-            do = "give the network itself, as an nn.Module or file.py:factory"
-            raise CueError(f"{self.name} is a black box without {what}", wanted="a torch network", do=do)
-        return self._engine.network
-
-    def _space(self, classes: ClassSpace | Sequence[str] | str | Path | None, outputs: int | CueError) -> ClassSpace:
+    def _space(self, classes: Classes | None, outputs: int | CueError) -> ClassSpace:
         if classes is not None:
             space = read_classes(classes)
             if isinstance(outputs, int) and len(space) != outputs:
@@ -344,6 +272,6 @@ class Classifier:
         if isinstance(outputs, CueError):
             raise outputs
         if outputs == 1000 and type(self.module).__module__.partition(".")[0] in ("timm", "torchvision", "cuescope"):
-            self._engine.notes.append("1,000 outputs: taken to be the classes of ImageNet in their usual order")
+            self.executor.notes.append("1,000 outputs: taken to be the classes of ImageNet in their usual order")
             return imagenet_1k()
         return ClassSpace.numbered(outputs)

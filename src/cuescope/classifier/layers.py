@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cuescope.core.errors import CueError, unknown
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.network import hooks
-from cuescope.network.executor import Engine, trial
+from cuescope.network.executor import Executor, trial
 from cuescope.network.receptive import WHOLE, Field, fields
 
 Watch = tuple[str, hooks.Reduction]
@@ -36,21 +36,21 @@ class Layers:
     name: str
     """The classifier's."""
     network: nn.Module
-    engine: Engine
+    executor: Executor
     how: Preprocessing
 
     @cached_property
     def maps(self) -> dict[str, hooks.Layer]:
         """Those that give maps over the image, in the order they are computed."""
         with torch.inference_mode(), hooks.evaluating(self.network):
-            found = hooks.survey(self.network, self.engine.normalize(trial(self.how, 2)))
-        return {name: layer for name, layer in found.items() if name not in self.engine.folded}
+            found = hooks.survey(self.network, self.executor.normalize(trial(self.how, 2)))
+        return {name: layer for name, layer in found.items() if name not in self.executor.folded}
 
     @cached_property
     def vectors(self) -> dict[str, hooks.Layer]:
         """Those that give one vector for the whole image."""
         with torch.inference_mode(), hooks.evaluating(self.network):
-            return hooks.vectors(self.network, self.engine.normalize(trial(self.how, 2)), self.maps)
+            return hooks.vectors(self.network, self.executor.normalize(trial(self.how, 2)), self.maps)
 
     @cached_property
     def stages(self) -> tuple[str, ...]:
@@ -70,14 +70,14 @@ class Layers:
 
     @cached_property
     def fields(self) -> Mapping[str, Field]:
-        found = fields(self.network, self.engine.normalize(trial(self.how)))
+        found = fields(self.network, self.executor.normalize(trial(self.how)))
         return {name: found.get(name, WHOLE) for name in self.maps}
 
     def find(self, name: str) -> hooks.Layer:
         """What is known of a layer. Raises CueError with the nearest names, or for one that no longer exists."""
         if name in self.maps:
             return self.maps[name]
-        if name in self.engine.folded:
+        if name in self.executor.folded:
             do = "ask for the batch norm after it, or load with fold=False"
             raise CueError(f"layer '{name}' of {self.name} is folded", wanted="an output that still exists", do=do)
         if name in self.vectors:
@@ -90,25 +90,25 @@ class Layers:
 
         def run(part: Tensor) -> tuple[Tensor, ...]:
             with hooks.evaluating(self.network):
-                return tuple(hooks.capture(self.network, self.engine.normalize(part), wanted).values())
+                return tuple(hooks.capture(self.network, self.executor.normalize(part), wanted).values())
 
         if not wanted:
             return {}
-        return dict(zip((layer.name for layer in wanted), self.engine.batches(pixels, run), strict=True))
+        return dict(zip((layer.name for layer in wanted), self.executor.batches(pixels, run), strict=True))
 
     def watch(self, pixels: Tensor, wanted: Sequence[Watch]) -> tuple[Tensor, Mapping[Watch, Tensor]]:
         """Logits, and what is kept of layers: in the same pass, where the layers can be watched in it."""
         layers = [(self.find(name), reduce) for name, reduce in wanted]
-        in_passing = self.engine.run is self.network and all(layer.intermediate is None for layer, _ in layers)
+        in_passing = self.executor.run is self.network and all(layer.intermediate is None for layer, _ in layers)
         kept: list[Tensor] = []
 
         def run(part: Tensor) -> tuple[Tensor, ...]:
             if in_passing:
                 with hooks.watched(self.network, layers, kept):
-                    return self.engine.once(part), *kept
+                    return self.executor.once(part), *kept
             with hooks.evaluating(self.network):
-                maps = hooks.capture(self.network, self.engine.normalize(part), [layer for layer, _ in layers])
-            return self.engine.once(part), *(reduce(maps[layer.name]) for layer, reduce in layers)
+                maps = hooks.capture(self.network, self.executor.normalize(part), [layer for layer, _ in layers])
+            return self.executor.once(part), *(reduce(maps[layer.name]) for layer, reduce in layers)
 
-        logits, *found = self.engine.batches(pixels, run)
+        logits, *found = self.executor.batches(pixels, run)
         return logits, dict(zip(wanted, found, strict=True))

@@ -1,4 +1,4 @@
-"""`cuescope compare`: what is true of two classifiers at once, and paired differences between them."""
+"""`cuescope compare`: paired differences between classifiers, and whether they agree."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuescope.core.errors import CueError
+from cuescope.core.naming import short_name
 
 if TYPE_CHECKING:
     from cuescope.runs.comparisons.stored import Pair
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def compare(*runs: Path, json: bool = False) -> None:
-    """Which of two classifiers is better, and do they agree? Over the images that both were shown.
+    """Which of two classifiers is better, and do they agree? Over the images that both have seen.
 
     Parameters
     ----------
@@ -43,9 +44,9 @@ def compare(*runs: Path, json: bool = False) -> None:
             do="audit both with the same --images",
         )
     if found:
-        _tell_differences(found)
+        _print_differences(found)
     if pairs:
-        _tell_pairs(pairs)
+        _print_pairs(pairs)
 
 
 def _held(runs: Sequence[Run]) -> str:
@@ -55,20 +56,20 @@ def _held(runs: Sequence[Run]) -> str:
     return f"the {len(names)} classifiers have no instrument, parameters and images in common"
 
 
-def _tell_differences(found: Sequence[dict[str, Any]]) -> None:
+def _print_differences(found: Sequence[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("measure", "a", "b", "a less b", "95 % interval", "images", box=None, header_style="bold")
+    table = Table("measure", "a", "b", "a minus b", "95 % interval", "images", box=None, header_style="bold")
     for v in found:
         share = v["unit"] == "share"
         shown = [f"{100 * x:+.1f} pts" if share else f"{x:+.4f}" for x in (v["value"], *(v["interval"] or ()))]
         interval = f"{shown[1]} to {shown[2]}" if v["interval"] else v["why"]
-        table.add_row(v["title"], _short(v["a"]), _short(v["b"]), shown[0], interval, str(v["n"]))
+        table.add_row(v["title"], short_name(v["a"]), short_name(v["b"]), shown[0], interval, str(v["n"]))
     Console().print(table)
 
 
-def _tell_pairs(pairs: Sequence[Pair]) -> None:
+def _print_pairs(pairs: Sequence[Pair]) -> None:
     """For each two classifiers the sentence and the measures."""
     from rich.console import Console
     from rich.table import Table
@@ -77,15 +78,11 @@ def _tell_pairs(pairs: Sequence[Pair]) -> None:
 
     console = Console(highlight=False, markup=False)
     for pair in pairs:
-        console.print(f"\n{pair.finding.instrument}: {_short(pair.a)} and {_short(pair.b)}", style="bold")
+        console.print(f"\n{pair.finding.instrument}: {short_name(pair.a)} and {short_name(pair.b)}", style="bold")
         console.print(pair.finding.sentence)
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for m in pair.finding.measures:
-            told = words.interval(m.interval, m.unit) if m.value is not None else m.why
-            table.add_row(m.label, words.value(m.value, m.unit), told, words.amount(m))
+            detail = words.interval(m.interval, m.unit) if m.value is not None else m.why
+            table.add_row(m.label, words.value(m.value, m.unit), detail, words.amount(m))
         if table.row_count:
             console.print(table)
-
-
-def _short(name: str) -> str:
-    return name.partition("@")[0].rpartition("/")[2]

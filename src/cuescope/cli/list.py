@@ -89,10 +89,9 @@ def _makers() -> dict[str, dict[str, Any]]:
 
 
 def _recipes() -> dict[str, dict[str, Any]]:
-    from cuescope.api.train import about, options
-    from cuescope.training.recipes import names, recipe
+    from cuescope.training.recipes import recipes
 
-    return {name: {"what": about(name), "parameters": _settings(options(recipe(name)))} for name in names()}
+    return {n: {"what": one.what, "parameters": _settings(one.options)} for n, one in recipes().items()}
 
 
 def _images() -> dict[str, dict[str, Any]]:

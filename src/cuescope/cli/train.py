@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cuescope.api.train import Training
 
 SHOWN = 5
-"""Images that could not be read, told by name."""
+"""Images that could not be read, listed by name."""
 
 
 def train(
@@ -27,7 +27,7 @@ def train(
     seed: int = 0,
     limit: int | None = None,
 ) -> None:
-    """A model of a recipe: bow or zfnet on your own images, the networks of the built-in world on theirs.
+    """A model of a recipe: bow or zfnet on your own images, the networks of the built-in world on drawn ones.
 
     Parameters
     ----------
@@ -61,10 +61,10 @@ def train(
             limit=limit,
             progress=show,
         )
-    tell(trained)
+    _print(trained)
 
 
-def tell(trained: Training) -> None:
+def _print(trained: Training) -> None:
     """Print how good it is, what was left out, and the command to type next."""
     for note in trained.notes:
         say(note)

@@ -1,15 +1,30 @@
-"""Files written whole or not at all, and JSON that holds numbers only."""
+"""Files written whole or not at all, and read from folders of strangers without leaving them."""
 
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
+import secrets
+import stat
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cuescope.core.errors import CueError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MOST_PIXELS = 2**24
+"""The largest picture that is read."""
+PART = ".part"
+"""Suffix of a file that is being written."""
+MOST_BYTES = 2**28
+"""The largest file that is read whole."""
 
 
 def why_not(error: OSError | ValueError) -> str:
@@ -21,12 +36,29 @@ def why_not(error: OSError | ValueError) -> str:
     return "it is a file" if isinstance(error, FileExistsError) else getattr(error, "strerror", None) or str(error)
 
 
+def check_run_folder(path: Path) -> None:
+    """Raise CueError where no run can be written to this folder. Creates nothing."""
+    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    do = "choose another --out"
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "permission denied" if there.is_dir() else f"'{there.name}' is a file"
+        raise CueError(f"cannot write to '{path}': {why}", wanted="a folder that can be written", do=do)
+    names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")} if path.exists() else set()
+    if names and not names & {"manifest.json", "cells", "skipped"}:
+        wanted = "a new folder, an empty one, or an earlier run"
+        raise CueError(f"'{path}' holds files that are not a run", wanted=wanted, do=do)
+
+
 def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all. Raises CueError where the disk is full or forbids it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Write a file whole or not at all; a link of this name is replaced, not followed.
+
+    Raises CueError where the disk is full or forbids it.
+    """
+    # Equal process ids meet where two machines or containers share a folder.
+    temporary = path.with_name(f".{path.name[:80]}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -41,6 +73,14 @@ def write(path: Path, data: bytes) -> None:
         ) from None
 
 
+def sweep(folder: Path) -> None:
+    """Remove what writers that died have left below a folder that nobody writes to now."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(".") and name.endswith(PART):
+                _discard(Path(parent, name))
+
+
 def _discard(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
@@ -49,16 +89,74 @@ def _discard(path: Path) -> None:
         return
 
 
+def inside(folder: Path, name: str) -> Path:
+    """The path of `name` below a folder. Raises CueError where it leaves the folder, also by a link.
+
+    >>> inside(Path("run"), "../secret.png")
+    Traceback (most recent call last):
+    ...
+    cuescope.core.errors.CueError: '../secret.png' leaves the folder 'run'
+      wanted: a path inside it, without links
+      do:     do not trust this folder; audit again
+    """
+    parts = Path(name).parts
+    path = folder.joinpath(*parts) if parts else folder
+    steps = [folder.joinpath(*parts[: i + 1]) for i in range(len(parts))]
+    if not parts or Path(name).is_absolute() or ".." in parts or "\0" in name or any(map(os.path.islink, steps)):
+        wanted = "a path inside it, without links"
+        raise CueError(
+            f"'{name}' leaves the folder '{folder}'", wanted=wanted, do="do not trust this folder; audit again"
+        )
+    return path
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """A regular file of at most so many bytes; links are not followed, and a pipe is not waited for.
+
+    Raises OSError where it cannot be read, ValueError where it is something else or too large.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no file")
+        if status.st_size > most:
+            raise ValueError(f"it has {status.st_size:,} bytes, more than {most:,}")
+        return file.read()
+
+
+def read_picture(folder: Path, name: str) -> NDArray[np.uint8]:
+    """A PNG below a folder as (H, W, 3) uint8. Raises CueError where it is elsewhere, missing, damaged or huge."""
+    import numpy as np
+    from PIL import Image
+
+    path = inside(folder, name)
+    try:
+        with (
+            warnings.catch_warnings(action="error"),
+            Image.open(io.BytesIO(read_bytes(path)), formats=["PNG"]) as image,
+        ):
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"it has {image.width:,} x {image.height:,} px")
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        wanted = f"a PNG of at most {MOST_PIXELS:,} px"
+        raise CueError(f"cannot read '{path}': {error}", wanted=wanted, do="audit again") from None
+
+
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """JSON with no NaN in it: a missing number is null with its reason beside it."""
     write(path, (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file of a run. Raises CueError where it is damaged."""
+    """A JSON object from a file. Raises CueError where it is damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        data = json.loads(read_bytes(path))
+        if not isinstance(data, dict):
+            raise ValueError("it holds no object")
+        return data
+    except (OSError, ValueError, RecursionError) as error:
         raise CueError(
             f"cannot read '{path}': {error}", wanted="a JSON file of a run", do="remove it, audit again"
         ) from None

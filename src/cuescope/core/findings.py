@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from cuescope.core.display import Displayed
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the JSON that findings are written in."""
 
 Unit = Literal["share", "probability", "difference", "images", "px", "correlation", "kappa", "nats", ""]
@@ -53,6 +55,8 @@ class Measure:
     published: tuple[Published, ...] = ()
     headline: bool = False
     """Shown large, and in the table that sets classifiers side by side."""
+    per_image: str = ""
+    """The column of the rows that it is the mean of over images, so that two classifiers are compared in pairs."""
 
     def __post_init__(self) -> None:
         if self.value is None:
@@ -78,6 +82,8 @@ class About:
     """Class names of the classifier, in the order of its logits."""
     space: str = ""
     """Name of the classifier's class space, as in "imagenet-1k"."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the instrument found out about the classifier before its first batch (Observer.facts)."""
 
 
 def about_two(about: tuple[About, About]) -> str:
@@ -87,6 +93,21 @@ def about_two(about: tuple[About, About]) -> str:
     'timm/a and timm/b'
     """
     return f"{about[0].classifier} and {about[1].classifier}"
+
+
+def short_name(classifier: str) -> str:
+    """A classifier's name without its source and its weights.
+
+    >>> short_name("timm/resnet50.a1@a.safetensors")
+    'resnet50.a1'
+    """
+    return classifier.partition("@")[0].rpartition("/")[2]
+
+
+def short_names(about: tuple[About, About]) -> tuple[str, str]:
+    """The short names of two classifiers; their whole names where both would be called the same."""
+    first, second = short_name(about[0].classifier), short_name(about[1].classifier)
+    return (first, second) if first != second else (about[0].classifier, about[1].classifier)
 
 
 MapKind = Literal["heat", "signed", "labels"]
@@ -103,7 +124,7 @@ class Map:
     """
 
     kind: MapKind
-    values: list[list[float]]
+    values: list[list[int | float | None]]
     name: str = ""
     unit: str = ""
     low: float | None = None
@@ -111,7 +132,7 @@ class Map:
     legend: tuple[str, ...] = ()
     extent: tuple[float, float, float, float] | None = None
     alone: bool = False
-    strength: list[list[float]] | None = None
+    strength: list[list[int | float | None]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +204,38 @@ class Panel:
     figures: tuple[Figure, ...] = ()
 
 
+def dot(
+    label: str, value: float | None, interval: tuple[float, float] | None = None, n: int | None = None
+) -> dict[str, Any]:
+    """A row of a panel of kind "dots".
+
+    >>> dot("cat", 0.5, (0.4, 0.6), 20)
+    {'label': 'cat', 'value': 0.5, 'low': 0.4, 'high': 0.6, 'n': 20}
+    """
+    low, high = interval or (None, None)
+    return {"label": label, "value": value, "low": low, "high": high, **({} if n is None else {"n": n})}
+
+
+@dataclass(frozen=True, eq=False)
+class Conclusion:
+    """What an instrument says of all its rows; the runner makes a Finding of it."""
+
+    measures: tuple[Measure, ...] = ()
+    panels: tuple[Panel, ...] = ()
+    sentence: str = ""
+    caveats: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Measure:
+        return _named(self.measures, name)
+
+
+def _named(measures: tuple[Measure, ...], name: str) -> Measure:
+    for measure in measures:
+        if measure.name == name:
+            return measure
+    raise KeyError(f"there is no measure '{name}'; there are {[m.name for m in measures]}")
+
+
 @dataclass(frozen=True, eq=False)
 class Finding(Displayed):
     """The answer of one instrument about one classifier on one image set."""
@@ -201,91 +254,35 @@ class Finding(Displayed):
     """Why the instrument does not apply here; empty where it does."""
 
     def __getitem__(self, name: str) -> Measure:
-        for measure in self.measures:
-            if measure.name == name:
-                return measure
-        raise KeyError(f"{self.instrument} has no measure '{name}'; it has {[m.name for m in self.measures]}")
+        return _named(self.measures, name)
 
     def with_panels(self, panels: tuple[Panel, ...]) -> Finding:
         return replace(self, panels=self.panels + panels)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; pixels must have been written to files before."""
-        return {
-            "schema": SCHEMA,
-            **{k: getattr(self, k) for k in ("instrument", "version", "classifier", "images", "sentence", "why")},
-            "params": dict(self.params),
-            "measures": [_measure_json(m) for m in self.measures],
-            "panels": [_panel_json(p) for p in self.panels],
-            "caveats": list(self.caveats),
-            "references": list(self.references),
-        }
+        """Plain JSON values, without what is left at its default. Raises ValueError for pixels that are in no file."""
+        for panel in self.panels:
+            for figure in panel.figures:
+                if any(one.pixels is not None for one in (figure, *figure.insets)):
+                    raise ValueError(f"panel {panel.name}: pixels of '{figure.caption}' were not written to a file")
+        return {"schema": SCHEMA, **_sparse(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Finding:
-        """The finding that `to_json` wrote. Raises ValueError for another schema version."""
+        """The finding that `to_json` wrote. Raises ValueError for anything else."""
         if data.get("schema") != SCHEMA:
             raise ValueError(f"finding of schema {data.get('schema')}; this cuescope reads schema {SCHEMA}")
-        return cls(
-            instrument=data["instrument"],
-            version=data["version"],
-            params=data["params"],
-            classifier=data["classifier"],
-            images=data["images"],
-            measures=tuple(_measure(m) for m in data["measures"]),
-            panels=tuple(_panel(p) for p in data["panels"]),
-            sentence=data["sentence"],
-            caveats=tuple(data["caveats"]),
-            references=tuple(data["references"]),
-            why=data["why"],
-        )
+        return msgspec.convert({key: value for key, value in data.items() if key != "schema"}, cls)
 
 
-def _measure_json(measure: Measure) -> dict[str, Any]:
-    # A count or a level of chance of 0 is a number: only what was left at its default is left out.
-    empty = [k for k, v in vars(measure).items() if v is None or v is False or v in ("", ())]
-    data = {k: v for k, v in vars(measure).items() if k == "value" or k not in empty}
-    if measure.interval is not None:
-        data["interval"] = list(measure.interval)
-    if measure.published:
-        data["published"] = [vars(p) for p in measure.published]
-    return data
-
-
-def _measure(data: Mapping[str, Any]) -> Measure:
-    fields = dict(data)
-    if "interval" in fields:
-        fields["interval"] = tuple(fields["interval"])
-    fields["published"] = tuple(Published(**p) for p in fields.get("published", ()))
-    return Measure(**fields)
-
-
-def _panel_json(panel: Panel) -> dict[str, Any]:
-    figures = []
-    for figure in panel.figures:
-        if figure.pixels is not None or any(inset.pixels is not None for inset in figure.insets):
-            raise ValueError(f"panel {panel.name}: pixels of '{figure.caption}' were not written to a file")
-        maps = [{**vars(m), "legend": list(m.legend), "extent": m.extent and list(m.extent)} for m in figure.maps]
-        insets = [{"name": inset.name, "file": inset.file} for inset in figure.insets]
-        more = {"insets": insets} if insets else {}
-        figures.append({"caption": figure.caption, "file": figure.file, "maps": maps, **more})
-    data = {k: getattr(panel, k) for k in ("name", "kind", "title", "caption")}
-    return {**data, "data": dict(panel.data), "figures": figures}
-
-
-def _panel(data: Mapping[str, Any]) -> Panel:
-    figures = tuple(
-        Figure(
-            caption=f["caption"],
-            file=f["file"],
-            maps=tuple(_map(m) for m in f["maps"]),
-            insets=tuple(Inset(i["name"], file=i["file"]) for i in f.get("insets", ())),
-        )
-        for f in data["figures"]
-    )
-    return Panel(data["name"], data["kind"], data["title"], data["caption"], data["data"], figures)
-
-
-def _map(data: Mapping[str, Any]) -> Map:
-    extent = data["extent"]
-    return Map(**{**data, "legend": tuple(data["legend"]), "extent": tuple(extent) if extent else None})
+def _sparse(record: Any) -> Any:
+    """A record of records as plain values, without the fields that are left at their default."""
+    if dataclasses.is_dataclass(record):
+        given = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+        required = {f.name for f in dataclasses.fields(record) if f.default is f.default_factory is dataclasses.MISSING}
+        # A missing value is null with its reason beside it; a count or a chance of 0 is a number.
+        empty = {k for k, v in given.items() if v is None or v is False or v in ("", ())}
+        return {k: _sparse(v) for k, v in given.items() if k in required or k not in empty}
+    if isinstance(record, tuple | list):
+        return [_sparse(item) for item in record]
+    return {k: _sparse(v) for k, v in record.items()} if isinstance(record, Mapping) else record

@@ -1,18 +1,99 @@
-"""Intervals and agreement: pure functions, seeded by argument. All intervals are at 95 %."""
+"""Measures with their intervals: pure functions, seeded by argument. All intervals are at 95 %.
+
+`share`, `mean`, `ratio`, `difference` and `correlation` make a Measure of observations; below them stand the intervals
+that they and others use.
+"""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
+
+from cuescope.core.findings import Measure, Unit
 
 Z95 = 1.959963984540054
 RESAMPLES = 2000
+BLOCK = 4_000_000
+"""Numbers that resampling holds at once."""
 
-Numbers = Sequence[float] | NDArray[Any]
+Numbers = Sequence[float] | NDArray[Any] | pl.Series
+
+
+def share(
+    name: str, hits: Numbers | int, n: int | None = None, *, why: str = "nothing was seen", **more: Any
+) -> Measure:
+    """What share of n are hits? `hits` is their number, with `n`, or a 0 or 1 (False or True) for each of the n.
+
+    The interval is Wilson's. Without anything to count the measure has no value, and the reason `why`.
+
+    >>> share("top1", [True, False, True, True]).count
+    3
+    """
+    if n is None:
+        values = np.asarray(hits, dtype=float)
+        hits, n = round(float(values.sum())), len(values)
+    k = int(hits)  # type: ignore[arg-type] - a number where n is given
+    if not n:
+        return Measure(name, None, "share", why=why, **more)
+    return Measure(name, k / n, "share", n, wilson(k, n), count=k, **more)
+
+
+def mean(name: str, values: Numbers, unit: Unit = "share", *, why: str = "nothing was seen", **more: Any) -> Measure:
+    """What is the mean of these values, one an image (or another unit that is resampled)?
+
+    The interval comes from resampling; one value alone has none. Without values the reason is `why`.
+
+    >>> mean("mac", [0.1, 0.1], "probability").interval
+    (0.1, 0.1)
+    """
+    data = np.asarray(values, dtype=float)
+    if not len(data):
+        return Measure(name, None, unit, why=why, **more)
+    return Measure(name, float(data.mean()), unit, len(data), bootstrap_mean(data) if len(data) > 1 else None, **more)
+
+
+def ratio(name: str, above: Numbers, below: Numbers, unit: Unit = "share", *, why: str = "", **more: Any) -> Measure:
+    """What is sum(above) / sum(below), over pairs that are resampled together? n counts pairs with below > 0.
+
+    >>> ratio("changed", [1.0, 0.0], [1.0, 1.0]).value
+    0.5
+    """
+    a, b = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
+    if not b.sum():
+        return Measure(name, None, unit, why=why or "nothing was seen", **more)
+    return Measure(name, float(a.sum() / b.sum()), unit, int((b > 0).sum()), bootstrap_ratio(a, b), **more)
+
+
+def difference(
+    name: str, a: Numbers, b: Numbers, unit: Unit = "difference", *, why: str = "nothing was seen", **more: Any
+) -> Measure:
+    """By how much is the mean of a above that of b, over the same images? As `paired_difference` says.
+
+    >>> difference("loss", [1.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0]).value
+    0.25
+    """
+    if not len(a):
+        return Measure(name, None, unit, why=why, **more)
+    value, interval, n = paired_difference(a, b)
+    return Measure(name, value, unit, n, interval, **more)
+
+
+def correlation(name: str, a: Numbers, b: Numbers, **more: Any) -> Measure:
+    """How do a and b go along? Pearson's correlation, as `pearson` says; why it has none, where it has none.
+
+    >>> correlation("r", [1.0, 2.0, 3.0], [2.0, 4.0, 6.1]).n
+    3
+    """
+    value, interval, why = pearson(a, b)
+    return Measure(name, value, "correlation", len(a) if value is not None else 0, interval, why=why, **more)
 
 
 def wilson(k: int, n: int) -> tuple[float, float]:
@@ -57,25 +138,6 @@ def bootstrap_of_means(
     if len(values) < 2:
         return None
     return _percentiles(of(_resampled(np.asarray(values, float), seed, RESAMPLES) / len(values)))
-
-
-def of_images(values: Numbers, counted: bool = False) -> dict[str, Any]:
-    """The mean over images as a Measure takes it: its value, n and interval, and with `counted` its count.
-
-    `counted` says that each value is 0 or 1: the interval is then Wilson's, else it comes from resampling images.
-    Raises ValueError without values.
-
-    >>> of_images([True, False, True, True], counted=True)["count"]
-    3
-    """
-    data = np.asarray(values, dtype=float)
-    n = len(data)
-    if not n:
-        raise ValueError("no mean of nothing")
-    if counted:
-        k = round(float(data.sum()))
-        return {"value": k / n, "n": n, "count": k, "interval": wilson(k, n)}
-    return {"value": float(data.mean()), "n": n, "interval": bootstrap_mean(data) if n > 1 else None}
 
 
 def mean_of_shares(values: Numbers, seed: int = 0) -> tuple[float, float]:
@@ -169,51 +231,91 @@ def sign_distances(
     return differing / units, np.divide(differing, either, out=np.full((n, n), np.nan), where=either > 0)
 
 
-def drawn_within(strata: Sequence[int] | NDArray[Any], seed: int = 0, resamples: int = RESAMPLES) -> NDArray[Any]:
-    """How often each thing is drawn in each resample, (resamples, n): with replacement, within its own stratum.
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """How often each of n things is drawn in each resample: with replacement, within its own stratum.
 
-    >>> drawn_within([0, 0, 1], resamples=2)[:, 2].tolist()
+    Iterating gives blocks (some resamples, n) of bounded memory, the same ones each time, whatever their size.
+
+    >>> sum(len(block) for block in Draws(np.zeros(5), resamples=20))
+    20
+    """
+
+    strata: NDArray[Any]
+    """(n,) what each thing belongs to."""
+    seed: int = 0
+    resamples: int = RESAMPLES
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        rows = max(1, BLOCK // max(1, len(self.strata)))
+        yield from [self._whole] if rows >= self.resamples else self._blocks(rows)
+
+    @cached_property
+    def _whole(self) -> NDArray[Any]:
+        return next(self._blocks(self.resamples))
+
+    def _blocks(self, rows: int) -> Iterator[NDArray[Any]]:
+        sizes = [min(rows, self.resamples - start) for start in range(0, self.resamples, rows)]
+        random, streams = np.random.default_rng(self.seed), []
+        for stratum in np.unique(self.strata):
+            if streams:  # A stratum's random numbers begin where those of the one before it end.
+                for size in sizes:
+                    _drawn(random, streams[-1][0], size)
+            streams.append((np.flatnonzero(self.strata == stratum), copy.deepcopy(random)))
+        for size in sizes:
+            block = np.zeros((size, len(self.strata)))
+            for members, stream in streams:
+                block[:, members] = _drawn(stream, members, size)
+            yield block
+
+
+def drawn_within(strata: Sequence[int] | NDArray[Any], seed: int = 0, resamples: int = RESAMPLES) -> Draws:
+    """Resamples of things, each drawn within its own stratum.
+
+    >>> next(iter(drawn_within([0, 0, 1], resamples=2)))[:, 2].tolist()
     [1.0, 1.0]
     """
-    strata, random = np.asarray(strata), np.random.default_rng(seed)
-    drawn = np.zeros((resamples, len(strata)))
-    for stratum in np.unique(strata):
-        members = np.flatnonzero(strata == stratum)
-        drawn[:, members] = random.multinomial(len(members), np.full(len(members), 1 / len(members)), resamples)
-    return drawn
+    return Draws(np.asarray(strata), seed, resamples)
+
+
+def _drawn(random: np.random.Generator, members: NDArray[Any], resamples: int) -> NDArray[Any]:
+    return random.multinomial(len(members), np.full(len(members), 1 / len(members)), resamples)
 
 
 def pair_mean(
-    groups: Sequence[tuple[NDArray[Any], NDArray[Any]]], drawn: NDArray[Any]
+    groups: Sequence[tuple[NDArray[Any], NDArray[Any]]], drawn: Draws
 ) -> tuple[float | None, tuple[float, float] | None, int]:
     """Mean over groups of the mean over all pairs of a group, its bootstrap interval, and the number of pairs.
 
     A group is its members' numbers (n,) and the symmetric values of their pairs (n, n), NaN for none. Groups count
     alike, so that those with more members, hence many more pairs, do not outweigh the rest. Things are resampled, not
-    pairs, as `drawn` says (of `drawn_within`): a thing is in many pairs, which are not independent. A thing drawn
-    twice makes no pair with itself. A resample leaves out groups without a pair; where more than one resample in
-    twenty has no pair at all, there is no interval.
+    pairs, as `drawn` says: a thing is in many pairs, which are not independent. A thing drawn twice makes no pair
+    with itself. A resample leaves out groups without a pair; where more than one resample in twenty has no pair at
+    all, there is no interval.
 
     >>> pair_mean([(np.arange(3), np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0.0]]))], drawn_within([0, 0, 0]))
     (2.0, None, 3)
     """
-    resampled, groups_in = np.zeros(len(drawn)), np.zeros(len(drawn))
-    means, pairs = [], 0
-    for members, values in groups:
-        known = np.isfinite(values) & ~np.eye(len(members), dtype=bool)
-        if not known.any():
-            continue
-        filled, weights = np.where(known, values, 0.0), drawn[:, members]
-        below = ((weights @ known) * weights).sum(1)
-        resampled += ((weights @ filled) * weights).sum(1) / np.maximum(below, 1)
-        groups_in += below > 0
-        means.append(float(filled.sum() / known.sum()))
-        pairs += int(known.sum()) // 2
-    if not means:
+    known = [(m, np.isfinite(values) & ~np.eye(len(m), dtype=bool), values) for m, values in groups]
+    filled = [(m, where, np.where(where, values, 0.0)) for m, where, values in known if where.any()]
+    if not filled:
         return None, None, 0
-    has = groups_in > 0
-    interval = _percentiles(resampled[has] / groups_in[has]) if has.mean() >= 0.95 else None
-    return float(np.mean(means)), interval, pairs
+    resampled = np.concatenate([_pair_means(filled, block) for block in drawn])
+    has = np.isfinite(resampled)
+    interval = _percentiles(resampled[has]) if has.mean() >= 0.95 else None
+    means = [float(values.sum() / where.sum()) for _, where, values in filled]
+    return float(np.mean(means)), interval, sum(int(where.sum()) // 2 for _, where, _ in filled)
+
+
+def _pair_means(groups: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]], drawn: NDArray[Any]) -> NDArray[Any]:
+    """Of each resample of a block the mean over the groups that have a pair in it; NaN where none has."""
+    total, count = np.zeros(len(drawn)), np.zeros(len(drawn))
+    for members, known, values in groups:
+        weights = drawn[:, members]
+        below = ((weights @ known) * weights).sum(1)
+        total += ((weights @ values) * weights).sum(1) / np.maximum(below, 1)
+        count += below > 0
+    return np.divide(total, count, out=np.full(len(drawn), np.nan), where=count > 0)
 
 
 def pearson(a: Numbers, b: Numbers, seed: int = 0) -> tuple[float | None, tuple[float, float] | None, str]:
@@ -241,6 +343,23 @@ def pearson(a: Numbers, b: Numbers, seed: int = 0) -> tuple[float | None, tuple[
         return value, None, "too few different pairs for an interval"
     resampled = covariance[varies] / np.sqrt(variances[varies].prod(1))
     return value, _percentiles(np.clip(resampled, -1, 1)), ""
+
+
+def concentration(falls: NDArray[Any]) -> float | None:
+    """How local is a dependence: the share of all falls that the tenth of places with the largest falls hold.
+
+    0.1 where every place matters alike, 1 where a tenth of the places holds all; None where nothing falls.
+
+    >>> concentration(np.array([0.0] * 9 + [0.5])), concentration(np.full(10, 0.2)), concentration(np.zeros(10))
+    (1.0, 0.1, None)
+    """
+    lost = np.sort(np.clip(falls, 0, None))[::-1]
+    total = lost.sum()
+    if total <= 0:
+        return None
+    whole, part = divmod(len(lost), 10)
+    top = lost[:whole].sum() + (lost[whole] * part / 10 if part else 0.0)
+    return float(round(top / total, 12))
 
 
 def kappa(a_correct: Sequence[bool], b_correct: Sequence[bool]) -> float | None:
@@ -291,7 +410,7 @@ def _resampled(data: NDArray[Any], seed: int, resamples: int) -> NDArray[Any]:
     """Column sums of `resamples` draws of len(data) rows, drawn with replacement, in bounded memory."""
     generator = np.random.default_rng(seed)
     n = len(data)
-    block = max(1, 4_000_000 // n)
+    block = max(1, BLOCK // n)
     sums = []
     for start in range(0, resamples, block):
         index = generator.integers(0, n, (min(block, resamples - start), n))

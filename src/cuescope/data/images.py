@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -46,21 +49,36 @@ class Condition(NamedTuple):
     """The same for all versions of one image."""
 
 
+class Pixels:
+    """The field `Sample.pixels`: a tensor, or a function that decodes it again each time it is asked for."""
+
+    def __get__(self, sample: Sample | None, owner: object = None) -> Tensor:
+        if sample is None:
+            # Without a value of the class the field has no default.
+            raise AttributeError("pixels")
+        held = vars(sample)["pixels"]
+        return held if isinstance(held, Tensor) else held()
+
+    def __set__(self, sample: Sample, value: Tensor | Callable[[], Tensor]) -> None:
+        vars(sample)["pixels"] = value
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One decoded image and what is known of it.
 
-    `pixels` is (3, H, W) uint8 RGB as decoded, any size. `label` indexes the class space of the image set; `labels` are
-    all the labels that are right, where these are known, as `labels_from` tells (ReaL, boxes, label maps). `cues` names
-    what each cue shows, as in {"shape": "cat", "texture": "elephant"}. `boxes` (those of the label's class first),
-    `mask` ((H, W) bool, True on the object) and `parts` are in pixels of the decoded image. `label_map` gives soft
-    targets (n, K) of crops (n, 4) - top, left, height, width in shares of the image. `versions` are the same image made
-    anew, as in {"texturized": (3, h, w) uint8}, already framed as a classifier sees it. `answers` are those of people
-    and networks who were asked about the same image. `condition` is how a distorted image was distorted.
+    `pixels` is (3, H, W) uint8 RGB as decoded, any size; of large images it may be decoded when asked for. `label`
+    indexes the class space of the image set; `labels` are all the labels that are right, where these are known, from
+    `labels_from` (ReaL, boxes, label maps). `cues` names what each cue shows, as in {"shape": "cat", "texture":
+    "elephant"}. `boxes` (those of the label's class first), `mask` ((H, W) bool, True on the object) and `parts` are in
+    pixels of the decoded image. `label_map` gives soft targets (n, K) of crops (n, 4) - top, left, height, width in
+    shares of the image. `versions` are the same image rendered anew, as in {"texturized": (3, h, w) uint8}, already
+    framed as a classifier sees it. `answers` are those of people and networks who were asked about the same image.
+    `condition` is how a distorted image was distorted.
     """
 
     id: str
-    pixels: Tensor
+    pixels: Pixels = Pixels()
     label: int | None = None
     labels: tuple[int, ...] = ()
     labels_from: str = ""
@@ -73,6 +91,10 @@ class Sample:
     answers: tuple[Answer, ...] = ()
     condition: Condition | None = None
     framing: Framing = "photograph"
+
+
+HELD_BYTES = 1 << 30
+"""Of decoded pixels that wait for their use; beyond it they are decoded again."""
 
 
 class UnreadableError(Exception):
@@ -126,6 +148,22 @@ class Batch:
             {key: kept[keep] for key, kept in self.watched.items()},
         )
 
+    @staticmethod
+    def join(parts: Sequence[Batch]) -> Batch:
+        """The images of several batches of one classifier as one, with what all of them have watched."""
+        if len(parts) == 1:
+            return parts[0]
+        watched = [key for key in parts[0].watched if all(key in part.watched for part in parts)]
+        return Batch(
+            tuple(sample for part in parts for sample in part.samples),
+            torch.cat([part.pixels for part in parts]),
+            torch.cat([part.logits for part in parts]),
+            torch.cat([part.labels for part in parts]),
+            tuple(labels for part in parts for labels in part.all_labels),
+            parts[0].peers,
+            {key: torch.cat([part.watched[key] for part in parts]) for key in watched},
+        )
+
 
 class ImageSet(ABC):
     """A finite, ordered set of images that are decoded when asked for.
@@ -164,21 +202,28 @@ class ImageSet(ABC):
         """A hash that changes when any image, label or the order changes."""
 
     def stream(
-        self, groups: Sequence[Sequence[int]], workers: int = 2
+        self, groups: Sequence[Sequence[int]], workers: int | None = None, held_bytes: int = HELD_BYTES
     ) -> Iterator[tuple[list[tuple[int, Sample]], list[Skipped]]]:
         """Decode groups of indices ahead of the reader: for each, its readable samples and the skipped.
 
-        Threads, not processes: the decoders and the resize release the interpreter lock, and threads share
-        memory, start at once and die with Ctrl-C. While one group is used the next is decoded, no more.
+        Threads (`workers`, by default one a core and at most 8), not processes: the decoders and the resize release
+        the interpreter lock, and threads share memory, start at once and die with Ctrl-C. While one group is used the
+        next is decoded, no more. Of both, decoded pixels of at most `held_bytes` are kept; samples beyond that are
+        decoded again when asked.
         """
+        held: dict[int, int] = {}
+        lock = threading.Lock()
 
-        def decode(index: int) -> Sample | Skipped:
+        def decode(group: int, index: int) -> Sample | Skipped:
             try:
-                return self.read(index)
+                sample = self.read(index)
             except UnreadableError as error:
                 return Skipped(self.id(index), str(error))
+            with lock:
+                fits = sum(held.values()) + sample.pixels.numel() <= held_bytes
+                held[group] += sample.pixels.numel() if fits else 0
+            return sample if fits else replace(sample, pixels=lambda: self.read(index).pixels)
 
-        pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
         waiting: deque[list[tuple[int, Future[Sample | Skipped]]]] = deque()
 
         def collect() -> tuple[list[tuple[int, Sample]], list[Skipped]]:
@@ -186,12 +231,42 @@ class ImageSet(ABC):
             samples = [(index, r) for index, r in results if isinstance(r, Sample)]
             return samples, [r for _, r in results if isinstance(r, Skipped)]
 
+        pool = ThreadPoolExecutor(max(1, workers or cores()), thread_name_prefix="decode")
         try:
-            for group in groups:
-                waiting.append([(index, pool.submit(decode, index)) for index in group])
+            for number, group in enumerate(groups):
+                with lock:
+                    # The reader is done with the group before the last one.
+                    held.pop(number - 2, None)
+                    held[number] = 0
+                waiting.append([(index, pool.submit(decode, number, index)) for index in group])
                 if len(waiting) > 1:
                     yield collect()
             while waiting:
                 yield collect()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def cores(most: int = 8) -> int:
+    """The cores that this process may use, at most so many."""
+    return min(most, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="images")
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked process has the pools of its parent, but none of their threads.
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def each(make: Callable[[int], None], count: int, least: int = 1) -> None:
+    """Call `make` with 0 to `count` - 1, side by side in as many threads as torch has, at least so many in each."""
+    threads = min(torch.get_num_threads(), count // least)
+    if threads > 1:
+        list(_pool(threads).map(make, range(count)))
+    else:
+        for i in range(count):
+            make(i)

@@ -9,7 +9,6 @@ the amphibian, 298 right in place of 297). Pillow frees the interpreter lock, so
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from cuescope.core.errors import CueError, unknown
-from cuescope.data.images import Box, Framing, Sample
+from cuescope.data.images import Box, Framing, Sample, each
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -84,13 +83,7 @@ def frame(samples: Sequence[Sample], how: Preprocessing) -> Tensor:
     def fill(i: int) -> None:
         out[i] = _frame(samples[i], how)
 
-    threads = min(torch.get_num_threads(), len(samples) // 4)
-    if threads > 1:
-        with ThreadPoolExecutor(threads, thread_name_prefix="resize") as pool:
-            list(pool.map(fill, range(len(samples))))
-    else:
-        for i in range(len(samples)):
-            fill(i)
+    each(fill, len(samples), least=4)
     return torch.from_numpy(out).permute(0, 3, 1, 2)
 
 
@@ -149,7 +142,7 @@ def resize(pixels: Pixels, shape: tuple[int, int], interpolation: str) -> Pixels
 
 
 def center_crop(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """The middle of an image, black around it where it is too small: torchvision's CenterCrop."""
+    """The middle of an image, black beyond it where it is too small: torchvision's CenterCrop."""
     top, left = (_start(have, want) for have, want in zip(pixels.shape[:2], size, strict=True))
     room = [max(want - have, 0) for want, have in zip(size, pixels.shape[:2], strict=True)]
     if any(room):

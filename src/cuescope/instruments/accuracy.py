@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import ClassVar
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
-from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Figure, Finding, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
 from cuescope.data.images import Batch
-from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Rows, Schema, by_id, gallery, where_labeled
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class Accuracy(Instrument):
     """Top-1 and top-5 accuracy, accuracy per class, calibration and the most confused pairs.
 
     Calibration is the expected calibration error (Guo et al. 2017, eq. 3): the mean distance of confidence
@@ -41,7 +39,17 @@ class Accuracy:
     reference: ClassVar[str] = "Guo et al. 2017 (calibration)"
     needs: ClassVar[frozenset[str]] = frozenset({"logits", "label"})
     version: ClassVar[int] = 2
-    per_image: ClassVar[Mapping[str, str]] = {"top1": "top1", "top5": "top5"}
+    order: ClassVar[int] = 10
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "label": pl.Int32,
+        "predicted": pl.Int32,
+        "confidence": pl.Float64,
+        "p_label": pl.Float64,
+        "rank": pl.Int32,
+        "top1": pl.Boolean,
+        "top5": pl.Boolean,
+    }
 
     def __post_init__(self) -> None:
         if self.bins < 1 or self.pairs < 0 or self.per_class_images < 1:
@@ -51,49 +59,35 @@ class Accuracy:
         """Per image: the label, the answer, its confidence, the label's rank, and whether it is right."""
         probabilities = batch.logits.double().softmax(1)
         confidence, predicted = probabilities.max(1)
-        known = batch.labels >= 0
         at = batch.labels.clamp(min=0)[:, None]
         # The rank counts only what beats the label, so a tie does not push it out of the top 5.
         rank = (batch.logits > batch.logits.gather(1, at)).sum(1)
-        right = known & (predicted == batch.labels)
-        return pl.DataFrame(
+        return self.table(
             {
                 "id": batch.ids,
-                "label": _where(known, batch.labels),
+                "label": where_labeled(batch, batch.labels),
                 "predicted": predicted.numpy(),
                 "confidence": confidence.numpy(),
-                "p_label": _where(known, probabilities.gather(1, at)[:, 0]),
-                "rank": _where(known, rank),
-                "top1": _where(known, right),
-                "top5": _where(known, rank < 5),
-            },
-            schema=_SCHEMA,
+                "p_label": where_labeled(batch, probabilities.gather(1, at)[:, 0]),
+                "rank": where_labeled(batch, rank),
+                "top1": where_labeled(batch, predicted == batch.labels),
+                "top5": where_labeled(batch, rank < 5),
+            }
         )
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        labeled = rows.drop_nulls("label") if rows.height else pl.DataFrame(schema=_SCHEMA)
-        n = labeled.height
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        labeled = rows.drop_nulls("label")
         k = len(about.classes)
-        measures = [
-            _share("top1", "top-1 accuracy", labeled["top1"], chance=1 / k, headline=True),
-            _share("top5", "top-5 accuracy", labeled["top5"], chance=min(1.0, 5 / k), headline=k > 5)
-            if k > 5
-            else Measure("top5", None, "share", n=n, title="top-5 accuracy", why=f"there are only {k} classes"),
-            self._calibration(labeled),
-        ]
-        panels = [*self._reliability(labeled), *self._per_class(labeled, about), *self._confused(labeled, about)]
-        return Finding(
-            instrument="accuracy",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=tuple(measures),
-            panels=tuple(panels),
-            sentence=_sentence(measures, labeled),
-            caveats=self._caveats(labeled, rows),
-            references=(self.reference,),
-        )
+        why = "no image has a label"
+        top1 = _share("top1", labeled, title="top-1 accuracy", why=why, chance=1 / k, headline=True)
+        if k > 5:
+            top5 = _share("top5", labeled, title="top-5 accuracy", why=why, chance=5 / k, headline=True)
+        else:
+            why = f"there are only {k} classes"
+            top5 = Measure("top5", None, "share", labeled.height, title="top-5 accuracy", why=why)
+        ece = self._calibration(labeled)
+        panels = *self._reliability(labeled), *self._per_class(labeled, about), *self._confused(labeled, about)
+        return Conclusion((top1, top5, ece), panels, _sentence(top1, ece, labeled), self._caveats(labeled, rows))
 
     def examples(self, rows: Rows) -> list[str]:
         """The most confident mistakes."""
@@ -101,17 +95,13 @@ class Accuracy:
         return wrong["id"].head(8).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        names = classifier.classes.names
-        told = {row["id"]: row for row in rows.iter_rows(named=True)}
-        order = sorted(range(len(batch)), key=lambda i: -told[batch.ids[i]]["confidence"])
-        figures = tuple(
-            Figure(
-                f"labeled {names[row['label']]}; it says {names[row['predicted']]} at {row['confidence']:.0%}",
-                to_image(batch.pixels[i]),
-            )
-            for i in order
-            if (row := told[batch.ids[i]])
-        )
+        names, row_of = classifier.classes.names, by_id(rows)
+
+        def caption_of(name: str) -> str:
+            row = row_of[name]
+            return f"labeled {names[row['label']]}; it says {names[row['predicted']]} at {row['confidence']:.0%}"
+
+        figures = gallery(batch, sorted(batch.ids, key=lambda name: -row_of[name]["confidence"]), caption_of)
         caption = "The most confident mistakes come first: look whether the model or the label is wrong."
         yield Panel("mistakes", "images", "Most confident mistakes", caption, figures=figures)
 
@@ -166,8 +156,7 @@ class Accuracy:
             return
         worst = []
         for label, n, k in table.head(30).iter_rows():
-            low, high = stats.wilson(k, n)
-            worst.append({"label": about.classes[label], "value": k / n, "low": low, "high": high, "n": n})
+            worst.append(dot(about.classes[label], k / n, stats.wilson(k, n), n))
         caption = "Top-1 accuracy per class, lowest first" + (f"; 30 of {table.height}" if table.height > 30 else "")
         yield Panel("per_class", "dots", "Which classes it gets wrong", caption + ".", {"unit": "share", "rows": worst})
 
@@ -199,38 +188,8 @@ class Accuracy:
         return tuple(caveats)
 
 
-_SCHEMA = {
-    "id": pl.String,
-    "label": pl.Int32,
-    "predicted": pl.Int32,
-    "confidence": pl.Float64,
-    "p_label": pl.Float64,
-    "rank": pl.Int32,
-    "top1": pl.Boolean,
-    "top5": pl.Boolean,
-}
-
-
-def _where(known: Tensor, values: Tensor) -> list[object]:
-    return [value if ok else None for ok, value in zip(known.tolist(), values.tolist(), strict=True)]
-
-
-def _share(name: str, title: str, right: pl.Series, *, chance: float | None = None, headline: bool = False) -> Measure:
-    n, k = len(right), int(right.sum() or 0)
-    if not n:
-        return Measure(name, None, "share", 0, title=title, why="no image has a label")
-    return Measure(
-        name,
-        k / n,
-        "share",
-        n,
-        stats.wilson(k, n),
-        title=title,
-        count=k,
-        chance=chance,
-        better="higher",
-        headline=headline,
-    )
+def _share(name: str, labeled: pl.DataFrame, **more: Any) -> Measure:
+    return stats.share(name, labeled[name], better="higher", per_image=name, **more)
 
 
 def _bin(confidence: np.ndarray, right: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -253,8 +212,7 @@ def _ece(confidence: np.ndarray, right: np.ndarray, bins: int) -> float:
     return float(np.abs(sure - hits).sum() / len(confidence))
 
 
-def _sentence(measures: list[Measure], labeled: pl.DataFrame) -> str:
-    top1, ece = measures[0], measures[2]
+def _sentence(top1: Measure, ece: Measure, labeled: pl.DataFrame) -> str:
     if top1.value is None:
         return "Nothing can be said of its accuracy: no image has a label."
     text = f"It is right on {top1.value:.1%} of {top1.n:,} images"

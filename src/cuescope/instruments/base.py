@@ -1,114 +1,174 @@
-"""What an instrument is, and how instruments are found by name."""
+"""What an instrument is: one question about a classifier, asked in two steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, ClassVar
 
 import polars as pl
 
-from cuescope.classifier.classifier import Classifier, Watch
-from cuescope.core.findings import About, Finding, Frame, Panel
+from cuescope.classifier.classifier import Classifier, Watch, peak
+from cuescope.core.findings import About, Conclusion, Figure, Finding, Frame, Panel
+from cuescope.core.user_code import public_name
 from cuescope.data.images import Batch
+from cuescope.data.ops.convert import to_image
 
 Rows = pl.DataFrame
-"""Observations: one row an image (or an image and a condition); the first column is `id`."""
+"""Observations: one row an image, or an image and a condition. The first column is `id`."""
+Schema = Mapping[str, Any]
+"""Columns of rows by name, each with its polars type; "id" comes first."""
 
 
-@runtime_checkable
-class Instrument(Protocol):
-    """One question about a classifier, asked in two steps. A frozen dataclass whose fields are its parameters.
+class Misfit(Exception):  # noqa: N818 - it is no fault of anybody's
+    """The instrument cannot be asked of this classifier. The message is the reason, as a clause without a period."""
+
+
+@dataclass(frozen=True, eq=False)
+class Observer:
+    """An instrument at work on one classifier: what was found out once, and what is done for each batch.
+
+    `facts` are plain JSON values (names of layers, their weights); the run folder keeps them, and `conclude` finds
+    them in `about.facts`. `watch` is what the clean forward pass keeps of some layers, in `batch.watched`.
+    """
+
+    observe: Callable[[Batch], Rows]
+    watch: Sequence[Watch] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """One question about a classifier. A frozen dataclass whose fields are its parameters.
 
     `question` is what a user would ask; `reference` the paper and section; `needs` what must be there before the first
-    batch: capabilities of the classifier ("logits", "features", "gradients", "dense_logits", "patch_logits") and
-    knowledge of the images ("label", "labels", "shape", "texture", "boxes", "mask", "parts", "regions", "answers",
-    "shown", "distortion"). `per_image` names, for measures that are means over images, the row column they are the mean
-    of, so that two classifiers can be compared in pairs. An instrument that costs much more than a forward pass has a
-    field `images: int`, the number of images it looks at; the runner spreads them evenly over the set.
+    batch: capabilities of the classifier ("logits", "features", "gradients", "dense_logits", "patch_logits", "words")
+    and knowledge of the images ("label", "labels", "shape", "texture", "boxes", "mask", "parts", "regions", "answers",
+    "shown", "distortion", "texturized"). `columns` are those of its rows. `order` is its place in the report.
+    An instrument that costs much more than a forward pass has a field `images: int`, the number of images it looks
+    at; the runner spreads them evenly over the set.
 
-    Optional: `illustrate(classifier, batch, rows)` gives panels with images for a few of the observed images;
-    `frames(classifier, batch, rows)` shows one image as it changes, for `cuescope look`;
-    `reduce(rows)` keeps the best of so many; `compare(first, second, about)` sets two classifiers side by side;
-    `misfit(classifier)` says before the first batch why a classifier cannot be asked;
-    `watch(classifier)` says what to keep of layers during the clean forward pass, in `batch.watched`;
-    `peers` (a class variable) asks for other classifiers of the run in `batch.peers`: "patches", those that see
-    patches, or "series", the earlier checkpoints of the same network.
+    `start` and `observe` see the classifier, `conclude` sees rows alone. What is optional has a default here.
     """
 
     question: ClassVar[str]
     reference: ClassVar[str]
     needs: ClassVar[frozenset[str]]
     version: ClassVar[int]
-    per_image: ClassVar[Mapping[str, str]]
+    columns: ClassVar[Schema]
+    order: ClassVar[int] = 1000
+    compares: ClassVar[bool] = False
+    """Whether `compare` asks something of two classifiers at once."""
+    about_images: ClassVar[bool] = False
+    """Whether it asks of the images alone: then one classifier of a run stands for all."""
+    animates: ClassVar[bool] = False
+    """Whether `frames` shows one image as it changes."""
+
+    def start(self, classifier: Classifier) -> Observer:
+        """Once for each classifier, before its first batch: layers found, graph analyzed.
+
+        Raises Misfit with the reason where it cannot be asked, and CueError for parameters that are mistaken.
+        """
+        return Observer(partial(self.observe, classifier))
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """One batch to rows. Keeps no state and leaves no trace on the classifier."""
-        ...
+        raise NotImplementedError(f"{type(self).__name__} has neither start nor observe")
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        """All rows to a finding. Pure arithmetic: no model, no image, no randomness without a seed."""
-        ...
-
-
-@runtime_checkable
-class Illustrates(Protocol):
-    """An instrument that shows images, not only numbers."""
-
-    def examples(self, rows: Rows) -> list[str]:
-        """The ids of the few images worth showing, at most a dozen."""
-        ...
-
-    def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        """Panels for the images of `examples`, which `batch` holds; `rows` are theirs."""
-        ...
-
-
-@runtime_checkable
-class Animates(Protocol):
-    """An instrument that can show one image as it changes: `cuescope look` makes a strip of the frames, or a GIF."""
-
-    def frames(self, classifier: Classifier, batch: Batch, rows: Rows) -> Sequence[Frame]:
-        """A few dozen frames of the first image of `batch`, in order; `rows` are its."""
-        ...
-
-
-@runtime_checkable
-class Reduces(Protocol):
-    """An instrument that keeps the best of its rows, so that any number of images needs bounded memory."""
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        """All rows, perhaps none, to measures, panels and a sentence. Pure arithmetic, no randomness without a seed."""
+        raise NotImplementedError(f"{type(self).__name__} has no conclude")
 
     def reduce(self, rows: Rows) -> Rows:
-        """What of these rows can still matter, whatever rows follow?
+        """What of these rows can still matter, whatever rows follow? All, unless only the best of so many count.
 
         For any two tables reduce(a + b) equals reduce(reduce(a) + b).
         """
-        ...
+        return rows
 
+    def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Conclusion:
+        """From the rows of two classifiers, pure as `conclude`; where `compares` is set.
 
-@runtime_checkable
-class Compares(Protocol):
-    """An instrument that also asks something of two classifiers at once: of the rows of each on the same images."""
-
-    def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Finding:
-        """Pure arithmetic, as `conclude`. The finding's classifier is `about_two(about)`."""
-        ...
-
-
-@runtime_checkable
-class Watches(Protocol):
-    """An instrument that looks at layers, of which the clean forward pass can keep what it needs."""
-
-    def watch(self, classifier: Classifier) -> Sequence[Watch]:
-        """What `observe` asks `classifier.watch` for. Raises CueError for a layer that is not there."""
-        ...
-
-
-@runtime_checkable
-class Fits(Protocol):
-    """An instrument, or parameters of one, such as names of layers, that fit some classifiers only."""
-
-    def misfit(self, classifier: Classifier) -> str:
-        """Why it cannot be asked of this classifier, or "". Checked before the first batch.
-
-        Raises CueError for parameters that are mistaken.
+        Raises Misfit where these two cannot be compared.
         """
-        ...
+        raise NotImplementedError(f"{type(self).__name__} compares nothing")
+
+    def examples(self, rows: Rows) -> list[str]:
+        """The ids of the few images worth showing, at most a dozen."""
+        return []
+
+    def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
+        """Panels for the images of `examples`, which `batch` holds, with the rows of `rows_to_show`."""
+        return ()
+
+    def rows_to_show(self, rows: Rows, ids: Sequence[str]) -> Rows:
+        """The rows that `illustrate` gets: those of the shown images."""
+        return rows.filter(pl.col("id").is_in(ids))
+
+    def frames(self, classifier: Classifier, batch: Batch, rows: Rows) -> Sequence[Frame]:
+        """A few dozen frames of the first image of `batch`, in order; where `animates` is set."""
+        return ()
+
+    def peers(self, classifier: Classifier, classifiers: Sequence[Classifier]) -> tuple[Classifier, ...]:
+        """Which of the run's `classifiers`, in their order and this one among them, are asked besides.
+
+        They are in `batch.peers`. Raises Misfit where `classifier` cannot be asked beside these.
+        """
+        return ()
+
+    def table(self, columns: Mapping[str, Any]) -> Rows:
+        """Rows of the types of `columns`; those that are not given are null.
+
+        >>> class Toy(Instrument):
+        ...     columns = {"id": pl.String, "right": pl.Boolean}
+        >>> Toy().table({"id": ["a.jpg"]}).row(0)
+        ('a.jpg', None)
+        """
+        given = pl.DataFrame(columns, schema={name: kind for name, kind in self.columns.items() if name in columns})
+        missing = [pl.lit(None, kind).alias(name) for name, kind in self.columns.items() if name not in columns]
+        return given.with_columns(missing).select(*self.columns)
+
+    def finding(self, said: Conclusion, about: About) -> Finding:
+        """A conclusion in its envelope: who asked what of whom."""
+        name = about.classifier, about.images
+        return Finding(name_of(self), self.version, asdict(self), *name, **vars(said), references=(self.reference,))
+
+    @property
+    def empty(self) -> Rows:
+        """No rows, typed."""
+        return pl.DataFrame(schema=dict(self.columns))
+
+
+def name_of(instrument: Instrument | type[Instrument]) -> str:
+    """The instrument's name: its module's last part."""
+    kind = instrument if isinstance(instrument, type) else type(instrument)
+    return public_name(kind.__module__.rpartition(".")[2])
+
+
+def by_id(rows: Rows) -> dict[str, dict[str, Any]]:
+    """Each image's row as a dict, by its id."""
+    return {row["id"]: row for row in rows.iter_rows(named=True)}
+
+
+def where_labeled(batch: Batch, values: Iterable[Any]) -> list[Any]:
+    """One value an image, None where the image has no label."""
+    return [value if label >= 0 else None for value, label in zip(_listed(values), batch.labels.tolist(), strict=True)]
+
+
+def gallery(batch: Batch, ids: Iterable[str], caption: Callable[[str], str]) -> tuple[Figure, ...]:
+    """The images of these ids as the classifier sees them, as far as the batch has them, each with its caption."""
+    place = {name: i for i, name in enumerate(batch.ids)}
+    return tuple(Figure(caption(name), to_image(batch.pixels[place[name]])) for name in ids if name in place)
+
+
+def _listed(values: Iterable[Any]) -> list[Any]:
+    return values.tolist() if hasattr(values, "tolist") else list(values)  # type: ignore[attr-defined]
+
+
+def peaks_of(classifier: Classifier, layers: Iterable[str]) -> list[Watch]:
+    """What to watch for the peak of every channel of these layers. Raises Misfit where there are none."""
+    found = [(name, peak) for name in dict.fromkeys(layers) if name]
+    if not found:
+        raise Misfit(f"{classifier.name} has no layers that can be distinguished")
+    return found

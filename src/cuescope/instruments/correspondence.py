@@ -2,57 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 import polars as pl
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.classes import IMAGENET
 from cuescope.core.errors import CueError
-from cuescope.core.findings import About, Figure, Finding, Measure, Panel, Published, Unit
+from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Published, dot
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import sheet
-from cuescope.data.ops.occlude import Color, Fill, Rectangle, cover, fill_color
-from cuescope.instruments.base import Rows
-from cuescope.methods.parts.masking import chosen_layers, signs, squares
-from cuescope.methods.parts.pairs import DEPTHS, SCHEMA, Group, between, groups_of, mean, row_of
+from cuescope.data.ops.occlude import Fill, Rectangle, fill_color
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, Schema
+from cuescope.methods.parts.masking import chosen_layers, picture, signs, squares
+from cuescope.methods.parts.pairs import DEPTHS, Group, between, groups_of, mean
 
 TITLES = {"part": "the same part", "random": "random places", "other": "another part"}
 DISTANCES = {"part": "part", "random": "random", "other": "other_part"}
 DIFFERENCES = {"random": "difference", "other": "difference_other_part"}
 """Names of measures, by what the distances are of."""
-MOST_ROWS = 16
-"""Of the table of parts."""
-MOST_SHOWN, STRIP, STRIPS, SIDE_PX = 12, 5, 6, 112
-"""Images to show, images in a strip, strips, and the longer side of an image in one."""
-FRAME = (0.9, 0.1, 0.1)
+MOST_ROWS, MOST_SHOWN, STRIP, STRIPS = 16, 12, 5, 6
+"""Rows of the table of parts, images to show, images in a strip, and strips."""
 
 
 @dataclass(frozen=True)
-class Correspondence:
+class Correspondence(Instrument):
     """Does the network relate the same part of different objects, as the left eyes of several dogs?
 
     A part is masked in each image. At a layer, eps_i = x_i - x~_i is what the features of image i lose by it; Delta,
     the mean over pairs i != j of H(sign eps_i, sign eps_j), is small where they lose the same (Zeiler & Fergus 2014,
     section 4.3 and table 1). H is the share of units whose sign, one of three, differs. The mask is the part's box;
-    boxes of its size at random places of the same images tell what to expect without any part, as in the paper;
+    boxes of its size at random places of the same images give what to expect without any part, as in the paper;
     stricter, and ours, is the distance to another part of the other object, which has as much to lose. Pairs are of
     images of one class; all parts count alike; intervals are over images, resampled within their class.
 
     The low layer is the last map, which keeps places, as the paper's layer 5: there the part should also lie at the
     same place in all images, as in its frontal dogs. The high layer is the vector that the last layer reads, as the
     paper's layer 7, or the last map averaged over its places. A unit that changes in neither image, as one that a ReLU
-    keeps at 0, counts as equal, which is why the paper's values are small: the same is told of the units that change
-    in one of the two. A network with random weights shows part of it, since a part also looks alike: audit MODEL@random
-    beside MODEL (on the world's images, high layer: -.09 below random places and -.02 below another part, and trained
-    on shapes -.24 and -.13; on a dozen faces of dogs, aligned, as much as a trained one).
+    keeps at 0, counts as equal, which is why the paper's values are small: the same is measured for the units that
+    change in one of the two. A network with random weights shows part of it, since a part also looks alike: audit
+    MODEL@random beside MODEL (on the world's images, high layer: -.09 below random places and -.02 below another part,
+    and trained on shapes -.24 and -.13; on a dozen faces of dogs, aligned, as much as a trained one).
 
     >>> Correspondence(layers=("layer3", "layer3:mean"), draws=5).fill
     'mean'
@@ -79,80 +74,77 @@ class Correspondence:
         "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4.3 and table 1"
     )
     needs: ClassVar[frozenset[str]] = frozenset({"features", "parts"})
-    version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {}
+    version: ClassVar[int] = 2
+    order: ClassVar[int] = 280
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "label": pl.Int32,
+        "part": pl.String,
+        "kind": pl.String,
+        "draw": pl.Int32,
+        **dict.fromkeys(Rectangle._fields, pl.Int32),
+        "depth": pl.String,
+        "units": pl.Int32,
+        "fallen": pl.Binary,
+        "risen": pl.Binary,
+    }
+    """A row for each image, square and layer. The last two hold a bit a unit, as np.packbits gives them."""
 
     def __post_init__(self) -> None:
         if min(self.images, self.draws) < 1 or len(self.layers) not in (0, 2):
             raise ValueError("images and draws must be at least 1, and layers two, the low and the high, or none")
 
-    def misfit(self, classifier: Classifier) -> str:
-        """Why it lacks the layers, with the nearest names, or ""."""
+    def start(self, classifier: Classifier) -> Observer:
+        """The facts: the names of the low and the high layer."""
         try:
-            chosen_layers(classifier, self.layers)
+            layers = chosen_layers(classifier, self.layers)
         except CueError as error:
-            return f"{error.found}; {error.do}"
-        return ""
+            raise Misfit(f"{error.found}; {error.do}") from None
+        return Observer(partial(self._rows, classifier, layers), facts={"layers": list(layers)})
 
-    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
+    def _rows(self, classifier: Classifier, layers: tuple[str, str], batch: Batch) -> Rows:
         """Per image, square and layer: which units fall and which rise by the mask, a bit each."""
-        layers = chosen_layers(classifier, self.layers)
-        rows = [row for i in range(len(batch)) for row in self._rows(classifier, batch, i, layers)]
-        return pl.DataFrame(rows, schema=SCHEMA)
+        rows, how = [], classifier.preprocessing
+        for i, sample in enumerate(batch.samples):
+            masked = list(squares(sample, how, self.parts, self.draws, self.seed))
+            places, color = [square.place for square in masked], fill_color(self.fill, how.mean)
+            found = signs(classifier, batch.pixels[i], places, color, layers) if masked else {}
+            for k, square in enumerate(masked):
+                row = {"id": sample.id, "label": int(batch.labels[i]), "part": square.part, "kind": square.kind}
+                row |= {"draw": square.draw, **square.place._asdict()}
+                for depth, layer in zip(DEPTHS, layers, strict=True):
+                    lost = found[layer][k]
+                    fallen, risen = (np.packbits(sign).tobytes() for sign in (lost > 0, lost < 0))
+                    rows.append({**row, "depth": depth, "units": len(lost), "fallen": fallen, "risen": risen})
+        return pl.DataFrame(rows, self.columns)
 
-    def _rows(self, classifier: Classifier, batch: Batch, i: int, layers: tuple[str, str]) -> Iterator[dict[str, Any]]:
-        how = classifier.preprocessing
-        masked = list(squares(batch.samples[i], how, self.parts, self.draws, self.seed))
-        places, color = [square.place for square in masked], fill_color(self.fill, how.mean)
-        found = signs(classifier, batch.pixels[i], places, color, layers) if masked else {}
-        for k, square in enumerate(masked):
-            for depth, layer in zip(DEPTHS, layers, strict=True):
-                yield row_of(batch.ids[i], int(batch.labels[i]), square, depth, layer, found[layer][k])
-
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        groups, classes = groups_of(rows, self.across_classes) if rows.height else ([], [])
-        drawn = stats.drawn_within(classes, self.seed)
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        groups, classes = groups_of(rows, self.across_classes)
+        estimate = partial(mean, drawn=stats.drawn_within(classes, self.seed))
         why = "" if groups else _why(rows, self.across_classes)
-        told = [m for depth in reversed(DEPTHS) for m in _measures(groups, drawn, depth, why, about.space == IMAGENET)]
-        found = {measure.name: measure for measure in told}
-        return Finding(
-            instrument="correspondence",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=tuple(told),
-            panels=tuple(_panels(groups, drawn, found, about)) if groups else (),
-            sentence=_sentence(found, rows),
-            caveats=_caveats(rows, groups) if groups else (),
-            references=(self.reference,),
-        )
+        found = {m.name: m for depth in reversed(DEPTHS) for m in _measures(groups, estimate, depth, why, about)}
+        panels = (_distances(found), _table(groups, estimate, about)) if groups else ()
+        caveats = _caveats(rows, groups, about) if groups else ()
+        return Conclusion(tuple(found.values()), panels, _sentence(found, about), caveats)
 
     def examples(self, rows: Rows) -> list[str]:
         """Images that show the parts it relates most."""
         chosen: dict[str, None] = {}
-        for group in groups_of(rows, self.across_classes)[0] if rows.height else []:
+        for group in groups_of(rows, self.across_classes)[0]:
             ids = sorted(group.ids, key=lambda name: name not in chosen)[:STRIP]
             if len(chosen | dict.fromkeys(ids)) <= MOST_SHOWN:
                 chosen |= dict.fromkeys(ids)
         return list(chosen)
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        color, pixels = (
-            fill_color(self.fill, classifier.preprocessing.mean),
-            dict(zip(batch.ids, batch.pixels, strict=True)),
-        )
-        figures = []
-        for group in (groups_of(rows, self.across_classes)[0] if rows.height else [])[:STRIPS]:
-            shown = group.ids[:STRIP]
-            lines = [
-                [_shown(pixels[name], group.place(name, kind), color) for name in shown] for kind in ("part", "random")
-            ]
-            distance, random = (float(between(group.of("high", kind)).mean()) for kind in ("part", "random"))
-            caption = (
-                f"{_name(group, classifier.classes.names)}: distance {distance:.3f}, at random places {random:.3f}"
-            )
-            figures.append(Figure(caption, sheet(lines, len(shown))))
+        color = fill_color(self.fill, classifier.preprocessing.mean)
+        pixels, figures = dict(zip(batch.ids, batch.pixels, strict=True)), []
+        for group in groups_of(rows, self.across_classes)[0][:STRIPS]:
+            shown, kinds = group.ids[:STRIP], ("part", "random")
+            strips = [[picture(pixels[name], group.place(name, kind), color) for name in shown] for kind in kinds]
+            distance, random = (float(between(group.of("high", kind)).mean()) for kind in kinds)
+            caption = f"{group.name(classifier.classes.names)}: distance {distance:.3f}, at random places {random:.3f}"
+            figures.append(Figure(caption, sheet(strips, len(shown))))
         caption = (
             "Above, the same part of several objects masked, framed here alone; below, squares of its size at random "
             "places. The numbers are the mean distances of pairs of the images that are shown, at the high layer: the "
@@ -161,35 +153,35 @@ class Correspondence:
         yield Panel("parts", "images", "The same part masked in several images", caption, figures=tuple(figures))
 
 
+Estimate = Callable[..., tuple[float | None, tuple[float, float] | None, int]]
+"""The mean over groups of the values of their pairs, its interval over images, and how many images have a pair."""
 _SOURCE = "Zeiler & Fergus 2014, table 1, layer {}, 5 frontal dogs; a mean over units, by its size"
 _PAPER = {"right eye": (0.067, 0.069), "left eye": (0.069, 0.068), "nose": (0.079, 0.069)}
 _PAPER_RANDOM = (0.107, 0.073)
 """Of layers 5 and 7. That the printed sums are means over pairs and units is inferred from their size."""
 
 
-def _measures(groups: Sequence[Group], drawn: NDArray[Any], depth: str, why: str, imagenet: bool) -> Iterator[Measure]:
+def _measures(groups: Sequence[Group], estimate: Estimate, depth: str, why: str, about: About) -> Iterable[Measure]:
     """Of one layer: how much lower the part's distance is than that of random squares, and the distances."""
 
-    def measure(name: str, values: Any, title: str, unit: Unit, lacking: str, **more: Any) -> Measure:
-        value, interval, n = mean([(group, values(group)) for group in groups], drawn)
+    def measure(name: str, values: Any, unit: Any, title: str, lacking: str, **more: Any) -> Measure:
+        value, interval, n = estimate([(group, values(group)) for group in groups])
         reason = "" if value is not None else why or lacking
         return Measure(f"{name}_{depth}", value, unit, n, interval, reason, f"{title} ({depth} layer)", **more)
 
-    no_other, no_change = "no two images show different parts", "no unit changes"
-
+    no_other = "no two images show different parts"
     for rival, name in DIFFERENCES.items():
+        values, headline = partial(Group.less, depth=depth, rival=rival), depth == "high"
         title = f"differing signs: the same part minus {TITLES[rival]}"
-        headline = depth == "high"
-        values = partial(Group.less, depth=depth, rival=rival)
-        yield measure(name, values, title, "difference", no_other, better="lower", headline=headline)
+        yield measure(name, values, "difference", title, no_other, better="lower", headline=headline)
     for kind, name in DISTANCES.items():
-        published = _published(kind, depth) if imagenet else ()
         values = partial(Group.of, depth=depth, kind=kind)
-        yield measure(name, values, f"differing signs: {TITLES[kind]}", "share", no_other, published=published)
+        published = _published(kind, depth) if about.space == IMAGENET else ()
+        yield measure(name, values, "share", f"differing signs: {TITLES[kind]}", no_other, published=published)
     for kind in ("part", "random"):
         values = partial(Group.of, depth=depth, kind=kind, units="changed")
         title = f"differing signs of units that change: {TITLES[kind]}"
-        yield measure(f"{kind}_changed", values, title, "share", no_change)
+        yield measure(f"{kind}_changed", values, "share", title, "no unit changes")
 
 
 def _published(kind: str, depth: str) -> tuple[Published, ...]:
@@ -198,59 +190,32 @@ def _published(kind: str, depth: str) -> tuple[Published, ...]:
     return tuple(Published(f"ZFNet, {part}", both[k], _SOURCE.format(layer)) for part, both in values.items())
 
 
-def _panels(
-    groups: Sequence[Group], drawn: NDArray[Any], found: Mapping[str, Measure], about: About
-) -> Iterator[Panel]:
-    dots = []
-    for depth in reversed(DEPTHS):
-        for kind in TITLES:
-            measure = found[f"{DISTANCES[kind]}_{depth}"]
-            low, high = measure.interval or (None, None)
-            label = f"{depth}: {TITLES[kind]}"
-            dots.append({"label": label, "value": measure.value, "low": low, "high": high, "n": measure.n})
+def _distances(found: Mapping[str, Measure]) -> Panel:
+    shown = [(depth, kind, found[f"{DISTANCES[kind]}_{depth}"]) for depth in reversed(DEPTHS) for kind in TITLES]
+    dots = [dot(f"{depth}: {TITLES[kind]}", one.value, one.interval, one.n) for depth, kind, one in shown]
     caption = "The share of units whose change has another sign in two images, with 95% intervals over images."
-    yield Panel(
-        "distances", "dots", "What masking changes, compared between images", caption, {"unit": "share", "rows": dots}
-    )
+    title = "What masking changes, compared between images"
+    return Panel("distances", "dots", title, caption, {"unit": "share", "rows": dots})
+
+
+def _table(groups: Sequence[Group], estimate: Estimate, about: About) -> Panel:
     paper = about.space == IMAGENET and any(group.part in _PAPER for group in groups)
     columns = ["part", "layer", "difference", "same part", "random places", "images"]
-    rows = []
-    for group in _ends(groups):
-        for k, depth in enumerate(DEPTHS):
-            three = group.less(depth, "random"), group.of(depth, "part"), group.of(depth, "random")
-            cells = [_told(*mean([(group, values)], drawn)[:2]) for values in three]
-            known = [_PAPER[group.part][k], _PAPER_RANDOM[k]] if group.part in _PAPER else ["", ""]
-            rows.append([_name(group, about.classes), depth, *cells, len(group.ids), *(known if paper else ())])
     columns += ["ZFNet: same part", "ZFNet: random"] if paper else []
+    half, rows = MOST_ROWS // 2, []
+    for group in groups if len(groups) <= MOST_ROWS else [*groups[:half], *groups[-half:]]:
+        for k, depth in enumerate(DEPTHS):
+            cells: list[Any] = [group.name(about.classes), depth]
+            for values in (group.less(depth, "random"), group.of(depth, "part"), group.of(depth, "random")):
+                value, interval, _ = estimate([(group, values)])
+                span = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+                cells.append("" if value is None else f"{value:.3f}{span}")
+            known = [_PAPER[group.part][k], _PAPER_RANDOM[k]] if group.part in _PAPER else ["", ""]
+            rows.append([*cells, len(group.ids), *(known if paper else ())])
     caption = "Mean distances of pairs, with 95% intervals over images; random squares have the size of the part."
     if len(groups) > MOST_ROWS:
         caption += f" Of {len(groups)} parts, those with the lowest and the highest differences at the high layer."
-    yield Panel("parts", "table", "Each part", caption, {"columns": columns, "rows": rows})
-
-
-def _ends(groups: Sequence[Group]) -> Sequence[Group]:
-    return groups if len(groups) <= MOST_ROWS else [*groups[: MOST_ROWS // 2], *groups[-MOST_ROWS // 2 :]]
-
-
-def _told(value: float | None, interval: tuple[float, float] | None) -> str:
-    ends = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-    return "" if value is None else f"{value:.3f}{ends}"
-
-
-def _name(group: Group, classes: Sequence[str]) -> str:
-    return group.part if group.label < 0 else f"{classes[group.label]}, {group.part}"
-
-
-def _shown(pixels: Tensor, place: Rectangle, color: Color) -> Tensor:
-    """(3, h, w), the image with the place masked and framed, shrunk to SIDE_PX where it is larger."""
-    height, width = pixels.shape[1:]
-    edge = max(1, min(height, width) // 75)
-    top, left, bottom, right = place
-    frame = Rectangle(max(top - edge, 0), max(left - edge, 0), min(bottom + edge, height), min(right + edge, width))
-    masked = cover(cover(pixels, [frame], FRAME)[0], [place], color)
-    scale = min(1.0, SIDE_PX / max(height, width))
-    size = [max(1, round(side * scale)) for side in (height, width)]
-    return (masked if scale == 1 else F.interpolate(masked, size, mode="area"))[0]
+    return Panel("parts", "table", "Each part", caption, {"columns": columns, "rows": rows})
 
 
 def _why(rows: Rows, across_classes: bool) -> str:
@@ -264,32 +229,29 @@ def _why(rows: Rows, across_classes: bool) -> str:
     return "no two images of one class show the same part (across_classes=yes compares parts of one name in any two)"
 
 
-def _sentence(found: Mapping[str, Measure], rows: Rows) -> str:
+def _sentence(found: Mapping[str, Measure], about: About) -> str:
     part, random, other = (found[f"{DISTANCES[kind]}_high"] for kind in TITLES)
     if part.value is None or random.value is None:
         return f"Whether it relates the same part of different objects is not measured: {part.why}."
-    layer = rows.filter(depth="high")["layer"][0]
-    text = (
-        f"When the same part is masked in two images, {part.value:.1%} of the units of {layer} change in different "
-        f"ways, against {random.value:.1%} with squares at random places"
+    others = f" and {other.value:.1%} with two different parts" if other.value is not None else ""
+    return (
+        f"When the same part is masked in two images, {part.value:.1%} of the units of {about.facts['layers'][1]} "
+        f"change in different ways, against {random.value:.1%} with squares at random places{others} ({part.n} "
+        "images): the lower the first, the more it relates parts across objects."
     )
-    if other.value is not None:
-        text += f" and {other.value:.1%} with two different parts"
-    return f"{text} ({part.n} images): the lower the first, the more it relates parts across objects."
 
 
-def _caveats(rows: Rows, groups: Sequence[Group]) -> tuple[str, ...]:
-    low, high = (rows.filter(depth=depth)["layer"][0] for depth in DEPTHS)
-    told = [
+def _caveats(rows: Rows, groups: Sequence[Group], about: About) -> tuple[str, ...]:
+    low, high = about.facts["layers"]
+    caveats = [
         f"The low layer is {low}, the high one {high}. A layer that keeps places calls parts at different places "
         "different, and parts at the same place alike for that reason alone.",
         "A part also looks alike: networks with random weights show some of the differences, on photographs sometimes "
         "as much as trained ones. Audit MODEL@random beside it.",
         "Random places may lie beside the object, where there is less to lose: another part is a stricter comparison.",
     ]
-    apart = rows["id"].n_unique() - len({name for group in groups for name in group.ids})
     if (labels := rows.unique("id")["label"]).min() == -1 and labels.max() != -1:
-        told.append(f"{(labels == -1).sum()} images without a label count as one class.")
-    if apart:
-        told.append(f"{apart} images are in no pair: no other of their class shows one of their parts.")
-    return tuple(told)
+        caveats.append(f"{(labels == -1).sum()} images without a label count as one class.")
+    if apart := rows["id"].n_unique() - len({name for group in groups for name in group.ids}):
+        caveats.append(f"{apart} images are in no pair: no other of their class shows one of their parts.")
+    return tuple(caveats)

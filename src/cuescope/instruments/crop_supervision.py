@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,25 +12,41 @@ import polars as pl
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Finding, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.published import CROPS_MISSING, CROPS_OVER_HALF, CROPS_SOURCE, listed
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.crops import overlap, random_resized_crops
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Rows, Schema
 
 STANDARD = ((0.08, 1.0), (3 / 4, 4 / 3))
 """Scale and ratio of the crops that ImageNet's networks are trained on: those of the published numbers."""
+_ASKED = {
+    "missing": ("crops that do not overlap with the object's box", "no image has a box", True),
+    "over_half": ("crops whose IoU with the object's box is over .5", "no image has a box", True),
+    "over_half_union": ("crops whose IoU with the union of its boxes is over .5", "no image has a box", False),
+    "other_than_label": ("crops whose own label is not the image's label", "no labeled image has a label map", True),
+    "other_than_whole": ("crops whose own label is not that of the whole image", "no image has a label map", True),
+}
+"""Per measure: its title, why it may be missing, whether it is shown large."""
+_LEGEND = {
+    "missing": "no overlap",
+    "over_half": "IoU > .5 with a box",
+    "over_half_union": "IoU > .5 with the union",
+    "other_than_label": "not the image's label",
+    "other_than_whole": "not that of the whole image",
+}
+_PUBLISHED = {"missing": CROPS_MISSING, "over_half": CROPS_OVER_HALF}
 
 
 @dataclass(frozen=True)
-class CropSupervision:
+class CropSupervision(Instrument):
     """How much wrong supervision random resized crops give: crops that do not show the object of the image's label.
 
     Of each image random crops are taken as torchvision's `RandomResizedCrop` takes them, of the image as decoded, and
     compared with the boxes of the label's class: crops that overlap with none of them, and crops whose intersection
     over union is over .5 with one of them, or with their union. Of images with label maps: crops of which the map's
-    first class is another than the image's label, and another than that of the whole image. It is a statement about
-    images; which classifier is asked does not matter. Intervals are of the images, which are resampled.
+    first class is another than the image's label, and another than that of the whole image. It asks of the images
+    alone: one classifier stands for all. Intervals are of the images, which are resampled.
 
     >>> CropSupervision(crops=20).bins
     6
@@ -51,7 +67,13 @@ class CropSupervision:
     reference: ClassVar[str] = "Yun et al. 2021, Re-labeling ImageNet: from Single to Multi-Labels, section 1"
     needs: ClassVar[frozenset[str]] = frozenset({"regions"})
     version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {}
+    order: ClassVar[int] = 170
+    about_images: ClassVar[bool] = True
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "boxes": pl.Int64,
+        **dict.fromkeys(("crops", *_ASKED), pl.List(pl.Int64)),
+    }
 
     def __post_init__(self) -> None:
         pairs = (self.scale, self.ratio)
@@ -62,7 +84,7 @@ class CropSupervision:
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: how many of its crops, in all and by their share of the area, do what."""
-        return pl.DataFrame([self._row(sample) for sample in batch.samples], schema=_SCHEMA)
+        return pl.DataFrame([self._row(sample) for sample in batch.samples], schema=dict(self.columns))
 
     def _row(self, sample: Sample) -> dict[str, Any]:
         height, width = sample.pixels.shape[1:]
@@ -91,25 +113,11 @@ class CropSupervision:
                 row["other_than_label"] = counted(first[1:] != sample.label)
         return row
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
         standard = (tuple(self.scale), tuple(self.ratio)) == STANDARD
-        none = "" if rows.height else "no image was seen"
-        measures = tuple(
-            _measure(rows, name, title, none or why, standard, headline)
-            for name, (title, why, headline) in _ASKED.items()
-        )
-        return Finding(
-            instrument="crop_supervision",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=measures,
-            panels=tuple(self._panels(rows)),
-            sentence=_sentence(rows, measures),
-            caveats=tuple(self._caveats(rows, standard)),
-            references=(self.reference,),
+        measures = tuple(_measure(rows, name, standard) for name in _ASKED)
+        return Conclusion(
+            measures, tuple(self._panels(rows)), _sentence(measures), tuple(self._caveats(rows, standard))
         )
 
     def _panels(self, rows: pl.DataFrame) -> Iterator[Panel]:
@@ -122,8 +130,8 @@ class CropSupervision:
         # Of one box the union is that box, and its curve the same one.
         same = {"over_half_union"} if rows["boxes"].max() == 1 else set()
         for name, columns, title in kinds:
-            told = {_LEGEND[column]: _by_scale(rows, column, middles) for column in columns if column not in same}
-            series = [{"name": legend, **curve} for legend, curve in told.items() if curve["x"]]
+            curves = {_LEGEND[column]: _by_scale(rows, column, middles) for column in columns if column not in same}
+            series = [{"name": legend, **curve} for legend, curve in curves.items() if curve["x"]]
             if series:
                 data = {"x": "crop's share of the image", "y": "share of crops", "series": series, "y_ends": [0.0, 1.0]}
                 yield Panel(name, "lines", title, "Bands are 95 % intervals, images resampled.", data)
@@ -137,9 +145,8 @@ class CropSupervision:
         boxed = rows.drop_nulls("boxes")
         if boxed.height and standard:
             yield (
-                "Published numbers are of ImageNet's training images, by the same crops; which box was taken where an "
-                "image has several is not told there. Here it is the one that the crop overlaps most, of the label's "
-                "class."
+                "Published numbers are of ImageNet's training images, by the same crops; the paper does not say which "
+                "box counts where an image has several. Here it is the one of the label's class with the most overlap."
             )
         if boxed.height and (lost := rows.height - boxed.height):
             yield f"{lost:,} images without a box are left out of what is said of boxes."
@@ -147,30 +154,11 @@ class CropSupervision:
             yield "A crop's label is the first class of the annotator's map there: of a classifier, not of people."
 
 
-_ASKED = {
-    "missing": ("crops that do not overlap with the object's box", "no image has a box", True),
-    "over_half": ("crops whose IoU with the object's box is over .5", "no image has a box", True),
-    "over_half_union": ("crops whose IoU with the union of its boxes is over .5", "no image has a box", False),
-    "other_than_label": ("crops whose own label is not the image's label", "no labeled image has a label map", True),
-    "other_than_whole": ("crops whose own label is not that of the whole image", "no image has a label map", True),
-}
-"""Per measure: its title, why it may be missing, whether it is shown large."""
-_LEGEND = {
-    "missing": "no overlap",
-    "over_half": "IoU > .5 with a box",
-    "over_half_union": "IoU > .5 with the union",
-    "other_than_label": "not the image's label",
-    "other_than_whole": "not that of the whole image",
-}
-_PUBLISHED = {"missing": CROPS_MISSING, "over_half": CROPS_OVER_HALF}
-_COUNTS = pl.List(pl.Int64)
-_SCHEMA = {"id": pl.String, "boxes": pl.Int64, "crops": _COUNTS, **dict.fromkeys(_ASKED, _COUNTS)}
-
-
-def _measure(rows: pl.DataFrame, name: str, title: str, why: str, standard: bool, headline: bool) -> Measure:
+def _measure(rows: pl.DataFrame, name: str, standard: bool) -> Measure:
+    title, why, headline = _ASKED[name]
     known = rows.drop_nulls(name)
     if not known.height:
-        return Measure(name, None, "share", title=title, why=why)
+        return Measure(name, None, "share", title=title, why=why if rows.height else "no image was seen")
     shares = (known[name].list.sum() / known["crops"].list.sum()).to_numpy()
     published = listed(_PUBLISHED[name], CROPS_SOURCE) if standard and name in _PUBLISHED else ()
     interval = stats.mean_of_shares(shares) if len(shares) > 1 else None
@@ -192,7 +180,7 @@ def _by_scale(rows: pl.DataFrame, name: str, middles: Sequence[float]) -> dict[s
     return series
 
 
-def _sentence(rows: pl.DataFrame, measures: Sequence[Measure]) -> str:
+def _sentence(measures: Sequence[Measure]) -> str:
     missing, over_half, _, other, _ = measures
     parts = []
     if missing.value is not None and over_half.value is not None:

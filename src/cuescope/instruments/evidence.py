@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,16 +13,17 @@ import torch
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Figure, Finding, Map, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Finding, Map, Measure, Panel
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.place import Place
-from cuescope.instruments.base import Rows
-from cuescope.network.dense import Dense
+from cuescope.instruments.base import Instrument, Observer, Rows, Schema, by_id
+
+CAM = "Zhou et al. 2016, Learning deep features for discriminative localization, section 2"
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Evidence(Instrument):
     """The map of class evidence: the class logit of each position of the last map, laid over the image.
 
     For a BagNet it is exact: position (i, j) holds the logit that the patch of q x q pixels starting at (stride i,
@@ -44,12 +46,31 @@ class Evidence:
     question: ClassVar[str] = "Which patches add up to the answer?"
     reference: ClassVar[str] = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, section 2"
     needs: ClassVar[frozenset[str]] = frozenset({"dense_logits"})
-    version: ClassVar[int] = 2
-    per_image: ClassVar[Mapping[str, str]] = {"top_patches": "top_part", "pointing_game": "hit"}
+    version: ClassVar[int] = 3
+    order: ClassVar[int] = 150
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "target": pl.Int32,
+        "is_label": pl.Boolean,
+        "predicted": pl.Int32,
+        "logit": pl.Float64,
+        "gap": pl.Float64,
+        "top_part": pl.Float64,
+        "hit": pl.Boolean,
+        "height": pl.Int32,
+        "width": pl.Int32,
+        "extent": pl.List(pl.Float64),
+        "map": pl.List(pl.Float64),
+    }
 
     def __post_init__(self) -> None:
         if self.images < 1 or not 0 < self.top_share <= 1 or self.display < 0:
             raise ValueError("images must be at least 1, 0 < top_share <= 1, display at least 0")
+
+    def start(self, classifier: Classifier) -> Observer:
+        dense = classifier.dense
+        assert dense is not None, "it needs dense logits"
+        return Observer(partial(self.observe, classifier), facts={"local": dense.local, "field_px": dense.field_px})
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: the class, its logit, the map, and how far the map's mean is from the logit."""
@@ -64,7 +85,7 @@ class Evidence:
         for i, sample in enumerate(batch.samples):
             k = int(target[i])
             evidence = maps[i, k].numpy()
-            place = _place(dense, evidence.shape, batch.pixels.shape[2:])
+            place = dense.place(evidence.shape, batch.pixels.shape[2:])
             rows.append(
                 {
                     "id": sample.id,
@@ -75,123 +96,82 @@ class Evidence:
                     "gap": float((means[i, k] - batch.logits[i, k]).abs()) if dense.additive else None,
                     "top_part": _top_part(evidence, self.top_share),
                     "hit": _hit(evidence, sample, place),
-                    "local": dense.local,
-                    "field_px": dense.field_px,
                     "height": evidence.shape[0],
                     "width": evidence.shape[1],
                     "extent": list(place.extent),
                     "map": evidence.astype(float).ravel().tolist(),
                 }
             )
-        return pl.DataFrame(rows, schema=_SCHEMA)
+        return pl.DataFrame(rows, schema=dict(self.columns))
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
-        local, field = bool(rows["local"].any()), rows["field_px"].max()
-        pointing, top = self._pointing(rows["hit"].drop_nulls(), local), self._top(rows["top_part"].drop_nulls(), local)
-        gaps = rows["gap"].drop_nulls()
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        local, field = (about.facts["local"], about.facts["field_px"]) if rows.height else (False, None)
+        part = "patch" if local else "position"
+        pointing = stats.share(
+            "pointing_game",
+            rows["hit"].drop_nulls(),
+            why="the images carry neither masks nor boxes",
+            title=f"strongest {part} lies on the object (pointing game)",
+            better="higher",
+            per_image="hit",
+        )
+        top = stats.mean(
+            "top_patches",
+            rows["top_part"].drop_nulls(),
+            why="no map with evidence",
+            title=f"positive evidence that the strongest {self.top_share:.0%} of {part}{'es' if local else 's'} hold",
+            chance=self.top_share,
+            per_image="top_part",
+        )
+        gaps = rows["gap"].drop_nulls().to_list()
         gap = Measure(
             "identity_gap",
-            float(gaps.max()) if len(gaps) else None,  # type: ignore[arg-type]
-            "",
-            len(gaps),
+            max(gaps, default=None),
+            n=len(gaps),
             title="largest distance of the map's mean from the logit",
-            why="" if len(gaps) else "the head after the pooling is not linear: the map does not add up to the logit",
+            why="" if gaps else "the head after the pooling is not linear: the map does not add up to the logit",
         )
         size = Measure(
             "receptive_field",
-            float(field) if field else None,  # type: ignore[arg-type]
+            float(field) if field else None,
             "px",
             rows.height,
             title="side of the patch that one position sees",
             why="" if field else "every position sees the whole image" if rows.height else "no image was seen",
         )
-        return Finding(
-            instrument="evidence",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=(replace(pointing, headline=True), top, size, gap)
-            if pointing.value is not None
-            else (replace(top, headline=True), pointing, size, gap),
-            sentence=_sentence(pointing, top, local, field, self.top_share),
-            caveats=_caveats(rows, local, field),
-            references=(self.reference,) if local else (self.reference, CAM),
-        )
+        first, second = (top, pointing) if pointing.value is None else (pointing, top)
+        sentence = _sentence(pointing, top, local, field, self.top_share)
+        caveats = (_caveat(field),) if rows.height and not local else ()
+        logits = "The map is in logits: evidence for the class, not yet against the others."
+        return Conclusion((replace(first, headline=True), second, size, gap), (), sentence, (*caveats, logits))
 
-    def _pointing(self, hits: pl.Series, local: bool) -> Measure:
-        return Measure(
-            "pointing_game",
-            int(hits.sum()) / len(hits) if len(hits) else None,
-            "share",
-            len(hits),
-            stats.wilson(int(hits.sum()), len(hits)) if len(hits) else None,
-            title=f"strongest {'patch' if local else 'position'} lies on the object (pointing game)",
-            count=int(hits.sum()) if len(hits) else None,
-            why="" if len(hits) else "the images carry neither masks nor boxes",
-            better="higher",
-        )
-
-    def _top(self, values: pl.Series, local: bool) -> Measure:
-        title = (
-            f"positive evidence that the strongest {self.top_share:.0%} of {'patches' if local else 'positions'} hold"
-        )
-        if not len(values):
-            return Measure("top_patches", None, "share", 0, title=title, why="no map with evidence")
-        mean = float(values.mean())  # type: ignore[arg-type]
-        interval = stats.bootstrap_mean(values.to_numpy()) if len(values) > 1 else None
-        return Measure("top_patches", mean, "share", len(values), interval, title=title, chance=self.top_share)
+    def finding(self, said: Conclusion, about: About) -> Finding:
+        found = super().finding(said, about)
+        return found if about.facts.get("local", True) else replace(found, references=(self.reference, CAM))
 
     def examples(self, rows: Rows) -> list[str]:
         """Images spread over the set: the first of each of up to eight classes."""
         return rows.unique("target", keep="first", maintain_order=True)["id"].head(8).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        names = classifier.classes.names
-        told = {row["id"]: row for row in rows.iter_rows(named=True)}
+        names, row_of, dense = classifier.classes.names, by_id(rows), classifier.dense
+        local = dense is not None and dense.local
         shown = self.display if "patch_logits" in classifier.capabilities else 0
         figures = []
         for number, (name, pixels) in enumerate(zip(batch.ids, batch.pixels, strict=True)):
-            row = told[name]
+            row = row_of[name]
             k, evidence = row["target"], np.asarray(row["map"]).reshape(row["height"], row["width"])
-            title = f"{'evidence' if row['local'] else 'class activation'} for {names[k]}"
+            title = f"{'evidence' if local else 'class activation'} for {names[k]}"
             maps = [Map("signed", evidence.round(4).tolist(), title, "logit", extent=tuple(row["extent"]))]
-            if number < shown and (dense := _display(classifier, pixels, k)) is not None:
-                maps.append(Map("signed", dense, f"display heatmap for {names[k]}", "logit"))
-            figures.append(Figure(_caption(row, names[k]), to_image(pixels), maps=tuple(maps)))
-        local = bool(rows["local"].any())
-        title = (
-            "Class evidence, exactly as the network adds it up" if local else "Class activation (not local evidence)"
-        )
+            if number < shown and hasattr(classifier.network, "display_logits"):
+                display = classifier.display_logits(pixels[None], [k])[0].numpy().astype(float).round(3).tolist()
+                maps.append(Map("signed", display, f"display heatmap for {names[k]}", "logit"))
+            adds_up = ", the mean of the map" if row["gap"] is not None else ""
+            caption = f"{names[k]}: logit {row['logit']:.2f}{adds_up}"
+            figures.append(Figure(caption, to_image(pixels), maps=tuple(maps)))
+        exact = "Class evidence, exactly as the network adds it up"
+        title = exact if local else "Class activation (not local evidence)"
         yield Panel("evidence", "images", title, _panel_caption(local, shown), figures=tuple(figures))
-
-
-CAM = "Zhou et al. 2016, Learning deep features for discriminative localization, section 2"
-
-_SCHEMA = {
-    "id": pl.String,
-    "target": pl.Int32,
-    "is_label": pl.Boolean,
-    "predicted": pl.Int32,
-    "logit": pl.Float64,
-    "gap": pl.Float64,
-    "top_part": pl.Float64,
-    "hit": pl.Boolean,
-    "local": pl.Boolean,
-    "field_px": pl.Int32,
-    "height": pl.Int32,
-    "width": pl.Int32,
-    "extent": pl.List(pl.Float64),
-    "map": pl.List(pl.Float64),
-}
-
-
-def _place(dense: Dense, shape: Sequence[int], size: Sequence[int]) -> Place:
-    """Where the map lies: each cell around the middle of what its position sees."""
-    if dense.field.rows is None or dense.field.columns is None:
-        return Place()
-    return Place.of_fields(dense.field.rows, dense.field.columns, shape, size)
 
 
 def _check_identity(means: torch.Tensor, logits: torch.Tensor, classifier: Classifier) -> None:
@@ -203,13 +183,6 @@ def _check_identity(means: torch.Tensor, logits: torch.Tensor, classifier: Class
         raise RuntimeError(
             f"the mean of {classifier.name}'s patch logits is {gap:.3g} away from its logits: not an evidence map"
         )
-
-
-def _display(classifier: Classifier, pixels: torch.Tensor, target: int) -> list[list[float]] | None:
-    """The display heatmap, where the network gives it."""
-    if not hasattr(classifier.network, "display_logits"):
-        return None
-    return classifier.display_logits(pixels[None], [target])[0].numpy().astype(float).round(3).tolist()
 
 
 def _top_part(evidence: np.ndarray[Any, Any], share: float) -> float | None:
@@ -231,10 +204,6 @@ def _hit(evidence: np.ndarray[Any, Any], sample: Sample, place: Place) -> bool |
     return any(box.x0 <= x < box.x1 and box.y0 <= y < box.y1 for box in sample.boxes)
 
 
-def _caption(row: Mapping[str, Any], name: str) -> str:
-    return f"{name}: logit {row['logit']:.2f}" + (", the mean of the map" if row["gap"] is not None else "")
-
-
 def _panel_caption(local: bool, shown: int) -> str:
     text = "Red speaks for the class, blue against it. "
     if not local:
@@ -244,12 +213,9 @@ def _panel_caption(local: bool, shown: int) -> str:
     return text + display * bool(shown)
 
 
-def _caveats(rows: pl.DataFrame, local: bool, field: object) -> tuple[str, ...]:
-    logits = "The map is in logits: evidence for the class, not yet against the others."
-    if local or not rows.height:
-        return (logits,)
+def _caveat(field: object) -> str:
     seen = f"{field} x {field} pixels" if field else "the whole image"
-    return (f"Not local: each position of this class activation map sees {seen}.", logits)
+    return f"Not local: each position of this class activation map sees {seen}."
 
 
 def _sentence(pointing: Measure, top: Measure, local: bool, field: object, share: float) -> str:

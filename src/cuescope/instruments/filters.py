@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Figure, Finding, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
 from cuescope.data.images import Batch
 from cuescope.data.ops import spectrum
 from cuescope.data.ops.contact import contact_sheet
-from cuescope.instruments.base import Rows
-from cuescope.network import first_convolutions, hooks
-from cuescope.network.executor import trial
-from cuescope.network.hooks import Tap
-
-NO_FIRST = "none of its modules is a 2-D convolution: it has no filters to look at"
-ONE_PX = "a kernel of a single pixel holds no pattern"
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, Schema
+from cuescope.methods.first_layers import FirstLayers
 
 
 @dataclass(frozen=True)
-class Filters:
+class Filters(Instrument):
     """What do the first layer's filters look for, and are any wasted?
 
     Zeiler & Fergus (2014) found two faults in the network of 2012: first-layer filters of extremely high and low
@@ -63,8 +56,15 @@ class Filters:
         "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, sections 3 and 4.1 and figure 6"
     )
     needs: ClassVar[frozenset[str]] = frozenset({"logits", "features"})
-    version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {"aliasing_layer1": "aliasing_1", "aliasing_layer2": "aliasing_2"}
+    version: ClassVar[int] = 2
+    order: ClassVar[int] = 230
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "peak": pl.List(pl.Float32),
+        "folded": pl.List(pl.Float32),
+        "aliasing_1": pl.Float64,
+        "aliasing_2": pl.Float64,
+    }
 
     def __post_init__(self) -> None:
         if self.images < 1 or not 0 < self.similarity <= 1 or not 0.5 < self.extreme_share <= 1:
@@ -72,229 +72,142 @@ class Filters:
         if not 0 <= self.negligible < 1:
             raise ValueError("negligible must be at least 0 and below 1")
 
-    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
-        """Per image: how active each filter gets, and how much of layers 1 and 2 folds back.
-
-        Each row tells of the filters themselves too, so that the rows alone tell all.
-        """
-        network = classifier.network
-        assert network is not None
-        noise = classifier.normalize(trial(classifier.preprocessing))
-        first = first_convolutions.first_convolution(network, noise)
-        if first is None:
-            return pl.DataFrame({"id": batch.ids}).select("id", *(pl.lit(None, k).alias(n) for n, k in _MORE.items()))
-        convolution = network.get_submodule(first.name)
-        assert isinstance(convolution, nn.Conv2d)
-        bank = first_convolutions.filters(convolution)
+    def start(self, classifier: Classifier) -> Observer:
+        """The facts: the first layer, each of its filters, and layer 2 ("second"), None where there is none."""
+        layers = FirstLayers.of(classifier)
+        if layers is None:
+            raise Misfit("none of its modules is a 2-D convolution: it has no filters to look at")
+        bank, first, second = layers.filters, layers.first, layers.second
         rms = bank.square().mean((1, 2, 3)).sqrt()
-        low, high, frequency = spectrum.bands(bank)
         alive = rms > self.negligible * rms.max()
-        second = first_convolutions.second_convolution(network, noise, first)
-        common = {
-            "layer": first.name,
-            "kernel": list(bank.shape[1:]),
-            "stride": list(convolution.stride),
-            "nonlinear": first.nonlinear,
-            "rms": rms.tolist(),
-            "low": low.nan_to_num().tolist(),
-            "high": high.nan_to_num().tolist(),
-            "frequency": frequency.nan_to_num().tolist(),
-            "repeats": spectrum.clusters(bank * alive[:, None, None, None], self.similarity).tolist(),
-            "second": second.name if second else None,
-            "steps": list(second.steps) if second else None,
-        }
-        rows, places = [], (Tap(first.name, before=True), first.active)
+        repeats = spectrum.clusters(bank * alive[:, None, None, None], self.similarity)
+        low, high, frequency = (share.nan_to_num().float().tolist() for share in spectrum.bands(bank))
+        facts = {"layer": first.name, "kernel": list(bank.shape[1:]), "stride": list(layers.convolution.stride)}
+        facts |= {"nonlinear": first.nonlinear, "rms": rms.tolist(), "low": low, "high": high, "frequency": frequency}
+        facts |= {"repeats": repeats.tolist(), "second": second and second.name, "steps": second and list(second.steps)}
+        return Observer(partial(self._rows, layers, alive), facts=facts)
+
+    def _rows(self, layers: FirstLayers, alive: Tensor, batch: Batch) -> Rows:
+        """Per image: the highest response of each filter, and how much of layers 1 and 2 folds back."""
+        rows: list[dict[str, Any]] = []
         for name, pixels in zip(batch.ids, batch.pixels, strict=True):
-            image = classifier.normalize(pixels[None])
-            with torch.no_grad(), hooks.evaluating(network):
-                with hooks.tapping(network, places, enough=True) as seen:
-                    network(image)
-                response = first_convolutions.unstrided(convolution)(seen[places[0]])[0]
-            folded = spectrum.folded_shares(response, (convolution.stride[0], convolution.stride[1]))
-            row: dict[str, Any] = {"peak": seen[first.active][0].float().amax((1, 2)).tolist()}
-            row |= {"folded": _known(folded), "aliasing_1": _known(folded[alive].nanmean()[None])[0]}
-            if second:
-                response = first_convolutions.response_everywhere(network, image, second, classifier.batch_size)
-                row["aliasing_2"] = _known(spectrum.folded_shares(response, second.steps).nanmean()[None])[0]
-            rows.append({"id": name, **common, **row})
-        return pl.DataFrame(rows, schema={"id": pl.String, **_MORE})
+            peak, folded, coarser = layers.responses(pixels)
+            row = {"id": name, "peak": peak.tolist(), "folded": folded.tolist()}
+            row["aliasing_1"] = float(folded[alive].nanmean())
+            row["aliasing_2"] = None if coarser is None else float(coarser.nanmean())
+            rows.append(row)
+        known = pl.col("folded").list.eval(pl.element().fill_nan(None))
+        return pl.DataFrame(rows, self.columns).with_columns(known, pl.col("aliasing_1", "aliasing_2").fill_nan(None))
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = rows if rows.height else pl.DataFrame(schema={"id": pl.String, **_MORE})
-        known = rows.filter(pl.col("layer").is_not_null())
-        why = "" if known.height else NO_FIRST if rows.height else "no image was seen"
-        layer, bank = _layer(known), self._bank(known)
-        measures = (*_counts(layer, bank, why), *_energies(layer, bank, why), *_aliasing(layer, known, why))
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        facts, bank = about.facts, self._bank(about.facts, rows)
+        measures = tuple(_measures(facts, bank, rows))
+        if not rows.height:
+            return Conclusion(measures, sentence="Filters are not measured: no image was seen.")
         found = {measure.name: measure for measure in measures}
-        return Finding(
-            instrument="filters",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=measures,
-            panels=() if why else tuple(_panels(layer, bank, found)),
-            sentence=f"Filters are not measured: {why}." if why else _sentence(layer, found),
-            caveats=() if why else tuple(_caveats(layer, known.height)),
-            references=(self.reference,),
-            why=why if rows.height else "",
-        )
+        panels, caveats = tuple(_panels(facts, bank, found)), tuple(_caveats(facts, rows.height))
+        return Conclusion(measures, panels, _sentence(facts, found), caveats)
 
-    def _bank(self, rows: Rows) -> pl.DataFrame:
-        """A row a filter: what it is, and what became of it on the images."""
-        per_image = rows.select(pl.int_ranges(pl.col("rms").list.len()).alias("filter"), "peak", "folded")
-        seen = per_image.explode("filter", "peak", "folded").group_by("filter", maintain_order=True)
-        same = rows.head(1).select(*_SAME, pl.int_ranges(pl.col("rms").list.len()).alias("filter"))
-        bank = same.explode(*_SAME, "filter").join(
-            seen.agg(pl.col("peak").max(), pl.col("folded").mean()), on="filter", how="left", maintain_order="left"
-        )
-        bank = bank.with_columns(
-            weak=pl.col("rms") <= self.negligible * pl.col("rms").max(),
-            silent=(pl.col("peak") <= 0) & pl.lit(_layer(rows).get("nonlinear", False)),
+    def _bank(self, facts: Mapping[str, Any], rows: Rows) -> pl.DataFrame:
+        """A row a filter: what it is, and its responses to the images."""
+        number = pl.int_ranges(pl.col("peak").list.len(), dtype=pl.UInt32)
+        responses = rows.select("peak", "folded", filter=number).explode("filter", "peak", "folded")
+        both = responses.group_by("filter", maintain_order=True).agg(pl.col("peak").max(), pl.col("folded").mean())
+        bank = pl.DataFrame({name: facts[name] for name in _BANK}, schema=_BANK).with_row_index("filter")
+        weak = pl.col("rms") <= self.negligible * pl.col("rms").max()
+        inactive = (pl.col("peak") <= 0) & pl.lit(facts["nonlinear"])
+        return bank.join(both, on="filter", how="left", maintain_order="left").with_columns(
+            weak=weak,
+            inactive=inactive,
+            dead=weak | inactive,
             repeated=pl.col("repeats") != pl.col("filter"),
-        )
-        strong = ~pl.col("weak")
-        return bank.with_columns(
-            dead=pl.col("weak") | pl.col("silent"),
-            slow=strong & (pl.col("low") >= self.extreme_share),
-            fast=strong & (pl.col("high") >= self.extreme_share),
+            slow=~weak & (pl.col("low") >= self.extreme_share),
+            fast=~weak & (pl.col("high") >= self.extreme_share),
         )
 
     def examples(self, rows: Rows) -> list[str]:
         """One image: the filters are the same for all."""
-        return rows.filter(pl.col("layer").is_not_null())["id"].head(1).to_list()
+        return rows["id"].head(1).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        known = rows.filter(pl.col("layer").is_not_null())
-        if not known.height or classifier.network is None:
-            return
-        layer, bank = _layer(known), self._bank(known)
-        convolution = classifier.network.get_submodule(layer["layer"])
-        assert isinstance(convolution, nn.Conv2d)
-        weights = first_convolutions.filters(convolution)
+        layers, facts = FirstLayers.of(classifier), self.start(classifier).facts
+        assert layers is not None
+        bank, weights = self._bank(facts, self.empty), layers.filters
         sheet = contact_sheet(weights[bank.sort("weak", "frequency", "filter")["filter"].to_list()])
-        text = f"{len(weights)} filters of {layer['layer']}, {_size(layer)}"
+        text = f"{len(weights)} filters of {facts['layer']}, {_size(facts)}"
         if bank["weak"].any():
             text += f"; the last {bank['weak'].sum()} have negligible weights"
         figures = [Figure(text, sheet)]
         alike = bank.filter(pl.col("repeats").is_in(bank.filter("repeated")["repeats"].implode()))
-        if alike.height and _pattern(layer):
+        if alike.height and _pattern(facts):
             groups = alike.group_by("repeats", maintain_order=True).agg("filter")["filter"].to_list()
             joined = [weights[group] for group in sorted(groups, key=len, reverse=True)]
             figures.append(Figure("those of them that are alike", contact_sheet(*joined, width_px=sheet.shape[1])))
-        shown = "in color" if layer["kernel"][0] == 3 else "as the mean of its channels, which are not three colors"
+        shown = "in color" if facts["kernel"][0] == 3 else "as the mean of its channels, which are not three colors"
         caption = f"Each filter {shown}, stretched to its own contrast around gray; from the lowest mean frequency on."
         yield Panel("filters", "images", "The first layer's filters", caption, figures=tuple(figures))
 
 
-_SAME = ("rms", "low", "high", "frequency", "repeats")
-"""What rows tell of each filter itself, the same in all."""
-_MORE: dict[str, Any] = {
-    "layer": pl.String,
-    "kernel": pl.List(pl.Int32),
-    "stride": pl.List(pl.Int32),
-    "nonlinear": pl.Boolean,
-    "rms": pl.List(pl.Float32),
-    "low": pl.List(pl.Float32),
-    "high": pl.List(pl.Float32),
-    "frequency": pl.List(pl.Float32),
-    "repeats": pl.List(pl.Int32),
-    "peak": pl.List(pl.Float32),
-    "folded": pl.List(pl.Float32),
-    "aliasing_1": pl.Float64,
-    "second": pl.String,
-    "steps": pl.List(pl.Int32),
-    "aliasing_2": pl.Float64,
-}
+_BANK = {"rms": pl.Float32, "low": pl.Float32, "high": pl.Float32, "frequency": pl.Float32, "repeats": pl.Int32}
+"""The facts that are lists, a value for each filter."""
 
 
-def _layer(rows: Rows) -> Mapping[str, Any]:
-    """What the rows tell of the layer, the same in all; nothing where there are none."""
-    told = rows.select("layer", "kernel", "stride", "nonlinear", "second", "steps")
-    return told.row(0, named=True) if told.height else {}
-
-
-def _size(layer: Mapping[str, Any]) -> str:
-    return f"{layer['kernel'][1]} x {layer['kernel'][2]} px"
-
-
-def _pattern(layer: Mapping[str, Any]) -> bool:
+def _pattern(facts: Mapping[str, Any]) -> bool:
     """Whether the kernel is large enough to hold one."""
-    return max(layer["kernel"][1:]) > 1
+    return max(facts["kernel"][1:]) > 1
 
 
-def _counts(layer: Mapping[str, Any], bank: pl.DataFrame, why: str) -> Iterable[Measure]:
-    flat = why or ("" if _pattern(layer) else ONE_PX)
-    extreme = bank["slow"] | bank["fast"]
+def _measures(facts: Mapping[str, Any], bank: pl.DataFrame, rows: Rows) -> Iterable[Measure]:
+    why = "" if rows.height else "no image was seen"
+    flat = why or ("" if _pattern(facts) else "a kernel of a single pixel holds no pattern")
     for name, title, which, reason in (
         ("dead", "dead filters", bank["dead"], why),
-        ("saturated", "filters of extreme frequency", extreme, flat),
+        ("saturated", "filters of extreme frequency", bank["slow"] | bank["fast"], flat),
         ("low", "filters of the lowest frequencies alone", bank["slow"], flat),
         ("high", "filters of the highest frequencies alone", bank["fast"], flat),
         ("repeated", "filters that repeat another", bank["repeated"], flat),
     ):
-        told: dict[str, Any] = {"value": None, "why": reason}
-        if not reason:
-            k, n = int(which.sum()), len(which)
-            told = {"value": k / n, "n": n, "interval": stats.wilson(k, n), "count": k}
         # Whether extremes are a fault depends on what lies between them, so no direction is given for them.
-        better = "lower" if name in ("dead", "repeated") else ""
-        headline = name in ("dead", "saturated")
-        yield Measure(f"{name}_filters", unit="share", title=title, better=better, headline=headline, **told)
-
-
-def _mean(values: NDArray[Any], why: str) -> dict[str, Any]:
-    """The value of a measure, its n and interval; why there is none where that is given or nothing is known."""
-    if why or not len(values):
-        return {"value": None, "why": why or "its responses do not vary"}
-    interval = stats.bootstrap_mean(values) if len(values) > 1 else None
-    return {"value": float(values.mean()), "n": len(values), "interval": interval}
-
-
-def _energies(layer: Mapping[str, Any], bank: pl.DataFrame, why: str) -> Iterable[Measure]:
-    strong = bank.filter(~pl.col("weak"))
-    middle = (1 - strong["low"] - strong["high"]).cast(pl.Float64).to_numpy()
-    told = _mean(middle, why or ("" if _pattern(layer) else ONE_PX))
-    yield Measure("mid_coverage", unit="share", title="energy of the filters in the middle frequencies", **told)
+        better, headline = "lower" if name in ("dead", "repeated") else "", name in ("dead", "saturated")
+        hits, more = [] if reason else which, {"title": title, "better": better, "headline": headline}
+        yield stats.share(f"{name}_filters", hits, why=reason, **more)
+    middle = bank.filter(~pl.col("weak")).select(1 - pl.col("low") - pl.col("high")).to_series()
+    empty, title = "all its weights are 0", "energy of the filters in the middle frequencies"
+    yield stats.mean("mid_coverage", [] if flat else middle, why=flat or empty, title=title)
+    energy = np.sort(bank["rms"].cast(pl.Float64).to_numpy() ** 2)[::-1]
     title = "energy of the weights in the strongest tenth of the filters"
-    told = {"value": None, "why": why}
-    if not why:
-        energy = np.sort(bank["rms"].cast(pl.Float64).to_numpy() ** 2)[::-1]
-        inside = np.clip(len(energy) / 10 - np.arange(len(energy)), 0, 1) * energy
+    if why or not energy.any():
+        yield Measure("strongest_tenth", None, "share", title=title, why=why or empty)
+    else:
         # Of all the filters there are, not of a sample of them: no interval.
-        told = {"value": float(inside.sum() / energy.sum()), "n": len(energy), "chance": 0.1}
-    yield Measure("strongest_tenth", unit="share", title=title, **told)
+        inside = np.clip(len(energy) / 10 - np.arange(len(energy)), 0, 1) * energy
+        value = float(inside.sum() / energy.sum())
+        yield Measure("strongest_tenth", value, "share", len(energy), title=title, chance=0.1)
+    lacking = "its responses do not vary"
+    coarser = lacking if facts["second"] else "no later convolution works on a coarser map"
+    for number, reason in ((1, lacking), (2, coarser)):
+        values, title = rows[f"aliasing_{number}"].drop_nulls(), f"what folds back in layer {number} (aliasing)"
+        more = {"better": "lower", "headline": number == 1, "per_image": f"aliasing_{number}"}
+        yield stats.mean(f"aliasing_layer{number}", values, why=why or reason, title=title, **more)
 
 
-def _aliasing(layer: Mapping[str, Any], rows: Rows, why: str) -> Iterable[Measure]:
-    coarser = why or ("" if layer["second"] else "no later convolution works on a coarser map")
-    for number, reason in ((1, why), (2, coarser)):
-        told = _mean(rows[f"aliasing_{number}"].drop_nulls().to_numpy(), reason)
-        name, title = f"aliasing_layer{number}", f"what folds back in layer {number} (aliasing)"
-        yield Measure(name, unit="share", title=title, better="lower", headline=number == 1, **told)
-
-
-def _panels(layer: Mapping[str, Any], bank: pl.DataFrame, found: Mapping[str, Measure]) -> Iterable[Panel]:
-    if _pattern(layer):
-        edges = np.linspace(0, 1, 11)
-        counts = np.histogram(bank.filter(~pl.col("weak"))["frequency"].to_numpy(), edges)[0]
+def _panels(facts: Mapping[str, Any], bank: pl.DataFrame, found: Mapping[str, Measure]) -> Iterable[Panel]:
+    if _pattern(facts):
+        counts, edges = np.histogram(bank.filter(~pl.col("weak"))["frequency"].to_numpy(), 10, (0, 1))
         values = (100 * counts / max(1, counts.sum())).round(2).tolist()
         caption = "Each filter's mean frequency: 0 is a constant, 1 the finest pattern that the kernel can hold."
         data = {"x": "mean frequency", "y": "filters (%)", "edges": edges.tolist(), "values": values}
         yield Panel("frequencies", "bars", "Fine and coarse filters", caption, data)
-    dots = []
-    for number in (1, 2):
-        measure = found[f"aliasing_layer{number}"]
-        low, high = measure.interval or (None, None)
-        dots.append({"label": f"layer {number}", "value": measure.value, "low": low, "high": high, "n": measure.n})
+    layers = [(f"layer {number}", found[f"aliasing_layer{number}"]) for number in (1, 2)]
+    dots = [dot(label, measure.value, measure.interval, measure.n) for label, measure in layers]
     caption = "The share of the energy of a layer's responses that is too fine for the map that is kept."
     yield Panel("aliasing", "dots", "What folds back", caption, {"unit": "share", "rows": dots})
     columns = ["filter", "remark", "RMS", "frequency", "lowest", "highest", "folds back"]
     table = []
     for row in bank.iter_rows(named=True):
-        remarks = ["negligible"] if row["weak"] else ["never active"] if row["silent"] else []
-        remarks += [f"repeats {row['repeats']}"] if row["repeated"] and _pattern(layer) else []
-        shares = [row[name] if _pattern(layer) else None for name in ("frequency", "low", "high")]
+        remarks = ["negligible"] if row["weak"] else ["never active"] if row["inactive"] else []
+        remarks += [f"repeats {row['repeats']}"] if row["repeated"] and _pattern(facts) else []
+        shares = [row[name] if _pattern(facts) else None for name in ("frequency", "low", "high")]
         numbers = [None if x is None else round(x, 3) for x in (*shares, row["folded"])]
         table.append([row["filter"], ", ".join(remarks), float(f"{row['rms']:.3g}"), *numbers])
     table.sort(key=lambda row: (not row[1], row[0]))
@@ -305,17 +218,17 @@ def _panels(layer: Mapping[str, Any], bank: pl.DataFrame, found: Mapping[str, Me
     yield Panel("table", "table", "Filter by filter", caption, {"columns": columns, "rows": table})
 
 
-def _sentence(layer: Mapping[str, Any], found: Mapping[str, Measure]) -> str:
+def _sentence(facts: Mapping[str, Any], found: Mapping[str, Measure]) -> str:
     dead, repeated, extreme = (found[f"{name}_filters"].count or 0 for name in ("dead", "repeated", "saturated"))
     n, alias = found["dead_filters"].n, found["aliasing_layer1"].value
-    text = f"Of the {n} filters of its first layer ({_size(layer)}, stride {_by(layer['stride'])}) "
+    text = f"Of the {n} filters of its first layer ({_size(facts)}, stride {_by(facts['stride'])}) "
     text += f"{dead or 'none'} {'are' if dead > 1 else 'is'} dead"
-    if _pattern(layer):
+    if _pattern(facts):
         text += f", {repeated or 'none'} {'repeat' if repeated > 1 else 'repeats'} another and {extreme or 'none'} "
         text += f"{'hold' if extreme > 1 else 'holds'} little but the lowest or the highest frequencies"
     if alias is None:
         return text + "."
-    if max(layer["stride"]) == 1:
+    if max(facts["stride"]) == 1:
         return text + "; it leaves no position out, so nothing folds back."
     return text + f"; {alias:.0%} of what they respond with is too fine for the map that is kept and folds back."
 
@@ -325,8 +238,12 @@ def _by(sides: list[int]) -> str:
     return str(sides[0]) if sides[0] == sides[1] else f"{sides[0]} x {sides[1]}"
 
 
-def _caveats(layer: Mapping[str, Any], images: int) -> Iterable[str]:
-    if layer["nonlinear"]:
+def _size(facts: Mapping[str, Any]) -> str:
+    return f"{facts['kernel'][1]} x {facts['kernel'][2]} px"
+
+
+def _caveats(facts: Mapping[str, Any], images: int) -> Iterable[str]:
+    if facts["nonlinear"]:
         yield f"A filter that is never active on {images} images may be on others."
     else:
         yield "No nonlinearity follows before the next layer: only negligible weights make a filter dead here."
@@ -334,15 +251,10 @@ def _caveats(layer: Mapping[str, Any], images: int) -> Iterable[str]:
         "A batch norm behind the filters is folded into them: it rescales whole filters, which changes RMS and what is "
         "negligible, but no shape, frequency or likeness."
     )
-    white = 1 - 1 / (layer["stride"][0] * layer["stride"][1])
-    if white:
+    if white := 1 - 1 / (facts["stride"][0] * facts["stride"][1]):
         yield f"Of a response with equal energy at all frequencies {white:.1%} would fold back in layer 1."
-    if layer["second"]:
+    if facts["second"]:
         yield (
-            f"Layer 2 is {layer['second']}: along each side it keeps one of {_by(layer['steps'])} positions of layer "
-            "1's map. What layer 1 has folded cannot be told there from what it saw."
+            f"Layer 2 is {facts['second']}: along each side it keeps one of {_by(facts['steps'])} positions of layer "
+            "1's map. There, what layer 1 has folded cannot be distinguished from what it saw."
         )
-
-
-def _known(shares: Tensor) -> list[float | None]:
-    return [None if math.isnan(share) else share for share in shares.tolist()]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -14,20 +15,19 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Figure, Finding, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
 from cuescope.data.images import Batch
-from cuescope.data.ops.contact import filmstrips
+from cuescope.data.ops.convert import sheet
+from cuescope.data.ops.occlude import FILLS, Fill, fill_color
 from cuescope.data.ops.transform import PAPER_PX, TRANSFORMS, shifts, steps_up
-from cuescope.instruments.base import Rows
-from cuescope.methods.end_features import Ends
+from cuescope.instruments.base import Instrument, Observer, Rows, Schema, by_id
+from cuescope.methods.end_features import EndFeatures
 
-KINDS = tuple(TRANSFORMS)
-SIDES = ("low", "high")
-MOST_SHOWN, MOST_FRAMES = 3, 7
+SIDES, MOST_SHOWN, MOST_FRAMES = ("low", "high"), 3, 7
 
 
 @dataclass(frozen=True)
-class Invariance:
+class Invariance(Instrument):
     """How far do its features and its answer move when the image is moved, enlarged or turned?
 
     Figure 5 of Zeiler & Fergus (2014): the Euclidean distance of the features of a transformed image to those of the
@@ -58,7 +58,7 @@ class Invariance:
     """Step of the turns in degrees."""
     horizontal: bool = False
     """Whether shifts to the left and right are looked at too."""
-    fill: Literal["mean", "gray", "black"] = "mean"
+    fill: Fill = "mean"
     """Color of what comes into the frame: the mean pixel that the classifier subtracts, middle gray, or black."""
     low_layer: str = ""
     """Name of another low layer."""
@@ -70,9 +70,15 @@ class Invariance:
         "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4 and figure 5"
     )
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {
-        f"{side}_{kind}": f"{side}_{kind}" for side in SIDES for kind in KINDS if kind != "horizontal"
+    version: ClassVar[int] = 2
+    order: ClassVar[int] = 270
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "label": pl.Int32,
+        "tracked": pl.Int32,
+        "p_clean": pl.Float64,
+        **{f"{kind}_{what}": pl.List(pl.Float64) for kind in TRANSFORMS for what in (*SIDES, "p")},
+        **{f"{side}_{kind}": pl.Float64 for side in SIDES for kind in TRANSFORMS},
     }
 
     def __post_init__(self) -> None:
@@ -86,7 +92,7 @@ class Invariance:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        return tuple(kind for kind in KINDS if kind != "horizontal" or self.horizontal)
+        return tuple(kind for kind in TRANSFORMS if kind != "horizontal" or self.horizontal)
 
     def steps(self, kind: str, size: tuple[int, int]) -> list[float]:
         """What an input of this size (H, W) is asked: shifts in px of 224, factors, or degrees."""
@@ -96,80 +102,61 @@ class Invariance:
             return steps_up(0.0, self.rotation_most, self.rotation_step)
         return shifts(self.translation_px, self.translation_step_px, size[kind == "horizontal"])
 
-    def color(self, classifier: Classifier) -> tuple[float, ...]:
-        return {"mean": classifier.preprocessing.mean, "gray": (0.5, 0.5, 0.5), "black": (0.0, 0.0, 0.0)}[self.fill]
+    def start(self, classifier: Classifier) -> Observer:
+        """The facts: what the low and the high layer are, or why there is none, and the steps of each transform."""
+        layers, size = EndFeatures.of(classifier, self.low_layer, self.high_layer), classifier.preprocessing.size
+        facts: dict[str, Any] = {f"{kind}_at": self.steps(kind, size) for kind in self.kinds}
+        for side, layer in zip(SIDES, (layers.low, layers.high), strict=True):
+            facts |= {f"{side}_name": layer.name, f"{side}_why": layer.why}
+        return Observer(partial(self._rows, layers), facts=facts)
 
-    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
+    def _rows(self, layers: EndFeatures, batch: Batch) -> Rows:
         """Per image and kind of transform: at each step the distances at both layers and P(class)."""
-        ends = Ends.of(classifier, self.low_layer, self.high_layer)
-        rows = [self._row(ends, batch, i) for i in range(len(batch))]
-        return pl.DataFrame(rows, schema=_SCHEMA)
+        return pl.DataFrame([self._row(layers, batch, i) for i in range(len(batch))], self.columns)
 
-    def _row(self, ends: Ends, batch: Batch, i: int) -> dict[str, Any]:
-        pixels, color, label = batch.pixels[i], self.color(ends.classifier), int(batch.labels[i])
+    def _row(self, layers: EndFeatures, batch: Batch, i: int) -> dict[str, Any]:
+        classifier, pixels, label = layers.classifier, batch.pixels[i], int(batch.labels[i])
+        color = fill_color(self.fill, classifier.preprocessing.mean)
         tracked = label if label >= 0 else int(batch.logits[i].argmax())
-        own, logits = ends.look(pixels[None])
+        own, logits = layers.look(pixels[None])
         p_clean = float(logits.double().softmax(1)[0, tracked])
         row: dict[str, Any] = {"id": batch.ids[i], "label": label if label >= 0 else None, "tracked": tracked}
-        row |= {"p_clean": p_clean, "low_name": ends.low.name, "high_name": ends.high.name}
-        row |= {"low_why": ends.low.why, "high_why": ends.high.why}
-        at_once = ends.classifier.batch_size
+        row["p_clean"] = p_clean
         for kind in self.kinds:
             how, steps = TRANSFORMS[kind], self.steps(kind, (pixels.shape[1], pixels.shape[2]))
-            moved = [step for step in steps if step != how.neutral]
-            curves: dict[str, list[float | None]] = {"p": [], **{side: [] for side in ends.places}}
-            for start in range(0, len(moved), at_once):
-                views = [how.apply(pixels, step, color) for step in moved[start : start + at_once]]
-                features, logits = ends.look(torch.stack(views))
-                curves["p"] += logits.double().softmax(1)[:, tracked].tolist()
-                for side, seen in features.items():
-                    curves[side] += distances(seen, own[side])
-            row[f"{kind}_at"] = steps
-            for name, curve in curves.items():
+            views = torch.stack([how.apply(pixels, step, color) for step in steps if step != how.neutral])
+            features, logits = layers.look(views)
+            found: dict[str, list[float | None]] = {"p": logits.double().softmax(1)[:, tracked].tolist()}
+            found |= {side: distances(seen, own[side]) for side, seen in features.items()}
+            for name, curve in found.items():
                 curve.insert(steps.index(how.neutral), p_clean if name == "p" else 0.0)
                 row[f"{kind}_{name}"] = curve
-                near = [curve[k] for k in how.near(steps)]
-                if name != "p" and None not in near:
-                    row[f"{name}_{kind}"] = sum(near) / len(near)  # type: ignore[arg-type]
+                near = [value for k in how.near(steps) if (value := curve[k]) is not None]
+                if name != "p" and near:
+                    row[f"{name}_{kind}"] = sum(near) / len(near)
         return row
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
-        measures = tuple(m for kind in self.kinds for m in self._measures(rows, kind)) + tuple(shapes(rows))
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        facts, kinds = about.facts, self.kinds
+        measures = tuple(m for kind in kinds for m in self._measures(rows, facts, kind)) + shapes(rows, facts)
         found = {measure.name: measure for measure in measures}
-        return Finding(
-            instrument="invariance",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=measures,
-            panels=tuple(p for kind in self.kinds for p in panels(rows, kind)) if rows.height else (),
-            sentence=sentence_of(rows, found),
-            caveats=tuple(caveats(rows, self.fill)),
-            references=(self.reference,),
-        )
+        panels = tuple(panel for kind in kinds if rows.height for panel in panels_of(rows, facts, kind))
+        return Conclusion(measures, panels, sentence_of(rows, facts, found), tuple(caveats(rows, facts, self.fill)))
 
-    def _measures(self, rows: Rows, kind: str) -> Iterable[Measure]:
-        lacking = "" if rows.height else "no image was seen"
-        steps = [] if lacking else rows[f"{kind}_at"][0].to_list()
-        how = TRANSFORMS[kind]
+    def _measures(self, rows: Rows, facts: Mapping[str, Any], kind: str) -> Iterable[Measure]:
+        how, steps, lacking = TRANSFORMS[kind], facts[f"{kind}_at"], "" if rows.height else "no image was seen"
         near, others = how.near(steps), [k for k, step in enumerate(steps) if step != how.neutral]
-        one = f"one {how.noun}" + (f" by {how.text(abs(steps[near[-1]]))}" if near else "")
+        one = f"one {how.noun} by {how.text(abs(steps[near[-1]]))}"
         for side in SIDES:
-            values = rows[f"{side}_{kind}"].drop_nulls().to_numpy()
-            why = lacking or next((w for w in rows[f"{side}_why"] if w), "its features are all 0")
-            told: dict[str, Any] = {"value": None, "why": why}
-            if len(values):
-                interval = stats.bootstrap_mean(values) if len(values) > 1 else None
-                told = {"value": float(values.mean()), "n": len(values), "interval": interval}
-            title = f"distance at the {side} layer after {one}"
-            yield Measure(f"{side}_{kind}", title=title, headline=kind == "vertical", **told)
-        p, clean = curves(rows, kind, "p"), rows["p_clean"].to_numpy()
-        for name, which, title in (("kept", near, one), ("kept_far", others, f"{how.every}, on average")):
-            told = {"value": None, "why": lacking} if lacking else ratio(p[:, which].mean(1), clean)
-            title, headline = f"P(class) kept after {title}", (name, kind) == ("kept_far", "rotation")
-            yield Measure(f"{name}_{kind}", unit="share", title=title, better="higher", headline=headline, **told)
+            name, values = f"{side}_{kind}", rows[f"{side}_{kind}"].drop_nulls()
+            why = lacking or facts[f"{side}_why"] or "its features are all 0"
+            title, headline = f"distance at the {side} layer after {one}", kind == "vertical"
+            yield stats.mean(name, values, "", why=why, title=title, headline=headline, per_image=name)
+        p = curves(rows, facts, kind, "p")
+        for name, which, after in (("kept", near, one), ("kept_far", others, f"{how.every}, on average")):
+            more = {"title": f"P(class) kept after {after}", "headline": (name, kind) == ("kept_far", "rotation")}
+            kept, clean = p[:, which].mean(1), rows["p_clean"]
+            yield stats.ratio(f"{name}_{kind}", kept, clean, why=lacking, better="higher", **more)
 
     def examples(self, rows: Rows) -> list[str]:
         """A few images, the same for every classifier, so that they stand side by side."""
@@ -177,30 +164,19 @@ class Invariance:
         return [ids[i * len(ids) // MOST_SHOWN] for i in range(MOST_SHOWN)] if len(ids) > MOST_SHOWN else ids.to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        told = {row["id"]: row for row in rows.iter_rows(named=True)}
-        color, names, figures = self.color(classifier), classifier.classes.names, []
+        row_of, names, figures = by_id(rows), classifier.classes.names, []
+        color = fill_color(self.fill, classifier.preprocessing.mean)
         for name, pixels in zip(batch.ids, batch.pixels, strict=True):
-            row, strips, lines = told[name], [], []
+            row, strips, lines = row_of[name], [], []
             for kind in self.kinds:
-                how, steps, p = TRANSFORMS[kind], row[f"{kind}_at"], row[f"{kind}_p"]
+                how, steps = TRANSFORMS[kind], self.steps(kind, (pixels.shape[1], pixels.shape[2]))
                 picked = np.unique(np.linspace(0, len(steps) - 1, min(MOST_FRAMES, len(steps))).round().astype(int))
                 strips.append([how.apply(pixels, steps[k], color) for k in picked])
-                values = " ".join(f"{p[k]:.2f}" for k in picked)
+                values = " ".join(f"{row[f'{kind}_p'][k]:.2f}" for k in picked)
                 lines.append(f"{how.verb} by {steps[picked[0]]:g} to {how.text(steps[picked[-1]])}: {values}")
-            figures.append(Figure(f"P({names[row['tracked']]}) {'; '.join(lines)}", filmstrips(strips)))
+            figures.append(Figure(f"P({names[row['tracked']]}) {'; '.join(lines)}", sheet(strips)))
         caption = "Some of the transforms, and below P(class) of each image from left to right, row by row."
         yield Panel("strips", "images", "What was done to the images", caption, figures=tuple(figures))
-
-
-_SCHEMA: dict[str, Any] = {
-    "id": pl.String,
-    "label": pl.Int32,
-    "tracked": pl.Int32,
-    "p_clean": pl.Float64,
-    **{f"{side}_{what}": pl.String for side in SIDES for what in ("name", "why")},
-    **{f"{kind}_{what}": pl.List(pl.Float64) for kind in KINDS for what in ("at", "low", "high", "p")},
-    **{f"{side}_{kind}": pl.Float64 for side in SIDES for kind in KINDS},
-}
 
 
 def distances(features: Tensor, own: Tensor) -> list[float | None]:
@@ -213,87 +189,68 @@ def distances(features: Tensor, own: Tensor) -> list[float | None]:
     return [float(d) / length if length else None for d in (features - own).norm(dim=1)]
 
 
-def curves(rows: Rows, kind: str, what: str) -> NDArray[np.float64]:
+def curves(rows: Rows, facts: Mapping[str, Any], kind: str, what: str) -> NDArray[np.float64]:
     """(images, steps): of each image that has one, the curve of a kind."""
     known = [curve for curve in rows[f"{kind}_{what}"].to_list() if curve and None not in curve]
-    return np.array(known, float)
+    return np.array(known, float).reshape(-1, len(facts[f"{kind}_at"]))
 
 
-def ratio(above: NDArray[Any], below: NDArray[Any]) -> dict[str, Any]:
-    """Of a measure: the sum of one over the sum of the other, its n and interval."""
-    if not len(below) or not below.sum():
-        return {"value": None, "why": "there is nothing to compare with"}
-    interval = stats.bootstrap_ratio(above, below)
-    return {"value": float(above.sum() / below.sum()), "n": len(below), "interval": interval}
-
-
-def shapes(rows: Rows) -> Iterable[Measure]:
+def shapes(rows: Rows, facts: Mapping[str, Any]) -> tuple[Measure, ...]:
     """How much steeper the low layer is, and whether a layer jumps at the first step or moves along a line."""
+    near, why = TRANSFORMS["vertical"].near(facts["vertical_at"]), "no distance is known, or all are 0"
     both = rows.drop_nulls(["low_vertical", "high_vertical"])
-    told = ratio(both["low_vertical"].to_numpy(), both["high_vertical"].to_numpy())
-    yield Measure(
-        "low_over_high", title="distance at the low layer over that at the high layer, after one shift", **told
-    )
+    title = "distance at the low layer over that at the high layer, after one shift"
+    found = [stats.ratio("low_over_high", both["low_vertical"], both["high_vertical"], "", why=why, title=title)]
     for side in SIDES:
-        known = curves(rows, "vertical", side)
-        told = {"value": None, "why": "no distances are known"}
-        if len(known):
-            steps = rows["vertical_at"][0].to_list()
-            told = ratio(known[:, TRANSFORMS["vertical"].near(steps)].mean(1), known[:, [0, -1]].mean(1))
+        known = curves(rows, facts, "vertical", side)
+        step, farthest = known[:, near].mean(1), known[:, [0, -1]].mean(1)
         title = f"part of the farthest shift's distance that one step makes, {side} layer"
-        yield Measure(f"rise_{side}", unit="share", title=title, **told)
+        found.append(stats.ratio(f"rise_{side}", step, farthest, why=why, title=title))
+    return tuple(found)
 
 
-def panels(rows: Rows, kind: str) -> Iterable[Panel]:
-    steps = rows[f"{kind}_at"][0].to_list()
-    series = []
+def panels_of(rows: Rows, facts: Mapping[str, Any], kind: str) -> Iterable[Panel]:
+    how, series = TRANSFORMS[kind], []
     for what, name in (("low", "low layer"), ("high", "high layer"), ("p", "P(class)")):
-        known = curves(rows, kind, what)
+        known = curves(rows, facts, kind, what)
         if not len(known):
             continue
-        curve: dict[str, Any] = {"name": name, "x": steps, "y": known.mean(0).round(6).tolist()}
+        curve: dict[str, Any] = {"name": name, "x": facts[f"{kind}_at"], "y": known.mean(0).round(6).tolist()}
         if len(known) > 1:
-            ends = [stats.bootstrap_mean(column) for column in known.T]
-            curve |= {"low": [low for low, _ in ends], "high": [high for _, high in ends]}
+            spans = [stats.bootstrap_mean(column) for column in known.T]
+            curve |= {"low": [low for low, _ in spans], "high": [high for _, high in spans]}
         series.append(curve)
-    how, axis = TRANSFORMS[kind], {"x": TRANSFORMS[kind].axis}
     if len(series) > 1:
         caption = "Distance to the features of the image as it is, in lengths of the latter, with 95% intervals."
-        data = {**axis, "y": "distance of the features", "series": series[:-1]}
+        data = {"x": how.axis, "y": "distance of the features", "series": series[:-1]}
         yield Panel(f"features_{kind}", "lines", f"Features after {how.every}", caption, data)
     caption = "The mean probability of the class, with its 95% interval over images."
-    data = {**axis, "y": "P(class)", "series": series[-1:]}
+    data = {"x": how.axis, "y": "P(class)", "series": series[-1:]}
     yield Panel(f"p_{kind}", "lines", f"P(class) after {how.every}", caption, data)
 
 
-def sentence_of(rows: Rows, found: Mapping[str, Measure]) -> str:
+def sentence_of(rows: Rows, facts: Mapping[str, Any], found: Mapping[str, Measure]) -> str:
     kept = found["kept_far_rotation"].value
     if kept is None:
-        return f"What moves with the image is not measured: {found['kept_far_rotation'].why}."
-    how, steps = TRANSFORMS["vertical"], rows["vertical_at"][0].to_list()
-    pairs = [(end, found[f"{side}_vertical"].value) for side, end in (("low", "first"), ("high", "last"))]
-    moved = [f"its {end} layer's features by {value:.0%} of their length" for end, value in pairs if value is not None]
+        return f"How far features and answer move is not measured: {found['kept_far_rotation'].why}."
+    how, steps = TRANSFORMS["vertical"], facts["vertical_at"]
+    pairs = [(which, found[f"{side}_vertical"].value) for side, which in (("low", "first"), ("high", "last"))]
+    moved = [f"its {which} layer's features by {v:.0%} of their length" for which, v in pairs if v is not None]
     images = "one image" if rows.height == 1 else f"{rows.height} images"
-    turned = f"the class keeps {kept:.0%} of its probability on average ({images})"
-    if not moved:
-        return f"When the image is turned about, {turned}."
-    text = f"A shift by {how.text(abs(steps[how.near(steps)[-1]]))} of {PAPER_PX} moves {' and '.join(moved)}; "
-    return text + f"when the image is turned about, {turned}."
+    text = f"a shift by {how.text(abs(steps[how.near(steps)[-1]]))} of {PAPER_PX} moves {' and '.join(moved)}; "
+    text = f"{text if moved else ''}when the image is turned, the class keeps {kept:.0%} of its probability on average"
+    return f"{text[0].upper()}{text[1:]} ({images})."
 
 
-def caveats(rows: Rows, fill: str) -> Iterable[str]:
-    color = {"mean": "the color of the mean pixel", "gray": "gray", "black": "black"}[fill]
-    yield f"What comes into the frame is {color}: a border that moves is something to see as well."
+def caveats(rows: Rows, facts: Mapping[str, Any], fill: Fill) -> Iterable[str]:
+    yield f"What comes into the frame is {FILLS[fill]}: a border that moves is something to see as well."
     yield (
         "Enlarging and turning resample the image, which blurs it a little; quarter turns do not, which makes part of "
         "the bumps at 90, 180 and 270 degrees. The paper's curves are not normalized."
     )
-    if rows.height:
-        steps = rows["vertical_at"][0].to_list()
-        line = abs(steps[TRANSFORMS["vertical"].near(steps)[-1]] / steps[-1])
-        yield f"Along a straight line one step would make {line:.0%} of the farthest shift's distance."
-    for side in SIDES:
-        yield from (f"The {side} layer is {name}." for name in rows[f"{side}_name"].drop_nulls().unique() if name)
-    unlabeled = rows["label"].null_count()
-    if unlabeled:
+    steps = facts["vertical_at"]
+    line = abs(steps[TRANSFORMS["vertical"].near(steps)[-1]] / steps[-1])
+    yield f"Along a straight line one step would make {line:.0%} of the farthest shift's distance."
+    yield from (f"The {side} layer is {facts[f'{side}_name']}." for side in SIDES if facts[f"{side}_name"])
+    if unlabeled := rows["label"].null_count():
         yield f"The class is the label; for {unlabeled} images without one it is the classifier's own answer."

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,15 +12,18 @@ import polars as pl
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Figure, Finding, Map, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Map, Measure, Panel
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, Schema, by_id
 from cuescope.methods.patch_annotator import Annotator, why_none
+
+FAINT, FULL = 0.25, 0.8
+"""How strongly a label is laid on the image where it has just won, and where its probability is 1."""
 
 
 @dataclass(frozen=True)
-class LabelMap:
+class LabelMap(Instrument):
     """How many things a classifier sees in an image: the classes that win a good part of its map of labels.
 
     A dense head gives the logits at each position (Yun et al. 2021, section 3.1); a class wins where its probability
@@ -44,21 +48,34 @@ class LabelMap:
     question: ClassVar[str] = "What does each part of the image show, and how many things are there?"
     reference: ClassVar[str] = "Yun et al. 2021, Re-labeling ImageNet: from Single to Multi-Labels, section 3.1"
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {"labels": "count", "several": "several", "own_label": "own"}
+    version: ClassVar[int] = 2
+    order: ClassVar[int] = 160
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "labels": pl.List(pl.Int32),
+        "areas": pl.List(pl.Float64),
+        "count": pl.Int32,
+        "several": pl.Boolean,
+        "whole": pl.Boolean,
+        "own": pl.Boolean,
+        "height": pl.Int32,
+        "width": pl.Int32,
+        "top": pl.List(pl.Int32),
+        "sure": pl.List(pl.Float64),
+    }
 
     def __post_init__(self) -> None:
         if self.images < 1 or not 0.5 <= self.least < 1 or not 0 <= self.least_area <= 1 or self.shown < 0:
             raise ValueError("images must be at least 1, least in [.5, 1), least_area in [0, 1], shown at least 0")
 
-    def misfit(self, classifier: Classifier) -> str:
-        """Why there are no logits of parts; "" where there are."""
-        why = why_none(classifier)
-        return f"{classifier.name} has no dense head: {why}" if why else ""
-
-    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
-        """Per image: the class and its probability at each position, and the classes that win somewhere."""
+    def start(self, classifier: Classifier) -> Observer:
+        if why := why_none(classifier):
+            raise Misfit(f"{classifier.name} has no dense head: {why}")
         annotator = Annotator.of(classifier)
+        return Observer(partial(self._observe, annotator), facts={"position": annotator.description})
+
+    def _observe(self, annotator: Annotator, batch: Batch) -> Rows:
+        """Per image: the class and its probability at each position, and the classes that win somewhere."""
         sure, top = annotator.logits(batch.pixels).softmax(1).max(1)
         whole = batch.logits.softmax(1).amax(1)
         rows = []
@@ -81,46 +98,28 @@ class LabelMap:
                     "width": top.shape[2],
                     "top": top[i].flatten().tolist(),
                     "sure": [round(p, 3) for p in sure[i].flatten().tolist()],
-                    "told": annotator.told,
                 }
             )
-        return pl.DataFrame(rows, schema=_SCHEMA)
+        return pl.DataFrame(rows, schema=dict(self.columns))
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
-        n, counts = rows.height, rows["count"].to_numpy()
-        none = "" if n else "no image was seen"
-        labels = Measure(
-            "labels",
-            float(counts.mean()) if n else None,
-            "",
-            n,
-            stats.bootstrap_mean(counts) if n > 1 else None,
-            none,
-            f"labels an image: classes that win {self.least_area:.0%} of its map or more",
-            headline=True,
-        )
-        several = _share(rows["several"], "several", "images with more than one label", none, headline=True)
-        own = rows["own"].drop_nulls()
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        none, own = "no image was seen", rows["own"].drop_nulls()
+        title = f"labels an image: classes that win {self.least_area:.0%} of its map or more"
+        labels = stats.mean("labels", rows["count"], "", why=none, title=title, headline=True, per_image="count")
+        title = "images with more than one label"
+        several = stats.share("several", rows["several"], why=none, title=title, headline=True, per_image="several")
+        title = f"images in which a class is over {self.least:g} as a whole"
+        why = "no image has a label" if rows.height else none
         measures = (
             labels,
             several,
-            _share(rows["count"] == 0, "nothing", "images without a label", none),
-            _share(rows["whole"], "whole", f"images in which a class is over {self.least:g} as a whole", none),
-            _share(own, "own_label", "images whose own label is among them", none or "no image has a label"),
+            stats.share("nothing", rows["count"] == 0, why=none, title="images without a label"),
+            stats.share("whole", rows["whole"], why=none, title=title),
+            stats.share("own_label", own, why=why, title="images whose own label is among them", per_image="own"),
         )
-        return Finding(
-            instrument="label_map",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=measures,
-            panels=(_histogram(counts),) if n > 1 else (),
-            sentence=_sentence(rows, labels, several, about.classes),
-            caveats=tuple(f"A position of the map: {told}." for told in rows["told"].unique(maintain_order=True)),
-            references=(self.reference,),
-        )
+        panels = (_histogram(rows["count"].to_numpy()),) if rows.height > 1 else ()
+        caveats = (f"A position of the map: {about.facts['position']}.",) if rows.height else ()
+        return Conclusion(measures, panels, _sentence(rows, labels, several, about.classes), caveats)
 
     def examples(self, rows: Rows) -> list[str]:
         """The images with the most labels; of as many, those whose labels cover the more even areas."""
@@ -128,36 +127,17 @@ class LabelMap:
         return rows.sort(["count", second], descending=True, maintain_order=True)["id"].head(self.shown).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        names, told = classifier.classes.names, {row["id"]: row for row in rows.iter_rows(named=True)}
-        pixels = dict(zip(batch.ids, batch.pixels, strict=True))
-        answers = dict(zip(batch.ids, batch.logits.softmax(1).max(1).indices.tolist(), strict=True))
+        names, row_of = classifier.classes.names, by_id(rows)
+        place = {name: i for i, name in enumerate(batch.ids)}
         figures = []
         for name in self.examples(rows):
-            row = told[name]
-            caption = f"as a whole: {names[answers[name]]}; in parts: {_listed(row['labels'], names) or 'nothing sure'}"
-            figures.append(Figure(caption, to_image(pixels[name]), maps=(_map(row, names, self.least),)))
+            row, i = row_of[name], place[name]
+            answer = names[int(batch.logits[i].argmax())]
+            caption = f"as a whole: {answer}; in parts: {_listed(row['labels'], names) or 'nothing sure'}"
+            figures.append(Figure(caption, to_image(batch.pixels[i]), maps=(_map(row, names, self.least),)))
         caption = f"The class of each position, where its probability is over {self.least:g}: the surer the stronger."
         title = "What each part shows: the images with the most labels"
         yield Panel("label_map", "images", title, caption, figures=tuple(figures))
-
-
-_SCHEMA = {
-    "id": pl.String,
-    "labels": pl.List(pl.Int32),
-    "areas": pl.List(pl.Float64),
-    "count": pl.Int32,
-    "several": pl.Boolean,
-    "whole": pl.Boolean,
-    "own": pl.Boolean,
-    "height": pl.Int32,
-    "width": pl.Int32,
-    "top": pl.List(pl.Int32),
-    "sure": pl.List(pl.Float64),
-    "told": pl.String,
-}
-
-FAINT, FULL = 0.25, 0.8
-"""How strongly a label is laid on the image where it has just won, and where its probability is 1."""
 
 
 def _map(row: Mapping[str, Any], names: tuple[str, ...], least: float) -> Map:
@@ -172,14 +152,6 @@ def _map(row: Mapping[str, Any], names: tuple[str, ...], least: float) -> Map:
     return Map("labels", values, "labels", legend=legend, strength=strength.round(3).tolist())  # type: ignore[arg-type]
 
 
-def _share(column: pl.Series, name: str, title: str, why: str, *, headline: bool = False) -> Measure:
-    n, count = len(column), int(column.sum() or 0)
-    if not n:
-        return Measure(name, None, "share", why=why, title=title, headline=headline)
-    interval = stats.wilson(count, n)
-    return Measure(name, count / n, "share", n, interval, title=title, count=count, headline=headline)
-
-
 def _histogram(counts: np.ndarray[Any, Any]) -> Panel:
     values = np.bincount(counts).tolist()
     data = {"x": "labels", "y": "images", "edges": [i - 0.5 for i in range(len(values) + 1)], "values": values}
@@ -187,8 +159,8 @@ def _histogram(counts: np.ndarray[Any, Any]) -> Panel:
 
 
 def _listed(labels: Iterable[int], names: tuple[str, ...], most: int = 4) -> str:
-    told = [names[label] for label in labels]
-    return ", ".join(told[:most]) + (f" and {len(told) - most} more" if len(told) > most else "")
+    found = [names[label] for label in labels]
+    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
 
 
 def _sentence(rows: Rows, labels: Measure, several: Measure, names: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import polars as pl
@@ -11,18 +11,17 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Figure, Finding, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.published import REAL, REAL_SOURCE, listed
 from cuescope.data.images import Batch, Sample
-from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Rows, Schema, gallery
 
 ANNOTATED = "label maps of "
 """How a sample's `labels_from` begins where an annotator tells what is right."""
 
 
 @dataclass(frozen=True)
-class MultiLabel:
+class MultiLabel(Instrument):
     """Multi-label accuracy: the share of images whose answer is one of all the labels that are right.
 
     Those are ReaL's (Beyer et al. 2020), the classes of an image's boxes, or those of an annotator's label maps (Yun
@@ -49,7 +48,19 @@ class MultiLabel:
     )
     needs: ClassVar[frozenset[str]] = frozenset({"logits", "labels"})
     version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {"multi_label": "multi", "single_label": "single"}
+    order: ClassVar[int] = 20
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "label": pl.Int32,
+        "labels": pl.List(pl.Int32),
+        "predicted": pl.Int32,
+        "confidence": pl.Float64,
+        "multi": pl.Boolean,
+        "single": pl.Boolean,
+        "disputed": pl.Boolean,
+        "weight": pl.Float64,
+        "source": pl.String,
+    }
 
     def __post_init__(self) -> None:
         if self.listed < 0 or not 0 <= self.shown + self.errors_shown <= 12 or min(self.shown, self.errors_shown) < 0:
@@ -81,43 +92,29 @@ class MultiLabel:
                     "source": sample.labels_from,
                 }
             )
-        return pl.DataFrame(rows, schema=_SCHEMA)
+        return pl.DataFrame(rows, schema=dict(self.columns))
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
         scored = rows.drop_nulls("multi")
-        both = scored.drop_nulls("single")
         source = next(iter(scored["source"].unique(maintain_order=True)), "")
-        measures = _measures(rows, scored, both, source)
-        return Finding(
-            instrument="multi_label",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=measures,
-            panels=tuple(self._panels(scored, about)),
-            sentence=_sentence(measures),
-            caveats=tuple(_caveats(rows, scored, source, about)),
-            references=(self.reference,),
-        )
+        measures = _measures(rows, scored, source)
+        caveats = tuple(_caveats(rows, scored, source, about))
+        return Conclusion(measures, tuple(self._panels(scored, about)), _sentence(measures), caveats)
 
     def examples(self, rows: Rows) -> list[str]:
         """The most disputed labels, and the surest errors that are none."""
         return [*_disputed(rows)["id"].head(self.shown), *_no_errors(rows)["id"].head(self.errors_shown)]
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        names, pixels = classifier.classes.names, dict(zip(batch.ids, batch.pixels, strict=True))
+        names = classifier.classes.names
         disputed, no_errors = _disputed(rows).head(self.shown), _no_errors(rows).head(self.errors_shown)
         kinds = (
             ("disputed", disputed, "Labels that are disputed", "The most disputed ones first."),
             ("no_errors", no_errors, "Errors that are none", "Another right label than the one that the image has."),
         )
         for name, table, title, caption in kinds:
-            figures = tuple(
-                Figure(_told(row, names), to_image(pixels[row["id"]])) for row in table.iter_rows(named=True)
-            )
-            if figures:
+            captions = {row["id"]: _caption(row, names) for row in table.iter_rows(named=True)}
+            if figures := gallery(batch, captions, captions.__getitem__):
                 yield Panel(name, "images", title, caption, figures=figures)
 
     def _panels(self, scored: pl.DataFrame, about: About) -> Iterator[Panel]:
@@ -135,7 +132,7 @@ class MultiLabel:
                 for row in disputed.head(self.listed).iter_rows(named=True)
             ]
             more = f" The first {self.listed} of {disputed.height:,}." if disputed.height > self.listed else ""
-            data = {"columns": ["labeled", "its weight", "told instead", "it says", "image"], "rows": cells}
+            data = {"columns": ["labeled", "its weight", "right instead", "it says", "image"], "rows": cells}
             caption = "To be looked at: the less probability the label has, the earlier." + more
             yield Panel("worklist", "table", "Single labels that are disputed", caption, data)
         if scored.height > 1:
@@ -143,20 +140,6 @@ class MultiLabel:
             values = [counts.count(k) for k in range(1, max(counts) + 1)]
             data = {"x": "right labels", "y": "images", "edges": [k + 0.5 for k in range(len(values) + 1)]}
             yield Panel("labels_per_image", "bars", "How many labels are right", data={**data, "values": values})
-
-
-_SCHEMA = {
-    "id": pl.String,
-    "label": pl.Int32,
-    "labels": pl.List(pl.Int32),
-    "predicted": pl.Int32,
-    "confidence": pl.Float64,
-    "multi": pl.Boolean,
-    "single": pl.Boolean,
-    "disputed": pl.Boolean,
-    "weight": pl.Float64,
-    "source": pl.String,
-}
 
 
 def _weight(sample: Sample, probability: Tensor) -> float:
@@ -176,59 +159,43 @@ def _no_errors(rows: pl.DataFrame) -> pl.DataFrame:
     return found.sort("confidence", "id", descending=[True, False])
 
 
-def _measures(rows: pl.DataFrame, scored: pl.DataFrame, both: pl.DataFrame, source: str) -> tuple[Measure, ...]:
+def _measures(rows: pl.DataFrame, scored: pl.DataFrame, source: str) -> tuple[Measure, ...]:
     none = "no image has labels that are known to be right" if rows.height else "no image was seen"
+    real, both = source == "ReaL", scored.drop_nulls("single")
     unlabeled = none if not scored.height else "no image has a single label besides"
-    real = source == "ReaL"
-    multi = _share(
-        scored["multi"],
+    multi = stats.share(
         "multi_label",
-        "ReaL accuracy" if real else "multi-label accuracy",
-        none,
+        scored["multi"],
+        why=none,
+        title="ReaL accuracy" if real else "multi-label accuracy",
         better="higher",
         headline=True,
-        published=listed(REAL, REAL_SOURCE) if real else (),
+        published=listed(REAL, REAL_SOURCE) if real and scored.height else (),
+        per_image="multi",
     )
-    single = _share(both["single"], "single_label", "accuracy by the single label", unlabeled, better="higher")
+    more: dict[str, Any] = {"why": unlabeled, "title": "accuracy by the single label", "better": "higher"}
+    single = stats.share("single_label", both["single"], per_image="single", **more)
+    ones, others = (both[column].cast(pl.Float64) for column in ("multi", "single"))
     title = "multi-label less single-label accuracy"
-    difference = Measure("difference", None, "difference", title=title, why=unlabeled)
-    if both.height:
-        ones, others = (both[column].cast(pl.Float64).to_numpy() for column in ("multi", "single"))
-        value, interval, n = stats.paired_difference(ones, others)
-        difference = Measure("difference", value, "difference", n, interval, title=title)
-    counts = scored["labels"].list.len().to_numpy()
-    labels = Measure("labels", None, "", title="right labels an image", why=none)
-    if len(counts):
-        labels = Measure("labels", title="right labels an image", **stats.of_images(counts))
-    errors = both.filter(~pl.col("single"))
-    no_error = unlabeled if not both.height else "it makes no error"
-    left_out = rows["multi"].is_null()
-    return (
-        multi,
-        single,
-        difference,
-        _share(errors["multi"], "no_errors", "errors by the single label that are none", no_error, headline=True),
-        _share(both["disputed"], "disputed", "single labels that are disputed", unlabeled, headline=True),
-        labels,
-        _share(left_out, "left_out", "images left out: no right label is known", none),
-    )
-
-
-def _share(column: pl.Series, name: str, title: str, why: str, **more: Any) -> Measure:
-    n, k = len(column), int(column.sum() or 0)
-    if not n:
-        return Measure(name, None, "share", title=title, why=why, headline=more.get("headline", False))
-    return Measure(name, k / n, "share", n, stats.wilson(k, n), title=title, count=k, **more)
+    difference = stats.difference("difference", ones, others, why=unlabeled, title=title)
+    labels = stats.mean("labels", scored["labels"].list.len(), "", why=none, title="right labels an image")
+    errors, why = both.filter(~pl.col("single")), "it makes no error" if both.height else unlabeled
+    title = "errors by the single label that are none"
+    no_errors = stats.share("no_errors", errors["multi"], why=why, title=title, headline=True)
+    title = "single labels that are disputed"
+    disputed = stats.share("disputed", both["disputed"], why=unlabeled, title=title, headline=True)
+    title = "images left out: no right label is known"
+    left_out = stats.share("left_out", rows["multi"].is_null(), why=none, title=title)
+    return multi, single, difference, no_errors, disputed, labels, left_out
 
 
 def _names(labels: Iterable[int], names: Sequence[str]) -> str:
     return ", ".join(names[k] for k in labels)
 
 
-def _told(row: Mapping[str, Any], names: Sequence[str]) -> str:
-    right = _names(row["labels"], names)
-    told = "the annotator has" if row["source"].startswith(ANNOTATED) else "right is"
-    return f"labeled {names[row['label']]}; {told} {right}; it says {names[row['predicted']]}"
+def _caption(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    says = "the annotator has" if row["source"].startswith(ANNOTATED) else "right is"
+    return f"labeled {names[row['label']]}; {says} {_names(row['labels'], names)}; it says {names[row['predicted']]}"
 
 
 def _sentence(measures: Sequence[Measure]) -> str:
@@ -248,7 +215,7 @@ def _sentence(measures: Sequence[Measure]) -> str:
 
 def _caveats(rows: pl.DataFrame, scored: pl.DataFrame, source: str, about: About) -> Iterator[str]:
     if source:
-        yield f"What is right is told by: {source}."
+        yield f"What is right comes from: {source}."
     if source.startswith(ANNOTATED):
         yield "An annotator is a classifier, too: what it disputes need not be wrong, nor what it says right."
         if source.endswith(f" {about.classifier}"):

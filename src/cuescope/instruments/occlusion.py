@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
-import numpy as np
 import polars as pl
 from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier, peak
 from cuescope.core import stats
-from cuescope.core.findings import About, Figure, Finding, Inset, Map, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Inset, Map, Measure, Panel
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.objects import object_mask
 from cuescope.data.ops.occlude import FILLS, Fill, Grid, Occlude, cover, fill_color
 from cuescope.data.ops.tiles import contrast, sheet, tile
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Rows, Schema, by_id
 from cuescope.methods.deconvnet import project, why_not
 from cuescope.methods.incremental import painted_logits
 
 _MOST_SHOWN = 6
+_PASS, _TILE_PX = 32, 112
+"""Hidden images whose maps are held together; side of a projection as it is shown."""
 
 
 @dataclass(frozen=True)
-class Occlusion:
+class Occlusion(Instrument):
     """Which parts of an image does the answer depend on?
 
     A square of one color hides each place of the image in turn; P(class) at each place makes a map, and the answer at
@@ -58,11 +59,26 @@ class Occlusion:
     )
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
     version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {
-        "label_flips": "flips",
-        "largest_drop": "largest_drop",
-        "concentration": "concentration",
-        "pointing_game": "hit",
+    order: ClassVar[int] = 140
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "label": pl.Int32,
+        "predicted": pl.Int32,
+        "tracked": pl.Int32,
+        "p_clean": pl.Float64,
+        "p": pl.List(pl.Float64),
+        "answers": pl.List(pl.Int32),
+        "tops": pl.List(pl.Int32),
+        "lefts": pl.List(pl.Int32),
+        "height": pl.Int32,
+        "width": pl.Int32,
+        "flips": pl.Float64,
+        "largest_drop": pl.Float64,
+        "worst_top": pl.Int32,
+        "worst_left": pl.Int32,
+        "concentration": pl.Float64,
+        "hit": pl.Boolean,
+        "hit_by_chance": pl.Float64,
     }
 
     def __post_init__(self) -> None:
@@ -76,7 +92,7 @@ class Occlusion:
         occlude = self._occluder(classifier, batch)
         grid = occlude.grid(*batch.pixels.shape[-2:])
         rows = [self._row(classifier, batch, i, occlude, grid) for i in range(len(batch))]
-        return pl.DataFrame(rows, schema=_SCHEMA)
+        return pl.DataFrame(rows, schema=dict(self.columns))
 
     def _occluder(self, classifier: Classifier, batch: Batch) -> Occlude:
         side = min(batch.pixels.shape[-2:])
@@ -108,41 +124,43 @@ class Occlusion:
             "largest_drop": p_clean - float(p[worst]),
             "worst_top": grid.rectangles[worst].top,
             "worst_left": grid.rectangles[worst].left,
-            "concentration": concentration(p_clean - p),
+            "concentration": stats.concentration(p_clean - p),
             "hit": None if place is None else bool(place[grid.center(worst)]),
             "hit_by_chance": None if place is None else _chance(place, grid),
         }
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
-        flips = _mean("label_flips", "places whose hiding changes the answer", "share", rows["flips"], headline=True)
-        drop = _mean("largest_drop", "largest fall of P(class)", "difference", rows["largest_drop"])
-        told = rows["concentration"].drop_nulls()
-        title = "share of all falls in the top tenth of places"
-        narrow = _mean("concentration", title, "share", told, why="hiding never lowers P(class)", chance=0.1)
-        return Finding(
-            instrument="occlusion",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=(flips, drop, narrow, _pointing(rows)),
-            sentence=_sentence(flips, drop, self.size_share),
-            caveats=_caveats(rows, self.fill),
-            references=(self.reference,),
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        none = "no image was seen"
+        title = "places whose hiding changes the answer"
+        flips = stats.mean("label_flips", rows["flips"], why=none, title=title, headline=True, per_image="flips")
+        values, title = rows["largest_drop"], "largest fall of P(class)"
+        drop = stats.mean("largest_drop", values, "difference", why=none, title=title, per_image="largest_drop")
+        values, title = rows["concentration"].drop_nulls(), "share of all falls in the top tenth of places"
+        why = "hiding never lowers P(class)"
+        narrow = stats.mean("concentration", values, why=why, title=title, chance=0.1, per_image="concentration")
+        known = rows.drop_nulls("hit")
+        pointing = stats.share(
+            "pointing_game",
+            known["hit"],
+            why="no image has both a label and a known place of its object",
+            title="the place of the largest fall lies on the object",
+            chance=float(known["hit_by_chance"].to_numpy().mean()) if known.height else None,
+            per_image="hit",
         )
+        sentence = _sentence(flips, drop, self.size_share)
+        return Conclusion((flips, drop, narrow, pointing), (), sentence, _caveats(rows, self.fill))
 
     def examples(self, rows: Rows) -> list[str]:
         """The images whose P(class) falls most."""
         return rows.sort("largest_drop", "id", descending=[True, False])["id"].head(_MOST_SHOWN).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        told = {row["id"]: row for row in rows.iter_rows(named=True)}
-        order = sorted(range(len(batch)), key=lambda i: (-told[batch.ids[i]]["largest_drop"], batch.ids[i]))
-        figures = [_figure(told[batch.ids[i]], batch.pixels[i], classifier.classes.names) for i in order]
+        row_of = by_id(rows)
+        order = sorted(range(len(batch)), key=lambda i: (-row_of[batch.ids[i]]["largest_drop"], batch.ids[i]))
+        figures = [_figure(row_of[batch.ids[i]], batch.pixels[i], classifier.classes.names) for i in order]
         layer = self._layer(classifier)
         for place, i in enumerate(order[: self.followed if layer else 0]):
-            figures[place] = self._followed(classifier, batch, i, layer, told[batch.ids[i]], figures[place])
+            figures[place] = self._followed(classifier, batch, i, layer, row_of[batch.ids[i]], figures[place])
         caption = (
             "P(class) and the answer while a square hides the place: each point shows what is left with the square's "
             "center there. Where P falls, the class was read; where the answer changes, the place decided."
@@ -187,82 +205,10 @@ class Occlusion:
         return replace(figure, maps=(followed, *figure.maps), insets=insets)
 
 
-_PASS, _TILE_PX = 32, 112
-"""Hidden images whose maps are held together; side of a projection as it is shown."""
-
-_SCHEMA = {
-    "id": pl.String,
-    "label": pl.Int32,
-    "predicted": pl.Int32,
-    "tracked": pl.Int32,
-    "p_clean": pl.Float64,
-    "p": pl.List(pl.Float64),
-    "answers": pl.List(pl.Int32),
-    "tops": pl.List(pl.Int32),
-    "lefts": pl.List(pl.Int32),
-    "height": pl.Int32,
-    "width": pl.Int32,
-    "flips": pl.Float64,
-    "largest_drop": pl.Float64,
-    "worst_top": pl.Int32,
-    "worst_left": pl.Int32,
-    "concentration": pl.Float64,
-    "hit": pl.Boolean,
-    "hit_by_chance": pl.Float64,
-}
-
-
-def concentration(falls: np.ndarray[Any, Any]) -> float | None:
-    """How local is the dependence: the share of all falls of P(class) that the tenth of places with the largest hold.
-
-    0.1 where every place matters alike, 1 where a tenth of the places holds all; None where nothing falls.
-
-    >>> concentration(np.array([0.0] * 9 + [0.5])), concentration(np.full(10, 0.2)), concentration(np.zeros(10))
-    (1.0, 0.1, None)
-    """
-    lost = np.sort(np.clip(falls, 0, None))[::-1]
-    total = lost.sum()
-    if total <= 0:
-        return None
-    whole, part = divmod(len(lost), 10)
-    top = lost[:whole].sum() + (lost[whole] * part / 10 if part else 0.0)
-    return float(round(top / total, 12))
-
-
 def _chance(place: Tensor, grid: Grid) -> float:
     """The share of places whose center lies on the object."""
     count = len(grid.tops) * len(grid.lefts)
     return sum(bool(place[grid.center(p)]) for p in range(count)) / count
-
-
-def _mean(
-    name: str,
-    title: str,
-    unit: Literal["share", "difference"],
-    values: pl.Series,
-    *,
-    why: str = "no image was seen",
-    chance: float | None = None,
-    headline: bool = False,
-) -> Measure:
-    n = len(values)
-    if not n:
-        return Measure(name, None, unit, 0, why=why, title=title)
-    interval = stats.bootstrap_mean(values.to_numpy()) if n > 1 else None
-    return Measure(
-        name, float(values.to_numpy().mean()), unit, n, interval, title=title, chance=chance, headline=headline
-    )
-
-
-def _pointing(rows: pl.DataFrame) -> Measure:
-    title = "the place of the largest fall lies on the object"
-    known = rows.filter(pl.col("hit").is_not_null())
-    n, k = known.height, int(known["hit"].sum() or 0)
-    if not n:
-        why = "no image has both a label and a known place of its object"
-        return Measure("pointing_game", None, "share", 0, title=title, why=why)
-    chance = float(known["hit_by_chance"].to_numpy().mean())
-    return Measure("pointing_game", k / n, "share", n, stats.wilson(k, n), title=title, count=k, chance=chance)
 
 
 def _sentence(flips: Measure, drop: Measure, size_share: float) -> str:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib
-import importlib.util
 import sys
 import types
-import typing
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -17,8 +14,9 @@ from typing import Any
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError, unknown
 from cuescope.core.parameters import convert, parameters
+from cuescope.core.user_code import load_file
 from cuescope.data.images import ImageSet
-from cuescope.instruments.base import Fits, Instrument
+from cuescope.instruments.base import Instrument
 from cuescope.instruments.names import GROUP, class_name, names
 
 
@@ -29,7 +27,7 @@ def find(name: str) -> type[Instrument]:
     Raises CueError with the nearest names where there is none.
     """
     if name.endswith(".py"):
-        return _from_file(Path(name))
+        return _class_of(load_file(name, "a Python file with an instrument"), Path(name).stem)
     for entry in entry_points(group=GROUP):
         if entry.name == name:
             return _checked(entry.load(), name)
@@ -37,21 +35,6 @@ def find(name: str) -> type[Instrument]:
         raise unknown("instrument", name, names())
     module = importlib.import_module(f"cuescope.instruments.{name}")
     return _class_of(module, name)
-
-
-def title(name: str) -> str:
-    """The name as a heading.
-
-    >>> title("shape_bias")
-    'Shape bias'
-    """
-    return name.replace("_", " ").capitalize()
-
-
-def name_of(instrument: Instrument | type[Instrument]) -> str:
-    """The instrument's name: its module's last part."""
-    kind = instrument if isinstance(instrument, type) else type(instrument)
-    return kind.__module__.rpartition(".")[2]
 
 
 def build(name: str, settings: Mapping[str, str | int | float | bool] | None = None) -> Instrument:
@@ -91,13 +74,11 @@ def missing(instrument: Instrument, classifier: Classifier, images: ImageSet) ->
 
 
 def unmet(instrument: Instrument, classifier: Classifier, images: ImageSet) -> str:
-    """Why the instrument cannot be used here, or "" where it can. Checked before the first batch."""
-    if lacking := missing(instrument, classifier, images):
-        why = _LACKS.get(lacking, "{images} have no {lacking}")
-        names = {"classifier": classifier.name, "images": f"the images of {images.name}", "lacking": lacking}
-        return why.format(**names, dense=classifier.why_not_dense)
-    asked = None if isinstance(instrument, type) else instrument
-    return asked.misfit(classifier) if isinstance(asked, Fits) else ""
+    """Which of its `needs` are not there, in words, or ""."""
+    lacking = missing(instrument, classifier, images)
+    names = {"classifier": classifier.name, "images": f"the images of {images.name}", "lacking": lacking}
+    why = _LACKS.get(lacking, "{images} have no {lacking}") if lacking else ""
+    return why.format(**names, dense=classifier.why_not_dense if lacking == "dense_logits" else "")
 
 
 _LACKS = {
@@ -122,18 +103,6 @@ _LACKS = {
 """Why an instrument cannot be used, by what is missing."""
 
 
-def _from_file(path: Path) -> type[Instrument]:
-    if not path.is_file():
-        raise CueError(f"no file '{path}'", wanted="a Python file with an instrument", do="check the path")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return _class_of(module, path.stem)
-
-
 def _class_of(module: types.ModuleType, name: str) -> type[Instrument]:
     wanted = class_name(name)
     kind = getattr(module, wanted, None)
@@ -143,9 +112,14 @@ def _class_of(module: types.ModuleType, name: str) -> type[Instrument]:
 
 
 def _checked(kind: Any, name: str) -> type[Instrument]:
-    wanted = ("question", "reference", "needs", "version", "per_image", "observe", "conclude")
-    lacking = [attribute for attribute in wanted if not hasattr(kind, attribute)]
-    if lacking or not dataclasses.is_dataclass(kind):
+    if not (isinstance(kind, type) and issubclass(kind, Instrument)):
+        raise CueError(
+            f"{name} is no Instrument", wanted="a subclass of cuescope.instruments.base.Instrument", do="derive it"
+        )
+    lacking = [fact for fact in ("question", "reference", "needs", "version", "columns") if not hasattr(kind, fact)]
+    if lacking or "__dataclass_params__" not in vars(kind):
         lacking = lacking or ["@dataclass(frozen=True)"]
-        raise CueError(f"instrument {name} lacks {', '.join(lacking)}", wanted="the instrument protocol", do="add them")
-    return typing.cast("type[Instrument]", kind)
+        raise CueError(
+            f"instrument {name} lacks {', '.join(lacking)}", wanted="the facts of an instrument", do="add them"
+        )
+    return kind

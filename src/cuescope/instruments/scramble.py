@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import ClassVar
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import polars as pl
-from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Figure, Finding, Measure, Panel
-from cuescope.data.images import Batch
+from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
+from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Rows, Schema, by_id, where_labeled
+
+NAMES = {"clean": "the same images as they are", "texturized": "texturized images"}
 
 
 @dataclass(frozen=True)
-class Scramble:
+class Scramble(Instrument):
     """Accuracy on texturized images beside that on the same images as they are (Brendel & Bethge 2019, section 3).
 
     A texturized image has the texture statistics of its source everywhere and its shapes nowhere (`cuescope make
@@ -35,7 +36,18 @@ class Scramble:
     reference: ClassVar[str] = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, section 3"
     needs: ClassVar[frozenset[str]] = frozenset({"logits", "label", "texturized"})
     version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {"texturized": "texturized", "lost": "lost"}
+    order: ClassVar[int] = 70
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "label": pl.Int32,
+        "clean_predicted": pl.Int32,
+        "clean": pl.Boolean,
+        "clean_top5": pl.Boolean,
+        "texturized_predicted": pl.Int32,
+        "texturized": pl.Boolean,
+        "texturized_top5": pl.Boolean,
+        "lost": pl.Float64,
+    }
 
     def __post_init__(self) -> None:
         if self.shown < 0:
@@ -43,111 +55,57 @@ class Scramble:
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: the label, and what is said of it and of its texturized version."""
-        made = [replace(s, pixels=s.versions["texturized"], framing="stimulus") for s in batch.samples]
-        scrambled = classifier.logits(classifier.prepare(made))
-        known = (batch.labels >= 0).tolist()
-        columns = {}
+        scrambled = classifier.logits(classifier.prepare(_texturized(batch)))
+        columns: dict[str, Any] = {"id": batch.ids, "label": where_labeled(batch, batch.labels)}
         for name, logits in (("clean", batch.logits), ("texturized", scrambled)):
-            rank = _rank(logits, batch.labels)
-            columns |= {
-                f"{name}_predicted": logits.argmax(1).tolist(),
-                name: [bool(r == 0) if k else None for r, k in zip(rank, known, strict=True)],
-                f"{name}_top5": [bool(r < 5) if k else None for r, k in zip(rank, known, strict=True)],
-            }
-        lost = [None if a is None else float(a) - float(b) for a, b in zip(*(columns[n] for n in NAMES), strict=True)]
-        labels = [k if there else None for k, there in zip(batch.labels.tolist(), known, strict=True)]
-        return pl.DataFrame({"id": batch.ids, "label": labels, **columns, "lost": lost}, schema=_SCHEMA)
+            # How many classes beat the label.
+            order = logits.argsort(dim=1, descending=True, stable=True)
+            rank = (order == batch.labels[:, None]).int().argmax(1)
+            columns[f"{name}_predicted"] = logits.argmax(1).tolist()
+            columns |= {name: where_labeled(batch, rank == 0), f"{name}_top5": where_labeled(batch, rank < 5)}
+        pairs = zip(columns["clean"], columns["texturized"], strict=True)
+        columns["lost"] = [None if a is None else float(a) - float(b) for a, b in pairs]
+        return self.table(columns)
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = rows.drop_nulls("label") if rows.height else pl.DataFrame(schema=_SCHEMA)
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        rows = rows.drop_nulls("label")
+        more: dict[str, Any] = {"why": "no image has a label and a texturized version", "better": "higher"}
         chance = 1 / len(about.classes) if about.classes else None
-        measures = [
-            _share(rows["texturized"], "texturized", "accuracy on texturized images", chance, headline=True),
-            _share(rows["clean"], "clean", "accuracy on the same images as they are", chance),
-            _lost(rows["lost"], "lost", "accuracy lost by texturizing", headline=True),
-        ]
-        if len(about.classes) > 10:
-            fives = [(f"{name}_top5", f"top-5 accuracy on {what}") for name, what in NAMES.items()]
-            measures += [_share(rows[column], column, title, None) for column, title in fives]
-        texturized, clean, lost = measures[:3]
-        return Finding(
-            instrument="scramble",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=tuple(measures),
-            sentence=_sentence(texturized, clean, lost),
-            caveats=(
-                "How much an accuracy falls depends on how the images were texturized: set classifiers beside each "
-                "other on the same images only. VGG-16's top-5 accuracy fell from 90.1 to 79.4 % in the paper, on "
-                "ImageNet texturized by Gatys' method.",
-            ),
-            references=(self.reference,),
+        texturized, clean = (
+            stats.share(name, rows[name], title=f"accuracy on {NAMES[name]}", chance=chance, headline=large, **more)
+            for name, large in (("texturized", True), ("clean", False))
         )
+        title = "accuracy lost by texturizing"
+        lost = Measure("lost", None, "difference", rows.height, title=title, why="fewer than two images", headline=True)
+        if rows.height > 1:
+            lost = stats.mean("lost", rows["lost"], "difference", title=title, headline=True, per_image="lost")
+        measures = [replace(texturized, per_image="texturized"), clean, lost]
+        if len(about.classes) > 10:
+            tops = ((f"{name}_top5", f"top-5 accuracy on {what}") for name, what in NAMES.items())
+            measures += [stats.share(column, rows[column], title=title, **more) for column, title in tops]
+        caveat = (
+            "How much an accuracy falls depends on how the images were texturized: compare classifiers on the same "
+            "images only. VGG-16's top-5 accuracy fell from 90.1 to 79.4 % in the paper, on ImageNet texturized by "
+            "Gatys' method."
+        )
+        return Conclusion(tuple(measures), (), _sentence(texturized, clean, lost), (caveat,))
 
     def examples(self, rows: Rows) -> list[str]:
         """One image of each of the first classes."""
         return rows.unique("label", keep="first", maintain_order=True)["id"].head(self.shown).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        names = classifier.classes.names
-        told = {row["id"]: row for row in rows.iter_rows(named=True)}
-        made = [replace(s, pixels=s.versions["texturized"], framing="stimulus") for s in batch.samples]
+        names, row_of = classifier.classes.names, by_id(rows)
         figures = []
-        for name, clean, scrambled in zip(batch.ids, batch.pixels, classifier.prepare(made), strict=True):
+        for name, clean, scrambled in zip(batch.ids, batch.pixels, classifier.prepare(_texturized(batch)), strict=True):
             for pixels, kind in ((clean, "clean"), (scrambled, "texturized")):
-                figures.append(Figure(f"{kind}: {names[told[name][f'{kind}_predicted']]}", to_image(pixels)))
+                figures.append(Figure(f"{kind}: {names[row_of[name][f'{kind}_predicted']]}", to_image(pixels)))
         caption = "Each image and its texturized version, with what the classifier says."
         yield Panel("texturized", "images", "What is left when shapes are scrambled", caption, figures=tuple(figures))
 
 
-NAMES = {"clean": "the same images as they are", "texturized": "texturized images"}
-
-_SCHEMA = {
-    "id": pl.String,
-    "label": pl.Int32,
-    "clean_predicted": pl.Int32,
-    "clean": pl.Boolean,
-    "clean_top5": pl.Boolean,
-    "texturized_predicted": pl.Int32,
-    "texturized": pl.Boolean,
-    "texturized_top5": pl.Boolean,
-    "lost": pl.Float64,
-}
-
-
-def _rank(logits: Tensor, labels: Tensor) -> list[int]:
-    """How many classes beat the label."""
-    order = logits.argsort(dim=1, descending=True, stable=True)
-    return (order == labels[:, None]).int().argmax(1).tolist()
-
-
-def _share(column: pl.Series, name: str, title: str, chance: float | None, *, headline: bool = False) -> Measure:
-    n, count = len(column), int(column.sum() or 0)
-    return Measure(
-        name,
-        count / n if n else None,
-        "share",
-        n,
-        stats.wilson(count, n) if n else None,
-        title=title,
-        count=count if n else None,
-        why="" if n else "no image has a label and a texturized version",
-        chance=chance,
-        better="higher",
-        headline=headline,
-    )
-
-
-def _lost(values: pl.Series, name: str, title: str, *, headline: bool) -> Measure:
-    n = len(values)
-    if n < 2:
-        return Measure(name, None, "difference", n, title=title, why="fewer than two images", headline=headline)
-    data = values.to_numpy()
-    return Measure(
-        name, float(data.mean()), "difference", n, stats.bootstrap_mean(data), title=title, headline=headline
-    )
+def _texturized(batch: Batch) -> list[Sample]:
+    return [replace(s, pixels=s.versions["texturized"], framing="stimulus") for s in batch.samples]
 
 
 def _sentence(texturized: Measure, clean: Measure, lost: Measure) -> str:

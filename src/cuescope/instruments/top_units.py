@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor
 
-from cuescope.classifier.classifier import Classifier, Watch, peak
+from cuescope.classifier.classifier import Classifier, Watch
 from cuescope.core import stats
-from cuescope.core.findings import About, Figure, Finding, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
 from cuescope.data.images import Batch
 from cuescope.data.ops.tiles import contrast, sheet, tile
-from cuescope.instruments.base import Rows
-from cuescope.methods.deconvnet import CHOICES, Variant, project, why_not
+from cuescope.instruments.base import Instrument, Observer, Rows, Schema, peaks_of
+from cuescope.methods.deconvnet import CHOICES, Variant, project, visible, why_not
 from cuescope.network.receptive import WHOLE
 
 
 @dataclass(frozen=True)
-class TopUnits:
+class TopUnits(Instrument):
     """The nine images that excite each unit most, and what in them did (Zeiler & Fergus 2014, figure 2).
 
     A unit is a channel of a layer. Its nine strongest activations over all images are kept, one an image, at the
     position where it is strongest; beside the crop of the image that the position can see stands its projection, by
     the deconvnet or a relative of it. Crops are of the receptive field, which is computed. Any number of images is
-    seen in bounded memory, in the clean forward pass itself. How much of one class a unit's nine images are tells how
-    far up it is: a class counts by the label, or by the answer where an image has none.
+    seen in bounded memory, in the clean forward pass itself. The share of a unit's nine images that are of one class
+    grows from layer to layer: a class counts by the label, or by the answer where an image has none.
 
     >>> TopUnits(layers=("layer4.1",), shown=12).variant
     'deconvnet'
@@ -54,149 +54,97 @@ class TopUnits:
     )
     needs: ClassVar[frozenset[str]] = frozenset({"features"})
     version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {}
+    order: ClassVar[int] = 240
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "order": pl.Int32,
+        "layer": pl.String,
+        "channel": pl.Int32,
+        "value": pl.Float32,
+        "place": pl.Int32,
+        "class": pl.Int32,
+        "columns": pl.Int32,
+        "field_px": pl.Int32,
+    }
 
     def __post_init__(self) -> None:
         if self.best < 1 or self.shown < 1:
             raise ValueError("best and shown must be at least 1")
 
-    def misfit(self, classifier: Classifier) -> str:
-        """Whether it has no layers of its own. Raises CueError for an unknown layer."""
-        return "" if self.watch(classifier) else f"{classifier.name} has no layers that can be told apart"
-
-    def watch(self, classifier: Classifier) -> Sequence[Watch]:
-        """The peak of every channel of the layers."""
+    def start(self, classifier: Classifier) -> Observer:
+        """It watches the peak of every channel of the layers."""
         last = "" if self.layers else classifier.last_layer
-        return [(name, peak) for name in dict.fromkeys((*classifier.stages(self.layers), last)) if name]
+        watch = peaks_of(classifier, (*classifier.stages(self.layers), last))
+        return Observer(partial(self._rows, classifier, watch), watch)
 
-    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
+    def _rows(self, classifier: Classifier, watch: Sequence[Watch], batch: Batch) -> Rows:
         """Of each unit, the images of the batch in which it is strongest."""
-        said = batch.logits.argmax(1)
-        known = torch.where(batch.labels >= 0, batch.labels, said)
+        classes = torch.where(batch.labels >= 0, batch.labels, batch.logits.argmax(1))
         frames = []
-        for order, ((name, _), peaks) in enumerate(classifier.watch(batch, self.watch(classifier)).items()):
-            frames.append(self._strongest(classifier, batch.ids, known, order, name, peaks))
+        for order, ((layer, _), peaks) in enumerate(classifier.watch(batch, watch).items()):
+            values, images = peaks[..., 0].sort(dim=0, descending=True, stable=True)
+            values, images = values[: self.best].T, images[: self.best].T
+            (units, count), flat = values.shape, images.flatten().numpy()
+            found = {
+                "id": pl.Series(batch.ids, dtype=pl.String).gather(flat),
+                "order": order,
+                "layer": layer,
+                "channel": np.arange(units).repeat(count),
+                "value": values.flatten().numpy(),
+                "place": peaks[..., 1].T.gather(1, images).flatten().numpy(),
+                "class": classes.numpy()[flat],
+                "columns": classifier.layer(layer).size[1],
+                "field_px": classifier.receptive_fields.get(layer, WHOLE).size_px,
+            }
+            frames.append(self.table(found))
         return pl.concat(frames)
-
-    def _strongest(
-        self,
-        classifier: Classifier,
-        ids: Sequence[str],
-        known: Tensor,
-        order: int,
-        layer: str,
-        peaks: Tensor,
-    ) -> pl.DataFrame:
-        """Of one layer, from the peaks (B, C, 2) of its channels."""
-        values, images = peaks[..., 0].sort(dim=0, descending=True, stable=True)
-        values, images = values[: self.best].T, images[: self.best].T
-        places = peaks[..., 1].T.gather(1, images)
-        (units, count), flat = values.shape, images.flatten().numpy()
-        seen = classifier.receptive_fields.get(layer, WHOLE).size_px
-        found = {
-            "id": pl.Series(ids, dtype=pl.String).gather(flat),
-            "channel": np.arange(units).repeat(count),
-            "value": values.flatten().numpy(),
-            "place": places.flatten().numpy(),
-            "class": known.numpy()[flat],
-        }
-        same = {"order": order, "layer": layer, "columns": classifier.layer(layer).size[1], "field_px": seen}
-        rows = pl.DataFrame(found).with_columns(**{key: pl.lit(value) for key, value in same.items()})
-        return rows.select(_SCHEMA.keys()).cast(_SCHEMA)
 
     def reduce(self, rows: Rows) -> Rows:
         """The strongest of each unit alone; of equal ones the first."""
-        if not rows.height:
-            return rows
         ranked = rows.sort("order", "channel", "value", descending=[False, False, True], maintain_order=True)
         return ranked.group_by("order", "channel", maintain_order=True).head(self.best).select(rows.columns)
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = self.reduce(rows) if rows.height else pl.DataFrame(schema=_SCHEMA)
-        units = _units(rows)
-        layers = units["layer"].unique(maintain_order=True).to_list()
-        told = [self._layer(rows, units.filter(pl.col("layer") == name), name) for name in layers]
-        last = told[-1] if told else self._layer(rows, units, "")
-        return Finding(
-            instrument="top_units",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=last,
-            panels=(*_purity(told, layers), _table(told, layers, units)) if layers else (),
-            sentence=self._sentence(told, layers),
-            caveats=self._caveats(units),
-            references=(self.reference,),
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        rows = self.reduce(rows)
+        units = (
+            rows.group_by("order", "layer", "channel", maintain_order=True)
+            .agg(
+                n=pl.len(),
+                field_px=pl.col("field_px").first(),
+                purity=pl.col("class").unique_counts().max() / pl.len(),
+                dead=(pl.col("value") == 0).all(),
+            )
+            .sort("order", "channel")
         )
+        by_layer = {str(name): part for (name,), part in units.group_by("layer", maintain_order=True)}
+        found = {name: self._measures(rows, part, f"of '{name}'") for name, part in by_layer.items()}
+        last = list(found.values())[-1] if found else self._measures(rows, units, "of its last layer")
+        panels = (*_purity(found), _table(found, units)) if found else ()
+        return Conclusion(last, panels, _sentence(found), self._caveats(units))
 
-    def _layer(self, rows: Rows, units: pl.DataFrame, name: str) -> tuple[Measure, Measure, Measure]:
+    def _measures(self, rows: Rows, units: pl.DataFrame, where: str) -> tuple[Measure, Measure, Measure]:
         """Of one layer: units of one class, the mean share of the commonest class, dead units."""
-        alive = units.filter(~pl.col("dead") & (pl.col("n") > 1))
-        n, pure = alive.height, int((alive["purity"] == 1).sum())
-        seen = rows.select("id", "class").unique("id", maintain_order=True)["class"]
-        why = "" if n else "no unit has two images that excite it"
-        if n and seen.is_unique().all():
-            n, why = 0, "no class has two images among those that excite a unit most"
-        where = f"of '{name}'" if name else "of its last layer"
-        one = Measure(
-            "one_class",
-            pure / n if n else None,
-            "share",
-            n,
-            stats.wilson(pure, n) if n else None,
-            title=f"units {where} whose strongest images are all of one class",
-            count=pure if n else None,
-            why=why,
-            headline=True,
-        )
-        values = alive["purity"].to_numpy()
-        mean = Measure(
-            "purity",
-            float(values.mean()) if n else None,
-            "share",
-            n,
-            stats.bootstrap_mean(values) if n > 1 else None,
-            title=f"strongest images of a unit {where} that are of its commonest class",
-            why=why,
-            chance=_chance(seen.to_numpy(), self.best, self.seed) if n else None,
-        )
-        dead, all_units = int(units["dead"].sum()), units.height
-        silent = Measure(
-            "dead",
-            dead / all_units if all_units else None,
-            "share",
-            all_units,
-            stats.wilson(dead, all_units) if all_units else None,
-            title=f"units {where} that no image excites",
-            why="" if all_units else "no image was seen",
-            count=dead if all_units else None,
-            better="lower",
-        )
-        return one, mean, silent
-
-    def _sentence(self, told: Sequence[tuple[Measure, Measure, Measure]], layers: Sequence[str]) -> str:
-        if not told:
-            return "What its units look for is not known: no image was seen."
-        one, mean, _ = told[-1]
-        if one.value is None or mean.value is None or mean.chance is None:
-            return f"How much its units look for one class cannot be told: {one.why}."
-        first = told[0][1]
-        rise = f", against {first.value:.0%} in '{layers[0]}'" if len(told) > 1 and first.value is not None else ""
-        return (
-            f"Of the units of its last layer, '{layers[-1]}', {one.value:.0%} are excited most by images of one class "
-            f"alone; {mean.value:.0%} of a unit's strongest images are of its commonest class{rise} and "
-            f"{mean.chance:.0%} by chance."
-        )
+        purity = units.filter(~pl.col("dead") & (pl.col("n") > 1))["purity"]
+        seen, why = rows.unique("id", maintain_order=True)["class"], ""
+        if not len(purity):
+            why = "no unit has two images that excite it"
+        elif seen.is_unique().all():
+            purity, why = purity.clear(), "no class has two images among those that excite a unit most"
+        title = f"units {where} whose strongest images are all of one class"
+        one = stats.share("one_class", purity == 1, why=why, title=title, headline=True)
+        title = f"strongest images of a unit {where} that are of its commonest class"
+        chance = _chance(seen.to_numpy(), self.best, self.seed) if len(purity) else None
+        mean = stats.mean("purity", purity, why=why, title=title, chance=chance)
+        title = f"units {where} that no image excites"
+        return one, mean, stats.share("dead", units["dead"], why="no image was seen", title=title, better="lower")
 
     def _caveats(self, units: pl.DataFrame) -> tuple[str, ...]:
-        told = (
-            [f"Projections by the {self.variant}: " + "; ".join(CHOICES) + "."] if self.variant == "deconvnet" else []
-        )
-        few = int((units["n"] < self.best).sum())
-        if few:
-            told.append(f"There are fewer than {self.best} images, so that each unit has only as many.")
-        return tuple(told)
+        caveats = []
+        if self.variant == "deconvnet":
+            caveats.append(f"Projections by the {self.variant}: {'; '.join(CHOICES)}.")
+        if (units["n"] < self.best).any():
+            caveats.append(f"There are fewer than {self.best} images, so that each unit has only as many.")
+        return tuple(caveats)
 
     def _chosen(self, rows: Rows) -> list[tuple[str, int]]:
         """The layers and channels to draw: those asked for, else a random subset of the living, in their order."""
@@ -217,66 +165,58 @@ class TopUnits:
         wanted = pl.DataFrame(self._chosen(rows), schema={"layer": pl.String, "channel": pl.Int32}, orient="row")
         return rows.join(wanted, on=["layer", "channel"], how="semi")["id"].unique(maintain_order=True).to_list()
 
+    def rows_to_show(self, rows: Rows, ids: Sequence[str]) -> Rows:
+        """All: which units are drawn depends on all that are there."""
+        return rows
+
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        place = {name: i for i, name in enumerate(batch.ids)}
-        there = rows.filter(pl.col("id").is_in(list(place)))
-        by_layer: dict[str, list[Figure]] = {}
-        refused: dict[str, str] = {}
-        for layer, channel in self._chosen(rows):
-            if layer not in refused:
-                refused[layer] = why_not(classifier, layer, self.variant)
-            mine = self.reduce(there.filter((pl.col("layer") == layer) & (pl.col("channel") == channel)))
-            by_layer.setdefault(layer, []).append(self._figure(classifier, batch, mine, place, refused[layer]))
-        for number, (layer, figures) in enumerate(by_layer.items()):
-            told = (
-                f"{self.variant.capitalize()} projections are not there: {refused[layer]}."
-                if refused[layer]
-                else (
-                    f"Left, what in each image excited the unit, by the {self.variant}; right, the image where it did."
-                )
-            )
-            side = rows.filter(pl.col("layer") == layer)["field_px"][0]
+        there, units = rows.filter(pl.col("id").is_in(batch.ids)), self._chosen(rows)
+        for number, layer in enumerate(dict.fromkeys(name for name, _ in units)):
+            lacking, mine = why_not(classifier, layer, self.variant), there.filter(pl.col("layer") == layer)
+            channels = [channel for name, channel in units if name == layer]
+            strongest = [self.reduce(mine.filter(pl.col("channel") == channel)) for channel in channels]
+            figures = tuple(self._figure(classifier, batch, unit, not lacking) for unit in strongest)
+            what = f"Left, what in each image excited the unit, by the {self.variant}; right, the image where it did."
+            what = f"There are no {self.variant} projections: {lacking}." if lacking else what
+            side = mine["field_px"][0]
             seen = f"A position sees {side} x {side} px" if side else "A unit sees the whole image"
             title = f"What units of '{layer}' look for"
-            yield Panel(f"units-{number}", "images", title, f"{told} {seen}.", figures=tuple(figures))
+            yield Panel(f"units-{number}", "images", title, f"{what} {seen}.", figures=figures)
 
-    def _figure(
-        self, classifier: Classifier, batch: Batch, rows: Rows, place: Mapping[str, int], refused: str
-    ) -> Figure:
+    def _figure(self, classifier: Classifier, batch: Batch, unit: Rows, projected: bool) -> Figure:
         """Nine crops, and nine projections beside them."""
-        told = list(rows.iter_rows(named=True))
-        layer, channel, columns = told[0]["layer"], told[0]["channel"], told[0]["columns"]
-        spots = [divmod(row["place"], columns) for row in told]
-        pixels = batch.pixels[torch.tensor([place[row["id"]] for row in told], device=batch.pixels.device)]
-        field, size = classifier.receptive_fields.get(layer, WHOLE), (pixels.shape[2], pixels.shape[3])
-        windows = [field.window(row, column, size) for row, column in spots]
-        crops = [tile(_cut(image, window)) for image, window in zip(pixels, windows, strict=True)]
-        grids = [crops]
-        if not refused:
-            maps = project(classifier, pixels, layer, [channel] * len(told), places=spots, variant=self.variant).maps
-            grids = [[tile(contrast(_cut(m, w))) for m, w in zip(maps, windows, strict=True)], crops]
-        names = [classifier.classes.names[row["class"]] for row in told]
+        layer, channel, columns = (unit[name][0] for name in ("layer", "channel", "columns"))
+        places = [divmod(place, columns) for place in unit["place"]]
+        pixels = batch.pixels[torch.tensor([batch.ids.index(name) for name in unit["id"]], device=batch.pixels.device)]
+        windows = visible(classifier, layer, places, pixels)
+        grids = [[tile(image[window]) for image, window in zip(pixels, windows, strict=True)]]
+        if projected:
+            chosen = [channel] * len(places)
+            maps = project(classifier, pixels, layer, chosen, places=places, variant=self.variant).maps
+            grids.insert(0, [tile(contrast(down[window])) for down, window in zip(maps, windows, strict=True)])
+        names = [classifier.classes.names[k] for k in unit["class"]]
         most = max(names, key=names.count)
         of = f"{names.count(most)} of {len(names)} {most}" if names.count(most) > 1 else "no class twice"
         return Figure(f"unit {channel} · {of}", sheet(grids, columns=3))
 
 
-def _cut(image: Tensor, window: tuple[int, int, int, int]) -> Tensor:
-    top, left, bottom, right = window
-    return image[:, top:bottom, left:right]
+Found = Mapping[str, tuple[Measure, Measure, Measure]]
+"""By layer: units of one class, the mean share of the commonest class, dead units."""
 
 
-def _units(rows: Rows) -> pl.DataFrame:
-    """One row a unit: how many images it has, the share of its commonest class, whether nothing excites it."""
+def _sentence(found: Found) -> str:
+    if not found:
+        return "What its units look for is not known: no image was seen."
+    layers = list(found)
+    one, mean, _ = found[layers[-1]]
+    if one.value is None or mean.value is None or mean.chance is None:
+        return f"How much its units look for one class is not measured: {one.why}."
+    first = found[layers[0]][1].value
+    rise = f", against {first:.0%} in '{layers[0]}'" if len(layers) > 1 and first is not None else ""
     return (
-        rows.group_by("order", "layer", "channel", maintain_order=True)
-        .agg(
-            n=pl.len(),
-            field_px=pl.col("field_px").first(),
-            purity=pl.col("class").unique_counts().max() / pl.len(),
-            dead=(pl.col("value") == 0).all(),
-        )
-        .sort("order", "channel")
+        f"Of the units of its last layer, '{layers[-1]}', {one.value:.0%} are excited most by images of one class "
+        f"alone; {mean.value:.0%} of a unit's strongest images are of its commonest class{rise} and "
+        f"{mean.chance:.0%} by chance."
     )
 
 
@@ -287,38 +227,21 @@ def _chance(classes: np.ndarray[Any, Any], best: int, seed: int, draws: int = 40
     return float(np.mean([np.unique(some, return_counts=True)[1].max() / count for some in drawn]))
 
 
-def _purity(told: Sequence[tuple[Measure, ...]], layers: Sequence[str]) -> tuple[Panel, ...]:
+def _purity(found: Found) -> tuple[Panel, ...]:
     """By layer, where it is known at all."""
-    if all(mean.value is None for _, mean, _ in told):
+    means = {name: mean for name, (_, mean, _) in found.items()}
+    if all(mean.value is None for mean in means.values()):
         return ()
-    rows = []
-    for name, (_, mean, _) in zip(layers, told, strict=True):
-        low, high = mean.interval or (None, None)
-        rows.append({"label": name, "value": mean.value, "low": low, "high": high, "n": mean.n})
-    marks = [{"who": "chance", "values": [mean.chance for _, mean, _ in told]}]
-    data = {"unit": "share", "rows": rows, "marks": marks if all(m.chance is not None for _, m, _ in told) else []}
+    chance = [mean.chance for mean in means.values()]
+    rows = [dot(name, mean.value, mean.interval, mean.n) for name, mean in means.items()]
+    marks = [] if None in chance else [{"who": "chance", "values": chance}]
     caption = "From fine to coarse: the mean share of a unit's strongest images that are of its commonest class."
+    data = {"unit": "share", "rows": rows, "marks": marks}
     return (Panel("purity", "dots", "How much of one class a unit's images are", caption, data),)
 
 
-def _table(told: Sequence[tuple[Measure, ...]], layers: Sequence[str], units: pl.DataFrame) -> Panel:
+def _table(found: Found, units: pl.DataFrame) -> Panel:
     fields = dict(units.select("layer", "field_px").unique("layer").iter_rows())
-    rows = [
-        [name, dead.n, fields[name] or "all", one.count, dead.count]
-        for name, (one, _, dead) in zip(layers, told, strict=True)
-    ]
+    rows = [[name, dead.n, fields[name] or "all", one.count, dead.count] for name, (one, _, dead) in found.items()]
     columns = ["layer", "units", "px that one position sees", "units of one class", "dead units"]
     return Panel("layers", "table", "The layers", data={"columns": columns, "rows": rows})
-
-
-_SCHEMA: dict[Any, Any] = {
-    "id": pl.String,
-    "order": pl.Int32,
-    "layer": pl.String,
-    "channel": pl.Int32,
-    "value": pl.Float32,
-    "place": pl.Int32,
-    "class": pl.Int32,
-    "columns": pl.Int32,
-    "field_px": pl.Int32,
-}

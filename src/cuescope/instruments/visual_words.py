@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,10 +16,10 @@ from torch.nn import functional as F
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Figure, Finding, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Unit
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Observer, Rows, Schema
 
 EXAMPLES = 12
 """Images whose patches are shown, and patches of a word."""
@@ -31,7 +32,7 @@ PATCH_PX = 48
 
 
 @dataclass(frozen=True)
-class VisualWords:
+class VisualWords(Instrument):
     """The words that a bag of visual words sorts patches into, and what each says for the class of the image.
 
     A word's evidence is the logit that its patches give the class, less the mean over all classes; times the share
@@ -55,24 +56,37 @@ class VisualWords:
         "Csurka et al. 2004, Visual categorization with bags of keypoints; Sivic & Zisserman 2003, Video Google"
     )
     needs: ClassVar[frozenset[str]] = frozenset({"words", "patch_logits"})
-    version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {"entropy": "entropy", "top_words": "top_part"}
+    version: ClassVar[int] = 2
+    order: ClassVar[int] = 210
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "target": pl.Int32,
+        "patches": pl.Int32,
+        "words": pl.List(pl.Int32),
+        "counts": pl.List(pl.Int32),
+        "evidence": pl.List(pl.Float32),
+        "speaks_for": pl.List(pl.Int32),
+        "entropy": pl.Float64,
+        "sum": pl.Float64,
+        "top_part": pl.Float64,
+    }
 
     def __post_init__(self) -> None:
         if min(self.images, self.top, self.shown) < 1:
             raise ValueError("images, top and shown must be at least 1")
 
+    def start(self, classifier: Classifier) -> Observer:
+        """The fact: how many words there are ("vocabulary"), None where the network does not say."""
+        facts = {"vocabulary": getattr(classifier.network, "vocabulary", None)}
+        return Observer(partial(self.observe, classifier), facts=facts)
+
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: its words, how often each occurs, its evidence, the class it speaks for."""
         words, logits = classifier.words(batch.pixels), classifier.patch_logits(batch.pixels)
         targets = torch.where(batch.labels >= 0, batch.labels, batch.logits.argmax(1)).tolist()
-        vocabulary = getattr(classifier.network, "vocabulary", None)
-        read = (self._read(*one) for one in zip(words, logits, targets, strict=True))
-        rows = [
-            {"id": name, "target": k, "vocabulary": vocabulary, **told}
-            for name, k, told in zip(batch.ids, targets, read, strict=True)
-        ]
-        return pl.DataFrame(rows, schema=_SCHEMA)
+        images = zip(batch.ids, targets, words, logits, strict=True)
+        rows = [{"id": name, "target": k, **self._read(found, maps, k)} for name, k, found, maps in images]
+        return pl.DataFrame(rows, schema=dict(self.columns))
 
     def _read(self, words: Tensor, logits: Tensor, target: int) -> dict[str, Any]:
         """What one image says: its words (h, w) and the logits of its patches (K, h, w)."""
@@ -93,39 +107,15 @@ class VisualWords:
             "top_part": float(positive[: self.top].sum() / positive.sum()) if positive.sum() > 0 else None,
         }
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
         table = _by_word(rows)
-        used = self._used(rows, table)
-        top = _mean(
-            "top_words",
-            rows["top_part"].drop_nulls().to_numpy(),
-            "share",
-            f"evidence for its class that an image's {self.top} strongest words hold",
-            headline=True,
-        )
-        entropy = _mean("entropy", rows["entropy"].to_numpy(), "nats", "entropy of the words of an image")
-        return Finding(
-            instrument="visual_words",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=(top, used, entropy),
-            panels=(_classes_panel(table, rows, about.classes),) if rows.height else (),
-            sentence=self._sentence(top, used, entropy, rows),
-            caveats=("A word speaks by being counted: where in the image it stands plays no part.",),
-            references=(self.reference,),
-        )
-
-    def _used(self, rows: Rows, table: pl.DataFrame) -> Measure:
-        title = "words of the codebook that occur in these images"
-        vocabulary: Any = rows["vocabulary"].max()
-        if not vocabulary:
-            why = "the network does not say how many words it has" if rows.height else "no image was seen"
-            return Measure("words_in_use", None, "share", title=title, why=why)
-        count = table["word"].n_unique()
-        return Measure("words_in_use", count / vocabulary, "share", vocabulary, title=title, count=count)
+        title = f"evidence for its class that an image's {self.top} strongest words hold"
+        top = _mean("top_words", rows, "top_part", title=title, headline=True)
+        entropy = _mean("entropy", rows, "entropy", "nats", title="entropy of the words of an image")
+        used = _used(table, about.facts["vocabulary"])
+        panels = (_classes_panel(table, rows, about.classes),) if rows.height else ()
+        caveat = "A word speaks by being counted: where in the image it stands plays no part."
+        return Conclusion((top, used, entropy), panels, self._sentence(top, used, entropy, rows), (caveat,))
 
     def _sentence(self, top: Measure, used: Measure, entropy: Measure, rows: Rows) -> str:
         if not rows.height:
@@ -167,24 +157,9 @@ class VisualWords:
             name = classifier.classes.names[row["speaks_for"]]
             caption = f"word {row['word']}, for {name}: {row['count']} patches in {row['n']} of {len(batch)} images"
             figures.append(Figure(caption, _strip(patches)))
-        told = "Each row is a word: patches that count as the same. How often each word occurs in an image is all that "
-        told += "the classifier knows of it."
-        yield Panel("visual_words", "images", "The strongest visual words", told, figures=tuple(figures))
-
-
-_SCHEMA = {
-    "id": pl.String,
-    "target": pl.Int32,
-    "vocabulary": pl.Int32,
-    "patches": pl.Int32,
-    "words": pl.List(pl.Int32),
-    "counts": pl.List(pl.Int32),
-    "evidence": pl.List(pl.Float32),
-    "speaks_for": pl.List(pl.Int32),
-    "entropy": pl.Float64,
-    "sum": pl.Float64,
-    "top_part": pl.Float64,
-}
+        caption = "Each row is a word: patches that count as the same. How often each word occurs in an image is all "
+        caption += "that the classifier knows of it."
+        yield Panel("visual_words", "images", "The strongest visual words", caption, figures=tuple(figures))
 
 
 def _by_word(rows: Rows) -> pl.DataFrame:
@@ -194,11 +169,21 @@ def _by_word(rows: Rows) -> pl.DataFrame:
     return table.with_columns(part=pl.col("evidence") * pl.col("count") / pl.col("patches"))
 
 
-def _mean(name: str, values: np.ndarray[Any, Any], unit: Any, title: str, headline: bool = False) -> Measure:
+def _mean(name: str, rows: Rows, column: str, unit: Unit = "share", **more: Any) -> Measure:
+    values = rows[column].drop_nulls()
     if len(values) < 2:
-        return Measure(name, None, unit, len(values), title=title, why="fewer than two images", headline=headline)
-    interval = stats.bootstrap_mean(values)
-    return Measure(name, float(values.mean()), unit, len(values), interval, title=title, headline=headline)
+        return Measure(name, None, unit, len(values), why="fewer than two images", per_image=column, **more)
+    return stats.mean(name, values, unit, per_image=column, **more)
+
+
+def _used(table: pl.DataFrame, vocabulary: int | None) -> Measure:
+    """The share of all words that occur: the whole of these images is counted, so that it has no interval."""
+    name, title = "words_in_use", "words of the codebook that occur in these images"
+    if not vocabulary or not table.height:
+        why = "the network does not say how many words it has" if table.height else "no image was seen"
+        return Measure(name, None, "share", title=title, why=why)
+    count = table["word"].n_unique()
+    return Measure(name, count / vocabulary, "share", vocabulary, title=title, count=count)
 
 
 def _classes_panel(table: pl.DataFrame, rows: Rows, names: tuple[str, ...]) -> Panel:
@@ -209,16 +194,14 @@ def _classes_panel(table: pl.DataFrame, rows: Rows, names: tuple[str, ...]) -> P
     cells = []
     for k, n in images.iter_rows():
         best = sums.filter(pl.col("target") == k).sort("part", "word", descending=[True, False]).head(3)
-        told = [
+        strongest = [
             f"word {row['word']}: {row['evidence']:+.1f} in {row['count'] / patches[k]:.1%} of patches"
             for row in best.iter_rows(named=True)
         ]
-        cells.append([names[k], n, *(told + [""] * 3)[:3]])
+        cells.append([names[k], n, *(strongest + [""] * 3)[:3]])
     caption = "In logits that a patch of the word would give by itself, against the mean over all classes."
-    columns = ["class", "images", "strongest word", "second", "third"]
-    return Panel(
-        "words_of_classes", "table", "What speaks for each class", caption, {"columns": columns, "rows": cells}
-    )
+    data = {"columns": ["class", "images", "strongest word", "second", "third"], "rows": cells}
+    return Panel("words_of_classes", "table", "What speaks for each class", caption, data)
 
 
 def _places(here: Tensor, most: int) -> list[tuple[int, int, int]]:

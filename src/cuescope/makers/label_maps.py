@@ -90,7 +90,7 @@ class _Annotating:
         self.about = {
             "annotator": {"name": classifier.name, "digest": classifier.digest, "classes": classifier.classes.name},
             "input": {"size": list(self.size), "interpolation": INTERPOLATION},
-            "positions": annotator.told,
+            "positions": annotator.description,
         }
         self.header = self._header(classifier)
         self.indexed = how.layout == "indexed"

@@ -5,33 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import unknown
 from cuescope.network import first_convolutions, hooks
 from cuescope.network.executor import trial
-from cuescope.network.hooks import Tap
+from cuescope.network.hooks import HookPoint
 
 
 @dataclass(frozen=True)
-class End:
+class EndFeature:
     """Where the features of one end are read; `why` says why they cannot be, and is empty where they can.
 
-    `tap` is a place inside the network, None where `layer` is one of `Classifier.layers`.
+    `point` is inside the network, None where `layer` is one of `Classifier.layers`.
     """
 
     name: str
     why: str = ""
-    tap: Tap | None = None
+    point: HookPoint | None = None
     layer: str = ""
     tokens: bool = False
     """Whether channels come last."""
 
 
 @dataclass(frozen=True)
-class Ends:
+class EndFeatures:
     """What do the first and the last layer see of these images, and what is the answer?
 
     The low features are the first convolution's map as the next layer reads it (after the nonlinearity where one
@@ -41,47 +40,52 @@ class Ends:
 
     >>> from cuescope.data.preprocessing import Preprocessing
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
-    >>> ends = Ends.of(Classifier(net, preprocessing=Preprocessing((8, 8), 8)))
-    >>> features, logits = ends.look(torch.rand(5, 3, 8, 8))
-    >>> features["low"].shape, features["high"].shape, logits.shape, ends.high.name
+    >>> both = EndFeatures.of(Classifier(net, preprocessing=Preprocessing((8, 8), 8)))
+    >>> features, logits = both.look(torch.rand(5, 3, 8, 8))
+    >>> features["low"].shape, features["high"].shape, logits.shape, both.high.name
     (torch.Size([5, 144]), torch.Size([5, 4]), torch.Size([5, 2]), 'what 4 reads')
     """
 
     classifier: Classifier
-    low: End
-    high: End
+    low: EndFeature
+    high: EndFeature
 
     @classmethod
-    def of(cls, classifier: Classifier, low: str = "", high: str = "") -> Ends:
+    def of(cls, classifier: Classifier, low: str = "", high: str = "") -> EndFeatures:
         """Found by running the network once. Raises CueError for an unknown layer, with the nearest names."""
         for name in (low, high):
             if name and name not in classifier.layers:
                 raise unknown(f"layer of {classifier.name}", name, classifier.layers)
         return cls(
             classifier,
-            End(low, layer=low) if low else _low(classifier),
-            End(f"{high}, averaged over positions", layer=high) if high else _high(classifier),
+            EndFeature(low, layer=low) if low else _low(classifier),
+            EndFeature(f"{high}, averaged over positions", layer=high) if high else _high(classifier),
         )
 
     @property
-    def places(self) -> Mapping[str, End]:
+    def places(self) -> Mapping[str, EndFeature]:
         """The ends that can be read."""
         return {side: end for side, end in (("low", self.low), ("high", self.high)) if not end.why}
 
     def look(self, pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Features {"low": (B, D), "high": (B, C)} and logits (B, K) of (B, 3, H, W) in [0, 1], float32.
 
-        An end that cannot be read is left out. In one pass, so B is at most what fits the memory.
+        An end that cannot be read is left out.
         """
-        inside = {side: end.tap for side, end in self.places.items() if end.tap is not None}
-        found: dict[str, Tensor] = {}
-        network = self.classifier.network
-        if network is None or not inside:
-            logits = self.classifier.logits(pixels)
+        inside = {side: end.point for side, end in self.places.items() if end.point is not None}
+        network, executor = self.classifier.network, self.classifier.executor
+
+        def run(part: Tensor) -> tuple[Tensor, ...]:
+            assert network is not None
+            with hooks.captured(network, inside.values()) as seen:
+                logits = executor.once(part, network)
+            return logits, *(seen[point] for point in inside.values())
+
+        if inside:
+            logits, *features = executor.batches(pixels, run)
         else:
-            with torch.no_grad(), hooks.tapping(network, inside.values()) as seen:
-                logits = self.classifier.forward(pixels).cpu()
-            found = {side: seen[tap].float() for side, tap in inside.items()}
+            logits, features = self.classifier.logits(pixels), []
+        found = dict(zip(inside, features, strict=True))
         named = [end.layer for end in self.places.values() if end.layer]
         maps = self.classifier.features(pixels, named) if named else {}
         found |= {side: maps[end.layer] for side, end in self.places.items() if end.layer}
@@ -103,28 +107,28 @@ def _network(classifier: Classifier) -> nn.Module | None:
 _CLOSED = "it has no layers to look at: it is a black box, or counts visual words"
 
 
-def _low(classifier: Classifier) -> End:
+def _low(classifier: Classifier) -> EndFeature:
     network = _network(classifier)
     if network is None:
-        return End("", why=_CLOSED)
+        return EndFeature("", why=_CLOSED)
     first = first_convolutions.first_convolution(network, classifier.normalize(trial(classifier.preprocessing)))
     if first is not None:
-        return End(first.name + (", after its nonlinearity" if first.nonlinear else ""), tap=first.active)
+        return EndFeature(first.name + (", after its nonlinearity" if first.nonlinear else ""), point=first.active)
     if classifier.layers:
-        return End(classifier.layers[0], layer=classifier.layers[0])
-    return End("", why="it has neither a convolution nor another layer that gives a map")
+        return EndFeature(classifier.layers[0], layer=classifier.layers[0])
+    return EndFeature("", why="it has neither a convolution nor another layer that gives a map")
 
 
-def _high(classifier: Classifier) -> End:
+def _high(classifier: Classifier) -> EndFeature:
     network = _network(classifier)
     if network is None:
-        return End("", why=_CLOSED)
+        return EndFeature("", why=_CLOSED)
     noise = classifier.normalize(trial(classifier.preprocessing))
     last, first = first_convolutions.last_weights(network, noise), first_convolutions.first_convolution(network, noise)
     if last is None:
-        return End("", why="it has no linear layer or convolution")
+        return EndFeature("", why="it has no linear layer or convolution")
     if first is not None and first.name == last:
-        return End("", why="its only layer with weights reads the image itself")
+        return EndFeature("", why="its only layer with weights reads the image itself")
     tokens = isinstance(network.get_submodule(last), nn.Linear)
     name = f"what {last} reads" + ("" if tokens else ", averaged over positions")
-    return End(name, tap=Tap(last, before=True), tokens=tokens)
+    return EndFeature(name, point=HookPoint(last, before=True), tokens=tokens)

@@ -1,4 +1,4 @@
-"""Linear read-outs: what can be told from features, on images that the read-out was not trained on."""
+"""Linear read-outs: what can be read from features, on images that the read-out was not trained on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDS = 5
 """Parts the images are split into: each is answered by a read-out of the others."""
 
 PENALTIES = np.logspace(-1, 5, 13)
-"""Of the ridge; which one is taken is told by leaving out one training image at a time."""
+"""Of the ridge; which one is taken is found by leaving out one training image at a time."""
 
 ANIMALS = 398
 """Of ImageNet's classes in their usual order the first so many are animals, and no others are."""

@@ -209,7 +209,7 @@ def _decoder() -> nn.Sequential:
 def encoder_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The encoder's weights from those of `vgg_normalised.pth` or of torchvision's VGG-19; what is deeper is left out.
 
-    torchvision's normalization becomes the 1x1 convolution. Its network was trained with zeros around the maps, which
+    torchvision's normalization becomes the 1x1 convolution. Its network was trained with zeros beyond the maps, which
     here are reflected. Raises CueError where the tensors are of neither layout.
     """
     own = CONVOLUTIONS

@@ -17,12 +17,12 @@ from cuescope.models.blurpool import (
     MaxBlurPool2d,
     SamePad2d,
     is_same,
-    pair,
     surround,
 )
 from cuescope.models.places import Place, example_of, places
 from cuescope.network import hooks
 from cuescope.network.batchnorm_folding import difference, tensor_of
+from cuescope.network.hooks import pair
 
 TOLERANCE = 1e-4
 """Of the largest logit: how far a network may change when its blurs are of size 1, which is to say not at all."""

@@ -126,9 +126,9 @@ class BagNet(nn.Module):
         return F.conv2d(self.features(x), self.fc.weight[:, :, None, None], self.fc.bias)
 
     def display_logits(self, x: Tensor, targets: Sequence[int]) -> Tensor:
-        """(B, H, W): the logit of each image's target class at every pixel, from the patch around it.
+        """(B, H, W): the logit of each image's target class at every pixel, from the patch about it.
 
-        The authors' display heatmap: `patch_logits` at stride 1 of images (B, 3, H, W) with zeros around them. No
+        The authors' display heatmap: `patch_logits` at stride 1 of images (B, 3, H, W) with zeros about them. No
         patch is computed twice: a block with a stride runs once for each shift below its stride, and what follows
         runs on small maps again. It does not add up to the logits.
         """

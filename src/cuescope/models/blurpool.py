@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cuescope.network.hooks import pair
+
 FILTERS = range(1, 8)
 """Sizes of the binomial filters: 1 only subsamples, 2 is [1 1], 3 is [1 2 1], 4 is [1 3 3 1]."""
 
@@ -130,7 +132,7 @@ class AvgBlurPool2d(nn.Module):
 
 
 class SamePad2d(nn.Module):
-    """The zeros that timm's "same" convolutions put around a map: as many as their stride asks for."""
+    """The zeros that timm's "same" convolutions put at the border of a map: as many as their stride asks for."""
 
     traced_whole: ClassVar[bool] = True
 
@@ -157,11 +159,6 @@ def same_padding(size: int, extent: int, stride: int) -> tuple[int, int]:
 def is_same(module: nn.Module) -> bool:
     """Whether it is one of timm's layers that pad by their stride, as TensorFlow's do."""
     return type(module).__name__.endswith("2dSame")
-
-
-def pair(value: Any) -> tuple[int, int]:
-    """A setting of a layer for both axes."""
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[-1]))
 
 
 class Surrounded(nn.Module):

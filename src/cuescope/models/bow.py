@@ -145,18 +145,18 @@ def preprocessing(size_px: int) -> Preprocessing:
 
 def to_bytes(saved: Saved) -> bytes:
     """A safetensors file of it. The same bytes each time: safetensors writes several metadata in random order."""
-    told = {"size_px": saved.size_px, **to_stored(saved.classes)}
+    facts = {"size_px": saved.size_px, **to_stored(saved.classes)}
     state = {name: value.contiguous() for name, value in saved.network.state_dict().items()}
-    return safetensors.torch.save(state, {"bag of words": json.dumps(told)})
+    return safetensors.torch.save(state, {"bag of words": json.dumps(facts)})
 
 
 def from_file(path: str | Path, state: dict[str, Tensor]) -> Saved:
     """The bag of words in a file that `to_bytes` made, whose tensors are `state`. Raises CueError for another file."""
     try:
         with safe_open(path, "pt") as file:
-            told = json.loads(file.metadata()["bag of words"])
-        network, space = _network(state), from_stored(told)
-        size_px = int(told["size_px"])
+            facts = json.loads(file.metadata()["bag of words"])
+        network, space = _network(state), from_stored(facts)
+        size_px = int(facts["size_px"])
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, safetensors.SafetensorError):
         raise CueError(
             f"'{path}' holds no bag of words",

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cuescope.core.errors import CueError
-from cuescope.models.blurpool import Surrounded, is_same, pair
+from cuescope.models.blurpool import Surrounded, is_same
 from cuescope.network.flow import Call, Flow, record
+from cuescope.network.hooks import pair
 
 ACTIVATIONS = {
     *("relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish"),
@@ -73,7 +74,7 @@ def places(module: nn.Module, *, stem: bool = False, example: Tensor | None = No
     return tuple(found)
 
 
-def told(found: Sequence[Place], filter_size: int) -> tuple[str, ...]:
+def describe(found: Sequence[Place], filter_size: int) -> tuple[str, ...]:
     """What was antialiased and what was not, in words."""
     blurred = [place for place in found if place.at]
     left = [f"{place.name or 'the network'}: {place.why}" for place in found if not place.at]

@@ -28,7 +28,7 @@ class Saved(NamedTuple):
 def to_bytes(network: nn.Module, saved: Saved) -> bytes:
     """A safetensors file of it. The same bytes each time: safetensors writes several metadata in random order."""
     how = saved.preprocessing
-    told = {
+    facts = {
         "name": saved.name,
         "size": how.size,
         "resize": how.resize,
@@ -37,28 +37,28 @@ def to_bytes(network: nn.Module, saved: Saved) -> bytes:
         **to_stored(saved.classes),
     }
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    return safetensors.torch.save(state, {KEY: json.dumps(told)})
+    return safetensors.torch.save(state, {KEY: json.dumps(facts)})
 
 
 def read_saved(path: str | Path) -> Saved | None:
     """What `to_bytes` said of the network; None for a file that says nothing. Raises CueError for nonsense."""
     try:
         with safe_open(path, "pt") as file:
-            told = (file.metadata() or {}).get(KEY)
+            facts = (file.metadata() or {}).get(KEY)
     except (SafetensorError, OSError):
         return None
-    if told is None:
+    if facts is None:
         return None
     try:
-        told = json.loads(told)
-        resize = told["resize"] if isinstance(told["resize"], int) else tuple(told["resize"])
+        facts = json.loads(facts)
+        resize = facts["resize"] if isinstance(facts["resize"], int) else tuple(facts["resize"])
         how = Preprocessing(
-            tuple(told["size"]), resize, "bilinear", tuple(told["mean"]), tuple(told["std"]), "as it was trained"
+            tuple(facts["size"]), resize, "bilinear", tuple(facts["mean"]), tuple(facts["std"]), "as it was trained"
         )
-        return Saved(str(told["name"]), from_stored(told), how)
+        return Saved(str(facts["name"]), from_stored(facts), how)
     except (KeyError, TypeError, ValueError):
         raise CueError(
-            f"'{path}' tells of its network what makes no sense",
+            f"'{path}' describes its network in a way that makes no sense",
             wanted="a file that `cuescope train` wrote",
             do="train it again, or remove its metadata",
         ) from None

@@ -220,7 +220,7 @@ def color_moments(pixels: Tensor, floor: float) -> tuple[Tensor, Tensor]:
 
 
 def uncolored(pixels: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
-    """Pixels (B, 3, H, W) in these axes (B, 3, 3) around this mean color (B, 3)."""
+    """Pixels (B, 3, H, W) in these axes (B, 3, 3) about this mean color (B, 3)."""
     return torch.linalg.solve(spread, pixels.flatten(2) - mean[:, :, None]).view(pixels.shape)
 
 

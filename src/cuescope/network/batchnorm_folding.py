@@ -10,19 +10,17 @@ from __future__ import annotations
 import copy
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cuescope.network.consumers import followers
+from cuescope.network.flow import record
+from cuescope.network.hooks import named
 
 TOLERANCE = 1e-4
 """Of the largest output: the most by which folding may change any output."""
-
-TOLERANCE_CUDA = 1e-2
-"""The same on a GPU, where torch multiplies float32 in convolutions with 10 bits by default (TF32)."""
 
 
 def foldable(network: nn.Module) -> bool:
@@ -38,7 +36,8 @@ def fold(network: nn.Module, pixels: Tensor) -> tuple[Any, frozenset[str], str]:
     activation), the convolution gives what it gave. Returns the unfolded network's output, the names of the
     convolutions that were changed, and a note.
     """
-    plain, pairs = followers(network, pixels, _convolutions(network), _norms(network))
+    plain, flow = record(network, pixels)
+    pairs = flow.sole_consumers(_convolutions(network), _norms(network))
     undo: dict[str, nn.Module] = {}
     for conv_name, norm_name in pairs.items():
         conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
@@ -48,7 +47,7 @@ def fold(network: nn.Module, pixels: Tensor) -> tuple[Any, frozenset[str], str]:
     if not pairs:
         return plain, frozenset(), ""
     gap = difference(tensor_of(network(pixels)), tensor_of(plain))
-    if gap <= (TOLERANCE_CUDA if pixels.is_cuda else TOLERANCE):
+    if gap <= TOLERANCE:
         return plain, frozenset(pairs), f"{len(pairs)} batch norms folded into convolutions (checked: within {gap:.0e})"
     for name, module in undo.items():
         network.set_submodule(name, module)
@@ -56,24 +55,32 @@ def fold(network: nn.Module, pixels: Tensor) -> tuple[Any, frozenset[str], str]:
 
 
 def folded(conv: nn.Module, norm: nn.Module) -> nn.Module:
-    """A convolution that does what `conv` and then `norm` do. Worked out in float64."""
+    """A convolution that does what `conv` and then `norm` do.
+
+    Worked out in float64 on the CPU: not all devices have it.
+    """
     assert isinstance(conv, nn.Conv2d)
     assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    if norm.weight is not None:
-        scale = scale * norm.weight.double()
-    shift = -norm.running_mean.double() * scale
-    if norm.bias is not None:
-        shift = shift + norm.bias.double()
-    if conv.bias is not None:
-        shift = shift + conv.bias.double() * scale
+    mean, variance, gain, bias, shift = (
+        None if tensor is None else tensor.detach().cpu().double()
+        for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias, conv.bias)
+    )
+    assert mean is not None
+    assert variance is not None
+    scale = (variance + norm.eps).rsqrt()
+    if gain is not None:
+        scale = scale * gain
+    total = -mean * scale
+    if bias is not None:
+        total = total + bias
+    if shift is not None:
+        total = total + shift * scale
+    weight = conv.weight.detach().cpu().double() * scale[:, None, None, None]
     # A shallow copy keeps class and settings (timm pads in a subclass) and leaves the original's tables alone.
     new = copy.copy(conv)
     new._parameters = {
-        "weight": nn.Parameter((conv.weight.double() * scale[:, None, None, None]).to(conv.weight.dtype), False),
-        "bias": nn.Parameter(shift.to(conv.weight.dtype), False),
+        name: nn.Parameter(tensor.to(conv.weight.device, conv.weight.dtype), False)
+        for name, tensor in (("weight", weight), ("bias", total))
     }
     return new
 
@@ -93,7 +100,8 @@ def difference(found: Tensor, wanted: Tensor) -> float:
     """The largest difference of two outputs as a share of the largest value wanted; infinite where not comparable."""
     if found.shape != wanted.shape:
         return float("inf")
-    gap = (found.double() - wanted.double()).abs().max() / wanted.double().abs().max().clamp_min(1e-12)
+    a, b = found.detach().cpu().double(), wanted.detach().cpu().double()
+    gap = (a - b).abs().max() / b.abs().max().clamp_min(1e-12)
     return float(gap) if torch.isfinite(gap) else float("inf")
 
 
@@ -107,24 +115,18 @@ def _convolutions(network: nn.Module) -> dict[str, nn.Module]:
     timm_layers = sys.modules.get("timm.layers")
     # Subclasses may change the weight on the way (weight standardization); timm's Same only pads.
     kinds = {nn.Conv2d, getattr(timm_layers, "Conv2dSame", nn.Conv2d)}
-    return {
-        name: module
-        for name, module in network.named_modules()
-        # A blur before or after a convolution changes no channel's scale: it is the plain layer that counts.
-        if name
-        and getattr(module, "plain", type(module)) in kinds
-        and not module._forward_hooks
-        and not module._forward_pre_hooks
-    }
+    # A blur before or after a convolution changes no channel's scale: it is the plain layer that counts.
+    return _unhooked(network, lambda module: getattr(module, "plain", type(module)) in kinds)
 
 
 def _norms(network: nn.Module) -> dict[str, nn.Module]:
+    kinds = nn.BatchNorm2d | nn.SyncBatchNorm
+    return _unhooked(network, lambda module: isinstance(module, kinds) and module.running_mean is not None)
+
+
+def _unhooked(network: nn.Module, is_one: Callable[[nn.Module], bool]) -> dict[str, nn.Module]:
     return {
         name: module
-        for name, module in network.named_modules()
-        if name
-        and isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm)
-        and module.running_mean is not None
-        and not module._forward_hooks
-        and not module._forward_pre_hooks
+        for name, module in named(network).items()
+        if is_one(module) and not module._forward_hooks and not module._forward_pre_hooks
     }

@@ -8,10 +8,10 @@ ViT-Tiny 46, 44, 28. (A busy machine: ratios within a line hold, the lines do no
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,12 @@ batch of 4 to 8 took .75 of the time it took in one of 32 for SqueezeNet, .69 of
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 Function = Callable[[Tensor], Any]
+T = TypeVar("T")
 
 
 @dataclass
-class Engine:
-    """Normalized images in, the network's tensors out; keeps no state but the batch size that fits.
+class Executor:
+    """Normalized images in, the network's tensors out; keeps no state but the batch sizes that fit.
 
     `network` is None for a black box, which is only the function `run`.
     """
@@ -40,6 +41,7 @@ class Engine:
     run: Function
     device: torch.device
     batch_size: int
+    """The most images in one pass without gradients."""
     mean: Tensor
     std: Tensor
     network: nn.Module | None = None
@@ -50,12 +52,20 @@ class Engine:
     folded: frozenset[str] = frozenset()
     """Convolutions that also do what the batch norm after them did: their own output no longer exists."""
     notes: list[str] = field(default_factory=list)
+    gradient_batch_size: int = 1 << 30
+    """The most in one pass whose maps are held for a way back: no limit before memory has set one."""
 
     @classmethod
-    def of(cls, run: Function, how: Preprocessing, device: torch.device, batch_size: int) -> Engine:
+    def of(cls, run: Function, how: Preprocessing, device: torch.device, batch_size: int) -> Executor:
         mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (how.mean, how.std))
         size = min(batch_size, CPU_BATCH) if device.type == "cpu" else batch_size
         return cls(run, device, size, mean, std)
+
+    def upload(self, pixels: Tensor) -> Tensor:
+        """Pixels on the device; a GPU fetches them itself, from pinned memory, while the CPU goes on."""
+        if self.device.type == "cuda" and pixels.device.type == "cpu":
+            return pixels.pin_memory().to(self.device, non_blocking=True)
+        return pixels.to(self.device)
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """Pixels in [0, 1] as the network takes them."""
@@ -66,46 +76,64 @@ class Engine:
 
     def once(self, pixels: Tensor, run: Function | None = None) -> Tensor:
         """One pass, in evaluation mode, under whatever gradient mode the caller has."""
-        if self.network is None:
-            return tensor_of(self.run(self.normalize(pixels)))
         with hooks.evaluating(self.network):
             return tensor_of((run or self.run)(self.normalize(pixels)))
 
     def batches(self, pixels: Tensor, run: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """`run` over all images in batches that fit: float32 on the CPU, joined along the first axis."""
-        parts: list[tuple[Tensor, ...]] = []
-        done = 0
-        while done < len(pixels):
-            part = pixels[done : done + self.batch_size]
-            found = self._attempt(part, run)
-            if found is None:
-                self._shrink(len(part))
-                continue
-            parts.append(found)
-            done += len(part)
-        # Joined outside of inference mode, so that what a caller gets is a tensor like any other.
-        return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
 
-    def _attempt(self, part: Tensor, run: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...] | None:
-        """None where memory did not suffice; what the failed pass held is free by then."""
-        missing = self.batch_size - len(part) if self.fixed_batch else 0
-        full = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing else part
-        try:
+        def once(start: int, stop: int) -> tuple[Tensor, ...]:
+            part = pixels[start:stop]
+            missing = self.batch_size - len(part) if self.fixed_batch else 0
+            full = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing else part
             with torch.inference_mode():
-                return tuple(tensor[: len(part)].float().cpu() for tensor in run(full))
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-        return None
+                return self._downloaded([tensor[: len(part)].float() for tensor in run(full)])
 
-    def _shrink(self, tried: int) -> None:
-        if tried == 1:
-            do = "choose --precision bfloat16, another device or a smaller input"
-            raise CueError(f"out of memory on {self.device} with one image", wanted="memory for one image", do=do)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self.batch_size = max(1, tried // 2)
-        self.notes.append(f"out of memory: batches of {self.batch_size} from then on")
+        return self.parts(len(pixels), once)
+
+    def parts(
+        self, count: int, run: Callable[[int, int], tuple[Tensor, ...]], most: int = 1 << 30, gradients: bool = False
+    ) -> tuple[Tensor, ...]:
+        """`run(start, stop)` for so many images, at `most` so many at once, its tensors joined along the first axis."""
+        found: list[tuple[Tensor, ...]] = []
+        done = 0
+        while done < count:
+            size = min(most, count - done)
+            part, size = self.fitted(lambda n, start=done: run(start, start + n), size, gradients)
+            found.append(part)
+            done += size
+        # Joined outside of inference mode, so that what a caller gets is a tensor like any other.
+        return tuple(torch.cat(columns) for columns in zip(*found, strict=True))
+
+    def fitted(self, run: Callable[[int], T], most: int, gradients: bool = False) -> tuple[T, int]:
+        """`run(n)` and n, the largest of at most `most` for which the memory suffices; halved where it does not.
+
+        Passes with `gradients`, which hold all maps, have a limit of their own. Raises CueError where 1 is too much.
+        """
+        limit = "gradient_batch_size" if gradients else "batch_size"
+        while True:
+            size = min(most, getattr(self, limit))
+            try:
+                return run(size), size
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            # Here, past the except clause, what the failed pass held is free.
+            if size == 1:
+                do = "choose --precision bfloat16, another device or a smaller input"
+                raise CueError(f"out of memory on {self.device} with one image", wanted="memory for one image", do=do)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            setattr(self, limit, size // 2)
+            self.notes.append(f"out of memory: batches of {size // 2} from then on" + " for gradients" * gradients)
+
+    def _downloaded(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """On the CPU, and all of them waited for at once."""
+        if self.device.type != "cuda":
+            return tuple(tensor.cpu() for tensor in tensors)
+        found = tuple(tensor.to("cpu", non_blocking=True) for tensor in tensors)
+        torch.cuda.current_stream(self.device).synchronize()
+        return found
 
 
 def start(
@@ -119,53 +147,53 @@ def start(
     compile: bool,
     folding: bool,
     owned: bool,
-) -> tuple[Engine, int | CueError]:
-    """An engine for a network, and its number of outputs or why it cannot be run."""
+) -> tuple[Executor, int | CueError]:
+    """An executor for a network, and its number of outputs or why it cannot be run."""
     network = module if owned else _copied(module, name)
     network.eval().requires_grad_(False).to(device)
-    engine = Engine.of(network, how, device, batch_size)
-    engine.network = network
+    executor = Executor.of(network, how, device, batch_size)
+    executor.network = network
     try:
         # Not in inference mode: no gradient could ever pass through weights that were made there.
         with torch.no_grad(), hooks.evaluating(network):
-            plain = _prepare(engine, network, engine.normalize(trial(how)), folding)
+            plain = _prepare(executor, network, executor.normalize(trial(how)), folding)
     except Exception as error:
-        return engine, _unfit(name, how, error)
+        return executor, _unfit(name, how, error)
     if plain.ndim != 2:
-        return engine, _unfit(name, how, f"its output has the shape {tuple(plain.shape)}")
+        return executor, _unfit(name, how, f"its output has the shape {tuple(plain.shape)}")
     # A single convolution cuts patches for a transformer, which gains nothing; ConvNeXt neither gains nor loses.
     if sum(isinstance(part, nn.Conv2d) for part in network.modules()) > 1:
-        engine.channels_last = True
+        executor.channels_last = True
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        engine.notes.append("channels-last")
+        executor.notes.append("channels-last")
     if precision != "float32":
-        _lower(engine, name, how, plain, PRECISIONS[precision])
+        _lower(executor, name, how, plain, PRECISIONS[precision])
     if compile:
-        engine.run, engine.fixed_batch = torch.compile(network), True
-        engine.notes.append("compiled")
-    return engine, plain.shape[1]
+        executor.run, executor.fixed_batch = torch.compile(network), True
+        executor.notes.append("compiled")
+    return executor, plain.shape[1]
 
 
-def _prepare(engine: Engine, network: nn.Module, images: Tensor, folding: bool) -> Tensor:
+def _prepare(executor: Executor, network: nn.Module, images: Tensor, folding: bool) -> Tensor:
     """Fold where that is wanted and possible; the logits of the unchanged network."""
     if not (folding and foldable(network)):
         return tensor_of(network(images))
-    plain, engine.folded, note = fold(network, images)
-    engine.notes += [note] if note else []
+    plain, executor.folded, note = fold(network, images)
+    executor.notes += [note] if note else []
     return tensor_of(plain)
 
 
-def _lower(engine: Engine, name: str, how: Preprocessing, plain: Tensor, dtype: torch.dtype) -> None:
-    assert engine.network is not None
-    engine.network.to(dtype)
-    engine.dtype = dtype
+def _lower(executor: Executor, name: str, how: Preprocessing, plain: Tensor, dtype: torch.dtype) -> None:
+    assert executor.network is not None
+    executor.network.to(dtype)
+    executor.dtype = dtype
     try:
         with torch.inference_mode():
-            gap = difference(engine.once(trial(how)), plain)
+            gap = difference(executor.once(trial(how)), plain)
     except RuntimeError as error:
         found = f"{name} cannot be run in {str(dtype)[6:]}: {error}"
         raise CueError(found, wanted="a module without fixed float32 tensors", do="use float32") from error
-    engine.notes.append(f"{str(dtype)[6:]}: logits of noise within {gap:.1e} of the largest in float32")
+    executor.notes.append(f"{str(dtype)[6:]}: logits of noise within {gap:.1e} of the largest in float32")
 
 
 def find_device(device: str | torch.device) -> torch.device:

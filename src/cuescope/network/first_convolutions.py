@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _AvgPoolNd, _MaxPoolNd
 
 from cuescope.network import hooks
-from cuescope.network.hooks import Tap
+from cuescope.network.hooks import HookPoint
 from cuescope.network.receptive import fields
 
 _SCALES = (_NormBase, nn.GroupNorm, nn.LayerNorm)
@@ -34,7 +34,7 @@ class First:
     """
 
     name: str
-    active: Tap
+    active: HookPoint
     nonlinear: bool
 
 
@@ -56,12 +56,10 @@ def first_convolution(network: nn.Module, images: Tensor) -> First | None:
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2))
     >>> first_convolution(net.eval(), torch.rand(1, 3, 8, 8))
-    First(name='0', active=Tap(name='2', before=False), nonlinear=True)
+    First(name='0', active=HookPoint(name='2', before=False), nonlinear=True)
     """
-    modules = {name: module for name, module in network.named_modules() if name}
-    walk = _Walk(modules)
-    with torch.no_grad(), hooks.evaluating(network), hooks.hooked(modules, walk.seen, walk.entered):
-        network(images)
+    walk = _Walk(hooks.named(network))
+    hooks.watched_pass(network, images, walk.seen, walk.entered)
     return walk.first
 
 
@@ -75,7 +73,7 @@ class _Walk:
         """A copy of the map as it was last seen; None before the convolution and once the walk is over."""
 
     def entered(self, name: str, inputs: tuple[Any, ...]) -> None:
-        if self._goes_on(inputs[0] if inputs else None, Tap(name, before=True)) and isinstance(
+        if self._goes_on(inputs[0] if inputs else None, HookPoint(name, before=True)) and isinstance(
             self.modules[name], _NEXT
         ):
             self.last = None
@@ -83,14 +81,14 @@ class _Walk:
     def seen(self, name: str, _inputs: tuple[Any, ...], output: Any) -> None:
         if self.first is None:
             if isinstance(self.modules[name], nn.Conv2d):
-                self.first, self.last = First(name, Tap(name), nonlinear=False), output.clone()
+                self.first, self.last = First(name, HookPoint(name), nonlinear=False), output.clone()
         elif self.last is not None and isinstance(self.modules[name], _SCALES) and _childless(self.modules[name]):
             self.last = output.clone() if output.shape == self.last.shape else None
         else:
-            self._goes_on(output, Tap(name))
+            self._goes_on(output, HookPoint(name))
 
-    def _goes_on(self, tensor: Any, place: Tap) -> bool:
-        """Whether the map passes here as it was; the walk is over where it does not."""
+    def _goes_on(self, tensor: Any, point: HookPoint) -> bool:
+        """Whether the map passes this point as it was; the walk is over where it does not."""
         if self.last is None or self.first is None:
             return False
         if not isinstance(tensor, Tensor) or tensor.shape != self.last.shape:
@@ -98,7 +96,7 @@ class _Walk:
             return False
         if torch.equal(tensor, self.last):
             return True
-        self.first, self.last = First(self.first.name, place, nonlinear=True), None
+        self.first, self.last = First(self.first.name, point, nonlinear=True), None
         return False
 
 
@@ -115,15 +113,12 @@ def second_convolution(network: nn.Module, images: Tensor, first: First) -> Seco
     Second(name='3', steps=(4, 4), shift_px=(2, 2))
     """
     shapes: dict[str, torch.Size] = {}
-    convolutions = {n: m for n, m in network.named_modules() if n and isinstance(m, nn.Conv2d)}
 
     def note(name: str, _inputs: tuple[Any, ...], output: Tensor) -> None:
         shapes.setdefault(name, output.shape)
 
-    with torch.no_grad():
-        with hooks.evaluating(network), hooks.hooked(convolutions, note):
-            network(images)
-        known = fields(network, images)
+    hooks.watched_pass(network, images, note, kinds=nn.Conv2d)
+    known = fields(network, images)
 
     def strides(name: str) -> tuple[int, int]:
         field = known.get(name)
@@ -146,13 +141,11 @@ def last_weights(network: nn.Module, images: Tensor) -> str | None:
     '1'
     """
     called: list[str] = []
-    modules = {n: m for n, m in network.named_modules() if n and isinstance(m, nn.Linear | nn.Conv2d)}
 
     def note(name: str, _inputs: tuple[Any, ...], _output: Any) -> None:
         called.append(name)
 
-    with torch.no_grad(), hooks.evaluating(network), hooks.hooked(modules, note):
-        network(images)
+    hooks.watched_pass(network, images, note, kinds=nn.Linear | nn.Conv2d)
     return called[-1] if called else None
 
 
@@ -208,11 +201,11 @@ def response_everywhere(network: nn.Module, images: Tensor, second: Second, at_o
     if images.is_contiguous(memory_format=torch.channels_last):
         views = views.contiguous(memory_format=torch.channels_last)
     parts = []
-    place = Tap(second.name)
+    point = HookPoint(second.name)
     with torch.no_grad(), hooks.evaluating(network):
         for part in views.split(at_once):
-            with hooks.tapping(network, [place], enough=True) as found:
+            with hooks.captured(network, [point], enough=True) as found:
                 network(part)
-            parts.append(found[place].float())
+            parts.append(found[point].float())
     maps = torch.cat(parts).unflatten(0, (down, across))
     return maps.permute(2, 3, 0, 4, 1).flatten(3, 4).flatten(1, 2)

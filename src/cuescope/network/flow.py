@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,14 @@ class Flow:
     def inside(self, op: int) -> list[Call]:
         """The module calls an operation lies in, the innermost first."""
         return sorted((call for call in self.calls if call.holds(op)), key=lambda call: -call.outer)
+
+    def sole_consumers(self, first: Container[str], second: Container[str]) -> dict[str, str]:
+        """Which modules of `second` are all that ever reads the output of one of `first`, both called once."""
+        reads = Counter(value for op in self.ops for value in op.reads)
+        once = [call for call in self.calls if self.once(call)]
+        givers = {call.gives: call.name for call in once if call.name in first and call.gives is not None}
+        readers = ((call.takes, call.name) for call in once if call.name in second)
+        return {givers[value]: name for value, name in readers if value in givers and reads[value] == 1}
 
     def once(self, call: Call) -> bool:
         """Whether its module is called only once in a pass."""
@@ -111,8 +119,7 @@ class _Recorder(TorchFunctionMode):
 def record(network: nn.Module, pixels: Tensor) -> tuple[Any, Flow]:
     """The network's output, and what went where. Calls are in the order in which they end: the inner ones first."""
     recorder = _Recorder()
-    modules = {name: module for name, module in network.named_modules() if name}
-    with torch.no_grad(), hooks.evaluating(network), hooks.hooked(modules, recorder.leave, recorder.enter), recorder:
-        output = network(pixels)
+    with recorder:
+        output = hooks.watched_pass(network, pixels, recorder.leave, recorder.enter)
     recorder.flow.finish()
     return output, recorder.flow

@@ -34,16 +34,23 @@ class Layer:
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode; the train flags of all its modules come back as they were."""
-    training = [module for module in network.modules() if module.training]
+def evaluating(network: nn.Module | None = None) -> Iterator[None]:
+    """The network in evaluation mode, its products in full float32 (no TF32); flags come back as they were."""
+    training = [module for module in network.modules() if module.training] if network is not None else []
+    backends: Any = torch.backends
+    products = backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn
+    before = [product.fp32_precision for product in products]
     for module in training:
         module.training = False
+    for product in products:
+        product.fp32_precision = "ieee"
     try:
         yield
     finally:
         for module in training:
             module.training = True
+        for product, precision in zip(products, before, strict=True):
+            product.fp32_precision = precision
 
 
 @contextmanager
@@ -56,20 +63,36 @@ def hooked(
 
     The hooks go whatever happens.
     """
-    handles = [
-        module.register_forward_hook(lambda _module, inputs, output, name=name: seen(name, inputs, output))
-        for name, module in modules.items()
-    ]
 
     def before(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         return lambda _module, inputs: entered(name, inputs)
 
-    handles += [module.register_forward_pre_hook(before(name)) for name, module in modules.items()]
+    handles = []
+    for name, module in modules.items():
+        handles.append(module.register_forward_hook(lambda _m, inputs, output, name=name: seen(name, inputs, output)))
+        handles.append(module.register_forward_pre_hook(before(name)))
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def named(network: nn.Module, kinds: Any = nn.Module) -> dict[str, nn.Module]:
+    """The modules of these kinds inside a network, by name."""
+    return {name: module for name, module in network.named_modules() if name and isinstance(module, kinds)}
+
+
+def watched_pass(
+    network: nn.Module,
+    pixels: Tensor,
+    seen: Callable[[str, tuple[Any, ...], Any], None],
+    entered: Callable[[str, tuple[Any, ...]], None] = lambda _name, _inputs: None,
+    kinds: Any = nn.Module,
+) -> Any:
+    """The network's output for normalized pixels, in evaluation mode and without gradients, its modules `hooked`."""
+    with torch.no_grad(), evaluating(network), hooked(named(network, kinds), seen, entered):
+        return network(pixels)
 
 
 @contextmanager
@@ -94,12 +117,17 @@ def bypassed(first: nn.Module, last: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
+def pair(value: Any) -> tuple[int, int]:
+    """A setting of a layer, for rows and columns."""
+    return (int(value), int(value)) if isinstance(value, int) else (int(value[0]), int(value[-1]))
+
+
 class _EnoughError(Exception):
     """All that was wanted is captured: the rest of the network need not run."""
 
 
 @dataclass(frozen=True)
-class Tap:
+class HookPoint:
     """A tensor inside a network: what a module gives, or with `before` the first thing it is given."""
 
     name: str
@@ -107,32 +135,34 @@ class Tap:
 
 
 @contextmanager
-def tapping(network: nn.Module, places: Iterable[Tap], enough: bool = False) -> Iterator[dict[Tap, Tensor]]:
-    """Copies of what passes these places, of the first call of each; `enough` ends the block once all are there.
+def captured(
+    network: nn.Module, points: Iterable[HookPoint], enough: bool = False
+) -> Iterator[dict[HookPoint, Tensor]]:
+    """Copies of what passes these points, of the first call of each; with `enough` the block stops once all are there.
 
     >>> net = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True))
-    >>> with torch.no_grad(), tapping(net, [Tap("1", before=True), Tap("1")]) as found:
+    >>> with torch.no_grad(), captured(net, [HookPoint("1", before=True), HookPoint("1")]) as found:
     ...     _ = net(torch.tensor([-1.0, 1.0]))
     >>> [tensor.tolist() for tensor in found.values()]
     [[-1.0, 1.0], [0.0, 1.0]]
     """
-    wanted = set(places)
-    found: dict[Tap, Tensor] = {}
+    wanted = set(points)
+    found: dict[HookPoint, Tensor] = {}
 
-    def keep(place: Tap, tensor: Any) -> None:
-        if place in wanted and place not in found and isinstance(tensor, Tensor):
+    def keep(point: HookPoint, tensor: Any) -> None:
+        if point in wanted and point not in found and isinstance(tensor, Tensor):
             # A copy: the next layer may be an in-place ReLU.
-            found[place] = tensor.clone()
+            found[point] = tensor.clone()
             if enough and len(found) == len(wanted):
                 raise _EnoughError
 
     def seen(name: str, _inputs: tuple[Any, ...], output: Any) -> None:
-        keep(Tap(name), output)
+        keep(HookPoint(name), output)
 
     def entered(name: str, inputs: tuple[Any, ...]) -> None:
-        keep(Tap(name, before=True), inputs[0] if inputs else None)
+        keep(HookPoint(name, before=True), inputs[0] if inputs else None)
 
-    modules = {place.name: network.get_submodule(place.name) for place in wanted}
+    modules = {point.name: network.get_submodule(point.name) for point in wanted}
     with suppress(_EnoughError), hooked(modules, seen, entered):
         yield found
 
@@ -190,8 +220,7 @@ def _calls(network: nn.Module, pixels: Tensor) -> tuple[list[tuple[str, torch.Si
             inner[name] = last[0]
         last = (name, output)
 
-    with hooked(_named(network), note):
-        network(pixels)
+    watched_pass(network, pixels, note)
     return calls, inner
 
 
@@ -229,17 +258,15 @@ def capture(network: nn.Module, pixels: Tensor, layers: Iterable[Layer]) -> dict
     """The maps (B, C, h, w) of these layers for normalized pixels. The network runs no farther than needed."""
     layers = list(layers)
     hooks = {layer.name: layer for layer in layers if layer.intermediate is None}
+    numbers = {layer.name: layer.intermediate for layer in layers if layer.intermediate is not None}
     found: dict[str, Tensor] = {}
     if hooks:
-        with tapping(network, [Tap(name) for name in hooks], enough=True) as outputs:
+        with captured(network, [HookPoint(name) for name in hooks], enough=True) as outputs:
             network(pixels)
-        found = {place.name: as_map(output, hooks[place.name]) for place, output in outputs.items()}
-    asked = [layer for layer in layers if layer.intermediate is not None]
-    if asked:
-        maps = _run_intermediates(
-            network, pixels, sorted({layer.intermediate for layer in asked if layer.intermediate is not None})
-        )
-        found |= {layer.name: maps[layer.intermediate] for layer in asked if layer.intermediate is not None}
+        found = {point.name: as_map(output, hooks[point.name]) for point, output in outputs.items()}
+    if numbers:
+        maps = _run_intermediates(network, pixels, sorted(set(numbers.values())))
+        found |= {name: maps[number] for name, number in numbers.items()}
     return {layer.name: found[layer.name] for layer in layers}
 
 
@@ -272,10 +299,6 @@ def as_map(output: Tensor, layer: Layer) -> Tensor:
         return output.permute(0, 3, 1, 2)
     h, w = layer.size
     return output[:, -h * w :].transpose(1, 2).unflatten(2, (h, w))
-
-
-def _named(network: nn.Module) -> dict[str, nn.Module]:
-    return {name: module for name, module in network.named_modules() if name}
 
 
 def _intermediates(network: nn.Module, pixels: Tensor, layers: Mapping[str, Layer]) -> dict[str, Layer]:

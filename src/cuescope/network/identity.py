@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from cuescope.core.classes import ClassSpace
+from cuescope.core.user_code import public_name
 from cuescope.data.preprocessing import Preprocessing
 
 KNOWN = ("torch", "torchvision", "timm", "cuescope")
@@ -30,8 +31,8 @@ def of_module(module: nn.Module) -> bytes:
     # The text of a module may hold the address of an object.
     hasher.update(re.sub(r" at 0x[0-9a-f]+", "", repr(module)).encode())
     kinds = {type(part) for part in module.modules()}
-    for kind in sorted(kinds, key=lambda k: (k.__module__, k.__qualname__)):
-        hasher.update(f"{kind.__module__}.{kind.__qualname__}".encode())
+    for kind in sorted(kinds, key=lambda k: (public_name(k.__module__), k.__qualname__)):
+        hasher.update(f"{public_name(kind.__module__)}.{kind.__qualname__}".encode())
         if kind.__module__.partition(".")[0] not in KNOWN:
             hasher.update(_source(kind).encode())
     return hasher.digest()
@@ -39,8 +40,8 @@ def of_module(module: nn.Module) -> bytes:
 
 def of_function(function: Any) -> bytes:
     """A hash of the source of a black box, or of what it says of itself in `identity`."""
-    told = getattr(function, "identity", None)
-    return hashlib.blake2b(told if isinstance(told, bytes) else _source(function).encode(), digest_size=16).digest()
+    own = getattr(function, "identity", None)
+    return hashlib.blake2b(own if isinstance(own, bytes) else _source(function).encode(), digest_size=16).digest()
 
 
 def digest(core: bytes, preprocessing: Preprocessing, classes: ClassSpace, settings: Iterable[str]) -> str:

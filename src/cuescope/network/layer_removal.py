@@ -149,10 +149,8 @@ def _watch(network: nn.Module, pixels: Tensor) -> dict[str, _Call]:
     def seen(name: str, _inputs: tuple[Any, ...], output: Any) -> None:
         calls[name].gave = _Value.of(output)
 
-    modules = {name: module for name, module in network.named_modules() if name}
     # Not in inference mode, where tensors count no versions.
-    with torch.no_grad(), hooks.evaluating(network), hooks.hooked(modules, seen, entered):
-        network(pixels)
+    hooks.watched_pass(network, pixels, seen, entered)
     return calls
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from cuescope.core.findings import Figure, Inset, Map, Panel
+from cuescope.core.findings import Figure, Map, Panel
 from cuescope.report.draw import dots, maps, plots, words
+from cuescope.report.draw.axes import Part
 from cuescope.report.draw.color import Array
-from cuescope.report.draw.plots import Part
 from cuescope.report.draw.scene import glyph_svg, svg
-from cuescope.report.draw.sheet import cell_text
 from cuescope.report.gather import Entry
 from cuescope.report.subjects import Subject
 
@@ -77,67 +76,59 @@ class Drawn:
     rows: tuple[tuple[Card, ...], ...] = ()
     """Of a gallery: cards that belong beside each other."""
     note: str = ""
-    subjects: tuple[Subject, ...] = field(default=())
+    subjects: tuple[Subject, ...] = ()
 
 
 def drawn(panels: Sequence[tuple[Entry, Panel]]) -> Drawn:
     """Panels of one name from one or several classifiers, as one figure of the page."""
-    first = panels[0][1]
+    first, kind = panels[0][1], panels[0][1].kind
     captions = list(dict.fromkeys(p.caption for _, p in panels if p.caption))
-    common: dict[str, Any] = {
-        "kind": first.kind,
-        "title": first.title,
-        "caption": captions[0]
-        if len(captions) == 1
-        else " ".join(f"{e.subject.title}: {p.caption}" for e, p in panels if p.caption),
-        "subjects": tuple(entry.subject for entry, _ in panels),
-    }
-    if first.kind == "images":
-        return Drawn(**common, rows=_gallery(panels), note=_cut(panels))
-    if first.kind == "table":
-        return Drawn(**common, tables=tuple((e.subject, table(p.data["columns"], p.data["rows"])) for e, p in panels))
-    parts = [(entry.subject, Part(entry.subject.index, entry.subject.title, panel.data)) for entry, panel in panels]
-    merge = plots.mergeable([part for _, part in parts], first.kind)
-    groups = [parts] if merge else [[part] for part in parts]
-    scenes = tuple((None if merge else group[0][0], _plot(group, parts, first)) for group in groups)
-    only = [part for _, part in parts]
-    numbers = {"dots": _numbers, "points": _places}.get(first.kind)
-    tables = tuple((None if merge else g[0][0], numbers([p for _, p in g])) for g in groups if numbers)
-    return Drawn(**common, plots=scenes, legend=_legend(parts, first.kind), tables=tables, note=_omitted(only, first))
+    if len(captions) > 1:
+        captions = [f"{e.subject.title}: {p.caption}" for e, p in panels if p.caption]
+    plain = Drawn(kind, first.title, " ".join(captions), subjects=tuple(entry.subject for entry, _ in panels))
+    if kind == "images":
+        most = max(len(panel.figures) for _, panel in panels)
+        note = f"The first {MOST_FIGURES} of {most} images; the others are in the run folder."
+        return replace(plain, rows=_gallery(panels), note=note if most > MOST_FIGURES else "")
+    if kind == "table":
+        return replace(plain, tables=tuple((e.subject, table(p.data["columns"], p.data["rows"])) for e, p in panels))
+    parts = [Part(entry.subject.index, entry.subject.title, panel.data) for entry, panel in panels]
+    merged = plots.mergeable(parts, kind)
+    groups = [(None, parts)] if merged else [(s, [part]) for s, part in zip(plain.subjects, parts, strict=True)]
+    top = max((v for part in parts for v in part.data.get("values", ())), default=None)
+    numbers = {"dots": _numbers, "points": _places}.get(kind)
+    return replace(
+        plain,
+        plots=tuple((who, svg(plots.plot(some, kind, _label(first, some), top))) for who, some in groups),
+        legend=_legend(plain.subjects, parts, kind),
+        tables=tuple((who, numbers(some)) for who, some in groups if numbers),
+        note=_omitted(parts, kind),
+    )
 
 
-def _plot(group: list[tuple[Subject, Part]], every: list[tuple[Subject, Part]], panel: Panel) -> str:
-    parts = [part for _, part in group]
-    label = f"{panel.title}: {words.listed([part.name for part in parts])}"
-    if panel.kind == "dots":
-        return svg(dots.dots(parts, label))
-    if panel.kind == "lines":
-        return svg(plots.lines(parts, label))
-    if panel.kind == "points":
-        return svg(plots.points(parts[0], label))
-    top = max((v for _, part in every for v in part.data["values"]), default=None)
-    return svg(plots.bars(parts[0], label, top))
+def _label(panel: Panel, parts: Sequence[Part]) -> str:
+    return f"{panel.title}: {words.listed([part.name for part in parts])}"
 
 
-def _legend(parts: list[tuple[Subject, Part]], kind: str) -> tuple[tuple[str, str], ...]:
-    names = [tuple(s["name"] for s in part.data.get("series", ())) for _, part in parts]
+def _legend(subjects: Sequence[Subject], parts: list[Part], kind: str) -> tuple[tuple[str, str], ...]:
+    names = [tuple(s["name"] for s in part.data.get("series", ())) for part in parts]
     # The same curves of every classifier need one key for each dash, not one for each dash and color.
     common = len(parts) > 1 and len(set(names)) == 1 and len(names[0]) > 1
     keys: list[tuple[str, str]] = []
-    for (subject, _), curves in zip(parts, names, strict=True):
+    for subject, curves in zip(subjects, names, strict=True):
         keys.append((subject.mark, subject.title))
         if len(curves) > 1 and not common:
             keys += [(_stroke(subject.role, k), name) for k, name in enumerate(curves)]
     if common:
         keys += [(_stroke("ink", k), name) for k, name in enumerate(names[0])]
     if kind == "dots":
-        keys += [(glyph_svg(r.glyph, r.role, hollow=True), r.who) for r in dots.references([p for _, p in parts])]
+        keys += [(glyph_svg(r.glyph, r.role, hollow=True), r.who) for r in dots.references(parts)]
     if kind == "lines":
-        curves = plots.reference_curves([part for _, part in parts])
+        curves = plots.reference_curves(parts)
         keys += [(glyph_svg(shape, "ink", hollow=True), curve["who"]) for shape, curve in curves]
-    if any(part.data.get("diagonal") for _, part in parts):
+    if any(part.data.get("diagonal") for part in parts):
         keys.append((_stroke("muted", 1), "diagonal"))
-    if any(part.data.get("chance") is not None for _, part in parts):
+    if any(part.data.get("chance") is not None for part in parts):
         keys.append((_stroke("muted", 1), "chance"))
     return tuple(keys)
 
@@ -150,34 +141,33 @@ def _stroke(role: str, k: int) -> str:
     )
 
 
-def _omitted(parts: list[Part], panel: Panel) -> str:
-    if panel.kind == "points":
+def _omitted(parts: list[Part], kind: str) -> str:
+    if kind == "points":
         several = any(len(part.data["points"]) > len({(p["x"], p["y"]) for p in part.data["points"]}) for part in parts)
         return "A larger mark stands for several at the same place; its area is their number." if several else ""
-    lacking = dots.chosen_rows(parts)[1] if panel.kind == "dots" and plots.mergeable(parts, "dots") else 0
+    lacking = dots.chosen_rows(parts)[1] if kind == "dots" and plots.mergeable(parts, kind) else 0
     if not lacking:
         return ""
-    return f"Drawn: the first and the last {dots.MOST_ROWS // 2}; the {lacking} between them stand in the table."
+    return f"Drawn: the first and the last {dots.MOST_ROWS // 2}; the table has the {lacking} between them."
 
 
 def _numbers(parts: list[Part]) -> Table:
     """The data of a dot plot as a table."""
     unit = parts[0].data.get("unit", "")
-    labels = list(dict.fromkeys(str(row["label"]) for part in parts for row in dots.dot_rows(part.data)))
     by_part = [{str(row["label"]): row for row in dots.dot_rows(part.data)} for part in parts]
     marks = {m["who"]: dict(zip(by_part[0], m["values"], strict=True)) for m in parts[0].data.get("marks", ())}
     single = len(parts) == 1
     heads = [h for part in parts for h in (["value", "95% interval", "n"] if single else [part.name, "95% interval"])]
     rows = []
-    for label in labels:
-        cells = [text_cell(label)]
-        for rows_of in by_part:
-            row = rows_of.get(label, {"value": None})
-            cells.append(number_cell(row["value"], unit))
-            span = (row["low"], row["high"]) if row.get("low") is not None and row.get("high") is not None else None
+    for label in dict.fromkeys(label for of_part in by_part for label in of_part):
+        cells = [_cell(label)]
+        for of_part in by_part:
+            row = of_part.get(label, {"value": None})
+            span = dots.span(row)
+            cells.append(_number(row["value"], unit))
             cells.append(Cell(words.interval(span, unit), str(span[0]) if span else "", True))
-            cells += [number_cell(row.get("n"), "")] if single else []
-        rows.append((*cells, *(number_cell(mark.get(label), unit) for mark in marks.values())))
+            cells += [_number(row.get("n"))] if single else []
+        rows.append((*cells, *(_number(mark.get(label), unit) for mark in marks.values())))
     return Table(("category", *heads, *marks), tuple(rows))
 
 
@@ -190,44 +180,29 @@ def _places(parts: list[Part]) -> Table:
 
 def table(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Table:
     """A panel's table; beyond some hundred rows the rest is left out, and said to be."""
-    shown = tuple(tuple(_any_cell(cell) for cell in row) for row in rows[:MOST_TABLE_ROWS])
+    shown = tuple(tuple(_cell(content) for content in row) for row in rows[:MOST_TABLE_ROWS])
     return Table(tuple(map(str, columns)), shown, max(0, len(rows) - MOST_TABLE_ROWS))
 
 
-def _any_cell(cell: Any) -> Cell:
-    number = isinstance(cell, int | float) and not isinstance(cell, bool)
-    return Cell(cell_text(cell), "" if cell is None else str(cell), number)
+def _cell(content: Any) -> Cell:
+    number = isinstance(content, int | float) and not isinstance(content, bool)
+    return Cell(words.cell(content), "" if content is None else str(content), number)
 
 
-def text_cell(text: str) -> Cell:
-    return Cell(text, text)
-
-
-def number_cell(number: float | None, unit: str) -> Cell:
+def _number(number: float | None, unit: str = "") -> Cell:
     if number is None:
         return Cell(words.DASH, "", True)
     return Cell(words.value(number, unit), repr(float(number)), True)
 
 
-def _cut(panels: Sequence[tuple[Entry, Panel]]) -> str:
-    most = max(len(panel.figures) for _, panel in panels)
-    return (
-        f"The first {MOST_FIGURES} of {most} images; the others are in the run folder." if most > MOST_FIGURES else ""
-    )
-
-
 def _gallery(panels: Sequence[tuple[Entry, Panel]]) -> tuple[tuple[Card, ...], ...]:
     """Cards in rows: the same image as several classifiers saw it side by side, else a row for each classifier."""
-    read = [[(f, _pixels(f, e.cell.folder)) for f in p.figures[:MOST_FIGURES]] for e, p in panels]
+    read = [[(f, maps.pixels_of(f, e.cell.folder)) for f in p.figures[:MOST_FIGURES]] for e, p in panels]
     cards = [[_card(e.subject, f, px, e.cell.folder) for f, px in fs] for (e, _), fs in zip(panels, read, strict=True)]
     prints = [[_thumbprint(px) for _, px in fs] for fs in read]
     if len(panels) > 1 and all(_alike(prints[0], other) for other in prints[1:]):
         return tuple(zip(*cards, strict=True))
     return tuple(tuple(row) for row in cards)
-
-
-def _pixels(figure: Figure | Inset, folder: Path) -> Array:
-    return np.asarray(figure.pixels) if figure.pixels is not None else maps.read(folder / figure.file)
 
 
 def _thumbprint(pixels: Array) -> Array:
@@ -243,27 +218,18 @@ def _alike(first: list[Array], second: list[Array]) -> bool:
 def _card(subject: Subject, figure: Figure, pixels: Array, folder: Path) -> Card:
     wide = pixels.shape[1] > 2 * pixels.shape[0]
     base = maps.fit(pixels, largest=maps.LARGEST * (2 if wide else 1))
-    alone = not figure.maps and not figure.insets
-    layers = [Layer(maps.data_uri(base), f"Image: {figure.caption}", "" if alone else "image")]
+    layers = [Layer(maps.data_uri(base), f"Image: {figure.caption}", "image" if figure.maps or figure.insets else "")]
     for inset in figure.insets:
-        uri = maps.data_uri(maps.fit(_pixels(inset, folder)))
+        uri = maps.data_uri(maps.fit(maps.pixels_of(inset, folder)))
         layers.append(Layer(uri, f"{inset.name}: {figure.caption}", inset.name))
-    layers = (*layers, *(_layer(base, m, figure) for m in figure.maps))
-    return Card(subject, figure.caption, layers, wide or len(layers) > ROOM)
+    layers += [_layer(base, m, figure.caption) for m in figure.maps]
+    return Card(subject, figure.caption, tuple(layers), wide or len(layers) > ROOM)
 
 
-def _layer(base: Array, layer: Map, figure: Figure) -> Layer:
+def _layer(base: Array, layer: Map, caption: str) -> Layer:
     name = layer.name or {"heat": "heat map", "signed": "signed map", "labels": "label map"}[layer.kind]
-    uri, alt = maps.data_uri(maps.overlay(base, layer)), f"{name} over the image: {figure.caption}"
-    if layer.kind == "labels":
-        keys = (
-            (label, "#" + bytes(shade).hex(), words.value(share, "share")) for label, shade, share in maps.legend(layer)
-        )
-        return Layer(uri, alt, name, None, tuple(keys))
-    return Layer(uri, alt, name, maps.color_bar(layer))
-
-
-def skipped_table(rows: Iterable[Mapping[str, str]]) -> Table:
-    """The images that could not be used."""
-    listed = [[row["set"], row["id"], row["why"]] for row in rows]
-    return table(["image set", "image", "why"], listed)
+    uri, alt = maps.data_uri(maps.overlay(base, layer)), f"{name} over the image: {caption}"
+    if layer.kind != "labels":
+        return Layer(uri, alt, name, maps.color_bar(layer))
+    keys = ((label, "#" + bytes(shade).hex(), words.value(n, "share")) for label, shade, n in maps.legend(layer))
+    return Layer(uri, alt, name, legend=tuple(keys))

@@ -1,29 +1,25 @@
-"""From run folders to what a page shows: classifiers told apart, cells grouped by question."""
+"""From run folders to what a page shows: classifiers numbered and named, cells grouped by question."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cuescope.core.findings import Finding, Measure, Panel
-from cuescope.report.subjects import Subject, classifier, identity, order, subjects_of
+from cuescope.core.files import read_json
+from cuescope.core.findings import Finding, Measure, Panel, Published
+from cuescope.core.naming import title
+from cuescope.report.subjects import Subject, classifier, identity, subjects_of
 from cuescope.runs.comparisons.stored import Pair, read
 
 if TYPE_CHECKING:
     from cuescope.runs.store import Cell, Run
 
-
-READING = (
-    *("accuracy", "multi_label", "shape_bias", "cue_accuracy", "human_agreement", "error_agreement"),
-    *("scramble", "distortion_curves", "shift_stability", "shift_consistency", "shift_map", "typicality"),
-    *("shiftability", "occlusion", "evidence", "label_map", "crop_supervision", "masking_sensitivity"),
-    *("interaction", "top_patches", "visual_words", "logit_correlation", "filters", "top_units", "deconvnet"),
-    *("evolution", "invariance", "correspondence", "ablation"),
-)
-"""The order in which a reader would ask: is it right, by what, does it flicker, where does it look, how is it made.
-Instruments of others come last, by name."""
+LAST = 1000
+"""The place of an instrument whose manifest gives it none: after all others, by name."""
+PAIRS_SHOWN = 3
+"""Pairs of a group that are shown in full; n classifiers make n(n - 1)/2."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,12 @@ class Entry:
     def answered(self) -> bool:
         return self.finding is not None and not self.finding.why and self.cell.status in ("done", "partial")
 
+    @property
+    def settings(self) -> str:
+        """The parameters of the cell and the version of its instrument, as a reader would type them."""
+        params = self.cell.identity.get("params") or {}
+        return ", ".join([*(f"{k}={v}" for k, v in params.items()), f"version {self.cell.identity['version']}"])
+
 
 @dataclass(frozen=True)
 class Row:
@@ -51,9 +53,18 @@ class Row:
         return [m for _, m in self.cells if m is not None]
 
     @property
-    def published(self) -> list[Any]:
-        """What others published, each once."""
+    def published(self) -> list[Published]:
+        """The published values, each once."""
         return list(dict.fromkeys(p for m in self.measures for p in m.published))
+
+
+@dataclass(frozen=True)
+class Square:
+    """A headline measure of each two classifiers, the same above and below an empty diagonal."""
+
+    title: str
+    subjects: tuple[Subject, ...]
+    rows: tuple[tuple[Measure | None, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -63,11 +74,11 @@ class Group:
     images: str
     entries: tuple[Entry, ...]
     setting: str = ""
-    """What sets it apart from another group on the same images: its parameters."""
+    """What distinguishes it from another group on the same images: its parameters."""
     compares: bool = False
-    """Whether the instrument also asks of two classifiers at once."""
+    """Whether the instrument also compares two classifiers."""
     pairs: tuple[Entry, ...] = ()
-    """Its answers about two classifiers at once, each with the two as one subject."""
+    """Its answers about two classifiers, each with the two as one subject."""
 
     @property
     def heading(self) -> str:
@@ -80,23 +91,12 @@ class Group:
     @property
     def rows(self) -> list[Row]:
         """Measures of the same name together, in the order in which they first appear."""
-        names = dict.fromkeys(m.name for _, f in self.answers for m in f.measures)
-        return [self._row(name) for name in names]
-
-    def _row(self, name: str) -> Row:
-        cells = []
-        for entry, finding in self.answers:
-            cells.append((entry.subject, next((m for m in finding.measures if m.name == name), None)))
-        first = next((m for _, m in cells if m is not None and m.value is not None), None)
-        return Row(first or next(m for _, m in cells if m is not None), tuple(cells))
-
-    def silence(self, subject: Subject) -> tuple[str, str]:
-        """Why a classifier has no number here: in a word, and in full."""
-        entry = next((e for e in self.entries if e.subject == subject), None)
-        if entry is None:
-            return "not asked", ""
-        word = {"failed": "failed", "partial": "not finished"}.get(entry.cell.status, "does not apply")
-        return word, entry.cell.why
+        rows = []
+        for name in dict.fromkeys(m.name for _, f in self.answers for m in f.measures):
+            cells = [(e.subject, next((m for m in f.measures if m.name == name), None)) for e, f in self.answers]
+            # The first that has a value says what the measure is, for one without a value may not know its unit.
+            rows.append(Row(min((m for _, m in cells if m), key=lambda m: m.value is None), tuple(cells)))
+        return rows
 
     @property
     def headlines(self) -> list[Row]:
@@ -128,6 +128,43 @@ class Group:
     def references(self) -> list[str]:
         return list(dict.fromkeys(r for _, f in self.answers for r in f.references))
 
+    def why_missing(self, subject: Subject) -> tuple[str, str]:
+        """Why a classifier has no number here: in a word, and in full."""
+        entry = next((e for e in self.entries if e.subject == subject), None)
+        if entry is None:
+            return "not asked", ""
+        word = {"failed": "failed", "partial": "not finished"}.get(entry.cell.status, "does not apply")
+        return word, entry.cell.why
+
+    @property
+    def pairs_in_full(self) -> Group:
+        """The first pairs as a group of their own, so that they are laid out as classifiers are."""
+        return Group(self.images, tuple(entry for entry in self.pairs if entry.answered)[:PAIRS_SHOWN])
+
+    @property
+    def pairs_left_out(self) -> int:
+        """How many pairs are only in the square table."""
+        return max(0, sum(entry.answered for entry in self.pairs) - PAIRS_SHOWN)
+
+    @property
+    def pairs_unanswered(self) -> list[Entry]:
+        """Pairs that could not be compared, each with the reason in its cell."""
+        return [entry for entry in self.pairs if not entry.answered]
+
+    @property
+    def square(self) -> Square | None:
+        """The first headline measure of all pairs, where there are three classifiers or more."""
+        by_pair: dict[frozenset[int | None], Measure | None] = {}
+        for e in self.pairs:
+            measures = e.finding.measures if e.finding else ()
+            by_pair[frozenset(s.index for s in e.subject.two)] = next((m for m in measures if m.headline), None)
+        subjects = [e.subject for e in self.entries if any(e.subject.index in pair for pair in by_pair)]
+        titles = [m.label for m in by_pair.values() if m is not None]
+        if len(subjects) < 3 or not titles:
+            return None
+        rows = (tuple(by_pair.get(frozenset((a.index, b.index))) for b in subjects) for a in subjects)
+        return Square(titles[0], tuple(subjects), tuple(rows))
+
 
 @dataclass(frozen=True)
 class Section:
@@ -139,7 +176,7 @@ class Section:
 
     @property
     def title(self) -> str:
-        return self.instrument.replace("_", " ").capitalize()
+        return title(self.instrument)
 
     @property
     def entries(self) -> list[Entry]:
@@ -150,117 +187,97 @@ class Section:
         return any(group.answers for group in self.groups)
 
     @property
-    def silent(self) -> list[Entry]:
+    def unanswered(self) -> list[Entry]:
         return [entry for entry in self.entries if not entry.answered]
 
 
 @dataclass(frozen=True)
-class Story:
-    """All that a page tells."""
+class Content:
+    """All that a page shows."""
 
     runs: tuple[Run, ...]
     subjects: tuple[Subject, ...]
     sections: tuple[Section, ...]
     comparisons: tuple[Mapping[str, Any], ...] = ()
     skipped: tuple[Mapping[str, str], ...] = ()
-    unasked: tuple[Mapping[str, str], ...] = field(default=())
+    unasked: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def groups(self) -> list[Group]:
+        return [group for section in self.sections for group in section.groups]
 
     @property
     def entries(self) -> list[Entry]:
-        return [entry for section in self.sections for entry in section.entries]
-
-    def called(self, name: str) -> Subject | None:
-        """The classifier of this full name, where there is only one."""
-        found = [subject for subject in self.subjects if subject.name == name]
-        return found[0] if len(found) == 1 else None
+        return [entry for group in self.groups for entry in group.entries]
 
     @property
     def image_sets(self) -> list[Mapping[str, Any]]:
-        seen = {(s["name"], s.get("digest")): s for run in self.runs for s in run.manifest["image_sets"]}
-        return list(seen.values())
+        return list({(s["name"], s.get("digest")): s for run in self.runs for s in run.manifest["image_sets"]}.values())
 
     @property
     def published(self) -> bool:
         """Whether any headline measure has a published value beside it."""
-        return any(row.published for section in self.sections for group in section.groups for row in group.headlines)
+        return any(row.published for group in self.groups for row in group.headlines)
 
     def with_status(self, status: str) -> list[Entry]:
         return [entry for entry in self.entries if entry.cell.status == status]
 
 
-def difference_unit(comparison: Mapping[str, Any]) -> str:
-    """Differences of shares are told in points, of others in their own unit."""
-    unit = comparison.get("unit", "share")
-    return "difference" if unit == "share" else unit
+def gather(runs: Sequence[Run], comparisons: Iterable[Mapping[str, Any]] = (), pairs: Iterable[Pair] = ()) -> Content:
+    """Read the manifests, findings and lists of one or several runs.
 
-
-def gather(
-    runs: Sequence[Run], comparisons: Iterable[Mapping[str, Any]] | None = None, pairs: Iterable[Pair] = ()
-) -> Story:
-    """Read the manifests, findings and lists of one or several runs into one story.
-
-    `comparisons` and `pairs` are beside those that the runs hold; what is there twice is told once.
+    `comparisons` and `pairs` are beside those that the runs hold; what is there twice is shown once.
     """
     subjects = subjects_of(runs)
     entries: dict[tuple[Any, ...], Entry] = {}
     questions: dict[str, str] = {}
+    order: dict[str, int] = {}
     for run in runs:
         questions |= run.manifest.get("questions", {})
+        order |= run.manifest.get("order", {})
         for cell in run.cells:
             subject = subjects[identity(classifier(run, cell.classifier))]
             # The same cell in two runs is shown once: its folder's name holds a hash of all it depends on.
             key = subject.index, cell.folder.name
             if key not in entries or entries[key].finding is None:
                 entries[key] = Entry(subject, cell, cell.finding)
-    answered = {entry.cell.instrument for entry in entries.values()}
-    unasked = {u["instrument"]: u for run in runs for u in run.manifest.get("unasked", ())}
-    paired = list(comparisons or ()) + [c for run in runs for c in _comparisons(run)]
+    by_instrument: dict[str, list[Entry]] = {}
+    for entry in sorted(entries.values(), key=lambda e: e.subject.index or 0):
+        by_instrument.setdefault(entry.cell.instrument, []).append(entry)
     kept = [read(run) for run in runs]
     two = {pair.key: pair for pair in (*pairs, *(pair for stored, _ in kept for pair in stored))}
     comparing = {name for _, names in kept for name in names} | {pair.finding.instrument for pair in two.values()}
-    return Story(
+    unasked = {u["instrument"]: u for run in runs for u in run.manifest.get("unasked", ())}
+    names = sorted(by_instrument, key=lambda name: (order.get(name, LAST), name))
+    groups = {name: tuple(_groups(by_instrument[name], two.values(), name in comparing)) for name in names}
+    paired = [*comparisons, *(c for run in runs for c in _comparisons(run))]
+    return Content(
         tuple(runs),
-        tuple(sorted(subjects.values(), key=order)),
-        tuple(_sections(list(entries.values()), questions, list(two.values()), comparing)),
+        tuple(subjects.values()),
+        tuple(Section(name, questions.get(name, ""), groups[name]) for name in names),
         tuple({json.dumps(c, sort_keys=True): c for c in paired}.values()),
         tuple({(s["set"], s["id"]): s for run in runs for s in run.skipped()}.values()),
-        tuple(u for name, u in unasked.items() if name not in answered),
+        tuple(u for name, u in unasked.items() if name not in by_instrument),
     )
 
 
 def _comparisons(run: Run) -> list[Mapping[str, Any]]:
     path = run.path / "comparisons.json"
-    return json.loads(path.read_text(encoding="utf-8"))["comparisons"] if path.is_file() else []
+    return read_json(path)["comparisons"] if path.is_file() else []
 
 
-def _place(name: str) -> tuple[int, str]:
-    return (READING.index(name) if name in READING else len(READING)), name
+def _groups(entries: list[Entry], pairs: Collection[Pair], compares: bool) -> Iterable[Group]:
+    together: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        together.setdefault((entry.cell.images, entry.settings), []).append(entry)
+    images = [where for where, _ in together]
+    for (where, settings), group in together.items():
+        setting = settings if images.count(where) > 1 else ""
+        yield Group(where, tuple(group), setting, compares, tuple(_pairs(pairs, group)))
 
 
-def _sections(
-    entries: list[Entry], questions: Mapping[str, str], pairs: list[Pair], comparing: Collection[str]
-) -> Iterable[Section]:
-    for name in sorted({entry.cell.instrument for entry in entries}, key=_place):
-        mine = sorted((e for e in entries if e.cell.instrument == name), key=lambda e: order(e.subject))
-        together: dict[tuple[str, str], list[Entry]] = {}
-        for entry in mine:
-            together.setdefault((entry.cell.images, settings(entry)), []).append(entry)
-        images = [key[0] for key in together]
-        groups = (
-            Group(
-                where,
-                tuple(group),
-                setting if images.count(where) > 1 else "",
-                name in comparing,
-                tuple(_two(pairs, group)),
-            )
-            for (where, setting), group in together.items()
-        )
-        yield Section(name, questions.get(name, ""), tuple(groups))
-
-
-def _two(pairs: list[Pair], group: list[Entry]) -> Iterable[Entry]:
-    """The answers about two of a group's classifiers at once."""
+def _pairs(pairs: Iterable[Pair], group: list[Entry]) -> Iterable[Entry]:
+    """The answers about two of a group's classifiers."""
     by_cell = {entry.cell.folder.name: entry for entry in group}
     for pair in pairs:
         if pair.key <= by_cell.keys():
@@ -269,11 +286,3 @@ def _two(pairs: list[Pair], group: list[Entry]) -> Iterable[Entry]:
             subject = Subject(None, pair.finding.classifier, {}, title, (one.subject, other.subject))
             status = "failed" if pair.error else "not applicable" if pair.finding.why else "done"
             yield Entry(subject, replace(one.cell, status=status, why=pair.finding.why), pair.finding)
-
-
-def settings(entry: Entry) -> str:
-    """The parameters of a cell and the version of its instrument, as a reader would type them."""
-    params = entry.cell.identity.get("params") or {}
-    return ", ".join(
-        [*(f"{key}={value}" for key, value in params.items()), f"version {entry.cell.identity['version']}"]
-    )

@@ -1,12 +1,14 @@
-"""The page: a story through the template. All text is escaped there; only our own SVG is marked as safe."""
+"""The page: the content through the template. All text is escaped there; only our own SVG is marked as safe."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -14,15 +16,16 @@ from markupsafe import Markup, escape
 
 from cuescope.core.findings import Finding
 from cuescope.report.draw import words
-from cuescope.report.figures import Table, drawn, skipped_table, table
-from cuescope.report.gather import Entry, Group, Section, Story
-from cuescope.report.readings import block, contests, sources
+from cuescope.report.figures import Table, drawn, table
+from cuescope.report.gather import Content, Entry, Group, Section
+from cuescope.report.readings import block, differences, sources
 from cuescope.report.subjects import Subject
-from cuescope.report.two import left_out, square, together, unanswered
 
 HERE = Path(__file__).parent / "page"
-PREPROCESSING = {"size": "input size", "source": "preprocessing by", "mean": "less the mean", "std": "divided by"}
+PREPROCESSING = {"size": "input size", "source": "preprocessing by", "mean": "minus the mean", "std": "divided by"}
 MOST_SKIPPED = 200
+DARKEST = 22.0
+"""Percent of ink in the ground of a square table's cell at full agreement: its number must stay readable."""
 LONGEST_WORD = 24
 LONGEST_TITLE = 60
 """Names longer than this, taken together, do not fit a heading."""
@@ -37,71 +40,46 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters |= {
-        "svg": Markup,
-        "value": words.value,
-        "interval": words.interval,
-        "amount": words.amount,
-        "duration": words.duration,
-        "listed": words.listed,
-        "date": _date,
-        "breakable": breakable,
-        "sentence": lambda text: text[:1].upper() + text[1:],
-    }
-    env.globals |= {"block": block, "drawn": drawn, "sources": sources, "css": _source("style.css")}
-    env.globals |= {"together": together, "left_out": left_out, "square": square, "unanswered": unanswered}
+    of_words = ("value", "bare", "interval", "amount", "duration", "listed")
+    env.filters |= {name: getattr(words, name) for name in of_words}
+    env.filters |= {"svg": Markup, "date": _date, "breakable": breakable, "sentence": lambda s: s[:1].upper() + s[1:]}
+    env.filters["shade"] = lambda agreement: round(DARKEST * min(max(agreement, 0.0), 1.0), 1)
+    env.globals |= {"block": block, "drawn": drawn, "sources": sources, "dash": words.DASH}
+    env.globals |= {name.replace(".", "_"): _source(name) for name in ("style.css", "page.css", "page.js")}
     return env
 
 
-def page(story: Story) -> str:
+def page(content: Content) -> str:
     """The whole report."""
-    shown = story.skipped[:MOST_SKIPPED]
+    skipped = [[s["set"], s["id"], s["why"]] for s in content.skipped[:MOST_SKIPPED]]
     return (
         environment()
         .get_template("page.html.j2")
         .render(
-            story=story,
-            title=headline(story.subjects),
-            contests=contests(story),
-            skipped=skipped_table(shown),
-            skipped_more=len(story.skipped) - len(shown),
-            methods=[(s, method(s)) for s in story.subjects],
-            work=work_table(story),
-            page_css=_source("page.css"),
-            js=_source("page.js"),
+            content=content,
+            title=headline(content.subjects),
+            differences=differences(content),
+            skipped=table(["image set", "image", "why"], skipped),
+            skipped_more=len(content.skipped) - len(skipped),
+            methods=[(s, method(s)) for s in content.subjects],
+            work=work_table(content),
         )
     )
 
 
-def overview(story: Story) -> str:
-    """Verdict and headline measures only, to stand in a notebook."""
-    return environment().get_template("overview.html.j2").render(story=story)
+def overview(content: Content) -> str:
+    """Verdict and headline measures only, for a notebook."""
+    return environment().get_template("overview.html.j2").render(content=content)
 
 
 def fragment(finding: Finding) -> str:
-    """One finding alone, to stand in a notebook."""
+    """One finding alone, for a notebook. Figures whose pixels lie in a run folder are left out."""
     subject = Subject(0, finding.classifier, {"name": finding.classifier}, finding.classifier)
-    cell: Any = _Loose(finding)
-    section = Section(finding.instrument, "", (Group(finding.images, (Entry(subject, cell, _drawable(finding)),)),))
-    return environment().get_template("fragment.html.j2").render(section=section, finding=finding)
-
-
-class _Loose:
-    """What an entry asks of a cell, for a finding that lies in no run folder."""
-
-    status = "done"
-    folder = Path()
-    error = ""
-
-    def __init__(self, finding: Finding) -> None:
-        self.images, self.why = finding.images, finding.why
-
-
-def _drawable(finding: Finding) -> Finding:
-    from dataclasses import replace
-
+    cell: Any = SimpleNamespace(status="done", folder=Path())
     kept = tuple(p for p in finding.panels if all(f.pixels is not None for f in p.figures))
-    return replace(finding, panels=kept)
+    entry = Entry(subject, cell, replace(finding, panels=kept))
+    section = Section(finding.instrument, "", (Group(finding.images, (entry,)),))
+    return environment().get_template("fragment.html.j2").render(section=section, finding=finding)
 
 
 def headline(subjects: Sequence[Subject]) -> str:
@@ -115,23 +93,18 @@ def headline(subjects: Sequence[Subject]) -> str:
 def method(subject: Subject) -> list[tuple[str, str]]:
     """How a classifier was run, as terms and descriptions."""
     entry = subject.entry
-    told = [("given as", subject.name)]
-    for term, key in (("device", "device"), ("precision", "precision"), ("batch size", "batch_size")):
-        if entry.get(key):
-            told.append((term, str(entry[key])))
+    facts: list[tuple[str, Any]] = [("given as", subject.name)]
+    facts += [(key.replace("_", " "), entry.get(key) or None) for key in ("device", "precision", "batch_size")]
     if entry.get("parameters"):
-        told.append(("parameters", f"{entry['parameters']:,}"))
+        facts.append(("parameters", f"{entry['parameters']:,}"))
     if entry.get("classes"):
-        told.append(("classes", f"{entry['classes']:,} ({entry.get('space', 'named by the user')})"))
-    steps: Mapping[str, Any] = entry.get("preprocessing") or {}
-    told += [
-        (PREPROCESSING.get(key, key.replace("_", " ")), _shown(v)) for key, v in steps.items() if v not in (None, "")
-    ]
-    if entry.get("capabilities"):
-        told.append(("gives", ", ".join(entry["capabilities"]).replace("_", " ")))
-    if entry.get("digest"):
-        told.append(("digest of the weights", str(entry["digest"])[:16]))
-    return told + [("note", note) for note in entry.get("notes") or ()]
+        facts.append(("classes", f"{entry['classes']:,} ({entry.get('space', 'named by the user')})"))
+    steps: dict[str, Any] = entry.get("preprocessing") or {}
+    facts += [(PREPROCESSING.get(key, key.replace("_", " ")), value) for key, value in steps.items()]
+    facts.append(("gives", ", ".join(entry.get("capabilities") or ()).replace("_", " ")))
+    facts.append(("digest of the weights", str(entry.get("digest") or "")[:16]))
+    facts += [("note", note) for note in entry.get("notes") or ()]
+    return [(term, _shown(value)) for term, value in facts if value not in (None, "")]
 
 
 def breakable(text: str) -> Markup:
@@ -163,10 +136,10 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def work_table(story: Story) -> Table:
-    """Every cell of the runs: what was asked of whom on what, with which parameters, and how long it took."""
+def work_table(content: Content) -> Table:
+    """Every cell of the runs: what was asked of which classifier on which images, with which parameters, how long."""
     rows = []
-    for entry in story.entries:
+    for entry in content.entries:
         cell, given = entry.cell, entry.cell.identity
         params = ", ".join(f"{k} = {v}" for k, v in (given.get("params") or {}).items())
         name = f"{cell.instrument} (version {given['version']})"

@@ -1,16 +1,16 @@
-"""Measures as large numbers on a common scale: the classifiers', then what others published."""
+"""Measures as large numbers on a common scale: the classifiers, then published values; and their differences."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cuescope.core.findings import Measure
 from cuescope.report.draw import words
 from cuescope.report.draw.axes import domain, place, ruler, track
 from cuescope.report.draw.scene import glyph_svg, svg
-from cuescope.report.gather import Row, Story, difference_unit
+from cuescope.report.gather import Content, Row
 from cuescope.report.subjects import Subject
 
 DIAMOND = glyph_svg("diamond", "ink", hollow=True)
@@ -18,7 +18,7 @@ DIAMOND = glyph_svg("diamond", "ink", hollow=True)
 
 @dataclass(frozen=True)
 class Reading:
-    """One line of a block: who, the number, its interval, and both on the scale."""
+    """One line of a block: a classifier, the number, its interval, and both on the scale."""
 
     mark: str
     who: str
@@ -28,6 +28,10 @@ class Reading:
     why: str = ""
     published: bool = False
     track: str = ""
+    minus: tuple[str, str] = ("", "")
+    """Of a difference: mark and title of the classifier that is subtracted."""
+    outcome: str = ""
+    """Of a difference: which classifier is better, if that is clear."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,15 @@ class Block:
     """Places in percent and their numbers."""
     chance: tuple[float, str] | None = None
     sources: tuple[str, ...] = ()
+    headline: bool = True
+    """Whether the measure is one of those that are shown large; the others can be unfolded."""
 
 
 def block(row: Row) -> Block:
     """A measure of all classifiers on one scale."""
     unit, chance = row.first.unit, row.first.chance
-    ends = domain([0.0, *_numbers(row)], unit)
+    numbers = [x for m in row.measures for x in (m.value, m.chance, *(m.interval or ()))]
+    ends = domain([0.0, *numbers, *(p.value for p in row.published)], unit)
     readings = [_reading(subject, m, ends, unit) for subject, m in row.cells]
     for p in row.published:
         graphic = svg(track(ends, unit, p.value, published=True, chance=chance, name=f"{p.who} (published)"))
@@ -68,100 +75,49 @@ def sources(row: Row) -> tuple[str, ...]:
     return tuple(f"{words.listed(who)}: {source}" for source, who in by_source.items())
 
 
-def _numbers(row: Row) -> Iterator[float | None]:
-    for m in row.measures:
-        yield from (m.value, m.chance, *(m.interval or ()), *(p.value for p in m.published))
-
-
 def _reading(subject: Subject, m: Measure | None, ends: tuple[float, float], unit: str) -> Reading:
-    if m is None:
-        return Reading(subject.mark, subject.title, words.MISSING, why="not asked of this classifier")
-    if m.value is None:
-        return Reading(subject.mark, subject.title, words.MISSING, why=m.why)
+    if m is None or m.value is None:
+        why = "not asked of this classifier" if m is None else m.why
+        return Reading(subject.mark, subject.title, words.MISSING, why=why)
     graphic = track(ends, unit, m.value, m.interval, index=subject.index, chance=m.chance, name=subject.title)
-    return Reading(
-        subject.mark,
-        subject.title,
-        words.value(m.value, unit),
-        words.interval(m.interval, unit),
-        words.amount(m),
-        track=svg(graphic),
-    )
+    number, interval = words.value(m.value, unit), words.interval(m.interval, unit)
+    return Reading(subject.mark, subject.title, number, interval, words.amount(m), track=svg(graphic))
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Two classifiers on the same images, ready to be read."""
-
-    a: tuple[str, str]
-    b: tuple[str, str]
-    """Mark and title of each classifier."""
-    number: str
-    interval: str
-    amount: str
-    outcome: str
-    why: str
-    track: str
-
-
-@dataclass(frozen=True)
-class Contest:
-    """A measure with the differences of all pairs, on one scale."""
-
-    title: str
-    better: str
-    differences: tuple[Difference, ...]
-    ruler: tuple[tuple[float, str], ...]
-    headline: bool = True
-    """Whether the measure is one of those that are shown large; the others can be unfolded."""
-
-
-def contests(story: Story) -> list[Contest]:
-    """The paired comparisons of a story, by measure."""
+def differences(content: Content) -> list[Block]:
+    """The paired comparisons, by measure: all pairs of a measure on one scale."""
     together: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for c in story.comparisons:
+    for c in content.comparisons:
         together.setdefault((c["instrument"], c["measure"]), []).append(c)
-    answers = [finding for section in story.sections for group in section.groups for _, finding in group.answers]
+    answers = [finding for group in content.groups for _, finding in group.answers]
     large = {(finding.instrument, m.name) for finding in answers for m in finding.measures if m.headline}
-    return [_contest(story, comparisons, key in large) for key, comparisons in together.items()]
+    names = [subject.name for subject in content.subjects]
+    known = {s.name: (s.mark, s.title) for s in content.subjects if names.count(s.name) == 1}
+    return [_differences(comparisons, known, key in large) for key, comparisons in together.items()]
 
 
-def _contest(story: Story, comparisons: list[Mapping[str, Any]], headline: bool) -> Contest:
+def _differences(comparisons: Sequence[Mapping[str, Any]], known: Mapping[str, Any], headline: bool) -> Block:
     first = comparisons[0]
-    unit = difference_unit(first)
+    # Differences of shares are in points, of other measures in their own unit.
+    unit = "difference" if first.get("unit", "share") == "share" else first["unit"]
     numbers = [x for c in comparisons for x in (c.get("value"), *(c.get("interval") or ()))]
     reach = max((abs(x) for x in numbers if x is not None), default=0.0)
-    # A difference of any unit is read against no difference, so 0 stands in the middle.
-    ends = domain([-reach, reach], "difference" if unit == "difference" else unit)
+    ends = domain([-reach, reach], unit)  # 0 in the middle: any difference is read against no difference.
     title = first.get("title") or first["measure"].replace("_", " ")
-    differences = tuple(_difference(c, unit, ends, _named(story, c["a"]), _named(story, c["b"])) for c in comparisons)
     better = f"{first['better']} is better" if first.get("better") else ""
-    return Contest(title, better, differences, tuple(ruler(ends, unit)), headline)
+    readings = []
+    for c in comparisons:
+        (mark, a), minus = (known.get(c[key], ("", c[key])) for key in "ab")
+        value, interval, why = c.get("value"), c.get("interval"), c.get("why", "")
+        number = ("+" if unit != "difference" and (value or 0) > 0 else "") + words.value(value, unit)
+        amount = f"{c['n']:,} images" if c.get("n") else ""
+        graphic = "" if value is None else svg(track(ends, unit, value, interval, name=f"{a} minus {minus[1]}"))
+        one = Reading(mark, a, number, words.interval(interval, unit), amount, why, track=graphic)
+        readings.append(replace(one, minus=minus, outcome=_outcome(c, a, minus[1])))
+    return Block(title, better, tuple(readings), tuple(ruler(ends, unit)), headline=headline)
 
 
-def _named(story: Story, name: str) -> tuple[str, str]:
-    subject = story.called(name)
-    return (subject.mark, subject.title) if subject else ("", name)
-
-
-def _difference(
-    c: Mapping[str, Any], unit: str, ends: tuple[float, float], a: tuple[str, str], b: tuple[str, str]
-) -> Difference:
-    value, interval = c.get("value"), c.get("interval")
-    graphic = "" if value is None else svg(track(ends, unit, value, interval, name=f"{a[1]} less {b[1]}"))
-    return Difference(
-        a,
-        b,
-        ("+" if unit != "difference" and (value or 0) > 0 else "") + words.value(value, unit),
-        words.interval(interval, unit),
-        f"{c['n']:,} images" if c.get("n") else "",
-        _settled(c, a[1], b[1]),
-        c.get("why", ""),
-        graphic,
-    )
-
-
-def _settled(c: Mapping[str, Any], a: str, b: str) -> str:
+def _outcome(c: Mapping[str, Any], a: str, b: str) -> str:
     """Who is better, or has more where neither is better, if the interval leaves no doubt."""
     if c.get("value") is None or not c.get("interval"):
         return "not settled"

@@ -1,4 +1,4 @@
-"""The classifiers of a page: told apart, named as shortly as that allows, each with its color and glyph."""
+"""The classifiers of a page: named as shortly as they stay distinct, each with its color and glyph."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Subject:
     """A classifier as the page knows it: one number, so one color and one glyph, everywhere.
 
-    Two classifiers that are asked of together are a subject without a number: in ink, with both glyphs.
+    Two classifiers that are compared are a subject without a number: in ink, with both glyphs.
     """
 
     index: int | None
@@ -25,7 +25,7 @@ class Subject:
     entry: Mapping[str, Any]
     """Its entry in the manifest."""
     title: str = ""
-    """What readers see: short, unless two classifiers would be called the same."""
+    """What readers see: short, unless two classifiers would have the same title."""
     two: tuple[Subject, ...] = ()
 
     @property
@@ -48,27 +48,18 @@ def identity(entry: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def subjects_of(runs: Sequence[Run]) -> dict[tuple[str, str], Subject]:
-    """All classifiers of the runs, by identity, numbered in the order in which they first appear."""
+    """All classifiers of the runs, by identity, numbered in the order in which they first appear.
+
+    Each is called by the shortest of title, full name, and full name with run folder that no other one has.
+    """
     found: dict[tuple[str, str], tuple[Mapping[str, Any], Run]] = {}
     for run in runs:
-        named = [*run.manifest["classifiers"], *(classifier(run, cell.classifier) for cell in run.cells)]
-        for entry in named:
+        for entry in [*run.manifest["classifiers"], *(classifier(run, cell.classifier) for cell in run.cells)]:
             found.setdefault(identity(entry), (entry, run))
     short = [entry.get("title") or entry["name"] for entry, _ in found.values()]
     full = [entry["name"] for entry, _ in found.values()]
-    return {
-        key: Subject(i, entry["name"], entry, _called(short[i], entry["name"], run, short, full))
-        for i, (key, (entry, run)) in enumerate(found.items())
-    }
-
-
-def _called(short: str, name: str, run: Run, every_short: list[str], every_full: list[str]) -> str:
-    """The shortest of title, full name, and full name with run folder that no other classifier has."""
-    if every_short.count(short) == 1:
-        return short
-    return name if every_full.count(name) == 1 else f"{name} ({run.path.name})"
-
-
-def order(subject: Subject) -> int:
-    """What classifiers are sorted by."""
-    return subject.index or 0
+    subjects = {}
+    for i, (key, (entry, run)) in enumerate(found.items()):
+        unique = short[i] if short.count(short[i]) == 1 else full[i] if full.count(full[i]) == 1 else None
+        subjects[key] = Subject(i, full[i], entry, unique or f"{full[i]} ({run.path.name})")
+    return subjects

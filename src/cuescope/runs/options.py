@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from cuescope.classifier.sources import known as models
 from cuescope.core.errors import CueError, unknown
+from cuescope.core.files import check_run_folder
 from cuescope.core.parameters import parameters
 from cuescope.instruments import names as instruments
 from cuescope.runs.inputs import check_image, sources
@@ -48,8 +48,8 @@ class AuditOptions:
     """Images in one forward pass; halved by itself where memory is short."""
     compile: bool = False
     """Compile the network first: pays on long runs only."""
-    workers: int = 2
-    """Threads that decode images."""
+    workers: int | None = None
+    """Threads that decode images: as many as cores, at most 8, by default."""
 
     @classmethod
     def of(cls, **options: Any) -> AuditOptions:
@@ -75,7 +75,7 @@ class AuditOptions:
         instruments.check(instruments.asked(self.only, self.also, self.settings or {}))
         for source in sources().values():
             source.check(self.inputs.get(source.role))
-        _check_out(Path(self.out))
+        check_run_folder(Path(self.out))
         if isinstance(self.classes, Path) and not self.classes.is_file():
             raise CueError(f"no file '{self.classes}'", wanted="a file of class names", do="check the path")
         for classifier in classifiers:
@@ -120,16 +120,3 @@ def with_options(annotate: Callable[[str, Any, str], Any]) -> Callable[[Function
         return function
 
     return decorate
-
-
-def _check_out(path: Path) -> None:
-    """Raise CueError where no run can be written to this folder; creates nothing."""
-    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-    do = "choose another --out"
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        why = "permission denied" if there.is_dir() else f"'{there.name}' is a file"
-        raise CueError(f"cannot write to '{path}': {why}", wanted="a folder that can be written", do=do)
-    inside = {entry.name for entry in path.iterdir()} if path.exists() else set()
-    if inside and not inside & {"manifest.json", "cells"}:
-        wanted = "a new folder, an empty one, or an earlier run"
-        raise CueError(f"'{path}' holds files that are not a run", wanted=wanted, do=do)

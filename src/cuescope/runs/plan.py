@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +13,14 @@ from cuescope.core.classes import IMAGENET, align
 from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet
 from cuescope.instruments import names, registry
-from cuescope.instruments.base import Instrument
-from cuescope.instruments.registry import name_of
+from cuescope.instruments.base import Instrument, Misfit, name_of
 from cuescope.runs import inputs
 from cuescope.runs.inputs import Source
 from cuescope.runs.options import AuditOptions
 from cuescope.runs.runner import Task
+
+CHECKPOINTS = "the checkpoints of a network, in their order", "MODEL@one.safetensors MODEL@two.safetensors"
+"""What to give, and how, for an instrument that needs "checkpoints"."""
 
 
 @dataclass(frozen=True)
@@ -56,32 +59,30 @@ def make_plan(
 ) -> Plan:
     """Which instrument goes with which classifier and images; what cannot be asked, and why."""
     tasks, unmet, unasked = [], [], []
+    networks = Counter(classifier.name.partition("@")[0] for classifier in classifiers)
+    of_run = frozenset({"checkpoints"} if max(networks.values(), default=0) > 1 else ())
     for instrument in asked:
         source = _source(instrument)
         images = sets.get(source.extends or source.role, sets["images"])
-        if lacking := instrument.needs & source.provides - images.knows:
-            what, usage = inputs.wanted(lacking)
+        if lacking := instrument.needs & (source.provides | {"checkpoints"}) - images.knows - of_run:
+            what, usage = CHECKPOINTS if "checkpoints" in lacking else inputs.wanted(lacking)
             why = f"it needs {what}: give {usage}"
             if strict:
                 raise CueError(f"{name_of(instrument)} cannot be measured", wanted=what, do=why)
             unasked.append({"instrument": name_of(instrument), "question": instrument.question, "why": why})
             continue
-        if getattr(instrument, "peers", "") == "series" and not any(
-            len(_series(c, classifiers)) > 1 for c in classifiers
-        ):
-            why = "it needs the checkpoints of a network, in their order: MODEL@one.safetensors MODEL@two.safetensors"
-            if strict:
-                raise CueError(f"{name_of(instrument)} cannot be measured", wanted="two checkpoints or more", do=why)
-            unasked.append({"instrument": name_of(instrument), "question": instrument.question, "why": why})
-            continue
-        for classifier in classifiers:
-            place, why = _place(images, classifier, labels_given and not source.own_labels)
-            task = Task(classifier, images, instrument, place, _peers(instrument, classifier, classifiers))
+        for classifier in classifiers[:1] if instrument.about_images else classifiers:
+            place, no_labels = _place(images, classifier, labels_given and not source.own_labels)
             by_category = "category" in images.knows and classifier.classes.name == IMAGENET
-            if instrument.needs & images.knows & {"label", "labels"} and why and not by_category:
+            needs_labels = instrument.needs & images.knows & {"label", "labels"} and not by_category
+            why, peers = (no_labels if needs_labels else "") or why_not(instrument, classifier, images, of_run), ()
+            try:
+                peers = instrument.peers(classifier, classifiers)
+            except Misfit as misfit:
+                why = why or str(misfit)
+            task = Task(classifier, images, instrument, place, peers)
+            if why:
                 unmet.append((task, why))
-            elif reason := _unmet(task, classifiers):
-                unmet.append((task, reason))
             else:
                 tasks.append(task)
     if not tasks:
@@ -95,34 +96,12 @@ def make_plan(
     return Plan(tasks, unmet, unasked, classifiers, [(role, s) for role, s in sets.items() if id(s) in used])
 
 
-def _peers(instrument: Instrument, classifier: Classifier, classifiers: Sequence[Classifier]) -> tuple[Classifier, ...]:
-    """The other classifiers of the run that the instrument asks for."""
-    kind = getattr(instrument, "peers", "")
-    others = [c for c in classifiers if c is not classifier and c.classes == classifier.classes]
-    if kind == "patches":
-        return tuple(c for c in others if "patch_logits" in c.capabilities)
-    if kind == "series" and _series(classifier, classifiers)[-1] is classifier:
-        return tuple(_series(classifier, classifiers)[:-1])
-    return ()
-
-
-def _series(classifier: Classifier, classifiers: Sequence[Classifier]) -> list[Classifier]:
-    """The checkpoints of the same network, in the order they were given."""
-    network = classifier.name.partition("@")[0]
-    return [c for c in classifiers if c.name.partition("@")[0] == network and c.classes == classifier.classes]
-
-
-def _unmet(task: Task, classifiers: Sequence[Classifier]) -> str:
-    if getattr(task.instrument, "peers", "") == "series" and not task.peers:
-        series = _series(task.classifier, classifiers)
-        if len(series) < 2:
-            return f"{task.classifier.name} is one checkpoint alone"
-        return f"it is an earlier checkpoint of {series[-1].name}, where the series is told"
-    return why_not(task.instrument, task.classifier, task.images)
-
-
-def why_not(instrument: Instrument, classifier: Classifier, images: ImageSet) -> str:
+def why_not(
+    instrument: Instrument, classifier: Classifier, images: ImageSet, of_run: frozenset[str] = frozenset()
+) -> str:
     """Why the instrument does not apply, and which input would help; "" where it does."""
+    if not instrument.needs - of_run - classifier.capabilities - images.knows:
+        return ""
     usage = inputs.wanted({registry.missing(instrument, classifier, images)})[1]
     why = registry.unmet(instrument, classifier, images)
     return f"{why}; give {usage}" if usage else why

@@ -1,31 +1,32 @@
-"""Instruments x classifiers x image sets in one pass: each image is decoded once, each clean forward shared."""
+"""Instruments x classifiers x image sets: each file is decoded once, each clean forward pass is run once for all."""
 
 from __future__ import annotations
 
-import itertools
 import random
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
+import numpy as np
 import polars as pl
 
-from cuescope.classifier.classifier import Classifier, Watch
+from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
-from cuescope.data.images import Batch, ImageSet, Sample, Skipped
-from cuescope.core.findings import About
-from cuescope.instruments.base import Illustrates, Instrument, Reduces, Watches
-from cuescope.instruments.registry import name_of, source_digest
+from cuescope.core.findings import About, Conclusion, Finding, Panel
+from cuescope.data.derived import derived, root, root_position
+from cuescope.data.images import Batch, ImageSet, Sample, Skipped, UnreadableError
+from cuescope.instruments.base import Instrument, Misfit, Observer, name_of
+from cuescope.instruments.registry import source_digest
+from cuescope.runs.pictures import Pictures
 from cuescope.runs.store import Cell, Run, timed
 
 CHUNK = 256
 """Images a chunk: what is lost at most when a run is killed, and the rows of one Parquet file."""
 BATCH = 32
 """Images decoded and shown together. Chunks hold whole batches, so a resumed run sees the same batches."""
-
-Indices = range | frozenset[int]
 
 Progress = Callable[[int, int, str], None]
 """Called with images done, images in all, and what is being worked on."""
@@ -41,7 +42,7 @@ class Task:
     place: tuple[int, ...] = ()
     """For each label of the images, the classifier's logit that stands for it (see classes.align)."""
     peers: tuple[Classifier, ...] = ()
-    """Other classifiers that the instrument asks for (see Instrument)."""
+    """Other classifiers that the instrument asks for (see Instrument.peers)."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -55,14 +56,14 @@ class Task:
             "images_digest": self.images.digest,
             "instrument": name_of(self.instrument),
             "version": self.instrument.version,
-            "params": asdict(cast(Any, self.instrument)),
+            "params": asdict(self.instrument),
             "source": source_digest(self.instrument),
             "chunk": CHUNK,
             "batch": BATCH,
         }
 
-    @property
-    def wanted(self) -> Indices:
+    @cached_property
+    def wanted(self) -> Sequence[int]:
         """The images the instrument looks at: all, or as many as its field `images` says, one of each equal part.
 
         Which one of a part is drawn from a fixed seed: equal steps could meet the same class each time.
@@ -71,88 +72,193 @@ class Task:
         if bound is None or bound >= total:
             return range(total)
         draw = random.Random(0)
-        return frozenset(draw.randrange(i * total // bound, (i + 1) * total // bound) for i in range(bound))
+        return [draw.randrange(i * total // bound, (i + 1) * total // bound) for i in range(bound)]
 
-    def labels(self, samples: Sequence[Sample]) -> list[int] | None:
-        """Labels in the classifier's own class space, -1 where it has none."""
-        if not self.place:
-            return None
-        return [-1 if sample.label is None else self.place[sample.label] for sample in samples]
+    @cached_property
+    def positions(self) -> np.ndarray[Any, Any]:
+        """Where the wanted images lie in the set whose files are decoded; increasing."""
+        return np.array([root_position(self.images, i) for i in self.wanted], dtype=np.int64)
 
-    def all_labels(self, samples: Sequence[Sample]) -> tuple[tuple[int, ...], ...]:
-        """All labels that are right, as far as the classifier has them."""
-        if not self.place:
-            return ()
-        return tuple(tuple(k for i in sample.labels if (k := self.place[i]) >= 0) for sample in samples)
+    def batch(self, seen: Batch, samples: Sequence[Sample]) -> Batch:
+        """The batch as the instrument gets it: its samples, and labels in the classifier's own class space."""
+        labels, several = seen.labels, ()
+        if self.place:
+            known = [-1 if sample.label is None else self.place[sample.label] for sample in samples]
+            labels = labels.new_tensor(known)
+            several = tuple(tuple(k for i in s.labels if (k := self.place[i]) >= 0) for s in samples)
+        return replace(seen, samples=tuple(samples), labels=labels, all_labels=several, peers=self.peers)
+
+    def about(self, facts: Mapping[str, Any]) -> About:
+        space = self.classifier.classes
+        return About(self.classifier.name, self.images.name, space.names, space.name, facts)
+
+    def inapplicable(self, why: str) -> Finding:
+        """The finding that says why the instrument cannot be asked here."""
+        said = Conclusion(sentence=f"Does not apply: {why}.")
+        return replace(self.instrument.finding(said, self.about({})), why=why)
 
 
-def run(tasks: Sequence[Task], out: Run, *, workers: int = 2, progress: Progress | None = None) -> list[Cell]:
+def run(
+    tasks: Sequence[Task],
+    out: Run,
+    cells: Sequence[Cell] = (),
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Sequence[Cell]:
     """Read every instrument of the tasks and conclude; the cells, in the order of the tasks.
 
     A failing instrument is recorded in its cell and the others go on. Chunks that are already in the run
-    folder are not done again. Raises CueError where an image set has no readable image.
+    folder are not done again. Raises CueError where an image set has no readable image, and for parameters that
+    do not fit a classifier.
     """
-    cells = {id(task): out.cell(task.identity) for task in tasks}
-    open_tasks = [task for task in tasks if not (cells[id(task)].folder / "finding.json").is_file()]
-    for task in open_tasks:
-        cells[id(task)].forget_failure()
-    by_set: dict[int, list[Task]] = defaultdict(list)
-    for task in open_tasks:
-        by_set[id(task.images)].append(task)
-    for group in by_set.values():
-        _Pass(group, cells, out, workers, progress or (lambda *_: None)).run()
-    for task in open_tasks:
-        cell = cells[id(task)]
-        if cell.status != "failed":
-            if progress:
-                progress(0, 0, f"concluding {name_of(task.instrument)} of {task.classifier.name}")
-            _conclude(task, cell, len(task.images))
-    for task in tasks:
-        cell = cells[id(task)]
-        if cell.status != "failed" and (finding := cell.finding):
-            cell.status, cell.why = ("not applicable", finding.why) if finding.why else ("done", "")
-    return [cells[id(task)] for task in tasks]
+    show = progress or (lambda *_: None)
+    cells = cells or [out.cell(task.identity) for task in tasks]
+    readers = []
+    for task, cell in zip(tasks, cells, strict=True):
+        if not cell.concluded:
+            cell.forget_failure()
+            readers.append(_started(task, cell))
+    by_root: dict[int, list[Task]] = defaultdict(list)
+    for task, cell in zip(tasks, cells, strict=True):
+        # Also of what is finished: a run that goes on is to see the same batches.
+        if not (cell.concluded and cell.status == "not applicable"):
+            by_root[id(root(task.images))].append(task)
+    for group in by_root.values():
+        mine = {id(task) for task in group}
+        working = [reader for reader in readers if id(reader.task) in mine and reader.works]
+        if working:
+            _Pass(group, working, out, workers, show).run()
+    return cells
+
+
+def _started(task: Task, cell: Cell) -> _Reader:
+    """The instrument, ready for its first batch; one that does not fit says so in its cell."""
+    observer = None
+    try:
+        with timed(cell):
+            observer = task.instrument.start(task.classifier)
+        cell.write_facts(observer.facts)
+    except Misfit as misfit:
+        cell.write_finding(task.inapplicable(str(misfit)))
+    except CueError:
+        raise
+    except Exception:
+        cell.fail(traceback.format_exc())
+    return _Reader(task, cell, observer)
+
+
+@dataclass(eq=False)
+class _Reader:
+    """One task at work: it takes the images it wants as they come by, packs them into batches, and writes chunks."""
+
+    task: Task
+    cell: Cell
+    observer: Observer | None
+    pack: list[tuple[Batch, int, Sample]] = field(default_factory=list)
+    """Images that wait for the batch to be full: each a place in a batch that was seen, and the sample of this set."""
+    frames: list[pl.DataFrame] = field(default_factory=list)
+
+    @property
+    def works(self) -> bool:
+        return self.observer is not None and self.cell.status != "failed"
+
+    @cached_property
+    def open(self) -> np.ndarray[Any, Any]:
+        """Which of the wanted images are still to be seen: those of chunks that are not there, (n,) bool."""
+        chunks = -(-len(self.task.wanted) // CHUNK)
+        missing = np.array([not self.cell.has(chunk) for chunk in range(chunks)], dtype=bool)
+        return missing[np.arange(len(self.task.wanted)) // CHUNK]
+
+    def within(self, low: int, high: int) -> Iterator[int]:
+        """Which of the wanted images, by their number, lie from `low` to `high` in the decoded set and are open."""
+        first, end = np.searchsorted(self.task.positions, [low, high + 1])
+        return (k for k in range(first, end) if self.open[k])
+
+    def wants(self, group: np.ndarray[Any, Any]) -> bool:
+        return next(self.within(group[0], group[-1]), None) is not None
+
+    def take(self, seen: Batch | None, at: int | None, sample: Sample | None, number: int) -> None:
+        """The image of this number came by: at a place of a batch, or it was lost. Full packs are observed."""
+        if seen is not None and at is not None and sample is not None:
+            self.pack.append((seen, at, sample))
+        last = number + 1 == len(self.task.wanted)
+        if (number + 1) % BATCH == 0 or last:
+            self._observe()
+        if self.works and ((number + 1) % CHUNK == 0 or last):
+            rows = pl.concat(self.frames) if self.frames else self.task.instrument.empty
+            self.cell.write_rows(number // CHUNK, self.task.instrument.reduce(rows))
+            self.frames = []
+
+    def hold(self, cut: Callable[[Batch, int], Batch]) -> None:
+        """Let go of the whole batches that waiting images lie in."""
+        self.pack = [(cut(seen, at), 0, sample) for seen, at, sample in self.pack]
+
+    def _observe(self) -> None:
+        pack, self.pack = self.pack, []
+        if not pack or not self.works or self.observer is None:
+            return
+        try:
+            batch = self.task.batch(_packed(pack), [sample for _, _, sample in pack])
+            _check_finite(self.task.classifier, batch)
+            with timed(self.cell):
+                self.frames.append(self.observer.observe(batch))
+        except Exception:
+            self.cell.fail(traceback.format_exc())
+
+
+def _packed(pack: Sequence[tuple[Batch, int, Sample]]) -> Batch:
+    """The images of a pack as one batch, without a copy where they are one already."""
+    first = pack[0][0]
+    if all(seen is first for seen, _, _ in pack):
+        places = [at for _, at, _ in pack]
+        return first if places == list(range(len(first))) else first.select(places)
+    return Batch.join([seen if len(seen) == 1 else seen.select([at]) for seen, at, _ in pack])
+
+
+def _check_finite(classifier: Classifier, batch: Batch) -> None:
+    """Logits must be numbers: no instrument can say anything of NaN."""
+    bad = [name for name, logits in zip(batch.ids, batch.logits, strict=True) if not logits.isfinite().all()]
+    if bad:
+        raise ValueError(f"{classifier.name} gives logits that are NaN or infinite, as for '{bad[0]}'")
 
 
 @dataclass(eq=False)
 class _Pass:
-    """One pass over one image set for all tasks on it."""
+    """One pass over the files of one image set, for all tasks on it and on sets that are derived from it."""
 
-    tasks: list[Task]
-    cells: dict[int, Cell]
+    tasks: Sequence[Task]
+    """All, finished ones too: they say which images make a batch."""
+    readers: list[_Reader]
+    """Those at work."""
     out: Run
-    workers: int
+    workers: int | None
     progress: Progress
 
     def run(self) -> None:
-        images = self.tasks[0].images
-        wanted = {id(task): task.wanted for task in self.tasks}
-        chunks = [(c, todo) for c in range(-(-len(images) // CHUNK)) if (todo := self._todo(c, wanted))]
-        groups = [(c, todo, group) for c, todo in chunks for group in _groups(c, todo, wanted, len(images))]
-        total = sum(len(group) for _, _, group in groups)
-        done = readable = 0
+        images = root(self.tasks[0].images)
+        union = np.unique(np.concatenate([task.positions for task in self.tasks]))
+        batches = np.split(union, range(BATCH, len(union), BATCH))
+        pictures = Pictures(images, batches, small=len(union) <= Pictures.SMALL)
+        self._read(images, batches, pictures)
+        for reader in self.readers:
+            if reader.works:
+                self.progress(0, 0, f"concluding {name_of(reader.task.instrument)} of {reader.task.classifier.name}")
+                _conclude(reader, pictures)
+
+    def _read(self, images: ImageSet, batches: list[np.ndarray[Any, Any]], pictures: Pictures) -> None:
+        needed = [group for group in batches if any(reader.wants(group) for reader in self.readers)]
+        total, done, readable = sum(map(len, needed)), 0, 0
         first: Skipped | None = None
         self.progress(0, total, images.name)
-        stream = images.stream([group for _, _, group in groups], self.workers)
-        for chunk, parts in itertools.groupby(zip(groups, stream, strict=True), key=lambda item: item[0][0]):
-            rows: dict[int, list[pl.DataFrame]] = defaultdict(list)
-            lost: list[Skipped] = []
-            todo: list[Task] = []
-            for (_, todo, group), (samples, skipped) in parts:
-                lost += skipped
-                first = first or next(iter(skipped), None)
-                readable += len(samples)
-                for key, frame in self._observe(todo, wanted, samples):
-                    rows[key].append(frame)
-                done += len(group)
-                self.progress(done, total, images.name)
-            self.out.note_skipped(images.digest, chunk, lost)
-            for task in todo:
-                cell = self.cells[id(task)]
-                if cell.status != "failed":
-                    frames = rows.get(id(task))
-                    cell.write_rows(chunk, _reduced(task.instrument, pl.concat(frames)) if frames else pl.DataFrame())
-        if total and not readable and all(not cell.rows().height for cell in self._own_cells()):
+        stream = images.stream([group.tolist() for group in needed], self.workers)
+        for group, (samples, skipped) in zip(needed, stream, strict=True):
+            first = first or next(iter(skipped), None)
+            readable += len(samples)
+            self._show(group, dict(samples), {s.id: s for s in skipped}, pictures)
+            done += len(group)
+            self.progress(done, total, images.name)
+        if total and not readable and all(not reader.cell.rows().height for reader in self.readers):
             raise CueError(
                 f"none of the {total} images of '{images.name}' can be read"
                 + (f", such as '{first.id}': {first.why}" if first else ""),
@@ -160,75 +266,90 @@ class _Pass:
                 do="give images that an image viewer opens",
             )
 
-    def _own_cells(self) -> list[Cell]:
-        return [self.cells[id(task)] for task in self.tasks]
-
-    def _todo(self, chunk: int, wanted: dict[int, Indices]) -> list[Task]:
-        span = range(chunk * CHUNK, (chunk + 1) * CHUNK)
-        return [
-            task
-            for task in self.tasks
-            if any(True for _ in _within(wanted[id(task)], span)) and not self.cells[id(task)].has(chunk)
-        ]
-
-    def _observe(
-        self, todo: list[Task], wanted: dict[int, Indices], samples: list[tuple[int, Sample]]
-    ) -> Iterator[tuple[int, pl.DataFrame]]:
-        """Rows of one batch. Tasks that want the same images of it share one clean forward pass."""
-        shares: dict[tuple[int, tuple[int, ...]], list[Task]] = defaultdict(list)
-        for task in todo:
-            if self.cells[id(task)].status != "failed":
-                mine = wanted[id(task)]
-                picked = tuple(p for p, (index, _) in enumerate(samples) if index in mine)
-                if picked:
-                    shares[id(task.classifier), picked].append(task)
-        for (_, picked), tasks in shares.items():
-            classifier = tasks[0].classifier
-            chosen = [samples[p][1] for p in picked]
-            try:
-                batch = _finite(classifier, classifier.see(chosen, tasks[0].labels(chosen), _watched(tasks)))
-            except Exception:
-                for task in tasks:
-                    self.cells[id(task)].fail(traceback.format_exc())
+    def _show(
+        self, group: np.ndarray[Any, Any], samples: dict[int, Sample], skipped: dict[str, Skipped], pictures: Pictures
+    ) -> None:
+        """Show the images of one batch to each classifier, and hand them to the tasks that want them."""
+        places = {position: at for at, position in enumerate(samples)}
+        low, high, lost = int(group[0]), int(group[-1]), _Lost(self.out, skipped)
+        by_classifier: dict[int, list[_Reader]] = defaultdict(list)
+        for reader in self.readers:
+            if reader.works:
+                by_classifier[id(reader.task.classifier)].append(reader)
+        for readers in by_classifier.values():
+            classifier = readers[0].task.classifier
+            wanting = [(reader, numbers) for reader in readers if (numbers := list(reader.within(low, high)))]
+            if not wanting:
                 continue
-            batch = replace(batch, all_labels=tasks[0].all_labels(chosen))
-            for task in tasks:
-                cell = self.cells[id(task)]
-                try:
-                    with timed(cell):
-                        yield id(task), task.instrument.observe(classifier, replace(batch, peers=task.peers))
-                except Exception:
-                    cell.fail(traceback.format_exc())
+            watch = dict.fromkeys(w for reader, _ in wanting if reader.observer for w in reader.observer.watch)
+            try:
+                seen = classifier.see(list(samples.values()), None, list(watch)) if samples else None
+            except Exception:
+                for reader, _ in wanting:
+                    reader.cell.fail(traceback.format_exc())
+                continue
+            if seen is not None:
+                pictures.keep(classifier, samples, seen)
+            cut = _Cut()
+            for reader, numbers in wanting:
+                for number in numbers:
+                    position = int(reader.task.positions[number])
+                    sample = lost.derived(reader.task, number, samples.get(position), low // CHUNK)
+                    reader.take(seen, places.get(position), sample, number)
+                reader.hold(cut)
+        lost.write()
 
 
-def _watched(tasks: Sequence[Task]) -> list[Watch]:
-    """What the clean pass of these tasks, all of one classifier, is to keep."""
-    told = [task.instrument.watch(task.classifier) for task in tasks if isinstance(task.instrument, Watches)]
-    return list(dict.fromkeys(itertools.chain(*told)))
+class _Cut:
+    """Single images of one batch, each copied once however many tasks wait for it."""
+
+    def __init__(self) -> None:
+        self.made: dict[int, Batch] = {}
+
+    def __call__(self, seen: Batch, at: int) -> Batch:
+        if len(seen) == 1:
+            return seen
+        if at not in self.made:
+            self.made[at] = seen.select([at])
+        return self.made[at]
 
 
-def _reduced(instrument: Instrument, rows: pl.DataFrame) -> pl.DataFrame:
-    return instrument.reduce(rows) if isinstance(instrument, Reduces) else rows
+class _Lost:
+    """Images of one batch that cannot be used, by the set that they are missing from."""
+
+    def __init__(self, out: Run, skipped: Mapping[str, Skipped]) -> None:
+        self.out, self.skipped = out, skipped
+        self.found: dict[tuple[str, int], dict[str, Skipped]] = defaultdict(dict)
+
+    def derived(self, task: Task, number: int, sample: Sample | None, chunk: int) -> Sample | None:
+        """The sample as the task's set has it, or None where it cannot be used there, which is noted."""
+        index = task.wanted[number]
+        lost = self.found[task.images.digest, chunk]
+        if sample is None:
+            name = task.images.id(index)
+            if name in self.skipped:
+                lost[name] = self.skipped[name]
+            return None
+        try:
+            return derived(task.images, sample)
+        except UnreadableError as error:
+            lost[sample.id] = Skipped(task.images.id(index), str(error))
+            return None
+
+    def write(self) -> None:
+        for (digest, chunk), lost in self.found.items():
+            self.out.note_skipped(digest, chunk, lost.values())
 
 
-def _finite(classifier: Classifier, batch: Batch) -> Batch:
-    """The batch, whose logits must be numbers: no instrument can say anything of NaN."""
-    bad = [name for name, logits in zip(batch.ids, batch.logits, strict=True) if not logits.isfinite().all()]
-    if bad:
-        raise ValueError(f"{classifier.name} gives logits that are NaN or infinite, as for '{bad[0]}'")
-    return batch
-
-
-def _conclude(task: Task, cell: Cell, total: int) -> None:
+def _conclude(reader: _Reader, pictures: Pictures) -> None:
     """From the rows on disk to a finding with its images."""
-    classifier, instrument = task.classifier, task.instrument
-    about = About(classifier.name, task.images.name, classifier.classes.names, classifier.classes.name)
+    task, cell, tool = reader.task, reader.cell, reader.task.instrument
     try:
         with timed(cell):
-            rows = cell.rows(instrument.reduce if isinstance(instrument, Reduces) else None)
-            finding = instrument.conclude(rows, about)
-            if isinstance(instrument, Illustrates) and rows.height:
-                finding = finding.with_panels(_illustrate(task, rows, total))
+            rows = cell.rows(tool)
+            about = task.about(cell.facts)
+            finding = tool.finding(tool.conclude(rows, about), about)
+            finding = finding.with_panels(_illustrated(task, rows, pictures))
         cell.write_finding(finding)
     except CueError:
         raise
@@ -236,32 +357,12 @@ def _conclude(task: Task, cell: Cell, total: int) -> None:
         cell.fail(traceback.format_exc())
 
 
-def _illustrate(task: Task, rows: pl.DataFrame, total: int) -> tuple[Any, ...]:
-    illustrates = cast(Illustrates, task.instrument)
-    chosen = set(illustrates.examples(rows))
-    samples = [task.images.read(i) for i in range(total) if task.images.id(i) in chosen]
-    if not samples:
+def _illustrated(task: Task, rows: pl.DataFrame, pictures: Pictures) -> tuple[Panel, ...]:
+    chosen = set(task.instrument.examples(rows))
+    numbers = [i for i in task.wanted if task.images.id(i) in chosen] if chosen else []
+    found = pictures.of(task.classifier, task.images, numbers)
+    if found is None:
         return ()
-    batch = task.classifier.see(samples, task.labels(samples))
-    batch = replace(batch, all_labels=task.all_labels(samples), peers=task.peers)
-    # Of reduced rows, which are few, all: what is shown may depend on more than the rows of the shown images.
-    theirs = rows if isinstance(task.instrument, Reduces) else rows.filter(pl.col("id").is_in(chosen))
-    return tuple(illustrates.illustrate(task.classifier, batch, theirs))
-
-
-def _groups(chunk: int, todo: list[Task], wanted: dict[int, Indices], total: int) -> Iterator[list[int]]:
-    """The batches of a chunk, each with only the indices that some task still wants. Never none of them."""
-    union: set[int] = set()
-    for task in todo:
-        union.update(_within(wanted[id(task)], range(chunk * CHUNK, (chunk + 1) * CHUNK)))
-    for start in range(chunk * CHUNK, min((chunk + 1) * CHUNK, total), BATCH):
-        group = [i for i in range(start, start + BATCH) if i in union]
-        if group:
-            yield group
-
-
-def _within(indices: Indices, span: range) -> Iterator[int]:
-    if isinstance(indices, range):
-        yield from range(max(indices.start, span.start), min(indices.stop, span.stop))
-    else:
-        yield from (i for i in span if i in indices)
+    seen, samples = found
+    batch = task.batch(seen, samples)
+    return tuple(task.instrument.illustrate(task.classifier, batch, task.instrument.rows_to_show(rows, batch.ids)))

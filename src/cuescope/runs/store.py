@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-import collections
 import csv
 import hashlib
 import io
-import itertools
 import json
 import os
 import re
+import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import polars as pl
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from cuescope.core.display import Displayed
 from cuescope.core.errors import CueError
-from cuescope.core.files import read_json, why_not, write, write_json
+from cuescope.core.files import check_run_folder, inside, read_bytes, read_json, sweep, why_not, write, write_json
 from cuescope.core.findings import About, Figure, Finding, Inset, Panel
 
 if TYPE_CHECKING:
-    from cuescope.data.images import Skipped  # for types alone: a report needs no torch
+    # For types alone: reading a run needs no torch.
+    from cuescope.data.images import Skipped
+    from cuescope.instruments.base import Instrument
 
-SCHEMA = 1
+SCHEMA = 2
+"""Version of the run folder. 2: a chunk is of the images that its instrument wants; facts; measures name a column."""
+LOCK = ".lock"
+HELD_ROWS = 200_000
+"""Rows that are gathered before they are reduced."""
 Written = TypeVar("Written", Figure, Inset)
 Status = Literal["done", "not applicable", "failed", "partial"]
 
@@ -61,10 +68,19 @@ class Cell:
         return str(self.identity["instrument"])
 
     @property
+    def concluded(self) -> bool:
+        return self._finding.is_file()
+
+    @property
     def finding(self) -> Finding | None:
-        """What was concluded, or None where the cell did not get that far."""
-        path = self.folder / "finding.json"
-        return Finding.from_json(read_json(path)) if path.is_file() else None
+        """What was concluded, or None where the cell did not get that far. Raises CueError for a damaged file."""
+        if not self.concluded:
+            return None
+        try:
+            return Finding.from_json(read_json(self._finding))
+        except ValueError as error:
+            found = f"'{self._finding}' is no finding: {error}"
+            raise CueError(found, wanted="what an audit wrote", do="remove the cell's folder, audit again") from None
 
     @property
     def error(self) -> str:
@@ -72,15 +88,38 @@ class Cell:
         path = self.folder / "error.txt"
         return path.read_text(encoding="utf-8") if path.is_file() else ""
 
-    def rows(self, reduce: Callable[[pl.DataFrame], pl.DataFrame] | None = None) -> pl.DataFrame:
-        """All rows in the order of the images, reduced chunk by chunk where that is wanted. Empty without any."""
-        parts = sorted((self.folder / "rows").glob("*.parquet"))
-        frames = (frame for frame in map(pl.read_parquet, parts) if frame.height)
-        if reduce is not None:
-            frames = itertools.accumulate(frames, lambda kept, frame: reduce(pl.concat([kept, frame])))
-            frames = collections.deque(frames, maxlen=1)
-        found = list(frames)
-        return pl.concat(found, rechunk=True) if found else pl.DataFrame({"id": []}, schema={"id": pl.String})
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the instrument found out about the classifier before its first batch."""
+        path = self.folder / "facts.json"
+        return read_json(path) if path.is_file() else {}
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        if facts:
+            write_json(self.folder / "facts.json", facts)
+
+    def rows(self, tool: Instrument | None = None, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """All rows in the order of the images: these columns, or all. Raises CueError for a damaged file.
+
+        `tool` is the instrument: rows are reduced by it chunk by chunk, and typed where there are none.
+        """
+        kept = [] if tool is None else [tool.empty]
+        height, most = 0, HELD_ROWS
+        for path in self._parts():
+            try:
+                kept.append(
+                    pl.read_parquet(io.BytesIO(read_bytes(path, 2**40)), columns=list(columns) if columns else None)
+                )
+                height += kept[-1].height
+                if tool is not None and height > most:
+                    kept = [tool.reduce(pl.concat(kept))]
+                    height = kept[0].height
+                    most = max(HELD_ROWS, 2 * height)
+            except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+                do = "remove the file and audit again: its images are seen again"
+                raise CueError(f"cannot read '{path}': {error}", wanted="the rows of a chunk", do=do) from None
+        frame = pl.concat(kept, rechunk=True) if kept else pl.DataFrame({"id": []}, schema={"id": pl.String})
+        return frame if tool is None else tool.reduce(frame)
 
     def has(self, chunk: int) -> bool:
         return self._part(chunk).is_file()
@@ -93,7 +132,8 @@ class Cell:
     def write_finding(self, finding: Finding) -> None:
         """Write the images of the finding's panels as PNG files, then the finding itself."""
         panels = tuple(self._with_files(panel) for panel in finding.panels)
-        write_json(self.folder / "finding.json", replace(finding, panels=panels).to_json())
+        write_json(self._finding, replace(finding, panels=panels).to_json())
+        self.status, self.why = ("not applicable", finding.why) if finding.why else ("done", "")
 
     def fail(self, trace: str) -> None:
         """Record a failure. What was observed before stays and is not observed again."""
@@ -114,8 +154,17 @@ class Cell:
             "seconds": round(self.seconds, 3),
         }
 
+    @property
+    def _finding(self) -> Path:
+        return self.folder / "finding.json"
+
     def _part(self, chunk: int) -> Path:
         return self.folder / "rows" / f"{chunk:06d}.parquet"
+
+    def _parts(self) -> list[Path]:
+        folder = self.folder / "rows"
+        files = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+        return [file for file in files if re.fullmatch(r"\d{6,}\.parquet", file.name)]
 
     def _with_files(self, panel: Panel) -> Panel:
         figures = []
@@ -163,7 +212,7 @@ class Run(Displayed):
             raise CueError(
                 f"'{path}' is a run of schema {manifest.get('schema')}",
                 wanted=f"schema {SCHEMA}",
-                do="read it with the cuescope that wrote it, or audit again",
+                do="read it with the cuescope that wrote it, or audit again into another folder",
             )
         return cls(path, manifest)
 
@@ -171,6 +220,7 @@ class Run(Displayed):
     def create(cls, path: str | Path) -> Run:
         """A new run, or the one that is there, to go on with. Raises CueError where nothing can be written."""
         path = Path(path)
+        check_run_folder(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             probe = path / f".probe-{os.getpid()}"
@@ -182,27 +232,49 @@ class Run(Displayed):
                 wanted="a folder that can be written",
                 do="choose another --out",
             ) from None
-        if any(path.iterdir()) and not (path / "manifest.json").is_file() and not (path / "cells").is_dir():
+        return cls.open(path) if (path / "manifest.json").is_file() else cls(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder alone; what processes that died left half-written is removed.
+
+        Raises CueError that says who holds it.
+        """
+        path = self.path / LOCK
+        lock = FileLock(path, blocking=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            holder = path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
             raise CueError(
-                f"'{path}' holds files that are not a run",
-                wanted="a new folder, an empty one, or an earlier run",
-                do="choose another --out",
-            )
-        return cls(path)
+                f"'{self.path}' is in use by {holder}",
+                wanted="one audit at a time in a folder",
+                do="wait for it, stop it, or choose another --out",
+            ) from None
+        try:
+            now = datetime.now().astimezone().isoformat(" ", "seconds")
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}\n", encoding="utf-8")
+            sweep(self.path)
+            for probe in self.path.glob(".probe-*"):
+                probe.unlink(missing_ok=True)
+            yield
+        finally:
+            lock.release()
 
     @property
     def cells(self) -> list[Cell]:
-        return [Cell(self.path / c["folder"], c, c["status"], c["why"], c["seconds"]) for c in self.manifest["cells"]]
+        """The cells that the manifest lists. Raises CueError where one lies outside of the folder."""
+        listed = self.manifest["cells"]
+        return [Cell(inside(self.path, c["folder"]), c, c["status"], c["why"], c["seconds"]) for c in listed]
 
     def cell(self, identity: Mapping[str, Any]) -> Cell:
         """The cell of this identity, with what it already holds. Its folder is made on the first write."""
         key = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=5).hexdigest()
         parts = (identity["classifier"], identity["images"], identity["instrument"])
         slug = ".".join(re.sub(r"[^A-Za-z0-9_-]+", "-", str(p).partition("@")[0]).strip("-")[-40:] for p in parts)
-        cell = Cell(self.path / "cells" / f"{slug}.{key}", identity)
-        known = cell.folder / "cell.json"
-        if known.is_file():
-            cell.seconds = float(read_json(known)["seconds"])
+        cell = Cell(inside(self.path, f"cells/{slug}.{key}"), identity)
+        if finding := cell.finding:
+            cell.status, cell.why = ("not applicable", finding.why) if finding.why else ("done", "")
         return cell
 
     def finding(self, instrument: str, classifier: str = "") -> Finding:
@@ -232,13 +304,18 @@ class Run(Displayed):
 
     def about(self, cell: Cell) -> About:
         """What is known, without any model, of where a cell's rows come from."""
-        told = next(c for c in self.manifest["classifiers"] if c["name"] == cell.classifier)
+        classifier = next(c for c in self.manifest["classifiers"] if c["name"] == cell.classifier)
         path = self.path / "classes.json"
-        names = read_json(path).get(told["space"], ()) if path.is_file() else ()
-        return About(cell.classifier, cell.images, tuple(names), told["space"])
+        names = read_json(path).get(classifier["space"], ()) if path.is_file() else ()
+        return About(cell.classifier, cell.images, tuple(names), classifier["space"], cell.facts)
 
     def write_manifest(self) -> None:
         write_json(self.path / "manifest.json", self.manifest)
+
+    def digest(self, name: str) -> str:
+        """A hash of one of its files; "" where there is none."""
+        path = self.path / name
+        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() if path.is_file() else ""
 
     def note_skipped(self, digest: str, chunk: int, skipped: Iterable[Skipped]) -> None:
         """Remember which images of a chunk were left out, also for a later run that need not decode it again."""
@@ -272,7 +349,7 @@ class Run(Displayed):
 
 
 @contextmanager
-def timed(cell: Cell) -> Any:
+def timed(cell: Cell) -> Iterator[None]:
     """Add the time spent inside to the cell's seconds."""
     start = time.perf_counter()
     try:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,11 +13,12 @@ from torch.nn import functional as F
 from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet, UnreadableError
 from cuescope.models.adain import SMALLEST_PX, AdaIN, adain, moments
-from cuescope.training.loop import Told
+from cuescope.training.loop import train
+from cuescope.training.settings import Progress, Settings, quiet
 
 
 @dataclass(frozen=True)
-class Settings:
+class DecoderSettings:
     """How the decoder is trained. The authors took COCO for contents and WikiArt for styles."""
 
     steps: int = 160_000
@@ -61,44 +61,46 @@ def train_decoder(
     network: AdaIN,
     contents: Iterable[Tensor],
     styles: Iterable[Tensor],
-    settings: Settings | None = None,
-    show: Told | None = None,
+    settings: DecoderSettings | None = None,
+    progress: Progress = quiet,
 ) -> AdaIN:
     """Train the decoder of a network whose encoder has its weights; the encoder stays as it is.
 
     `contents` and `styles` yield (B, 3, H, W) floats in [0, 1], as `crops` does. The network is changed in place and
     returned on the CPU in evaluation mode. Raises CueError where the images run out or the loss is no longer finite.
     """
-    how = settings or Settings()
-    network = network.to(how.device, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+    how = settings or DecoderSettings()
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network.encoder.requires_grad_(False)
     network.decoder.requires_grad_(True)
-    optimizer = torch.optim.Adam(network.decoder.parameters(), lr=how.learning_rate)
-    device_type = torch.device(how.device).type
-    pairs = zip(contents, styles, strict=False)
-    for step in range(how.steps):
-        pair = next(pairs, None)
-        if pair is None:
-            raise CueError(f"the training images ended after {step} steps", wanted=f"{how.steps} batches")
-        for group in optimizer.param_groups:
-            group["lr"] = how.learning_rate / (1 + how.decay * step)
-        content, style = (p.to(how.device, memory_format=torch.channels_last) for p in pair)
-        with torch.autocast(device_type, torch.bfloat16, enabled=how.precision == "bfloat16"):
-            of_content, of_style = losses(network, content, style)
-        loss = how.content_weight * of_content + how.style_weight * of_style
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise CueError(f"the loss became {value} at step {step}", do="lower the learning rate")
-        if show is not None:
-            told = f"training (content {float(of_content.detach()):.3f}, style {float(of_style.detach()):.3f})"
-            show((step + 1) * how.batch, how.steps * how.batch, told)
-    return network.to("cpu", memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]
+
+    def loss(*pair: Tensor) -> tuple[Tensor, Callable[[], str]]:
+        content, style = losses(network, *(images.contiguous(memory_format=torch.channels_last) for images in pair))
+        value = how.content_weight * content + how.style_weight * style
+        return value, lambda: f"content {float(content.detach()):.3f}, style {float(style.detach()):.3f}"
+
+    adam = Settings(
+        how.steps,
+        how.batch,
+        "adamw",
+        how.learning_rate,
+        weight_decay=0.0,
+        precision=how.precision,
+        device=how.device,
+        seed=how.seed,
+    )
+    return train(
+        network,
+        zip(contents, styles, strict=False),
+        adam,
+        progress,
+        loss=loss,
+        rate_at=lambda step, _: how.learning_rate / (1 + how.decay * step),
+        every=1,
+    )
 
 
-def crops(images: ImageSet, settings: Settings, seed: int) -> Iterator[Tensor]:
+def crops(images: ImageSet, settings: DecoderSettings, seed: int) -> Iterator[Tensor]:
     """Endless batches (B, 3, crop_px, crop_px) of squares cut anywhere out of images drawn at random.
 
     Images that cannot be read, and those smaller than 32 px, are passed over. Raises CueError where none is left.

@@ -1,13 +1,16 @@
-"""Labeled images to learn from: their classes, and which of them are kept back."""
+"""Labeled images to learn from: their classes, which of them are kept back, and batches of them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
-from cuescope.data.images import ImageSet
+from cuescope.data.images import ImageSet, Sample, Skipped
+from cuescope.training.settings import Progress, quiet
 
 HELD_OUT = 10
 """One image of so many is kept back."""
@@ -22,14 +25,20 @@ def labeled_classes(images: ImageSet) -> ClassSpace:
             do="sort the images into folders named by class, or give --labels FILE.csv",
         )
     if len(images.classes) < 2:
-        raise one_class(images, f"the class '{images.classes.names[0]}' alone")
+        raise _one_class(images, f"the class '{images.classes.names[0]}' alone")
     return images.classes
 
 
-def one_class(images: ImageSet, told: str) -> CueError:
-    """The error for images that nothing can be told apart by; `told` says what they hold."""
+def check_labels(images: ImageSet, classes: ClassSpace, labels: NDArray[np.int64], none: str) -> None:
+    """Raise CueError where all these labels are one class, or where there are none: `none` says so."""
+    found = np.unique(labels)
+    if len(found) < 2:
+        raise _one_class(images, f"the class '{classes.names[found[0]]}' alone" if len(found) else none)
+
+
+def _one_class(images: ImageSet, what: str) -> CueError:
     wanted, do = "images of at least two classes", "give the folder that holds a folder for each class"
-    return CueError(f"{images.name} holds {told}", wanted=wanted, do=do)
+    return CueError(f"{images.name} holds {what}", wanted=wanted, do=do)
 
 
 def held_out(count: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -40,3 +49,30 @@ def held_out(count: int, random: np.random.Generator) -> NDArray[np.int64]:
     """
     tens = np.arange(0, count - HELD_OUT + 1, HELD_OUT)
     return tens + random.integers(0, HELD_OUT, len(tens))
+
+
+class Reader:
+    """Reads labeled images in batches, and remembers each that cannot be read."""
+
+    def __init__(self, images: ImageSet) -> None:
+        self.images = images
+        self.unreadable: dict[str, Skipped] = {}
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Images that nothing was learned from: those that the set itself left out, and the unreadable."""
+        return tuple(({one.id: one for one in self.images.skipped} | self.unreadable).values())
+
+    def batches(
+        self, at: Sequence[int], size: int, progress: Progress = quiet, what: str = ""
+    ) -> Iterator[tuple[list[int], NDArray[np.int64], list[Sample]]]:
+        """Indices, labels (B,) and samples of those of the images that have a label and can be read, `size` at most."""
+        groups, done = [at[i : i + size] for i in range(0, len(at), size)], 0
+        for group, (samples, skipped) in zip(groups, self.images.stream(groups), strict=True):
+            self.unreadable |= {one.id: one for one in skipped}
+            done += len(group)
+            progress(done, len(at), what)
+            labeled = [(index, one, one.label) for index, one in samples if one.label is not None and one.label >= 0]
+            if labeled:
+                indices, found, labels = map(list, zip(*labeled, strict=True))
+                yield indices, np.array(labels, np.int64), found

@@ -4,70 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cuescope.core.errors import CueError
+from cuescope.training.settings import Progress, Settings, quiet
 
-Told = Callable[[int, int, str], None]
-"""Called with how many images are done, of how many, and what is being done."""
+M = TypeVar("M", bound=nn.Module)
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How a model is trained. The learning rate rises linearly, then falls to zero along a half cosine."""
-
-    steps: int
-    batch: int = 64
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = 0.1
-    warmup_steps: int = 0
-    momentum: float = 0.9
-    """Of SGD; AdamW uses its own betas."""
-    weight_decay: float = 1e-4
-    """Not applied to biases and batch norms, which have one dimension."""
-    label_smoothing: float = 0.0
-    filter_rms: float | None = None
-    """The most root mean square that a convolution's filter may have (see `limit_filters`); None for no limit."""
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 by autocast: weights and their updates stay in float32."""
-    device: str = "cpu"
-    seed: int = 0
-    """Of whatever the model itself draws while training, such as dropout."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands after a step: loss and accuracy are of that one batch."""
-
-    step: int
-    steps: int
-    loss: float
-    accuracy: float
-    learning_rate: float
-
-
-def now_and_then(show: Told | None, settings: Settings, steps: int = 25) -> Callable[[Progress], None] | None:
-    """A callback for `train` that tells `show` of every so many steps, counted in images.
-
-    >>> now_and_then(print, Settings(steps=25, batch=2))(Progress(25, 25, 0.5, 1.0, 0.1))
-    50 50 training (loss 0.500, accuracy 1.00)
-    """
-    if show is None:
-        return None
-
-    def told(progress: Progress) -> None:
-        if progress.step % steps == 0 or progress.step == progress.steps:
-            what = f"training (loss {progress.loss:.3f}, accuracy {progress.accuracy:.2f})"
-            show(progress.step * settings.batch, progress.steps * settings.batch, what)
-
-    return told
+Loss = Callable[..., tuple[Tensor, Callable[[], str]]]
+"""From the parts of a batch to a scalar to go down on, and what to say of it, which is asked now and then only."""
 
 
 def learning_rate_at(step: int, settings: Settings) -> float:
@@ -128,20 +77,44 @@ def normalized(images: Tensor, settings: Settings) -> Tensor:
     return (pixels - mean) / std
 
 
+def classification(model: nn.Module, settings: Settings) -> Loss:
+    """Cross-entropy of (B, 3, H, W) uint8 images with (B,) int64 labels, or with soft targets (B, K)."""
+    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def loss(images: Tensor, targets: Tensor) -> tuple[Tensor, Callable[[], str]]:
+        logits = model(normalized(images, settings)).float()
+        value = F.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing)
+
+        def describe() -> str:
+            labels = targets if targets.ndim == 1 else targets.argmax(1)
+            accuracy = float((logits.argmax(1) == labels).float().mean())
+            return f"loss {float(value.detach()):.3f}, accuracy {accuracy:.2f}"
+
+        return value, describe
+
+    return loss
+
+
 def train(
-    model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    model: M,
+    batches: Iterable[tuple[Tensor, ...]],
     settings: Settings,
-    progress: Callable[[Progress], None] | None = None,
-) -> nn.Module:
+    progress: Progress = quiet,
+    *,
+    loss: Loss | None = None,
+    rate_at: Callable[[int, Settings], float] = learning_rate_at,
+    longest_gradient: float | None = None,
+    every: int = 25,
+) -> M:
     """Train a model in place on `settings.steps` batches and return it on the CPU, in evaluation mode.
 
-    `batches` yields (B, 3, H, W) uint8 images with (B,) int64 labels, or with soft targets (B, K). The same model,
-    batches and settings give the same weights bit for bit on the same machine with the same number of threads
-    (torch.set_num_threads); the global random generator is left as it was. Raises CueError where the batches run out or
-    the loss is no longer finite.
+    The loss is that of a classifier unless another is given. A gradient above the norm `longest_gradient` is shortened
+    to it. `progress` is called each `every` steps, with numbers of images. The same model, batches and settings give
+    the same weights bit for bit on the same machine with the same number of threads (torch.set_num_threads); the global
+    random generator is left as it was. Raises CueError where the batches run out or the loss is no longer finite.
     """
-    model = model.to(settings.device, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+    model = model.to(settings.device).train()
+    loss = loss or classification(model, settings)
     optimizer = make_optimizer(model, settings)
     stream = iter(batches)
     device_type = torch.device(settings.device).type
@@ -151,26 +124,22 @@ def train(
             batch = next(stream, None)
             if batch is None:
                 raise CueError(f"the training images ended after {step} steps", wanted=f"{settings.steps} batches")
-            images, labels = batch[0], batch[1].to(settings.device)
-
-            rate = learning_rate_at(step, settings)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate_at(step, settings)
 
             with torch.autocast(device_type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-                logits = model(normalized(images, settings)).float()
-            loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+                value, describe = loss(*(part.to(settings.device) for part in batch))
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            value.backward()
+            if longest_gradient is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), longest_gradient)
             optimizer.step()
             if settings.filter_rms is not None:
                 limit_filters(model, settings.filter_rms, settings.std)
 
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise CueError(f"the loss became {value} at step {step}", do="lower the learning rate")
-            if progress is not None:
-                said = labels if labels.ndim == 1 else labels.argmax(1)
-                accuracy = float((logits.argmax(1) == said).float().mean())
-                progress(Progress(step + 1, settings.steps, value, accuracy, rate))
+            if not math.isfinite(float(value.detach())):
+                raise CueError(f"the loss became {float(value.detach())} at step {step}", do="lower the learning rate")
+            done = step + 1
+            if done % every == 0 or done == settings.steps:
+                progress(done * settings.batch, settings.steps * settings.batch, f"training ({describe()})")
     return model.to("cpu", memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cuescope.core.errors import CueError
 from cuescope.models.seeding import seeded
 from cuescope.models.surfaces import Surfaces
-from cuescope.training.loop import Settings, Told, learning_rate_at, make_optimizer
+from cuescope.training.loop import train
+from cuescope.training.settings import Progress, Settings, quiet
 from cuescope.world.draw import draw
 from cuescope.world.procedural import scenes
 from cuescope.world.scenes import scene
@@ -37,34 +36,21 @@ LONGEST_GRADIENT = 1.0
 """The largest norm of a gradient that is followed at its full length."""
 
 
-def train_surfaces(show: Told | None = None, settings: Settings = SETTINGS) -> Surfaces:
+def train_surfaces(progress: Progress = quiet, settings: Settings = SETTINGS) -> Surfaces:
     """A network that paints the surfaces of an image in plain colors, learned from drawn images only.
 
     The loss is the mean absolute difference of pixels, and of the differences between neighbors, from the scene
     drawn without textures. A function of the code, the settings, the machine and its number of threads. Raises
     CueError where the loss is no longer finite.
     """
-    network = seeded(settings.seed, Surfaces).to(settings.device).train()
-    optimizer = make_optimizer(network, settings)
-    device_type = torch.device(settings.device).type
-    for step, (seen, plain) in zip(range(settings.steps), pairs(settings), strict=False):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, settings)
-        seen, plain = seen.to(settings.device), plain.to(settings.device)
-        with torch.autocast(device_type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            painted = network(seen)
-        loss = difference(painted.float(), plain)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), LONGEST_GRADIENT)
-        optimizer.step()
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise CueError(f"the loss became {value} at step {step}", do="lower the learning rate")
-        if show is not None:
-            batch = settings.batch
-            show((step + 1) * batch, settings.steps * batch, f"training (loss {value:.4f})")
-    return network.to("cpu").eval()
+    network = seeded(settings.seed, Surfaces)
+
+    def loss(seen: Tensor, plain: Tensor) -> tuple[Tensor, Callable[[], str]]:
+        value = difference(network(seen).float(), plain)
+        return value, lambda: f"loss {float(value.detach()):.4f}"
+
+    batches = pairs(settings)
+    return train(network, batches, settings, progress, loss=loss, longest_gradient=LONGEST_GRADIENT, every=1)
 
 
 def difference(painted: Tensor, plain: Tensor) -> Tensor:

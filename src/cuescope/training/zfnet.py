@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -13,99 +11,33 @@ from torch import Tensor, nn
 
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError, unknown
-from cuescope.data.images import ImageSet, Sample, Skipped, UnreadableError
+from cuescope.data.images import ImageSet, Sample, UnreadableError
 from cuescope.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, frame
 from cuescope.models.saved import Saved, to_bytes
 from cuescope.models.seeding import seeded
 from cuescope.models.zfnet import VARIANTS, ZFNet, variant
 from cuescope.network.executor import find_device
-from cuescope.training import loop
-from cuescope.training.labeled import held_out, labeled_classes, one_class
-from cuescope.training.loop import Told, now_and_then, train
+from cuescope.training.labeled import Reader, check_labels, held_out, labeled_classes
+from cuescope.training.loop import normalized, train
+from cuescope.training.recipe import Trained
+from cuescope.training.settings import Progress, Settings, ZFNetSettings, quiet
 
 SQUARE_PX, CROP_PX = 256, 224
 """Side of the square that is cut out of the middle, its short side resized to that, and of the crops of it."""
 TEST_BATCH = 32
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How a network is trained. Raises CueError for values that cannot be."""
-
-    variant: str = "zfnet"
-    """Which network: zfnet, one of its variants in the paper's table 3, or alexnet-2012, as `cuescope list models`."""
-    epochs: float = 70
-    """How many times each image is seen; 70 in the paper. The learning rate falls to zero over them."""
-    batch: int = 128
-    """Images a step."""
-    learning_rate: float = 0.01
-    """Of the first step. The paper lowers it by hand where the error stays; here it falls along a half cosine."""
-    momentum: float = 0.9
-    """Of stochastic gradient descent."""
-    weight_decay: float = 5e-4
-    """The paper gives none; this is that of Krizhevsky et al. 2012."""
-    filter_rms: float = 0.1
-    """The most root mean square of a convolution's filter, for pixels of 0 to 255 less their mean; inf for no limit."""
-    initial: Literal["he", "paper"] = "he"
-    """First weights: scaled to each layer's inputs, or the paper's N(0, .01), which needs ImageNet's patience."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 is faster where the processor has it; weights and their updates stay in float32."""
-    device: str = "auto"
-    """Where it is trained: auto is a GPU where there is one."""
-    seed: int = 0
-    """Of the first weights, the images held out, their order, the crops and the dropout."""
-
-    def __post_init__(self) -> None:
-        if self.variant not in VARIANTS:
-            raise unknown("variant", self.variant, VARIANTS)
-        for found, right in (
-            (f"epochs={self.epochs}", self.epochs > 0),
-            (f"batch={self.batch}", self.batch >= 1),
-            (f"learning_rate={self.learning_rate}", self.learning_rate > 0),
-            (f"momentum={self.momentum}", 0 <= self.momentum < 1),
-            (f"weight_decay={self.weight_decay}", self.weight_decay >= 0),
-            (f"filter_rms={self.filter_rms}", self.filter_rms > 0),
-        ):
-            if not right:
-                wanted = "epochs, batch, learning_rate and filter_rms above 0, momentum below 1"
-                raise CueError(found, wanted=wanted, do="see `cuescope list recipes` for the usual values")
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """What pixels in [0, 1], less their mean, are divided by: with the paper's weights they stay of 0 to 255."""
-        return IMAGENET_STD if self.initial == "he" else (1 / 255,) * 3
-
-
-class Trained(NamedTuple):
-    """A network, and how often it is right on the images held out."""
-
-    network: ZFNet
-    saved: Saved
-    correct: int
-    held_out: int
-    learned: int
-    """Images it was trained on."""
-    skipped: tuple[Skipped, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def model(self) -> str:
-        """What `load` calls it."""
-        return self.saved.name
-
-    def to_bytes(self) -> bytes:
-        """The file that `load` reads."""
-        return to_bytes(self.network, self.saved)
-
-
-def fit(images: ImageSet, settings: Settings, show: Told | None = None) -> Trained:
+def fit_zfnet(settings: ZFNetSettings, images: ImageSet, progress: Progress = quiet) -> Trained:
     """Train one of the networks on labeled images.
 
     A tenth of the images is kept back, and tells the accuracy on the crop of the middle. Each time an image is seen,
     it is one of ten crops, drawn at random: of the corners or the middle of its square, mirrored or not. The same
     images and settings give the same weights on the same machine with the same number of threads. Raises CueError for
-    images without labels, of one class only, for a class with one image alone, and where the loss is lost.
+    an unknown variant, for images without labels, of one class only, for a class with one image alone, and where the
+    loss is lost.
     """
+    if settings.variant not in VARIANTS:
+        raise unknown("variant", settings.variant, VARIANTS)
     classes = labeled_classes(images)
     device = str(find_device(settings.device))
     labels = _labels(images)
@@ -113,36 +45,40 @@ def fit(images: ImageSet, settings: Settings, show: Told | None = None) -> Train
     random = np.random.default_rng(settings.seed)
     learned, back = split(labels, random)
     batch = min(settings.batch, len(learned))
-    how = loop.Settings(
+    how = Settings(
         steps=max(1, round(settings.epochs * len(learned) / batch)),
         batch=batch,
         learning_rate=settings.learning_rate,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         filter_rms=settings.filter_rms,
-        mean=_three(IMAGENET_MEAN),
-        std=_three(settings.std),
+        mean=IMAGENET_MEAN,
+        # With the paper's first weights pixels less their mean stay of 0 to 255.
+        std=IMAGENET_STD if settings.initial == "he" else (1 / 255,) * 3,
         precision=settings.precision,
         device=device,
         seed=settings.seed,
     )
-    network = untrained(settings, len(classes))
-    reader = _Reader(images, labels)
-    train(network, reader.crops(learned, batch, random), how, now_and_then(show, how, steps=5))
-    correct, tried = reader.right(network, back, how)
-    evaluation = Preprocessing(
-        (CROP_PX, CROP_PX), SQUARE_PX, "bilinear", IMAGENET_MEAN, settings.std, source="as it was trained"
+    network, reader = untrained(settings, len(classes)), Reader(images)
+    train(network, _crops(reader, learned, batch, random), how, progress, every=5)
+    right = _right(reader, network, back, how)
+    evaluation = Preprocessing((CROP_PX, CROP_PX), SQUARE_PX, "bilinear", how.mean, how.std, "as it was trained")
+    return Trained(
+        network,
+        settings.variant,
+        to_bytes(network, Saved(settings.variant, classes, evaluation)),
+        correct=sum(right),
+        held_out=len(right),
+        learned=len(learned),
+        skipped=reader.skipped,
+        notes=(f"{how.steps:,} steps of {batch} images",),
     )
-    saved = Saved(settings.variant, classes, evaluation)
-    skipped = {one.id: one for one in (*images.skipped, *reader.skipped.values())}
-    notes = (f"{how.steps:,} steps of {batch} images",)
-    return Trained(network, saved, correct, tried, len(learned), tuple(skipped.values()), notes)
 
 
-def untrained(settings: Settings, classes: int) -> ZFNet:
+def untrained(settings: ZFNetSettings, classes: int) -> ZFNet:
     """The network with its first weights.
 
-    >>> net = untrained(Settings("zfnet-without-6-7"), 2)
+    >>> net = untrained(ZFNetSettings("zfnet-without-6-7"), 2)
     >>> round(net.features.conv3.weight.std().item(), 3), round((2 / (256 * 9)) ** 0.5, 3)
     (0.029, 0.029)
     """
@@ -193,9 +129,7 @@ def _labels(images: ImageSet) -> NDArray[np.int64]:
 def _check(labels: NDArray[np.int64], classes: ClassSpace, images: ImageSet) -> None:
     """Raises CueError where there is nothing to tell apart, or nothing to learn from and to try it on."""
     found, counts = np.unique(labels[labels >= 0], return_counts=True)
-    if len(found) < 2:
-        told = f"the class '{classes.names[found[0]]}' alone" if len(found) else "no labeled image"
-        raise one_class(images, told)
+    check_labels(images, classes, found, "no labeled image")
     lone = [classes.names[i] for i in found[counts == 1]]
     if lone:
         others = f" (and {len(lone) - 1} other classes)" if len(lone) > 1 else ""
@@ -206,46 +140,38 @@ def _check(labels: NDArray[np.int64], classes: ClassSpace, images: ImageSet) -> 
         )
 
 
-class _Reader:
-    """Reads images in batches; remembers each that cannot be read."""
+def _squares(reader: Reader, at: NDArray[np.int64], size: int, square_px: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """(B, 3, square, square) uint8 from the middle of the images at these indices, and their labels (B,)."""
+    how = Preprocessing((square_px, square_px), SQUARE_PX)
+    for _, labels, samples in reader.batches(at.tolist(), size):
+        # Whatever their framing says: all are cut as photographs are, so that there is room for crops.
+        yield frame([Sample(sample.id, sample.pixels) for sample in samples], how), torch.from_numpy(labels)
 
-    def __init__(self, images: ImageSet, labels: NDArray[np.int64]) -> None:
-        self.images, self.labels = images, labels
-        self.skipped: dict[str, Skipped] = {}
 
-    def batches(self, at: NDArray[np.int64], size: int, square_px: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(B, 3, square, square) uint8 from the middle of the images at these indices, and their labels (B,)."""
-        groups: Sequence[Sequence[int]] = [at[i : i + size].tolist() for i in range(0, len(at), size)]
-        how = Preprocessing((square_px, square_px), SQUARE_PX)
-        for samples, skipped in self.images.stream(groups):
-            self.skipped |= {one.id: one for one in skipped}
-            if samples:
-                # Whatever their framing says: all are cut as photographs are, so that there is room for crops.
-                squares = frame([Sample(sample.id, sample.pixels) for _, sample in samples], how)
-                yield squares, torch.from_numpy(self.labels[[index for index, _ in samples]])
+def _crops(
+    reader: Reader, at: NDArray[np.int64], size: int, random: np.random.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches without an end: all images in a new order each time, the last few of them left out of it."""
+    while True:
+        order = random.permutation(at)
+        seen = 0
+        for squares, labels in _squares(reader, order[: len(at) // size * size], size, SQUARE_PX):
+            seen += len(labels)
+            yield ten_crops(squares, random), labels
+        if not seen:
+            name, why = reader.images.name, next(iter(reader.unreadable.values())).why
+            raise CueError(f"no image of {name} to learn from can be read: {why}", do="check the files")
 
-    def crops(self, at: NDArray[np.int64], size: int, random: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches without an end: all images in a new order each time, the last few of them left out of it."""
-        while True:
-            order = random.permutation(at)
-            seen = 0
-            for squares, labels in self.batches(order[: len(at) // size * size], size, SQUARE_PX):
-                seen += len(labels)
-                yield ten_crops(squares, random), labels
-            if not seen:
-                why = next(iter(self.skipped.values())).why
-                raise CueError(f"no image of {self.images.name} to learn from can be read: {why}", do="check the files")
 
-    @torch.no_grad()
-    def right(self, network: nn.Module, at: NDArray[np.int64], how: loop.Settings) -> tuple[int, int]:
-        """Of how many images the answer to the middle crop is right, and of how many that could be read."""
-        network = network.to(how.device).eval()
-        correct = tried = 0
-        for pixels, labels in self.batches(at, TEST_BATCH, CROP_PX):
-            said = network(loop.normalized(pixels, how)).argmax(1).cpu()
-            correct, tried = correct + int((said == labels).sum()), tried + len(labels)
-        network.to("cpu")
-        return correct, tried
+@torch.no_grad()
+def _right(reader: Reader, network: nn.Module, at: NDArray[np.int64], how: Settings) -> list[bool]:
+    """Of each image that could be read, whether the answer to its middle crop is right."""
+    network.to(how.device).eval()
+    found: list[bool] = []
+    for pixels, labels in _squares(reader, at, TEST_BATCH, CROP_PX):
+        found += (network(normalized(pixels, how)).argmax(1).cpu() == labels).tolist()
+    network.to("cpu")
+    return found
 
 
 def ten_crops(squares: Tensor, random: np.random.Generator) -> Tensor:
@@ -263,7 +189,3 @@ def ten_crops(squares: Tensor, random: np.random.Generator) -> Tensor:
         crop = square[:, top : top + CROP_PX, left : left + CROP_PX]
         crops.append(crop.flip(2) if mirror else crop)
     return torch.stack(crops)
-
-
-def _three(values: Sequence[float]) -> tuple[float, float, float]:
-    return values[0], values[1], values[2]

@@ -116,7 +116,7 @@ class WorldImages(ImageSet):
             cues={cue: NAMES[int(which[0])] for cue, which in drawn.cues.items()},
             boxes=tuple(_box_of(seen[0, i], NAMES[k]) for i, k in zip(present, named, strict=True)),
             mask=seen[0, -1],
-            parts={part: _box_around(points, part) for part, points in parts.items()},
+            parts={part: _box_of_points(points, part) for part, points in parts.items()},
             framing="stimulus",
         )
 
@@ -126,6 +126,6 @@ def _box_of(mask: Tensor, name: str) -> Box:
     return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1), name)
 
 
-def _box_around(points: NDArray[np.float64], name: str) -> Box:
+def _box_of_points(points: NDArray[np.float64], name: str) -> Box:
     low, high = points.min(0).clip(0, SIZE_PX), points.max(0).clip(0, SIZE_PX)
     return Box(float(low[0]), float(low[1]), float(high[0]), float(high[1]), name)

@@ -32,7 +32,7 @@ _ABOUT = {
 
 
 class WorldModel(NamedTuple):
-    """A model with all that a classifier needs to be made of it. `module` takes normalized (B, 3, H, W) float32."""
+    """A model with all that a classifier is built from. `module` takes normalized (B, 3, H, W) float32."""
 
     module: nn.Module
     classes: ClassSpace

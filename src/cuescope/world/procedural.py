@@ -119,10 +119,14 @@ def _plane(random: Random, side: int) -> tuple[Field, Field]:
 
 def _noise(random: Random, side: int, sigma_px: float, stretch: float = 1.0) -> Field:
     """Gaussian noise of unit variance, smooth over sigma px, and over `stretch` times as much downward."""
-    cycles = np.fft.fftfreq(side)
-    smooth = np.exp(-2 * (np.pi * sigma_px) ** 2 * (cycles[None, :] ** 2 + (stretch * cycles[:, None]) ** 2))
-    field = np.fft.ifft2(np.fft.fft2(random.standard_normal((side, side))) * smooth).real
+    field = _blurred(random.standard_normal((side, side)), sigma_px, stretch)
     return (field - field.mean()) / (field.std() + 1e-9)
+
+
+def _blurred(field: Field, sigma_px: float, stretch: float = 1.0) -> Field:
+    cycles = np.fft.fftfreq(len(field))
+    smooth = np.exp(-2 * (np.pi * sigma_px) ** 2 * (cycles[None, :] ** 2 + (stretch * cycles[:, None]) ** 2))
+    return np.fft.ifft2(np.fft.fft2(field) * smooth).real
 
 
 def _period(random: Random) -> float:
@@ -199,12 +203,6 @@ def _clouds(random: Random, x: Field, y: Field) -> Field:
     frequency[0, 0] = np.inf
     field = np.fft.ifft2(np.fft.fft2(random.standard_normal(x.shape)) / frequency**slope).real
     return 0.5 + 0.25 * field / (field.std() + 1e-9)
-
-
-def _blurred(field: Field, sigma_px: float) -> Field:
-    cycles = np.fft.fftfreq(len(field))
-    smooth = np.exp(-2 * (np.pi * sigma_px) ** 2 * (cycles[None, :] ** 2 + cycles[:, None] ** 2))
-    return np.fft.ifft2(np.fft.fft2(field) * smooth).real
 
 
 def _colored(random: Random, tone: Field) -> Field:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum, auto
+from enum import IntEnum
 from typing import Literal
 
 import numpy as np
@@ -32,46 +32,17 @@ CENTERED_PX = 3.0
 GRAIN_LEVELS = 3.0
 
 
-class _Of(IntEnum):
-    """Columns of the draws an object takes."""
-
-    X = 0
-    Y = auto()
-    RADIUS = auto()
-    TURN = auto()
-    MIRROR = auto()
-    BLOB = auto()
-    PHASE_X = auto()
-    PHASE_Y = auto()
-    TEXTURE_TURN = auto()
-    MAGNIFICATION = auto()
-    HUE = auto()
-    HUE_STEP = auto()
-    CHROMA_DARK = auto()
-    CHROMA_LIGHT = auto()
-    DARK = auto()
-    LIGHT = auto()
-    SWAP = auto()
-    CLASS = auto()
-
-
-class _Back(IntEnum):
-    """Columns of the draws that the backdrop takes, after those of the objects."""
-
-    HUE = 0
-    HUE_STEP = auto()
-    CHROMA = auto()
-    NEAR = auto()
-    FAR = auto()
-    CLOUD_X = auto()
-    CLOUD_Y = auto()
-    CLOUD_TURN = auto()
-    GRAIN_X = auto()
-    GRAIN_Y = auto()
-    OBJECTS = auto()
-    CELLS = auto()
-
-
+_Of = IntEnum(
+    "_Of",
+    "X Y RADIUS TURN MIRROR BLOB PHASE_X PHASE_Y TEXTURE_TURN MAGNIFICATION "
+    "HUE HUE_STEP CHROMA_DARK CHROMA_LIGHT DARK LIGHT SWAP CLASS",
+    start=0,
+)
+"""Columns of the draws an object takes."""
+_Back = IntEnum(
+    "_Back", "HUE HUE_STEP CHROMA NEAR FAR CLOUD_X CLOUD_Y CLOUD_TURN GRAIN_X GRAIN_Y OBJECTS CELLS", start=0
+)
+"""Columns of the draws that the backdrop takes, after those of the objects."""
 _COLUMNS = SEVERAL * len(_Of) + len(_Back)
 
 

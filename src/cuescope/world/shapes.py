@@ -199,22 +199,11 @@ def _vase() -> dict[str, Points]:
 
 
 _DRAWN: dict[str, Callable[[], dict[str, Points]]] = {
-    "arrow": _arrow,
-    "bolt": _bolt,
-    "butterfly": _butterfly,
-    "crescent": _crescent,
-    "crown": _crown,
-    "fish": _fish,
-    "flower": _flower,
-    "heart": _heart,
-    "house": _house,
-    "mug": _mug,
-    "mushroom": _mushroom,
-    "rabbit": _rabbit,
-    "sailboat": _sailboat,
-    "star": _star,
-    "tree": _tree,
-    "vase": _vase,
+    draw.__name__[1:]: draw
+    for draw in (
+        *(_arrow, _bolt, _butterfly, _crescent, _crown, _fish, _flower, _heart),
+        *(_house, _mug, _mushroom, _rabbit, _sailboat, _star, _tree, _vase),
+    )
 }
 
 NAMES = tuple(_DRAWN)

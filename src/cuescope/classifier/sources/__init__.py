@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cuescope.core.errors import CueError
+from cuescope.core.errors import CueError, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,6 +25,13 @@ SUFFIX = re.compile(r"\+([^/+:.]*)$")
 RANDOM = "random"
 SEED = 0
 """Of the weights of an untrained network."""
+
+
+DEFAULTS: dict[str, Any] = {
+    **{"classes": None, "preprocessing": None, "device": "auto", "precision": "float32"},
+    **{"batch_size": 32, "compile": False, "fold": True},
+}
+"""Of the settings of `load`: what a Classifier that is given has is not changed by them."""
 
 
 class Found(NamedTuple):
@@ -54,7 +62,8 @@ def load(
     `spec` is one of: "timm/NAME", "torchvision/NAME", "cuescope/NAME", each followed by "@FILE" for weights of
     one's own or "@random" for an untrained network of a fixed seed; "package.module:factory" or
     "file.py:factory", where the factory gives an nn.Module or a Classifier; "model.onnx", a black box; an
-    nn.Module; a Classifier, which is returned as it is. `weights` is another way to say "@FILE".
+    nn.Module; a Classifier, which is left as it is: it is returned itself, or made anew where other settings are
+    asked for. `weights` is another way to say "@FILE".
 
     Weights are .safetensors, or .pth, .pt and .bin files that hold nothing but tensors; code is never unpickled.
     A last layer of another number of classes is fitted to the file. The other arguments are Classifier's, which
@@ -69,25 +78,17 @@ def load(
     """
     from cuescope.classifier.classifier import Classifier
 
-    if isinstance(spec, Classifier):
-        return spec
-    name, found = _find(spec, weights, preprocessing)
+    settings: dict[str, Any] = {
+        **{"classes": classes, "preprocessing": preprocessing, "device": device, "precision": precision},
+        **{"batch_size": batch_size, "compile": compile, "fold": fold},
+    }
+    name, found = ("", Found(spec)) if isinstance(spec, Classifier) else _find(spec, weights, preprocessing)
     if isinstance(found.module, Classifier):
-        found.module.name = name
-        return found.module
-    return Classifier(
-        found.module,
-        classes=classes if classes is not None else found.classes,
-        preprocessing=preprocessing or found.preprocessing,
-        name=name,
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-        compile=compile,
-        fold=fold,
-        owned=found.owned,
-        notes=found.notes,
-    )
+        other = {key: value for key, value in settings.items() if value != DEFAULTS[key]}
+        return found.module.under(**other, **({"name": name} if name else {}))
+    settings["classes"] = classes if classes is not None else found.classes
+    settings["preprocessing"] = preprocessing or found.preprocessing
+    return Classifier(found.module, name=name, owned=found.owned, notes=found.notes, **settings)
 
 
 def names() -> tuple[str, ...]:
@@ -102,14 +103,14 @@ def _find(spec: Any, weights: str | Path | None, preprocessing: Preprocessing | 
     if not isinstance(spec, str | Path):
         return _given(spec, weights)
     text = str(spec)
-    path, _, told = text.partition("@")
-    late = SUFFIX.search(told)
+    path, _, file = text.partition("@")
+    late = SUFFIX.search(file)
     if late:
-        do = f"write {path}{late[0]}@{told[: late.start()]}"
+        do = f"write {path}{late[0]}@{file[: late.start()]}"
         raise CueError(f"'{text}' has '{late[0]}' after its weights", wanted="it before the @", do=do)
-    if told and weights is not None:
+    if file and weights is not None:
         raise CueError(f"'{text}' and weights={weights}", wanted="one file of weights", do="give one of them")
-    asked = told or (str(weights) if weights is not None else "")
+    asked = file or (str(weights) if weights is not None else "")
     name = path + (f"@{asked}" if asked else "")
     path, blur = _blurred(path)
     found = _source(text, path, asked)
@@ -137,17 +138,16 @@ def _antialiased(name: str, blur: int, found: Found, preprocessing: Preprocessin
 
     from cuescope.classifier.classifier import Classifier
     from cuescope.models.antialias import antialias
-    from cuescope.models.places import example_of, places, told
+    from cuescope.models.places import describe, example_of, places
 
-    if isinstance(found.module, Classifier):
-        made = found.module
-        found = Found(made.module, made.classes, made.preprocessing)
+    if isinstance(given := found.module, Classifier):
+        found = Found(given.module, given.classes, given.preprocessing)
     if not isinstance(found.module, nn.Module):
         do = "give the network itself, as an nn.Module or file.py:factory"
         raise CueError(f"{name} is a black box, which cannot be antialiased", wanted="a torch network", do=do)
     how = preprocessing or found.preprocessing
     example = example_of(found.module, how.size if how else None)
-    notes = told(places(found.module, example=example), blur)
+    notes = describe(places(found.module, example=example), blur)
     network = antialias(found.module, blur, example=example)
     return found._replace(module=network, notes=(*found.notes, *notes), owned=True)
 
@@ -164,18 +164,8 @@ def _given(module: Any, weights: str | Path | None) -> tuple[str, Found]:
 
 def _source(text: str, path: str, weights: str) -> Found:
     source, _, name = path.partition("/")
-    if source == "timm" and name:
-        from cuescope.classifier.sources import from_timm
-
-        return from_timm.find(name, weights)
-    if source == "torchvision" and name:
-        from cuescope.classifier.sources import from_torchvision
-
-        return from_torchvision.find(name, weights)
-    if source == "cuescope" and name:
-        from cuescope.classifier.sources import from_cuescope
-
-        return from_cuescope.find(name, weights)
+    if source in ("timm", "torchvision", "cuescope") and name:
+        return importlib.import_module(f"cuescope.classifier.sources.from_{source}").find(name, weights)
     if path.endswith(".onnx"):
         from cuescope.classifier.sources import from_onnx
 
@@ -190,7 +180,6 @@ def _source(text: str, path: str, weights: str) -> Found:
 def unknown_model(text: str, path: str) -> CueError:
     """The error for a model of no known library, with what was probably meant."""
     from cuescope.classifier.sources import known
-    from cuescope.core.errors import nearest
 
     if Path(path).suffix in (".pth", ".pt", ".bin", ".safetensors", ".ckpt"):
         do = f"name the architecture too, as in timm/resnet50@{path}"

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
-import importlib.util
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from cuescope.classifier.sources import RANDOM, SEED, Found
 from cuescope.classifier.sources.from_timm import preprocessing_of
 from cuescope.classifier.sources.weights import fit, read
 from cuescope.core.errors import CueError, unknown
+from cuescope.core.user_code import importing_from, load_file
 
 
 def find(path: str, weights: str) -> Found:
@@ -28,39 +25,26 @@ def find(path: str, weights: str) -> Found:
     from cuescope.models.seeding import seeded
 
     home, _, name = path.rpartition(":")
-    module = _from_file(Path(home)) if home.endswith(".py") else _from_package(home)
+    module = load_file(home, "a Python file with a factory") if home.endswith(".py") else _from_package(home)
     factory = getattr(module, name, None)
     if factory is None:
         raise unknown("factory", name, [key for key, value in vars(module).items() if callable(value)])
-    if isinstance(factory, nn.Module | Classifier):
-        made, owned = factory, False
-    else:
-        made, owned = seeded(SEED, factory), True
-    if weights and weights != RANDOM and isinstance(made, nn.Module):
-        network = made
-        made = fit(lambda _: network, read(weights), weights)
-    if not isinstance(made, Classifier) and not callable(made):
-        found = f"{path} gives a {type(made).__name__}"
+    owned = not isinstance(factory, nn.Module | Classifier)
+    model = seeded(SEED, factory) if owned else factory
+    if weights and weights != RANDOM and isinstance(model, nn.Module):
+        if not owned:
+            # Weights are read into a copy: what the file holds is the user's own.
+            model, owned = copy.deepcopy(model), True
+        network = model
+        model = fit(lambda _: network, read(weights), weights)
+    if not isinstance(model, Classifier) and not callable(model):
+        found = f"{path} gives a {type(model).__name__}"
         raise CueError(found, wanted="an nn.Module or a cuescope.Classifier", do="return one from the factory")
-    return Found(made, preprocessing=preprocessing_of(made), owned=owned)
-
-
-def _from_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise CueError(f"no file '{path}'", wanted="a Python file with a factory", do="check the path")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Under its own name, so that inspect and pickle find its classes.
-    sys.modules[path.stem] = module
-    with _importing_from(path.parent):
-        spec.loader.exec_module(module)
-    return module
+    return Found(model, preprocessing=preprocessing_of(model), owned=owned)
 
 
 def _from_package(name: str) -> ModuleType:
-    with _importing_from(Path.cwd()):
+    with importing_from(Path.cwd()):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
@@ -68,13 +52,3 @@ def _from_package(name: str) -> ModuleType:
                 raise
             do = "install the package, run where it lies, or give a file: path/to/file.py:factory"
             raise CueError(f"no package '{name}'", wanted="a module that Python can import", do=do) from None
-
-
-@contextmanager
-def _importing_from(folder: Path) -> Iterator[None]:
-    entry: Any = str(folder.resolve())
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        sys.path.remove(entry)

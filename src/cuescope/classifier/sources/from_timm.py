@@ -30,8 +30,11 @@ def find(name: str, weights: str) -> Found:
         if not timm.models.is_model_pretrained(name):
             do = f"give a file, as in timm/{name}@weights.safetensors, or timm/{name}@random"
             raise CueError(f"timm has no weights for {name}", wanted="weights", do=do)
-        with hub.fetching(f"timm/{name}"), hub.without_retries():
-            network = seeded(SEED, lambda: timm.create_model(name, pretrained=True))
+        source: Any = timm.get_pretrained_cfg(name)
+        with hub.fetching(f"timm/{name}"):
+            file = hub.from_hugging_face(source.hf_hub_id) if source.hf_hub_id else hub.checkpoint(source.url)
+        overlay = {"file": str(file)}
+        network = seeded(SEED, lambda: timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay))
     elif weights == RANDOM:
         network = seeded(SEED, lambda: timm.create_model(name))
     else:

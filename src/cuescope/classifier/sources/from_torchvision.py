@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from typing import Any
 
 from torch import nn
@@ -43,8 +42,8 @@ def find(name: str, weights: str) -> Found:
     if weights:
         return Found(fit(build, read(weights), weights, AUXILIARY), preprocessing=how)
     with hub.fetching(f"torchvision/{name}"):
-        state = entry.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
-    return Found(fit(build, _densenet(state), entry.url, AUXILIARY), preprocessing=how)
+        file = hub.checkpoint(entry.url)
+    return Found(fit(build, _densenet(read(file)), entry.url, AUXILIARY), preprocessing=how)
 
 
 def _names() -> list[str]:

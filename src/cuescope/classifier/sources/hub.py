@@ -3,49 +3,83 @@
 from __future__ import annotations
 
 import contextlib
-import socket
+import hashlib
+import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+from cuescope.core.download import download
 from cuescope.core.errors import CueError
 
 PATIENCE_S = 8.0
 """How long a connection may take to answer."""
+FILES = ("model.safetensors", "pytorch_model.bin")
+"""Names of weights on Hugging Face's hub, in the order in which timm looks for them."""
 
 
 @contextlib.contextmanager
 def fetching(name: str) -> Iterator[None]:
     """Turn the failure of a download into a CueError that says how to give a local file."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE_S)
     try:
         yield
-    except CueError:
-        raise
     except Exception as error:
         # Each client has its own exceptions: urllib's, httpx's, huggingface_hub's.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CueError(
             f"the weights of {name} could not be fetched: {reason}",
             wanted="a connection to the model hub, or the weights in a file",
             do=f"give a local file, as in {name}@weights.safetensors, or {name}@random for an untrained network",
         ) from error
-    finally:
-        socket.setdefaulttimeout(before)
 
 
-@contextlib.contextmanager
-def without_retries() -> Iterator[None]:
-    """Where Hugging Face's hub does not answer once, look in its cache only: its client would retry for 47 s."""
-    from huggingface_hub import constants
+def checkpoint(url: str) -> Path:
+    """The file at an address, in torch.hub's folder of checkpoints; its name may end with the start of its SHA-256."""
+    import torch
+
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    show = sys.stderr.isatty()
+    download(
+        url,
+        part,
+        do="give a local file",
+        timeout_s=PATIENCE_S,
+        progress=lambda done: print(f"{path.name}: {done}", file=sys.stderr) if show else None,
+    )
+    part.with_suffix(".tag").unlink(missing_ok=True)
+    start = re.search(r"-([a-f0-9]{8,})\.", path.name)
+    with part.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if start and not digest.startswith(start[1]):
+        part.unlink()
+        raise CueError(f"{url} has another SHA-256 than its name says: {digest}")
+    return part.replace(path)
+
+
+def from_hugging_face(repository: str) -> Path:
+    """The file of weights of a repository on Hugging Face's hub, from its cache where the hub does not answer.
+
+    Asked once whether it answers, since its client would retry for 47 s.
+    """
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
     from huggingface_hub.utils import get_session
 
-    before = constants.HF_HUB_OFFLINE
-    if not before:
+    cached = constants.is_offline_mode()
+    if not cached:
         try:
             get_session().head(constants.ENDPOINT, timeout=PATIENCE_S)
         except Exception:  # the client's exceptions changed with its HTTP library; any of them means no answer
-            constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
+            cached = True
+    name, _, revision = repository.partition("@")
+    for file in FILES:
+        with contextlib.suppress(EntryNotFoundError):
+            found = hf_hub_download(
+                name, file, revision=revision or None, etag_timeout=PATIENCE_S, local_files_only=cached
+            )
+            return Path(found)
+    raise FileNotFoundError(f"neither {' nor '.join(FILES)} of {name} is " + ("cached" if cached else "there"))

@@ -66,16 +66,16 @@ def _check(network: nn.Module, state: State, path: str | Path, optional: tuple[s
         for k in own
         if k in state and own[k].shape != state[k].shape
     ]
-    told = [_told("missing", missing), _told("unexpected", unexpected), _told("of another shape", other)]
-    if any(told):
+    faults = [_listed("missing", missing), _listed("unexpected", unexpected), _listed("of another shape", other)]
+    if any(faults):
         raise CueError(
-            f"the weights in '{path}' do not fit {type(network).__name__}: " + "; ".join(filter(None, told)),
+            f"the weights in '{path}' do not fit {type(network).__name__}: " + "; ".join(filter(None, faults)),
             wanted=f"the {len(own)} tensors of its state_dict",
             do="check that the architecture is the one the weights were trained in",
         )
 
 
-def _told(what: str, keys: list[str]) -> str:
+def _listed(what: str, keys: list[str]) -> str:
     if not keys:
         return ""
     more = f", ... ({len(keys) - SHOWN} more)" if len(keys) > SHOWN else ""

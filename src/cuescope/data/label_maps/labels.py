@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from cuescope.core.classes import align
 from cuescope.core.errors import CueError
+from cuescope.data.derived import DerivedSet
 from cuescope.data.images import ImageSet, Sample
 from cuescope.data.label_maps import LabelMapFile, open_label_maps
 from cuescope.data.label_maps.pooling import LabelPooling
@@ -45,9 +44,10 @@ def with_label_maps(images: ImageSet, path: str | Path) -> ImageSet:
     return _Annotated(images, maps, found)
 
 
-class _Annotated(ImageSet):
+class _Annotated(DerivedSet):
     def __init__(self, images: ImageSet, maps: LabelMapFile, found: Sequence[int]) -> None:
-        self.images, self.maps, self.found = images, maps, found
+        super().__init__(images, found)
+        self.maps, self.skipped = maps, ()
         self.name, self.classes = f"{images.name}, label maps", maps.classes
         self.pooling = LabelPooling(len(maps.classes))
         annotator = maps.header.annotator or "an unknown annotator"
@@ -61,14 +61,10 @@ class _Annotated(ImageSet):
         self.knows = images.knows - {"label"} | {"labels", "regions"} | ({"label"} if self._place else set())
         self.notes = tuple(notes)
 
-    def __len__(self) -> int:
-        return len(self.found)
+    def label(self, index: int) -> int | None:
+        return self.read(index).label
 
-    def id(self, index: int) -> str:
-        return self.images.id(self.found[index])
-
-    def read(self, index: int) -> Sample:
-        sample = self.images.read(self.found[index])
+    def changed(self, sample: Sample) -> Sample:
         scores, ids = self.maps[sample.id]
 
         def pooled(crops: ArrayLike) -> Tensor:
@@ -84,12 +80,6 @@ class _Annotated(ImageSet):
         known = None if label < 0 else label
         return replace(sample, label=known, labels=labels, label_map=pooled, labels_from=self.labels_from)
 
-    @property
-    def digest(self) -> str:
-        return self._digest
-
-    @functools.cached_property
-    def _digest(self) -> str:
+    def hashed(self) -> tuple[str, Iterable[object]]:
         status = self.maps.path.stat()
-        text = f"{self.images.digest} label maps {status.st_size} {status.st_mtime_ns} {len(self.found)} {LEAST} {MOST}"
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return "label maps", (status.st_size, status.st_mtime_ns, len(self.at), LEAST, MOST)

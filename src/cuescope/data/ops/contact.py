@@ -1,9 +1,8 @@
-"""Filters and images side by side."""
+"""Filters side by side."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from cuescope.data.ops.convert import to_image
+from cuescope.data.ops.convert import GAP_PX
 
-CELL_PX, GAP_PX = 40, 4
+CELL_PX = 40
 SHAPE = 2.4
 """Width of a sheet over its height, about."""
 
 
 def contact_sheet(*groups: Tensor, width_px: int = 0) -> NDArray[np.uint8]:
-    """Filters (N, C, h, w) as one image (H, W, 3) on white, each stretched to its own contrast around gray.
+    """Filters (N, C, h, w) as one image (H, W, 3) on white, each stretched to its own contrast about gray.
 
     With three channels in color, else in gray: their mean. Zero is middle gray, the largest absolute weight of a filter
     white or black. Several groups stand apart from each other by half a filter. `width_px` sets the sheet's width.
@@ -61,21 +60,3 @@ def _cell(one: Tensor) -> NDArray[Any]:
     times = max(1, math.ceil(CELL_PX / max(shown.shape[1:])))
     large = F.interpolate(((shown / most + 1) * 127.5).round()[None], scale_factor=times, mode="nearest")[0]
     return large.permute(1, 2, 0).byte().numpy()
-
-
-def filmstrips(rows: Sequence[Sequence[Tensor]]) -> NDArray[np.uint8]:
-    """Images (3, H, W) in [0, 1] of one size in rows on white, (H', W', 3).
-
-    >>> import torch
-    >>> filmstrips([[torch.zeros(3, 8, 8), torch.ones(3, 8, 8)], [torch.zeros(3, 8, 8)]]).shape
-    (20, 20, 3)
-    """
-    height, width = rows[0][0].shape[1:]
-    across = max(map(len, rows))
-    down = len(rows) * (height + GAP_PX) - GAP_PX
-    sheet = np.full((down, across * (width + GAP_PX) - GAP_PX, 3), 255, np.uint8)
-    for i, row in enumerate(rows):
-        for k, frame in enumerate(row):
-            top, left = i * (height + GAP_PX), k * (width + GAP_PX)
-            sheet[top : top + height, left : left + width] = to_image(frame)
-    return sheet

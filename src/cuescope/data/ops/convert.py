@@ -34,13 +34,16 @@ def to_image(pixels: Tensor) -> np.ndarray[Any, Any]:
     return pixels.cpu().permute(1, 2, 0).numpy()
 
 
-def sheet(rows: Sequence[Sequence[Tensor]], columns: int) -> np.ndarray[Any, Any]:
+def sheet(rows: Sequence[Sequence[Tensor]], columns: int = 1) -> np.ndarray[Any, Any]:
     """Images of one size, (3, h, w) float in [0, 1], side by side, a row below the other, on white: (H, W, 3) uint8.
+
+    It is at least so many columns wide.
 
     >>> sheet([[torch.zeros(3, 10, 20)] * 2, [torch.zeros(3, 10, 20)]], 3).shape
     (24, 68, 3)
     """
     height, width = next((image.shape[1:] for row in rows for image in row), (1, 1))
+    columns = max([columns, *map(len, rows)])
     down, right = height + GAP_PX, width + GAP_PX
     out = torch.ones(3, len(rows) * down - GAP_PX, columns * right - GAP_PX)
     for i, row in enumerate(rows):

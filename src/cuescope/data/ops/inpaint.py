@@ -13,9 +13,9 @@ from cuescope.core.errors import CueError
 
 Fill = Literal["none", "blur", "opencv"]
 
-TAPS = 12
+WEIGHTS = 12
 """Of the blur along each axis: [.5 .5] ten times convolved with itself, as in the authors' code."""
-BEFORE, AFTER = TAPS // 2, (TAPS - 1) // 2
+BEFORE, AFTER = WEIGHTS // 2, (WEIGHTS - 1) // 2
 """How many cells to the left and to the right of a pixel its blur reads."""
 ENOUGH_PX, MOST_ROUNDS = 200, 80
 """The authors stop where no more than so many pixels are black, or after so many rounds."""
@@ -27,7 +27,7 @@ Corners = tuple[int, int, int, int]
 
 
 def inpaint(image: NDArray[np.float32], known: Corners, fill: Fill = "blur") -> NDArray[np.float32]:
-    """What would the black canvas around this image be if its surroundings went on? (H, W, 3) float32, 0 to 255.
+    """What would the black canvas about this image be if its surroundings went on? (H, W, 3) float32, 0 to 255.
 
     With "blur", round after round each black pixel that a blur of 12 x 12 cells reaches from known ones gets their
     weighted mean and is known from then on, until 200 pixels are left or 80 rounds are done. From the second round on
@@ -100,11 +100,11 @@ def _blurred(planes: NDArray[np.float32], region: Corners) -> NDArray[Any]:
 @functools.cache
 def _band(size: int) -> NDArray[np.float32]:
     """The blur along an axis of `size` cells as a matrix: cell i of the outcome is its row i times the cells."""
-    taps = np.array([math.comb(TAPS - 1, k) for k in range(TAPS)], np.float64) / 2 ** (TAPS - 1)
+    weights = np.array([math.comb(WEIGHTS - 1, k) for k in range(WEIGHTS)], np.float64) / 2 ** (WEIGHTS - 1)
     band = np.zeros((size, size), np.float32)
-    for k, tap in enumerate(taps):
+    for k, weight in enumerate(weights):
         i = np.arange(max(0, BEFORE - k), min(size, size + BEFORE - k))
-        band[i, i + k - BEFORE] = tap
+        band[i, i + k - BEFORE] = weight
     return band
 
 

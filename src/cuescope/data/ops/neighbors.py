@@ -1,4 +1,4 @@
-"""An image moved by a little, with nothing of it wrapped around."""
+"""An image moved by a little, without wrapping."""
 
 from __future__ import annotations
 

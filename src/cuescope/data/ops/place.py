@@ -32,7 +32,7 @@ class Place:
 
     @classmethod
     def of_fields(cls, rows: Seen, columns: Seen, shape: Sequence[int], size: Sequence[int]) -> Place:
-        """Of a map of `shape` (h, w) on an image of `size` (H, W): a cell a stride wide around each field's middle.
+        """Of a map of `shape` (h, w) on an image of `size` (H, W): a cell a stride wide about each field's middle.
 
         It may reach beyond the image, and end before it: with padding, the first middle lies at the border.
         """

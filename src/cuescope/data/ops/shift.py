@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cuescope.core.errors import CueError
-from cuescope.data.images import Sample
+from cuescope.data.images import Sample, each
 from cuescope.data.ops.inpaint import Fill, inpaint
 from cuescope.data.preprocessing import Preprocessing, covering, frame, resize
 
@@ -183,9 +182,3 @@ class Window:
     def _size(self, how: Preprocessing) -> tuple[int, int]:
         more = self.offsets(how)
         return how.size[0] + more, how.size[1] + more
-
-
-def each(make: Callable[[int], None], count: int) -> None:
-    """Make all views, in as many threads as torch has: resizing frees the interpreter lock."""
-    with ThreadPoolExecutor(max(1, torch.get_num_threads()), thread_name_prefix="views") as pool:
-        list(pool.map(make, range(count)))

@@ -79,7 +79,7 @@ def folded_shares(responses: Tensor, steps: tuple[int, int]) -> Tensor:
     height, width = responses.shape[1:]
     window = torch.outer(*(torch.hann_window(side + 2, periodic=False)[1:-1] for side in (height, width)))
     window = window.to(responses.device)
-    # Zeros around a windowed map change no energy, and sides with large prime factors take 7 times as long.
+    # Zeros beyond a windowed map change no energy, and sides with large prime factors take 7 times as long.
     size = _fast(height), _fast(width)
     down = torch.fft.fftfreq(size[0], device=responses.device).abs() > 0.5 / steps[0]
     across = torch.fft.rfftfreq(size[1], device=responses.device) > 0.5 / steps[1]

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cuescope.data.ops.convert import to_image
+from cuescope.data.ops.convert import GAP_PX, to_image
 
 SIDE_PX = 84
 """Side of a tile."""
-GAP_PX = 4
 BETWEEN_PX = 16
 """Between two grids of tiles."""
 

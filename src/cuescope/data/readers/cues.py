@@ -108,8 +108,8 @@ def read_cues(path: Path | str, limit: int | None = None) -> CueSet:
     for folder in sorted(entry for entry in root.iterdir() if entry.is_dir()):
         shown = FOLDERS.get(folder.name.lower())
         if shown in found:
-            told = f"'{found[shown].name}' and '{folder.name}' in '{root}' both show {shown}"
-            raise CueError(told, wanted="one folder of each kind", do="move one of them away")
+            both = f"'{found[shown].name}' and '{folder.name}' in '{root}' both show {shown}"
+            raise CueError(both, wanted="one folder of each kind", do="move one of them away")
         if shown:
             found[shown] = folder
     if not found:

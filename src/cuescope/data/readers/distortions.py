@@ -33,7 +33,7 @@ _CORRUPTIONS = re.compile(
     r"(gaussian|shot|impulse|speckle)_noise|(defocus|glass|motion|zoom|gaussian)_blur|snow|frost|fog|brightness|"
     r"elastic_transform|pixelate|jpeg_compression|spatter|saturate"
 )
-"""Folders of ImageNet-C but its `contrast`, which is told by its levels."""
+"""Folders of ImageNet-C but its `contrast`, which is known by its levels."""
 SEVERITIES = {"1", "2", "3", "4", "5"}
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from cuescope.core.errors import CueError
+from cuescope.data.derived import DerivedSet
 from cuescope.data.images import Answer, ImageSet, Sample, Skipped
 from cuescope.data.readers.cue_conflict import cues_of
 from cuescope.data.readers.tables import read_rows
@@ -30,7 +29,7 @@ SCHEMA = {
 }
 NO_ANSWER = {"na", "nan", ""}
 INSTRUCTED = "guessing"
-"""In the name of the experiments whose people were told which cue to name: they are no free answers."""
+"""In the name of the experiments whose people were asked to name one cue: they are no free answers."""
 LATER = "-trained-CNNs"
 """Ends the folders of the networks that were run later, in PyTorch; those beside the people were run in Caffe."""
 
@@ -163,15 +162,15 @@ def with_answers(images: ImageSet, data: HumanData) -> ImageSet:
     """The same images, those that the trials know with what people and networks answered, in `Sample.answers`.
 
     A trial's image is found by its file name. Of several experiments with the same images the one with the most
-    of them is taken; those in which people were told which cue to name are not. Raises CueError where none fits.
+    of them is taken; those in which people were asked to name one cue are not. Raises CueError where none fits.
     """
     names = {os.path.basename(images.id(i)) for i in range(len(images))}  # noqa: PTH119 - an id may be no path
     free = data.trials.filter(~pl.col("experiment").str.contains(INSTRUCTED, literal=True))
     mine = free.filter(pl.col("image").is_in(list(names)))
     if not mine.height:
-        told = f"; its images are named as {data.trials['image'][0]}, those of {images.name} as {images.id(0)}"
+        names_ = f"; its images are named as {data.trials['image'][0]}, those of {images.name} as {images.id(0)}"
         raise CueError(
-            f"'{data.name}' has no free answer to an image of {images.name}{told if len(images) else ''}",
+            f"'{data.name}' has no free answer to an image of {images.name}{names_ if len(images) else ''}",
             wanted="trials on these images",
             do="give the raw data of the experiment that showed these images",
         )
@@ -180,43 +179,23 @@ def with_answers(images: ImageSet, data: HumanData) -> ImageSet:
     return _Answered(images, data, mine.filter(pl.col("experiment") == best), best)
 
 
-class _Answered(ImageSet):
+class _Answered(DerivedSet):
     def __init__(self, images: ImageSet, data: HumanData, trials: pl.DataFrame, experiment: str) -> None:
-        self.images, self.name, self.classes = images, images.name, images.classes
+        super().__init__(images)
         self.knows = images.knows | {"answers"}
-        # People first, so that what is made of them in this order has them first.
+        # People first, so that what is computed of them in this order has them first.
         trials = trials.sort("kind", maintain_order=True)
         self.answers: dict[str, tuple[Answer, ...]] = {}
         for image, who, kind, response in trials.select("image", "subject", "kind", "response").iter_rows():
             self.answers[image] = (*self.answers.get(image, ()), Answer(who, kind, response))
         people, networks = (trials.filter(kind=kind)["subject"].n_unique() for kind in ("human", "network"))
-        told = (
-            f"{len(self.answers):,} of {len(images):,} images have answers of {people} people and {networks} networks"
-        )
-        self.notes = (*images.notes, f"{told}: {experiment}, from {data.name}")
+        answered = f"{len(self.answers):,} of {len(images):,} images have answers"
+        note = f"{answered} of {people} people and {networks} networks: {experiment}, from {data.name}"
+        self.notes = (*images.notes, note)
         self.skipped = (*images.skipped, *(Skipped(f"{data.name}/{s.id}", s.why) for s in data.skipped))
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def id(self, index: int) -> str:
-        return self.images.id(index)
-
-    def label(self, index: int) -> int | None:
-        return self.images.label(index)
-
-    def read(self, index: int) -> Sample:
-        sample = self.images.read(index)
+    def changed(self, sample: Sample) -> Sample:
         return replace(sample, answers=self.answers.get(os.path.basename(sample.id), ()))  # noqa: PTH119
 
-    @property
-    def digest(self) -> str:
-        return self._digest
-
-    @functools.cached_property
-    def _digest(self) -> str:
-        answers: Mapping[str, tuple[Answer, ...]] = self.answers
-        total = hashlib.blake2b(f"{self.images.digest} answers".encode(), digest_size=16)
-        for image in sorted(answers):
-            total.update(repr((image, [tuple(answer) for answer in answers[image]])).encode())
-        return total.hexdigest()
+    def hashed(self) -> tuple[str, Iterator[object]]:
+        return "answers", ((image, [tuple(answer) for answer in self.answers[image]]) for image in sorted(self.answers))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -11,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cuescope.core.errors import CueError, nearest
+from cuescope.data.derived import DerivedSet
 from cuescope.data.images import Box, ImageSet, Sample, UnreadableError
 from cuescope.data.readers.decode import size_of
 from cuescope.data.readers.files import FileSet, spread
@@ -20,7 +19,7 @@ CORNERS = ("x0", "y0", "x1", "y1")
 COLUMNS = ("file", "part", *CORNERS)
 MOST_COMPARED = 20_000
 """So many names are searched for one like a mistyped one: it takes seconds."""
-MOST_TOLD = 6
+MOST_NAMED = 6
 
 
 def read_parts(images: ImageSet, path: str | Path, *, limit: int | None = None) -> ImageSet:
@@ -94,31 +93,20 @@ def _malformed(path: Path, line: int, found: str, wanted: str) -> CueError:
     return CueError(f"'{path}', line {line}: {found}", wanted=wanted, do="correct the line")
 
 
-class _Parts(ImageSet):
+class _Parts(DerivedSet):
     def __init__(self, images: ImageSet, parts: Mapping[int, Mapping[str, Box]], file: str) -> None:
-        self.images, self.parts, self.at = images, parts, list(parts)
-        self.name, self.classes = f"{images.name}, parts", images.classes
-        self.knows = images.knows | {"parts"}
+        super().__init__(images, list(parts))
+        self.parts = parts
+        self.by_id = {images.id(image): boxes for image, boxes in parts.items()}
+        self.name, self.knows = f"{images.name}, parts", images.knows | {"parts"}
         counts = Counter(name for boxes in parts.values() for name in boxes)
-        told = ", ".join(f"{name} ({count:,})" for name, count in counts.most_common(MOST_TOLD))
-        more = f" and {len(counts) - MOST_TOLD:,} more" if len(counts) > MOST_TOLD else ""
-        self.notes = (f"parts of {len(parts):,} of {len(images):,} images from {file}: {told}{more}",)
+        named = ", ".join(f"{name} ({count:,})" for name, count in counts.most_common(MOST_NAMED))
+        more = f" and {len(counts) - MOST_NAMED:,} more" if len(counts) > MOST_NAMED else ""
+        self.notes = (f"parts of {len(parts):,} of {len(images):,} images from {file}: {named}{more}",)
+        self.skipped = ()
 
-    def __len__(self) -> int:
-        return len(self.at)
+    def changed(self, sample: Sample) -> Sample:
+        return replace(sample, parts=self.by_id[sample.id])
 
-    def id(self, index: int) -> str:
-        return self.images.id(self.at[index])
-
-    def read(self, index: int) -> Sample:
-        image = self.at[index]
-        return replace(self.images.read(image), parts=self.parts[image])
-
-    @property
-    def digest(self) -> str:
-        return self._digest
-
-    @functools.cached_property
-    def _digest(self) -> str:
-        boxes = [(image, sorted(parts.items())) for image, parts in self.parts.items()]
-        return hashlib.blake2b(f"{self.images.digest} parts {boxes}".encode(), digest_size=16).hexdigest()
+    def hashed(self) -> tuple[str, tuple[()]]:
+        return f"parts {[(image, sorted(parts.items())) for image, parts in self.parts.items()]}", ()

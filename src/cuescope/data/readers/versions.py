@@ -1,14 +1,14 @@
-"""Images beside a version that a maker made of them, under the same names in another folder."""
+"""Images beside a version that a maker wrote of them, under the same names in another folder."""
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from cuescope.core.errors import CueError
+from cuescope.data.derived import DerivedSet
 from cuescope.data.images import ImageSet, Sample
 from cuescope.data.readers.decode import decode
 from cuescope.data.readers.files import checked_folder, scan
@@ -21,7 +21,7 @@ def read_versions(images: ImageSet, kind: str, folder: str | Path) -> ImageSet:
     where there is no such folder, or no image has a version there.
     """
     root = checked_folder(folder)
-    files = {os.path.splitext(name)[0]: name for name in scan(root).names}  # noqa: PTH122 - for a million names
+    files = {_stem(name): name for name in scan(root).names}
     found = [(i, files[stem]) for i in range(len(images)) if (stem := _stem(images.id(i))) in files]
     if not found:
         raise CueError(
@@ -33,34 +33,20 @@ def read_versions(images: ImageSet, kind: str, folder: str | Path) -> ImageSet:
 
 
 def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]  # noqa: PTH122
+    return os.path.splitext(name)[0]  # noqa: PTH122 - for a million names
 
 
-class _Versions(ImageSet):
+class _Versions(DerivedSet):
     def __init__(self, images: ImageSet, kind: str, root: Path, found: list[tuple[int, str]]) -> None:
-        self.images, self.kind, self.root, self.found = images, kind, root, found
-        self.name, self.classes = f"{images.name}, {kind}", images.classes
-        self.knows = images.knows | {kind}
-        self.notes = (f"{len(found):,} of {len(images):,} images have their {kind} version",)
+        super().__init__(images, [image for image, _ in found])
+        self.kind, self.root, self.found = kind, root, found
+        self.files = {images.id(image): file for image, file in found}
+        self.name, self.knows = f"{images.name}, {kind}", images.knows | {kind}
+        self.notes, self.skipped = (f"{len(found):,} of {len(images):,} images have their {kind} version",), ()
 
-    def __len__(self) -> int:
-        return len(self.found)
+    def changed(self, sample: Sample) -> Sample:
+        return replace(sample, versions={self.kind: decode(self.root / self.files[sample.id])})
 
-    def id(self, index: int) -> str:
-        return self.images.id(self.found[index][0])
-
-    def read(self, index: int) -> Sample:
-        image, file = self.found[index]
-        return replace(self.images.read(image), versions={self.kind: decode(self.root / file)})
-
-    @property
-    def digest(self) -> str:
-        return self._digest
-
-    @functools.cached_property
-    def _digest(self) -> str:
-        total = hashlib.blake2b(f"{self.images.digest} {self.kind}".encode(), digest_size=16)
-        for image, file in self.found:
-            status = (self.root / file).stat()
-            total.update(repr((image, file, status.st_size, status.st_mtime_ns)).encode())
-        return total.hexdigest()
+    def hashed(self) -> tuple[str, Iterator[object]]:
+        states = ((image, file, (self.root / file).stat()) for image, file in self.found)
+        return self.kind, ((image, file, status.st_size, status.st_mtime_ns) for image, file, status in states)

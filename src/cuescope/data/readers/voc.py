@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +14,7 @@ from xml.parsers import expat
 
 from cuescope.core.classes import ClassSpace, folded
 from cuescope.core.errors import CueError
+from cuescope.data.derived import DerivedSet
 from cuescope.data.images import Box, ImageSet, Sample, Skipped, UnreadableError
 from cuescope.data.readers.decode import size_of
 from cuescope.data.readers.files import FileSet, checked_folder
@@ -27,7 +27,7 @@ MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Annotation:
-    """What an XML file tells: boxes in pixels of an image of `size` (width, height), how many were `clipped` at its
+    """What an XML file says: boxes in pixels of an image of `size` (width, height), how many were `clipped` at its
     border, and why others cannot be used.
     """
 
@@ -65,7 +65,7 @@ def with_boxes(images: FileSet, folder: str | Path) -> ImageSet:
     The file of `a/b.jpg` is `a/b.xml`, or else `b.xml`. Corners are counted from 1 and inclusive, as VOC does. A box
     that leaves its image is clipped, one that is empty then or reversed is left out and listed, and so is a file that
     cannot be read; nothing in a file is resolved or executed. Where the image has another size than its annotation
-    tells, boxes are scaled; where it has other proportions, it is left out when it is read.
+    says, boxes are scaled; where it has other proportions, it is left out when it is read.
 
     Images without labels get those of their boxes: `label` is the class of the largest box, and `labels` are the
     classes of all. Of labeled ones the boxes of the label's class come first, or else the largest. Raises CueError
@@ -86,24 +86,23 @@ def with_boxes(images: FileSet, folder: str | Path) -> ImageSet:
             skipped.append(
                 Skipped(f"{root.name}/{path.relative_to(root).as_posix()}", f"{error}: no boxes of '{name}'")
             )
-    for name, told in found.items():
-        skipped += [Skipped(name, f"{why}; it is left out") for why in told.unusable]
-    boxes = {name: told for name, told in found.items() if told.boxes}
+    for name, known in found.items():
+        skipped += [Skipped(name, f"{why}; it is left out") for why in known.unusable]
+    boxes = {name: known for name, known in found.items() if known.boxes}
     if not boxes:
-        why = (
-            f": '{skipped[0].id}', {skipped[0].why}" if skipped else f", as '{Path(images.id(0)).stem}.xml' would have"
-        )
+        none_as = f", as '{Path(images.id(0)).stem}.xml' would have"
+        why = f": '{skipped[0].id}', {skipped[0].why}" if skipped else none_as
         wanted = "XML files with the objects of these images, under their names"
         raise CueError(f"'{root}' has no box of an image of {images.name}{why}", wanted=wanted, do="check the folder")
-    count = sum(len(told.boxes) for told in boxes.values())
-    notes = [f"{count:,} boxes of {len(boxes):,} of {len(images):,} images from {root.name}"]
-    if none:
-        notes.append(f"without an annotation: {none:,} images")
-    if clipped := sum(told.clipped for told in boxes.values()):
-        notes.append(f"{clipped:,} boxes that leave their image are clipped")
-    if skipped:
-        notes.append(f"{len(skipped):,} annotations or boxes cannot be used and are listed")
-    return _Boxed(images, boxes, notes, skipped)
+    count = sum(len(known.boxes) for known in boxes.values())
+    clipped = sum(known.clipped for known in boxes.values())
+    notes = {
+        f"{count:,} boxes of {len(boxes):,} of {len(images):,} images from {root.name}": count,
+        f"without an annotation: {none:,} images": none,
+        f"{clipped:,} boxes that leave their image are clipped": clipped,
+        f"{len(skipped):,} annotations or boxes cannot be used and are listed": len(skipped),
+    }
+    return _Boxed(images, boxes, [note for note, number in notes.items() if number], skipped)
 
 
 def _file_of(root: Path, name: str) -> Path | None:
@@ -112,7 +111,7 @@ def _file_of(root: Path, name: str) -> Path | None:
 
 
 def read_annotation(path: Path, size_of_image: Callable[[], tuple[int, int]]) -> Annotation:
-    """The boxes in one XML file; `size_of_image` is asked where it does not tell the image's size.
+    """The boxes in one XML file; `size_of_image` is asked where it does not give the image's size.
 
     Raises ValueError with the reason where it is no annotation that can be used.
     """
@@ -170,77 +169,57 @@ def _number(element: Element, path: str) -> float:
         return math.nan
 
 
-class _Boxed(ImageSet):
+class _Boxed(DerivedSet):
     def __init__(
         self, images: FileSet, boxes: Mapping[str, Annotation], notes: Iterable[str], skipped: Iterable[Skipped]
     ) -> None:
-        self.images, self.boxes = images, boxes
-        self.name, self.skipped = images.name, (*images.skipped, *skipped)
-        told = list(notes)
+        super().__init__(images)
+        self.boxes, self.skipped = boxes, (*images.skipped, *skipped)
+        self.notes = (*images.notes, *notes)
         own = images.classes is None
         if own:
             names = sorted({box.name for one in boxes.values() for box in one.boxes})
             self.classes = ClassSpace("boxes", tuple(names), tuple(names))
-            told.append(f"labels: the class of the largest box, of {len(names)}")
-        else:
-            self.classes = images.classes
+            self.notes += (f"labels: the class of the largest box, of {len(names)}",)
         assert self.classes is not None
         by_key = {key: i for i, key in enumerate(self.classes.keys)}
         by_name = {folded(name): i for i, name in enumerate(self.classes.names)}
         self._index = lambda name: by_key.get(name, by_name.get(folded(name), -1))
-        self._labels = {name: self._largest(one) for name, one in boxes.items()} if own else {}
+        self._labels = {name: self._index(max(one.boxes, key=_area).name) for name, one in boxes.items()} if own else {}
         if not own and (other := sum(self._is_other(i) for i in range(len(images)))):
-            told.append(f"{other:,} images have no box of their label's class: the largest box stands for it")
+            self.notes += (f"{other:,} images have no box of their label's class: the largest box stands for it",)
         several = any(len({box.name for box in one.boxes}) > 1 for one in boxes.values())
         self.knows = images.knows | {"label", "boxes", "regions"} | ({"labels"} if several else set())
-        self.notes = (*images.notes, *told)
 
     def _is_other(self, index: int) -> bool:
         """Whether an image has boxes, but none of its label's class."""
-        told, label = self.boxes.get(self.id(index)), self.images.label(index)
-        return told is not None and label is not None and all(self._index(box.name) != label for box in told.boxes)
-
-    def _largest(self, told: Annotation) -> int:
-        return self._index(max(told.boxes, key=_area).name)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def id(self, index: int) -> str:
-        return self.images.id(index)
+        known, label = self.boxes.get(self.id(index)), self.images.label(index)
+        return known is not None and label is not None and all(self._index(box.name) != label for box in known.boxes)
 
     def label(self, index: int) -> int | None:
         found = self.images.label(index)
         return self._labels.get(self.id(index)) if found is None else found
 
-    def read(self, index: int) -> Sample:
-        sample, label = self.images.read(index), self.label(index)
-        told = self.boxes.get(sample.id)
-        if told is None:
+    def changed(self, sample: Sample) -> Sample:
+        known = self.boxes.get(sample.id)
+        label = self._labels.get(sample.id) if sample.label is None else sample.label
+        if known is None:
             return sample
         height, width = sample.pixels.shape[1:]
-        across, down = width / told.size[0], height / told.size[1]
+        across, down = width / known.size[0], height / known.size[1]
         # A side that was rounded to a whole pixel may be half of one off.
-        if abs(width - told.size[0] * down) > 1 + down and abs(height - told.size[1] * across) > 1 + across:
-            size = "{:g} x {:g} px".format(*told.size)
+        if abs(width - known.size[0] * down) > 1 + down and abs(height - known.size[1] * across) > 1 + across:
+            size = "{:g} x {:g} px".format(*known.size)
             raise UnreadableError(f"it has {width} x {height} px, its annotation is of {size}: other proportions")
-        boxes = [Box(b.x0 * across, b.y0 * down, b.x1 * across, b.y1 * down, b.name) for b in told.boxes]
+        boxes = [Box(b.x0 * across, b.y0 * down, b.x1 * across, b.y1 * down, b.name) for b in known.boxes]
         boxes.sort(key=lambda box: (self._index(box.name) != label, -_area(box)))
         shown = dict.fromkeys(i for box in boxes if (i := self._index(box.name)) >= 0)
         if sample.labels:
             return replace(sample, label=label, boxes=tuple(boxes))
         return replace(sample, label=label, boxes=tuple(boxes), labels=tuple(shown), labels_from="boxes of objects")
 
-    @property
-    def digest(self) -> str:
-        return self._digest
-
-    @functools.cached_property
-    def _digest(self) -> str:
-        total = hashlib.blake2b(f"{self.images.digest} boxes".encode(), digest_size=16)
-        for name, told in self.boxes.items():
-            total.update(repr((name, told)).encode())
-        return total.hexdigest()
+    def hashed(self) -> tuple[str, Iterable[object]]:
+        return "boxes", self.boxes.items()
 
 
 def _area(box: Box) -> float:

@@ -17,8 +17,9 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
 from cuescope.methods.deconvnet.rules import VARIANTS, Backward, Variant, foreign
 from cuescope.network import hooks
+from cuescope.network.receptive import WHOLE
 
-__all__ = ["CHOICES", "VARIANTS", "Projections", "Variant", "project", "why_not"]
+__all__ = ["CHOICES", "VARIANTS", "Projections", "Variant", "project", "visible", "why_not"]
 
 BATCH = 9
 """Images on the way down together, whose maps are all held: the nine of a unit."""
@@ -72,15 +73,15 @@ def project(
     """
     if len(channels) != len(pixels) or (places is not None and len(places) != len(pixels)):
         raise ValueError(f"{len(pixels)} images need as many channels and places, one each")
-    parts = []
-    for start in range(0, len(pixels), BATCH):
-        span = slice(start, start + BATCH)
-        spots = None if places is None else places[span]
-        parts.append(_down(classifier, pixels[span], layer, channels[span], spots, variant))
-    if not parts:
+    if not len(pixels):
         none = torch.zeros(0)
         return Projections(torch.zeros(0, *pixels.shape[1:]), none, none.long(), none.long())
-    return Projections(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def down(start: int, stop: int) -> Projections:
+        spots = None if places is None else places[start:stop]
+        return _down(classifier, pixels[start:stop], layer, channels[start:stop], spots, variant)
+
+    return Projections(*classifier.executor.parts(len(pixels), down, BATCH, gradients=True))
 
 
 def why_not(classifier: Classifier, layer: str, variant: Variant = "deconvnet") -> str:
@@ -93,6 +94,15 @@ def why_not(classifier: Classifier, layer: str, variant: Variant = "deconvnet") 
     return ""
 
 
+def visible(
+    classifier: Classifier, layer: str, places: Sequence[tuple[int, int]], pixels: Tensor
+) -> list[tuple[slice, slice, slice]]:
+    """What each place (row, column) of a layer's map can see of images (..., 3, H, W): an index into (3, H, W) each."""
+    field, size = classifier.receptive_fields.get(layer, WHOLE), (pixels.shape[-2], pixels.shape[-1])
+    windows = [field.window(row, column, size) for row, column in places]
+    return [(slice(None), slice(top, bottom), slice(left, right)) for top, left, bottom, right in windows]
+
+
 def _down(
     classifier: Classifier,
     pixels: Tensor,
@@ -103,12 +113,12 @@ def _down(
 ) -> Projections:
     image, maps = _up(classifier, pixels, layer, variant)
     if variant != "gradient" and (others := foreign(maps)):
-        told = ", ".join(others[:3])
-        found = (
-            f"{classifier.name} has no {variant} at layer '{layer}': below it there is {told}, which it has no rule for"
+        without = f"below it there is {', '.join(others[:3])}, which it has no rule for"
+        raise CueError(
+            f"{classifier.name} has no {variant} at layer '{layer}': {without}",
+            wanted="a network of linear layers, ReLUs, pools and normalizations",
+            do="ask for the variant 'gradient', or for a layer below",
         )
-        wanted = "a network of linear layers, ReLUs, pools and normalizations"
-        raise CueError(found, wanted=wanted, do="ask for the variant 'gradient', or for a layer below")
     count = maps.shape[1]
     if wrong := [k for k in channels if not 0 <= k < count]:
         found = f"layer '{layer}' of {classifier.name} has no channel {wrong[0]}"
@@ -126,7 +136,8 @@ def _down(
     start = values if variant == "deconvnet" else torch.ones_like(values)
     seed[index, torch.as_tensor(channels, device=maps.device), rows, columns] = start
     # What no pixel reaches, a unit of a constant layer, say, is excited by none of them.
-    (down,) = torch.autograd.grad(maps, image, seed, materialize_grads=True, allow_unused=True)
+    with hooks.evaluating():
+        (down,) = torch.autograd.grad(maps, image, seed, materialize_grads=True, allow_unused=True)
     return Projections(*(t.detach().cpu() for t in (down.float(), values.float(), rows, columns)))
 
 

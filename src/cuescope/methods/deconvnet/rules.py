@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from cuescope.network.hooks import pair
+
 Variant = Literal["deconvnet", "guided", "gradient"]
 VARIANTS: tuple[Variant, ...] = ("deconvnet", "guided", "gradient")
 
@@ -205,12 +207,8 @@ def _pooled(
 ) -> Any:
     if return_indices or input.ndim != 4:
         return F.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-    sides = [_pair(v) for v in (kernel_size, stride or kernel_size, padding, dilation)]
+    sides = [pair(v) for v in (kernel_size, stride or kernel_size, padding, dilation)]
     return _Unpooled.apply(input, *sides, ceil_mode)
-
-
-def _pair(value: Any) -> Sides:
-    return (int(value), int(value)) if isinstance(value, int) else (int(value[0]), int(value[-1]))
 
 
 def _ceiling(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:

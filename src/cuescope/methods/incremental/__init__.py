@@ -7,7 +7,6 @@ approximate inference for faster occlusion-based deep CNN explanations"), here w
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,17 +15,10 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.data.ops.occlude import Color, Rectangle, colors, cover
-from cuescope.methods.incremental.graph import UntraceableError
+from cuescope.methods.incremental.graph import checked
 from cuescope.methods.incremental.network import IncrementalNetwork
-from cuescope.network.batchnorm_folding import difference
 
 __all__ = ["Painted", "painted_logits"]
-
-TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
-"""Of the largest logit: how far the incremental logits may be from those of whole forward passes."""
-
-_Way = IncrementalNetwork | str
-_ways: weakref.WeakKeyDictionary[Classifier, _Way] = weakref.WeakKeyDictionary()
 
 
 class Painted(NamedTuple):
@@ -47,9 +39,7 @@ def painted_logits(classifier: Classifier, pixels: Tensor, rectangles: Sequence[
     torch.fx cannot trace, and for one on whose first image the two ways differ.
     """
     paints = colors(color, len(rectangles))
-    if classifier not in _ways:
-        _ways[classifier] = _find_way(classifier, pixels, rectangles, paints)
-    way = _ways[classifier]
+    way = classifier.known("incremental", lambda: _find_way(classifier, pixels, rectangles, paints))
     if isinstance(way, str):
         return Painted(*_plain(classifier, pixels, rectangles, paints), way)
     return Painted(*_incremental(classifier, way, pixels, rectangles, paints), "")
@@ -58,26 +48,20 @@ def painted_logits(classifier: Classifier, pixels: Tensor, rectangles: Sequence[
 Logits = tuple[Tensor, Tensor]
 
 
-def _find_way(classifier: Classifier, pixels: Tensor, rectangles: Sequence[Rectangle], paints: Tensor) -> _Way:
+def _find_way(
+    classifier: Classifier, pixels: Tensor, rectangles: Sequence[Rectangle], paints: Tensor
+) -> IncrementalNetwork | str:
     """An incremental network that gives what whole passes give for two of the rectangles, or why there is none."""
-    if classifier.network is None:
-        return "it is a black box"
-    if classifier.device.type != "cpu":
-        return "a GPU is faster with whole images"
     step = max(1, len(rectangles) // 2)
-    two, theirs = rectangles[::step][:2], paints[::step][:2]
-    try:
-        way = IncrementalNetwork(classifier.network)
-        found = _incremental(classifier, way, pixels, two, theirs)
-    except UntraceableError as error:
-        return str(error)
-    except Exception as error:  # the graph of a network can hold what was true of one image only
-        return f"its graph cannot be run on patches: {type(error).__name__}: {error}"
-    wanted = _plain(classifier, pixels, two, theirs)
-    gap = max(difference(f, w) for f, w in zip(found, wanted, strict=True))
-    if gap > TOLERANCE[classifier.precision]:
-        return f"its graph gives other logits, by {gap:.1e} of the largest"
-    return way
+    two = rectangles[::step][:2], paints[::step][:2]
+    return checked(
+        classifier,
+        IncrementalNetwork,
+        lambda way: _incremental(classifier, way, pixels, *two),
+        lambda: _plain(classifier, pixels, *two),
+        "its graph cannot be run on patches",
+        "its graph gives other logits, by",
+    )
 
 
 def _incremental(

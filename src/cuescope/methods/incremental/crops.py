@@ -1,6 +1,6 @@
 """The logits of many crops of one image that overlap almost wholly: the first layers are computed once for many crops.
 
-Away from the border, what the first layers give for a crop is what they give for the image around it, if the crop lies
+Away from the border, what the first layers give for a crop is what they give for the whole image, if the crop lies
 a multiple of their stride from it. So the network is cut in two. Its first part runs on whole rows of crops (an image
 as high as a crop and as wide as the window), once for each row and each place within the stride; at the left and right
 border, where the crop's own padding is seen, on strips as wide as that border, shared by all crops of a column; and
@@ -9,7 +9,6 @@ only at the four corners on a few pixels of each crop. The second part runs for 
 
 from __future__ import annotations
 
-import weakref
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,14 +18,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from cuescope.classifier.classifier import Classifier
-from cuescope.methods.incremental.graph import UntraceableError, function_of, reached_from, traced
+from cuescope.methods.incremental.graph import UntraceableError, checked, function_of, reached_from, traced
 from cuescope.network import hooks
-from cuescope.network.batchnorm_folding import difference, tensor_of
+from cuescope.network.batchnorm_folding import tensor_of
 from cuescope.network.receptive.spans import Map, Span
 from cuescope.network.receptive.tracker import Tracker
 
-TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
-"""Of the largest logit: how far these logits may be from those of whole forward passes."""
 LEAST = 0.05
 """Less of the work saved than this is not worth the way."""
 MACS_A_CELL = 30
@@ -58,11 +55,8 @@ def crop_logits(
     torch.Size([5, 5, 4])
     """
     tops, lefts = tuple(tops), tuple(lefts)
-    ways = _ways.setdefault(classifier, {})
     key = tops, lefts, size
-    if key not in ways:
-        ways[key] = _find_way(classifier, image, *key)
-    way = ways[key]
+    way = classifier.known(("crops", *key), lambda: _find_way(classifier, image, *key))
     if isinstance(way, str):
         return Cropped(_plain(classifier, image, *key), way)
     return Cropped(_shared(classifier, way, image, *key), "")
@@ -111,11 +105,6 @@ class Way:
     columns: Border
 
 
-_ways: weakref.WeakKeyDictionary[Classifier, dict[Any, Way | str]] = weakref.WeakKeyDictionary()
-
-Grid = tuple[tuple[int, ...], tuple[int, ...], tuple[int, int]]
-
-
 def _plain(
     classifier: Classifier, image: Tensor, tops: Sequence[int], lefts: Sequence[int], size: tuple[int, int]
 ) -> Tensor:
@@ -126,41 +115,32 @@ def _plain(
     return torch.stack(rows)
 
 
-def _find_way(classifier: Classifier, image: Tensor, *grid: Any) -> Way | str:
-    if classifier.network is None:
-        return "it is a black box"
-    if classifier.device.type != "cpu":
-        return "a GPU is faster with whole images"
-    try:
-        way = _best_cut(classifier, *grid)
-    except UntraceableError as error:
-        return str(error)
-    if way is None:
-        return "its first layers have nothing to share"
-    tops, lefts, size = grid
+def _find_way(
+    classifier: Classifier, image: Tensor, tops: Sequence[int], lefts: Sequence[int], size: tuple[int, int]
+) -> Way | str:
     few = tops[:: max(1, len(tops) - 1)], lefts[:: max(1, len(lefts) // 2)], size
-    try:
-        gap = difference(_shared(classifier, way, image, *few), _plain(classifier, image, *few))
-    except Exception as error:  # the graph of a network can hold what was true of one size of image only
-        return f"its first layers cannot be run on larger images: {type(error).__name__}: {error}"
-    if gap > TOLERANCE[classifier.precision]:
-        return f"its first layers give something else on larger images: the logits differ by {gap:.1e} of the largest"
-    return way
+    return checked(
+        classifier,
+        lambda network: _best_cut(network, classifier.normalize(torch.zeros(1, 3, *size)), tops, lefts, size),
+        lambda way: (_shared(classifier, way, image, *few),),
+        lambda: (_plain(classifier, image, *few),),
+        "its first layers cannot be run on larger images",
+        "its first layers give something else on larger images: the logits differ by",
+    )
 
 
-def _best_cut(classifier: Classifier, tops: Sequence[int], lefts: Sequence[int], size: tuple[int, int]) -> Way | None:
-    """The network, cut where that saves most work; None where it saves next to none."""
-    assert classifier.network is not None
-    graph = traced(classifier.network)
+def _best_cut(
+    network: nn.Module, blank: Tensor, tops: Sequence[int], lefts: Sequence[int], size: tuple[int, int]
+) -> Way:
+    """The network, cut where that saves most work; UntraceableError where it saves next to none."""
+    graph = traced(network)
     watched = _Watched(graph)
-    watched.tracker.run(cast(nn.Module, watched.run), classifier.normalize(torch.zeros(1, 3, *size)))
+    watched.tracker.run(cast(nn.Module, watched.run), blank)
     total = sum(watched.cost.values())
     best, saved, done = None, LEAST * total, 0.0
     for node in graph.graph.nodes:
         done += watched.cost.get(node, 0)
-        if node not in watched.cuts:
-            continue
-        borders = watched.borders(node, size)
+        borders = watched.borders(node, size) if node in watched.cuts else None
         if borders is None:
             continue
         # Each crop's map is put together: written once and read once.
@@ -169,7 +149,7 @@ def _best_cut(classifier: Classifier, tops: Sequence[int], lefts: Sequence[int],
         if saving > saved:
             best, saved = (node, borders), saving
     if best is None:
-        return None
+        raise UntraceableError("its first layers have nothing to share")
     return Way(*_split(graph, best[0]), *best[1])
 
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import copy
 import operator
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
+from cuescope.classifier.classifier import Classifier
 from cuescope.network import hooks
+from cuescope.network.batchnorm_folding import difference
+
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+"""Of the largest logit: how far the logits of another way may be from those of whole forward passes."""
+
+Way = TypeVar("Way")
 
 
 class UntraceableError(Exception):
@@ -18,7 +26,7 @@ class UntraceableError(Exception):
 
 
 def traced(network: nn.Module) -> fx.GraphModule:
-    """What a network does in evaluation mode, on its own weights. Raises UntraceableError where that cannot be told."""
+    """What a network does in evaluation mode, on its own weights. Raises UntraceableError where that is not known."""
     try:
         with hooks.evaluating(network):
             graph = fx.GraphModule(network, _Tracer().trace(network))
@@ -29,6 +37,34 @@ def traced(network: nn.Module) -> fx.GraphModule:
     if any(parameter.dtype == torch.bfloat16 for parameter in network.parameters()):
         _lift_head(graph)
     return graph
+
+
+def checked(
+    classifier: Classifier,
+    build: Callable[[nn.Module], Way],
+    found: Callable[[Way], Sequence[Tensor]],
+    wanted: Callable[[], Sequence[Tensor]],
+    failing: str,
+    differing: str,
+) -> Way | str:
+    """A faster way to some logits of a classifier, or why whole forward passes are taken instead.
+
+    `build` makes it of the network, `found` are the logits it gives, `wanted` those of whole passes. Where it fails or
+    gives others, the reason begins with `failing` or `differing`.
+    """
+    if classifier.network is None:
+        return "it is a black box"
+    if classifier.device.type != "cpu":
+        return "a GPU is faster with whole images"
+    try:
+        way = build(classifier.network)
+        logits = found(way)
+    except UntraceableError as error:
+        return str(error)
+    except Exception as error:  # the graph of a network can hold what was true of one image, or one size, only
+        return f"{failing}: {type(error).__name__}: {error}"
+    gap = max(difference(f, w) for f, w in zip(logits, wanted(), strict=True))
+    return f"{differing} {gap:.1e} of the largest" if gap > TOLERANCE[classifier.precision] else way
 
 
 class _Tracer(fx.Tracer):

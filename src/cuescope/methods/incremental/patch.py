@@ -73,7 +73,7 @@ class Spans:
         return Window(np.minimum(self.low, self.size - length).tolist(), length)
 
 
-Around = tuple[int, int, int, int]
+Padding = tuple[int, int, int, int]
 """Cells of padding: left, right, top, bottom."""
 
 
@@ -82,17 +82,17 @@ class Clean:
 
     def __init__(self, values: Tensor) -> None:
         self.values = values
-        self._padded: dict[tuple[Around, float], Tensor] = {}
+        self._padded: dict[tuple[Padding, float], Tensor] = {}
 
-    def windows(self, rows: Window, cols: Window, around: Around = (0, 0, 0, 0), value: float = 0.0) -> Tensor:
+    def windows(self, rows: Window, cols: Window, padding: Padding = (0, 0, 0, 0), value: float = 0.0) -> Tensor:
         """Windows of the map, (P, C, rows.length, cols.length); beyond its border stands `value`."""
-        if any(around) and (around, value) not in self._padded:
-            self._padded[around, value] = F.pad(self.values, around, value=value)
-        padded = self._padded.get((around, value), self.values)[0]
+        if any(padding) and (padding, value) not in self._padded:
+            self._padded[padding, value] = F.pad(self.values, padding, value=value)
+        padded = self._padded.get((padding, value), self.values)[0]
         shape = (len(rows.starts), padded.shape[0], rows.length, cols.length)
         out = torch.empty(shape, dtype=padded.dtype, device=padded.device, memory_format=torch.channels_last)
         for p, (top, left) in enumerate(zip(rows.starts, cols.starts, strict=True)):
-            y, x = top + around[2], left + around[0]
+            y, x = top + padding[2], left + padding[0]
             out[p].copy_(padded[:, y : y + rows.length, x : x + cols.length])
         return out
 
@@ -142,9 +142,9 @@ class Patch(Region):
         """The patches in the network's own order of axes."""
         return self.values.permute(0, 2, 3, 1) if self.last else self.values
 
-    def cut(self, rows: Window, cols: Window, around: Around = (0, 0, 0, 0), value: float = 0.0) -> Tensor:
+    def cut(self, rows: Window, cols: Window, padding: Padding = (0, 0, 0, 0), value: float = 0.0) -> Tensor:
         """Other windows of the same maps: clean values with the patches laid over."""
-        out = self.clean.windows(rows, cols, around, value)
+        out = self.clean.windows(rows, cols, padding, value)
         own_rows, own_cols = self.rows.window, self.cols.window
         for p in range(len(self)):
             to_y, from_y = _overlap(rows.starts[p], rows.length, own_rows.starts[p], own_rows.length)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cuescope.methods.incremental.patch import Clean, Patch, Reach, Region
+from cuescope.network.hooks import pair
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,24 +73,20 @@ def takes(rule: Rule, args: tuple[Any, ...]) -> bool:
     return isinstance(first, Region | list | tuple) or (rule is combine and isinstance(args[1], Region))
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
-
-
 def _slide(call: Call, settings: dict[str, Any], kernel: Any, run: Callable[[Tensor], Tensor], pad_value: float) -> Any:
     """Run a sliding operation, padded already, on just the inputs that the changed outputs read."""
     patch: Patch = call.args[0]
     if patch.last or isinstance(settings["padding"], str):
         return None
-    step, pad, dilation = (_pair(settings[name]) for name in ("stride", "padding", "dilation"))
-    reach_y, reach_x = (Reach(*axis) for axis in zip(_pair(kernel), step, pad, dilation, strict=True))
+    step, pad, dilation = (pair(settings[name]) for name in ("stride", "padding", "dilation"))
+    reach_y, reach_x = (Reach(*axis) for axis in zip(pair(kernel), step, pad, dilation, strict=True))
     height, width = call.clean.shape[-2:]
     rows, cols = patch.rows.through(reach_y, height), patch.cols.through(reach_x, width)
     region = Region(call.clean_map(), rows, cols)
     if reach_y == reach_x == Reach(1, 1, 0):
         return Step(region, lambda: run(patch.values))
-    around = reach_x.padding(patch.cols.size, width) + reach_y.padding(patch.rows.size, height)
-    windows = reach_y.window(rows.window), reach_x.window(cols.window), around, pad_value
+    padding = reach_x.padding(patch.cols.size, width) + reach_y.padding(patch.rows.size, height)
+    windows = reach_y.window(rows.window), reach_x.window(cols.window), padding, pad_value
     return Step(region, lambda: run(patch.cut(*windows)))
 
 
@@ -128,8 +125,8 @@ def average_pool(call: Call) -> Any:
     s = call.settings(*names, padding=0, count_include_pad=True)
     s["stride"] = s["stride"] or s["kernel_size"]
     s["dilation"] = 1
-    pads, sizes = _pair(s["padding"]), call.args[0].clean.values.shape[-2:]
-    axes = zip(_pair(s["kernel_size"]), _pair(s["stride"]), pads, sizes, call.clean.shape[-2:], strict=True)
+    pads, sizes = pair(s["padding"]), call.args[0].clean.values.shape[-2:]
+    axes = zip(pair(s["kernel_size"]), pair(s["stride"]), pads, sizes, call.clean.shape[-2:], strict=True)
     stands_out = any(Reach(k, step, pad).padding(size, out)[1] > pad for k, step, pad, size, out in axes)
     if stands_out or (any(pads) and not s["count_include_pad"]):
         return None

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError, unknown
@@ -21,6 +22,10 @@ MEAN = ":mean"
 """After the name of a layer: its map averaged over all places."""
 NOISE = {"float32": 1e-5, "bfloat16": 1e-2}
 """Of a layer's largest value: what changes less has only been rounded otherwise, and counts as unchanged."""
+
+
+SIDE_PX, FRAME = 112, (0.9, 0.1, 0.1)
+"""The longer side of a picture at most, and the color of its frame."""
 
 
 @dataclass(frozen=True)
@@ -109,3 +114,15 @@ def signs(
             least = NOISE[classifier.precision] * values[0].abs().max()
             found[layer].append((lost.sign() * (lost.abs() > least)).to(torch.int8))
     return {layer: torch.cat(parts).numpy() for layer, parts in found.items()}
+
+
+def picture(pixels: Tensor, place: Rectangle, color: Color) -> Tensor:
+    """(3, h, w), the image with the place masked and framed, shrunk to SIDE_PX where it is larger."""
+    height, width = pixels.shape[1:]
+    edge = max(1, min(height, width) // 75)
+    top, left, bottom, right = place
+    frame = Rectangle(max(top - edge, 0), max(left - edge, 0), min(bottom + edge, height), min(right + edge, width))
+    masked = cover(cover(pixels, [frame], FRAME)[0], [place], color)
+    scale = min(1.0, SIDE_PX / max(height, width))
+    size = [max(1, round(side * scale)) for side in (height, width)]
+    return (masked if scale == 1 else F.interpolate(masked, size, mode="area"))[0]

@@ -1,4 +1,4 @@
-"""Rows of masked squares, grouped into images that show the same part, and the distances of their pairs."""
+"""Masked squares of images, grouped by the part that they hide, and the distances of their pairs."""
 
 from __future__ import annotations
 
@@ -12,44 +12,11 @@ from numpy.typing import NDArray
 
 from cuescope.core import stats
 from cuescope.data.ops.occlude import Rectangle
-from cuescope.methods.parts.masking import Square
 
 DEPTHS = ("low", "high")
 UNITS = ("all", "changed")
 
 Distances = Mapping[tuple[str, str, str], NDArray[Any]]
-
-SCHEMA: dict[str, Any] = {
-    "id": pl.String,
-    "label": pl.Int32,
-    "part": pl.String,
-    "kind": pl.String,
-    "draw": pl.Int32,
-    **dict.fromkeys(Rectangle._fields, pl.Int32),
-    "depth": pl.String,
-    "layer": pl.String,
-    "units": pl.Int32,
-    "fallen": pl.Binary,
-    "risen": pl.Binary,
-}
-"""A row for each image, square and layer. The last two hold a bit a unit, as np.packbits gives them."""
-
-
-def row_of(name: str, label: int, square: Square, depth: str, layer: str, signs: NDArray[np.int8]) -> dict[str, Any]:
-    """A row of SCHEMA."""
-    return {
-        "id": name,
-        "label": label,
-        "part": square.part,
-        "kind": square.kind,
-        "draw": square.draw,
-        **square.place._asdict(),
-        "depth": depth,
-        "layer": layer,
-        "units": len(signs),
-        "fallen": np.packbits(signs > 0).tobytes(),
-        "risen": np.packbits(signs < 0).tobytes(),
-    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +47,9 @@ class Group:
     def rank(self) -> tuple[float, int, str]:
         """What groups are sorted by: how far the part is below random squares at the high layer."""
         return float(between(self.less("high", "random")).mean()), self.label, self.part
+
+    def name(self, classes: Sequence[str]) -> str:
+        return self.part if self.label < 0 else f"{classes[self.label]}, {self.part}"
 
     def place(self, name: str, kind: str) -> Rectangle:
         """The first square of a kind in an image."""
@@ -161,7 +131,7 @@ def _mean_known(values: Sequence[NDArray[Any]], n: int) -> NDArray[Any]:
 
 
 def mean(
-    groups: Sequence[tuple[Group, NDArray[Any]]], drawn: NDArray[Any]
+    groups: Sequence[tuple[Group, NDArray[Any]]], drawn: stats.Draws
 ) -> tuple[float | None, tuple[float, float] | None, int]:
     """The mean over groups of the values of their pairs, its interval over images, and how many images have a pair."""
     value, interval, _ = stats.pair_mean([(group.members, values) for group, values in groups], drawn)

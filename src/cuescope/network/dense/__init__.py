@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cuescope.data.ops.place import Place
 from cuescope.network import hooks
 from cuescope.network.batchnorm_folding import tensor_of
 from cuescope.network.dense.pooling import Finder, Pooling, folded
@@ -67,8 +68,19 @@ class Dense:
         """Where in the image the field of position (0, 0) starts; negative with padding."""
         return self.field.start_px or 0
 
+    def place(self, shape: Sequence[int], size: Sequence[int]) -> Place:
+        """Where a map (h, w) lies on an image (height, width) in px: a cell a stride wide around each field's middle.
+
+        >>> net = nn.Sequential(nn.Conv2d(3, 5, 4, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> find(net, torch.rand(2, 3, 10, 10)).place((4, 4), (10, 10)).extent
+        (0.1, 0.1, 0.9, 0.9)
+        """
+        if self.field.rows is None or self.field.columns is None:
+            return Place()
+        return Place.of_fields(self.field.rows, self.field.columns, shape, size)
+
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What a reader of the map should know, in a sentence."""
         height, width = self.image
         if self.field_px is None:
@@ -83,38 +95,6 @@ class Dense:
             return f"patch logits: each position sees {seen} and nothing else"
         adds = "" if self.additive else "; its mean is not the logits either, since the head is not linear"
         return f"class activation: each position sees {seen}, so this is no evidence of local patches{adds}"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a map lies on the image, in shares of its width and height: each cell around what its position sees."""
-
-    extent: tuple[float, float, float, float]
-    """(left, top, right, bottom)."""
-
-    @classmethod
-    def of(cls, dense: Dense, shape: Sequence[int], size: Sequence[int]) -> Place:
-        """Of a map (h, w) on an image (height, width) in px.
-
-        Cells are a stride wide, around the middles of the patches; where positions see no patches, the map is
-        spread over the image, as class activation maps are.
-
-        >>> net = nn.Sequential(nn.Conv2d(3, 5, 4, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> Place.of(find(net, torch.rand(2, 3, 10, 10)), (4, 4), (10, 10)).extent
-        (0.1, 0.1, 0.9, 0.9)
-        """
-        if not dense.local or dense.field_px is None:
-            return cls((0.0, 0.0, 1.0, 1.0))
-        start, stride = dense.start_px + (dense.field_px - dense.stride_px) / 2, dense.stride_px
-        (rows, columns), (height, width) = shape, size
-        return cls(
-            (start / width, start / height, (start + stride * columns) / width, (start + stride * rows) / height)
-        )
-
-    def middle(self, i: int, j: int, shape: Sequence[int]) -> tuple[float, float]:
-        """(x, y) of the middle of the cell in row i and column j, in shares of the image's width and height."""
-        x0, y0, x1, y1 = self.extent
-        return x0 + (x1 - x0) * (j + 0.5) / shape[1], y0 + (y1 - y0) * (i + 0.5) / shape[0]
 
 
 def find(network: nn.Module, images: Tensor) -> Dense:

@@ -21,6 +21,11 @@ class Extent:
     stride_px: int
     size_px: int
 
+    def seen(self, position: int, length: int) -> tuple[int, int]:
+        """The first pixel that a position sees of a side of this length, and the one after the last."""
+        start = self.start_px + position * self.stride_px
+        return min(max(start, 0), length), min(max(start + self.size_px, 0), length)
+
 
 @dataclass(frozen=True)
 class Field:
@@ -60,11 +65,8 @@ class Field:
         """(top, left, bottom, right) in px of what a position sees of an image (height, width), ends exclusive."""
         if self.everywhere or self.rows is None or self.columns is None:
             return 0, 0, *image
-        sides = []
-        for extent, position, length in ((self.rows, row, image[0]), (self.columns, column, image[1])):
-            start = extent.start_px + position * extent.stride_px
-            sides.append((min(max(start, 0), length), min(max(start + extent.size_px, 0), length)))
-        return sides[0][0], sides[1][0], sides[0][1], sides[1][1]
+        (top, bottom), (left, right) = self.rows.seen(row, image[0]), self.columns.seen(column, image[1])
+        return top, left, bottom, right
 
 
 WHOLE = Field(None, None, everywhere=True)
@@ -92,14 +94,13 @@ def fields(network: nn.Module, pixels: Tensor) -> Mapping[str, Field]:
         if isinstance(output, Tensor):
             found.setdefault(name, []).append(field_of(tracker.state(output)))
 
-    named = {name: module for name, module in network.named_modules() if name}
-    with hooks.evaluating(network), hooks.hooked(named, note):
+    with hooks.evaluating(network), hooks.hooked(hooks.named(network), note):
         tracker.run(network, pixels)
     return {name: calls[0] for name, calls in found.items() if len(calls) == 1}
 
 
 def field_of(state: State) -> Field:
-    """What a reader is told of a tensor's state."""
+    """The field that follows from a tensor's state."""
     if not isinstance(state, Map):
         return WHOLE
     rows, columns = (

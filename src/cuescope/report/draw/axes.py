@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cuescope.report.draw import words
 from cuescope.report.draw.color import accent, glyph
 from cuescope.report.draw.scene import FONT, WIDTH, Area, Item, Line, Mark, Scene, box
+
+
+@dataclass(frozen=True)
+class Part:
+    """One classifier's share of a plot: its number (color and glyph; None: two at once), its name, the panel's data."""
+
+    index: int | None
+    name: str
+    data: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -128,10 +138,9 @@ def width_of(text: str, size: float = FONT) -> float:
     return size * sum(0.34 if c in "iljtfI.,:;|' ()" else 0.86 if c in "mwMW@%" else 0.6 for c in text)
 
 
-def shortened(text: str, room: float, size: float = FONT) -> str:
+def shortened(text: str, room: float, size: float = FONT, measure: Callable[[str, float], float] = width_of) -> str:
     """The text, cut with an ellipsis where it is wider than the room."""
-    if width_of(text, size) <= room:
-        return text
-    while text and width_of(text + "…", size) > room:
+    whole = text
+    while text and measure(text if text == whole else text + "…", size) > room:
         text = text[:-1]
-    return text.rstrip() + "…"
+    return text if text == whole else text.rstrip() + "…"

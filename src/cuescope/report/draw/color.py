@@ -1,6 +1,6 @@
 """Colors: one accent a classifier, perceptually even maps for heat and signed values, and a palette for labels.
 
-The accents are told apart by the common kinds of color blindness and never stand alone: each has its glyph.
+The accents differ also for the common kinds of color blindness and never stand alone: each has its glyph.
 """
 
 from __future__ import annotations
@@ -37,6 +37,15 @@ def rgb(color: str) -> tuple[int, int, int]:
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
+def label(rank: int) -> tuple[int, int, int]:
+    """The color of a label or an answer by how frequent it is, 0 first; from the ninth on all are gray.
+
+    >>> label(1), label(8) == rgb(OTHER)
+    ((230, 159, 0), True)
+    """
+    return rgb(LABELS[rank] if rank < len(LABELS) else OTHER)
+
+
 def role(name: str) -> str:
     """The light theme's color of a role: an accent by number ("c1"), or ink, muted, rule, paper."""
     named = {"ink": INK, "muted": MUTED, "rule": RULE, "paper": PAPER}
@@ -53,7 +62,7 @@ def accent(index: int | None) -> str:
 
 
 def glyph(index: int | None) -> str:
-    """The shape of a classifier's mark: six shapes and eight colors give 24 different marks; a diamond is nobody's."""
+    """The shape of a classifier's mark: six shapes and eight colors give 24 different marks. None gets a diamond."""
     return "diamond" if index is None else GLYPHS[index % len(GLYPHS)]
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cuescope.report.draw import words
-from cuescope.report.draw.axes import Scale, domain, shortened, width_of
+from cuescope.report.draw.axes import Part, Scale, domain, shortened, width_of
 from cuescope.report.draw.color import REFERENCES, accent, glyph
-from cuescope.report.draw.plots import Part
 from cuescope.report.draw.scene import WIDTH, Area, Item, Line, Mark, Scene, Text, box
 
 MOST_ROWS = 40
@@ -89,19 +88,18 @@ def dot_rows(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*data["rows"], data["total"]] if data.get("total") else list(data["rows"])
 
 
+def span(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The interval of a row, where both its ends are known."""
+    low, high = row.get("low"), row.get("high")
+    return None if low is None or high is None else (low, high)
+
+
 def _total_lines(
     parts: Sequence[Part], marks: Sequence[Reference], total: str, scale: Scale, top: float, bottom: float
 ) -> list[Item]:
-    lines: list[Item] = []
-    for mark in marks:
-        if mark.values.get(total) is not None:
-            x = scale(mark.values[total])
-            lines.append(Line([(x, top), (x, bottom)], mark.role, 0.9, "2 2.5"))
-    for part in parts:
-        value = part.data["total"]["value"]
-        if value is not None:
-            lines.append(Line([(scale(value), top), (scale(value), bottom)], accent(part.index), 1.2))
-    return lines
+    lines = [(mark.values.get(total), mark.role, 0.9, "2 2.5") for mark in marks]
+    lines += [(part.data["total"]["value"], accent(part.index), 1.2, "") for part in parts]
+    return [Line([(scale(x), top), (scale(x), bottom)], role, w, dash) for x, role, w, dash in lines if x is not None]
 
 
 def _reference(mark: Reference, text: str, scale: Scale, y: float, pitch: float) -> list[Item]:
@@ -110,25 +108,23 @@ def _reference(mark: Reference, text: str, scale: Scale, y: float, pitch: float)
         low, high = (scale(end) for end in mark.spans[text])
         items.append(Area(box(low, y - pitch / 2 + 1.5, high, y + pitch / 2 - 1.5), mark.role, 0.16))
     if mark.values.get(text) is not None:
-        items.append(
-            Mark((scale(mark.values[text]), y), mark.glyph, mark.role, 3.2 if mark.role == "ink" else 2.7, True)
-        )
+        radius = 3.2 if mark.role == "ink" else 2.7
+        items.append(Mark((scale(mark.values[text]), y), mark.glyph, mark.role, radius, hollow=True))
     return items
 
 
 def _dot(row: Mapping[str, Any], scale: Scale, y: float, part: Part) -> list[Item]:
     if row["value"] is None:
         return []
-    role, items = accent(part.index), []
-    if row.get("low") is not None and row.get("high") is not None:
-        items.append(Line([(scale(row["low"]), y), (scale(row["high"]), y)], role, 1.4))
-    return [*items, Mark((scale(row["value"]), y), glyph(part.index), role, 3.4)]
+    role, interval = accent(part.index), span(row)
+    line = [Line([(scale(end), y) for end in interval], role, 1.4)] if interval else []
+    return [*line, Mark((scale(row["value"]), y), glyph(part.index), role, 3.4)]
 
 
 def _dot_tip(row: Mapping[str, Any], unit: str, part: Part) -> str:
     text = f"{part.name}: {words.value(row['value'], unit)}"
-    if row["value"] is not None and row.get("low") is not None and row.get("high") is not None:
-        text += f" ({words.interval((row['low'], row['high']), unit)})"
+    if row["value"] is not None and span(row):
+        text += f" ({words.interval(span(row), unit)})"
     return text + (f", n = {row['n']:,}" if row.get("n") else "")
 
 

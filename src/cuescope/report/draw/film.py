@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from cuescope.core import files
 from cuescope.core.findings import Frame
-from cuescope.report.draw import color, words
-from cuescope.report.draw.color import Array
-from cuescope.report.draw.raster import font, plain, wrapped
+from cuescope.report.draw import color, maps, words
+from cuescope.report.draw.axes import shortened
+from cuescope.report.draw.raster import lines, pixels, width_of, wrapped
+from cuescope.report.draw.scene import Item, Placed, Scene, below, beside, picture
 
 COLUMNS = 8
 """Frames in a row of a strip."""
@@ -20,99 +23,78 @@ SIDE = 336
 HOLD_MS, LAST_MS = 260, 1200
 """How long a frame of a GIF stays, and the last one."""
 GAP, EDGE = 8, 4
+BAR = 18
+"""Height of the bar that shows how far a GIF has come."""
 
 Color = tuple[int, int, int]
 
 
-def strip(frames: Sequence[Frame], width: int) -> Array:
-    """Frames side by side in rows, (H, width, 3): below each its answer on the answer's color, and what was done.
+def strip(frames: Sequence[Frame], width: int) -> Scene:
+    """Frames side by side in rows: below each its answer on the answer's color, and what was done.
 
-    >>> strip([Frame(np.zeros((8, 8, 3), np.uint8), "cat", 0.5, rank=0)] * 10, 1000).shape[1]
+    >>> strip([Frame(np.zeros((8, 8, 3), np.uint8), "cat", 0.5, rank=0)] * 10, 1000).width
     1000
     """
-    side = (width - GAP * (COLUMNS - 1)) // COLUMNS
-    lines = max(len(_said(frame, 13, side)) for frame in frames)
-    cards = [np.asarray(_card(frame, side, 13, lines)) for frame in frames]
-    cards += [np.full_like(cards[0], 255)] * (-len(cards) % COLUMNS)
-    spaced = [np.pad(card, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for card in cards]
-    rows = [np.concatenate(spaced[i : i + COLUMNS], 1) for i in range(0, len(spaced), COLUMNS)]
-    whole = np.concatenate(rows)[:-GAP, :-GAP]
-    return np.pad(whole, ((0, 0), (0, width - whole.shape[1]), (0, 0)), constant_values=255)
+    cards = _cards(frames, (width - GAP * (COLUMNS - 1)) // COLUMNS, 13)
+    rows = below((beside(cards[i : i + COLUMNS], GAP) for i in range(0, len(cards), COLUMNS)), GAP)
+    return Scene(rows.height, rows.items, width=width)
 
 
 def write_gif(frames: Sequence[Frame], out: Path) -> Path:
-    """Write frames as a GIF that runs in a loop: the answer changes color where it changes, a bar tells how far it is.
+    """Write frames as a GIF that runs in a loop: the answer changes color where it changes, a bar shows how far it is.
 
-    All frames share one palette, so that nothing flickers but what changes.
+    All frames share one palette, so that only what changes flickers.
     """
-    lines = max(len(_said(frame, 20, SIDE)) for frame in frames)
-    images = [_with_bar(_card(frame, SIDE, 20, lines), frames, i) for i, frame in enumerate(frames)]
+    cards = _cards(frames, SIDE, 20)
+    images = [Image.fromarray(pixels(_with_bar(card, frames, i))) for i, card in enumerate(cards)]
     palette = Image.fromarray(np.concatenate([np.asarray(image)[::2, ::2] for image in images])).quantize(256)
     drawn = [image.quantize(palette=palette) for image in images]
-    hold = [HOLD_MS] * (len(drawn) - 1) + [LAST_MS]
-    drawn[0].save(out, "GIF", save_all=True, append_images=drawn[1:], duration=hold, loop=0, disposal=1)
+    hold, data = [HOLD_MS] * (len(drawn) - 1) + [LAST_MS], io.BytesIO()
+    drawn[0].save(data, "GIF", save_all=True, append_images=drawn[1:], duration=hold, loop=0, disposal=1)
+    files.write(out, data.getvalue())
     return out
 
 
-def shade(frame: Frame) -> Color:
-    """The color of a frame's answer, which it has in a map of labels too; from the ninth answer on all are gray.
-
-    >>> shade(Frame(np.zeros((8, 8, 3), np.uint8), "cat", 0.5, rank=1))
-    (230, 159, 0)
-    """
-    return color.rgb(color.LABELS[frame.rank] if frame.rank < len(color.LABELS) else color.OTHER)
-
-
-def _said(frame: Frame, size: float, width: int) -> list[str]:
-    """The answer in one or two lines and its probability."""
-    names = wrapped(plain(frame.answer), size, width - 2 * GAP)
-    short = [*names[:1], " ".join(names[1:])] if len(names) > 1 else names
-    return [_cut(line, size, width - 2 * GAP) for line in short]
+def _cards(frames: Sequence[Frame], side: int, size: float) -> list[Scene]:
+    """Of each frame the image above a band in the answer's color that says the answer, and below it what was done."""
+    room = side - 2 * GAP
+    names = [wrapped(frame.answer, size, room) for frame in frames]
+    answers = [
+        [shortened(line, room, size, width_of) for line in (name[0], " ".join(name[1:])) if line] for name in names
+    ]
+    most = max(len(answer) for answer in answers)
+    return [_card(frame, answer, most, side, size) for frame, answer in zip(frames, answers, strict=True)]
 
 
-def _cut(text: str, size: float, width: int) -> str:
-    if font(size).getlength(text) <= width:
-        return text
-    while text and font(size).getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
+def _card(frame: Frame, answer: list[str], most: int, side: int, size: float) -> Scene:
+    image = maps.resized(frame.pixels, side)
+    room = lines([""] * (most + 1), size, side).height
+    top, shade = image.shape[0] + EDGE, color.label(frame.rank)
+    said = lines([*answer, words.value(frame.probability, "share")], size, side, _ink_on(shade), (GAP, 2))
+    items: list[Item] = [Placed(((side - image.shape[1]) // 2, 0), picture(image))]
+    items += [Placed((0, top), _field(side, room, shade)), Placed((0, top), said)]
+    done = lines([shortened(frame.caption, side - GAP, size, width_of)], size, side, "muted", (GAP, top + room + 2))
+    return Scene(done.height, [*items, *done.items], width=side)
 
 
-def _card(frame: Frame, side: int, size: int, lines: int) -> Image.Image:
-    """The image above a band in the answer's color that says the answer, and below it what was done."""
-    pixels = Image.fromarray(frame.pixels)
-    times = side / max(pixels.size)
-    way = Image.Resampling.NEAREST if times >= 2 else Image.Resampling.LANCZOS
-    pixels = pixels.resize((max(1, round(pixels.width * times)), max(1, round(pixels.height * times))), way)
-    pitch = round(size * 1.3)
-    top = pixels.height + EDGE
-    card = Image.new("RGB", (side, top + pitch * (lines + 2) + 2 * EDGE), color.PAPER)
-    card.paste(pixels, ((side - pixels.width) // 2, 0))
-    draw = ImageDraw.Draw(card)
-    bottom = top + pitch * (lines + 1) + EDGE
-    draw.rectangle((0, top, side - 1, bottom - 1), fill=shade(frame))
-    said = [*_said(frame, size, side), words.value(frame.probability, "share")]
-    for i, line in enumerate(said):
-        draw.text((GAP, top + 2 + pitch * i), line, fill=_ink_on(shade(frame)), font=font(size))
-    draw.text((GAP, bottom + 2), _cut(plain(frame.caption), size, side - GAP), fill=color.MUTED, font=font(size))
-    return card
+def _field(width: float, height: float, shade: Color) -> Scene:
+    return picture(np.full((int(height), int(width), 3), shade, np.uint8))
 
 
 def _ink_on(ground: Color) -> str:
-    """White or black, whichever is told better from a color."""
+    """White or black, whichever is easier to read on a color."""
     linear = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in ground]
     light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return color.PAPER if 1.05 / (light + 0.05) > (light + 0.05) / 0.05 else color.INK
+    return "paper" if 1.05 / (light + 0.05) > (light + 0.05) / 0.05 else "ink"
 
 
-def _with_bar(card: Image.Image, frames: Sequence[Frame], place: int) -> Image.Image:
+def _with_bar(card: Scene, frames: Sequence[Frame], place: int) -> Scene:
     """The card with white around it and a bar below: a field for each frame in its answer's color, this one higher."""
-    width, high = card.width + 2 * GAP, 18
-    whole = Image.new("RGB", (width, card.height + 2 * GAP + high), color.PAPER)
-    whole.paste(card, (GAP, GAP))
-    draw, bottom = ImageDraw.Draw(whole), whole.height - GAP
+    height = card.height + 2 * GAP + BAR
+    items: list[Item] = [Placed((GAP, GAP), card)]
     for i, frame in enumerate(frames):
         left, right = (GAP + round(card.width * k / len(frames)) for k in (i, i + 1))
-        top = bottom - (high if i == place else high // 2)
-        draw.rectangle((left, top, right - 2, bottom), fill=shade(frame))
-    return whole
+        high = BAR if i == place else BAR // 2
+        field = _field(max(1, right - left - 1), high, color.label(frame.rank))
+        items.append(Placed((left, height - GAP - high), field))
+    return Scene(height, items, width=card.width + 2 * GAP)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from cuescope.core.findings import Map
+from cuescope.core.files import read_picture
+from cuescope.core.findings import Figure, Inset, Map
 from cuescope.report.draw import color, words
 from cuescope.report.draw.color import Array
 
@@ -27,15 +29,20 @@ def fit(pixels: Array, smallest: int = SMALLEST, largest: int = LARGEST) -> Arra
     >>> fit(np.zeros((64, 48, 3), np.uint8)).shape, fit(np.zeros((600, 300, 3), np.uint8)).shape
     ((192, 144, 3), (288, 144, 3))
     """
-    height, width = pixels.shape[:2]
-    side = max(height, width)
+    side = max(pixels.shape[:2])
     if side < smallest:
         times = -(-smallest // side)
         return pixels.repeat(times, 0).repeat(times, 1)
-    if side <= largest:
-        return pixels
-    size = max(1, round(width * largest / side)), max(1, round(height * largest / side))
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+    return resized(pixels, largest) if side > largest else pixels
+
+
+def resized(pixels: Array, side: int) -> Array:
+    """(H, W, 3) uint8 with a longer side of `side`; where that is twice as long or more, pixels stay squares."""
+    height, width = pixels.shape[:2]
+    times = side / max(height, width)
+    size = max(1, round(width * times)), max(1, round(height * times))
+    way = Image.Resampling.NEAREST if times >= 2 else Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(pixels).resize(size, way))
 
 
 def values_of(layer: Map) -> Array:
@@ -62,41 +69,23 @@ def overlay(pixels: Array, layer: Map) -> Array:
     A map that stands alone is drawn without the image, about as large, each cell a square of whole pixels.
     """
     if layer.alone:
-        return _alone(layer, max(pixels.shape[:2]))
+        values = values_of(layer)
+        height, width = values.shape
+        own = np.array(1.0 if layer.strength is None else layer.strength, dtype=np.float64)[..., None]
+        cells = (own * _painted(layer, width, height) + (1 - own) * color.rgb(color.PAPER)).round()
+        cells = np.where(np.isfinite(values)[..., None], cells, color.rgb(color.RULE)).astype(np.uint8)
+        times = max(1, max(pixels.shape[:2]) // max(width, height))
+        return cells.repeat(times, 0).repeat(times, 1)
     weights = np.array([0.299, 0.587, 0.114])
     laid = np.repeat((pixels @ weights)[..., None] * 0.75 + 40, 3, -1)
     x0, y0, x1, y1 = _corners(layer, pixels)
-    painted, strength = _painted(layer, x1 - x0, y1 - y0)
+    painted, strength = _painted(layer, x1 - x0, y1 - y0), _strength(layer, x1 - x0, y1 - y0)
     # A map may reach beyond the image: what lies there is cut off.
     top, left, (bottom, right) = max(y0, 0), max(x0, 0), (min(y1, laid.shape[0]), min(x1, laid.shape[1]))
     inside = slice(top - y0, bottom - y0), slice(left - x0, right - x0)
     painted, strength = painted[inside], strength[inside]
     laid[top:bottom, left:right] = laid[top:bottom, left:right] * (1 - strength) + painted * strength
     return laid.clip(0, 255).round().astype(np.uint8)
-
-
-def _alone(layer: Map, side: int) -> Array:
-    values = values_of(layer)
-    known = np.isfinite(values)
-    if layer.kind == "labels":
-        table = label_colors(layer)
-        shades = np.array(
-            [
-                [table.get(int(v) if k else -1, (0, 0, 0)) for v, k in zip(row, there, strict=True)]
-                for row, there in zip(values, known, strict=True)
-            ],
-            np.uint8,
-        )
-        if layer.strength is not None:
-            own = np.array(layer.strength, dtype=np.float64)[..., None]
-            shades = (own * shades + (1 - own) * color.rgb(color.PAPER)).round()
-    else:
-        low, high = bounds(layer)
-        t = np.where(known, values, low)
-        shades = color.signed(t / high) if layer.kind == "signed" else color.heat((t - low) / (high - low))
-    shades = np.where(known[..., None], shades, color.rgb(color.RULE)).astype(np.uint8)
-    times = max(1, side // max(values.shape))
-    return shades.repeat(times, 0).repeat(times, 1)
 
 
 def _corners(layer: Map, pixels: Array) -> tuple[int, int, int, int]:
@@ -107,26 +96,40 @@ def _corners(layer: Map, pixels: Array) -> tuple[int, int, int, int]:
     return left, top, max(round(x1 * width), left + 1, 1), max(round(y1 * height), top + 1, 1)
 
 
-def _painted(layer: Map, width: int, height: int) -> tuple[Array, Array]:
+def _painted(layer: Map, width: int, height: int) -> Array:
+    """The map's colors, (height, width, 3); any color where it has no value."""
     values = values_of(layer)
     known = np.isfinite(values)
-    there = _stretched(known * 1.0, width, height, smooth=False)[..., None]
+    if layer.kind != "labels":
+        filled = np.where(known, values, bounds(layer)[0])
+        return shades(layer, _stretched(filled, width, height, smooth=True)).astype(float)
+    table = label_colors(layer)
+    codes = np.where(known, values, -1).astype(int)
+    cells = np.array([[table.get(code, (0, 0, 0)) for code in row] for row in codes], dtype=np.float64)
+    return np.stack([_stretched(cells[..., c], width, height, smooth=False) for c in range(3)], -1)
+
+
+def _strength(layer: Map, width: int, height: int) -> Array:
+    """How much the map covers, (height, width, 1) in [0, 1]: nothing where it has no value."""
+    values = values_of(layer)
+    known = np.isfinite(values)
     if layer.kind == "labels":
-        table = label_colors(layer)
-        most = next(iter(table), 0)
-        codes = np.where(known, values, most).astype(int)
-        shades = np.array([[table.get(c, (0, 0, 0)) for c in row] for row in codes], dtype=np.float64)
-        usual = np.where(codes == most, *LABEL_STRENGTH[::-1])
+        most = next(iter(label_colors(layer)), 0)
+        usual = np.where(values == most, *LABEL_STRENGTH[::-1])
         own = usual if layer.strength is None else np.array(layer.strength, dtype=np.float64)
-        weights = _stretched(own, width, height, smooth=False)
-        large = np.stack([_stretched(shades[..., c], width, height, smooth=False) for c in range(3)], -1)
-        return large, there * weights[..., None]
+        return _stretched(own * known, width, height, smooth=False)[..., None]
+    there = _stretched(known * 1.0, width, height, smooth=False)[..., None]
+    if layer.kind == "heat":
+        return there * STRENGTH
     low, high = bounds(layer)
-    grid = _stretched(np.where(known, values, low), width, height, smooth=True)
-    if layer.kind == "signed":
-        t = grid / high
-        return color.signed(t).astype(float), there * np.minimum(0.15 + np.abs(t)[..., None], 1) * 0.85
-    return color.heat((grid - low) / (high - low)).astype(float), there * STRENGTH
+    grid = _stretched(np.where(known, values, low), width, height, smooth=True)[..., None]
+    return there * np.minimum(0.15 + np.abs(grid / high), 1) * 0.85
+
+
+def shades(layer: Map, values: Array) -> Array:
+    """Numbers to (..., 3) uint8 on the scale of a heat map or a signed map."""
+    low, high = bounds(layer)
+    return color.signed(values / high) if layer.kind == "signed" else color.heat((values - low) / (high - low))
 
 
 def _stretched(values: Array, width: int, height: int, smooth: bool) -> Array:
@@ -134,28 +137,25 @@ def _stretched(values: Array, width: int, height: int, smooth: bool) -> Array:
     return np.asarray(Image.fromarray(values.astype(np.float32)).resize((width, height), way))
 
 
-def label_colors(layer: Map) -> dict[int, tuple[int, int, int]]:
-    """A color for each label that occurs, the most frequent first; from the ninth on all are gray."""
+def _areas(layer: Map) -> list[tuple[int, int]]:
+    """The labels of a map, each with how many cells it has, the most frequent first."""
     values = values_of(layer)
     codes, counts = np.unique(values[np.isfinite(values)].astype(int), return_counts=True)
-    order = [int(c) for c in codes[np.argsort(-counts, kind="stable")]]
-    palette = [color.rgb(c) for c in color.LABELS]
-    return {code: palette[i] if i < len(palette) else color.rgb(color.OTHER) for i, code in enumerate(order)}
+    return [(int(codes[i]), int(counts[i])) for i in np.argsort(-counts, kind="stable")]
+
+
+def label_colors(layer: Map) -> dict[int, tuple[int, int, int]]:
+    """A color for each label that occurs, the most frequent first; from the ninth on all are gray."""
+    return {code: color.label(i) for i, (code, _) in enumerate(_areas(layer))}
 
 
 def legend(layer: Map) -> list[tuple[str, tuple[int, int, int], float]]:
     """The labels of a map by area: name, color, share of the map; the gray ones together as "others"."""
-    values = values_of(layer)
-    known = values[np.isfinite(values)].astype(int)
-    if not known.size:
-        return []
-    table = label_colors(layer)
-    codes, counts = np.unique(known, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    rows = [(_label(layer, int(codes[i])), table[int(codes[i])], float(counts[i]) / known.size) for i in order]
-    named, rest = rows[: len(color.LABELS)], rows[len(color.LABELS) :]
-    if rest:
-        named.append((f"{len(rest)} others", color.rgb(color.OTHER), sum(float(r[2]) for r in rest)))
+    areas = _areas(layer)
+    total, most = sum(count for _, count in areas), len(color.LABELS)
+    named = [(_label(layer, code), color.label(i), n / total) for i, (code, n) in enumerate(areas[:most])]
+    if rest := areas[most:]:
+        named.append((f"{len(rest)} others", color.rgb(color.OTHER), sum(n for _, n in rest) / total))
     return named
 
 
@@ -166,8 +166,7 @@ def _label(layer: Map, code: int) -> str:
 def color_bar(layer: Map) -> tuple[str, str, str]:
     """A CSS gradient for the map's scale and the texts at its two ends."""
     low, high = bounds(layer)
-    shades = color.signed(np.linspace(-1, 1, 9)) if layer.kind == "signed" else color.heat(np.linspace(0, 1, 9))
-    stops = ", ".join("#" + bytes(shade).hex() for shade in shades)
+    stops = ", ".join("#" + bytes(shade).hex() for shade in shades(layer, np.linspace(low, high, 9)))
     return f"linear-gradient(90deg, {stops})", end_text(low, layer.unit), end_text(high, layer.unit)
 
 
@@ -182,19 +181,13 @@ def end_text(number: float, unit: str) -> str:
     return words.value(number, unit)
 
 
-def png(pixels: Array) -> bytes:
-    """The image as PNG."""
-    return _encoded(pixels, "PNG", optimize=True)
-
-
-def data_uri(pixels: Array) -> str:
-    """The image for a page: PNG where that is small (drawn images), else JPEG (photographs)."""
-    drawn = png(pixels)
-    if len(drawn) <= 24_000:
-        return "data:image/png;base64," + base64.b64encode(drawn).decode()
-    # Not optimized: Pillow then allots a byte a pixel, and noise (random filters, say) needs more and fails.
-    photo = _encoded(pixels, "JPEG", quality=84, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(photo).decode()
+def data_uri(pixels: Array, exact: bool = False) -> str:
+    """The image for a page: PNG where that is small (drawn images) or asked for, else JPEG (photographs)."""
+    kind, data = "png", _encoded(pixels, "PNG", optimize=not exact)
+    if len(data) > 24_000 and not exact:
+        # Not optimized: Pillow then allots a byte a pixel, and noise (random filters, say) needs more and fails.
+        kind, data = "jpeg", _encoded(pixels, "JPEG", quality=84, subsampling=0)
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _encoded(pixels: Array, kind: str, **options: Any) -> bytes:
@@ -203,7 +196,13 @@ def _encoded(pixels: Array, kind: str, **options: Any) -> bytes:
     return out.getvalue()
 
 
-def read(path: Any) -> Array:
-    """An image file of a run folder as (H, W, 3) uint8."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+def pixels_of(image: Figure | Inset, folder: Path | None) -> Array:
+    """The image, (H, W, 3) uint8: its pixels, or its file in the folder of its cell.
+
+    Raises CueError where the file is not in the folder, missing, no PNG or huge: a run folder may come from anyone.
+    """
+    if image.pixels is not None:
+        return np.asarray(image.pixels)
+    if folder is None:
+        raise ValueError(f"the image '{image.file}' holds no pixels and no folder was given")
+    return read_picture(folder, image.file)

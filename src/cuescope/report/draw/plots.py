@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from cuescope.report.draw import words
-from cuescope.report.draw.axes import Scale, domain, shortened
+from cuescope.report.draw.axes import Part, Scale, domain, shortened
 from cuescope.report.draw.color import REFERENCES, accent, glyph
+from cuescope.report.draw.dots import dots
 from cuescope.report.draw.scene import WIDTH, Area, Item, Line, Mark, Point, Scene, Text, box
 
 BARS_WIDTH = 250.0
 """Histograms stand beside each other, so they are drawn smaller."""
 POINTS_WIDTH = 300.0
 MOST_PLACES = 400
-"""A scatter of more places than these is gathered on a grid, so that each mark can still be told from the next."""
+"""A scatter of more places than these is gathered on a grid, so that each mark stays apart from the next."""
 GRID = 40
 LARGEST, CROWD = 9.0, 80
 """Radius of a scatter's largest mark; half of it where there are more places than `CROWD`."""
+MOST_MARKS = 24
+"""A curve of more points than these is drawn without marks."""
+Axes = tuple[Scale, Scale, Mapping[float, str]]
+"""Across, up, and the names of places on the axis across."""
 DASHES = ("", "6 3", "2 2.5", "8 3 2 3", "1 3", "12 3", "5 2 1 2 1 2", "3 6")
-
-
-@dataclass(frozen=True)
-class Part:
-    """One classifier's share of a plot: its number (color and glyph; None: two at once), its name, the panel's data."""
-
-    index: int | None
-    name: str
-    data: Mapping[str, Any]
 
 
 def mergeable(parts: Sequence[Part], kind: str) -> bool:
@@ -39,8 +34,15 @@ def mergeable(parts: Sequence[Part], kind: str) -> bool:
     return kind == "lines"
 
 
+def plot(parts: Sequence[Part], kind: str, label: str = "", top: float | None = None) -> Scene:
+    """A panel of any kind that is a plot. Only those that are `mergeable` show more than one part."""
+    if kind in ("dots", "lines"):
+        return (dots if kind == "dots" else lines)(parts, label)
+    return points(parts[0], label) if kind == "points" else bars(parts[0], label, top)
+
+
 def lines(parts: Sequence[Part], label: str = "") -> Scene:
-    """Curves with their bands; each classifier has its color, several curves of one are told apart by dashes."""
+    """Curves with their bands; each classifier has its color, several curves of one differ by their dashes."""
     every = [(p, k, s) for p in parts for k, s in enumerate(p.data["series"])]
     known = [*(s for _, _, s in every), *(curve for _, curve in reference_curves(parts))]
     x_ends = _tight(v for s in known for v in s["x"])
@@ -52,15 +54,25 @@ def lines(parts: Sequence[Part], label: str = "") -> Scene:
         x_ends = ticks[0][0], max(ticks[-1][0], ticks[0][0] + 1)
     low, high = data.get("y_ends", y_ends)
     across, up = Scale(*x_ends, 42, WIDTH - 10), Scale(low, high, 244, 26)
+    axes = across, up, dict(data.get("ticks") or ())
     items = _frame(across, up, data.get("x", ""), data.get("y", ""), data.get("ticks"))
     if data.get("chance") is not None:
         items.append(Line([(across.start, up(data["chance"])), (across.end, up(data["chance"]))], "muted", 1, "3 3"))
     if any(p.data.get("diagonal") for p in parts):
         items.append(Line([(across(x_ends[0]), up(x_ends[0])), (across(x_ends[1]), up(x_ends[1]))], "muted", 1, "3 3"))
     for shape, curve in reference_curves(parts):
-        items += _reference_curve(shape, curve, across, up, data)
+        items += _curve(curve["who"], curve, shape, "ink", axes, hollow=True)
     for part, k, series in every:
-        items += _curve(part, k, series, across, up, 0.16 if len(every) < 3 else 0.32 / len(every))
+        role, name = accent(part.index), part.name
+        if len(part.data["series"]) > 1:
+            name += f", {series['name']}"
+        low, high = series.get("low"), series.get("high")
+        if low and high:
+            spans = zip(series["x"], low, high, strict=True)
+            edge = [(x, a, b) for x, a, b in spans if a is not None and b is not None]
+            band = [(across(x), up(b)) for x, _, b in edge] + [(across(x), up(a)) for x, a, _ in reversed(edge)]
+            items.append(Area(band, role, 0.16 if len(every) < 3 else 0.32 / len(every)))
+        items += _curve(name, series, glyph(part.index), role, axes, k)
     return Scene(280, items, label)
 
 
@@ -73,38 +85,19 @@ def reference_curves(parts: Sequence[Part]) -> list[tuple[str, Mapping[str, Any]
     return [(REFERENCES[i % len(REFERENCES)], curve) for i, curve in enumerate(found.values())]
 
 
-def _place_text(x: float, data: Mapping[str, Any]) -> str:
-    """A place on the axis as its ticks name it."""
-    return dict(data.get("ticks") or ()).get(x, words.plain(x))
-
-
-def _reference_curve(
-    shape: str, curve: Mapping[str, Any], across: Scale, up: Scale, data: Mapping[str, Any]
+def _curve(
+    name: str, series: Mapping[str, Any], shape: str, role: str, axes: Axes, k: int = 0, hollow: bool = False
 ) -> list[Item]:
+    """A curve with a mark for each point, where these are few; broken where it has no value."""
     items: list[Item] = []
-    for run in _runs(curve["x"], curve["y"]):
-        items.append(Line([(across(x), up(y)) for x, y in run], "ink", 1.1, title=curve["who"]))
-        tips = ((x, y, f"{curve['who']}: {words.plain(y)} at {_place_text(x, data)}") for x, y in run)
-        items += [Mark((across(x), up(y)), shape, "ink", 3, True, title=tip) for x, y, tip in tips]
-    return items
-
-
-def _curve(part: Part, k: int, series: Mapping[str, Any], across: Scale, up: Scale, strength: float) -> list[Item]:
-    role, items = accent(part.index), []
-    name = part.name if len(part.data["series"]) == 1 else f"{part.name}, {series['name']}"
-    low, high = series.get("low"), series.get("high")
-    if low and high:
-        edge = [(x, a, b) for x, a, b in zip(series["x"], low, high, strict=True) if a is not None and b is not None]
-        band = [(across(x), up(b)) for x, _, b in edge] + [(across(x), up(a)) for x, a, _ in reversed(edge)]
-        items.append(Area(band, role, strength))
+    across, up, ticks = axes
+    width, radius, dash = (1.1, 3, "") if hollow else (1.8, 2.8, DASHES[k % len(DASHES)])
     for run in _runs(series["x"], series["y"]):
-        items.append(Line([(across(x), up(y)) for x, y in run], role, 1.8, DASHES[k % len(DASHES)], name))
-        if len(series["x"]) <= 24:
-            points = ((x, y, (across(x), up(y))) for x, y in run)
-            items += [
-                Mark(at, glyph(part.index), role, 2.8, title=f"{name}: {words.plain(y)} at {_place_text(x, part.data)}")
-                for x, y, at in points
-            ]
+        items.append(Line([(across(x), up(y)) for x, y in run], role, width, dash, name))
+        if hollow or len(series["x"]) <= MOST_MARKS:
+            for x, y in run:
+                tip = f"{name}: {words.plain(y)} at {ticks.get(x, words.plain(x))}"
+                items.append(Mark((across(x), up(y)), shape, role, radius, hollow, tip))
     return items
 
 

@@ -1,99 +1,97 @@
-"""Scenes as pixels, for images that stand alone."""
+"""Scenes as pixels, for images that stand alone: the SVG of the page, painted by resvg in the light theme."""
 
 from __future__ import annotations
 
+import io
+import tempfile
+import unicodedata
 from functools import cache
-from itertools import pairwise
-from typing import Any
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageFont
 
 from cuescope.report.draw import color
 from cuescope.report.draw.color import Array
-from cuescope.report.draw.scene import Area, Line, Mark, Scene, Text, outline
+from cuescope.report.draw.scene import Point, Scene, Text, svg
 
-FINE = 3
-"""Scenes are painted this many times larger and reduced, for Pillow's lines have hard edges."""
-
-_PLAIN = str.maketrans({"\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "…": "...", "\N{EM DASH}": "-"})
+PITCH = 1.35
+"""From one line of text to the next, in sizes of the text."""
+_MARKS = """text, .mark, .fill { fill: currentColor } .mark { stroke: #fff; stroke-width: 0.8 }
+.hollow { fill: #fff; stroke: currentColor; stroke-width: 1.4 }
+.stroke { stroke: currentColor; fill: none; stroke-linejoin: round; stroke-linecap: round }"""
+_ROLES = ("ink", "muted", "rule", "paper", *(f"c{i}" for i in range(len(color.ACCENTS))))
+_STYLE = _MARKS + "".join(f".{role} {{ color: {color.role(role)} }}" for role in _ROLES)
+_ASCII = str.maketrans(
+    {"\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{HORIZONTAL ELLIPSIS}": "..."}
+)
 
 
 @cache
-def font(size: float) -> Any:
+def font(size: float) -> ImageFont.FreeTypeFont:
     """Pillow's own font, so that a sheet looks the same everywhere."""
-    return ImageFont.load_default(size)
+    return ImageFont.load_default(size)  # pyright: ignore[reportReturnType]
+
+
+@cache
+def _font_folder() -> tempfile.TemporaryDirectory[str]:
+    """The font as a file, which resvg needs; removed when the process ends."""
+    folder = tempfile.TemporaryDirectory(prefix="cuescope-font-")
+    Path(folder.name, "font.ttf").write_bytes(font(10).font_bytes)
+    return folder
 
 
 def plain(text: str) -> str:
-    """Text with only what Pillow's own font can draw: anything else would be an empty box."""
-    return "".join(c if ord(c) < 0x180 else "?" for c in text.translate(_PLAIN))
+    """Text with only what the font can draw: letters without their accents, a question mark for all others.
+
+    >>> plain("−5 – 3, Škoda, 日")
+    '-5 - 3, Skoda, ?'
+    """
+    parts = unicodedata.normalize("NFKD", text.translate(_ASCII))
+    return "".join(c if c.isascii() else "?" for c in parts if not unicodedata.combining(c))
 
 
-def wrapped(text: str, size: float, width: int) -> list[str]:
+def width_of(text: str, size: float) -> float:
+    """The width of a text in this font."""
+    return font(size).getlength(plain(text))
+
+
+def wrapped(text: str, size: float, width: float) -> list[str]:
     """Lines no wider than `width`; a word wider than that stands alone."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font(size).getlength(longer) > width:
+        if lines[-1] and width_of(longer, size) > width:
             lines.append(word)
         else:
             lines[-1] = longer
     return lines
 
 
-def raster(scene: Scene, width: int) -> Array:
-    """The scene on white, `width` pixels wide, (H, W, 3) uint8."""
-    times = width * FINE / scene.width
-    canvas = Image.new("RGB", (width * FINE, round(scene.height * times)), color.PAPER)
-    for item in scene.items:
-        _paint(canvas, item, times)
-    size = width, max(1, round(scene.height * width / scene.width))
-    return np.asarray(canvas.resize(size, Image.Resampling.LANCZOS))
+def lines(texts: list[str], size: float, width: float, role: str = "ink", at: Point = (0, 0)) -> Scene:
+    """Lines of text below each other; `at` leaves room to the left and above."""
+    pitch = round(size * PITCH)
+    items = [Text((at[0], at[1] + size + pitch * i), text, role, size) for i, text in enumerate(texts)]
+    return Scene(at[1] + pitch * len(texts) + 4, items, width=width)
 
 
-def _paint(canvas: Image.Image, item: Line | Area | Mark | Text, times: float) -> None:
-    draw, shade = ImageDraw.Draw(canvas), color.rgb(color.role(item.role))
-    if isinstance(item, Text):
-        anchor = {"start": "ls", "middle": "ms", "end": "rs"}[item.anchor]
-        at = item.at[0] * times, item.at[1] * times
-        draw.text(at, plain(item.text), fill=shade, font=font(item.size * times), anchor=anchor)
-    elif isinstance(item, Line):
-        points = [(x * times, y * times) for x, y in item.points]
-        width = max(1, round(item.width * times))
-        if len(points) == 1:
-            return
-        if item.dash:
-            _dashed(draw, points, shade, width, [float(d) * times for d in item.dash.split()])
-        else:
-            draw.line(points, fill=shade, width=width, joint="curve")
-    elif isinstance(item, Area):
-        if item.opacity:
-            _fill(canvas, [(x * times, y * times) for x, y in item.points], shade, item.opacity)
-    else:
-        points = [(x * times, y * times) for x, y in outline(item.glyph, item.at, item.radius)]
-        inside = color.rgb(color.PAPER) if item.hollow else shade
-        draw.polygon(points, fill=inside, outline=shade, width=max(1, round(1.3 * times)))
+def png(scene: Scene) -> bytes:
+    """The scene on white as a PNG, a pixel each unit."""
+    from resvg_py import svg_to_bytes
+
+    drawing = plain(svg(scene)).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return svg_to_bytes(
+        svg_string=drawing,
+        background=color.PAPER,
+        style_sheet=_STYLE,
+        skip_system_fonts=True,
+        font_dirs=[_font_folder().name],
+        font_family=font(10).getname()[0],
+        width=round(scene.width),
+    )
 
 
-def _fill(canvas: Image.Image, points: list[tuple[float, float]], shade: tuple[int, ...], opacity: float) -> None:
-    mask = Image.new("L", canvas.size, 0)
-    ImageDraw.Draw(mask).polygon(points, fill=round(255 * opacity))
-    canvas.paste(shade, mask=mask)
-
-
-def _dashed(draw: Any, points: list[tuple[float, float]], shade: Any, width: int, dashes: list[float]) -> None:
-    pattern, place, drawn = dashes, 0, True
-    left = pattern[0]
-    for (x1, y1), (x2, y2) in pairwise(points):
-        length, done = float(np.hypot(x2 - x1, y2 - y1)), 0.0
-        while done < length:
-            step = min(left, length - done)
-            a, b = done / length, (done + step) / length
-            if drawn:
-                ends = [(x1 + (x2 - x1) * t, y1 + (y2 - y1) * t) for t in (a, b)]
-                draw.line(ends, fill=shade, width=width)
-            done, left = done + step, left - step
-            if left <= 1e-9:
-                place, drawn = (place + 1) % len(pattern), not drawn
-                left = pattern[place]
+def pixels(scene: Scene) -> Array:
+    """The scene on white, (H, W, 3) uint8."""
+    with Image.open(io.BytesIO(png(scene))) as image:
+        return np.asarray(image.convert("RGB"))

@@ -1,4 +1,4 @@
-"""A drawing as a list of marks: written once, shown as SVG in a page or as pixels in a PNG.
+"""A drawing as a list of marks: written once as SVG, which a page shows as it is and `pixels` makes a PNG of.
 
 Colors are roles ("c0", "ink", "muted", "rule"), so that the page's style sheet decides them in both themes.
 """
@@ -6,9 +6,12 @@ Colors are roles ("c0", "ink", "muted", "rule"), so that the page's style sheet 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
+
+from cuescope.report.draw import maps
+from cuescope.report.draw.color import Array
 
 Point = tuple[float, float]
 
@@ -60,7 +63,23 @@ class Text:
     title: str = ""
 
 
-Item = Line | Area | Mark | Text
+@dataclass(frozen=True)
+class Picture:
+    """Pixels, (H, W, 3) uint8, a unit each."""
+
+    pixels: Array
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A scene within another, its upper left corner at a point, `times` as large."""
+
+    at: Point
+    scene: Scene
+    times: float = 1.0
+
+
+Item = Line | Area | Mark | Text | Picture | Placed
 
 
 @dataclass(frozen=True)
@@ -71,7 +90,35 @@ class Scene:
     items: Sequence[Item]
     label: str = ""
     width: float = WIDTH
-    kind: str = field(default="plot")
+    kind: str = "plot"
+
+
+def picture(pixels: Array) -> Scene:
+    """An image as a scene of its own."""
+    return Scene(pixels.shape[0], [Picture(pixels)], width=pixels.shape[1])
+
+
+def below(scenes: Iterable[Scene], gap: float = 0) -> Scene:
+    """Scenes one below the other, as wide as the widest.
+
+    >>> tall = below([Scene(10, [], width=40), Scene(10, [], width=50)], gap=5)
+    >>> tall.width, tall.height, tall.items[1].at
+    (50, 25, (0, 15))
+    """
+    placed, y = [], 0
+    for scene in scenes:
+        placed.append(Placed((0, y), scene))
+        y += math.ceil(scene.height) + gap
+    return Scene(y - gap, placed, width=max(one.scene.width for one in placed))
+
+
+def beside(scenes: Iterable[Scene], gap: float = 0) -> Scene:
+    """Scenes in a row, as high as the highest."""
+    placed, x = [], 0
+    for scene in scenes:
+        placed.append(Placed((x, 0), scene))
+        x += math.ceil(scene.width) + gap
+    return Scene(max(one.scene.height for one in placed), placed, width=x - gap)
 
 
 def box(x1: float, y1: float, x2: float, y2: float) -> list[Point]:
@@ -80,7 +127,7 @@ def box(x1: float, y1: float, x2: float, y2: float) -> list[Point]:
 
 
 def outline(glyph: str, at: Point, radius: float) -> list[Point]:
-    """The corners of a glyph, about equal in area; a circle is a 24-gon (only pixels need it).
+    """The corners of a glyph that is no circle, about equal in area.
 
     >>> outline("diamond", (0, 0), 2.0)[0]
     (0.0, -2.7)
@@ -88,23 +135,10 @@ def outline(glyph: str, at: Point, radius: float) -> list[Point]:
     x, y = at
     if glyph == "cross":
         a, b = radius * 1.15, radius * 0.4
-        plus = [
-            (-b, -a),
-            (b, -a),
-            (b, -b),
-            (a, -b),
-            (a, b),
-            (b, b),
-            (b, a),
-            (-b, a),
-            (-b, b),
-            (-a, b),
-            (-a, -b),
-            (-b, -b),
-        ]
+        arm = [(-b, -b), (-b, -a), (b, -a)]  # One of four, each a quarter turn from the last.
+        plus = arm + [(-v, u) for u, v in arm] + [(-u, -v) for u, v in arm] + [(v, -u) for u, v in arm]
         return [(x + (u - v) * math.sqrt(0.5), y + (u + v) * math.sqrt(0.5)) for u, v in plus]
     sides, turn, scale = {
-        "circle": (24, 0.0, 1.0),
         "square": (4, 0.25 * math.pi, 1.27),
         "diamond": (4, 0.0, 1.35),
         "triangle": (3, 0.0, 1.5),
@@ -116,12 +150,13 @@ def outline(glyph: str, at: Point, radius: float) -> list[Point]:
 
 
 def svg(scene: Scene) -> str:
-    """The scene as one inline SVG element that scales with its container; every text is escaped."""
-    body = "".join(_element(item) for item in scene.items)
-    return (
-        f'<svg class="{scene.kind}" viewBox="0 0 {_n(scene.width)} {_n(scene.height)}" role="img" '
-        f'aria-label="{escape(scene.label)}">{body}</svg>'
-    )
+    """The scene as one SVG element that scales with its container; every text is escaped."""
+    view = f'class="{scene.kind}" viewBox="0 0 {_n(scene.width)} {_n(scene.height)}"'
+    return f'<svg {view} role="img" aria-label="{escape(scene.label)}">{_body(scene)}</svg>'
+
+
+def _body(scene: Scene) -> str:
+    return "".join(_element(item) for item in scene.items)
 
 
 def glyph_svg(glyph: str, role: str, hollow: bool = False) -> str:
@@ -131,33 +166,33 @@ def glyph_svg(glyph: str, role: str, hollow: bool = False) -> str:
 
 
 def _element(item: Item) -> str:
-    inner = _title(item.title)
+    if isinstance(item, Placed):
+        move = f"translate({_n(item.at[0])} {_n(item.at[1])}) scale({_n(item.times)})"
+        return f'<g transform="{move}">{_body(item.scene)}</g>'
+    if isinstance(item, Picture):
+        height, width = item.pixels.shape[:2]
+        data = maps.data_uri(item.pixels, exact=True)
+        return f'<image width="{width}" height="{height}" href="{data}"/>'
     if isinstance(item, Text):
-        return (
-            f'<text class="{item.role}" x="{_n(item.at[0])}" y="{_n(item.at[1])}" font-size="{_n(item.size)}" '
-            f'text-anchor="{item.anchor}">{inner}{escape(item.text)}</text>'
-        )
-    if isinstance(item, Line):
-        dash = f' stroke-dasharray="{item.dash}"' if item.dash else ""
-        return (
-            f'<polyline class="{item.role} stroke" points="{_points(item.points)}" '
-            f'stroke-width="{_n(item.width)}"{dash}>{inner}</polyline>'
-        )
-    if isinstance(item, Area):
-        return (
-            f'<polygon class="{item.role} fill" points="{_points(item.points)}" '
-            f'fill-opacity="{_n(item.opacity)}">{inner}</polygon>'
-        )
-    style = "hollow" if item.hollow else "mark"
-    if item.glyph == "circle":
         x, y = item.at
-        return f'<circle class="{item.role} {style}" cx="{_n(x)}" cy="{_n(y)}" r="{_n(item.radius)}">{inner}</circle>'
-    points = _points(outline(item.glyph, item.at, item.radius))
-    return f'<polygon class="{item.role} {style}" points="{points}">{inner}</polygon>'
+        return _tag("text", item.role, item.title, item.text, x=x, y=y, font_size=item.size, text_anchor=item.anchor)
+    if isinstance(item, Line):
+        style: dict[str, str | float] = {"stroke_width": item.width, "stroke_dasharray": item.dash}
+        return _tag("polyline", f"{item.role} stroke", item.title, points=_points(item.points), **style)
+    if isinstance(item, Area):
+        points = _points(item.points)
+        return _tag("polygon", f"{item.role} fill", item.title, points=points, fill_opacity=item.opacity)
+    role = f"{item.role} {'hollow' if item.hollow else 'mark'}"
+    if item.glyph == "circle":
+        return _tag("circle", role, item.title, cx=item.at[0], cy=item.at[1], r=item.radius)
+    return _tag("polygon", role, item.title, points=_points(outline(item.glyph, item.at, item.radius)))
 
 
-def _title(text: str) -> str:
-    return f"<title>{escape(text)}</title>" if text else ""
+def _tag(name: str, role: str, title: str, text: str = "", /, **attributes: str | float) -> str:
+    texts = {k.replace("_", "-"): v if isinstance(v, str) else _n(v) for k, v in attributes.items()}
+    written = "".join(f' {key}="{value}"' for key, value in texts.items() if value)
+    inner = f"<title>{escape(title)}</title>" if title else ""
+    return f'<{name} class="{role}"{written}>{inner}{escape(text)}</{name}>'
 
 
 def _points(points: Sequence[Point]) -> str:

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-from cuescope.core.findings import Figure, Finding, Frame, Inset, Map, Panel
-from cuescope.report.draw import color, dots, maps, plots, words
+from cuescope.core import files
+from cuescope.core.findings import Figure, Finding, Frame, Map, Measure, Panel
+from cuescope.core.naming import short_name, title
+from cuescope.report.draw import maps, plots, words
 from cuescope.report.draw.axes import domain, track
-from cuescope.report.draw.color import Array
 from cuescope.report.draw.film import strip
-from cuescope.report.draw.raster import font, plain, raster, wrapped
+from cuescope.report.draw.raster import lines, png, wrapped
+from cuescope.report.draw.scene import Item, Placed, Scene, Text, below, beside, picture
 
 WIDTH, EDGE, GAP = 1080, 40, 24
+INNER = WIDTH - 2 * EDGE
+KEY_WIDTH = 300
 MOST_MEASURES = 24
 MOST_TABLE_ROWS = 16
 
@@ -26,167 +29,101 @@ def look_png(finding: Finding, cell_folder: Path | None, out: Path, frames: Sequ
 
     `cell_folder` is where the files of figures without pixels lie; None where all still hold theirs.
     """
-    canvas = stacked(_blocks(finding, cell_folder, frames))
-    out.write_bytes(maps.png(canvas))
+    files.write(out, png(sheet(_blocks(finding, cell_folder, frames))))
     return out
 
 
-def stacked(blocks: Iterable[Array]) -> Array:
-    """Blocks of any height below each other on white, with edges."""
-    rows = []
-    for block in blocks:
-        lacking = WIDTH - 2 * EDGE - block.shape[1]
-        rows += [np.pad(block, ((0, GAP), (0, max(0, lacking)), (0, 0)), constant_values=255)]
-    return np.pad(np.concatenate(rows), ((EDGE, EDGE - GAP), (EDGE, EDGE), (0, 0)), constant_values=255)
+def sheet(blocks: Iterable[Scene]) -> Scene:
+    """Blocks of any height below each other, with edges."""
+    inner = below(blocks, GAP)
+    return Scene(inner.height + 2 * EDGE, [Placed((EDGE, EDGE), inner)], width=max(WIDTH, inner.width + 2 * EDGE))
 
 
-def _blocks(finding: Finding, folder: Path | None, frames: Sequence[Frame]) -> Iterator[Array]:
-    name = finding.instrument.replace("_", " ").capitalize()
-    yield text_block(f"{name}: {finding.classifier.partition('@')[0].rpartition('/')[2]}", 30)
+def text_block(text: str, size: float, width: float = INNER, role: str = "ink") -> Scene:
+    """Wrapped text."""
+    return lines(wrapped(text, size, width), size, width, role)
+
+
+def _blocks(finding: Finding, folder: Path | None, frames: Sequence[Frame]) -> Iterator[Scene]:
+    yield text_block(f"{title(finding.instrument)}: {short_name(finding.classifier)}", 30)
     yield text_block(finding.why or finding.sentence or "No sentence was written.", 19)
     if frames:
-        yield strip(frames, WIDTH - 2 * EDGE)
+        yield strip(frames, INNER)
     pictured = [panel for panel in finding.panels if panel.kind == "images"]
     for panel in pictured:
         for figure in panel.figures:
-            yield figure_block(figure, folder)
+            yield _figure(figure, folder)
     shown = [m for m in finding.measures if not pictured or m.headline]
     if shown:
-        yield _measures(finding, shown[:MOST_MEASURES])
+        yield below(_measure(m) for m in shown[:MOST_MEASURES])
     for panel in finding.panels:
         if panel.kind != "images":
-            yield from _plot(panel, finding)
+            yield text_block(panel.title, 22)
+            yield _plot(panel, finding)
 
 
-def text_block(text: str, size: float, width: int = WIDTH - 2 * EDGE, shade: str = color.INK) -> Array:
-    """Wrapped text on white."""
-    lines = wrapped(plain(text), size, width)
-    pitch = round(size * 1.35)
-    canvas = Image.new("RGB", (width, pitch * len(lines) + 4), color.PAPER)
-    draw = ImageDraw.Draw(canvas)
-    for i, line in enumerate(lines):
-        draw.text((0, pitch * i), line, fill=shade, font=font(size))
-    return np.asarray(canvas)
-
-
-def figure_block(figure: Figure, folder: Path | None) -> Array:
+def _figure(figure: Figure, folder: Path | None) -> Scene:
     """An image, its maps laid over it beside it, their color bars or legends below, and the caption."""
-    if figure.pixels is None and folder is None:
-        raise ValueError(f"the figure '{figure.caption}' holds no pixels and no folder was given")
-    pixels = _pixels(figure, folder)
+    pixels = maps.pixels_of(figure, folder)
     columns = min(3, 1 + len(figure.maps) + len(figure.insets))
     wide = pixels.shape[1] > 2 * pixels.shape[0]
-    side = (WIDTH - 2 * EDGE - GAP * 2) // 3 if columns == 3 else WIDTH - 2 * EDGE if wide and columns == 1 else 420
-    base = _sized(np.asarray(pixels), side)
-    cards = [_card(base, "image", [])]
-    cards += [_card(_sized(np.asarray(_pixels(i, folder)), side), i.name, []) for i in figure.insets]
-    cards += [_card(maps.overlay(base, m), m.name, _key(m)) for m in figure.maps]
-    rows = [_beside(cards[i : i + columns]) for i in range(0, len(cards), columns)]
-    return np.concatenate(_widened([*rows, text_block(figure.caption, 16, shade=color.MUTED)]))
+    side = (INNER - GAP * 2) // 3 if columns == 3 else INNER if wide and columns == 1 else 420
+    base = maps.resized(pixels, side)
+    cards = [_card(base, "image")]
+    cards += [_card(maps.resized(maps.pixels_of(i, folder), side), i.name) for i in figure.insets]
+    cards += [_card(maps.overlay(base, m), m.name, *_key(m)) for m in figure.maps]
+    rows = [beside(cards[i : i + columns], GAP) for i in range(0, len(cards), columns)]
+    return below([*rows, text_block(figure.caption, 16, role="muted")])
 
 
-def _pixels(one: Figure | Inset, folder: Path | None) -> Array:
-    return one.pixels if one.pixels is not None else maps.read((folder or Path()) / one.file)
+def _card(pixels: maps.Array, name: str, *key: Scene) -> Scene:
+    return below([text_block(name, 16, pixels.shape[1]), picture(pixels), *key])
 
 
-def _sized(pixels: Array, side: int) -> Array:
-    height, width = pixels.shape[:2]
-    times = side / max(height, width)
-    size = max(1, round(width * times)), max(1, round(height * times))
-    way = Image.Resampling.NEAREST if times >= 2 else Image.Resampling.LANCZOS
-    return np.asarray(Image.fromarray(pixels).resize(size, way))
-
-
-def _card(pixels: Array, name: str, key: list[Array]) -> Array:
-    parts = [text_block(name, 16, pixels.shape[1]), pixels, *key]
-    return np.concatenate(_widened(parts))
-
-
-def _key(layer: Map) -> list[Array]:
-    width = 300
+def _key(layer: Map) -> Iterator[Scene]:
+    """The legend of a map of labels, the color bar of any other."""
     if layer.kind == "labels":
-        return [
-            _swatch(f"{name} {words.value(share, 'share')}", shade, width) for name, shade, share in maps.legend(layer)
-        ]
-    low, high = maps.bounds(layer)
-    ramp = np.linspace(-1, 1, width) if layer.kind == "signed" else np.linspace(0, 1, width)
-    shades = color.signed(ramp) if layer.kind == "signed" else color.heat(ramp)
-    bar = np.concatenate([np.full((8, width, 3), 255, np.uint8), np.repeat(shades[None], 12, 0)])
-    ends = Image.new("RGB", (width, 24), color.PAPER)
-    draw = ImageDraw.Draw(ends)
-    draw.text((0, 2), plain(maps.end_text(low, layer.unit)), fill=color.MUTED, font=font(15))
-    draw.text((width - 1, 2), plain(maps.end_text(high, layer.unit)), fill=color.MUTED, font=font(15), anchor="ra")
-    return [bar, np.asarray(ends)]
-
-
-def _swatch(text: str, shade: tuple[int, int, int], width: int) -> Array:
-    line = Image.new("RGB", (width, 22), color.PAPER)
-    draw = ImageDraw.Draw(line)
-    draw.rectangle((0, 6, 13, 19), fill=shade)
-    draw.text((22, 4), plain(text), fill=color.INK, font=font(15))
-    return np.asarray(line)
-
-
-def _widened(blocks: list[Array]) -> list[Array]:
-    width = max(block.shape[1] for block in blocks)
-    return [np.pad(b, ((0, 0), (0, width - b.shape[1]), (0, 0)), constant_values=255) for b in blocks]
-
-
-def _beside(blocks: list[Array]) -> Array:
-    height = max(block.shape[0] for block in blocks)
-    gaps = [GAP] * (len(blocks) - 1) + [0]
-    room = [((0, height - b.shape[0]), (0, gap), (0, 0)) for b, gap in zip(blocks, gaps, strict=True)]
-    return np.concatenate([np.pad(b, r, constant_values=255) for b, r in zip(blocks, room, strict=True)], 1)
-
-
-def _measures(finding: Finding, measures: list[Any]) -> Array:
-    rows = []
-    for m in measures:
-        text = f"{m.label}: {words.value(m.value, m.unit)}"
-        if m.value is None:
-            text += f" ({m.why})"
-        elif m.interval:
-            text += f"  [{words.interval(m.interval, m.unit)}]  {words.amount(m)}"
-        numbers = [m.value, m.chance, *(m.interval or ()), *(p.value for p in m.published)]
-        graphic = track(domain(numbers, m.unit), m.unit, m.value, m.interval, index=0, chance=m.chance, name=m.label)
-        cells = [text_block(text, 16, 540), raster(graphic, 420)] if m.value is not None else [text_block(text, 16)]
-        rows.append(_beside(cells))
-    return np.concatenate(_widened(rows))
-
-
-def _plot(panel: Panel, finding: Finding) -> Iterator[Array]:
-    part = plots.Part(0, finding.classifier, panel.data)
-    yield text_block(panel.title, 22)
-    if panel.kind == "table":
-        yield text_table(panel.data["columns"], panel.data["rows"][:MOST_TABLE_ROWS])
+        for name, shade, share in maps.legend(layer):
+            swatch = picture(np.full((14, 14, 3), shade, np.uint8))
+            text = lines([f"{name} {words.value(share, 'share')}"], 15, KEY_WIDTH, at=(22, 3))
+            yield Scene(22, [Placed((0, 6), swatch), *text.items], width=KEY_WIDTH)
         return
-    make = {"dots": lambda: dots.dots([part]), "lines": lambda: plots.lines([part])}
-    make |= {"bars": lambda: plots.bars(part), "points": lambda: plots.points(part)}
-    scene = make[panel.kind]()
-    yield raster(scene, round(scene.width * 1.9))
+    bar = maps.shades(layer, np.linspace(*maps.bounds(layer), KEY_WIDTH))
+    low, high = (maps.end_text(end, layer.unit) for end in maps.bounds(layer))
+    ends = [Text((0, 36), low, size=15), Text((KEY_WIDTH, 36), high, size=15, anchor="end")]
+    yield Scene(44, [Placed((0, 8), picture(np.repeat(bar[None], 12, 0))), *ends], width=KEY_WIDTH)
 
 
-def text_table(columns: Iterable[Any], rows: Iterable[Iterable[Any]]) -> Array:
-    """A table as pixels; cells are cut where they would touch."""
-    cells = [[plain(cell_text(c)) for c in row] for row in ([*columns], *rows)]
-    width = (WIDTH - 2 * EDGE) // max(1, len(cells[0]))
-    canvas = Image.new("RGB", (width * len(cells[0]), 26 * len(cells) + 6), color.PAPER)
-    draw = ImageDraw.Draw(canvas)
-    for i, row in enumerate(cells):
-        for k, text in enumerate(row):
-            line = wrapped(text, 16, width - 12)[0]
-            draw.text((k * width, 26 * i), line, fill=color.INK if i else color.MUTED, font=font(16))
-    return np.asarray(canvas)
+def _measure(m: Measure) -> Scene:
+    text = f"{m.label}: {words.value(m.value, m.unit)}"
+    if m.value is None:
+        return text_block(f"{text} ({m.why})", 16)
+    if m.interval:
+        text += f"  [{words.interval(m.interval, m.unit)}]  {words.amount(m)}"
+    numbers = [m.value, m.chance, *(m.interval or ()), *(p.value for p in m.published)]
+    graphic = track(domain(numbers, m.unit), m.unit, m.value, m.interval, index=0, chance=m.chance, name=m.label)
+    return beside([text_block(text, 16, 540), enlarged(graphic, 420)], GAP)
 
 
-def cell_text(cell: Any) -> str:
-    """A table's cell as text: numbers in short, None as a dash.
+def enlarged(scene: Scene, width: float) -> Scene:
+    """The scene at another width."""
+    times = width / scene.width
+    return Scene(scene.height * times, [Placed((0, 0), scene, times)], width=width)
 
-    >>> cell_text(0.33333), cell_text(None), cell_text("tench")
-    ('0.3333', '–', 'tench')
-    """
-    if cell is None:
-        return words.DASH
-    if isinstance(cell, bool):
-        return "yes" if cell else "no"
-    return words.plain(cell) if isinstance(cell, int | float) else str(cell)
+
+def _plot(panel: Panel, finding: Finding) -> Scene:
+    if panel.kind == "table":
+        return _table([panel.data["columns"], *panel.data["rows"][:MOST_TABLE_ROWS]])
+    scene = plots.plot([plots.Part(0, finding.classifier, panel.data)], panel.kind)
+    return enlarged(scene, round(scene.width * 1.9))
+
+
+def _table(rows: Sequence[Sequence[Any]]) -> Scene:
+    """A table; cells are cut where they would touch."""
+    width = INNER // max(1, len(rows[0]))
+    items: list[Item] = []
+    for i, row in enumerate(rows):
+        for k, cell in enumerate(row):
+            text = wrapped(words.cell(cell), 16, width - 12)[:1]
+            items += lines(text, 16, width, "ink" if i else "muted", at=(k * width, 26 * i)).items
+    return Scene(26 * len(rows) + 6, items, width=width * len(rows[0]))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from cuescope.core.findings import Measure
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 MISSING = "not measured"
+FORMATS = {"images": ",.0f", "px": ".1f", "correlation": ".2f", "kappa": ".2f", "probability": ".3f", "nats": ".3f"}
 
 
 def value(number: float | None, unit: str = "") -> str:
@@ -34,26 +36,15 @@ def bare(number: float, unit: str = "") -> str:
     ('59.4', '+3.1', '0.50', '12.35')
     """
     if unit in ("share", "difference"):
-        text = _percent(number * 100, sign="+" if unit == "difference" else "")
-    elif unit == "images":
-        text = f"{number:,.0f}"
-    elif unit == "px":
-        text = f"{number:.1f}"
-    elif unit in ("correlation", "kappa"):
-        text = f"{number:.2f}"
-    elif unit in ("probability", "nats"):
-        text = f"{number:.3f}"
+        points = number * 100
+        # A small share that is not nothing must not read as 0.0%.
+        digits = 2 if 0 < abs(points) < 0.05 and round(abs(points), 2) > 0 else 1
+        text = f"{points:{'+' if unit == 'difference' else ''}.{digits}f}"
     else:
-        text = plain(number)
+        text = f"{number:{FORMATS[unit]}}" if unit in FORMATS else plain(number)
     if not any(digit in text for digit in "123456789"):
         text = text.lstrip("-+")
     return text.replace("-", MINUS)
-
-
-def _percent(points: float, sign: str) -> str:
-    # A small share that is not nothing must not read as 0.0%.
-    digits = 2 if 0 < abs(points) < 0.05 and round(abs(points), 2) > 0 else 1
-    return f"{points:{sign}.{digits}f}"
 
 
 def plain(number: float) -> str:
@@ -65,6 +56,17 @@ def plain(number: float) -> str:
     if float(number).is_integer() or abs(number) >= 1000:
         return f"{number:,.0f}"
     return f"{number:.4g}"
+
+
+def cell(content: Any) -> str:
+    """A table's cell as text: numbers in short, None as a dash.
+
+    >>> cell(0.33333), cell(None), cell(True), cell("tench")
+    ('0.3333', '–', 'yes', 'tench')
+    """
+    if content is None or isinstance(content, bool):
+        return DASH if content is None else "yes" if content else "no"
+    return plain(content) if isinstance(content, int | float) else str(content)
 
 
 def interval(bounds: Sequence[float] | None, unit: str = "") -> str:

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cuescope.instruments import registry
 from cuescope.core import stats
-from cuescope.core.errors import CueError
 from cuescope.runs.store import Cell, Run
 
 
@@ -59,25 +57,22 @@ def matched(runs: Sequence[Run]) -> Iterator[tuple[tuple[Run, Cell], tuple[Run, 
 
 def _verdicts(a: Cell, b: Cell) -> Iterable[dict[str, Any]]:
     finding_a, finding_b = a.finding, b.finding
-    try:
-        per_image = registry.find(a.instrument).per_image
-    except CueError:
-        # An instrument from a file of the user's that is not at hand: its findings still stand side by side.
+    if finding_a is None or finding_b is None:
         return
-    assert finding_a
-    assert finding_b
-    rows_a, rows_b = a.rows(), b.rows()
-    for name, column in per_image.items():
+    other = {measure.name for measure in finding_b.measures if measure.value is not None}
+    shared = [m for m in finding_a.measures if m.per_image and m.value is not None and m.name in other]
+    if not shared:
+        return
+    columns = list(dict.fromkeys(["id", *(measure.per_image for measure in shared)]))
+    rows_a, rows_b = a.rows(columns=columns), b.rows(columns=columns)
+    for measure in shared:
         try:
-            measure = finding_a[name]
-            if measure.value is None or finding_b[name].value is None:
-                continue
-            value, interval, n = difference(rows_a, rows_b, column)
-        except (KeyError, ValueError):
+            value, interval, n = difference(rows_a, rows_b, measure.per_image)
+        except ValueError:
             continue
         yield {
             "instrument": a.instrument,
-            "measure": name,
+            "measure": measure.name,
             "title": measure.label,
             "unit": measure.unit,
             "better": measure.better,

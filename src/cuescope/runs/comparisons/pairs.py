@@ -8,15 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from cuescope.core.errors import CueError
+from cuescope.core.findings import Conclusion, Finding, about_two
 from cuescope.instruments import registry
+from cuescope.instruments.base import Instrument, Misfit, name_of
 from cuescope.runs.comparisons.paired import matched
 from cuescope.runs.comparisons.stored import Pair
-from cuescope.core.errors import CueError
-from cuescope.core.findings import Finding
-from cuescope.instruments.base import Compares, Instrument, Reduces
-from cuescope.core.findings import about_two
 from cuescope.runs.store import Cell, Run
 
 DRAWN = 3
@@ -41,7 +40,7 @@ def findings(
     >>> findings([])
     []
     """
-    at_hand = {registry.name_of(tool): tool for tool in asked}
+    at_hand = {name_of(tool): tool for tool in asked}
     waiting = []
     for one, other in matched(runs):
         tool = _tool(one[1], at_hand)
@@ -67,29 +66,36 @@ def findings(
 
 
 def _tool(cell: Cell, at_hand: Mapping[str, Instrument]) -> Instrument | None:
-    """The instrument of a cell with its parameters, where it is at hand and compares."""
-    tool = at_hand.get(cell.instrument)
-    params = cell.identity["params"]
-    if tool is None or json.dumps(asdict(cast(Any, tool)), sort_keys=True) != json.dumps(params, sort_keys=True):
+    """The instrument of a cell with its parameters, where it is at hand or installed, and compares.
+
+    A run folder never names code to be run: only instruments that are installed are found by its names.
+    """
+    tool, params = at_hand.get(cell.instrument), cell.identity["params"]
+    if tool is None or json.dumps(asdict(tool), sort_keys=True) != json.dumps(params, sort_keys=True):
+        if cell.instrument not in registry.names():
+            return None
         try:
             tool = registry.build(cell.instrument, params)
         except CueError:
-            # An instrument from a file of the user's that is not at hand, or parameters of another version.
+            # Parameters of another version.
             return None
-    return tool if isinstance(tool, Compares) and tool.version == cell.identity["version"] else None
+    return tool if tool.compares and tool.version == cell.identity["version"] else None
 
 
 def _compared(tool: Instrument, one: tuple[Run, Cell], other: tuple[Run, Cell], rows: dict[Path, Any]) -> Pair:
     cells = one[1], other[1]
     names = cells[0].folder.name, cells[1].folder.name
     about = one[0].about(cells[0]), other[0].about(cells[1])
-    error = ""
+    both, error = replace(about[0], classifier=about_two(about)), ""
     try:
         for cell in cells:
             if cell.folder not in rows:
-                rows[cell.folder] = cell.rows(tool.reduce if isinstance(tool, Reduces) else None)
-        finding = cast(Compares, tool).compare(rows[cells[0].folder], rows[cells[1].folder], about)
+                rows[cell.folder] = cell.rows(tool)
+        finding = tool.finding(tool.compare(rows[cells[0].folder], rows[cells[1].folder], about), both)
         finding.to_json()
+    except Misfit as reason:
+        said = Conclusion(sentence=f"The two cannot be compared: {reason}.")
+        finding = replace(tool.finding(said, both), why=str(reason))
     except Exception as problem:
         # One comparison that fails, in an instrument of the user's perhaps, must not lose the report.
         error, why = traceback.format_exc(), f"the comparison failed: {problem or type(problem).__name__}"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cuescope.core.errors import CueError
+from cuescope.core.files import read_json, write_json
 from cuescope.core.findings import Finding
 from cuescope.runs.store import Run
-from cuescope.core.files import read_json, write_json
 
 SCHEMA = 1
 """Version of pairs.json."""

@@ -1,31 +1,33 @@
-"""Recipes: which model, which images, which settings.
-
-A module a recipe: NAME, SETTINGS (a frozen dataclass; its fields can be set), IMAGES (whether it learns from images
-that the user gives), and run(show, settings), or run(images, show, settings) with IMAGES. What comes of it is an
-nn.Module of the world, or what knows its own file: a Fitted bag of words, a Trained network. fits(settings) names the
-network that its weights are loaded into, where that is not of the recipe's own name.
-"""
+"""Recipes: which model, which images, which settings. Each file lists its own as RECIPES and imports torch in `fit`."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
-from types import ModuleType
 
 from cuescope.core.errors import unknown
+from cuescope.training.recipe import Recipe
 
 
-def names() -> tuple[str, ...]:
-    """The recipes, named as their modules with dashes.
+@functools.cache
+def recipes() -> dict[str, Recipe]:
+    """All recipes by name, in alphabetical order.
 
-    >>> "world-shape" in names()
-    True
+    >>> [name for name in recipes() if not name.startswith("world-")]
+    ['bow', 'zfnet']
     """
-    return tuple(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    found = {recipe.name: recipe for module in modules for recipe in module.RECIPES}
+    return dict(sorted(found.items()))
 
 
-def recipe(name: str) -> ModuleType:
-    """The module of a recipe. Raises CueError for an unknown name."""
-    if name not in names():
-        raise unknown("recipe", name, names())
-    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+def find(name: str) -> Recipe:
+    """The recipe of this name. Raises CueError with the nearest names where there is none.
+
+    >>> find("bow").what.partition(":")[0]
+    'A bag of visual words on your own labeled images'
+    """
+    if name not in recipes():
+        raise unknown("recipe", name, recipes())
+    return recipes()[name]

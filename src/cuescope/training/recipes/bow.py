@@ -1,19 +1,19 @@
-"""A bag of visual words on your own labeled images: the classical baseline, in minutes, without a GPU.
-
-It knows which small patches an image consists of and nothing else, so what it gets right needs no shape.
-"""
+"""The classical baseline: a bag of visual words."""
 
 from __future__ import annotations
 
-from cuescope.data.images import ImageSet
-from cuescope.training.bow import Fitted, Settings, fit
-from cuescope.training.loop import Told
+from cuescope.training.recipe import Recipe, later
+from cuescope.training.settings import WordSettings
 
-IMAGES = True
-NAME = "bow"
-SETTINGS = Settings()
+RECIPES = (
+    Recipe(
+        "bow",
+        """A bag of visual words on your own labeled images: the classical baseline, in minutes, without a GPU.
 
-
-def run(images: ImageSet, show: Told | None = None, settings: Settings | None = None) -> Fitted:
-    """Fit it to the images; the same images and settings give the same words."""
-    return fit(images, settings or SETTINGS, show)
+        It knows which small patches an image consists of and nothing else, so what it gets right needs no shape.
+        """,
+        WordSettings(),
+        later("cuescope.training.bow:fit_words"),
+        needs=frozenset({"label"}),
+    ),
+)

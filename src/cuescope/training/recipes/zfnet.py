@@ -1,21 +1,21 @@
-"""ZFNet, a variant of it or the network of 2012 on your own labeled images, as Zeiler and Fergus trained it.
-
-`--set variant=zfnet-without-3-4` trains the network of table 3 without layers 3 and 4, and so on: what layers are worth
-when the others may make up for them. 58 million weights want a GPU and many images; docs/ablation.md has the table of
-an eighth as wide networks on the built-in world.
-"""
+"""The network of Zeiler and Fergus 2014, its variants, and that of Krizhevsky et al. 2012."""
 
 from __future__ import annotations
 
-from cuescope.data.images import ImageSet
-from cuescope.training.loop import Told
-from cuescope.training.zfnet import Settings, Trained, fit
+from cuescope.training.recipe import Recipe, later
+from cuescope.training.settings import ZFNetSettings
 
-IMAGES = True
-NAME = "zfnet"
-SETTINGS = Settings()
+RECIPES = (
+    Recipe(
+        "zfnet",
+        """ZFNet, a variant of it or the network of 2012 on your own labeled images, as Zeiler and Fergus trained it.
 
-
-def run(images: ImageSet, show: Told | None = None, settings: Settings | None = None) -> Trained:
-    """Train it on the images; the same images and settings give the same weights on the same machine."""
-    return fit(images, settings or SETTINGS, show)
+        `--set variant=zfnet-without-3-4` trains the network of table 3 without layers 3 and 4, and so on: what layers
+        are worth when the others may make up for them. 58 million weights want a GPU and many images; docs/ablation.md
+        has the table of an eighth as wide networks on the built-in world.
+        """,
+        ZFNetSettings(),
+        later("cuescope.training.zfnet:fit_zfnet"),
+        needs=frozenset({"label"}),
+    ),
+)

@@ -1,0 +1,21 @@
+"""Names of classifiers and instruments as people say them."""
+
+from __future__ import annotations
+
+
+def short_name(name: str) -> str:
+    """The name of a classifier without its source and its checkpoint.
+
+    >>> short_name("timm/resnet50.a1_in1k@best.pt"), short_name("resnet50")
+    ('resnet50.a1_in1k', 'resnet50')
+    """
+    return name.partition("@")[0].rpartition("/")[2]
+
+
+def title(name: str) -> str:
+    """The name of an instrument or a measure as a heading.
+
+    >>> title("shape_bias")
+    'Shape bias'
+    """
+    return name.replace("_", " ").capitalize()

@@ -1,0 +1,84 @@
+"""The few images that a finding shows, as the clean forward pass saw them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cuescope.classifier.classifier import Classifier
+from cuescope.data.derived import derived, root_position
+from cuescope.data.images import Batch, ImageSet, Sample, UnreadableError
+
+
+class Pictures:
+    """Which images were seen, kept for those that a finding will show: it is known only when all rows are there.
+
+    Of a small set the images stay in memory as far as there is room, and what is missing, as in a run that goes on, is
+    seen again in the batch it was in: the same bits either way. Of a large set the shown images are decoded again.
+    """
+
+    SMALL = 512
+    """Images of a small set."""
+    BYTES = 2**28
+    """Room for decoded images and what classifiers saw of them."""
+
+    def __init__(self, images: ImageSet, batches: Sequence[np.ndarray[Any, Any]], *, small: bool) -> None:
+        self.images, self.small = images, small
+        self.group = {int(position): batch for batch in batches for position in batch} if small else {}
+        self.samples: dict[int, Sample] = {}
+        self.seen: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        """By classifier and position: pixels (3, H, W) uint8 and logits (K,)."""
+        self.room = self.BYTES
+
+    def keep(self, classifier: Classifier, samples: Mapping[int, Sample], seen: Batch) -> None:
+        """Keep the images of a batch, as far as there is room. Pixels are whole steps of 1/255, so 8 bits hold them."""
+        if not self.small or self.room <= 0:
+            return
+        pixels = seen.pixels.mul(255).round_().to("cpu", torch.uint8)
+        for at, (position, sample) in enumerate(samples.items()):
+            if position not in self.samples:
+                self.samples[position] = sample
+                self.room -= sample.pixels.nbytes
+            self.seen[id(classifier), position] = pixels[at], seen.logits[at]
+            self.room -= pixels[at].nbytes
+
+    def of(self, classifier: Classifier, images: ImageSet, indices: Sequence[int]) -> tuple[Batch, list[Sample]] | None:
+        """Images of `images` as the classifier sees them, with their samples; None where none can be read."""
+        positions = {i: root_position(images, i) for i in indices}
+        if not self.small:
+            return self._again(classifier, images, indices)
+        for position in positions.values():
+            if (id(classifier), position) not in self.seen:
+                self._see(classifier, position)
+        found = {i: p for i, p in positions.items() if (id(classifier), p) in self.seen}
+        samples = [derived(images, self.samples[p]) for p in found.values()]
+        if not samples:
+            return None
+        kept = [self.seen[id(classifier), p] for p in found.values()]
+        pixels = torch.stack([pixels for pixels, _ in kept]).to(classifier.device)
+        pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+        labels = torch.full((len(samples),), -1)
+        return Batch(tuple(samples), pixels, torch.stack([logits for _, logits in kept]), labels), samples
+
+    def _see(self, classifier: Classifier, position: int) -> None:
+        """See the batch again that the image was in."""
+        group = self.group[position].tolist()
+        samples, _ = next(self.images.stream([group]))
+        self.room = max(self.room, 1)
+        self.keep(classifier, dict(samples), classifier.see([sample for _, sample in samples]))
+
+    def _again(
+        self, classifier: Classifier, images: ImageSet, indices: Sequence[int]
+    ) -> tuple[Batch, list[Sample]] | None:
+        samples = []
+        for index in indices:
+            try:
+                samples.append(images.read(index))
+            except UnreadableError:
+                # It was readable a moment ago: it is shown no more.
+                continue
+        return (classifier.see(samples), samples) if samples else None

@@ -1,0 +1,104 @@
+"""What a recipe is, and what comes of it. Without torch, so that a mistyped name is reported at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from cuescope.core import stats
+from cuescope.core.errors import unknown
+from cuescope.core.findings import Measure
+from cuescope.core.parameters import convert, parameters
+from cuescope.training.settings import Progress
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cuescope.data.images import Skipped
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model, and how often it is right on images that it did not learn from."""
+
+    network: nn.Module
+    """On the CPU, in evaluation mode."""
+    model: str
+    """What `load` calls it, without "cuescope/"."""
+    weights: bytes
+    """The .safetensors file that `load` reads."""
+    correct: int
+    held_out: int
+    """Images it was tried on."""
+    learned: int
+    """Images it learned from."""
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def accuracy(self) -> Measure:
+        """The share of the held-out images that it is right on."""
+        if not self.held_out:
+            why = "fewer than ten images: none was held out"
+            return Measure("held_out_accuracy", None, "share", why=why)
+        share, interval = self.correct / self.held_out, stats.wilson(self.correct, self.held_out)
+        return Measure("held_out_accuracy", share, "share", self.held_out, interval, count=self.correct)
+
+
+Fit = Callable[[Any, Any, Progress], Trained]
+"""From settings, images and a progress callback; the images are None where the recipe needs none."""
+
+
+def later(function: str, **fixed: Any) -> Fit:
+    """The function "module:name" with some arguments fixed, imported when it is called: what fits imports torch."""
+    module, _, name = function.partition(":")
+
+    def fit(settings: Any, images: Any, progress: Progress) -> Trained:
+        return getattr(importlib.import_module(module), name)(settings, images, progress, **fixed)
+
+    return fit
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train one model. A file of `recipes/` lists one or more as RECIPES; a new recipe needs nothing else."""
+
+    name: str
+    about: str
+    """What it trains. The first paragraph is its line in `cuescope list recipes`."""
+    settings: Any
+    """A frozen dataclass; the user may set each of its fields, `seed` by an option of its own."""
+    fit: Fit
+    needs: frozenset[str] = frozenset()
+    """What must be known of the user's images, such as "label"; empty for a recipe that draws its own."""
+
+    @property
+    def what(self) -> str:
+        """One line on it."""
+        return " ".join(self.about.partition("\n\n")[0].split())
+
+    @property
+    def options(self) -> dict[str, tuple[Any, Any, str]]:
+        """What `--set` may change: type, default and meaning by name."""
+        known = parameters(cast(Any, type(self.settings)))
+        return {
+            key: (kind, getattr(self.settings, key), meaning)
+            for key, (kind, _, meaning) in known.items()
+            if key != "seed"
+        }
+
+    def configured(self, given: Mapping[str, Any], seed: int) -> Any:
+        """The settings with these values, text converted; a key may carry the recipe's name, as in "bow.words".
+
+        Raises CueError for an unknown key and for a value that cannot be.
+        """
+        known, values = self.options, {"seed": seed}
+        for key, value in given.items():
+            key = key.removeprefix(f"{self.name}.")
+            if key not in known:
+                raise unknown(f"{self.name} setting", key, known)
+            values[key] = convert(self.name, key, value, known[key][0])
+        return dataclasses.replace(self.settings, **values)

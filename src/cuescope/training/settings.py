@@ -1,0 +1,163 @@
+"""Settings of trainings, which the command line reads: no torch is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from cuescope.core.errors import CueError
+
+Progress = Callable[[int, int, str], None]
+"""Called with how many images are done, of how many, and what is being done."""
+
+
+def quiet(done: int, total: int, what: str) -> None:
+    """A progress callback that shows nothing."""
+
+
+def check(wanted: str, *rules: tuple[str, bool]) -> None:
+    """Raise CueError for the first setting, as "key=value", whose rule is broken."""
+    for found, right in rules:
+        if not right:
+            raise CueError(found, wanted=wanted, do="see `cuescope list recipes` for the usual values")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a network is trained. The learning rate rises linearly, then falls to zero along a half cosine."""
+
+    steps: int
+    batch: int = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.1
+    warmup_steps: int = 0
+    momentum: float = 0.9
+    """Of SGD; AdamW uses its own betas."""
+    weight_decay: float = 1e-4
+    """Not applied to biases and batch norms, which have one dimension."""
+    label_smoothing: float = 0.0
+    filter_rms: float | None = None
+    """The most root mean square that a convolution's filter may have (see `limit_filters`); None for no limit."""
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 by autocast: weights and their updates stay in float32."""
+    device: str = "cpu"
+    seed: int = 0
+    """Of whatever the model itself draws while training, such as dropout."""
+
+
+@dataclass(frozen=True)
+class Blurred(Settings):
+    """Settings of the loop, and the blurs'."""
+
+    filter_size: int = 4
+    """Size of the blurs, 1 to 7; 1 is no blur."""
+
+
+@dataclass(frozen=True)
+class Relabeled(Settings):
+    """Settings of the loop, and of the targets."""
+
+    targets: Literal["maps", "label"] = "maps"
+    """The annotator's map in the region of the crop, or the image's one label whatever the crop shows."""
+    annotator: str = ""
+    """File of weights that `cuescope train world-annotator` made; without one world-congruent annotates."""
+    images: int = 2000
+    """Images to learn from, seen again and again in other crops."""
+    top: int = 5
+    """Classes that are kept at each position of a map."""
+    least: float = 0.08
+    """The least share of an image that a crop takes; 1 at most."""
+
+
+@dataclass(frozen=True)
+class Stylized(Settings):
+    """Settings of the loop, and of the images."""
+
+    share: float = 0.75
+    """Of each batch that is stylized, from 0 to 1."""
+    pool: int = 4096
+    """Stylized images: made before the training, and seen again and again, mirrored half of the time."""
+    styles: int = 256
+    """Images of textures that the stylized ones are in the texture of, of all classes alike."""
+
+
+@dataclass(frozen=True)
+class WordSettings:
+    """How a bag of visual words is fitted. Raises CueError for values that cannot be."""
+
+    size_px: int = 224
+    """Side of the square that images are resized and center-cropped to."""
+    side_px: int = 9
+    """Side of a patch."""
+    stride_px: int = 4
+    """Distance of neighboring patches."""
+    color: bool = False
+    """Patches of red, green and blue in place of gray."""
+    components: int = 32
+    """Numbers a patch is whitened to, by principal components."""
+    words: int = 1000
+    """Size of the codebook."""
+    patches: int = 100_000
+    """Patches that the words are found from, drawn from images spread evenly over the set."""
+    images: int = 20_000
+    """The most images to learn from, spread evenly over the set: memory holds one histogram of each."""
+    inverse_penalty: float = 0.03
+    """C of the logistic regression: larger fits the training images more closely."""
+    seed: int = 0
+    """Of the patches drawn, the images held out and the first words."""
+
+    def __post_init__(self) -> None:
+        numbers = self.side_px**2 * (3 if self.color else 1)
+        check(
+            "images at least as large as a patch, and fewer components than a patch has numbers",
+            (f"size_px={self.size_px} and side_px={self.side_px}", self.size_px >= self.side_px >= 2),
+            (f"stride_px={self.stride_px}", self.stride_px >= 1),
+            (f"words={self.words}", self.words >= 2),
+            (f"patches={self.patches} and words={self.words}", self.patches >= self.words),
+            (f"images={self.images}", self.images >= 2),
+            (f"inverse_penalty={self.inverse_penalty}", self.inverse_penalty > 0),
+            # A patch without its mean has one dimension less than it has numbers.
+            (f"components={self.components} of patches of {numbers} numbers", 1 <= self.components < numbers),
+        )
+
+
+@dataclass(frozen=True)
+class ZFNetSettings:
+    """How ZFNet or a variant of it is trained. Raises CueError for values that cannot be."""
+
+    variant: str = "zfnet"
+    """Which network: zfnet, one of its variants in the paper's table 3, or alexnet-2012, as `cuescope list models`."""
+    epochs: float = 70
+    """How many times each image is seen; 70 in the paper. The learning rate falls to zero over them."""
+    batch: int = 128
+    """Images a step."""
+    learning_rate: float = 0.01
+    """Of the first step. The paper lowers it by hand where the error stays; here it falls along a half cosine."""
+    momentum: float = 0.9
+    """Of stochastic gradient descent."""
+    weight_decay: float = 5e-4
+    """The paper gives none; this is that of Krizhevsky et al. 2012."""
+    filter_rms: float = 0.1
+    """The most root mean square of a convolution's filter, for pixels of 0 to 255 less their mean; inf for no limit."""
+    initial: Literal["he", "paper"] = "he"
+    """First weights: scaled to each layer's inputs, or the paper's N(0, .01), which needs ImageNet's patience."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 is faster where the processor has it; weights and their updates stay in float32."""
+    device: str = "auto"
+    """Where it is trained: auto is a GPU where there is one."""
+    seed: int = 0
+    """Of the first weights, the images held out, their order, the crops and the dropout."""
+
+    def __post_init__(self) -> None:
+        check(
+            "epochs, batch, learning_rate and filter_rms above 0, momentum below 1",
+            (f"epochs={self.epochs}", self.epochs > 0),
+            (f"batch={self.batch}", self.batch >= 1),
+            (f"learning_rate={self.learning_rate}", self.learning_rate > 0),
+            (f"momentum={self.momentum}", 0 <= self.momentum < 1),
+            (f"weight_decay={self.weight_decay}", self.weight_decay >= 0),
+            (f"filter_rms={self.filter_rms}", self.filter_rms > 0),
+        )
