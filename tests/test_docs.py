@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import cuescope
 import cuescope.makers
 from cuescope.api.make import make
 from cuescope.core.errors import CueError
 from cuescope.instruments import registry
+from cuescope.runs.inputs import sources
 from cuescope.runs.runner import Task, run
 from cuescope.runs.store import Run
 from cuescope.world.images import WorldImages
@@ -23,11 +28,16 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_the_example_of_a_new_instrument_works(tmp_path: Path) -> None:
-    code = re.search(r"```python\n# red_shift\.py\n(.*?)```", (ROOT / "docs" / "new_instrument.md").read_text(), re.S)
+def example(page: str, file: str) -> str:
+    """The code of a file that a page of the docs shows."""
+    code = re.search(rf"```python\n# {file}\n(.*?)```", (ROOT / "docs" / page).read_text(), re.S)
     assert code
+    return code[1]
+
+
+def test_the_example_of_a_new_instrument_works(tmp_path: Path) -> None:
     path = tmp_path / "red_shift.py"
-    path.write_text(code[1])
+    path.write_text(example("new_instrument.md", "red_shift.py"))
     tool = registry.build(str(path))
     try:
         (cell,) = run([Task(toy(MeanColor()), Images(colored(9)), tool)], Run.create(tmp_path / "run"))
@@ -56,6 +66,54 @@ def test_the_example_of_a_new_maker_works(tmp_path: Path, monkeypatch: pytest.Mo
     for axis, name in ((2, "across"), (1, "down")):
         pixels = np.asarray(Image.open(tmp_path / "made" / name / "congruent-000001.png"))
         assert np.array_equal(pixels, image.flip(axis).permute(1, 2, 0).numpy())
+
+
+@pytest.fixture
+def masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with photos, masks of two of them, an instrument that needs masks, and the new input, installed."""
+    code = example("new_input.md", "masks.py")
+    assert len(code.splitlines()) < 80
+    needs = 'frozenset({"logits"})'
+    tool = example("new_instrument.md", "red_shift.py")
+    assert needs in tool
+    (tmp_path / "masks.py").write_text(code)
+    (tmp_path / "red_shift.py").write_text(tool.replace(needs, 'frozenset({"logits", "mask"})'))
+    about = tmp_path / "masks-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: masks\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[cuescope.inputs]\nmasks = masks:masks\n")
+    for folder in ("photos", "masks"):
+        (tmp_path / folder).mkdir()
+    for i in range(3):
+        Image.new("RGB", (16, 16), [(200, 0, 0), (0, 200, 0), (0, 0, 200)][i]).save(tmp_path / "photos" / f"{i}.png")
+    for i in range(2):
+        Image.new("L", (16, 16), 255).save(tmp_path / "masks" / f"{i}.png")
+    monkeypatch.syspath_prepend(tmp_path)
+    sources.cache_clear()
+    yield tmp_path
+    sources.cache_clear()
+    for name in ("masks", "red_shift"):
+        sys.modules.pop(name, None)
+
+
+def test_the_example_of_a_new_input_works(masks: Path) -> None:
+    given = {"images": masks / "photos", "only": [str(masks / "red_shift.py")], "out": masks / "run"}
+    with pytest.raises(CueError, match="give --masks DIR"):
+        cuescope.audit(toy(MeanColor()), **given)
+    with pytest.raises(CueError, match=r"no folder '.*nowhere'(.|\n)*masks of the objects"):
+        cuescope.audit(toy(MeanColor()), **given, masks=masks / "nowhere")
+    found = cuescope.audit(toy(MeanColor()), **given, masks=masks / "masks").finding("red_shift")
+    # Of the first two photos, which have masks, the red one becomes blue.
+    assert (found["changed"].value, found["changed"].n) == (0.5, 2)
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{masks}"}
+    command = [sys.executable, "-m", "cuescope", "audit", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert "--masks" in done.stdout, done.stderr
+
+
+def test_the_readme_describes_every_input() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [role for role in sources() if f"--{role}" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

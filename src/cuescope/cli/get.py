@@ -25,5 +25,5 @@ def get(what: Literal["human-data"], folder: Path, *, url: str | None = None) ->
 
     with progress() as show:
         got = get_human_data(folder, url=url or URL, progress=show)
-    told = f"{got.files:,} files, {got.checked:,} of them checked against known digests: {got.path}"
-    say(f"got {told}" if got.fresh else f"nothing to do, there are {told}")
+    text = f"{got.files:,} files, {got.checked:,} of them checked against known digests: {got.path}"
+    say(f"got {text}" if got.fresh else f"nothing to do, there are {text}")

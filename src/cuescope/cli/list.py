@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json as json_module
+from dataclasses import MISSING
 from typing import Any, Literal, cast
-
-from rich.console import Console
 
 
 def list_(
@@ -23,47 +22,45 @@ def list_(
         Print JSON instead of text.
 
     """
-    tell = {"instruments": _instruments, "models": _models, "makers": _makers, "recipes": _recipes, "images": _images}
-    found = tell[what]()
-    found = {name: told for name, told in found.items() if search.lower() in name.lower()}
+    tables = {"instruments": _instruments, "models": _models, "makers": _makers, "recipes": _recipes, "images": _images}
+    found = {name: entry for name, entry in tables[what]().items() if search.lower() in name.lower()}
     if json:
         print(json_module.dumps(found, indent=1, default=str))
         return
+    from rich.console import Console
+
     console = Console(highlight=False)
-    for name, told in found.items():
-        console.print(f"[bold]{name}[/bold]  {told.get('question', told.get('what', ''))}", soft_wrap=True)
-        for key, value in told.get("parameters", {}).items():
-            default = (
-                f"{value['option']} {value['default']}"
-                if "option" in value
-                else f"--set {name}.{key}={value['default']}"
-            )
-            console.print(f"    {default}  [dim]{value['meaning']}[/dim]", soft_wrap=True)
+    for name, entry in found.items():
+        console.print(f"[bold]{name}[/bold]  {entry.get('question', entry.get('what', ''))}", soft_wrap=True)
+        for key, value in entry.get("parameters", {}).items():
+            option = f"{value['option']} " if "option" in value else f"--set {name}.{key}="
+            console.print(f"    {option}{value['default']}  [dim]{value['meaning']}[/dim]", soft_wrap=True)
         for key in ("needs", "reference"):
-            if told.get(key):
-                text = ", ".join(told[key]) if isinstance(told[key], list) else told[key]
+            if entry.get(key):
+                text = ", ".join(entry[key]) if isinstance(entry[key], list) else entry[key]
                 console.print(f"    [dim]{key}: {text}[/dim]", soft_wrap=True)
     if what == "models" and found:
-        text = "NAME+blur4 is a convolutional network made to blur before it subsamples (+blur2 to +blur7)"
+        text = "NAME+blur4 is a convolutional network that blurs before it subsamples (+blur2 to +blur7)"
         console.print(f"[dim]{text}; @WEIGHTS-FILE or @random may follow.[/dim]", soft_wrap=True)
+
+
+def _settings(known: dict[str, tuple[Any, Any, str]]) -> dict[str, dict[str, Any]]:
+    return {key: {"default": default, "meaning": meaning} for key, (_, default, meaning) in known.items()}
 
 
 def _instruments() -> dict[str, dict[str, Any]]:
     from cuescope.core.parameters import parameters
     from cuescope.instruments import registry
 
-    found: dict[str, dict[str, Any]] = {}
-    for name in registry.names():
-        kind = registry.find(name)
-        found[name] = {
+    return {
+        name: {
             "question": kind.question,
-            "parameters": {
-                key: {"default": default, "meaning": meaning} for key, (_, default, meaning) in parameters(kind).items()
-            },
+            "parameters": _settings(parameters(kind)),
             "needs": sorted(kind.needs),
             "reference": kind.reference,
         }
-    return found
+        for name, kind in ((name, registry.find(name)) for name in registry.names())
+    }
 
 
 def _models() -> dict[str, dict[str, Any]]:
@@ -79,33 +76,22 @@ def _makers() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name in makers.names():
         kind = makers.find(name)
-        found[name] = {
-            "what": kind.what,
-            "parameters": {
-                key: {
-                    "option": f"--{key.replace('_', '-')}",
-                    "default": "" if default is None else default,
-                    "meaning": meaning,
-                }
-                for key, (_, default, meaning) in parameters(cast(Any, kind)).items()
-            },
-            "reference": kind.reference,
+        settings = {
+            key: {
+                "option": f"--{key.replace('_', '-')}",
+                **about,
+                "default": "" if about["default"] in (None, MISSING) else about["default"],
+            }
+            for key, about in _settings(parameters(cast(Any, kind))).items()
         }
+        found[name] = {"what": kind.what, "parameters": settings, "reference": kind.reference}
     return found
 
 
 def _recipes() -> dict[str, dict[str, Any]]:
     from cuescope.training.recipes import recipes
 
-    return {
-        name: {
-            "what": recipe.what,
-            "parameters": {
-                key: {"default": default, "meaning": meaning} for key, (_, default, meaning) in recipe.options.items()
-            },
-        }
-        for name, recipe in recipes().items()
-    }
+    return {n: {"what": one.what, "parameters": _settings(one.options)} for n, one in recipes().items()}
 
 
 def _images() -> dict[str, dict[str, Any]]:

@@ -72,3 +72,17 @@ def root_position(images: ImageSet, index: int) -> int:
 def derived(images: ImageSet, sample: Sample) -> Sample:
     """The root's decoded `sample` as it is in `images`. Raises UnreadableError as `read` does."""
     return images.changed(derived(images.images, sample)) if isinstance(images, DerivedSet) else sample
+
+
+class Subset(DerivedSet):
+    """Some images of another set, of which nothing more is known."""
+
+    def __init__(self, images: ImageSet, at: Sequence[int]) -> None:
+        super().__init__(images, at)
+        self.notes = (*images.notes, f"{len(at):,} of {len(images):,} images, evenly spread")
+
+    def changed(self, sample: Sample) -> Sample:
+        return sample
+
+    def hashed(self) -> tuple[str, Iterable[object]]:
+        return "subset", self.at

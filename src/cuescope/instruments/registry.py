@@ -59,7 +59,7 @@ def build(name: str, settings: Mapping[str, str | int | float | bool] | None = N
 
 
 def source_digest(instrument: Instrument) -> str:
-    """A hash of the code of an instrument that is not ours; ours are told apart by `version`."""
+    """A hash of the code of an instrument that is not ours; ours differ by `version`."""
     module = sys.modules[type(instrument).__module__]
     if module.__name__.startswith("cuescope.") or not module.__file__:
         return ""

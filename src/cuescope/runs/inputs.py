@@ -20,20 +20,17 @@ WORLD = "world:"
 
 @dataclass(frozen=True)
 class Source:
-    """One input of an audit: --label-maps on the command line, `label_maps=` in Python.
-
-    Other packages add theirs by entry points of the group "cuescope.inputs" (docs/new_input.md).
-    """
+    """One input of an audit: --label-maps on the command line, `label_maps=` in Python. See `source`."""
 
     role: str
     """Its flag without the dashes, and the role of its images in a run folder."""
     help: str
     what: str
     """What has to be given, as messages have it: "label maps of the images"."""
-    open: Callable[[Any, Given], ImageSet] | None = None
-    """From a path to an image set; None for what is read together with the images."""
-    provides: frozenset[str] = frozenset()
+    provides: frozenset[str]
     """What its samples know (ImageSet.knows); an instrument that needs any of it is asked on these images."""
+    open: Callable[[Any, Given], ImageSet]
+    """From what was given to an image set."""
     extends: str = ""
     """The role of the image set that it adds to, where it gives no set of its own."""
     kind: Literal["folder", "file", "either"] = "folder"
@@ -59,12 +56,25 @@ class Source:
         if not isinstance(value, str | Path) or (self.world and str(value).partition(":")[0] == WORLD[:-1]):
             return
         path = Path(value).expanduser()
-        do = "check the path" + (f", or run: {self.make.format(path)}" if self.make else "")
+        do = "check the path" + (f", or run: cuescope {self.make.format(path)}" if self.make else "")
         if not path.exists():
             kind = "file or folder" if self.kind == "either" else self.kind
             raise CueError(f"no {kind} '{path}'", wanted=self.what, do=do)
         if self.kind != "either" and path.is_dir() != (self.kind == "folder"):
             raise CueError(f"'{path}' is a {'folder' if path.is_dir() else 'file'}", wanted=self.what, do=do)
+
+
+def source(what: str, *provides: str, **how: Any) -> Callable[[Callable[[Any, Given], ImageSet]], Source]:
+    """Make a Source of the function that opens it: its name is the role, its docstring the help.
+
+    Other packages add theirs by entry points of the group "cuescope.inputs" (docs/new_input.md).
+    """
+
+    def decorate(open: Callable[[Any, Given], ImageSet]) -> Source:
+        role, help = open.__name__.replace("_", "-"), " ".join((open.__doc__ or "").split())
+        return Source(role, help, what, frozenset(provides), open, **how)
+
+    return decorate
 
 
 @dataclass(frozen=True)
@@ -91,11 +101,9 @@ def open_inputs(inputs: Mapping[str, Any], limit: int | None = None) -> dict[str
 
     given = Given(inputs, limit)
     for source in sources().values():
-        value = inputs.get(source.role)
-        if value is None or source.open is None:
-            continue
-        own = isinstance(value, ImageSet) and source.role != "images" and not source.extends
-        given.sets[source.extends or source.role] = subset(value, limit) if own else source.open(value, given)
+        if (value := inputs.get(source.role)) is not None:
+            own = isinstance(value, ImageSet) and source.role != "images" and not source.extends
+            given.sets[source.extends or source.role] = subset(value, limit) if own else source.open(value, given)
     return given.sets
 
 
@@ -103,7 +111,7 @@ def wanted(knowledge: Iterable[str]) -> tuple[str, str]:
     """What makes images know any of this, in words and as options of the command line.
 
     >>> wanted({"regions"})
-    ('label maps of the images or boxes of their objects', '--label-maps DIR or --boxes DIR')
+    ('label maps or boxes of their objects', '--label-maps DIR or --boxes DIR')
     """
     found = [source for source in sources().values() if source.provides & frozenset(knowledge)]
     return " or ".join(source.what for source in found), " or ".join(source.usage for source in found)
@@ -181,161 +189,107 @@ def _count(text: str, count: str, default: int, what: str, do: str) -> int:
     return int(count or default)
 
 
-def _open_images(source: Any, given: Given) -> ImageSet:
-    return find_images(source, limit=given.limit, **{key: given.inputs.get(key) for key in ("labels", "real", "boxes")})
+@source("a folder of images", world=True)
+def images(path: Any, given: Given) -> ImageSet:
+    """Folder of images, at any depth; labels from folder names or a labels.csv. Or world:VARIANT[:COUNT]."""
+    return find_images(path, limit=given.limit, **{key: given.inputs.get(key) for key in ("labels", "real", "boxes")})
 
 
-def _open_cue_conflict(source: Any, given: Given) -> ImageSet:
+@source("cue-conflict images", "shape", "texture", world=True)
+def cue_conflict(path: Any, given: Given) -> ImageSet:
+    """Folder of cue-conflict images (shape1-texture2.png), or world:conflict[:COUNT]."""
     from cuescope.data.readers import read_cue_conflict
 
-    return _world(source, given.limit) if str(source).startswith(WORLD) else read_cue_conflict(source, given.limit)
+    return _world(path, given.limit) if str(path).startswith(WORLD) else read_cue_conflict(path, given.limit)
 
 
-def _open_human_data(source: Any, given: Given) -> ImageSet:
+@source("answers of people to cue-conflict images", "answers", extends="cue-conflict", make="get human-data {}")
+def human_data(path: Any, given: Given) -> ImageSet:
+    """Folder of raw trials of people on these cue-conflict images; `cuescope get human-data DIR` fetches them."""
     from cuescope.data.readers import read_human_data, with_answers
 
     if "cue-conflict" not in given.sets:
-        raise CueError(
-            "--human-data without the images that people answered to",
-            wanted="the cue-conflict images that the trials are of",
-            do="give them too: --cue-conflict DIR",
-        )
-    return with_answers(given.sets["cue-conflict"], read_human_data(source))
+        wanted, do = "the cue-conflict images that the trials are of", "give them too: --cue-conflict DIR"
+        raise CueError("--human-data without the images that people answered to", wanted=wanted, do=do)
+    return with_answers(given.sets["cue-conflict"], read_human_data(path))
 
 
-def _open_cues(source: Any, given: Given) -> ImageSet:
-    """A folder of folders, or "world[:COUNT]": so many of each kind."""
+@source("folders of silhouettes, edges and textures", "shown", world=True)
+def cues(path: Any, given: Given) -> ImageSet:
+    """Folder of folders original, greyscale, silhouettes, edges, textures (some of them), or world[:COUNT]."""
     from cuescope.data.readers import CueSet, read_cues
     from cuescope.world.images import WorldImages
 
-    name, _, count = str(source).partition(":")
+    name, _, count = str(path).partition(":")
     if name != WORLD[:-1]:
-        return read_cues(source, limit=given.limit)
-    each = _count(source, count, 160, "world or world:COUNT", "as in world:160")
+        return read_cues(path, limit=given.limit)
+    each = _count(path, count, 160, "world or world:COUNT", "as in world:160")
     variants = {"original": "congruent", "silhouettes": "shape-only", "textures": "texture-only"}
     sets = {shown: WorldImages(cast(Any, kind), count=each) for shown, kind in variants.items()}
     return CueSet("world-cues", sets, given.limit)
 
 
-def _open_texturized(source: Any, given: Given) -> ImageSet:
+@source("texturized images", "texturized", make="make texturized IMAGES {}")
+def texturized(path: Any, given: Given) -> ImageSet:
+    """Folder that `cuescope make texturized` made of the images."""
     from cuescope.data.readers import read_versions
 
-    return read_versions(given.images, "texturized", source)
+    return read_versions(given.images, "texturized", path)
 
 
-def _open_distortions(source: Any, given: Given) -> ImageSet:
+@source(
+    "a folder of distorted images (`cuescope make distorted`)",
+    "distortion",
+    own_labels=True,
+    make="make distorted IMAGES {}",
+)
+def distortions(path: Any, given: Given) -> ImageSet:
+    """Folder of distorted images, DISTORTION/LEVEL/...: of `cuescope make distorted`, ImageNet-C or model-vs-human."""
     from cuescope.data.readers import read_distortions
 
-    return read_distortions(source, limit=given.limit)
+    return read_distortions(path, limit=given.limit)
 
 
-def _open_parts(source: Any, given: Given) -> ImageSet:
+@source("a CSV of the parts of the images, file,part,x0,y0,x1,y1", "parts", kind="file")
+def parts(path: Any, given: Given) -> ImageSet:
+    """CSV of boxes of named parts: file,part,x0,y0,x1,y1, in pixels of the files."""
     from cuescope.data.readers import read_parts
 
     # Of all images: few have parts, and an even spread over the folder could miss them.
-    whole = given.images if given.limit is None else _open_images(given.inputs["images"], Given(given.inputs))
-    return read_parts(whole, source, limit=given.limit)
+    whole = given.images if given.limit is None else images.open(given.inputs["images"], Given(given.inputs))
+    return read_parts(whole, path, limit=given.limit)
 
 
-def _open_label_maps(source: Any, given: Given) -> ImageSet:
+@source("label maps", "labels", "regions", kind="either", own_labels=True, make="make label-maps IMAGES {}")
+def label_maps(path: Any, given: Given) -> ImageSet:
+    """Folder that `cuescope make label-maps` made of the images."""
     from cuescope.data.label_maps.labels import with_label_maps
 
-    return with_label_maps(given.images, source)
+    return with_label_maps(given.images, path)
 
 
-_OWN = (
-    Source(
-        "images",
-        "Folder of images, at any depth; labels from folder names or a labels.csv. Or world:VARIANT[:COUNT].",
-        "a folder of images",
-        _open_images,
-        world=True,
-    ),
-    Source(
-        "cue-conflict",
-        "Folder of cue-conflict images (shape1-texture2.png), or world:conflict[:COUNT].",
-        "cue-conflict images",
-        _open_cue_conflict,
-        frozenset({"shape", "texture"}),
-        world=True,
-    ),
-    Source(
-        "human-data",
-        "Folder of raw trials of people on these cue-conflict images; `cuescope get human-data DIR` fetches them.",
-        "answers of people to cue-conflict images",
-        _open_human_data,
-        frozenset({"answers"}),
-        extends="cue-conflict",
-        make="cuescope get human-data {}",
-    ),
-    Source(
-        "cues",
-        "Folder of folders original, greyscale, silhouettes, edges, textures (some of them), or world[:COUNT].",
-        "folders of silhouettes, edges and textures",
-        _open_cues,
-        frozenset({"shown"}),
-        world=True,
-    ),
-    Source(
-        "texturized",
-        "Folder that `cuescope make texturized` made of the images.",
-        "texturized images",
-        _open_texturized,
-        frozenset({"texturized"}),
-        make="cuescope make texturized IMAGES {}",
-    ),
-    Source(
-        "distortions",
-        "Folder of distorted images, DISTORTION/LEVEL/...: of `cuescope make distorted`, ImageNet-C or model-vs-human.",
-        "a folder of distorted images (`cuescope make distorted`)",
-        _open_distortions,
-        frozenset({"distortion"}),
-        own_labels=True,
-        make="cuescope make distorted IMAGES {}",
-    ),
-    Source(
-        "parts",
-        "CSV of boxes of named parts: file,part,x0,y0,x1,y1, in pixels of the files.",
-        "a CSV of the parts of the images, file,part,x0,y0,x1,y1",
-        _open_parts,
-        frozenset({"parts"}),
-        kind="file",
-    ),
-    Source(
-        "label-maps",
-        "Folder that `cuescope make label-maps` made of the images.",
-        "label maps of the images",
-        _open_label_maps,
-        frozenset({"labels", "regions"}),
-        kind="either",
-        own_labels=True,
-        make="cuescope make label-maps IMAGES {}",
-    ),
-    Source(
-        "boxes",
-        "Folder of XML files with the boxes of their objects, as ILSVRC's Annotations; a folder with VOC's JPEGImages "
-        "and Annotations needs none.",
-        "boxes of their objects",
-        provides=frozenset({"labels", "regions", "boxes"}),
-        extends="images",
-    ),
-    Source(
-        "labels",
-        "CSV with the columns file,index.",
-        "a CSV of their labels",
-        provides=frozenset({"label"}),
-        extends="images",
-        kind="file",
-    ),
-    Source(
-        "real",
-        "real.json of ReaL, for the ImageNet validation images.",
-        "ReaL's labels",
-        provides=frozenset({"labels"}),
-        extends="images",
-        kind="file",
-    ),
-)
+# The last three are read together with the images.
+@source("boxes of their objects", "labels", "regions", "boxes", extends="images")
+def boxes(path: Any, given: Given) -> ImageSet:
+    """Folder of XML files with the boxes of their objects, as ILSVRC's Annotations; a folder with VOC's JPEGImages and
+    Annotations needs none.
+    """
+    return given.images
+
+
+@source("a CSV of their labels", "label", extends="images", kind="file")
+def labels(path: Any, given: Given) -> ImageSet:
+    """CSV with the columns file,index."""
+    return given.images
+
+
+@source("ReaL's labels", "labels", extends="images", kind="file")
+def real(path: Any, given: Given) -> ImageSet:
+    """real.json of ReaL, for the ImageNet validation images."""
+    return given.images
+
+
+_OWN = (images, cue_conflict, human_data, cues, texturized, distortions, parts, label_maps, boxes, labels, real)
 
 
 @functools.cache

@@ -1,9 +1,8 @@
-"""The options of an audit: those of the command line, the arguments in Python, and what the plan is made from."""
+"""The options of an audit: those of the command line, the arguments in Python, and what the plan is built from."""
 
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from cuescope.classifier.sources import known as models
 from cuescope.core.errors import CueError, unknown
+from cuescope.core.files import check_run_folder
 from cuescope.core.parameters import parameters
 from cuescope.instruments import names as instruments
 from cuescope.runs.inputs import check_image, sources
@@ -75,7 +75,7 @@ class AuditOptions:
         instruments.check(instruments.asked(self.only, self.also, self.settings or {}))
         for source in sources().values():
             source.check(self.inputs.get(source.role))
-        _check_out(Path(self.out))
+        check_run_folder(Path(self.out))
         if isinstance(self.classes, Path) and not self.classes.is_file():
             raise CueError(f"no file '{self.classes}'", wanted="a file of class names", do="check the path")
         for classifier in classifiers:
@@ -120,12 +120,3 @@ def with_options(annotate: Callable[[str, Any, str], Any]) -> Callable[[Function
         return function
 
     return decorate
-
-
-def _check_out(path: Path) -> None:
-    """Raise CueError where no run can be written to this folder; nothing is made yet."""
-    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-    why = "" if os.access(there, os.W_OK) else "it may not be written"
-    if why := why if there.is_dir() else f"'{there.name}' is a file":
-        do = "choose another --out"
-        raise CueError(f"cannot write to '{path}': {why}", wanted="a folder that can be written", do=do)

@@ -24,7 +24,7 @@ from PIL import Image
 
 from cuescope.core.display import Displayed
 from cuescope.core.errors import CueError
-from cuescope.core.files import inside, read_bytes, read_json, sweep, why_not, write, write_json
+from cuescope.core.files import check_run_folder, inside, read_bytes, read_json, sweep, why_not, write, write_json
 from cuescope.core.findings import About, Figure, Finding, Inset, Panel
 
 if TYPE_CHECKING:
@@ -220,6 +220,7 @@ class Run(Displayed):
     def create(cls, path: str | Path) -> Run:
         """A new run, or the one that is there, to go on with. Raises CueError where nothing can be written."""
         path = Path(path)
+        check_run_folder(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             probe = path / f".probe-{os.getpid()}"
@@ -231,15 +232,7 @@ class Run(Displayed):
                 wanted="a folder that can be written",
                 do="choose another --out",
             ) from None
-        own = {"manifest.json", "cells", "skipped"}
-        names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
-        if names and not names & own:
-            raise CueError(
-                f"'{path}' holds files that are not a run",
-                wanted="a new folder, an empty one, or an earlier run",
-                do="choose another --out",
-            )
-        return cls.open(path) if "manifest.json" in names else cls(path)
+        return cls.open(path) if (path / "manifest.json").is_file() else cls(path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -285,20 +278,21 @@ class Run(Displayed):
         return cell
 
     def finding(self, instrument: str, classifier: str = "") -> Finding:
-        """The finding of an instrument, of the first classifier or the named one: "timm/resnet50@a.pth", "resnet50".
+        """The finding of an instrument, of the first classifier or of the named one.
 
-        Raises CueError where there is none, and where the short name is that of several classifiers.
+        "timm/resnet50.a1_in1k@w.pth" may be named so, without its weights, its library or its tag, as "resnet50".
+        Raises CueError where there is none, and where the name is that of several classifiers.
         """
-        found = [cell for cell in self.cells if cell.instrument == instrument and cell.finding]
-        exact = [cell for cell in found if cell.classifier == classifier]
-        short = [cell for cell in found if cell.classifier.partition("@")[0].rpartition("/")[2] == classifier]
-        cells = exact or short if classifier else found
-        names = list(dict.fromkeys(cell.classifier for cell in cells))
-        if classifier and len(names) > 1:
-            do = f"give the whole name: {' or '.join(names)}"
+        found: dict[str, Finding] = {}
+        for cell in self.cells:
+            if cell.instrument == instrument and (finding := cell.finding):
+                found.setdefault(cell.classifier, finding)
+        names = [classifier] if classifier in found else [name for name in found if classifier in _called(name)]
+        if len(names) > 1:
+            do = f"give the whole name: {' or '.join(sorted(names))}"
             raise CueError(f"'{classifier}' may be {len(names)} classifiers", wanted="one of them", do=do)
-        if cells and (finding := cells[0].finding):
-            return finding
+        if found and (names or not classifier):
+            return found[names[0] if classifier else next(iter(found))]
         have = ", ".join(sorted({c.instrument for c in self.cells if c.finding}))
         raise CueError(
             f"no finding of '{instrument}' for '{classifier}'", wanted=f"one of: {have}", do="check the name"
@@ -362,3 +356,10 @@ def timed(cell: Cell) -> Iterator[None]:
         yield
     finally:
         cell.seconds += time.perf_counter() - start
+
+
+def _called(name: str) -> tuple[str, ...]:
+    """What a classifier may be called: its name without weights, library and tag, one after the other."""
+    name = name.partition("@")[0]
+    last = name.rpartition("/")[2]
+    return name, last, last.partition(".")[0]

@@ -14,6 +14,7 @@ import numpy as np
 
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
+from cuescope.data.derived import Subset
 from cuescope.data.images import ImageSet, Sample, Skipped
 from cuescope.data.readers.decode import decode, sniff
 
@@ -253,35 +254,6 @@ class FileSet(ImageSet):
             about = (name, size, changed, self.label(index), self.real.get(name, ()))
             total.update(repr(about).encode())
         return total.hexdigest()
-
-
-class Subset(ImageSet):
-    """Some images of another set, by their positions in it."""
-
-    def __init__(self, images: ImageSet, at: Sequence[int]) -> None:
-        self.images, self.at = images, at
-        self.name, self.classes, self.knows, self.skipped = images.name, images.classes, images.knows, images.skipped
-        self.notes = (*images.notes, f"{len(at):,} of {len(images):,} images, evenly spread")
-
-    def __len__(self) -> int:
-        return len(self.at)
-
-    def id(self, index: int) -> str:
-        return self.images.id(self.at[index])
-
-    def label(self, index: int) -> int | None:
-        return self.images.label(self.at[index])
-
-    def read(self, index: int) -> Sample:
-        return self.images.read(self.at[index])
-
-    @functools.cached_property
-    def _digest(self) -> str:
-        return hashlib.blake2b(f"{self.images.digest} {list(self.at)}".encode(), digest_size=16).hexdigest()
-
-    @property
-    def digest(self) -> str:
-        return self._digest
 
 
 def subset(images: ImageSet, limit: int | None) -> ImageSet:
