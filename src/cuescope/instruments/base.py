@@ -140,6 +140,15 @@ class Instrument:
         return pl.DataFrame(schema=dict(self.columns))
 
 
+def typed(kind: Any, names: str) -> dict[str, Any]:
+    """Columns of one type.
+
+    >>> typed(pl.Int32, "label predicted")
+    {'label': Int32, 'predicted': Int32}
+    """
+    return dict.fromkeys(names.split(), kind)
+
+
 def name_of(instrument: Instrument | type[Instrument]) -> str:
     """The instrument's name: its module's last part."""
     kind = instrument if isinstance(instrument, type) else type(instrument)

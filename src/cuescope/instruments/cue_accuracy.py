@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -14,7 +14,7 @@ from cuescope.core import stats
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, decision_members
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Rows, Schema, by_id, gallery
+from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed
 
 TITLES = {
     "original": "original images",
@@ -39,16 +39,13 @@ class CueAccuracy(Instrument):
     aggregation: Literal["mean", "sum", "max"] = "mean"
     """How the probabilities of a category's classes become one, as in shape_bias."""
 
-    question: ClassVar[str] = "Which single cue is enough for it?"
-    reference: ClassVar[str] = "Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, figures 2 and 5"
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "shown"})
-    version: ClassVar[int] = 1
-    order: ClassVar[int] = 40
-    columns: ClassVar[Schema] = {
-        "id": pl.String,
-        "shown": pl.String,
-        "category": pl.String,
-        "decision": pl.String,
+    question = "Which single cue is enough for it?"
+    reference = "Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, figures 2 and 5"
+    needs = frozenset({"logits", "shown"})
+    version = 1
+    order = 40
+    columns = {
+        **typed(pl.String, "id shown category decision"),
         "right": pl.Boolean,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import polars as pl
 import torch
@@ -18,7 +18,7 @@ from cuescope.core.errors import CueError
 from cuescope.core.findings import About, Conclusion, Figure, Panel
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import sheet
-from cuescope.instruments.base import Instrument, Observer, Rows, Schema
+from cuescope.instruments.base import Instrument, Observer, Rows, typed
 from cuescope.network.dense import Dense
 
 SHOWN_PX = 72
@@ -47,18 +47,16 @@ class TopPatches(Instrument):
     classes: tuple[int, ...] = ()
     """Indices of the classes to show instead."""
 
-    question: ClassVar[str] = "Which patches convince it most of each class?"
-    reference: ClassVar[str] = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, figure 3"
-    needs: ClassVar[frozenset[str]] = frozenset({"dense_logits"})
-    version: ClassVar[int] = 2
-    order: ClassVar[int] = 200
-    columns: ClassVar[Schema] = {
+    question = "Which patches convince it most of each class?"
+    reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, figure 3"
+    needs = frozenset({"dense_logits"})
+    version = 2
+    order = 200
+    columns = {
         "id": pl.String,
         "class": pl.Int32,
         "own": pl.Boolean,
-        "value": pl.Float32,
-        "x": pl.Float32,
-        "y": pl.Float32,
+        **typed(pl.Float32, "value x y"),
     }
 
     def __post_init__(self) -> None:
