@@ -73,11 +73,11 @@ def masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with photos, masks of two of them, an instrument that needs masks, and the new input, installed."""
     code = example("new_input.md", "masks.py")
     assert len(code.splitlines()) < 80
-    needs = 'frozenset({"logits"})'
+    needs = 'needs={"logits"}'
     tool = example("new_instrument.md", "red_shift.py")
     assert needs in tool
     (tmp_path / "masks.py").write_text(code)
-    (tmp_path / "red_shift.py").write_text(tool.replace(needs, 'frozenset({"logits", "mask"})'))
+    (tmp_path / "red_shift.py").write_text(tool.replace(needs, 'needs={"logits", "mask"}'))
     about = tmp_path / "masks-1.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: masks\nVersion: 1\n")

@@ -25,7 +25,7 @@ NO_ANSWER = -1
 
 
 @dataclass(frozen=True)
-class Ablation(Instrument):
+class Ablation(Instrument, version=2, order=290, needs={"logits", "features"}):
     """Which layers does it need?
 
     Each layer whose output has the shape of its input is replaced by the identity, one at a time; the images that are
@@ -53,9 +53,6 @@ class Ablation(Instrument):
         "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, table 3; "
         "Veit et al. 2016, Residual networks behave like ensembles of relatively shallow networks, lesion study"
     )
-    needs = frozenset({"logits", "features"})
-    version = 2
-    order = 290
     columns = {
         "id": pl.String,
         **typed(pl.Int32, "label predicted"),

@@ -17,7 +17,7 @@ from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed, w
 
 
 @dataclass(frozen=True)
-class Accuracy(Instrument):
+class Accuracy(Instrument, version=2, order=10, needs={"logits", "label"}):
     """Top-1 and top-5 accuracy, accuracy per class, calibration and the most confused pairs.
 
     Calibration is the expected calibration error (Guo et al. 2017, eq. 3): the mean distance of confidence
@@ -37,9 +37,6 @@ class Accuracy(Instrument):
 
     question = "Is it right, and does it know when it is?"
     reference = "Guo et al. 2017 (calibration)"
-    needs = frozenset({"logits", "label"})
-    version = 2
-    order = 10
     columns = {
         "id": pl.String,
         **typed(pl.Int32, "label predicted rank"),

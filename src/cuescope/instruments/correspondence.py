@@ -31,7 +31,7 @@ MOST_ROWS, MOST_SHOWN, STRIP, STRIPS = 16, 12, 5, 6
 
 
 @dataclass(frozen=True)
-class Correspondence(Instrument):
+class Correspondence(Instrument, version=2, order=280, needs={"features", "parts"}):
     """Does the network relate the same part of different objects, as the left eyes of several dogs?
 
     A part is masked in each image. At a layer, eps_i = x_i - x~_i is what the features of image i lose by it; Delta,
@@ -71,9 +71,6 @@ class Correspondence(Instrument):
 
     question = "Does it relate the same part of different objects?"
     reference = "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4.3 and table 1"
-    needs = frozenset({"features", "parts"})
-    version = 2
-    order = 280
     columns = {
         "id": pl.String,
         "label": pl.Int32,

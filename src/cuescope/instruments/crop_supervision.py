@@ -39,7 +39,7 @@ _PUBLISHED = {"missing": CROPS_MISSING, "over_half": CROPS_OVER_HALF}
 
 
 @dataclass(frozen=True)
-class CropSupervision(Instrument):
+class CropSupervision(Instrument, version=1, order=170, needs={"regions"}):
     """How much wrong supervision random resized crops give: crops that do not show the object of the image's label.
 
     Of each image random crops are taken as torchvision's `RandomResizedCrop` takes them, of the image as decoded, and
@@ -65,15 +65,8 @@ class CropSupervision(Instrument):
 
     question = "Which labels do random crops really show, and how much wrong supervision is in them?"
     reference = "Yun et al. 2021, Re-labeling ImageNet: from Single to Multi-Labels, section 1"
-    needs = frozenset({"regions"})
-    version = 1
-    order = 170
     about_images = True
-    columns = {
-        "id": pl.String,
-        "boxes": pl.Int64,
-        **dict.fromkeys(("crops", *_ASKED), pl.List(pl.Int64)),
-    }
+    columns = {"id": pl.String, "boxes": pl.Int64, **dict.fromkeys(("crops", *_ASKED), pl.List(pl.Int64))}
 
     def __post_init__(self) -> None:
         pairs = (self.scale, self.ratio)

@@ -26,7 +26,7 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class CueAccuracy(Instrument):
+class CueAccuracy(Instrument, version=1, order=40, needs={"logits", "shown"}):
     """Accuracy on images that show one cue of an object and nothing else: its silhouette, its edges, its texture.
 
     The images lie in folders named by what they show, as original, greyscale, silhouettes, edges and textures, and
@@ -41,13 +41,7 @@ class CueAccuracy(Instrument):
 
     question = "Which single cue is enough for it?"
     reference = "Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, figures 2 and 5"
-    needs = frozenset({"logits", "shown"})
-    version = 1
-    order = 40
-    columns = {
-        **typed(pl.String, "id shown category decision"),
-        "right": pl.Boolean,
-    }
+    columns = {**typed(pl.String, "id shown category decision"), "right": pl.Boolean}
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: what it shows, the category it shows, and the one decided for."""

@@ -25,7 +25,7 @@ SHOWN = 4
 
 
 @dataclass(frozen=True)
-class Deconvnet(Instrument):
+class Deconvnet(Instrument, version=2, order=250, needs={"features", "gradients"}):
     """Down from the strongest units of each layer to the pixels that excite them (Zeiler & Fergus 2014, section 2.1).
 
     A unit is a channel of a layer, at the place where it is strongest; all others of its layer are set to zero, and
@@ -51,9 +51,6 @@ class Deconvnet(Instrument):
 
     question = "What in an image excites its strongest units?"
     reference = "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 2.1"
-    needs = frozenset({"features", "gradients"})
-    version = 2
-    order = 250
     columns = {
         **typed(pl.String, "id layer"),
         **typed(pl.Int32, "order rank channel"),

@@ -23,7 +23,7 @@ _CATEGORY = {index: name for name, members in SIXTEEN.items() for index in membe
 
 
 @dataclass(frozen=True)
-class DistortionCurves(Instrument):
+class DistortionCurves(Instrument, version=1, order=80, needs={"logits", "label", "distortion"}):
     """Accuracy by the level of each distortion, and the area under the curve: the mean over the levels.
 
     Images that an ImageNet classifier sees, labeled in the 16 categories of Geirhos et al. 2018, are decided as
@@ -43,9 +43,6 @@ class DistortionCurves(Instrument):
         "Geirhos et al. 2018, Generalisation in humans and deep neural networks; Geirhos et al. 2019, "
         "ImageNet-trained CNNs are biased towards texture"
     )
-    needs = frozenset({"logits", "label", "distortion"})
-    version = 1
-    order = 80
     columns = {
         **typed(pl.String, "id distortion source category decision"),
         "level": pl.Float64,

@@ -20,7 +20,7 @@ TOP5_CLASSES = 10
 
 
 @dataclass(frozen=True)
-class ErrorAgreement(Instrument):
+class ErrorAgreement(Instrument, version=1, order=60, needs={"logits", "label"}):
     """How right answers spread over the classes; of two classifiers, whether they err on the same images.
 
     Error consistency is Cohen's kappa of being right: how much more often two classifiers are both right or both
@@ -43,14 +43,7 @@ class ErrorAgreement(Instrument):
         "Geirhos et al. 2020, Beyond accuracy: quantifying trial-by-trial behaviour of CNNs and humans, section 2; "
         "Brendel & Bethge 2019 (accuracy per class)"
     )
-    needs = frozenset({"logits", "label"})
-    version = 1
-    order = 60
-    columns = {
-        "id": pl.String,
-        **typed(pl.Int32, "label predicted"),
-        **typed(pl.Boolean, "right right5"),
-    }
+    columns = {"id": pl.String, **typed(pl.Int32, "label predicted"), **typed(pl.Boolean, "right right5")}
     compares = True
 
     def __post_init__(self) -> None:

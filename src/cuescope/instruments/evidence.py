@@ -23,7 +23,7 @@ CAM = "Zhou et al. 2016, Learning deep features for discriminative localization,
 
 
 @dataclass(frozen=True)
-class Evidence(Instrument):
+class Evidence(Instrument, version=3, order=150, needs={"dense_logits"}):
     """The map of class evidence: the class logit of each position of the last map, laid over the image.
 
     For a BagNet it is exact: position (i, j) holds the logit that the patch of q x q pixels starting at (stride i,
@@ -45,9 +45,6 @@ class Evidence(Instrument):
 
     question = "Which patches add up to the answer?"
     reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, section 2"
-    needs = frozenset({"dense_logits"})
-    version = 3
-    order = 150
     columns = {
         "id": pl.String,
         **typed(pl.Int32, "target predicted height width"),

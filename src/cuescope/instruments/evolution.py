@@ -22,7 +22,7 @@ from cuescope.methods.deconvnet import Variant, project, visible, why_not
 
 
 @dataclass(frozen=True)
-class Evolution(Instrument):
+class Evolution(Instrument, version=1, order=260, needs={"features", "checkpoints"}):
     """Units over the checkpoints of a training (Zeiler & Fergus 2014, section 4.1 and figure 4).
 
     Give the checkpoints of one network in their order; the last one is asked. For a random subset of each layer's units
@@ -52,9 +52,6 @@ class Evolution(Instrument):
 
     question = "How do its units develop over the checkpoints of its training?"
     reference = "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4.1 and figure 4"
-    needs = frozenset({"features", "checkpoints"})
-    version = 1
-    order = 260
     columns = {
         **typed(pl.String, "id checkpoint layer"),
         **typed(pl.Int32, "step order channel place columns"),

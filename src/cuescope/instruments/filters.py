@@ -22,7 +22,7 @@ from cuescope.methods.first_layers import FirstLayers
 
 
 @dataclass(frozen=True)
-class Filters(Instrument):
+class Filters(Instrument, version=2, order=230, needs={"logits", "features"}):
     """What do the first layer's filters look for, and are any wasted?
 
     Zeiler & Fergus (2014) found two faults in the network of 2012: first-layer filters of extremely high and low
@@ -55,9 +55,6 @@ class Filters(Instrument):
     reference = (
         "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, sections 3 and 4.1 and figure 6"
     )
-    needs = frozenset({"logits", "features"})
-    version = 2
-    order = 230
     columns = {
         "id": pl.String,
         **typed(pl.List(pl.Float32), "peak folded"),

@@ -20,7 +20,7 @@ from cuescope.instruments.base import Instrument, Rows
 
 
 @dataclass(frozen=True)
-class HumanAgreement(Instrument):
+class HumanAgreement(Instrument, version=1, order=50, needs={"logits", "shape", "texture", "answers"}):
     """Error consistency with people, and with other networks, on the very images that they were asked about.
 
     On cue-conflict images the shape is what is right; images whose two cues agree are kept, no answer in time is wrong
@@ -45,9 +45,6 @@ class HumanAgreement(Instrument):
         "Geirhos et al. 2020, Beyond accuracy: quantifying trial-by-trial behaviour of CNNs and humans, section 2; "
         "Geirhos et al. 2019 (the images and the trials)"
     )
-    needs = frozenset({"logits", "shape", "texture", "answers"})
-    version = 1
-    order = 50
     columns = {**ANSWERS, "conflict": pl.Boolean, "same_as_people": pl.Float64}
     compares = True
 

@@ -23,7 +23,7 @@ PAPER_SIDE_PX = 224
 
 
 @dataclass(frozen=True)
-class Interaction(Instrument):
+class Interaction(Instrument, version=2, order=190, needs={"logits"}):
     """How far do parts of the image act together?
 
     The image is a grid of square parts. Every second part of every second row is masked: given its own mean color.
@@ -45,14 +45,7 @@ class Interaction(Instrument):
 
     question = "How far do parts of the image act together?"
     reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, spatial interactions"
-    needs = frozenset({"logits"})
-    version = 2
-    order = 190
-    columns = {
-        "id": pl.String,
-        **typed(pl.Int32, "part_px parts target"),
-        **typed(pl.Float64, "together alone"),
-    }
+    columns = {"id": pl.String, **typed(pl.Int32, "part_px parts target"), **typed(pl.Float64, "together alone")}
 
     def __post_init__(self) -> None:
         if self.images < 1 or any(px < 2 for px in self.parts_px):

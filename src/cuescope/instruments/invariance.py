@@ -27,7 +27,7 @@ SIDES, MOST_SHOWN, MOST_FRAMES = ("low", "high"), 3, 7
 
 
 @dataclass(frozen=True)
-class Invariance(Instrument):
+class Invariance(Instrument, version=2, order=270, needs={"logits"}):
     """How far do its features and its answer move when the image is moved, enlarged or turned?
 
     Figure 5 of Zeiler & Fergus (2014): the Euclidean distance of the features of a transformed image to those of the
@@ -67,9 +67,6 @@ class Invariance(Instrument):
 
     question = "How far do its features and its answer move when the image is moved, enlarged or turned?"
     reference = "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4 and figure 5"
-    needs = frozenset({"logits"})
-    version = 2
-    order = 270
     columns = {
         "id": pl.String,
         "label": pl.Int32,

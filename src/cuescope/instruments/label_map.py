@@ -23,7 +23,7 @@ FAINT, FULL = 0.25, 0.8
 
 
 @dataclass(frozen=True)
-class LabelMap(Instrument):
+class LabelMap(Instrument, version=2, order=160, needs={"logits"}):
     """How many things a classifier sees in an image: the classes that win a good part of its map of labels.
 
     A dense head gives the logits at each position (Yun et al. 2021, section 3.1); a class wins where its probability
@@ -47,9 +47,6 @@ class LabelMap(Instrument):
 
     question = "What does each part of the image show, and how many things are there?"
     reference = "Yun et al. 2021, Re-labeling ImageNet: from Single to Multi-Labels, section 3.1"
-    needs = frozenset({"logits"})
-    version = 2
-    order = 160
     columns = {
         "id": pl.String,
         **typed(pl.List(pl.Int32), "labels top"),

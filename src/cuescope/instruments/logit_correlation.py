@@ -27,7 +27,7 @@ Interval = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
-class LogitCorrelation(Instrument):
+class LogitCorrelation(Instrument, version=1, order=220, needs={"logits"}):
     """The logits of all classes; of two classifiers, how well the logits of one go along with those of the other.
 
     For each class Pearson's correlation of its two logits over the images, then the mean over the classes; beside
@@ -46,9 +46,6 @@ class LogitCorrelation(Instrument):
 
     question = "How alike are their logits?"
     reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models (BagNets against VGG-16)"
-    needs = frozenset({"logits"})
-    version = 1
-    order = 220
     columns = {"id": pl.String, "label": pl.Int32, "logits": pl.List(pl.Float32)}
     compares = True
 

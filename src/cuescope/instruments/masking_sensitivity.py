@@ -40,7 +40,7 @@ def key(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class MaskingSensitivity(Instrument):
+class MaskingSensitivity(Instrument, version=2, order=180, needs={"logits", "gradients"}):
     """Does masking what a heatmap ranks highest take the answer away?
 
     The image is a grid of cells; a heatmap, summed inside each cell, ranks them; the highest are masked, more and more
@@ -73,9 +73,6 @@ class MaskingSensitivity(Instrument):
 
     question = "Does masking what a heatmap ranks highest take the answer away?"
     reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, spatial sensitivity"
-    needs = frozenset({"logits", "gradients"})
-    version = 2
-    order = 180
     columns = {
         "id": pl.String,
         "target": pl.Int32,

@@ -21,7 +21,7 @@ ANNOTATED = "label maps of "
 
 
 @dataclass(frozen=True)
-class MultiLabel(Instrument):
+class MultiLabel(Instrument, version=1, order=20, needs={"logits", "labels"}):
     """Multi-label accuracy: the share of images whose answer is one of all the labels that are right.
 
     Those are ReaL's (Beyer et al. 2020), the classes of an image's boxes, or those of an annotator's label maps (Yun
@@ -46,9 +46,6 @@ class MultiLabel(Instrument):
         "Beyer et al. 2020, Are we done with ImageNet? (ReaL); Yun et al. 2021, Re-labeling ImageNet: from Single to "
         "Multi-Labels"
     )
-    needs = frozenset({"logits", "labels"})
-    version = 1
-    order = 20
     columns = {
         **typed(pl.String, "id source"),
         **typed(pl.Int32, "label predicted"),

@@ -27,7 +27,7 @@ _PASS, _TILE_PX = 32, 112
 
 
 @dataclass(frozen=True)
-class Occlusion(Instrument):
+class Occlusion(Instrument, version=1, order=140, needs={"logits"}):
     """Which parts of an image does the answer depend on?
 
     A square of one color hides each place of the image in turn; P(class) at each place makes a map, and the answer at
@@ -55,9 +55,6 @@ class Occlusion(Instrument):
 
     question = "Which parts of the image does its answer depend on?"
     reference = "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4.2 and figure 7"
-    needs = frozenset({"logits"})
-    version = 1
-    order = 140
     columns = {
         "id": pl.String,
         **typed(pl.Int32, "label predicted tracked height width worst_top worst_left"),

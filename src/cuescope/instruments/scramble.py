@@ -19,7 +19,7 @@ NAMES = {"clean": "the same images as they are", "texturized": "texturized image
 
 
 @dataclass(frozen=True)
-class Scramble(Instrument):
+class Scramble(Instrument, version=1, order=70, needs={"logits", "label", "texturized"}):
     """Accuracy on texturized images beside that on the same images as they are (Brendel & Bethge 2019, section 3).
 
     A texturized image has the texture statistics of its source everywhere and its shapes nowhere (`cuescope make
@@ -34,9 +34,6 @@ class Scramble(Instrument):
 
     question = "Does it still know an image whose texture is kept and whose shapes are scrambled?"
     reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, section 3"
-    needs = frozenset({"logits", "label", "texturized"})
-    version = 1
-    order = 70
     columns = {
         "id": pl.String,
         **typed(pl.Int32, "label clean_predicted texturized_predicted"),

@@ -18,7 +18,7 @@ from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed
 
 
 @dataclass(frozen=True)
-class ShapeBias(Instrument):
+class ShapeBias(Instrument, version=1, order=30, needs={"logits", "shape", "texture"}):
     """Shape bias: the share of shape decisions among all decisions for either cue of a cue-conflict image.
 
     An image shows the shape of one category in the texture of another. The logits become probabilities, those
@@ -34,9 +34,6 @@ class ShapeBias(Instrument):
 
     question = "Texture or shape?"
     reference = "Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, section 2"
-    needs = frozenset({"logits", "shape", "texture"})
-    version = 1
-    order = 30
     columns = {
         **typed(pl.String, "id shape texture decision cue"),
         **typed(pl.Float64, "p_shape p_texture"),

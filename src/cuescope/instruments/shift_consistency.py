@@ -28,7 +28,7 @@ BINS = 8
 
 
 @dataclass(frozen=True)
-class ShiftConsistency(Instrument):
+class ShiftConsistency(Instrument, version=2, order=100, needs={"logits"}):
     """The share of pairs of random crops of one image that get the same answer (Zhang 2019, section 4.1).
 
     The image is resized as the network's evaluation does it, to a short side of 256 px for an input of 224. Two crops
@@ -52,9 +52,6 @@ class ShiftConsistency(Instrument):
 
     question = "Do two crops of an image get the same answer?"
     reference = "Zhang 2019, Making convolutional networks shift-invariant again, section 4.1"
-    needs = frozenset({"logits"})
-    version = 2
-    order = 100
     columns = {
         "id": pl.String,
         **typed(pl.Boolean, "right small"),

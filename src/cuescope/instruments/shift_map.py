@@ -24,7 +24,7 @@ _MOST_SHOWN = 6
 
 
 @dataclass(frozen=True)
-class ShiftMap(Instrument):
+class ShiftMap(Instrument, version=1, order=110, needs={"logits"}):
     """The answer and P(class) at every offset of a window, as two maps, and P(class) along the window's diagonal.
 
     The image is resized as the network's evaluation does it, to a short side of 256 px for an input of 224; crops of
@@ -48,9 +48,6 @@ class ShiftMap(Instrument):
     reference = (
         "Azulay & Weiss 2019, figure 1; Zhang 2019, Making convolutional networks shift-invariant again, section 4.1"
     )
-    needs = frozenset({"logits"})
-    version = 1
-    order = 110
     animates = True
     columns = {
         "id": pl.String,

@@ -41,7 +41,7 @@ _OF_A_PROTOCOL = {
 
 
 @dataclass(frozen=True)
-class ShiftStability(Instrument):
+class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
     """P(top-1 change) and MAC under a change of one pixel, by the four protocols of Azulay & Weiss (2019, section 2).
 
     "crop": a random square of the image is enlarged to the network's input; a second one is shifted by a pixel on both
@@ -82,9 +82,6 @@ class ShiftStability(Instrument):
     reference = (
         "Azulay & Weiss 2019, Why do deep convolutional networks generalize so poorly to small image transformations?"
     )
-    needs = frozenset({"logits"})
-    version = 3
-    order = 90
     columns = {
         "id": pl.String,
         **{f"{name}{suffix}": kind for suffix in SUFFIX.values() for name, kind in _OF_A_PROTOCOL.items()},

@@ -29,7 +29,7 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Shiftability(Instrument):
+class Shiftability(Instrument, version=2, order=130, needs={"features"}):
     """How far do a layer's globally pooled features change when the image moves by one pixel?
 
     The sum of a layer over its positions, one for every s pixels, is the same under every shift of the image if the
@@ -63,9 +63,6 @@ class Shiftability(Instrument):
     reference = (
         "Azulay & Weiss 2019, Why do deep convolutional networks generalize so poorly to small image transformations?"
     )
-    needs = frozenset({"features"})
-    version = 2
-    order = 130
     columns = {"id": pl.String, "label": pl.Int32, "layer": pl.String, "pooled": pl.List(pl.Float32)}
 
     def __post_init__(self) -> None:

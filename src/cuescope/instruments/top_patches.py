@@ -26,7 +26,7 @@ SHOWN_PX = 72
 
 
 @dataclass(frozen=True)
-class TopPatches(Instrument):
+class TopPatches(Instrument, version=2, order=200, needs={"dense_logits"}):
     """The 2 x 7 most informative patches of each class (Brendel & Bethge 2019, figure 3).
 
     Every position of every image's map is ranked by its logit for a class: the first row holds the strongest patches
@@ -49,15 +49,7 @@ class TopPatches(Instrument):
 
     question = "Which patches convince it most of each class?"
     reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, figure 3"
-    needs = frozenset({"dense_logits"})
-    version = 2
-    order = 200
-    columns = {
-        "id": pl.String,
-        "class": pl.Int32,
-        "own": pl.Boolean,
-        **typed(pl.Float32, "value x y"),
-    }
+    columns = {"id": pl.String, "class": pl.Int32, "own": pl.Boolean, **typed(pl.Float32, "value x y")}
 
     def __post_init__(self) -> None:
         if self.patches < 1 or self.shown < 1:

@@ -22,7 +22,7 @@ from cuescope.network.receptive import WHOLE
 
 
 @dataclass(frozen=True)
-class TopUnits(Instrument):
+class TopUnits(Instrument, version=1, order=240, needs={"features"}):
     """The nine images that excite each unit most, and what in them did (Zeiler & Fergus 2014, figure 2).
 
     A unit is a channel of a layer. Its nine strongest activations over all images are kept, one an image, at the
@@ -50,9 +50,6 @@ class TopUnits(Instrument):
 
     question = "What does each of its units look for?"
     reference = "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4 and figure 2"
-    needs = frozenset({"features"})
-    version = 1
-    order = 240
     columns = {
         **typed(pl.String, "id layer"),
         **typed(pl.Int32, "order channel place class columns field_px"),

@@ -29,7 +29,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Typicality(Instrument):
+class Typicality(Instrument, version=1, order=120, needs={"logits", "boxes"}):
     """Where do objects lie, and does an untypical place make the answer less stable? The photographer's bias.
 
     The place of an object is the center of its box and its size the root of the box's area, as shares of the image; of
@@ -54,15 +54,7 @@ class Typicality(Instrument):
     reference = (
         "Azulay & Weiss 2019, Why do deep convolutional networks generalize so poorly to small image transformations?"
     )
-    needs = frozenset({"logits", "boxes"})
-    version = 1
-    order = 120
-    columns = {
-        "id": pl.String,
-        "label": pl.Int32,
-        **typed(pl.Float64, "x y width height change"),
-        "right": pl.Boolean,
-    }
+    columns = {"id": pl.String, "label": pl.Int32, **typed(pl.Float64, "x y width height change"), "right": pl.Boolean}
 
     def __post_init__(self) -> None:
         if min(self.images, self.shift_px) < 1:

@@ -32,7 +32,7 @@ PATCH_PX = 48
 
 
 @dataclass(frozen=True)
-class VisualWords(Instrument):
+class VisualWords(Instrument, version=2, order=210, needs={"words", "patch_logits"}):
     """The words that a bag of visual words sorts patches into, and what each says for the class of the image.
 
     A word's evidence is the logit that its patches give the class, less the mean over all classes; times the share
@@ -53,9 +53,6 @@ class VisualWords(Instrument):
 
     question = "Which visual words does it read, and for which class does each speak?"
     reference = "Csurka et al. 2004, Visual categorization with bags of keypoints; Sivic & Zisserman 2003, Video Google"
-    needs = frozenset({"words", "patch_logits"})
-    version = 2
-    order = 210
     columns = {
         "id": pl.String,
         **typed(pl.Int32, "target patches"),
