@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cuescope.api.look import look
+from cuescope.classifier.classifier import Classifier
 from cuescope.cli import main
 from cuescope.core.errors import CueError
-from cuescope.core.findings import About
+from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Sample
 from cuescope.instruments.ablation import Ablation
+from cuescope.instruments.base import Misfit
 from cuescope.instruments.registry import build, unmet
 from cuescope.models.bagnet import BagNet
 from toys import COLORS, Images, MeanColor, colored, plain, toy
-
-ABOUT = About("toy", "toys", COLORS.names)
 
 
 def one_by_one(matrix: Tensor) -> nn.Conv2d:
@@ -44,16 +45,23 @@ class Known(nn.Module):
         return means + torch.tensor([0.0, 50.0, 0.0])
 
 
-def observed(samples: list[Sample], module: nn.Module | None = None, **settings: Any) -> pl.DataFrame:
+def observed(samples: list[Sample], module: nn.Module | None = None, **settings: Any) -> tuple[pl.DataFrame, About]:
+    """Rows, and what is known of the classifier."""
     classifier = toy(module or Known())
     labels = [-1 if s.label is None else s.label for s in samples]
-    return Ablation(**settings).observe(classifier, classifier.see(samples, labels))
+    observer = Ablation(**settings).start(classifier)
+    about = About("toy", "toys", COLORS.names, facts=json.loads(json.dumps(observer.facts)))
+    return observer.observe(classifier.see(samples, labels)), about
+
+
+def concluded(samples: list[Sample], **settings: Any) -> Conclusion:
+    return Ablation(**settings).conclude(*observed(samples, **settings))
 
 
 def test_each_layer_is_worth_what_it_does() -> None:
-    finding = Ablation().conclude(observed(colored(30)), ABOUT)
-    assert finding["accuracy"].value == 1.0
-    dots, falls, table = finding.panels
+    found = concluded(colored(30))
+    assert found["accuracy"].value == 1.0
+    dots, falls, table = found.panels
     assert [(row["label"], row["value"]) for row in dots.data["rows"]] == [
         ("idle", 1.0),
         ("turn", 0.0),
@@ -67,37 +75,37 @@ def test_each_layer_is_worth_what_it_does() -> None:
     assert loud["low"] < 2 / 3 < loud["high"]
     assert [row[0] for row in table.data["rows"]] == ["idle", "turn", "loud"]
     assert [row[1] for row in table.data["rows"]] == ["33.3%"] * 3
-    assert finding["largest_fall"].value == 1.0
-    assert finding["smallest_fall"].value == 0.0
-    assert (finding["spared"].count, finding["spared"].n) == (1, 3)
-    without = finding["accuracy_without"]
+    assert found["largest_fall"].value == 1.0
+    assert found["smallest_fall"].value == 0.0
+    assert (found["spared"].count, found["spared"].n) == (1, 3)
+    without = found["accuracy_without"]
     assert without.value == pytest.approx(4 / 9)
     assert without.chance == pytest.approx(1 / 3)
     assert without.headline
-    assert not finding["answers_kept"].headline
-    assert "right on 44% of 30 images on average, in place of 100%: on 0% without turn" in finding.sentence
-    assert "1 of the 3 tried costs less than 5 points" in finding.sentence
+    assert not found["answers_kept"].headline
+    for part in ("is right on 44%", "30 images", "0% without turn", "1 of the 3 tried"):
+        assert part in found.sentence
 
 
 def test_without_labels_the_answers_that_stay_are_counted() -> None:
     samples = [Sample(s.id, s.pixels) for s in colored(30)]
-    finding = Ablation().conclude(observed(samples), ABOUT)
-    assert finding["accuracy_without"].value is None
-    assert finding["accuracy_without"].why == "no image has a label"
-    assert finding["accuracy"].value is None
-    assert finding["answers_kept"].headline
-    assert finding["answers_kept"].value == pytest.approx(4 / 9)
-    assert finding["largest_fall"].value == 1.0
-    assert [panel.name for panel in finding.panels] == ["without", "layers"]
-    assert "with its answer on 44% of 30 images" in finding.sentence
+    found = concluded(samples)
+    assert found["accuracy_without"].value is None
+    assert found["accuracy_without"].why == "no image has a label"
+    assert found["accuracy"].value is None
+    assert found["answers_kept"].headline
+    assert found["answers_kept"].value == pytest.approx(4 / 9)
+    assert found["largest_fall"].value == 1.0
+    assert [panel.name for panel in found.panels] == ["without", "layers"]
+    assert "keeps its answer on 44% of 30 images" in found.sentence
 
 
 def test_of_some_labels_only_those_images_count_for_the_accuracy() -> None:
     samples = colored(6) + [Sample(f"x{i}", colored(3)[2].pixels) for i in range(4)]
-    finding = Ablation().conclude(observed(samples), ABOUT)
-    assert finding["accuracy_without"].n == 6
-    assert finding["answers_kept"].n == 10
-    assert any("4 images without a label" in caveat for caveat in finding.caveats)
+    found = concluded(samples)
+    assert found["accuracy_without"].n == 6
+    assert found["answers_kept"].n == 10
+    assert any("4 images without a label" in caveat for caveat in found.caveats)
 
 
 def test_falls_are_paired_with_the_whole_network_on_the_same_images() -> None:
@@ -105,36 +113,36 @@ def test_falls_are_paired_with_the_whole_network_on_the_same_images() -> None:
     samples = [
         Sample(s.id, s.pixels, (s.label or 0) if i < 15 else 2 - (s.label or 0)) for i, s in enumerate(colored(30))
     ]
-    rows = observed(samples)
-    finding = Ablation().conclude(rows, ABOUT)
+    rows, about = observed(samples)
+    found = Ablation().conclude(rows, about)
     whole = (rows["predicted"] == rows["label"]).mean()
-    assert finding["accuracy"].value == whole
-    dots, falls, table = finding.panels
+    assert found["accuracy"].value == whole
+    dots, falls, table = found.panels
     assert [row[2] for row in table.data["rows"]] == ["100.0%", "0.0%", "33.3%"], "answers stay, right or wrong"
     for dot, fall in zip(dots.data["rows"], falls.data["rows"], strict=True):
         assert fall["value"] == pytest.approx(whole - dot["value"])
-    assert finding["accuracy_without"].value == pytest.approx(rows["right_without"].mean())
+    assert found["accuracy_without"].value == pytest.approx(rows["right_without"].mean())
 
 
 def test_the_interval_of_what_is_spared_is_over_images() -> None:
     """Without `loud` it is right on 19 of 20 green images: whether that is less than 6 points hangs on the draw."""
     samples = [Sample(f"{i}", colored(3)[1 if i else 0].pixels, 1 if i else 0) for i in range(20)]
-    finding = Ablation(loss=0.06).conclude(observed(samples), ABOUT)
-    assert (finding["spared"].value, finding["spared"].interval) == (
+    found = concluded(samples, loss=0.06)
+    assert (found["spared"].value, found["spared"].interval) == (
         pytest.approx(2 / 3),
         (pytest.approx(1 / 3), pytest.approx(2 / 3)),
     )
 
 
 def test_layers_can_be_named_and_bounded() -> None:
-    rows = observed(colored(3), names=("loud", "idle"))
-    assert rows["layers"][0].to_list() == ["loud", "idle"]
-    assert not any("Tried" in c for c in Ablation(names=("loud", "idle")).conclude(rows, ABOUT).caveats)
-    rows = observed(colored(3), layers=1)
-    assert rows["layers"][0].to_list() == ["turn"]
-    finding = Ablation(layers=1).conclude(rows, ABOUT)
-    assert finding.sentence == "Left out, turn leaves it right on 0% of 3 images, in place of 100%."
-    assert any("Tried: 1 of 3 blocks or layers" in c for c in finding.caveats)
+    rows, about = observed(colored(3), names=("loud", "idle"))
+    assert about.facts["layers"] == ["loud", "idle"]
+    assert not any("Tried" in c for c in Ablation(names=("loud", "idle")).conclude(rows, about).caveats)
+    rows, about = observed(colored(3), layers=1)
+    assert about.facts == {"layers": ["turn"], "weights": [1 / 3], "removable": 3}
+    found = Ablation(layers=1).conclude(rows, about)
+    assert "Without turn it is right on 0% of 3 images" in found.sentence
+    assert any("Tried: 1 of 3 blocks or layers" in c for c in found.caveats)
 
 
 def test_logits_that_are_no_numbers_are_no_answer() -> None:
@@ -146,7 +154,7 @@ def test_logits_that_are_no_numbers_are_no_answer() -> None:
         def forward(self, pixels: Tensor) -> Tensor:
             return (self.tame(pixels * 1e30) ** 4).mean((2, 3)) ** 4
 
-    rows = observed(colored(6), Tamed())
+    rows, _ = observed(colored(6), Tamed())
     assert rows["without"].to_list() == [[-1]] * 6
     assert rows["right_without"].to_list() == [0.0] * 6
     assert rows["kept_without"].to_list() == [0.0] * 6
@@ -158,14 +166,11 @@ def test_parameters_out_of_range_are_refused(setting: dict[str, float]) -> None:
         build("ablation", setting)
 
 
-def test_where_nothing_can_be_left_out_it_does_not_apply() -> None:
+def test_where_nothing_can_be_removed_it_does_not_apply() -> None:
     images = Images(colored(3))
-    assert unmet(Ablation(), toy(MeanColor()), images) == (
-        "no layer of toy gives the shape it takes, so none can be left out as it stands"
-    )
+    with pytest.raises(Misfit, match="no layer of toy gives the shape it takes"):
+        Ablation().start(toy(MeanColor()))
     assert unmet(Ablation(), toy(Known()), images) == ""
-    from cuescope.classifier.classifier import Classifier
-
     box = Classifier(lambda x: x.mean((2, 3)), classes=COLORS, preprocessing=plain(16), name="box")
     assert "black box" in unmet(Ablation(), box, images)
 
@@ -194,16 +199,16 @@ def call(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]
 
 def test_the_command_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     audit = ["audit", "net.py:known", "--images", "photos", "--only", "ablation", "--out", "run"]
-    status, told = call(*audit, "--set", "ablation.names=idle,lout", capsys=capsys)
+    status, output = call(*audit, "--set", "ablation.names=idle,lout", capsys=capsys)
     assert status == 2
-    assert "unknown layer 'lout'" in told
-    assert "did you mean loud" in told
-    status, told = call(*audit, "--set", "ablation.names=idle,loud", capsys=capsys)
-    assert status == 0, told
-    assert "accuracy without one layer" in told
+    assert "unknown layer 'lout'" in output
+    assert "did you mean loud" in output
+    status, output = call(*audit, "--set", "ablation.names=idle,loud", capsys=capsys)
+    assert status == 0, output
+    assert "accuracy without one layer" in output
     with pytest.raises(CueError, match=r"ablation does not apply: no layer of net\.py:flat gives"):
         look("ablation", "net.py:flat", here / "photos" / "red" / "0000.png")
-    assert "Left out one at a time" in look("ablation", "net.py:known", here / "photos" / "red" / "0000.png")[1]
+    assert "Without one of its layers" in look("ablation", "net.py:known", here / "photos" / "red" / "0000.png")[1]
 
 
 def test_a_classifier_in_several_batches_is_asked_the_same() -> None:
@@ -212,10 +217,10 @@ def test_a_classifier_in_several_batches_is_asked_the_same() -> None:
     samples = colored(11, 32)
     batch = classifier.see(samples, [s.label or 0 for s in samples])
     assert classifier.batch_size < 11
-    whole = Ablation().observe(classifier, batch)
-    parts = [Ablation().observe(classifier, batch.select([i])) for i in range(11)]
-    assert pl.concat(parts).equals(whole)
-    assert whole["layers"][0].to_list() == ["layer1.1", "layer4.0"]
+    observer = Ablation().start(classifier)
+    parts = [observer.observe(batch.select([i])) for i in range(11)]
+    assert pl.concat(parts).equals(observer.observe(batch))
+    assert observer.facts["layers"] == ["layer1.1", "layer4.0"]
 
 
 @pytest.mark.real
@@ -226,9 +231,10 @@ def test_mobilenet_survives_the_loss_of_most_blocks(data: Path) -> None:
     classifier = load(f"torchvision/mobilenet_v2@{data / 'weights' / 'mobilenet_v2.safetensors'}", device="cpu")
     images = read_folder(data / "imagenet-sample", limit=24)
     samples = [images.read(i) for i in range(24)]
-    rows = Ablation().observe(classifier, classifier.see(samples, [s.label or 0 for s in samples]))
-    finding = Ablation().conclude(rows, About("mobilenet_v2", "photographs", classifier.classes.names))
-    dots = {row["label"]: row["value"] for row in finding.panels[0].data["rows"]}
+    observer = Ablation().start(classifier)
+    about = About("mobilenet_v2", "photographs", classifier.classes.names, facts=observer.facts)
+    found = Ablation().conclude(observer.observe(classifier.see(samples, [s.label or 0 for s in samples])), about)
+    dots = {row["label"]: row["value"] for row in found.panels[0].data["rows"]}
     assert list(dots) == [f"features.{i}" for i in (3, 5, 6, 8, 9, 10, 12, 13, 15, 16)]
     assert sum(value > 0.5 for value in dots.values()) >= 8
     assert min(dots, key=dots.__getitem__) == "features.3", "the first block is needed most"

@@ -14,7 +14,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import Preprocessing
-from cuescope.methods.attribution import KINDS, attributions
+from cuescope.methods.attribution import KINDS, Attributions
 from cuescope.methods.attribution.places import cell_sums, placed
 from cuescope.methods.attribution.rescale import SplitReLU6, rescalable
 from cuescope.methods.incremental.graph import UntraceableError
@@ -48,7 +48,7 @@ def lost(classifier: Classifier, target: int) -> float:
 def test_maps_of_a_linear_network_are_its_weights() -> None:
     classifier = classifier_of(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2)))
     weights = classifier.network[1].weight[1].view(3, 16, 16)  # type: ignore[index]
-    maps = attributions(classifier, pixels(), 1, 4)
+    maps = Attributions.of(classifier).maps(pixels(), 1, 4)
     normalized = classifier.normalize(pixels()[None])[0]
     assert torch.allclose(maps["saliency"], weights.abs().sum(0), atol=1e-6)  # type: ignore[arg-type]
     for kind in ("integrated gradients", "DeepLift"):
@@ -65,7 +65,7 @@ def test_grad_cam_weighs_the_last_maps_by_their_mean_gradient() -> None:
         seen = network[:2](classifier.normalize(pixels()[None]))[0]  # type: ignore[index]
         weighed = (network[4].weight[1, :, None, None] * seen).sum(0).relu() / seen[0].numel()  # type: ignore[index]
         wanted = F.interpolate(weighed[None, None], (16, 16), mode="bilinear")[0, 0]
-    found = attributions(classifier, pixels(), 1, 4)["Grad-CAM"]
+    found = Attributions.of(classifier).maps(pixels(), 1, 4)["Grad-CAM"]
     assert wanted.max() > 0
     assert torch.allclose(found, wanted, atol=1e-6)  # type: ignore[arg-type]
 
@@ -90,7 +90,7 @@ def test_grad_cam_sees_the_map_before_it_is_overwritten() -> None:
     logit = network.fc(network.relu(seen).mean((2, 3)))[0, 1]  # type: ignore[operator]
     weights = torch.autograd.grad(logit, seen)[0].mean((2, 3), keepdim=True)
     wanted = F.interpolate((weights * seen).sum(1, keepdim=True).relu().detach(), (16, 16), mode="bilinear")[0, 0]
-    found = attributions(classifier, pixels(), 1, 4)["Grad-CAM"]
+    found = Attributions.of(classifier).maps(pixels(), 1, 4)["Grad-CAM"]
     assert wanted.max() > 0
     assert torch.allclose(found, wanted, atol=1e-6)  # type: ignore[arg-type]
 
@@ -122,7 +122,7 @@ def test_deeplift_adds_up_to_the_logit(kind: type[nn.Module]) -> None:
     """Its maps are a decomposition, which captum's are not for a network as it stands. See the next test."""
     classifier = classifier_of(kind())
     for target in (0, 1):
-        maps = attributions(classifier, pixels(), target, 64)
+        maps = Attributions.of(classifier).maps(pixels(), target, 64)
         wanted = lost(classifier, target)
         assert isinstance(maps["DeepLift"], Tensor), maps["DeepLift"]
         # A pool that meets ties in the flat baseline passes on the gradient, which is not all of the change.
@@ -141,7 +141,7 @@ def test_captum_alone_does_not_add_up() -> None:
     x = classifier.normalize(pixels()[None])
     found = DeepLift(classifier.network).attribute(x, target=0)
     assert float(found.sum()) != pytest.approx(lost(classifier, 0), rel=0.05)
-    ready = attributions(classifier, pixels(), 0, 4)["DeepLift"]
+    ready = Attributions.of(classifier).maps(pixels(), 0, 4)["DeepLift"]
     assert float(ready.sum()) == pytest.approx(lost(classifier, 0), rel=1e-4)  # type: ignore[union-attr]
 
 
@@ -190,7 +190,7 @@ def halved(x: Tensor) -> Tensor:
     ],
 )
 def test_what_deeplift_has_no_rule_for_is_told(act: Any, why: str) -> None:
-    maps = attributions(classifier_of(Acts(act)), pixels(), 0, 4)
+    maps = Attributions.of(classifier_of(Acts(act))).maps(pixels(), 0, 4)
     assert isinstance(maps["DeepLift"], str)
     assert why in maps["DeepLift"]
     assert all(isinstance(maps[kind], Tensor) for kind in KINDS if kind != "DeepLift")
@@ -215,8 +215,9 @@ def test_nothing_is_left_on_the_network() -> None:
     before, rng = trace(), torch.random.get_rng_state()
     logits = classifier.logits(pixels()[None])
     with torch.no_grad():
-        first = attributions(classifier, pixels(), 0, 4)
-    again = attributions(classifier, pixels(), 0, 4)
+        heatmaps = Attributions.of(classifier)
+        first = heatmaps.maps(pixels(), 0, 4)
+    again = heatmaps.maps(pixels(), 0, 4)
     assert trace() == before
     assert torch.equal(torch.random.get_rng_state(), rng)
     assert torch.equal(classifier.logits(pixels()[None]), logits)
@@ -229,7 +230,7 @@ def test_nothing_is_left_on_the_network() -> None:
 def test_a_black_box_has_no_gradients() -> None:
     box = Classifier(lambda x: x.mean((2, 3))[:, :2], classes=TWO, preprocessing=HOW)
     with pytest.raises(CueError, match="black box without gradients"):
-        attributions(box, pixels(), 0, 4)
+        Attributions.of(box)
 
 
 def test_patches_are_placed_where_they_see() -> None:

@@ -13,7 +13,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import published
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
-from cuescope.core.findings import About, Finding
+from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import ImageSet
 from cuescope.data.readers import CueSet, read_cues
 from cuescope.instruments.cue_accuracy import CueAccuracy
@@ -38,7 +38,7 @@ def put(root: Path, name: str, channel: int) -> None:
     Image.fromarray(pixels).save(root / name)
 
 
-def asked(classifier: Classifier, images: ImageSet) -> Finding:
+def asked(classifier: Classifier, images: ImageSet) -> Conclusion:
     tool = CueAccuracy()
     rows = tool.observe(classifier, classifier.see([images.read(i) for i in range(len(images))]))
     return tool.conclude(rows, About("toy", images.name, classifier.classes.names, classifier.classes.name))
@@ -54,14 +54,14 @@ def test_each_cue_has_its_own_accuracy(tmp_path: Path) -> None:
     put(tmp_path, "style-transfer/cat1-dog1.png", 1)
     images = read_cues(tmp_path)
     assert images.notes == ("images by what they show: silhouettes (2), edges (3), textures (1)",)
-    finding = asked(toy(Brightest(), SPACE, size=8), images)
-    counted = {m.name: (m.count, m.n) for m in finding.measures if m.value is not None}
+    conclusion = asked(toy(Brightest(), SPACE, size=8), images)
+    counted = {m.name: (m.count, m.n) for m in conclusion.measures if m.value is not None}
     assert counted == {"silhouettes": (1, 2), "edges": (1, 3), "textures": (1, 1)}
-    assert finding["greyscale"].why == "there are no such images"
-    assert finding["edges"].chance == pytest.approx(1 / 3)
-    assert finding["edges"].published == (), "nobody was asked about these classes"
-    assert finding.sentence == "It names 50.0% of silhouettes, 33.3% of edges, 100.0% of textures."
-    assert [r["label"] for r in finding.panels[0].data["rows"]] == ["silhouettes", "edges", "textures"]
+    assert conclusion["greyscale"].why == "there are no such images"
+    assert conclusion["edges"].chance == pytest.approx(1 / 3)
+    assert conclusion["edges"].published == (), "nobody was asked about these classes"
+    assert conclusion.sentence == "It names 50.0% of silhouettes, 33.3% of edges, 100.0% of textures."
+    assert [r["label"] for r in conclusion.panels[0].data["rows"]] == ["silhouettes", "edges", "textures"]
 
 
 def test_people_stand_beside_an_imagenet_classifier(tmp_path: Path) -> None:
@@ -71,11 +71,11 @@ def test_people_stand_beside_an_imagenet_classifier(tmp_path: Path) -> None:
 
     for category in ("airplane", "oven"):
         put(tmp_path, f"edges/{category}1.png", 0)
-    finding = asked(toy(Airplane(), IMAGENET, size=8), read_cues(tmp_path))
-    assert (finding["edges"].value, finding["edges"].chance) == (0.5, 1 / 16)
-    assert {p.who: p.value for p in finding["edges"].published}["ResNet-50 (torchvision)"] == 0.181
-    assert finding.sentence == "It names 50.0% of edges; people 87.1%."
-    people = finding.panels[0].data["marks"][0]
+    conclusion = asked(toy(Airplane(), IMAGENET, size=8), read_cues(tmp_path))
+    assert (conclusion["edges"].value, conclusion["edges"].chance) == (0.5, 1 / 16)
+    assert {p.who: p.value for p in conclusion["edges"].published}["ResNet-50 (torchvision)"] == 0.181
+    assert conclusion.sentence == "It names 50.0% of edges; people 87.1%."
+    people = conclusion.panels[0].data["marks"][0]
     assert (people["who"], people["values"]) == ("people", [0.871])
 
 
@@ -124,10 +124,10 @@ def test_the_world_s_networks_need_the_cue_they_were_taught(model: str, sees: st
 
     images = open_inputs({"cues": "world:48"})["cues"]
     assert isinstance(images, CueSet)
-    finding = asked(load(f"cuescope/{model}", device="cpu"), images)
-    assert (finding["original"].value or 0) > 0.9
-    assert (finding[sees].value or 0) > 0.9
-    assert (finding[blind].value or 0) < 0.3
+    conclusion = asked(load(f"cuescope/{model}", device="cpu"), images)
+    assert (conclusion["original"].value or 0) > 0.9
+    assert (conclusion[sees].value or 0) > 0.9
+    assert (conclusion[blind].value or 0) < 0.3
 
 
 def test_every_published_row_has_all_cues() -> None:

@@ -1,4 +1,4 @@
-"""Agreement of errors by hand, against scikit-learn's kappa, and where there is none."""
+"""Agreement of errors by hand, against Cohen's kappa, and where there is none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from cuescope.core import stats
 from cuescope.core.findings import About
 from cuescope.data.images import Batch, Sample
-from cuescope.instruments.error_agreement import _SCHEMA, ErrorAgreement
+from cuescope.instruments.error_agreement import ErrorAgreement
 from toys import Constant, toy
 
 CLASSES = tuple("abcd")
@@ -28,11 +28,11 @@ def rows(right: list[bool | None], label: list[int] | None = None, **more: list[
         "right": right,
         "right5": [None] * len(right),
     }
-    return pl.DataFrame(data | more, schema=_SCHEMA)
+    return pl.DataFrame(data | more, schema=dict(ErrorAgreement.columns))
 
 
-def panel(finding, name: str):
-    return next(p for p in finding.panels if p.name == name)
+def panel(conclusion, name: str):
+    return next(p for p in conclusion.panels if p.name == name)
 
 
 FIRST = [True] * 5 + [True] * 2 + [False] * 1 + [False] * 2
@@ -62,26 +62,27 @@ def test_observed_by_hand() -> None:
 
 def test_kappa_and_agreement_by_hand() -> None:
     """p = .7 and q = .6: observed .7, expected .42 + .12 = .54, kappa .16 / .46."""
-    finding = ErrorAgreement().compare(rows(FIRST), rows(SECOND), ABOUT)
-    assert finding.classifier == "zoo/first@w and zoo/second"
-    assert finding["observed"].value == pytest.approx(0.7)
-    assert (finding["observed"].count, finding["observed"].n) == (7, 10)
-    assert finding["expected"].value == pytest.approx(0.54)
-    assert finding["kappa"].value == pytest.approx(0.16 / 0.46)
-    four = panel(finding, "four").data
+    conclusion = ErrorAgreement().compare(rows(FIRST), rows(SECOND), ABOUT)
+    assert conclusion["observed"].value == pytest.approx(0.7)
+    assert (conclusion["observed"].count, conclusion["observed"].n) == (7, 10)
+    assert conclusion["expected"].value == pytest.approx(0.54)
+    assert conclusion["kappa"].value == pytest.approx(0.16 / 0.46)
+    four = panel(conclusion, "four").data
     assert four["columns"] == ["images", "second right", "second wrong"]
     assert four["rows"] == [["first right", 5, 2], ["first wrong", 1, 2]]
 
 
 def test_kappa_is_cohens() -> None:
-    metrics = pytest.importorskip("sklearn.metrics")
+    """Cohen 1960 by the table of both: what lies on its diagonal, against what its margins would put there."""
     generator = np.random.default_rng(0)
     for _ in range(50):
         n = int(generator.integers(5, 60))
-        a, b = (generator.random((2, n)) < generator.uniform(0.2, 0.8, (2, 1))).tolist()
-        if len(set(a)) == 2 and len(set(b)) == 2:
-            finding = ErrorAgreement().compare(rows(a), rows(b), ABOUT)
-            assert finding["kappa"].value == pytest.approx(metrics.cohen_kappa_score(a, b), abs=1e-12)
+        a, b = generator.random((2, n)) < generator.uniform(0.2, 0.8, (2, 1))
+        if a.std() and b.std():
+            table = np.histogram2d(a, b, bins=2)[0] / n
+            observed, expected = np.trace(table), table.sum(0) @ table.sum(1)
+            kappa = (observed - expected) / (1 - expected)
+            assert stats.kappa(a.tolist(), b.tolist()) == pytest.approx(kappa, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -93,12 +94,12 @@ def test_kappa_is_cohens() -> None:
     ],
 )
 def test_no_kappa_where_an_accuracy_fixes_it(first: list[bool], second: list[bool], why: str) -> None:
-    finding = ErrorAgreement().compare(rows(first), rows(second), ABOUT)
-    assert finding["kappa"].value is None
-    assert finding["kappa"].interval is None
-    assert why in finding["kappa"].why
-    assert why in finding.sentence
-    assert finding["observed"].value is not None
+    conclusion = ErrorAgreement().compare(rows(first), rows(second), ABOUT)
+    assert conclusion["kappa"].value is None
+    assert conclusion["kappa"].interval is None
+    assert why in conclusion["kappa"].why
+    assert why in conclusion.sentence
+    assert conclusion["observed"].value is not None
 
 
 def test_interval_is_the_plain_bootstraps() -> None:
@@ -122,15 +123,15 @@ def test_interval_is_the_plain_bootstraps() -> None:
 
 def test_images_are_matched_by_name_and_unlabeled_ones_left_out() -> None:
     second = rows([*SECOND, True, None]).reverse()
-    finding = ErrorAgreement().compare(rows([*FIRST, None, True]), second, ABOUT)
-    assert finding["kappa"].n == 10
-    assert finding["kappa"].value == pytest.approx(0.16 / 0.46)
-    assert any("2 images without a usable label" in text for text in finding.caveats)
+    conclusion = ErrorAgreement().compare(rows([*FIRST, None, True]), second, ABOUT)
+    assert conclusion["kappa"].n == 10
+    assert conclusion["kappa"].value == pytest.approx(0.16 / 0.46)
+    assert any("2 images without a usable label" in text for text in conclusion.caveats)
 
 
 def test_same_wrong_answer() -> None:
-    finding = ErrorAgreement().compare(rows(FIRST), rows(SECOND, predicted=[0] * 8 + [1, 2]), ABOUT)
-    assert (finding["same_mistake"].count, finding["same_mistake"].n) == (1, 2)
+    conclusion = ErrorAgreement().compare(rows(FIRST), rows(SECOND, predicted=[0] * 8 + [1, 2]), ABOUT)
+    assert (conclusion["same_mistake"].count, conclusion["same_mistake"].n) == (1, 2)
     other = About("zoo/second", "toys", tuple("efgh"), "others")
     assert (
         "different classes"
@@ -143,12 +144,12 @@ def test_accuracy_per_class_by_hand() -> None:
     label = [0, 0, 1, 1, 2, 2, 3]
     one = rows([True, True, True, False, False, False, True], label)
     other = rows([False, False, True, False, True, True, True], label)
-    finding = ErrorAgreement().compare(one, other, ABOUT)
-    measure = finding["class_top1"]
+    conclusion = ErrorAgreement().compare(one, other, ABOUT)
+    measure = conclusion["class_top1"]
     assert measure.value == pytest.approx(-1)
     assert measure.n == 3
-    assert "10 classes or fewer" in finding["class_top5"].why
-    data = panel(finding, "per_class").data
+    assert "10 classes or fewer" in conclusion["class_top5"].why
+    data = panel(conclusion, "per_class").data
     assert [(p["x"], p["y"], p["label"], p["n"]) for p in data["points"]] == [
         (1.0, 0.0, "a", 2),
         (0.5, 0.5, "b", 2),
@@ -156,48 +157,50 @@ def test_accuracy_per_class_by_hand() -> None:
     ]
     assert data["x"] == "first: top-1 accuracy"
     assert data["diagonal"]
-    assert any("1 of 4 classes have fewer than 2 images" in text for text in finding.caveats)
+    assert any("1 of 4 classes have fewer than 2 images" in text for text in conclusion.caveats)
 
 
 def test_top5_is_drawn_where_it_is_known() -> None:
     label = [0, 0, 1, 1, 2, 2]
     one = rows([True] * 3 + [False] * 3, label, right5=[True, False, True, True, False, False])
     other = rows([True] * 2 + [False] * 4, label, right5=[True, True, True, True, True, False])
-    finding = ErrorAgreement().compare(one, other, ABOUT)
+    conclusion = ErrorAgreement().compare(one, other, ABOUT)
     expected = np.corrcoef([0.5, 1, 0], [1, 1, 0.5])[0, 1]
-    assert finding["class_top5"].value == pytest.approx(expected)
-    assert [p["x"] for p in panel(finding, "per_class").data["points"]] == [0.5, 1.0, 0.0]
-    assert panel(finding, "per_class").data["y"] == "second: top-5 accuracy"
+    assert conclusion["class_top5"].value == pytest.approx(expected)
+    assert [p["x"] for p in panel(conclusion, "per_class").data["points"]] == [0.5, 1.0, 0.0]
+    assert panel(conclusion, "per_class").data["y"] == "second: top-5 accuracy"
 
 
 def test_one_image_a_class_gives_no_accuracy_per_class() -> None:
     label = [0, 1, 2, 3]
-    finding = ErrorAgreement().compare(rows([True, True, False, False], label), rows([True, False] * 2, label), ABOUT)
+    conclusion = ErrorAgreement().compare(
+        rows([True, True, False, False], label), rows([True, False] * 2, label), ABOUT
+    )
     for name in ("class_top1", "class_top5"):
-        assert finding[name].value is None
-        assert "fewer than three classes have 2 labeled images" in finding[name].why
-    assert [p.name for p in finding.panels] == ["four"]
-    assert any("No class has 2 labeled images" in text for text in finding.caveats)
-    assert finding["kappa"].value == pytest.approx(0.0)
+        assert conclusion[name].value is None
+        assert "fewer than three classes have 2 labeled images" in conclusion[name].why
+    assert [p.name for p in conclusion.panels] == ["four"]
+    assert any("No class has 2 labeled images" in text for text in conclusion.caveats)
+    assert conclusion["kappa"].value == pytest.approx(0.0)
 
 
 def test_one_classifier_by_hand() -> None:
     label = [0] * 4 + [1] * 2 + [2]
-    finding = ErrorAgreement().conclude(rows([True, True, True, False, False, False, True], label), ABOUT[0])
-    assert finding["class_mean"].value == pytest.approx((0.75 + 0 + 1) / 3)
-    assert finding["class_mean"].n == 3
-    assert (finding["never_right"].count, finding["never_right"].n) == (1, 2)
-    assert panel(finding, "hardest").data["rows"] == [["b", 0, 2], ["a", 3, 4]]
-    assert panel(finding, "class_accuracy").data["values"] == [1, 0, 0, 0, 0, 0, 0, 1, 0, 0]
-    assert "1 of the 2 with several images are never right" in finding.sentence
+    conclusion = ErrorAgreement().conclude(rows([True, True, True, False, False, False, True], label), ABOUT[0])
+    assert conclusion["class_mean"].value == pytest.approx((0.75 + 0 + 1) / 3)
+    assert conclusion["class_mean"].n == 3
+    assert (conclusion["never_right"].count, conclusion["never_right"].n) == (1, 2)
+    assert panel(conclusion, "hardest").data["rows"] == [["b", 0, 2], ["a", 3, 4]]
+    assert panel(conclusion, "class_accuracy").data["values"] == [1, 0, 0, 0, 0, 0, 0, 1, 0, 0]
+    assert "1 of the 2 with several images are never right" in conclusion.sentence
 
 
 def test_with_one_image_a_class_the_mean_is_the_accuracy() -> None:
-    finding = ErrorAgreement().conclude(rows([True, True, False, True], [0, 1, 2, 3]), ABOUT[0])
-    assert finding["class_mean"].value == 0.75
-    assert finding["class_mean"].interval == pytest.approx(stats.wilson(3, 4))
-    assert finding["never_right"].value is None
-    assert not finding.panels
+    conclusion = ErrorAgreement().conclude(rows([True, True, False, True], [0, 1, 2, 3]), ABOUT[0])
+    assert conclusion["class_mean"].value == 0.75
+    assert conclusion["class_mean"].interval == pytest.approx(stats.wilson(3, 4))
+    assert conclusion["never_right"].value is None
+    assert not conclusion.panels
 
 
 def test_two_of_the_same_name_are_told_apart() -> None:
@@ -208,12 +211,11 @@ def test_two_of_the_same_name_are_told_apart() -> None:
 
 def test_nothing_in_common() -> None:
     other = rows(SECOND).with_columns(pl.col("id") + "x")
-    none = pl.DataFrame({"id": []}, schema={"id": pl.String})
+    none = ErrorAgreement().empty
     for first, second in ((rows(FIRST), other), (none, rows(SECOND)), (none, none)):
-        finding = ErrorAgreement().compare(first, second, ABOUT)
-        assert all(m.value is None and m.why for m in finding.measures)
-        assert "no image has a label that both know" in finding.sentence
-        finding.to_json()
+        conclusion = ErrorAgreement().compare(first, second, ABOUT)
+        assert all(m.value is None and m.why for m in conclusion.measures)
+        assert "no image has a label that both know" in conclusion.sentence
 
 
 def test_parameters_out_of_range() -> None:

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 import torch
 
-from cuescope.core import stats
+from cuescope.core import error_consistency, stats
 from cuescope.core.classes import ClassSpace
-from cuescope.core.error_consistency import ANSWERS, around, kappa_table
-from cuescope.core.findings import About, Finding
+from cuescope.core.error_consistency import interval_of, kappa_table
+from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Answer, Sample
 from cuescope.instruments.human_agreement import HumanAgreement
 from toys import toy
@@ -33,8 +33,13 @@ class Brightest(torch.nn.Module):
 def sample(name: str, decision: str, shape: str, texture: str, *answers: tuple[str, str, str | None]) -> Sample:
     pixels = torch.zeros(3, 8, 8, dtype=torch.uint8)
     pixels[SPACE.names.index(decision)] = 200
-    told = tuple(Answer(*answer) for answer in answers)
-    return Sample(name, pixels, cues={"shape": shape, "texture": texture}, answers=told, framing="stimulus")
+    return Sample(
+        name,
+        pixels,
+        cues={"shape": shape, "texture": texture},
+        answers=tuple(Answer(*answer) for answer in answers),
+        framing="stimulus",
+    )
 
 
 def people(*categories: str | None) -> list[tuple[str, str, str | None]]:
@@ -71,7 +76,7 @@ def random_rows(n: int, seed: int, right: float = 0.6) -> pl.DataFrame:
                 "answer": answers,
             }
         )
-    return pl.DataFrame(rows, schema_overrides=ANSWERS)
+    return pl.DataFrame(rows, schema=dict(TOOL.columns))
 
 
 def plain_kappa(rows: pl.DataFrame, one: str, other: str) -> float | None:
@@ -91,7 +96,7 @@ def mean(values: list[float | None]) -> float:
 
 def test_all_measures_by_plain_loops() -> None:
     rows = random_rows(60, seed=1)
-    finding = TOOL.conclude(rows, ABOUT)
+    conclusion = TOOL.conclude(rows, ABOUT)
     asked, networks = [f"subject-{k}" for k in (1, 2, 3)], ["net-a", "net-b"]
     expected = {
         "kappa_people": mean([plain_kappa(rows, "it", p) for p in asked]),
@@ -101,18 +106,18 @@ def test_all_measures_by_plain_loops() -> None:
         "same_as_people": mean(rows["same_as_people"].to_list()),
     }
     for name, value in expected.items():
-        assert finding[name].value == pytest.approx(value), name
-        low, high = finding[name].interval or (1, 0)
+        assert conclusion[name].value == pytest.approx(value), name
+        low, high = conclusion[name].interval or (1, 0)
         assert low < value < high
-        assert finding[name].n == 60
-    dots = next(p for p in finding.panels if p.name == "with_whom").data
+        assert conclusion[name].n == 60
+    dots = next(p for p in conclusion.panels if p.name == "with_whom").data
     assert [r["label"] for r in dots["rows"]] == ["people", *networks]
     assert dots["rows"][1]["value"] == pytest.approx(plain_kappa(rows, "it", "net-a"))
     own = [plain_kappa(rows, "net-a", p) for p in asked]
     (marks,) = dots["marks"]
     assert marks["values"][1] == pytest.approx(mean(own))
     assert (marks["low"][1], marks["high"][1]) == pytest.approx((min(map(float, own)), max(map(float, own))))  # type: ignore[arg-type]
-    assert marks["values"][0] == finding["kappa_among_people"].value
+    assert marks["values"][0] == conclusion["kappa_among_people"].value
 
 
 def test_accuracy_by_condition_has_the_band_of_people() -> None:
@@ -147,12 +152,12 @@ def test_a_classifier_that_errs_as_people_do() -> None:
     shapes = [(s, t) for s in SPACE.names for t in SPACE.names]
     said = [s if i % 2 else t for i, (s, t) in enumerate(shapes)]
     samples = [sample(f"{i}", d, s, t, *people(d, d)) for i, ((s, t), d) in enumerate(zip(shapes, said, strict=True))]
-    finding = TOOL.conclude(rows_of(*samples), ABOUT)
-    assert finding["kappa_people"].value == pytest.approx(1.0)
-    assert finding["same_as_people"].value == 1.0
-    assert finding["kappa_people"].published == (), "nobody was asked about these classes"
-    assert finding["kappa_networks"].value is None
-    assert finding["kappa_networks"].why == "none of them was asked"
+    conclusion = TOOL.conclude(rows_of(*samples), ABOUT)
+    assert conclusion["kappa_people"].value == pytest.approx(1.0)
+    assert conclusion["same_as_people"].value == 1.0
+    assert conclusion["kappa_people"].published == (), "nobody was asked about these classes"
+    assert conclusion["kappa_networks"].value is None
+    assert conclusion["kappa_networks"].why == "none of them was asked"
 
 
 def test_no_answer_is_wrong_and_images_whose_cues_agree_are_kept() -> None:
@@ -162,13 +167,13 @@ def test_no_answer_is_wrong_and_images_whose_cues_agree_are_kept() -> None:
         sample("c", "elk", "elk", "dog", *people("elk")),
         sample("d", "elk", "elk", "dog"),
     )
-    finding = TOOL.conclude(rows, ABOUT)
-    assert (finding["accuracy"].count, finding["accuracy"].n) == (2, 3), "nobody was asked about the last"
-    assert finding["accuracy_people"].value == pytest.approx(2 / 3)
+    conclusion = TOOL.conclude(rows, ABOUT)
+    assert (conclusion["accuracy"].count, conclusion["accuracy"].n) == (2, 3), "nobody was asked about the last"
+    assert conclusion["accuracy_people"].value == pytest.approx(2 / 3)
     assert rows["same_as_people"].to_list() == [0, 0, 1, None], "a network is no person"
-    assert (finding["same_as_networks"].value, finding["same_as_networks"].n) == (1, 1)
-    assert finding["kappa_people"].value == pytest.approx(stats.kappa([True, False, True], [False, True, True]))
-    assert any("1 images that nobody else was asked about" in caveat for caveat in finding.caveats)
+    assert (conclusion["same_as_networks"].value, conclusion["same_as_networks"].n) == (1, 1)
+    assert conclusion["kappa_people"].value == pytest.approx(stats.kappa([True, False, True], [False, True, True]))
+    assert any("1 images that nobody else was asked about" in caveat for caveat in conclusion.caveats)
 
 
 @pytest.mark.parametrize(
@@ -185,24 +190,24 @@ def test_kappa_is_refused_where_accuracy_alone_fixes_it(decisions: list[str], an
         sample("a", decisions[0], "cat", "dog", *people(answers[0])),
         sample("b", decisions[1], "dog", "cat", *people(answers[1])),
     )
-    finding = TOOL.conclude(rows, ABOUT)
-    assert finding["kappa_people"].value is None
-    assert finding["kappa_people"].why == why
-    assert why in finding.sentence
-    assert finding["kappa_among_people"].why == "there is one person only"
+    conclusion = TOOL.conclude(rows, ABOUT)
+    assert conclusion["kappa_people"].value is None
+    assert conclusion["kappa_people"].why == why
+    assert why in conclusion.sentence
+    assert conclusion["kappa_among_people"].why == "there is one person only"
 
 
 def test_no_answers_at_all_is_said() -> None:
-    finding = TOOL.conclude(rows_of(sample("a", "cat", "cat", "dog")), ABOUT)
-    assert {finding[name].why for name in ("kappa_people", "accuracy")} == {"no image has answers of others"}
-    assert finding.panels == ()
+    conclusion = TOOL.conclude(rows_of(sample("a", "cat", "cat", "dog")), ABOUT)
+    assert {conclusion[name].why for name in ("kappa_people", "accuracy")} == {"no image has answers of others"}
+    assert conclusion.panels == ()
 
 
 def test_the_table_of_kappas_by_the_plain_function() -> None:
     generator = np.random.default_rng(5)
     a, b = (np.where(generator.random((30, 3)) < 0.2, np.nan, generator.random((30, 3)) < 0.6) for _ in range(2))
     a[:, 2] = 1
-    drawn = np.concatenate([np.ones((1, 30)), stats.drawn_within(np.zeros(30), resamples=4)])
+    drawn = np.concatenate([np.ones((1, 30)), *stats.drawn_within(np.zeros(30), resamples=4)])
     table = kappa_table(a, b, drawn)
     assert np.isnan(table[:, 2]).all()
     for r, counts in enumerate(drawn):
@@ -213,30 +218,43 @@ def test_the_table_of_kappas_by_the_plain_function() -> None:
                 assert table[r, i, k] == pytest.approx(stats.kappa(a[both, i].tolist(), b[both, k].tolist()))
 
 
+def test_resamples_in_blocks_of_bounded_memory_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred thousand images times a thousand resamples would be 800 MB at once."""
+    rows, about = random_rows(60, seed=1), (ABOUT, ABOUT)
+    whole = TOOL.conclude(rows, ABOUT), TOOL.compare(rows, random_rows(60, seed=9), about)
+    sizes: list[int] = []
+    plain = error_consistency.kappa_table
+    monkeypatch.setattr(error_consistency, "kappa_table", lambda a, b, d: (sizes.append(d.size), plain(a, b, d))[1])
+    monkeypatch.setattr(stats, "BLOCK", 60 * 7)
+    blocked = TOOL.conclude(rows, ABOUT), TOOL.compare(rows, random_rows(60, seed=9), about)
+    assert [found.measures for found in blocked] == [found.measures for found in whole]
+    assert max(sizes) == 60 * 7
+
+
 def test_an_interval_needs_nearly_all_resamples() -> None:
     values = np.linspace(0, 1, 101)
-    assert around(values) == pytest.approx((0.025, 0.975))
-    assert around(np.append(values, [np.nan] * 5)) == pytest.approx((0.025, 0.975))
-    assert around(np.append(values, [np.nan] * 6)) is None
+    assert interval_of(values) == pytest.approx((0.025, 0.975))
+    assert interval_of(np.append(values, [np.nan] * 5)) == pytest.approx((0.025, 0.975))
+    assert interval_of(np.append(values, [np.nan] * 6)) is None
 
 
 def test_two_classifiers_are_compared_on_the_same_images() -> None:
     first, other = random_rows(60, seed=1), random_rows(60, seed=9).select("id", "decision", "right")
     second = first.drop("decision", "right").join(other, on="id")[5:]
     about = (About("timm/a", "toys", SPACE.names), About("timm/b", "toys", SPACE.names))
-    finding = TOOL.compare(first, second, about)
+    conclusion = TOOL.compare(first, second, about)
     one, two = (TOOL.conclude(rows[-55:], ABOUT)["kappa_people"].value or 0 for rows in (first, second))
-    assert finding["kappa_difference"].value == pytest.approx(one - two)
-    assert (finding["kappa_first"].value, finding["kappa_second"].value) == pytest.approx((one, two))
+    assert conclusion["kappa_difference"].value == pytest.approx(one - two)
+    assert (conclusion["kappa_first"].value, conclusion["kappa_second"].value) == pytest.approx((one, two))
     expected = stats.kappa(first["right"][5:].to_list(), second["right"].to_list())
-    assert finding["kappa_of_two"].value == pytest.approx(expected)
-    assert finding["same"].count == int((first["decision"][5:] == second["decision"]).sum())
+    assert conclusion["kappa_of_two"].value == pytest.approx(expected)
+    assert conclusion["same"].count == int((first["decision"][5:] == second["decision"]).sum())
     swapped = TOOL.compare(second, first, (about[1], about[0]))
     assert swapped["kappa_difference"].value == pytest.approx(two - one)
     assert swapped["kappa_difference"].interval == pytest.approx(
-        tuple(-end for end in reversed(finding["kappa_difference"].interval or ()))
+        tuple(-end for end in reversed(conclusion["kappa_difference"].interval or ()))
     ), "the same resamples"
-    assert finding.sentence.startswith("Neither errs clearly more")
+    assert conclusion.sentence.startswith("Neither errs clearly more")
     same = TOOL.compare(first, first, about)
     assert same["kappa_difference"].interval == (0, 0)
     assert same["kappa_of_two"].value == pytest.approx(1)
@@ -252,7 +270,7 @@ def trials(data: Path) -> pl.DataFrame:
     return read_human_data(data / "human").trials
 
 
-def as_classifier(trials: pl.DataFrame, who: str) -> Finding:
+def as_classifier(trials: pl.DataFrame, who: str) -> Conclusion:
     """What the instrument says of a network whose answers are among the trials."""
     theirs = (
         trials.filter(pl.col("subject") != who)
@@ -281,12 +299,12 @@ def as_classifier(trials: pl.DataFrame, who: str) -> Finding:
     ("who", "kappa"), [("ResNet-50 (torchvision)", 0.067), ("ResNet-50 (SIN)", 0.190), ("AlexNet (torchvision)", 0.078)]
 )
 def test_published_error_consistency(trials: pl.DataFrame, who: str, kappa: float) -> None:
-    finding = as_classifier(trials, who)
-    assert finding["kappa_people"].n == 1280
-    assert round(finding["kappa_people"].value or 0, 3) == kappa
-    assert round(finding["kappa_among_people"].value or 0, 3) == 0.331
-    assert {p.who: p.value for p in finding["kappa_people"].published}[who] == kappa
-    low, high = finding["kappa_people"].interval or (0, 0)
+    conclusion = as_classifier(trials, who)
+    assert conclusion["kappa_people"].n == 1280
+    assert round(conclusion["kappa_people"].value or 0, 3) == kappa
+    assert round(conclusion["kappa_among_people"].value or 0, 3) == 0.331
+    assert {p.who: p.value for p in conclusion["kappa_people"].published}[who] == kappa
+    low, high = conclusion["kappa_people"].interval or (0, 0)
     assert 0 < low < kappa < high
-    people = next(p for p in finding.panels if p.name == "with_whom").data["marks"][0]
+    people = next(p for p in conclusion.panels if p.name == "with_whom").data["marks"][0]
     assert (round(people["low"][0], 3), round(people["high"][0], 3)) == (0.182, 0.458)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +14,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
-from cuescope.core.findings import About
+from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Sample
 from cuescope.data.ops.occlude import Rectangle, cover, means
 from cuescope.instruments.interaction import Interaction, default_parts, losses, masked_parts
@@ -22,7 +23,7 @@ from cuescope.world.images import WorldImages
 from toys import toy
 
 TWO = ClassSpace("two", ("this", "that"))
-ABOUT = About("toy", "toys", TWO.names)
+ABOUT = About("toy", "toys", TWO.names, facts={"field_px": None})
 
 
 class Patches(nn.Module):
@@ -72,7 +73,13 @@ def noise(count: int, size: int = 24, labels: bool = False) -> list[Sample]:
 
 
 def look(classifier: Classifier, samples: list[Sample], tool: Interaction) -> pl.DataFrame:
-    return tool.observe(classifier, classifier.see(samples, [-1 if s.label is None else s.label for s in samples]))
+    batch = classifier.see(samples, [-1 if s.label is None else s.label for s in samples])
+    return tool.start(classifier).observe(batch)
+
+
+def conclude(classifier: Classifier, samples: list[Sample], tool: Interaction) -> Conclusion:
+    facts = tool.start(classifier).facts
+    return tool.conclude(look(classifier, samples, tool), replace(ABOUT, facts=facts))
 
 
 @pytest.mark.parametrize("module", [Patches, Linear])
@@ -82,26 +89,27 @@ def test_what_adds_up_its_parts_loses_their_sum(module: type[nn.Module], part_px
     rows = look(toy(module(), TWO, size=24), noise(12), tool)
     assert rows["together"].to_list() == pytest.approx(rows["alone"].to_list(), abs=1e-3)
     assert rows["together"].abs().max() > 0.1  # type: ignore[operator]
-    finding = tool.conclude(rows, ABOUT)
-    assert finding["correlation"].value == pytest.approx(1.0, abs=1e-5)
-    assert not any("meet in one patch" in caveat for caveat in finding.caveats)
+    conclusion = tool.conclude(rows, ABOUT)
+    assert conclusion["correlation"].value == pytest.approx(1.0, abs=1e-5)
+    assert not any("meet in one patch" in caveat for caveat in conclusion.caveats)
 
 
 def test_masks_nearer_than_a_patch_meet_in_it() -> None:
     tool = Interaction(parts_px=(2, 6))
-    rows = look(toy(Patches(), TWO, size=24), noise(12), tool)
+    classifier = toy(Patches(), TWO, size=24)
+    rows = look(classifier, noise(12), tool)
     near = rows.filter(pl.col("part_px") == 2)
     assert (near["together"] - near["alone"]).abs().max() > 1e-2  # type: ignore[operator]
-    finding = tool.conclude(rows, ABOUT)
-    assert finding["correlation"].value == pytest.approx(1.0, abs=1e-5), "the largest parts come first"
-    assert finding["correlation_2px"].value != pytest.approx(1.0, abs=1e-3)
-    assert any("sees 5 px at a time: masks of 2 px" in caveat for caveat in finding.caveats)
+    conclusion = conclude(classifier, noise(12), tool)
+    assert conclusion["correlation"].value == pytest.approx(1.0, abs=1e-5), "the largest parts come first"
+    assert conclusion["correlation_2px"].value != pytest.approx(1.0, abs=1e-3)
+    assert any("sees 5 px at a time: masks of 2 px" in caveat for caveat in conclusion.caveats)
 
 
 def test_what_multiplies_far_parts_does_not_add_them_up() -> None:
     tool = Interaction(parts_px=(6,))
-    finding = tool.conclude(look(toy(FarTogether(), TWO, size=24), noise(40), tool), ABOUT)
-    correlation = finding["correlation"]
+    conclusion = conclude(toy(FarTogether(), TWO, size=24), noise(40), tool)
+    correlation = conclusion["correlation"]
     assert correlation.value is not None
     assert correlation.interval is not None
     assert correlation.interval[1] < 0.9
@@ -138,13 +146,13 @@ def test_the_grid_takes_every_second_part_of_every_second_row() -> None:
 
 def test_parts_that_leave_nothing_to_add_up_are_told() -> None:
     tool = Interaction(parts_px=(6, 12, 30))
-    finding = tool.conclude(look(toy(Linear(), TWO, size=24), noise(5), tool), ABOUT)
-    assert finding["correlation"].value == pytest.approx(1.0, abs=1e-5)
+    conclusion = conclude(toy(Linear(), TWO, size=24), noise(5), tool)
+    assert conclusion["correlation"].value == pytest.approx(1.0, abs=1e-5)
     for name in ("correlation_12px", "correlation_30px"):
-        assert finding[name].value is None
-        assert "fewer than two parts" in finding[name].why
+        assert conclusion[name].value is None
+        assert "fewer than two parts" in conclusion[name].why
     only = Interaction(parts_px=(30,))
-    assert "fewer than two parts" in only.conclude(look(toy(Linear(), TWO, size=24), noise(5), only), ABOUT).sentence
+    assert "fewer than two parts" in conclude(toy(Linear(), TWO, size=24), noise(5), only).sentence
 
 
 def test_the_label_is_followed_where_there_is_one() -> None:
@@ -153,18 +161,18 @@ def test_the_label_is_followed_where_there_is_one() -> None:
     rows = look(classifier, noise(6, labels=True), tool)
     assert rows["target"].to_list() == [0, 1, 0, 1, 0, 1]
     mixed = pl.concat([rows, look(classifier, noise(2), tool)])
-    finding = tool.conclude(mixed, ABOUT)
-    assert finding["correlation"].n == 6
-    assert any("2 images without a label" in caveat for caveat in finding.caveats)
-    none = tool.conclude(look(classifier, noise(4), tool), ABOUT)
+    conclusion = tool.conclude(mixed, ABOUT)
+    assert conclusion["correlation"].n == 6
+    assert any("2 images without a label" in caveat for caveat in conclusion.caveats)
+    none = conclude(classifier, noise(4), tool)
     assert none["correlation"].why == "no image has a label to follow"
 
 
 def test_two_images_have_no_correlation() -> None:
     tool = Interaction(parts_px=(6,))
-    finding = tool.conclude(look(toy(Linear(), TWO, size=24), noise(2), tool), ABOUT)
-    assert finding["correlation"].value is None
-    assert "at least three" in finding["correlation"].why
+    conclusion = conclude(toy(Linear(), TWO, size=24), noise(2), tool)
+    assert conclusion["correlation"].value is None
+    assert "at least three" in conclusion["correlation"].why
 
 
 def test_part_sizes_from_the_command_line() -> None:
@@ -185,7 +193,7 @@ def test_the_bag_of_patches_adds_up_and_the_shape_model_does_not() -> None:
     samples = [world.read(i) for i in range(20)]
     for name in ("world-bagnet", "world-shape"):
         classifier = load(f"cuescope/{name}")
-        found[name] = tool.conclude(tool.observe(classifier, classifier.see(samples)), ABOUT)["correlation"]
+        found[name] = conclude(classifier, samples, tool)["correlation"]
     assert found["world-bagnet"].value == pytest.approx(1.0, abs=1e-4)
     bag, shape = found["world-bagnet"].interval, found["world-shape"].interval
     assert bag is not None
@@ -201,7 +209,7 @@ def test_real_networks_do_not_just_add_up(data: Path) -> None:
     classifier = load(f"torchvision/squeezenet1_1@{data / 'weights' / 'squeezenet1_1.safetensors'}")
     tool = Interaction(parts_px=(24, 32))
     samples = [images.read(i) for i in range(0, len(images), len(images) // 16)][:16]
-    finding = tool.conclude(tool.observe(classifier, classifier.see(samples)), ABOUT)
-    value = finding["correlation"].value
+    conclusion = conclude(classifier, samples, tool)
+    value = conclusion["correlation"].value
     assert value is not None
     assert 0.2 < value < 0.99

@@ -6,8 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cuescope.core import stats
 from cuescope.core.findings import About
-from cuescope.instruments.logit_correlation import _SCHEMA, LogitCorrelation, _intervals, correlations
+from cuescope.instruments.base import Misfit
+from cuescope.instruments.logit_correlation import LogitCorrelation, _intervals, correlations
 
 CLASSES = tuple("abc")
 ABOUT = (About("one", "toys", CLASSES, "three"), About("other", "toys", CLASSES, "three"))
@@ -17,7 +19,7 @@ IMAGENET = tuple(f"class {i}" for i in range(3))
 def rows(logits: np.ndarray) -> pl.DataFrame:
     ids = [f"{i:03d}" for i in range(len(logits))]
     data = {"id": ids, "label": [None] * len(ids), "logits": logits.astype(np.float32).tolist()}
-    return pl.DataFrame(data, schema=_SCHEMA)
+    return pl.DataFrame(data, schema=dict(LogitCorrelation.columns))
 
 
 def made(n: int = 60, k: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -28,17 +30,17 @@ def made(n: int = 60, k: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray
 
 def test_both_ways_against_plain_loops() -> None:
     x, y = made()
-    finding = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
+    conclusion = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
     by_class = [np.corrcoef(x[:, c], y[:, c])[0, 1] for c in range(3)]
-    assert finding["averaged"].value == pytest.approx(np.mean(by_class), abs=1e-5)
-    assert finding["flattened"].value == pytest.approx(np.corrcoef(x.ravel(), y.ravel())[0, 1], abs=1e-5)
-    assert finding["averaged"].n == 60
-    table = next(p for p in finding.panels if p.kind == "table").data["rows"]
+    assert conclusion["averaged"].value == pytest.approx(np.mean(by_class), abs=1e-5)
+    assert conclusion["flattened"].value == pytest.approx(np.corrcoef(x.ravel(), y.ravel())[0, 1], abs=1e-5)
+    assert conclusion["averaged"].n == 60
+    table = next(p for p in conclusion.panels if p.kind == "table").data["rows"]
     assert [row[:2] for row in table] == [
         ["most alike", CLASSES[int(np.argmax(by_class))]],
         ["least alike", CLASSES[int(np.argmin(by_class))]],
     ]
-    bars = next(p for p in finding.panels if p.kind == "bars").data
+    bars = next(p for p in conclusion.panels if p.kind == "bars").data
     assert sum(bars["values"]) == 3
     assert (bars["edges"][0], bars["edges"][-1]) == (-1.0, 1.0)
 
@@ -53,22 +55,22 @@ def test_images_are_matched_by_name() -> None:
     x, y = made()
     straight = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
     shuffled = rows(y).sample(fraction=1.0, shuffle=True, seed=1).vstack(rows(y).head(1).with_columns(id=pl.lit("new")))
-    finding = LogitCorrelation().compare(rows(x), shuffled, ABOUT)
-    assert finding["averaged"] == straight["averaged"]
+    conclusion = LogitCorrelation().compare(rows(x), shuffled, ABOUT)
+    assert conclusion["averaged"] == straight["averaged"]
 
 
 def test_a_class_that_never_changes_is_left_out_and_counted() -> None:
     x, y = made()
     y[:, 1] = 1000.1
-    finding = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
+    conclusion = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
     assert np.isnan(correlations(x, y)).tolist() == [False, True, False]
-    assert finding["averaged"].value == pytest.approx(np.mean([np.corrcoef(x[:, c], y[:, c])[0, 1] for c in (0, 2)]))
-    assert any("1 of 3 classes have a logit that never changes" in text for text in finding.caveats)
+    assert conclusion["averaged"].value == pytest.approx(np.mean([np.corrcoef(x[:, c], y[:, c])[0, 1] for c in (0, 2)]))
+    assert any("1 of 3 classes have a logit that never changes" in text for text in conclusion.caveats)
     y[:] = 2.0
-    finding = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
-    assert finding["averaged"].value is None
-    assert "no class has logits that change" in finding["averaged"].why
-    assert "not measured" in finding.sentence
+    conclusion = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
+    assert conclusion["averaged"].value is None
+    assert "no class has logits that change" in conclusion["averaged"].why
+    assert "not measured" in conclusion.sentence
 
 
 def test_intervals_are_the_plain_bootstraps() -> None:
@@ -84,15 +86,21 @@ def test_intervals_are_the_plain_bootstraps() -> None:
     assert flattened == pytest.approx(tuple(np.percentile(flat, [2.5, 97.5])), abs=0.01)
 
 
+def test_intervals_are_the_same_in_blocks_of_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = (part.astype(float) for part in made(80, 30))
+    whole = _intervals(x, y)
+    monkeypatch.setattr(stats, "BLOCK", 80 * 64)
+    for found, expected in zip(_intervals(x, y), whole, strict=True):
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
 def test_other_classes_are_not_compared() -> None:
     x, y = made()
     for other in (About("o", "toys", tuple("abd"), "three"), About("o", "toys", CLASSES, "elsewhere")):
-        finding = LogitCorrelation().compare(rows(x), rows(y), (ABOUT[0], other))
-        assert "different classes" in finding.why
-        assert not finding.measures
-        finding.to_json()
-    four = LogitCorrelation().compare(rows(x), rows(np.ones((60, 4))), ABOUT)
-    assert "different classes" in four.why
+        with pytest.raises(Misfit, match="different classes"):
+            LogitCorrelation().compare(rows(x), rows(y), (ABOUT[0], other))
+    with pytest.raises(Misfit, match="different classes"):
+        LogitCorrelation().compare(rows(x), rows(np.ones((60, 4))), ABOUT)
 
 
 @pytest.mark.parametrize(
@@ -116,19 +124,19 @@ def test_published_beside_those_networks_alone(one: str, other: str, space: str,
 
 def test_too_few_images() -> None:
     x, y = made(2)
-    none = pl.DataFrame({"id": []}, schema={"id": pl.String})
-    finding = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
-    assert finding["averaged"].why == "fewer than three images"
+    none = LogitCorrelation().empty
+    conclusion = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
+    assert conclusion["averaged"].why == "fewer than three images"
     for first, second in ((none, rows(y)), (none, none)):
-        finding = LogitCorrelation().compare(first, second, ABOUT)
-        assert finding.sentence
-        assert all(m.value is None for m in finding.measures)
+        conclusion = LogitCorrelation().compare(first, second, ABOUT)
+        assert conclusion.sentence
+        assert all(m.value is None for m in conclusion.measures)
 
 
 def test_margin_by_hand() -> None:
-    finding = LogitCorrelation().conclude(rows(np.array([[1.0, 4.0, 2.0], [0.0, 0.0, -3.0]])), ABOUT[0])
-    assert finding["margin"].value == pytest.approx(1.0)
-    assert finding["margin"].n == 2
+    conclusion = LogitCorrelation().conclude(rows(np.array([[1.0, 4.0, 2.0], [0.0, 0.0, -3.0]])), ABOUT[0])
+    assert conclusion["margin"].value == pytest.approx(1.0)
+    assert conclusion["margin"].n == 2
     one = LogitCorrelation().conclude(rows(np.ones((2, 1))), ABOUT[0])
     assert one["margin"].why == "there is only one class"
 

@@ -15,7 +15,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
-from cuescope.core.findings import About, Finding
+from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Batch, Sample
 from cuescope.instruments.masking_sensitivity import OWN, MaskingSensitivity
 from cuescope.instruments.registry import build
@@ -68,58 +68,66 @@ def spotted(count: int, size: int = 16) -> list[Sample]:
     return made
 
 
-def look(tool: MaskingSensitivity, classifier: Classifier, batch: Batch) -> tuple[pl.DataFrame, Finding]:
-    rows = tool.observe(classifier, batch)
-    return rows, tool.conclude(rows, ABOUT)
+def look(tool: MaskingSensitivity, classifier: Classifier, batch: Batch) -> tuple[pl.DataFrame, Conclusion]:
+    observer = tool.start(classifier)
+    rows = observer.observe(batch)
+    return rows, tool.conclude(rows, replace(ABOUT, facts=observer.facts))
 
 
 @pytest.mark.parametrize("fill", ["cell", "mean"])
 def test_what_reads_one_cell_loses_its_answer_with_it(fill: str) -> None:
     tool = MaskingSensitivity(parts=8, most=16, points=4, fill=fill)  # type: ignore[arg-type]
     classifier = toy(OneCell(), TWO)
-    rows, finding = look(tool, classifier, classifier.see(spotted(6)))
+    rows, conclusion = look(tool, classifier, classifier.see(spotted(6)))
     row = rows.row(0, named=True)
-    assert (row["cell_px"], row["height"], row["width"], row["target"]) == (2, 8, 8, 0)
-    assert row["masked"] == [0, 1, 4, 9, 16]
+    facts = {"cell_px": 2, "height": 8, "width": 8, "masked": [0, 1, 4, 9, 16]}
+    assert (tool.start(classifier).facts, row["target"]) == (facts, 0)
     for name in GRADIENTS:
         curve = row["curves"][[h.lower().replace(" ", "_") for h in row["heatmaps"]].index(name)]
         assert curve[0] > 0.99
         assert max(curve[1:]) < 0.01, f"{name} finds the cell at once"
         # From 1 to 0 over the first of 16 cells.
-        assert finding[f"area_{name}"].value == pytest.approx(0.5 / 16, abs=0.01)
-        assert finding[f"left_{name}"].value == pytest.approx(0, abs=0.01)
-    chance = finding["area_random"].value
+        assert conclusion[f"area_{name}"].value == pytest.approx(0.5 / 16, abs=0.01)
+        assert conclusion[f"left_{name}"].value == pytest.approx(0, abs=0.01)
+    chance = conclusion["area_random"].value
     assert chance is not None
     assert chance > 0.75, "a random cell of 64 hardly ever meets it"
-    assert finding["best_area"].chance == chance
-    assert finding["best_area"].value == min(finding[f"area_{name}"].value for name in GRADIENTS)
-    assert finding["best_area"].headline
-    assert finding["area_grad_cam"].value is None
-    assert finding["area_grad_cam"].why == "its last map is not a convolutional one"
-    assert "16 cells (25% of the image)" in finding.sentence
+    assert conclusion["best_area"].chance == chance
+    assert conclusion["best_area"].value == min(conclusion[f"area_{name}"].value for name in GRADIENTS)
+    assert conclusion["best_area"].headline
+    assert conclusion["area_grad_cam"].value is None
+    assert conclusion["area_grad_cam"].why == "its last map is not a convolutional one"
+    assert "16 cells (25% of the image)" in conclusion.sentence
 
 
 def test_what_reads_nothing_keeps_its_answer() -> None:
     tool = MaskingSensitivity(parts=8, most=9, points=3)
     classifier = toy(Sure(), TWO)
-    _, finding = look(tool, classifier, classifier.see(spotted(3)))
+    _, conclusion = look(tool, classifier, classifier.see(spotted(3)))
     for name in ("random", *GRADIENTS):
-        assert finding[f"area_{name}"].value == pytest.approx(1)
-        assert finding[f"area_{name}"].interval == pytest.approx((1, 1))
+        assert conclusion[f"area_{name}"].value == pytest.approx(1)
+        assert conclusion[f"area_{name}"].interval == pytest.approx((1, 1))
 
 
 def test_the_patches_of_a_peer_are_a_heatmap() -> None:
     classifier, peer = toy(OneCell(), TWO), toy(Patches(), TWO, name="some/patches")
     tool = MaskingSensitivity(parts=8, most=4, points=2)
     batch = replace(classifier.see(spotted(2)), peers=(peer,))
-    rows, finding = look(tool, classifier, batch)
+    rows, conclusion = look(tool, classifier, batch)
     # The bright cell lies in the peer's brightest patch, which is at (8, 4) and 4 x 4 px: the cell is one of its four.
-    assert finding["left_patches_of_patches"].value == pytest.approx(0, abs=0.01)
-    assert any("crop the image alike" in caveat for caveat in finding.caveats)
-    assert rows.row(0, named=True)["heatmaps"][-1] in ("patches of patches", "Grad-CAM", "class map")
-    alone = tool.conclude(tool.observe(classifier, classifier.see(spotted(2))), ABOUT)
+    assert conclusion["left_patches_of_patches"].value == pytest.approx(0, abs=0.01)
+    assert any("crop the image alike" in caveat for caveat in conclusion.caveats)
+    assert rows.row(0, named=True)["heatmaps"] == [*OWN, "patches of patches"]
+    _, alone = look(tool, classifier, classifier.see(spotted(2)))
     assert not any("crop the image alike" in caveat for caveat in alone.caveats)
     assert not any(measure.name.startswith("area_patches") for measure in alone.measures)
+
+
+def test_peers_are_networks_of_local_patches_with_the_same_classes() -> None:
+    one, peer = toy(OneCell(), TWO), toy(Patches(), TWO, name="patches")
+    other = toy(Patches(), ClassSpace("others", ("left", "right")), name="other classes")
+    assert MaskingSensitivity().peers(one, (other, one, peer, toy(Sure(), TWO))) == (peer,)
+    assert MaskingSensitivity().peers(peer, (one, peer)) == ()
 
 
 def test_cells_are_masked_in_order_and_no_others() -> None:
@@ -155,7 +163,7 @@ def test_rows_are_the_same_whatever_the_seed_of_others() -> None:
     classifier = toy(OneCell(), TWO)
     batch = classifier.see([Sample(name, spotted(1)[0].pixels) for name in "abcdef"])
     one, same, other = (
-        MaskingSensitivity(parts=8, most=40, points=6, draws=1, seed=s).observe(classifier, batch) for s in (0, 0, 1)
+        look(MaskingSensitivity(parts=8, most=40, points=6, draws=1, seed=s), classifier, batch)[0] for s in (0, 0, 1)
     )
     assert one.equals(same)
     assert not one["area_random"].equals(other["area_random"])
@@ -164,11 +172,12 @@ def test_rows_are_the_same_whatever_the_seed_of_others() -> None:
 
 
 def test_missing_heatmaps_do_not_stop_the_others() -> None:
-    finding = MaskingSensitivity().conclude(pl.DataFrame({"id": []}, schema={"id": pl.String}), ABOUT)
-    assert finding["best_area"].value is None
-    assert all(finding[f"area_{name}"].why == "no image was seen" for name in ("random", "saliency", "class_map"))
-    assert not finding.panels
-    assert len(finding.measures) == 1 + 2 * len(OWN)
+    tool = MaskingSensitivity()
+    conclusion = tool.conclude(tool.empty, replace(ABOUT, facts=tool.start(toy(Sure(), TWO)).facts))
+    assert conclusion["best_area"].value is None
+    assert all(conclusion[f"area_{name}"].why == "no image was seen" for name in ("random", "saliency", "class_map"))
+    assert not conclusion.panels
+    assert len(conclusion.measures) == 1 + 2 * len(OWN)
 
 
 def test_panels_and_figures() -> None:
@@ -176,8 +185,8 @@ def test_panels_and_figures() -> None:
     world = WorldImages("congruent", count=4, seed=1)
     tool = MaskingSensitivity(most=100, points=4, steps=4, draws=1)
     batch = classifier.see([world.read(i) for i in range(4)])
-    rows, finding = look(tool, classifier, batch)
-    areas, curves = finding.panels
+    rows, conclusion = look(tool, classifier, batch)
+    areas, curves = conclusion.panels
     assert [row["label"] for row in areas.data["rows"]] == list(OWN)
     assert [series["name"] for series in curves.data["series"]] == list(OWN)
     for series in curves.data["series"]:
@@ -194,7 +203,7 @@ def test_panels_and_figures() -> None:
         assert values.shape == (32, 32)
         assert values.max() <= 1
         assert values.min() >= (0 if heat.kind == "heat" else -1)
-    best = finding["best_area"]
+    best = conclusion["best_area"]
     assert best.value is not None
     assert best.chance is not None
     assert best.value < best.chance - 0.05, "what it reads can be found"
@@ -215,9 +224,11 @@ def test_heatmaps_of_real_networks_find_more_than_chance(name: str, data: Path) 
     images = read_folder(data / "imagenet-sample")
     classifier = load(f"torchvision/{name}@{data / 'weights' / name}.safetensors")
     batch = classifier.see([images.read(i) for i in range(0, len(images), len(images) // 4)][:4])
-    _, finding = look(MaskingSensitivity(points=4, draws=1, steps=8), classifier, batch)
-    best = finding["best_area"]
+    _, conclusion = look(MaskingSensitivity(points=4, draws=1, steps=8), classifier, batch)
+    best = conclusion["best_area"]
     assert best.value is not None
     assert best.chance is not None
     assert best.value < 0.95 * best.chance
-    assert all(finding[f"area_{name}"].value is not None for name in ("saliency", "deeplift", "grad_cam", "class_map"))
+    assert all(
+        conclusion[f"area_{name}"].value is not None for name in ("saliency", "deeplift", "grad_cam", "class_map")
+    )

@@ -46,11 +46,11 @@ def stimuli() -> list[Sample]:
 @pytest.mark.parametrize(("channel", "bias"), [(0, 1.0), (1, 0.0)])
 def test_known_strategies(channel: int, bias: float) -> None:
     classifier = toy(ByBrightness(channel), ANIMALS, size=8)
-    finding = ShapeBias().conclude(ShapeBias().observe(classifier, classifier.see(stimuli())), ABOUT)
-    assert finding["shape_bias"].value == bias
-    assert finding["shape_bias"].n == 6, "the three images whose cues agree are left out"
-    assert finding["neither"].value == 0
-    assert finding["shape_bias"].published == (), "people were not asked about these classes"
+    conclusion = ShapeBias().conclude(ShapeBias().observe(classifier, classifier.see(stimuli())), ABOUT)
+    assert conclusion["shape_bias"].value == bias
+    assert conclusion["shape_bias"].n == 6, "the three images whose cues agree are left out"
+    assert conclusion["neither"].value == 0
+    assert conclusion["shape_bias"].published == (), "people were not asked about these classes"
 
 
 def test_the_plot_has_people_and_networks_by_category_and_over_all() -> None:
@@ -76,21 +76,21 @@ def test_the_plot_has_people_and_networks_by_category_and_over_all() -> None:
 def test_a_decision_for_neither_does_not_count() -> None:
     classifier = toy(ByBrightness(2), ANIMALS, size=8)  # the blue channel is black: always "cat"
     rows = ShapeBias().observe(classifier, classifier.see(stimuli()))
-    finding = ShapeBias().conclude(rows, ABOUT)
-    assert (finding["shape_bias"].count, finding["shape_bias"].n) == (2, 4)
-    assert (finding["neither"].count, finding["neither"].n) == (2, 6)
+    conclusion = ShapeBias().conclude(rows, ABOUT)
+    assert (conclusion["shape_bias"].count, conclusion["shape_bias"].n) == (2, 4)
+    assert (conclusion["neither"].count, conclusion["neither"].n) == (2, 6)
 
 
 @pytest.mark.parametrize(
-    ("shape", "texture", "told"),
+    ("shape", "texture", "said"),
     [
-        (2, 7, "cannot be told from so few: where"),
+        (2, 7, "cannot be said from so few images: where"),
         (100, 104, "It goes by both cues alike: where"),
         (1, 19, "It goes by texture: where"),
         (19, 1, "It goes by shape: where"),
     ],
 )
-def test_the_sentence_says_no_more_than_the_interval(shape: int, texture: int, told: str) -> None:
+def test_the_sentence_says_no_more_than_the_interval(shape: int, texture: int, said: str) -> None:
     rows = pl.DataFrame(
         [
             {"id": f"{i}", "shape": "cat", "texture": "dog", "decision": "cat" if i < shape else "dog"}
@@ -98,15 +98,15 @@ def test_the_sentence_says_no_more_than_the_interval(shape: int, texture: int, t
             for i in range(shape + texture)
         ]
     )
-    assert told in ShapeBias().conclude(rows, ABOUT).sentence
+    assert said in ShapeBias().conclude(rows, ABOUT).sentence
 
 
 def test_no_decision_for_either_has_no_bias() -> None:
     classifier = toy(ByBrightness(2), ANIMALS, size=8)
     rows = ShapeBias().observe(classifier, classifier.see([s for s in stimuli() if "cat" not in s.id]))
-    finding = ShapeBias().conclude(rows, ABOUT)
-    assert finding["shape_bias"].value is None
-    assert finding["shape_bias"].why == "no decision was for either cue"
+    conclusion = ShapeBias().conclude(rows, ABOUT)
+    assert conclusion["shape_bias"].value is None
+    assert conclusion["shape_bias"].why == "no decision was for either cue"
 
 
 def test_cues_that_are_no_classes_are_one_clear_error() -> None:
@@ -152,8 +152,8 @@ def test_published_stimuli(data: Path, model: str, shape: int, texture: int, bia
         for samples, _ in images.stream([range(i, min(i + 32, len(images))) for i in range(0, len(images), 32)])
     ]
     about = About(model, "cue-conflict", classifier.classes.names, classifier.classes.name)
-    finding = ShapeBias().conclude(pl.concat(rows), about)
-    assert (finding["shape_decisions"].count, finding["texture_decisions"].count) == (shape, texture)
-    assert finding["shape_decisions"].n == 601
-    assert finding["shape_bias"].value == pytest.approx(bias, abs=5e-4)
-    assert [p.value for p in finding["shape_bias"].published if p.who == "people"] == [0.9587]
+    conclusion = ShapeBias().conclude(pl.concat(rows), about)
+    assert (conclusion["shape_decisions"].count, conclusion["texture_decisions"].count) == (shape, texture)
+    assert conclusion["shape_decisions"].n == 601
+    assert conclusion["shape_bias"].value == pytest.approx(bias, abs=5e-4)
+    assert [p.value for p in conclusion["shape_bias"].published if p.who == "people"] == [0.9587]

@@ -13,20 +13,20 @@ from torch import Tensor, nn
 
 from cuescope.classifier.classifier import Classifier, Preprocessing
 from cuescope.core.classes import IMAGENET
-from cuescope.core.findings import About, Finding
+from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Sample
 from cuescope.data.ops.shift import Window
 from cuescope.instruments.shift_consistency import ShiftConsistency
 from cuescope.runs.comparisons.paired import difference
 from toys import COLORS, Constant, MeanColor, OnePixel, colored, plain, toy
 
-ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
+ABOUT = About("toy", "toys", COLORS.names, COLORS.name, {"places": 9})
 
 
-def concluded(classifier: Classifier, samples: list[Sample], tool: ShiftConsistency | None = None) -> Finding:
+def concluded(classifier: Classifier, samples: list[Sample], tool: ShiftConsistency | None = None) -> Conclusion:
     tool = tool or ShiftConsistency()
     labels = [-1 if sample.label is None else sample.label for sample in samples]
-    return tool.conclude(tool.observe(classifier, classifier.see(samples, labels)), ABOUT)
+    return tool.conclude(tool.start(classifier).observe(classifier.see(samples, labels)), ABOUT)
 
 
 def stripes(count: int, period: int = 8) -> list[Sample]:
@@ -105,14 +105,14 @@ def test_what_no_cyclic_shift_moves_is_always_consistent() -> None:
 
 
 def test_a_constant_classifier_is_always_consistent() -> None:
-    finding = concluded(toy(Constant()), colored(20))
-    consistency = finding["consistency"]
+    found = concluded(toy(Constant()), colored(20))
+    consistency = found["consistency"]
     assert (consistency.value, consistency.n, consistency.count) == (1, 20, 20)
     assert consistency.interval is not None
     assert consistency.interval[0] < 1, "20 of 20 is not always"
-    assert finding["accuracy"].value == pytest.approx(7 / 20)
-    assert finding["both_right"].value == pytest.approx(7 / 20)
-    assert finding["consistency_right"].n == 7
+    assert found["accuracy"].value == pytest.approx(7 / 20)
+    assert found["both_right"].value == pytest.approx(7 / 20)
+    assert found["consistency_right"].n == 7
 
 
 def boards(count: int) -> list[Sample]:
@@ -123,7 +123,7 @@ def boards(count: int) -> list[Sample]:
 def test_each_number_of_the_rows() -> None:
     tool, classifier, samples = ShiftConsistency(pairs=3), toy(OnePixel(), size=64), boards(30)
     batch = classifier.see(samples, [s.label or 0 for s in samples])
-    rows = tool.observe(classifier, batch)
+    rows = tool.start(classifier).observe(batch)
     for i, row in enumerate(rows.iter_rows(named=True)):
         p = classifier.logits(tool.crops(classifier, [samples[i]], [row["offsets"]])).double().softmax(1)
         answers = p.argmax(1).tolist()
@@ -137,20 +137,20 @@ def test_each_number_of_the_rows() -> None:
         right = int(batch.logits[i].argmax()) == i % 2
         assert row["right"] == right
         assert row["agree_right"] == (row["agree"] if right else None)
-    finding = tool.conclude(rows, ABOUT)
-    assert 0.3 < (finding["consistency"].value or 0) < 0.8
-    assert finding["consistency"].count is None, "a share of pairs is no count of images"
+    found = tool.conclude(rows, ABOUT)
+    assert 0.3 < (found["consistency"].value or 0) < 0.8
+    assert found["consistency"].count is None, "a share of pairs is no count of images"
     among = rows.filter(pl.col("right"))
-    assert finding["consistency_right"].value == pytest.approx(among["agree"].mean())
-    assert finding["consistency_right"].n == among.height
+    assert found["consistency_right"].value == pytest.approx(among["agree"].mean())
+    assert found["consistency_right"].n == among.height
 
 
 def test_one_pair_counts_images() -> None:
-    finding = concluded(toy(OnePixel(), size=64), boards(30))
-    consistency = finding["consistency"]
+    found = concluded(toy(OnePixel(), size=64), boards(30))
+    consistency = found["consistency"]
     assert consistency.count == round((consistency.value or 0) * 30)
-    assert finding.sentence.startswith("Two crops of the same image, up to 8 px apart, get the same answer in")
-    assert "where it is right about the image" in finding.sentence
+    assert found.sentence.startswith("Two crops of the same image, up to 8 px apart, get the same answer in")
+    assert "where it is right about the image" in found.sentence
 
 
 def test_images_have_offsets_of_their_own() -> None:
@@ -164,32 +164,32 @@ def test_images_have_offsets_of_their_own() -> None:
 
 def test_images_without_labels() -> None:
     samples = [dataclasses.replace(s, label=None) for s in colored(6)]
-    finding = concluded(toy(MeanColor()), samples)
-    assert finding["consistency"].value is not None
+    found = concluded(toy(MeanColor()), samples)
+    assert found["consistency"].value is not None
     for name in ("consistency_right", "both_right", "accuracy"):
-        assert finding[name].value is None
-        assert finding[name].why == "no image has a label"
-    assert finding.sentence.endswith("(6 images).")
+        assert found[name].value is None
+        assert found[name].why == "no image has a label"
+    assert found.sentence.endswith("(6 images).")
     wrong = concluded(toy(Constant(answer=1)), [dataclasses.replace(s, label=0) for s in colored(6)])
     assert wrong["consistency_right"].why == "it gets no image right"
 
 
 def test_small_images_are_told() -> None:
     tiny = [Sample(str(i), torch.full((3, 10, 9 + i), 90, dtype=torch.uint8)) for i in range(3)]
-    finding = concluded(toy(MeanColor()), tiny)
-    assert "3 of 3 images were smaller than the window of the crops and enlarged." in finding.caveats
+    found = concluded(toy(MeanColor()), tiny)
+    assert "3 of 3 images were smaller than the window of the crops and enlarged." in found.caveats
     assert not any("enlarged" in caveat for caveat in concluded(toy(MeanColor()), colored(3, size=40)).caveats)
 
 
 def test_published_values_stand_only_beside_the_same_rule() -> None:
     classifier = toy(MeanColor())
-    rows = ShiftConsistency().observe(classifier, classifier.see(colored(6), [0] * 6))
+    rows = ShiftConsistency().start(classifier).observe(classifier.see(colored(6), [0] * 6))
     about = dataclasses.replace(ABOUT, space=IMAGENET)
-    finding = ShiftConsistency().conclude(rows, about)
-    published = {p.who: p.value for p in finding["consistency"].published}
+    found = ShiftConsistency().conclude(rows, about)
+    published = {p.who: p.value for p in found["consistency"].published}
     assert published["MobileNetV2"] == 0.8650
     assert published["ResNet-50"] == 0.8920
-    assert {p.who: p.value for p in finding["accuracy"].published}["AlexNet"] == 0.5655
+    assert {p.who: p.value for p in found["accuracy"].published}["AlexNet"] == 0.5655
     assert not ShiftConsistency(range_px=8).conclude(rows, about)["consistency"].published
     assert not ShiftConsistency().conclude(rows, ABOUT)["consistency"].published
 
@@ -198,19 +198,18 @@ def test_two_classifiers_are_compared_on_the_same_crops() -> None:
     samples = boards(40)
     shaky, calm = toy(OnePixel(), size=64), toy(Constant(), size=64)
     tool = ShiftConsistency()
-    a, b = (tool.observe(c, c.see(samples, [s.label or 0 for s in samples])) for c in (shaky, calm))
+    a, b = (tool.start(c).observe(c.see(samples, [s.label or 0 for s in samples])) for c in (shaky, calm))
     assert a["offsets"].to_list() == b["offsets"].to_list()
-    value, interval, n = difference(b, a, ShiftConsistency.per_image["consistency"])
+    value, interval, n = difference(b, a, "agree")
     assert n == 40
     assert interval is not None
     assert 0 < interval[0] < value
-    assert set(ShiftConsistency.per_image.values()) <= set(a.columns)
 
 
 def test_the_plot_by_distance_counts_every_pair() -> None:
     tool, classifier = ShiftConsistency(pairs=4), toy(OnePixel(), size=64)
     samples = boards(40)
-    rows = tool.observe(classifier, classifier.see(samples, [s.label or 0 for s in samples]))
+    rows = tool.start(classifier).observe(classifier.see(samples, [s.label or 0 for s in samples]))
     panels = {panel.name: panel for panel in tool.conclude(rows, ABOUT).panels}
     (curve,) = panels["distance"].data["series"]
     assert len(curve["x"]) == 8
@@ -224,11 +223,11 @@ def test_the_plot_by_distance_counts_every_pair() -> None:
 
 def test_it_shows_crops_that_differ() -> None:
     tool, classifier, samples = ShiftConsistency(pairs=2), toy(OnePixel(), size=64), boards(12)
-    rows = tool.observe(classifier, classifier.see(samples))
+    rows = tool.start(classifier).observe(classifier.see(samples))
     chosen = tool.examples(rows)
     assert 0 < len(chosen) <= 4
-    theirs = rows.filter(pl.col("id").is_in(chosen))
-    (panel,) = tool.illustrate(classifier, classifier.see([samples[int(i)] for i in chosen]), theirs)
+    shown = rows.filter(pl.col("id").is_in(chosen))
+    (panel,) = tool.illustrate(classifier, classifier.see([samples[int(i)] for i in chosen]), shown)
     assert len(panel.figures) == 2 * len(chosen)
     for first, second in zip(panel.figures[::2], panel.figures[1::2], strict=True):
         assert first.pixels is not None

@@ -16,7 +16,7 @@ from scipy.signal import convolve2d
 from cuescope.classifier.classifier import Classifier, Preprocessing
 from cuescope.core.classes import IMAGENET
 from cuescope.core.errors import CueError
-from cuescope.core.findings import About, Finding
+from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Sample
 from cuescope.data.ops.inpaint import inpaint
 from cuescope.data.ops.shift import Embedding, ShiftedCrop
@@ -34,7 +34,7 @@ def boards(count: int) -> list[Sample]:
     return [Sample(f"{i}", board.byte().expand(3, 64, 64).contiguous()) for i in range(count)]
 
 
-def concluded(classifier: Classifier, samples: list[Sample], tool: ShiftStability | None = None) -> Finding:
+def concluded(classifier: Classifier, samples: list[Sample], tool: ShiftStability | None = None) -> Conclusion:
     tool = tool or ShiftStability()
     labels = [-1 if sample.label is None else sample.label for sample in samples]
     return tool.conclude(tool.observe(classifier, classifier.see(samples, labels)), ABOUT)
@@ -205,13 +205,13 @@ def test_a_long_side_is_cut_to_fit() -> None:
 
 
 def test_a_constant_classifier_never_changes_its_mind() -> None:
-    finding = concluded(toy(Constant()), colored(20))
+    found = concluded(toy(Constant()), colored(20))
     for suffix in SUFFIX.values():
-        change = finding[f"top1_change{suffix}"]
+        change = found[f"top1_change{suffix}"]
         assert change.value == 0
         assert change.interval is not None
         assert change.interval[1] > 0, "none of 20 is not never"
-        assert finding[f"mac{suffix}"].value == 0
+        assert found[f"mac{suffix}"].value == 0
 
 
 def test_what_no_cyclic_shift_moves_scores_zero_on_the_canvas() -> None:
@@ -258,13 +258,13 @@ def test_several_pairs_are_averaged_over_each_image() -> None:
         assert rows[f"right{suffix}"].to_list() == pytest.approx(right.double().mean(1).tolist())
         both = (right & (answers[:, 1:] != answers[:, :-1])).double().mean(1)
         assert rows[f"change_right{suffix}"].to_list() == pytest.approx(both.tolist())
-    finding = tool.conclude(rows, ABOUT)
-    assert finding["top1_change"].value == pytest.approx(rows["change"].mean())
-    assert finding["top1_change"].n == 12
-    assert finding["top1_change"].count is None, "a share of pairs is no count of images"
-    among = finding["top1_change_right"].value
+    found = tool.conclude(rows, ABOUT)
+    assert found["top1_change"].value == pytest.approx(rows["change"].mean())
+    assert found["top1_change"].n == 12
+    assert found["top1_change"].count is None, "a share of pairs is no count of images"
+    among = found["top1_change_right"].value
     assert among == pytest.approx(rows["change_right"].sum() / rows["right"].sum())
-    assert "of the pairs of views of 12 images (about one pair of views in" in finding.sentence
+    assert "of the pairs of views of 12 images (about one pair of views in" in found.sentence
 
 
 def test_many_images_go_through_in_parts() -> None:
@@ -280,12 +280,12 @@ def test_only_the_protocols_that_are_asked_for() -> None:
     classifier = toy(MeanColor())
     rows = tool.observe(classifier, classifier.see(colored(6)))
     assert rows.columns == ShiftStability().observe(classifier, classifier.see(colored(1))).columns
-    finding = tool.conclude(rows, ABOUT)
-    assert finding["top1_change"].value is None
-    assert finding["top1_change"].why == "this protocol was not asked for"
-    assert finding["top1_change_size"].value is not None
-    assert finding.sentence.startswith("A shift by one pixel changes its answer on 0.0% of 6 images")
-    assert [row["label"] for row in finding.panels[0].data["rows"]] == [
+    found = tool.conclude(rows, ABOUT)
+    assert found["top1_change"].value is None
+    assert found["top1_change"].why == "this protocol was not asked for"
+    assert found["top1_change_size"].value is not None
+    assert found.sentence.startswith("A shift by one pixel changes its answer on 0.0% of 6 images")
+    assert [row["label"] for row in found.panels[0].data["rows"]] == [
         "shifted, plain canvas",
         "resized, plain canvas",
     ]
@@ -298,11 +298,11 @@ def test_published_values_stand_only_beside_the_same_rule() -> None:
     classifier = toy(MeanColor())
     rows = ShiftStability().observe(classifier, classifier.see(colored(6)))
     about = dataclasses.replace(ABOUT, space=IMAGENET)
-    finding = ShiftStability().conclude(rows, about)
-    assert [p.value for p in finding["top1_change"].published] == [0.062, 0.061, 0.068]
-    assert [p.value for p in finding["mac_embed"].published] == [0.06, 0.086, 0.079]
-    assert not finding["top1_change_size"].published
-    marks = {mark["who"]: mark["values"] for mark in finding.panels[0].data["marks"]}
+    found = ShiftStability().conclude(rows, about)
+    assert [p.value for p in found["top1_change"].published] == [0.062, 0.061, 0.068]
+    assert [p.value for p in found["mac_embed"].published] == [0.06, 0.086, 0.079]
+    assert not found["top1_change_size"].published
+    marks = {mark["who"]: mark["values"] for mark in found.panels[0].data["marks"]}
     assert marks["DenseNet-121 (Azulay & Weiss)"] == [0.068, 0.19, None, None]
     gray = ShiftStability(canvas="gray").conclude(rows, about)
     assert gray["top1_change"].published
@@ -313,8 +313,8 @@ def test_published_values_stand_only_beside_the_same_rule() -> None:
 
 def test_images_smaller_than_the_crop_are_told() -> None:
     tiny = [Sample(str(i), torch.full((3, 1, 1 + i), 90, dtype=torch.uint8)) for i in range(3)]
-    finding = concluded(toy(MeanColor()), tiny)
-    assert "3 of 3 cropped squares were smaller than the input and enlarged." in finding.caveats
+    found = concluded(toy(MeanColor()), tiny)
+    assert "3 of 3 cropped squares were smaller than the input and enlarged." in found.caveats
     whole = concluded(toy(MeanColor()), colored(3, size=40), ShiftStability(scale_min=0.9))
     assert not any("enlarged" in caveat for caveat in whole.caveats)
 
@@ -324,8 +324,8 @@ def test_it_shows_the_pair_that_changed() -> None:
     rows = ShiftStability().observe(classifier, classifier.see(samples))
     chosen = ShiftStability().examples(rows)
     assert 0 < len(chosen) <= 4
-    theirs = rows.filter(pl.col("id").is_in(chosen))
-    (panel,) = ShiftStability().illustrate(classifier, classifier.see([samples[int(i)] for i in chosen]), theirs)
+    shown = rows.filter(pl.col("id").is_in(chosen))
+    (panel,) = ShiftStability().illustrate(classifier, classifier.see([samples[int(i)] for i in chosen]), shown)
     assert len(panel.figures) == 2 * len(chosen)
     for first, second in zip(panel.figures[::2], panel.figures[1::2], strict=True):
         assert first.pixels is not None

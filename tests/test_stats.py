@@ -1,5 +1,7 @@
 """Intervals against scipy and by hand."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
@@ -116,13 +118,28 @@ def test_sign_distances_equal_the_plain_count() -> None:
 
 def test_things_are_drawn_within_their_stratum() -> None:
     strata = np.array([2, 0, 2, 1, 2, 0])
-    drawn = stats.drawn_within(strata, seed=1, resamples=500)
+    drawn = counts(strata, seed=1, resamples=500)
     for stratum, size in ((0, 2), (1, 1), (2, 3)):
         assert (drawn[:, strata == stratum].sum(1) == size).all()
     assert drawn.mean(0) == pytest.approx(np.ones(6), abs=0.1)
-    assert (drawn == stats.drawn_within(strata, seed=1, resamples=500)).all()
-    assert (drawn != stats.drawn_within(strata, seed=2, resamples=500)).any()
-    assert stats.drawn_within([], resamples=3).shape == (3, 0)
+    assert (drawn == counts(strata, seed=1, resamples=500)).all()
+    assert (drawn != counts(strata, seed=2, resamples=500)).any()
+    assert counts([], resamples=3).shape == (3, 0)
+
+
+def counts(strata: Sequence[int] | np.ndarray, seed: int = 0, resamples: int = 2000) -> np.ndarray:
+    return np.concatenate(list(stats.drawn_within(strata, seed, resamples)))
+
+
+def test_draws_are_the_same_in_blocks_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    strata = np.array([2, 0, 2, 1, 2, 0])
+    whole, values = counts(strata, seed=3, resamples=50), np.arange(36.0).reshape(6, 6) % 5
+    mean = stats.pair_mean([(np.arange(6), values + values.T)], stats.drawn_within([0] * 6, 1))
+    monkeypatch.setattr(stats, "BLOCK", 6 * 7)
+    blocks = list(stats.drawn_within(strata, seed=3, resamples=50))
+    assert [len(block) for block in blocks] == [7] * 7 + [1]
+    assert (np.concatenate(blocks) == whole).all()
+    assert stats.pair_mean([(np.arange(6), values + values.T)], stats.drawn_within([0] * 6, 1)) == mean
 
 
 def test_the_interval_of_a_pair_mean_equals_resampling_by_hand() -> None:
@@ -136,10 +153,10 @@ def test_the_interval_of_a_pair_mean_equals_resampling_by_hand() -> None:
         groups.append((members, values))
     drawn = stats.drawn_within([0] * 7, seed=4, resamples=200)
     means = []
-    for counts in drawn.astype(int):
+    for times in np.concatenate(list(drawn)).astype(int):
         found = []
         for members, values in groups:
-            copies = [k for k, m in enumerate(members) for _ in range(counts[m])]
+            copies = [k for k, m in enumerate(members) for _ in range(times[m])]
             every = [values[a, b] for x, a in enumerate(copies) for b in copies[:x] if a != b]
             every = [v for v in every if not np.isnan(v)]
             found += [np.mean(every)] if every else []
@@ -192,11 +209,13 @@ def test_the_difference_of_independent_shares_is_newcombes() -> None:
         assert found == pytest.approx(expected, abs=1e-4)
 
 
-def test_of_images_is_what_a_measure_takes() -> None:
-    shares = stats.of_images([0.5, 0.25, 0.75])
-    assert shares == {"value": 0.5, "n": 3, "interval": stats.bootstrap_mean([0.5, 0.25, 0.75])}
-    counted = stats.of_images([True, False, True, True], counted=True)
-    assert counted == {"value": 0.75, "n": 4, "count": 3, "interval": stats.wilson(3, 4)}
-    assert stats.of_images([0.5])["interval"] is None
-    with pytest.raises(ValueError, match="no mean of nothing"):
-        stats.of_images([])
+def test_measures_of_shares_and_means() -> None:
+    right = [True, False, True, True]
+    counted, averaged = stats.share("top1", right, headline=True), stats.mean("top1", right)
+    assert (counted.value, counted.count, counted.n, counted.headline) == (0.75, 3, 4, True)
+    assert counted.interval == stats.wilson(3, 4)
+    assert stats.share("top1", 3, 4, headline=True) == counted
+    assert (averaged.value, averaged.count, averaged.interval) == (0.75, None, stats.bootstrap_mean(right))
+    assert stats.mean("one", [0.5]).interval is None
+    for nothing in (stats.share("top1", [], why="no label"), stats.mean("top1", [], why="no label")):
+        assert (nothing.value, nothing.n, nothing.why) == (None, 0, "no label")

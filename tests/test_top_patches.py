@@ -16,9 +16,7 @@ from cuescope.instruments.top_patches import TopPatches
 from cuescope.world.images import WorldImages
 from toys import COLORS, plain
 
-
-def about(one: Classifier) -> About:
-    return About("toy", "toys", COLORS.names, COLORS.name, TopPatches().start(one).facts)
+ABOUT = About("toy", "toys", COLORS.names, COLORS.name, {"local": True, "field_px": 4})
 
 
 class Patches(torch.nn.Module):
@@ -53,7 +51,7 @@ def see(patches: Classifier, samples: list[Sample]) -> Batch:
 def test_rows_are_of_the_class_and_of_all_others(patches: Classifier) -> None:
     samples = [spot("a", 0, 0, 200), spot("b", 0, 0, 100), spot("c", 1, 0, 255, at=(12, 0)), spot("d", 1, 1, 50)]
     tool = TopPatches(patches=2)
-    rows = tool.reduce(tool.observe(patches, see(patches, samples)))
+    rows = tool.reduce(tool.start(patches).observe(see(patches, samples)))
     red = rows.filter(pl.col("class") == 0)
     assert red.filter("own")["id"].to_list() == ["a", "b"]
     assert red.filter(~pl.col("own"))["id"].to_list() == ["c", "d"]
@@ -67,9 +65,9 @@ def test_equal_patches_go_to_the_first_image_and_its_first_position(patches: Cla
     samples = [spot(name, 0, 0, 90) for name in ("first", "second", "third")]
     tool = TopPatches(patches=2)
     batch = see(patches, samples)
-    own = tool.observe(patches, batch).filter((pl.col("class") == 0) & pl.col("own"))
+    own = tool.start(patches).observe(batch).filter((pl.col("class") == 0) & pl.col("own"))
     assert own["id"].to_list() == ["first", "second"]
-    parts = [tool.observe(patches, batch.select([i])) for i in range(3)]
+    parts = [tool.start(patches).observe(batch.select([i])) for i in range(3)]
     kept = tool.reduce(pl.concat([tool.reduce(pl.concat(parts[:2])), parts[2]]))
     assert kept.filter((pl.col("class") == 0) & pl.col("own"))["id"].to_list() == ["first", "second"]
     # Green is nowhere: all positions are equal, so it is the first one.
@@ -83,12 +81,14 @@ def test_an_image_may_give_more_than_one_patch(patches: Classifier) -> None:
     samples = [both, spot("one", 0, 0, 120)]
     several = TopPatches(patches=3, one_per_image=False)
     one = TopPatches(patches=3)
-    told = {
-        tool.one_per_image: tool.observe(patches, see(patches, samples)).filter((pl.col("class") == 0) & pl.col("own"))
+    found = {
+        tool.one_per_image: tool.start(patches)
+        .observe(see(patches, samples))
+        .filter((pl.col("class") == 0) & pl.col("own"))
         for tool in (several, one)
     }
-    assert told[False]["id"].to_list() == ["both", "both", "one"]
-    assert told[True]["id"].to_list() == ["both", "one"]
+    assert found[False]["id"].to_list() == ["both", "both", "one"]
+    assert found[True]["id"].to_list() == ["both", "one"]
 
 
 def test_chunks_in_any_split_give_what_one_table_gives() -> None:
@@ -96,11 +96,11 @@ def test_chunks_in_any_split_give_what_one_table_gives() -> None:
     images = WorldImages("congruent", count=24, seed=4)
     samples = [images.read(i) for i in range(24)]
     tool = TopPatches(patches=3)
-    whole = tool.reduce(tool.observe(bagnet, see(bagnet, samples)))
-    kept = tool.observe(bagnet, see(bagnet, samples[:5]))
+    whole = tool.reduce(tool.start(bagnet).observe(see(bagnet, samples)))
+    kept = tool.start(bagnet).observe(see(bagnet, samples[:5]))
     for start in (5, 6, 17):
         stop = {5: 6, 6: 17, 17: 24}[start]
-        kept = tool.reduce(pl.concat([kept, tool.observe(bagnet, see(bagnet, samples[start:stop]))]))
+        kept = tool.reduce(pl.concat([kept, tool.start(bagnet).observe(see(bagnet, samples[start:stop]))]))
     keys = ["class", "own", "id"]
     assert kept.select(keys).equals(whole.select(keys))
     assert kept["value"].to_list() == pytest.approx(whole["value"].to_list(), abs=1e-4)
@@ -110,42 +110,42 @@ def test_chunks_in_any_split_give_what_one_table_gives() -> None:
 def test_a_class_with_few_images_is_told(patches: Classifier) -> None:
     tool = TopPatches()
     samples = [spot("a", 0, 0, 200), spot("b", 1, 1, 100)]
-    rows = tool.observe(patches, see(patches, samples))
-    finding = tool.conclude(rows, about(patches))
-    assert any("fewer than 7 images" in caveat for caveat in finding.caveats)
+    rows = tool.start(patches).observe(see(patches, samples))
+    conclusion = tool.conclude(rows, ABOUT)
+    assert any("fewer than 7 images" in caveat for caveat in conclusion.caveats)
     panel = next(iter(tool.illustrate(patches, see(patches, samples), rows)))
     assert panel.figures[0].caption == "red (only 1 there)"
 
 
 def test_no_class_with_both_rows_is_no_share(patches: Classifier) -> None:
-    rows = TopPatches().observe(patches, see(patches, [spot("a", 0, 0, 200)]))
-    measure = TopPatches().conclude(rows, about(patches))["misled"]
+    rows = TopPatches().start(patches).observe(see(patches, [spot("a", 0, 0, 200)]))
+    measure = TopPatches().conclude(rows, ABOUT)["misled"]
     assert measure.value is None
     assert "no class" in measure.why
 
 
 def test_the_strongest_patch_of_all_may_be_another_classes(patches: Classifier) -> None:
     samples = [spot("a", 0, 0, 100), spot("b", 1, 0, 200), spot("c", 1, 1, 90)]
-    finding = TopPatches().conclude(TopPatches().observe(patches, see(patches, samples)), about(patches))
+    conclusion = TopPatches().conclude(TopPatches().start(patches).observe(see(patches, samples)), ABOUT)
     # Red is strongest in an image called green; green is not.
-    assert (finding["misled"].count, finding["misled"].n) == (1, 2)
+    assert (conclusion["misled"].count, conclusion["misled"].n) == (1, 2)
 
 
 def test_equally_strong_patches_mislead_no_class(patches: Classifier) -> None:
     samples = [spot("a", 0, 0, 100), spot("b", 1, 0, 100)]
-    finding = TopPatches().conclude(TopPatches().observe(patches, see(patches, samples)), about(patches))
-    assert finding["misled"].count == 0
+    conclusion = TopPatches().conclude(TopPatches().start(patches).observe(see(patches, samples)), ABOUT)
+    assert conclusion["misled"].count == 0
 
 
 def test_a_class_that_is_not_there_is_told(patches: Classifier) -> None:
-    with pytest.raises(CueError, match="but patches has 3 classes"):
+    with pytest.raises(CueError, match="classes=3, but patches has the classes 0 to 2"):
         TopPatches(classes=(1, 3)).start(patches)
 
 
 def test_patches_are_shown_as_the_network_sees_them(patches: Classifier) -> None:
     tool = TopPatches(patches=2, shown=1)
     samples = [spot("a", 0, 0, 255), spot("b", 1, 1, 255, at=(0, 0))]
-    rows = tool.reduce(tool.observe(patches, see(patches, samples)))
+    rows = tool.reduce(tool.start(patches).observe(see(patches, samples)))
     assert tool.examples(rows) == ["a", "b"]
     figure = next(iter(tool.illustrate(patches, see(patches, samples), rows))).figures[0]
     assert figure.pixels is not None
@@ -162,13 +162,13 @@ def test_top_patches_of_the_worlds_bagnet_show_the_texture() -> None:
     for start in range(0, 192, 96):
         samples = [images.read(i) for i in range(start, start + 96)]
         cues |= {s.id: s.cues for s in samples}
-        rows = tool.observe(bagnet, see(bagnet, samples))
+        rows = tool.start(bagnet).observe(see(bagnet, samples))
         kept = tool.reduce(rows if kept is None else pl.concat([kept, rows]))
     assert kept is not None
     best = kept.sort("value", descending=True).group_by("class").head(7)
     names = bagnet.classes.names
-    told = [(cues[row["id"]], names[row["class"]]) for row in best.iter_rows(named=True)]
-    texture, shape = (sum(cue[kind] == name for cue, name in told) for kind in ("texture", "shape"))
+    shown = [(cues[row["id"]], names[row["class"]]) for row in best.iter_rows(named=True)]
+    texture, shape = (sum(cue[kind] == name for cue, name in shown) for kind in ("texture", "shape"))
     # Chance is 1 in 16. The rest are patches of very high contrast, whose logits are large for several classes.
-    assert wilson(texture, len(told))[0] > 0.5
-    assert wilson(shape, len(told))[1] < 0.2
+    assert wilson(texture, len(shown))[0] > 0.5
+    assert wilson(shape, len(shown))[1] < 0.2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -19,11 +20,7 @@ from cuescope.instruments.visual_words import VisualWords, _places
 from cuescope.world.images import CLASSES, WorldImages
 from toys import COLORS, MeanColor, plain, toy
 
-
-def about(one: Classifier) -> About:
-    return About("toy", "toys", one.classes.names, one.classes.name, VisualWords().start(one).facts)
-
-
+ABOUT = About("toy", "toys", COLORS.names, COLORS.name, {"vocabulary": 5})
 LOGITS = torch.tensor([[6.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 3.0], [0.0, 0.0, 0.0]])
 """Of each word for red, green and blue: the word 3 speaks for none."""
 
@@ -110,15 +107,15 @@ def test_the_strongest_words_part() -> None:
 
 
 def test_the_finding() -> None:
-    one, _, rows = seen()
-    finding = VisualWords(top=1).conclude(rows, about(one))
-    used = finding["words_in_use"]
+    rows = seen()[2]
+    conclusion = VisualWords(top=1).conclude(rows, ABOUT)
+    used = conclusion["words_in_use"]
     assert (used.value, used.count, used.n) == (pytest.approx(0.8), 4, 5)
-    assert finding["entropy"].value == pytest.approx(rows["entropy"].mean())
-    assert finding["top_words"].n == 2
-    assert finding.sentence.startswith("An image consists of 2 different words")
-    assert "Of 5 words 4 occur." in finding.sentence
-    cells = finding.panels[0].data["rows"]
+    assert conclusion["entropy"].value == pytest.approx(rows["entropy"].mean())
+    assert conclusion["top_words"].n == 2
+    assert "2 different words" in conclusion.sentence
+    assert "Of 5 words 4 occur" in conclusion.sentence
+    cells = conclusion.panels[0].data["rows"]
     assert [row[:3] for row in cells] == [
         ["red", 2, "word 0: +4.0 in 25.0% of patches"],
         ["blue", 1, "word 2: +2.0 in 87.5% of patches"],
@@ -129,9 +126,11 @@ def test_a_network_that_does_not_tell_its_vocabulary() -> None:
     module = Words()
     module.vocabulary = None  # type: ignore[assignment]
     one = classifier(module)
-    finding = VisualWords().conclude(VisualWords().observe(one, one.see(SAMPLES, [0, 2, -1])), about(one))
-    assert finding["words_in_use"].value is None
-    assert "does not say how many words" in finding["words_in_use"].why
+    observer = VisualWords().start(one)
+    about = replace(ABOUT, facts=observer.facts)
+    conclusion = VisualWords().conclude(observer.observe(one.see(SAMPLES, [0, 2, -1])), about)
+    assert conclusion["words_in_use"].value is None
+    assert "does not say how many words" in conclusion["words_in_use"].why
 
 
 def test_the_patches_shown_are_those_of_the_word() -> None:
@@ -185,10 +184,12 @@ def test_on_the_world_words_add_up_to_the_answer() -> None:
     rows = VisualWords().observe(one, batch)
     lead = batch.logits[torch.arange(64), batch.labels] - batch.logits.mean(1)
     assert rows["sum"].to_numpy() == pytest.approx(lead.numpy(), abs=1e-3)
-    finding = VisualWords().conclude(rows, about(one))
-    assert finding["words_in_use"].value == pytest.approx(1, abs=0.05)
-    top = finding["top_words"]
+    conclusion = VisualWords().conclude(
+        rows, About("world-bow", "world", CLASSES.names, CLASSES.name, VisualWords().start(one).facts)
+    )
+    assert conclusion["words_in_use"].value == pytest.approx(1, abs=0.05)
+    top = conclusion["top_words"]
     assert top.interval is not None
     # Of about 400 words in an image, ten hold far more than their share, but not nearly all.
     assert 0.2 < top.interval[0] < top.interval[1] < 0.6
-    assert [row[0] for row in finding.panels[0].data["rows"]] == list(CLASSES.names)
+    assert [row[0] for row in conclusion.panels[0].data["rows"]] == list(CLASSES.names)

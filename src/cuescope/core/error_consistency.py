@@ -37,51 +37,54 @@ class Asked:
     who: tuple[str, ...]
     human: Array
     """(s,) bool"""
-    theirs: Array
-    """(n, s) whether they are right, NaN where not asked."""
+    others: Array
+    """(n, s) whether the others are right, NaN where not asked."""
     same: Array
-    """(n, s) whether theirs is the classifier's decision."""
+    """(n, s) whether their answer is the classifier's decision."""
 
     @classmethod
     def of(cls, rows: pl.DataFrame) -> Asked:
-        asked = rows.drop_nulls("right") if "right" in rows.columns else pl.DataFrame(schema=ANSWERS)
+        asked = rows.drop_nulls("right")
         long = asked.with_row_index("at").explode("who", "human", "answer")
         subjects = long.select("who", "human").unique().sort("human", "who", descending=[True, False])
         place = {who: k for k, who in enumerate(subjects["who"])}
-        theirs, same = (np.full((asked.height, len(place)), np.nan) for _ in range(2))
+        others, same = (np.full((asked.height, len(place)), np.nan) for _ in range(2))
         for at, who, answer, shape, decision in long.select("at", "who", "answer", "shape", "decision").iter_rows():
-            theirs[at, place[who]], same[at, place[who]] = answer == shape, answer == decision
+            others[at, place[who]], same[at, place[who]] = answer == shape, answer == decision
         right, human = asked["right"].to_numpy().astype(float), subjects["human"].to_numpy().astype(bool)
-        return cls(asked, right, tuple(place), human, theirs, same)
+        return cls(asked, right, tuple(place), human, others, same)
 
 
 @dataclass(frozen=True, eq=False)
 class Kappas:
     """Kappas on the images as they are, first, and on each resample of them."""
 
-    drawn: Array
-    """(1 + r, n)"""
     table: Array
     """(1 + r, classifiers, s) with everybody else."""
+    between: Array
+    """(1 + r, classifiers, classifiers) of the classifiers with each other."""
     people: Array
     """(1 + r, s, people) of everybody else with people; NaN of a person with himself."""
 
     @classmethod
     def of(cls, asked: Asked, rights: Sequence[Array], seed: int, resamples: int) -> Kappas:
-        n = len(asked.right)
-        drawn = np.concatenate([np.ones((1, n)), drawn_within(np.zeros(n), seed, resamples)])
-        people = kappa_table(asked.theirs, asked.theirs[:, asked.human], drawn)
-        for k in range(people.shape[2]):  # People stand first, in the same order.
-            people[:, k, k] = np.nan
-        return cls(drawn, kappa_table(np.stack(rights, 1), asked.theirs, drawn), people)
+        n, own, people = len(asked.right), np.stack(rights, 1), asked.others[:, asked.human]
+        pairs = (own, asked.others), (own, own), (asked.others, people)
+        blocks = np.ones((1, n)), *drawn_within(np.zeros(n), seed, resamples)
+        tables = [[kappa_table(*pair, block) for pair in pairs] for block in blocks]
+        found = cls(*(np.concatenate(parts) for parts in zip(*tables, strict=True)))
+        for k in range(people.shape[1]):  # People stand first, in the same order.
+            found.people[:, k, k] = np.nan
+        return found
 
 
 def kappa_table(a: Array, b: Array, drawn: Array) -> Array:
     """Error consistency of each observer of `a` with each of `b`, for resamples of the images: (r, s, t).
 
     `a` (n, s) and `b` (n, t) are 1 where an observer is right, 0 where not, NaN where not asked: a pair counts the
-    images that both were asked. `drawn` (r, n) says how often each image is drawn (of `drawn_within`; ones for
-    the data themselves). NaN where either of a pair is right on all or on none of its images, as in `kappa`.
+    images that both were asked. `drawn` (r, n) says how often each image is drawn: a block of `drawn_within`, or ones
+    for the data themselves; all sums are of whole numbers, so they do not depend on the size of blocks. NaN where
+    either of a pair is right on all or on none of its images, as in `kappa`.
 
     >>> right = np.array([[1.0], [1.0], [0.0], [0.0]])
     >>> kappa_table(right, 1 - right, np.ones((1, 4)))[0, 0, 0].item()
@@ -101,10 +104,10 @@ def kappa_table(a: Array, b: Array, drawn: Array) -> Array:
     return table
 
 
-def around(values: Array) -> tuple[float, float] | None:
+def interval_of(values: Array) -> tuple[float, float] | None:
     """Percentile interval of what each resample gave. None where it gave nothing (NaN) in more than one of twenty.
 
-    >>> around(np.array([0.5, 0.5, np.nan])) is None
+    >>> interval_of(np.array([0.5, 0.5, np.nan])) is None
     True
     """
     known = values[np.isfinite(values)]

@@ -95,6 +95,21 @@ def about_two(about: tuple[About, About]) -> str:
     return f"{about[0].classifier} and {about[1].classifier}"
 
 
+def short_name(classifier: str) -> str:
+    """A classifier's name without its source and its weights.
+
+    >>> short_name("timm/resnet50.a1@a.safetensors")
+    'resnet50.a1'
+    """
+    return classifier.partition("@")[0].rpartition("/")[2]
+
+
+def short_names(about: tuple[About, About]) -> tuple[str, str]:
+    """The short names of two classifiers; their whole names where both would be called the same."""
+    first, second = short_name(about[0].classifier), short_name(about[1].classifier)
+    return (first, second) if first != second else (about[0].classifier, about[1].classifier)
+
+
 MapKind = Literal["heat", "signed", "labels"]
 
 

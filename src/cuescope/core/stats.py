@@ -6,8 +6,11 @@ that they and others use.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,8 @@ from cuescope.core.findings import Measure, Unit
 
 Z95 = 1.959963984540054
 RESAMPLES = 2000
+BLOCK = 4_000_000
+"""Numbers that resampling holds at once."""
 
 Numbers = Sequence[float] | NDArray[Any] | pl.Series
 
@@ -226,51 +231,91 @@ def sign_distances(
     return differing / units, np.divide(differing, either, out=np.full((n, n), np.nan), where=either > 0)
 
 
-def drawn_within(strata: Sequence[int] | NDArray[Any], seed: int = 0, resamples: int = RESAMPLES) -> NDArray[Any]:
-    """How often each thing is drawn in each resample, (resamples, n): with replacement, within its own stratum.
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """How often each of n things is drawn in each resample: with replacement, within its own stratum.
 
-    >>> drawn_within([0, 0, 1], resamples=2)[:, 2].tolist()
+    Iterating gives blocks (some resamples, n) of bounded memory, the same ones each time, whatever their size.
+
+    >>> sum(len(block) for block in Draws(np.zeros(5), resamples=20))
+    20
+    """
+
+    strata: NDArray[Any]
+    """(n,) what each thing belongs to."""
+    seed: int = 0
+    resamples: int = RESAMPLES
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        rows = max(1, BLOCK // max(1, len(self.strata)))
+        yield from [self._whole] if rows >= self.resamples else self._blocks(rows)
+
+    @cached_property
+    def _whole(self) -> NDArray[Any]:
+        return next(self._blocks(self.resamples))
+
+    def _blocks(self, rows: int) -> Iterator[NDArray[Any]]:
+        sizes = [min(rows, self.resamples - start) for start in range(0, self.resamples, rows)]
+        random, streams = np.random.default_rng(self.seed), []
+        for stratum in np.unique(self.strata):
+            if streams:  # A stratum's random numbers begin where those of the one before it end.
+                for size in sizes:
+                    _drawn(random, streams[-1][0], size)
+            streams.append((np.flatnonzero(self.strata == stratum), copy.deepcopy(random)))
+        for size in sizes:
+            block = np.zeros((size, len(self.strata)))
+            for members, stream in streams:
+                block[:, members] = _drawn(stream, members, size)
+            yield block
+
+
+def drawn_within(strata: Sequence[int] | NDArray[Any], seed: int = 0, resamples: int = RESAMPLES) -> Draws:
+    """Resamples of things, each drawn within its own stratum.
+
+    >>> next(iter(drawn_within([0, 0, 1], resamples=2)))[:, 2].tolist()
     [1.0, 1.0]
     """
-    strata, random = np.asarray(strata), np.random.default_rng(seed)
-    drawn = np.zeros((resamples, len(strata)))
-    for stratum in np.unique(strata):
-        members = np.flatnonzero(strata == stratum)
-        drawn[:, members] = random.multinomial(len(members), np.full(len(members), 1 / len(members)), resamples)
-    return drawn
+    return Draws(np.asarray(strata), seed, resamples)
+
+
+def _drawn(random: np.random.Generator, members: NDArray[Any], resamples: int) -> NDArray[Any]:
+    return random.multinomial(len(members), np.full(len(members), 1 / len(members)), resamples)
 
 
 def pair_mean(
-    groups: Sequence[tuple[NDArray[Any], NDArray[Any]]], drawn: NDArray[Any]
+    groups: Sequence[tuple[NDArray[Any], NDArray[Any]]], drawn: Draws
 ) -> tuple[float | None, tuple[float, float] | None, int]:
     """Mean over groups of the mean over all pairs of a group, its bootstrap interval, and the number of pairs.
 
     A group is its members' numbers (n,) and the symmetric values of their pairs (n, n), NaN for none. Groups count
     alike, so that those with more members, hence many more pairs, do not outweigh the rest. Things are resampled, not
-    pairs, as `drawn` says (of `drawn_within`): a thing is in many pairs, which are not independent. A thing drawn
-    twice makes no pair with itself. A resample leaves out groups without a pair; where more than one resample in
-    twenty has no pair at all, there is no interval.
+    pairs, as `drawn` says: a thing is in many pairs, which are not independent. A thing drawn twice makes no pair
+    with itself. A resample leaves out groups without a pair; where more than one resample in twenty has no pair at
+    all, there is no interval.
 
     >>> pair_mean([(np.arange(3), np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0.0]]))], drawn_within([0, 0, 0]))
     (2.0, None, 3)
     """
-    resampled, groups_in = np.zeros(len(drawn)), np.zeros(len(drawn))
-    means, pairs = [], 0
-    for members, values in groups:
-        known = np.isfinite(values) & ~np.eye(len(members), dtype=bool)
-        if not known.any():
-            continue
-        filled, weights = np.where(known, values, 0.0), drawn[:, members]
-        below = ((weights @ known) * weights).sum(1)
-        resampled += ((weights @ filled) * weights).sum(1) / np.maximum(below, 1)
-        groups_in += below > 0
-        means.append(float(filled.sum() / known.sum()))
-        pairs += int(known.sum()) // 2
-    if not means:
+    known = [(m, np.isfinite(values) & ~np.eye(len(m), dtype=bool), values) for m, values in groups]
+    filled = [(m, where, np.where(where, values, 0.0)) for m, where, values in known if where.any()]
+    if not filled:
         return None, None, 0
-    has = groups_in > 0
-    interval = _percentiles(resampled[has] / groups_in[has]) if has.mean() >= 0.95 else None
-    return float(np.mean(means)), interval, pairs
+    resampled = np.concatenate([_pair_means(filled, block) for block in drawn])
+    has = np.isfinite(resampled)
+    interval = _percentiles(resampled[has]) if has.mean() >= 0.95 else None
+    means = [float(values.sum() / where.sum()) for _, where, values in filled]
+    return float(np.mean(means)), interval, sum(int(where.sum()) // 2 for _, where, _ in filled)
+
+
+def _pair_means(groups: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]], drawn: NDArray[Any]) -> NDArray[Any]:
+    """Of each resample of a block the mean over the groups that have a pair in it; NaN where none has."""
+    total, count = np.zeros(len(drawn)), np.zeros(len(drawn))
+    for members, known, values in groups:
+        weights = drawn[:, members]
+        below = ((weights @ known) * weights).sum(1)
+        total += ((weights @ values) * weights).sum(1) / np.maximum(below, 1)
+        count += below > 0
+    return np.divide(total, count, out=np.full(len(drawn), np.nan), where=count > 0)
 
 
 def pearson(a: Numbers, b: Numbers, seed: int = 0) -> tuple[float | None, tuple[float, float] | None, str]:
@@ -365,7 +410,7 @@ def _resampled(data: NDArray[Any], seed: int, resamples: int) -> NDArray[Any]:
     """Column sums of `resamples` draws of len(data) rows, drawn with replacement, in bounded memory."""
     generator = np.random.default_rng(seed)
     n = len(data)
-    block = max(1, 4_000_000 // n)
+    block = max(1, BLOCK // n)
     sums = []
     for start in range(0, resamples, block):
         index = generator.integers(0, n, (min(block, resamples - start), n))

@@ -1,9 +1,10 @@
-"""Which layers does it need? Each is left out in turn, and nothing is trained again."""
+"""Which layers does it need? Each is removed in turn, and nothing is trained again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -14,25 +15,25 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Finding, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Rows
-from cuescope.network.layer_removal import Cut, Cuts, cuts, left_out
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, Schema, where_labeled
+from cuescope.network.layer_removal import Cut, cuts, left_out
 
 NO_ANSWER = -1
-"""Stands for the answer where a logit is no number any more."""
+"""Stands for the answer where a logit is not a finite number."""
 
 
 @dataclass(frozen=True)
-class Ablation:
+class Ablation(Instrument):
     """Which layers does it need?
 
     Each layer whose output has the shape of its input is replaced by the identity, one at a time; the images that are
-    still answered rightly are counted, or without labels the answers that stay. A residual block so loses its branch
-    (Veit et al. 2016). Blocks are taken where there are several, else single convolutions and linear layers, and
-    stretches of layers that bring the shape back; what changes the shape cannot be left out. Zeiler & Fergus 2014
-    train networks anew without the layers, which tells what is needed to learn the task; this tells what the network
-    at hand relies on. A batch norm that is folded into a convolution goes with it.
+    still answered correctly are counted, or without labels the answers that stay. A residual block thereby loses its
+    branch (Veit et al. 2016). Blocks are taken where there are several, else single convolutions and linear layers, and
+    stretches of layers that restore the shape; a layer that changes the shape cannot be removed. Zeiler & Fergus 2014
+    train networks anew without the layers, which shows what is needed to learn the task; this shows what the network at
+    hand relies on. A batch norm that is folded into a convolution is removed with it.
 
     >>> Ablation(names=("layer1.1", "layer2.1")).images
     64
@@ -53,79 +54,118 @@ class Ablation:
         "Veit et al. 2016, Residual networks behave like ensembles of relatively shallow networks, lesion study"
     )
     needs: ClassVar[frozenset[str]] = frozenset({"logits", "features"})
-    version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {"accuracy_without": "right_without", "answers_kept": "kept_without"}
+    version: ClassVar[int] = 2
+    order: ClassVar[int] = 290
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "label": pl.Int32,
+        "predicted": pl.Int32,
+        "without": pl.List(pl.Int32),
+        "right_without": pl.Float64,
+        "kept_without": pl.Float64,
+    }
 
     def __post_init__(self) -> None:
         if self.images < 1 or self.layers < 1 or not 0 < self.loss <= 1:
             raise ValueError("images and layers must be at least 1, loss above 0 and at most 1")
 
-    def misfit(self, classifier: Classifier) -> str:
-        """Where nothing can be left out. Raises CueError for `names` that are no layers, or cannot be left out."""
-        found = _cuts(classifier)
-        if self._chosen(found):
-            return ""
-        return f"no layer of {classifier.name} gives the shape it takes, so none can be left out as it stands"
+    def start(self, classifier: Classifier) -> Observer:
+        """Facts: the layers that are tried, their shares of all weights, and how many can be removed in all.
 
-    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
+        Raises CueError for `names` that are no layers, or cannot be removed.
+        """
+        network = classifier.network
+        assert network is not None, "a black box has no features, which are needed"
+        image = torch.rand(1, 3, *classifier.preprocessing.size, generator=torch.Generator().manual_seed(0))
+        found = cuts(network, classifier.normalize(image))
+        chosen = found.named(self.names) if self.names else found.most(self.layers)
+        if not chosen:
+            raise Misfit(f"no layer of {classifier.name} gives the shape it takes, so none can be removed as it stands")
+        total = sum(p.numel() for p in network.parameters())
+        weights = [cut.parameters / total for cut in chosen]
+        facts = {"layers": [cut.name for cut in chosen], "weights": weights, "removable": len(found.usual)}
+        return Observer(partial(self._observe, classifier, chosen), facts=facts)
+
+    def _observe(self, classifier: Classifier, chosen: Sequence[Cut], batch: Batch) -> Rows:
         """Per image: the answer, and the answer without each layer."""
-        found = _cuts(classifier)
-        chosen = self._chosen(found)
-        answers = [_answers(classifier, cut, batch.pixels) for cut in chosen]
-        without = torch.stack(answers, 1) if answers else torch.zeros(len(batch), 0, dtype=torch.long)
-        predicted, labels = batch.logits.argmax(1), batch.labels
-        right, kept = without == labels[:, None], without == predicted[:, None]
-        total = sum(p.numel() for p in classifier.network.parameters()) if classifier.network else 0
-        return pl.DataFrame(
+        without = torch.stack([_answers(classifier, cut, batch.pixels) for cut in chosen], 1)
+        predicted = batch.logits.argmax(1)
+        return self.table(
             {
                 "id": batch.ids,
-                "label": [label if label >= 0 else None for label in labels.tolist()],
-                "predicted": predicted.tolist(),
-                "layers": [[cut.name for cut in chosen]] * len(batch),
-                "weights": [[cut.parameters / total for cut in chosen]] * len(batch),
-                "removable": [len(found.usual)] * len(batch),
+                "label": where_labeled(batch, batch.labels),
+                "predicted": predicted.numpy(),
                 "without": without.tolist(),
-                "right_without": [
-                    float(row.double().mean()) if label >= 0 and len(row) else None
-                    for row, label in zip(right, labels, strict=True)
-                ],
-                "kept_without": [float(row.double().mean()) if len(row) else None for row in kept],
-            },
-            schema=_SCHEMA,
+                "right_without": where_labeled(batch, (without == batch.labels[:, None]).double().mean(1)),
+                "kept_without": (without == predicted[:, None]).double().mean(1).numpy(),
+            }
         )
 
-    def _chosen(self, found: Cuts) -> tuple[Cut, ...]:
-        return found.named(self.names) if self.names else found.most(self.layers)
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        seen = _seen(rows, about)
+        none = "" if rows.height else "no image was seen"
+        unlabeled = none or ("" if seen.labeled else "no image has a label")
+        without = stats.mean(
+            "accuracy_without",
+            [] if unlabeled else seen.without.mean(1),
+            title="accuracy without one layer",
+            why=unlabeled,
+            headline=seen.labeled,
+            chance=1 / max(len(about.classes), 1),
+            per_image="right_without",
+        )
+        kept = stats.mean(
+            "answers_kept",
+            seen.kept.mean(1),
+            title="answers kept without one layer",
+            why=none,
+            headline=not seen.labeled,
+            per_image="kept_without",
+        )
+        spared = self._spared(seen, none)
+        whole = [] if unlabeled else seen.intact
+        accuracy = stats.share("accuracy", whole, title="accuracy of the whole network", why=unlabeled)
+        falls = (_fall(seen, "largest", none), _fall(seen, "smallest", none))
+        panels = tuple(_panels(seen)) if rows.height else ()
+        sentence = self._sentence(seen, spared, without if seen.labeled else kept)
+        measures = (without, kept, spared, *falls, accuracy)
+        return Conclusion(measures, panels, sentence, tuple(self._caveats(rows, seen, about)))
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
-        seen = _seen(rows)
-        measures = _measures(seen, self.loss, len(about.classes))
-        return Finding(
-            instrument="ablation",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=measures,
-            panels=tuple(_panels(seen)) if seen.names and len(seen.intact) else (),
-            sentence=_sentence(seen, {m.name: m for m in measures}, self.loss),
-            caveats=_caveats(rows, seen, bool(self.names)),
-            references=(self.reference,),
+    def _spared(self, seen: _Seen, why: str) -> Measure:
+        title = f"layers whose removal costs less than {100 * self.loss:g} points"
+        if why:
+            return Measure("spared", None, "share", title=title, why=why, headline=True)
+        k, n = int((seen.falls.mean(0) < self.loss).sum()), len(seen.names)
+        interval = stats.bootstrap_of_means(seen.falls, lambda means: (means < self.loss).mean(1))
+        return Measure("spared", k / n, "share", n, interval, title=title, count=k, headline=True)
+
+    def _sentence(self, seen: _Seen, spared: Measure, left: Measure) -> str:
+        if spared.value is None or left.value is None:
+            return f"Which layers it needs is not measured: {spared.why}."
+        n, worst = len(seen.intact), seen.at("largest")
+        images = f"{n} image{'s' * (n > 1)}"
+        does = "is right on" if seen.labeled else "keeps its answer on"
+        whole = f", in place of {seen.intact.mean():.0%}" if seen.labeled else ""
+        if len(seen.names) == 1:
+            return f"Without {seen.names[0]} it {does} {left.value:.0%} of {images}{whole}."
+        few = f"{spared.count or 'none'} of the {spared.n} tried {'costs' if (spared.count or 0) < 2 else 'cost'}"
+        return (
+            f"Without one of its layers it {does} {left.value:.0%} of {images} on average{whole}: on "
+            f"{seen.without[:, worst].mean():.0%} without {seen.names[worst]}, and {few} less than "
+            f"{100 * self.loss:g} points."
         )
 
-
-_SCHEMA = {
-    "id": pl.String,
-    "label": pl.Int32,
-    "predicted": pl.Int32,
-    "layers": pl.List(pl.String),
-    "weights": pl.List(pl.Float64),
-    "removable": pl.Int32,
-    "without": pl.List(pl.Int32),
-    "right_without": pl.Float64,
-    "kept_without": pl.Float64,
-}
+    def _caveats(self, rows: Rows, seen: _Seen, about: About) -> Iterable[str]:
+        yield (
+            "Nothing was trained again: the layers behind a removed one get inputs that they were not trained on. A "
+            "network trained without the layer may do as well."
+        )
+        yield "The largest and the smallest of several falls are picked on the images that they are measured on."
+        if rows.height and not self.names:
+            tried = f"{len(seen.names)} of {about.facts['removable']}"
+            yield f"Tried: {tried} blocks or layers that keep the shape; the others cannot be removed."
+        if unlabeled := rows.height - len(seen.intact):
+            yield f"{unlabeled} images without a label count for the answers kept only."
 
 
 class _Seen(NamedTuple):
@@ -150,18 +190,6 @@ class _Seen(NamedTuple):
         means = self.falls.mean(0)
         return int(means.argmax() if which == "largest" else means.argmin())
 
-    @property
-    def what(self) -> str:
-        return "accuracy" if self.labeled else "the answers kept"
-
-
-def _cuts(classifier: Classifier) -> Cuts:
-    network = classifier.network
-    assert network is not None, "a black box has no features, which are needed"
-    height, width = classifier.preprocessing.size
-    image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
-    return cuts(network, classifier.normalize(image))
-
 
 def _answers(classifier: Classifier, cut: Cut, pixels: Tensor) -> Tensor:
     """(B,) int64: the answers without a layer."""
@@ -171,86 +199,40 @@ def _answers(classifier: Classifier, cut: Cut, pixels: Tensor) -> Tensor:
     return torch.where(logits.isfinite().all(1), logits.argmax(1), NO_ANSWER)
 
 
-def _seen(rows: Rows) -> _Seen:
-    first = rows.row(0, named=True) if rows.height else {"layers": [], "weights": []}
-    shape = (rows.height, len(first["layers"]))
-    without = np.array(rows["without"].to_list(), int).reshape(shape)
+def _seen(rows: Rows, about: About) -> _Seen:
+    names, weights = about.facts["layers"], about.facts["weights"]
+    without = np.array(rows["without"].to_list(), int).reshape(rows.height, len(names))
     kept = (without == rows["predicted"].to_numpy()[:, None]).astype(float)
     known = rows["label"].is_not_null().to_numpy()
     if not known.any():
-        return _Seen(first["layers"], first["weights"], np.ones(rows.height), kept, kept, labeled=False)
+        return _Seen(names, weights, np.ones(rows.height), kept, kept, labeled=False)
     labels = rows["label"].fill_null(NO_ANSWER - 1).to_numpy()
     intact, right = rows["predicted"].to_numpy() == labels, without == labels[:, None]
-    return _Seen(first["layers"], first["weights"], intact[known] * 1.0, right[known] * 1.0, kept, labeled=True)
-
-
-def _measures(seen: _Seen, loss: float, classes: int) -> tuple[Measure, ...]:
-    none = "no image was seen" if not len(seen.kept) else "" if seen.names else "no layer can be left out"
-    unlabeled = none or ("" if seen.labeled else "no image has a label")
-    return (
-        _mean(
-            "accuracy_without", "accuracy", seen.without, unlabeled, headline=seen.labeled, chance=1 / max(classes, 1)
-        ),
-        _mean("answers_kept", "answers kept", seen.kept, none, headline=not seen.labeled),
-        _spared(seen, loss, none),
-        _fall(seen, "largest", none),
-        _fall(seen, "smallest", none),
-        _whole(seen, unlabeled),
-    )
-
-
-def _mean(name: str, title: str, values: NDArray[np.float64], why: str, **more: Any) -> Measure:
-    """The mean over images of what is left without one layer, as a mean over the layers."""
-    title = f"{title} without one layer"
-    if why:
-        return Measure(name, None, "share", title=title, why=why, **more)
-    each = values.mean(1)
-    interval = stats.bootstrap_mean(each) if len(each) > 1 else None
-    return Measure(name, float(each.mean()), "share", len(each), interval, title=title, **more)
-
-
-def _spared(seen: _Seen, loss: float, why: str) -> Measure:
-    title = f"layers whose removal costs less than {100 * loss:g} points"
-    if why:
-        return Measure("spared", None, "share", title=title, why=why, headline=True)
-    k, n = int((seen.falls.mean(0) < loss).sum()), len(seen.names)
-    interval = stats.bootstrap_of_means(seen.falls, lambda means: (means < loss).mean(1))
-    return Measure("spared", k / n, "share", n, interval, title=title, count=k, headline=True)
+    return _Seen(names, weights, intact[known] * 1.0, right[known] * 1.0, kept, labeled=True)
 
 
 def _fall(seen: _Seen, which: Literal["largest", "smallest"], why: str) -> Measure:
-    name, title = f"{which}_fall", f"{which} fall of {seen.what} without one layer"
-    if why:
-        return Measure(name, None, "difference", title=title, why=why)
-    value, interval, n = stats.paired_difference(seen.intact, seen.without[:, seen.at(which)])
-    return Measure(name, value, "difference", n, interval, title=title)
-
-
-def _whole(seen: _Seen, why: str) -> Measure:
-    title = "accuracy of the whole network"
-    if why:
-        return Measure("accuracy", None, "share", title=title, why=why)
-    k, n = int(seen.intact.sum()), len(seen.intact)
-    return Measure("accuracy", k / n, "share", n, stats.wilson(k, n), title=title, count=k)
+    title = f"{which} fall of {'accuracy' if seen.labeled else 'the answers kept'} without one layer"
+    without = [] if why else seen.without[:, seen.at(which)]
+    return stats.difference(f"{which}_fall", seen.intact, without, title=title, why=why)
 
 
 def _panels(seen: _Seen) -> Iterable[Panel]:
     n = len(seen.intact)
-    dots, falls = [], []
-    for i, name in enumerate(seen.names):
-        k = int(seen.without[:, i].sum())
-        low, high = stats.wilson(k, n)
-        dots.append({"label": name, "value": k / n, "low": low, "high": high, "n": n})
-        value, interval, _ = stats.paired_difference(seen.intact, seen.without[:, i])
-        low, high = interval or (None, None)
-        falls.append({"label": name, "value": value, "low": low, "high": high, "n": n})
+    dots: list[dict[str, Any]] = []
+    falls: list[dict[str, Any]] = []
+    for name, answers in zip(seen.names, seen.without.T, strict=True):
+        k = int(answers.sum())
+        dots.append(dot(name, k / n, stats.wilson(k, n), n))
+        value, interval, _ = stats.paired_difference(seen.intact, answers)
+        falls.append(dot(name, value, interval, n))
     marks = [{"who": "the whole network", "values": [float(seen.intact.mean())] * len(dots)}] if seen.labeled else []
     title = "Accuracy without each layer" if seen.labeled else "Answers kept without each layer"
     caption = "In the order of the network. The bars are 95% intervals over images."
     yield Panel("without", "dots", title, caption, {"unit": "share", "rows": dots, "marks": marks})
     if seen.labeled:
         caption = (
-            "By how much the accuracy falls on the same images. Where the bar crosses 0, these images do not tell "
+            "By how much the accuracy falls on the same images. Where the bar crosses 0, these images do not show "
             "whether the layer is needed at all."
         )
         yield Panel("falls", "dots", "What each layer is worth", caption, {"unit": "difference", "rows": falls})
@@ -258,35 +240,3 @@ def _panels(seen: _Seen) -> Iterable[Panel]:
     table = [[name, f"{w:.1%}", f"{k:.1%}"] for name, w, k in zip(seen.names, seen.weights, kept, strict=True)]
     data = {"columns": ["layer", "of all weights", "answers kept without it"], "rows": table}
     yield Panel("layers", "table", "The layers", "How much of the network each layer is.", data)
-
-
-def _sentence(seen: _Seen, found: Mapping[str, Measure], loss: float) -> str:
-    spared, left = found["spared"], found["accuracy_without" if seen.labeled else "answers_kept"]
-    if spared.value is None or left.value is None:
-        return f"Which layers it needs is not measured: {spared.why}."
-    n, worst = len(seen.intact), seen.at("largest")
-    images = f"{n} image{'s' * (n > 1)}"
-    does = "right on" if seen.labeled else "with its answer on"
-    whole = f", in place of {seen.intact.mean():.0%}" if seen.labeled else ""
-    if len(seen.names) == 1:
-        return f"Left out, {seen.names[0]} leaves it {does} {left.value:.0%} of {images}{whole}."
-    few = f"{spared.count or 'none'} of the {spared.n} tried {'costs' if (spared.count or 0) < 2 else 'cost'}"
-    return (
-        f"Left out one at a time, its layers leave it {does} {left.value:.0%} of {images} on average{whole}: on "
-        f"{seen.without[:, worst].mean():.0%} without {seen.names[worst]}, and {few} less than {100 * loss:g} points."
-    )
-
-
-def _caveats(rows: Rows, seen: _Seen, named: bool) -> tuple[str, ...]:
-    found = [
-        "Nothing was trained again: the layers after the gap get what they have never seen. A network trained without "
-        "the layer may do as well.",
-        "The largest and the smallest of several falls are picked on the images that they are measured on.",
-    ]
-    usual, tried = int(rows["removable"].max() or 0), len(seen.names)  # type: ignore[arg-type]
-    if usual and not named:
-        found.append(f"Tried: {tried} of {usual} blocks or layers that keep the shape; the others cannot be left out.")
-    unlabeled = rows.height - len(seen.intact)
-    if unlabeled:
-        found.append(f"{unlabeled} images without a label count for the answers kept only.")
-    return tuple(found)

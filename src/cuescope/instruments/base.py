@@ -88,7 +88,10 @@ class Instrument:
         return rows
 
     def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Conclusion:
-        """From the rows of two classifiers, pure as `conclude`; where `compares` is set."""
+        """From the rows of two classifiers, pure as `conclude`; where `compares` is set.
+
+        Raises Misfit where these two cannot be compared.
+        """
         raise NotImplementedError(f"{type(self).__name__} compares nothing")
 
     def examples(self, rows: Rows) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import ClassVar, Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import polars as pl
 
@@ -12,10 +12,9 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import published as known
 from cuescope.core import stats
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, decision_members
-from cuescope.core.findings import About, Figure, Finding, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
 from cuescope.data.images import Batch
-from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Rows, Schema, by_id, gallery
 
 TITLES = {
     "original": "original images",
@@ -27,7 +26,7 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class CueAccuracy:
+class CueAccuracy(Instrument):
     """Accuracy on images that show one cue of an object and nothing else: its silhouette, its edges, its texture.
 
     The images lie in folders named by what they show, as original, greyscale, silhouettes, edges and textures, and
@@ -44,7 +43,14 @@ class CueAccuracy:
     reference: ClassVar[str] = "Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, figures 2 and 5"
     needs: ClassVar[frozenset[str]] = frozenset({"logits", "shown"})
     version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {}
+    order: ClassVar[int] = 40
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "shown": pl.String,
+        "category": pl.String,
+        "decision": pl.String,
+        "right": pl.Boolean,
+    }
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: what it shows, the category it shows, and the one decided for."""
@@ -53,26 +59,16 @@ class CueAccuracy:
         decisions = [names[k] for k in scores.argmax(1).tolist()]
         shown, category = ([s.cues[key] for s in batch.samples] for key in ("shown", "category"))
         right = [d == c for d, c in zip(decisions, category, strict=True)]
-        columns = {"id": batch.ids, "shown": shown, "category": category, "decision": decisions, "right": right}
-        return pl.DataFrame(columns, schema=_SCHEMA)
+        return self.table(
+            {"id": batch.ids, "shown": shown, "category": category, "decision": decisions, "right": right}
+        )
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
         standard = about.space == IMAGENET and set(rows["category"]) <= set(SIXTEEN) and self.aggregation == "mean"
         chance = 1 / (len(SIXTEEN) if standard else max(1, len(about.classes)))
         measures = tuple(_measure(rows.filter(shown=shown), shown, chance, standard) for shown in known.CUES)
-        return Finding(
-            instrument="cue_accuracy",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=measures,
-            panels=tuple(_panels(measures, standard)),
-            sentence=_sentence(measures, standard),
-            caveats=_caveats(standard),
-            references=(self.reference,),
-        )
+        panels = tuple(_panels(measures, standard))
+        return Conclusion(measures, panels, _sentence(measures, standard), _caveats(standard))
 
     def examples(self, rows: Rows) -> list[str]:
         """Of each kind of image the first that is right and the first that is wrong."""
@@ -80,68 +76,47 @@ class CueAccuracy:
         return first["id"].to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        told = {row["id"]: row for row in rows.iter_rows(named=True)}
-        order = sorted(range(len(batch)), key=lambda i: known.CUES.index(told[batch.ids[i]]["shown"]))
-        figures = tuple(
-            Figure(f"{row['shown']}, {row['category']}: it says {row['decision']}", to_image(batch.pixels[i]))
-            for i in order
-            if (row := told[batch.ids[i]])
-        )
-        yield Panel(
-            "shown", "images", "What it sees", "Of each kind one that it names and one that it misses.", figures=figures
-        )
+        row_of = by_id(rows)
 
+        def caption_of(name: str) -> str:
+            return "{shown}, {category}: it says {decision}".format(**row_of[name])
 
-_SCHEMA = {
-    "id": pl.String,
-    "shown": pl.String,
-    "category": pl.String,
-    "decision": pl.String,
-    "right": pl.Boolean,
-}
+        figures = gallery(
+            batch, sorted(batch.ids, key=lambda name: known.CUES.index(row_of[name]["shown"])), caption_of
+        )
+        caption = "Of each kind one that it names and one that it misses."
+        yield Panel("shown", "images", "What it sees", caption, figures=figures)
 
 
 def _measure(rows: pl.DataFrame, shown: str, chance: float, standard: bool) -> Measure:
-    n, title, headline = rows.height, f"accuracy on {TITLES[shown]}", shown in ("silhouettes", "textures")
-    if not n:
-        return Measure(shown, None, "share", 0, title=title, why="there are no such images", headline=headline)
-    right, values = int(rows["right"].sum()), {who: by_cue[shown] for who, by_cue in known.CUE_ACCURACY.items()}
-    return Measure(
-        shown,
-        right / n,
-        "share",
-        n,
-        stats.wilson(right, n),
-        title=title,
-        count=right,
-        chance=chance,
-        published=known.listed(values, known.CUE_ACCURACY_SOURCE) if standard else (),
-        headline=headline,
-    )
+    beside: dict[str, Any] = {"chance": chance} if rows.height else {}
+    if rows.height and standard:
+        values = {who: by_cue[shown] for who, by_cue in known.CUE_ACCURACY.items()}
+        beside["published"] = known.listed(values, known.CUE_ACCURACY_SOURCE)
+    title, headline = f"accuracy on {TITLES[shown]}", shown in ("silhouettes", "textures")
+    why = "there are no such images"
+    return stats.share(shown, rows["right"], why=why, title=title, headline=headline, **beside)
 
 
 def _panels(measures: Sequence[Measure], standard: bool) -> Iterable[Panel]:
     found = [m for m in measures if m.value is not None]
     if not found:
         return
-    rows = []
-    for m in found:
-        low, high = m.interval or (None, None)
-        rows.append({"label": TITLES[m.name], "value": m.value, "low": low, "high": high, "n": m.n})
-    peers = known.CUE_ACCURACY.items() if standard else ()
-    marks = [{"who": who, "values": [by_cue[m.name] for m in found]} for who, by_cue in peers]
+    reference = known.CUE_ACCURACY.items() if standard else ()
+    marks = [{"who": who, "values": [by_cue[m.name] for m in found]} for who, by_cue in reference]
     caption = "Original images show all cues; silhouettes and edges show shape alone, textures texture alone."
     caption += " SIN: trained on Stylized-ImageNet." if standard else ""
-    yield Panel("by_cue", "dots", "Accuracy by what is shown", caption, {"unit": "share", "rows": rows, "marks": marks})
+    data = {"unit": "share", "rows": [dot(TITLES[m.name], m.value, m.interval, m.n) for m in found], "marks": marks}
+    yield Panel("by_cue", "dots", "Accuracy by what is shown", caption, data)
 
 
 def _sentence(measures: Sequence[Measure], standard: bool) -> str:
     found = [m for m in measures if m.value is not None]
     if not found:
         return "Nothing was seen that shows one cue alone."
-    told = ", ".join(f"{m.value:.1%} of {TITLES[m.name]}" for m in found)
+    own = ", ".join(f"{m.value:.1%} of {TITLES[m.name]}" for m in found)
     people = ", ".join(f"{known.CUE_ACCURACY['people'][m.name]:.1%}" for m in found)
-    return f"It names {told}" + (f"; people {people}." if standard else ".")
+    return f"It names {own}" + (f"; people {people}." if standard else ".")
 
 
 def _caveats(standard: bool) -> tuple[str, ...]:

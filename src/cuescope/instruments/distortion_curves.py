@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-import numpy as np
 import polars as pl
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_members, category_scores
-from cuescope.core.findings import About, Figure, Finding, Measure, Panel, Published, about_two
+from cuescope.core.findings import About, Conclusion, Measure, Panel, dot, short_names
 from cuescope.core.published import distortions as others
 from cuescope.data.images import Batch, Condition
-from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.distortions import level_text
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Rows, Schema, by_id, gallery, where_labeled
 from cuescope.instruments.severity_curves import (
     Curve,
-    area_interval,
-    axis_of,
+    area,
     curves_of,
     difference,
     in_order,
@@ -34,7 +31,7 @@ _CATEGORY = {index: name for name, members in SIXTEEN.items() for index in membe
 
 
 @dataclass(frozen=True)
-class DistortionCurves:
+class DistortionCurves(Instrument):
     """Accuracy by the level of each distortion, and the area under the curve: the mean over the levels.
 
     Images that an ImageNet classifier sees, labeled in the 16 categories of Geirhos et al. 2018, are decided as
@@ -56,77 +53,72 @@ class DistortionCurves:
     )
     needs: ClassVar[frozenset[str]] = frozenset({"logits", "label", "distortion"})
     version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {}
+    order: ClassVar[int] = 80
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "distortion": pl.String,
+        "level": pl.Float64,
+        "source": pl.String,
+        "side_px": pl.Int32,
+        "label": pl.Int32,
+        "predicted": pl.Int32,
+        "right": pl.Boolean,
+        "category": pl.String,
+        "decision": pl.String,
+        "right_category": pl.Boolean,
+    }
+    compares: ClassVar[bool] = True
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per distorted image: its condition, its label and the answer, by class and by the 16 categories."""
-        predicted = batch.logits.argmax(1).tolist()
-        decisions: list[str | None] = [None] * len(batch)
+        conditions = [sample.condition or Condition("none", 0.0, sample.id) for sample in batch.samples]
+        predicted = batch.logits.argmax(1)
+        rows = {
+            "id": batch.ids,
+            **{key: [getattr(condition, key) for condition in conditions] for key in Condition._fields},
+            "side_px": [min(sample.pixels.shape[1:]) for sample in batch.samples],
+            "label": where_labeled(batch, batch.labels),
+            "predicted": predicted.numpy(),
+            "right": where_labeled(batch, predicted == batch.labels),
+        }
         if classifier.classes.name == IMAGENET:
             members = category_members(classifier.classes, sorted(SIXTEEN))
-            best = category_scores(batch.logits, members).argmax(1).tolist()
-            decisions = [list(members)[i] for i in best]
-        rows = []
-        for sample, label, answer, decision in zip(
-            batch.samples, batch.labels.tolist(), predicted, decisions, strict=True
-        ):
-            condition = sample.condition or Condition("none", 0.0, sample.id)
-            category = None if decision is None else sample.cues.get("category") or _CATEGORY.get(label)
-            rows.append(
-                {
-                    "id": sample.id,
-                    **condition._asdict(),
-                    "side_px": min(sample.pixels.shape[1:]),
-                    "label": label if label >= 0 else None,
-                    "predicted": answer,
-                    "right": answer == label if label >= 0 else None,
-                    "category": category,
-                    "decision": decision,
-                    "right_category": decision == category if category else None,
-                }
-            )
-        return pl.DataFrame(rows, schema=_SCHEMA)
+            names, best = list(members), category_scores(batch.logits, members).argmax(1).tolist()
+            labels = zip(batch.samples, batch.labels.tolist(), strict=True)
+            rows["category"] = [sample.cues.get("category") or _CATEGORY.get(label) for sample, label in labels]
+            rows["decision"] = [names[i] for i in best]
+            both = zip(rows["decision"], rows["category"], strict=True)
+            rows["right_category"] = [decision == category if category else None for decision, category in both]
+        return self.table(rows)
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
         sixteen = self._sixteen(rows)
         scored = _scored(rows, sixteen)
         curves = curves_of(scored, sixteen)
         chance = others.CHANCE if sixteen else 1 / len(about.classes) if about.classes else None
         measures = _measures(curves, chance, _lacking(rows, sixteen))
-        return Finding(
-            instrument="distortion_curves",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=measures,
-            panels=tuple(_panels(curves, chance)),
-            sentence=_sentence(measures, curves),
-            caveats=tuple(_caveats(rows, scored, curves, sixteen)),
-            references=(self.reference,),
-        )
+        caveats = tuple(_caveats(rows, scored, curves, sixteen))
+        return Conclusion(measures, tuple(_panels(curves, chance)), _sentence(measures, curves), caveats)
 
-    def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Finding:
+    def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Conclusion:
         """By how much the areas differ, on the images that both were shown, by the rule that both allow."""
         sixteen = self._sixteen(first) and self._sixteen(second)
         one, other = _scored(first, sixteen), _scored(second, sixteen)
         curves = [curves_of(a.join(b.select("id"), on="id"), sixteen) for a, b in ((one, other), (other, one))]
-        measures, rows = _differences(*curves)
-        title = "Area of the first less that of the second"
-        data = {"unit": "difference", "rows": rows}
-        names = " and ".join(_names(about))
-        return Finding(
-            instrument="distortion_curves",
-            version=self.version,
-            params=asdict(self),
-            classifier=about_two(about),
-            images=about[0].images,
-            measures=measures,
-            panels=(Panel("difference", "dots", title, f"First and second: {names}.", data),) if rows else (),
-            sentence=_sentence_of_two(measures[0], about),
-            references=(self.reference,),
-        )
+        title, names = "area under the curves, first less second", short_names(about)
+        if not curves[0]:
+            why = "no scored image is shared"
+            none = Measure("difference", None, "difference", title=title, why=why)
+            return Conclusion((none,), sentence=f"Their curves cannot be compared: {why}.")
+        each = [
+            difference(f"difference_{a.key}", [a], [b], f"{a.title}, first less second")
+            for a, b in zip(*curves, strict=True)
+        ]
+        rows = [dot(curve.title, m.value, m.interval, m.n) for curve, m in zip(curves[0], each, strict=True)]
+        caption, data = f"First and second: {' and '.join(names)}.", {"unit": "difference", "rows": rows}
+        panel = Panel("difference", "dots", "Area of the first less that of the second", caption, data)
+        overall = difference("difference", curves[0], curves[1], title)
+        return Conclusion((overall, *each), (panel,), _sentence_of_two(overall, names))
 
     def _sixteen(self, rows: Rows) -> bool:
         """Whether the answer is a choice among the 16 categories."""
@@ -148,35 +140,19 @@ class DistortionCurves:
         return chosen[:12]
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        told = {row["id"]: row for row in rows.iter_rows(named=True)}
-        names = classifier.classes.names
-        figures = []
-        for i, sample in enumerate(batch.samples):
-            row = told[sample.id]
+        row_of, names = by_id(rows), classifier.classes.names
+
+        def caption_of(name: str) -> str:
+            row = row_of[name]
             by_category = row["category"] is not None and self.rule != "own"
             label = row["category"] if by_category else None if row["label"] is None else names[row["label"]]
-            answer = row["decision"] if by_category else names[row["predicted"]]
+            answer = f"it says {row['decision'] if by_category else names[row['predicted']]}"
             what = f"{title_of(row['distortion'])}, {level_text(row['level'])}"
-            said = f"it says {answer}" if label is None else f"labeled {label}; it says {answer}"
-            figures.append(Figure(f"{what}: {said}", to_image(batch.pixels[i])))
-        if figures:
+            return f"{what}: {answer}" if label is None else f"{what}: labeled {label}; {answer}"
+
+        if figures := gallery(batch, batch.ids, caption_of):
             caption = "One image of each distortion, at its middle level."
-            yield Panel("distorted", "images", "What it was shown", caption, figures=tuple(figures))
-
-
-_SCHEMA = {
-    "id": pl.String,
-    "distortion": pl.String,
-    "level": pl.Float64,
-    "source": pl.String,
-    "side_px": pl.Int32,
-    "label": pl.Int32,
-    "predicted": pl.Int32,
-    "right": pl.Boolean,
-    "category": pl.String,
-    "decision": pl.String,
-    "right_category": pl.Boolean,
-}
+            yield Panel("distorted", "images", "What it was shown", caption, figures=figures)
 
 
 def _scored(rows: Rows, sixteen: bool) -> pl.DataFrame:
@@ -196,104 +172,51 @@ def _lacking(rows: pl.DataFrame, sixteen: bool) -> str:
 def _measures(curves: Sequence[Curve], chance: float | None, why: str) -> tuple[Measure, ...]:
     if not curves:
         return (Measure("area", None, "share", title="area under the curves", why=why, headline=True),)
-
-    def area(name: str, title: str, of: Sequence[Curve], *, headline: bool = False) -> Measure:
-        who = [name for name in of[0].known if all(name in curve.known for curve in of)]
-        return Measure(
-            name,
-            float(np.mean([curve.area for curve in of])),
-            "share",
-            int(np.any(np.hstack([curve.seen for curve in of]), 1).sum()),
-            area_interval(of),
-            title=title,
-            chance=chance,
-            better="higher",
-            published=tuple(Published(w, float(np.mean([np.mean(c.of(w)) for c in of])), others.SOURCE) for w in who),
-            headline=headline,
-        )
-
     title = f"area under the curves, mean of {len(curves)} distortions" if len(curves) > 1 else "area under the curve"
-    each = [area(f"area_{c.name.replace('-', '_')}", f"area under the curve: {c.title}", [c]) for c in curves]
-    return area("area", title, curves, headline=True), *each
+    each = (area(f"area_{c.key}", [c], title=f"area under the curve: {c.title}", chance=chance) for c in curves)
+    return area("area", curves, title=title, chance=chance, headline=True), *each
 
 
 def _panels(curves: Sequence[Curve], chance: float | None) -> Iterable[Panel]:
+    yield from (curve.panel(chance) for curve in curves)
+    known, cells = any(curve.known for curve in curves), []
     for curve in curves:
-        places, ticks = curve.places
-        spans = [stats.wilson(k, n) for k, n in zip(curve.k, curve.n, strict=True)]
-        low, high = ([span[end] for span in spans] for end in (0, 1))
-        data: dict[str, Any] = {"x": axis_of(curve.name), "y": "share that is right", "chance": chance}
-        data["y_ends"] = [0.0, 1.0]
-        data["series"] = [{"name": "", "x": places, "y": curve.shares, "low": low, "high": high}]
-        if ticks:
-            data["ticks"] = [list(tick) for tick in ticks]
-        if curve.known:
-            data["marks"] = [{"who": others.PEOPLE, "x": places, "y": curve.of(others.PEOPLE)}]
-        # Levels of one's own stand elsewhere on the axis: such a curve is not to be drawn into the same plot.
-        name = curve.name if ticks else f"{curve.name}-by-level"
-        yield Panel(name, "lines", curve.title.capitalize(), "Bands are 95 % intervals.", data)
+        people = curve.of(others.PEOPLE) if curve.known else [None] * len(curve.levels)
+        for level, k, n, reference in zip(curve.levels, curve.k, curve.n, people, strict=True):
+            low, high = stats.wilson(k, n)
+            cell = [curve.title, level_text(level), round(k / n, 3), f"{low:.3f}–{high:.3f}", n]
+            cells.append([*cell, reference] if known else cell)
     if curves:
-        columns = ["distortion", "level", "share", "95 % interval", "n", others.PEOPLE]
-        known = any(curve.known for curve in curves)
-        cells = [cell if known else cell[:-1] for curve in curves for cell in _cells(curve)]
-        data = {"columns": columns if known else columns[:-1], "rows": cells}
-        yield Panel("levels", "table", "Every level", "The share that is right at each level.", data)
-
-
-def _cells(curve: Curve) -> Iterator[list[Any]]:
-    for i, level in enumerate(curve.levels):
-        low, high = stats.wilson(curve.k[i], curve.n[i])
-        known = curve.known[others.PEOPLE][level] if curve.known else None
-        yield [curve.title, level_text(level), round(curve.shares[i], 3), f"{low:.3f}–{high:.3f}", curve.n[i], known]
+        columns = ["distortion", "level", "share", "95 % interval", "n", *([others.PEOPLE] if known else [])]
+        caption, data = "The share that is right at each level.", {"columns": columns, "rows": cells}
+        yield Panel("levels", "table", "Every level", caption, data)
 
 
 def _sentence(measures: Sequence[Measure], curves: Sequence[Curve]) -> str:
-    area = measures[0]
-    if area.value is None:
-        return f"How it bears distortions is not measured: {area.why}."
-    worst, best = (f(curves, key=lambda curve: curve.area) for f in (min, max))
-    text = f"Over the levels of {curves[0].title} it is right on {area.value:.1%}"
-    if len(curves) > 1:
-        text = f"Over the levels of {len(curves)} distortions it is right on {area.value:.1%}"
-    if area.published:
-        text += f"; people, by the same rule on the authors' images, on {area.published[0].value:.1%}"
-    if len(curves) > 1:
-        below, above = (area_interval([curve]) for curve in (worst, best))
-        apart = f". It bears {best.title} best ({best.area:.1%}) and {worst.title} worst ({worst.area:.1%})"
-        told = below is not None and above is not None and below[1] < above[0]
-        text += apart if told else ". Which of them it bears best cannot be told from these images"
+    overall, *each = measures
+    if overall.value is None:
+        return f"Its accuracy on distorted images is not measured: {overall.why}."
+    several = len(curves) > 1
+    text = f"Over the levels of {f'{len(curves)} distortions' if several else curves[0].title} "
+    text += f"it is right on {overall.value:.1%}"
+    if overall.published:
+        text += f"; people, by the same rule on the authors' images, on {overall.published[0].value:.1%}"
+    if several:
+        ranked = sorted(zip(curves, each, strict=True), key=lambda one: one[0].area)
+        (worst, low), (best, high) = ranked[0], ranked[-1]
+        if low.interval and high.interval and low.interval[1] < high.interval[0]:
+            text += f". It is most robust to {best.title} ({best.area:.1%}), least to {worst.title} ({worst.area:.1%})"
+        else:
+            text += ". These images do not show which of them it is most robust to"
     return text + "."
 
 
-def _differences(first: Sequence[Curve], second: Sequence[Curve]) -> tuple[tuple[Measure, ...], list[dict[str, Any]]]:
-    """The measures of two classifiers, and a row of a dot plot for each distortion."""
-    title = "area under the curves, first less second"
-    if not first:
-        return (Measure("difference", None, "difference", title=title, why="no scored image is shared"),), []
-    value, interval, n = difference(first, second)
-    measures, rows = [Measure("difference", value, "difference", n, interval, title=title)], []
-    for one, other in zip(first, second, strict=True):
-        value, interval, n = difference([one], [other])
-        name, low, high = f"difference_{one.name.replace('-', '_')}", *(interval or (None, None))
-        measures.append(Measure(name, value, "difference", n, interval, title=f"{one.title}, first less second"))
-        rows.append({"label": one.title, "value": value, "low": low, "high": high, "n": n})
-    return tuple(measures), rows
-
-
-def _names(about: tuple[About, About]) -> tuple[str, str]:
-    """Short names, unless both would be called the same."""
-    first, second = (a.classifier.partition("@")[0].rpartition("/")[2] for a in about)
-    return (first, second) if first != second else (about[0].classifier, about[1].classifier)
-
-
-def _sentence_of_two(measure: Measure, about: tuple[About, About]) -> str:
-    if measure.value is None:
-        return f"Their curves cannot be compared: {measure.why}."
-    names = _names(about)
+def _sentence_of_two(measure: Measure, names: tuple[str, str]) -> str:
+    value = measure.value or 0.0
     if measure.interval is None or measure.interval[0] <= 0 <= measure.interval[1]:
-        return f"Which of them bears the distortions better is open: {100 * measure.value:+.1f} points for {names[0]}."
-    better, worse = names if measure.value > 0 else names[::-1]
-    return f"On average {better} bears the distortions better than {worse}, by {100 * abs(measure.value):.1f} points."
+        return f"Which of them is more robust to the distortions is open: {100 * value:+.1f} points for {names[0]}."
+    better, worse = names if value > 0 else names[::-1]
+    return f"On average {better} is more robust to the distortions than {worse}, by {100 * abs(value):.1f} points."
 
 
 def _caveats(rows: Rows, scored: pl.DataFrame, curves: Sequence[Curve], sixteen: bool) -> Iterator[str]:

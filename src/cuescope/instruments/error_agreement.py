@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -11,16 +11,16 @@ import polars as pl
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Finding, Measure, Panel, about_two
+from cuescope.core.findings import About, Conclusion, Measure, Panel, short_names
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Rows, Schema, where_labeled
 
 TOP5_CLASSES = 10
 """With no more classes than these, the label is among the first five of nearly every answer."""
 
 
 @dataclass(frozen=True)
-class ErrorAgreement:
+class ErrorAgreement(Instrument):
     """How right answers spread over the classes; of two classifiers, whether they err on the same images.
 
     Error consistency is Cohen's kappa of being right: how much more often two classifiers are both right or both
@@ -45,7 +45,15 @@ class ErrorAgreement:
     )
     needs: ClassVar[frozenset[str]] = frozenset({"logits", "label"})
     version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {}
+    order: ClassVar[int] = 60
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "label": pl.Int32,
+        "predicted": pl.Int32,
+        "right": pl.Boolean,
+        "right5": pl.Boolean,
+    }
+    compares: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.class_images < 1 or self.hardest < 0:
@@ -53,73 +61,43 @@ class ErrorAgreement:
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: its label, the answer, and whether the label is the first (`right`) or among the first five."""
-        known = batch.labels >= 0
-        label, predicted = batch.labels, batch.logits.argmax(1)
+        predicted = batch.logits.argmax(1)
         # The rank counts only what beats the label, so a tie does not push it out of the top 5.
-        rank = (batch.logits > batch.logits.gather(1, label.clamp(min=0)[:, None])).sum(1)
-        top5 = known & (batch.logits.shape[1] > TOP5_CLASSES)
-        return pl.DataFrame(
-            {
-                "id": batch.ids,
-                "label": [int(k) if ok else None for k, ok in zip(label, known, strict=True)],
-                "predicted": predicted.numpy(),
-                "right": [bool(r) if ok else None for r, ok in zip(predicted == label, known, strict=True)],
-                "right5": [bool(r) if ok else None for r, ok in zip(rank < 5, top5, strict=True)],
-            },
-            schema=_SCHEMA,
-        )
+        rank = (batch.logits > batch.logits.gather(1, batch.labels.clamp(min=0)[:, None])).sum(1)
+        rows = {
+            "id": batch.ids,
+            "label": where_labeled(batch, batch.labels),
+            "predicted": predicted.numpy(),
+            "right": where_labeled(batch, predicted == batch.labels),
+        }
+        if batch.logits.shape[1] > TOP5_CLASSES:
+            rows["right5"] = where_labeled(batch, rank < 5)
+        return self.table(rows)
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        labeled = _labeled(rows)
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        labeled = rows.drop_nulls("label")
         classes = labeled.group_by("label").agg(pl.len().alias("n"), pl.col("right").sum().alias("k")).sort("label")
         several = classes.filter(pl.col("n") >= self.class_images)
-        measures = (_mean(classes, labeled), self._never(several, classes))
-        return Finding(
-            instrument="error_agreement",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=measures,
-            panels=tuple(self._spread(several, about)),
-            sentence=_sentence_of_one(measures),
-            caveats=_caveats(rows.height - labeled.height, several.height, classes.height, self.class_images),
-            references=(self.reference,),
-        )
+        why = _too_few(self.class_images) if classes.height else "no image has a label"
+        title, k = "classes never right", int((several["k"] == 0).sum())
+        never = stats.share("never_right", k, several.height, why=why, title=title, better="lower")
+        mean, caveats = _mean(classes, labeled), self._caveats(rows.height - labeled.height, classes["n"])
+        return Conclusion((mean, never), tuple(self._spread(several, about)), _sentence_of_one(mean, never), caveats)
 
-    def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Finding:
+    def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Conclusion:
         """Kappa, agreement, and accuracy per class, over the images of which both know the label."""
-        known = _labeled(first).join(_labeled(second), on="id", suffix="_2", maintain_order="left")
+        one, other = first.drop_nulls("label"), second.drop_nulls("label")
+        known = one.join(other, on="id", suffix="_2", maintain_order="left")
         a, b = known["right"].to_numpy().astype(bool), known["right_2"].to_numpy().astype(bool)
-        classes = self._by_class(known)
-        title = _titles(about)
-        measures = (
-            *_agreement(a, b, title),
-            _same_mistake(known, about),
-            *self._class_correlations(classes),
-        )
+        classes, names = self._by_class(known), short_names(about)
+        kappa, observed, expected = _agreement(a, b, names)
         lost = len(set(first["id"]) & set(second["id"])) - known.height
-        every = known["label"].n_unique() if known.height else 0
-        return Finding(
-            instrument="error_agreement",
-            version=self.version,
-            params=asdict(self),
-            classifier=about_two(about),
-            images=about[0].images,
-            measures=measures,
-            panels=(*_scatter(classes, about, title), *_four(a, b, title)),
-            sentence=_sentence_of_two(measures, title),
-            caveats=_caveats(lost, classes.height, every, self.class_images),
-            references=(self.reference,),
+        return Conclusion(
+            (kappa, observed, expected, _same_mistake(known, about), *self._class_correlations(classes)),
+            (*_scatter(classes, about, names), *_four(a, b, names)),
+            _sentence_of_two(kappa, observed, expected, names),
+            self._caveats(lost, known.group_by("label").len("n")["n"]),
         )
-
-    def _never(self, several: pl.DataFrame, classes: pl.DataFrame) -> Measure:
-        title, n = "classes never right", several.height
-        if not n:
-            why = _too_few(self.class_images) if classes.height else "no image has a label"
-            return Measure("never_right", None, "share", 0, title=title, why=why)
-        k = int((several["k"] == 0).sum())
-        return Measure("never_right", k / n, "share", n, stats.wilson(k, n), title=title, count=k, better="lower")
 
     def _spread(self, several: pl.DataFrame, about: About) -> Iterable[Panel]:
         if not several.height:
@@ -133,9 +111,8 @@ class ErrorAgreement:
         cells = [[about.classes[c], k, n] for c, n, k, _ in wrong.iter_rows()]
         if cells:
             caption = "The classes that are recognized least often."
-            yield Panel(
-                "hardest", "table", "Hardest classes", caption, {"columns": ["class", "right", "of"], "rows": cells}
-            )
+            data = {"columns": ["class", "right", "of"], "rows": cells}
+            yield Panel("hardest", "table", "Hardest classes", caption, data)
 
     def _by_class(self, known: pl.DataFrame) -> pl.DataFrame:
         """Accuracy per class of both, of the classes with enough images."""
@@ -147,34 +124,24 @@ class ErrorAgreement:
         for name, column, order in (("class_top5", "right5", "top-5"), ("class_top1", "right", "top-1")):
             title = f"correlation of {order} accuracy per class"
             both = classes.drop_nulls([column, f"{column}_2"])
-            if column == "right5" and both.height < classes.height:
-                yield Measure(
-                    name, None, "correlation", 0, title=title, why=f"one of them has {TOP5_CLASSES} classes or fewer"
-                )
-                continue
-            value, interval, why = stats.pearson(both[column].to_numpy(), both[f"{column}_2"].to_numpy())
+            value, interval, why = stats.pearson(both[column], both[f"{column}_2"])
             if both.height < 3:
                 why = _too_few(self.class_images)
+            if column == "right5" and both.height < classes.height:
+                both, value, interval = both.clear(), None, None
+                why = f"one of them has {TOP5_CLASSES} classes or fewer"
             yield Measure(name, value, "correlation", both.height, interval, title=title, why=why)
 
-
-_SCHEMA = {
-    "id": pl.String,
-    "label": pl.Int32,
-    "predicted": pl.Int32,
-    "right": pl.Boolean,
-    "right5": pl.Boolean,
-}
-
-
-def _labeled(rows: Rows) -> pl.DataFrame:
-    return rows.drop_nulls("label") if rows.height else pl.DataFrame(schema=_SCHEMA)
-
-
-def _titles(about: tuple[About, About]) -> tuple[str, str]:
-    """Short names, unless both would be called the same."""
-    first, second = (a.classifier.partition("@")[0].rpartition("/")[2] for a in about)
-    return (first, second) if first != second else (about[0].classifier, about[1].classifier)
+    def _caveats(self, lost: int, images: pl.Series) -> tuple[str, ...]:
+        """`images` are those of each class."""
+        classes, several = len(images), int((images >= self.class_images).sum())
+        caveats = [f"{lost:,} images without a usable label are left out."] if lost else []
+        if classes and not several:
+            caveats.append(f"No class has {self.class_images} labeled images, so nothing is said of single classes.")
+        elif several < classes:
+            lacking = f"{classes - several:,} of {classes:,} classes"
+            caveats.append(f"{lacking} have fewer than {self.class_images} images and no accuracy of their own.")
+        return tuple(caveats)
 
 
 def _too_few(images: int) -> str:
@@ -193,84 +160,62 @@ def _mean(classes: pl.DataFrame, labeled: pl.DataFrame) -> Measure:
     return Measure(name, float(shares.mean()), "share", n, interval, title=title, better="higher", headline=True)
 
 
-def _agreement(a: np.ndarray, b: np.ndarray, title: tuple[str, str]) -> Iterable[Measure]:
-    n = len(a)
-    kappa, observed, expected = "error consistency (kappa)", "both right or both wrong", "the same by chance alone"
-    if not n:
-        why = "no image has a label that both know"
-        yield Measure("kappa", None, "kappa", 0, title=kappa, why=why, headline=True)
-        yield Measure("observed", None, "share", 0, title=observed, why=why)
-        yield Measure("expected", None, "share", 0, title=expected, why=why)
-        return
-    value = stats.kappa(a.tolist(), b.tolist())
-    around, expecting = stats.kappa_intervals(a.tolist(), b.tolist())
-    p, q, same = float(a.mean()), float(b.mean()), int((a == b).sum())
-    why = _degenerate(p, q, title) if value is None else ""
-    around = None if value is None else around
-    yield Measure("kappa", value, "kappa", n, around, why, title=kappa, chance=0.0, headline=True)
-    yield Measure("observed", same / n, "share", n, stats.wilson(same, n), title=observed, count=same)
-    yield Measure("expected", p * q + (1 - p) * (1 - q), "share", n, expecting, title=expected)
+def _agreement(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> Iterable[Measure]:
+    """Kappa, the share of images that both are right or both wrong on, and what chance alone would make of it."""
+    n, why, title = len(a), "no image has a label that both know", "error consistency (kappa)"
+    p, q = (float(x.mean()) if n else 0.0 for x in (a, b))
+    value, (interval, expecting) = stats.kappa(a.tolist(), b.tolist()), stats.kappa_intervals(a.tolist(), b.tolist())
+    if value is None:
+        reason = _degenerate(p, q, names) if n else why
+        yield Measure("kappa", None, "kappa", n, why=reason, title=title, chance=0.0, headline=True)
+    else:
+        yield Measure("kappa", value, "kappa", n, interval, title=title, chance=0.0, headline=True)
+    yield stats.share("observed", a == b, why=why, title="both right or both wrong")
+    expected = p * q + (1 - p) * (1 - q) if n else None
+    yield Measure("expected", expected, "share", n, expecting, "" if n else why, title="the same by chance alone")
 
 
-def _degenerate(p: float, q: float, title: tuple[str, str]) -> str:
-    who, share = (title[0], p) if p in (0, 1) else (title[1], q)
+def _degenerate(p: float, q: float, names: tuple[str, str]) -> str:
+    who, share = (names[0], p) if p in (0, 1) else (names[1], q)
     return f"{who} is {'right' if share else 'wrong'} on every image, so its accuracy alone fixes the agreement"
 
 
 def _same_mistake(known: pl.DataFrame, about: tuple[About, About]) -> Measure:
     """Of the images that both get wrong, the share with the same wrong answer."""
-    name, title = "same_mistake", "the same wrong answer where both are wrong"
-    wrong = known.filter(~pl.col("right") & ~pl.col("right_2"))
-    n = wrong.height
+    wrong, why = known.filter(~pl.col("right") & ~pl.col("right_2")), "no image is wrong for both"
     if (about[0].space, about[0].classes) != (about[1].space, about[1].classes):
-        return Measure(name, None, "share", 0, title=title, why="the two have different classes")
-    if not n:
-        return Measure(name, None, "share", 0, title=title, why="no image is wrong for both")
-    k = int((wrong["predicted"] == wrong["predicted_2"]).sum())
-    return Measure(name, k / n, "share", n, stats.wilson(k, n), title=title, count=k)
+        wrong, why = wrong.clear(), "the two have different classes"
+    same, title = wrong["predicted"] == wrong["predicted_2"], "the same wrong answer where both are wrong"
+    return stats.share("same_mistake", same, why=why, title=title)
 
 
-def _scatter(classes: pl.DataFrame, about: tuple[About, About], title: tuple[str, str]) -> Iterable[Panel]:
+def _scatter(classes: pl.DataFrame, about: tuple[About, About], names: tuple[str, str]) -> Iterable[Panel]:
     if classes.height < 3:
         return
     full = not classes["right5"].null_count() and not classes["right5_2"].null_count()
     column, order = ("right5", "top-5") if full else ("right", "top-1")
-    names = about[0].classes
     points = [
-        {"x": row[column], "y": row[f"{column}_2"], "label": names[row["label"]], "n": row["n"]}
+        {"x": row[column], "y": row[f"{column}_2"], "label": about[0].classes[row["label"]], "n": row["n"]}
         for row in classes.iter_rows(named=True)
     ]
-    data = {"x": f"{title[0]}: {order} accuracy", "y": f"{title[1]}: {order} accuracy"}
+    data = {"x": f"{names[0]}: {order} accuracy", "y": f"{names[1]}: {order} accuracy"}
     caption = f"A point a class: its {order} accuracy for both. On the diagonal it is as hard for one as for the other."
     yield Panel("per_class", "points", "Which classes are hard", caption, {**data, "points": points, "diagonal": True})
 
 
-def _four(a: np.ndarray, b: np.ndarray, title: tuple[str, str]) -> Iterable[Panel]:
+def _four(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> Iterable[Panel]:
     """The 2 x 2 table of who is right."""
     if not len(a):
         return
     rows = [
-        [f"{title[0]} right", int((a & b).sum()), int((a & ~b).sum())],
-        [f"{title[0]} wrong", int((~a & b).sum()), int((~a & ~b).sum())],
+        [f"{names[0]} right", int((a & b).sum()), int((a & ~b).sum())],
+        [f"{names[0]} wrong", int((~a & b).sum()), int((~a & ~b).sum())],
     ]
-    data = {"columns": ["images", f"{title[1]} right", f"{title[1]} wrong"], "rows": rows}
+    data = {"columns": ["images", f"{names[1]} right", f"{names[1]} wrong"], "rows": rows}
     yield Panel("four", "table", "Who is right on which images", "", data)
 
 
-def _caveats(lost: int, several: int, classes: int, images: int) -> tuple[str, ...]:
-    caveats = []
-    if lost:
-        caveats.append(f"{lost:,} images without a usable label are left out.")
-    if classes and not several:
-        caveats.append(f"No class has {images} labeled images, so nothing is said of single classes.")
-    elif several < classes:
-        lacking = f"{classes - several:,} of {classes:,} classes"
-        caveats.append(f"{lacking} have fewer than {images} images and no accuracy of their own.")
-    return tuple(caveats)
-
-
-def _sentence_of_one(measures: tuple[Measure, ...]) -> str:
-    mean, never = measures
+def _sentence_of_one(mean: Measure, never: Measure) -> str:
     if mean.value is None:
         return f"Nothing can be said of its errors: {mean.why}."
     text = f"Its accuracy is {mean.value:.1%} on average over {mean.n:,} classes"
@@ -281,8 +226,7 @@ def _sentence_of_one(measures: tuple[Measure, ...]) -> str:
     return f"{text}; {never.count:,} of the {never.n:,} with several images are never right."
 
 
-def _sentence_of_two(measures: tuple[Measure, ...], title: tuple[str, str]) -> str:
-    kappa, observed, expected = measures[:3]
+def _sentence_of_two(kappa: Measure, observed: Measure, expected: Measure, names: tuple[str, str]) -> str:
     if observed.value is None or expected.value is None:
         return f"Nothing can be said of their agreement: {observed.why}."
     text = f"They are both right or both wrong on {observed.value:.1%} of {observed.n:,} images; "

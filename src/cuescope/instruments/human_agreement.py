@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,14 +13,14 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import published as known
 from cuescope.core import stats
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, decision_members
-from cuescope.core.error_consistency import ANSWERS, Array, Asked, Kappas, around, kappa_table, mean_over
-from cuescope.core.findings import About, Finding, Measure, Panel, about_two
+from cuescope.core.error_consistency import ANSWERS, Array, Asked, Kappas, interval_of, mean_over
+from cuescope.core.findings import About, Conclusion, Measure, Panel, dot, short_names
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Rows, Schema
 
 
 @dataclass(frozen=True)
-class HumanAgreement:
+class HumanAgreement(Instrument):
     """Error consistency with people, and with other networks, on the very images that they were asked about.
 
     On cue-conflict images the shape is what is right; images whose two cues agree are kept, no answer in time is wrong
@@ -47,7 +47,9 @@ class HumanAgreement:
     )
     needs: ClassVar[frozenset[str]] = frozenset({"logits", "shape", "texture", "answers"})
     version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {"accuracy": "right", "same_as_people": "same_as_people"}
+    order: ClassVar[int] = 50
+    columns: ClassVar[Schema] = {**ANSWERS, "conflict": pl.Boolean, "same_as_people": pl.Float64}
+    compares: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.resamples < 100:
@@ -75,42 +77,24 @@ class HumanAgreement:
                     "answer": [a.category for a in sample.answers],
                 }
             )
-        return pl.DataFrame(rows, schema_overrides=_SCHEMA)
+        return pl.DataFrame(rows, schema=dict(self.columns))
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
         asked = Asked.of(rows)
         kappas = Kappas.of(asked, [asked.right], self.seed, self.resamples)
         standard = about.space == IMAGENET and set(asked.rows["shape"]) <= set(SIXTEEN) and self.aggregation == "mean"
         measures = tuple(_measures(asked, kappas, standard))
-        return Finding(
-            instrument="human_agreement",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=measures,
-            panels=tuple(_panels(asked, kappas)) if len(asked.who) else (),
-            sentence=_sentence(measures),
-            caveats=_caveats(asked, rows.height - asked.rows.height, standard),
-            references=(self.reference,),
-        )
+        panels = tuple(_panels(asked, kappas)) if len(asked.who) else ()
+        caveats = _caveats(asked, rows.height - asked.rows.height, standard)
+        return Conclusion(measures, panels, _sentence(measures), caveats)
 
-    def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Finding:
+    def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Conclusion:
         """Which of two errs more as people do, over the same images; and how far they err as each other."""
         other = second.select("id", pl.col("right").alias("right_2"), pl.col("decision").alias("decision_2"))
         asked = Asked.of(first.join(other, on="id", maintain_order="left").drop_nulls("right_2"))
-        names = [a.classifier.partition("@")[0].rpartition("/")[2] for a in about]
+        names = short_names(about)
         measures = tuple(self._of_two(asked, names))
-        return Finding(
-            instrument="human_agreement",
-            version=self.version,
-            params=asdict(self),
-            classifier=about_two(about),
-            images=about[0].images,
-            measures=measures,
-            sentence=_sentence_of_two(measures, names),
-            references=(self.reference,),
-        )
+        return Conclusion(measures, sentence=_sentence_of_two(measures, names))
 
     def _of_two(self, asked: Asked, names: Sequence[str]) -> Iterable[Measure]:
         n, second = len(asked.right), asked.rows["right_2"].to_numpy().astype(float)
@@ -118,27 +102,20 @@ class HumanAgreement:
         with_people = [mean_over(kappas.table[:, k, asked.human]) for k in range(2)]
         why = _why(asked, asked.human)
         for place, name, values in zip(("first", "second"), names, with_people, strict=True):
-            yield _measure(f"kappa_{place}", values, "kappa", n, why, title=f"kappa of {name} with people")
-        title = f"kappa with people: {names[0]} less {names[1]}"
-        difference = with_people[0] - with_people[1]
-        yield _measure("kappa_difference", difference, "kappa", n, why, title=title, headline=True)
-        title = "error consistency of the two (kappa)"
-        between = kappa_table(asked.right[:, None], second[:, None], kappas.drawn)[:, 0, 0]
-        yield _measure("kappa_of_two", between, "kappa", n, "one is right on all images or on none", title=title)
+            yield _kappa(f"kappa_{place}", values, n, why, title=f"kappa of {name} with people")
+        title, difference = f"kappa with people: {names[0]} less {names[1]}", with_people[0] - with_people[1]
+        yield _kappa("kappa_difference", difference, n, why, title=title, headline=True)
+        title, why = "error consistency of the two (kappa)", "one is right on all images or on none"
+        yield _kappa("kappa_of_two", kappas.between[:, 0, 1], n, why, title=title)
         if n:
-            same = int((asked.rows["decision"] == asked.rows["decision_2"]).sum())
-            yield Measure("same", same / n, "share", n, stats.wilson(same, n), title="the same decision", count=same)
+            yield stats.share("same", asked.rows["decision"] == asked.rows["decision_2"], title="the same decision")
 
 
-_SCHEMA = {**ANSWERS, "conflict": pl.Boolean, "same_as_people": pl.Float64}
-
-
-def _measure(name: str, values: Array, unit: Any, n: int, why: str, **more: Any) -> Measure:
-    """Of the value on the images as they are, and what the resamples make of it."""
-    value = float(values[0]) if n and np.isfinite(values[0]) else None
-    if value is None:
-        return Measure(name, None, unit, 0, why=why, **more)
-    return Measure(name, value, unit, n, around(values[1:]), **more)
+def _kappa(name: str, values: Array, n: int, why: str, **more: Any) -> Measure:
+    """The value on the images as they are, with the interval that the resamples give."""
+    if not n or not np.isfinite(values[0]):
+        return Measure(name, None, "kappa", why=why, **more)
+    return Measure(name, float(values[0]), "kappa", n, interval_of(values[1:]), **more)
 
 
 def _why(asked: Asked, others: Array) -> str:
@@ -148,41 +125,32 @@ def _why(asked: Asked, others: Array) -> str:
     if not others.any():
         return "none of them was asked"
     if asked.right.mean() in (0, 1):
-        return (
-            f"it is {'right' if asked.right[0] else 'wrong'} on every image, so its accuracy alone fixes the agreement"
-        )
+        side = "right" if asked.right[0] else "wrong"
+        return f"it is {side} on every image, so its accuracy alone fixes the agreement"
     return "none of them is right on some images and wrong on others"
 
 
 def _measures(asked: Asked, kappas: Kappas, standard: bool) -> Iterable[Measure]:
     n, human, networks = len(asked.right), asked.human, ~asked.human
     published = known.listed(known.KAPPA_WITH_PEOPLE, known.KAPPA_SOURCE) if standard else ()
-    for name, who, others, shown in (
-        ("kappa_people", "people", human, published),
-        ("kappa_networks", "the other networks", networks, ()),
+    for name, who, others, more in (
+        ("kappa_people", "people", human, {"published": published, "headline": True}),
+        ("kappa_networks", "the other networks", networks, {}),
     ):
         values, title = mean_over(kappas.table[:, 0, others]), f"error consistency (kappa) with {who}"
-        more: dict[str, Any] = {"title": title, "chance": 0.0, "published": shown, "headline": name == "kappa_people"}
-        yield _measure(name, values, "kappa", n, _why(asked, others), **more)
-    title, why = (
-        "people among themselves (kappa)",
-        _why(asked, human) if human.sum() != 1 else "there is one person only",
-    )
+        yield _kappa(name, values, n, _why(asked, others), title=title, chance=0.0, **more)
     among = mean_over(kappas.people[:, : int(human.sum())])
-    yield _measure("kappa_among_people", among, "kappa", n, why, title=title)
-    for name, title, values in (
-        ("accuracy", "the shape is named", asked.right),
-        ("accuracy_people", "the shape is named by people", _by_image(asked.theirs[:, human])),
-        ("same_as_people", "a person gives the same answer", _by_image(asked.same[:, human])),
-        ("same_as_networks", "another network gives the same answer", _by_image(asked.same[:, networks])),
+    why = "there is one person only" if human.sum() == 1 else _why(asked, human)
+    yield _kappa("kappa_among_people", among, n, why, title="people among themselves (kappa)")
+    why = "none of them was asked" if n else _why(asked, human)
+    yield stats.share("accuracy", asked.right, why=why, title="the shape is named", per_image="right")
+    for name, title, values, column in (
+        ("accuracy_people", "the shape is named by people", asked.others[:, human], ""),
+        ("same_as_people", "a person gives the same answer", asked.same[:, human], "same_as_people"),
+        ("same_as_networks", "another network gives the same answer", asked.same[:, networks], ""),
     ):
-        usable = values[np.isfinite(values)]
-        if not len(usable):
-            yield Measure(
-                name, None, "share", 0, why="none of them was asked" if n else _why(asked, human), title=title
-            )
-        else:
-            yield Measure(name, unit="share", title=title, **stats.of_images(usable, counted=name == "accuracy"))
+        by_image = _by_image(values)
+        yield stats.mean(name, by_image[np.isfinite(by_image)], why=why, title=title, per_image=column)
 
 
 def _by_image(values: Array) -> Array:
@@ -193,71 +161,51 @@ def _by_image(values: Array) -> Array:
 
 def _panels(asked: Asked, kappas: Kappas) -> Iterable[Panel]:
     human, own = asked.human, kappas.table[:, 0]
-    if human.any():
+    people = [("people", mean_over(own[:, human]), kappas.people[0, human])] if human.any() else []
+    networks = [(asked.who[k], own[:, k], kappas.people[0, k]) for k in np.flatnonzero(~human)]
+    every = [*people, *networks]
+    rows = [dot(who, _finite(values[0]), interval_of(values[1:])) for who, values, _ in every]
+    caption = "Error consistency (kappa) with people, on average over them, and with each other network; 0 is chance."
+    if people:
         yield _accuracies(asked)
-    names = [who for who, person in zip(asked.who, human, strict=True) if not person]
-    rows, values, low, high = [], [], [], []
-    if human.any():
-        rows.append(_dot("people", mean_over(own[:, human])))
-    rows += [_dot(name, own[:, k]) for k, name in enumerate(asked.who) if not human[k]]
-    groups = ([kappas.people[0, human]] if human.any() else []) + [row[None] for row in kappas.people[0, ~human]]
-    for group in groups:
-        found = group[np.isfinite(group)]
-        values.append(float(found.mean()) if len(found) else None)
-        low.append(float(found.min()) if len(found) else None)
-        high.append(float(found.max()) if len(found) else None)
-    marks = [{"who": "their own kappa with people", "values": values, "low": low, "high": high}] if human.any() else []
-    yield Panel(
-        "with_whom",
-        "dots",
-        "Whose errors are like its own",
-        "Error consistency (kappa) with people, on average over them, and with each other network; 0 is chance."
-        + (
+        caption += (
             " Diamonds and bands: how far those themselves agree with people, from the least person to the largest."
-            if marks
-            else ""
         )
-        + (" SIN: trained on Stylized-ImageNet." if any("(SIN)" in name for name in names) else ""),
-        {"unit": "kappa", "rows": rows, "marks": marks},
-    )
+    if any("(SIN)" in who for who, *_ in networks):
+        caption += " SIN: trained on Stylized-ImageNet."
+    marks = [_band("their own kappa with people", [group for *_, group in every])] if people else []
+    data = {"unit": "kappa", "rows": rows, "marks": marks}
+    yield Panel("with_whom", "dots", "Whose errors are like its own", caption, data)
     cells = [
-        [who, *(value and round(value, 3) for value in (_mean(theirs), _mean(same), _finite(kappa)))]
-        for who, theirs, same, kappa in zip(asked.who, asked.theirs.T, asked.same.T, own[0], strict=True)
+        [who, *(value and round(value, 3) for value in (_mean(right), _mean(same), _finite(kappa)))]
+        for who, right, same, kappa in zip(asked.who, asked.others.T, asked.same.T, own[0], strict=True)
     ]
+    caption = "Shares of the images, those with the classifier's own answer, and kappa with it. People are numbered."
     data = {"columns": ["who", "shape named", "same answer", "kappa"], "rows": cells}
-    yield Panel(
-        "everybody",
-        "table",
-        "Every person and network",
-        "Shares of the images, those with the classifier's own answer, and kappa with it. People are numbered.",
-        data,
-    )
+    yield Panel("everybody", "table", "Every person and network", caption, data)
 
 
 def _accuracies(asked: Asked) -> Panel:
     """How often the shape is named, by condition, with people's spread."""
     conflict = asked.rows["conflict"].to_numpy().astype(bool)
-    rows, values, low, high = [], [], [], []
-    for label, part in (("all images", conflict | True), ("cues in conflict", conflict), ("cues agree", ~conflict)):
+    parts = ("all images", conflict | True), ("cues in conflict", conflict), ("cues agree", ~conflict)
+    rows, people = [], []
+    for label, part in parts:
         n, right = int(part.sum()), int(asked.right[part].sum())
-        if not n:
-            continue
-        ends = stats.wilson(right, n)
-        rows.append({"label": label, "value": right / n, "low": ends[0], "high": ends[1], "n": n})
-        each = [m for m in (_mean(column) for column in asked.theirs[part][:, asked.human].T) if m is not None]
-        values.append(float(np.mean(each)) if each else None)
-        low.append(min(each, default=None))
-        high.append(max(each, default=None))
-    marks = [{"who": "people", "values": values, "low": low, "high": high}]
+        if n:
+            rows.append(dot(label, right / n, stats.wilson(right, n), n))
+            each = [_mean(column) for column in asked.others[part][:, asked.human].T]
+            people.append(np.array([np.nan if value is None else value for value in each]))
     caption = "The shape is what is right. The band goes from the least to the most successful person."
-    return Panel(
-        "accuracy", "dots", "How often the shape is named", caption, {"unit": "share", "rows": rows, "marks": marks}
-    )
+    data = {"unit": "share", "rows": rows, "marks": [_band("people", people)]}
+    return Panel("accuracy", "dots", "How often the shape is named", caption, data)
 
 
-def _dot(label: str, values: Array) -> dict[str, Any]:
-    low, high = around(values[1:]) or (None, None)
-    return {"label": label, "value": _finite(values[0]), "low": low, "high": high}
+def _band(who: str, groups: Iterable[Array]) -> dict[str, Any]:
+    """Marks of a dot plot: of each group the mean, and a band from its least value to its largest."""
+    found = [[float(value) for value in group.ravel() if np.isfinite(value)] for group in groups]
+    values, low, high = ([f(group) if group else None for group in found] for f in (np.mean, min, max))
+    return {"who": who, "values": [v if v is None else float(v) for v in values], "low": low, "high": high}
 
 
 def _finite(value: float) -> float | None:
@@ -282,8 +230,8 @@ def _caveats(asked: Asked, lost: int, standard: bool) -> tuple[str, ...]:
 
 
 def _sentence(measures: Sequence[Measure]) -> str:
-    told = {m.name: m for m in measures}
-    kappa, among = told["kappa_people"], told["kappa_among_people"]
+    found = {m.name: m for m in measures}
+    kappa, among = found["kappa_people"], found["kappa_among_people"]
     if kappa.value is None:
         return f"Its agreement with people is not measured: {kappa.why}."
     low = kappa.interval[0] if kappa.interval else 0.0
@@ -291,9 +239,9 @@ def _sentence(measures: Sequence[Measure]) -> str:
     text += f"kappa {round(kappa.value, 2) + 0:.2f}"
     if among.value is not None:
         text += f", where people's agree among themselves at {among.value:.2f}"
-    if (networks := told["kappa_networks"]).value is not None:
+    if (networks := found["kappa_networks"]).value is not None:
         text += f" and its own with other networks' at {networks.value:.2f}"
-    return text + f". It names the shape of {told['accuracy'].value or 0:.1%} of {kappa.n:,} images."
+    return text + f". It names the shape of {found['accuracy'].value or 0:.1%} of {kappa.n:,} images."
 
 
 def _sentence_of_two(measures: Sequence[Measure], names: Sequence[str]) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar, Literal
 
 import polars as pl
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Finding, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.data.images import Batch
 from cuescope.data.ops.occlude import Rectangle, means
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Observer, Rows, Schema
 from cuescope.methods.incremental import painted_logits
 
 PAPER_PX = (8, 16, 24, 32)
@@ -22,14 +23,14 @@ PAPER_SIDE_PX = 224
 
 
 @dataclass(frozen=True)
-class Interaction:
+class Interaction(Instrument):
     """How far do parts of the image act together?
 
     The image is a grid of square parts. Every second part of every second row is masked: given its own mean color.
     If parts act independently, what the logit loses when all of them are masked together is the sum of what it loses
     when each is masked alone. The correlation of the two over images is 1 for a classifier that adds up its parts
-    (Brendel & Bethge 2019); what does not fill a part at the right and bottom
-    border is left as it is. The paper does not say whose logit it follows: here it is the answer's, or the label's.
+    (Brendel & Bethge 2019); what does not fill a part at the right and bottom border is left as it is. The paper does
+    not say whose logit it follows: here it is the answer's, or the label's.
 
     >>> Interaction(parts_px=(8, 32), logit="label").images
     24
@@ -47,66 +48,55 @@ class Interaction:
         "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, spatial interactions"
     )
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {}
+    version: ClassVar[int] = 2
+    order: ClassVar[int] = 190
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "part_px": pl.Int32,
+        "parts": pl.Int32,
+        "target": pl.Int32,
+        "together": pl.Float64,
+        "alone": pl.Float64,
+    }
 
     def __post_init__(self) -> None:
         if self.images < 1 or any(px < 2 for px in self.parts_px):
             raise ValueError("images must be at least 1 and each of parts_px at least 2")
 
-    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
-        """Per image and part size: what the logit loses with all parts masked, and with each alone, summed."""
-        height, width = batch.pixels.shape[-2:]
+    def start(self, classifier: Classifier) -> Observer:
+        """The fact: how many px a patch sees ("field_px"), None where the network is no bag of patches."""
+        height, width = classifier.preprocessing.size
+        sizes = self.parts_px or default_parts(min(height, width))
+        parts = {px: masked_parts(height, width, px) for px in sizes}
         field = classifier.patch_geometry[0] if "patch_logits" in classifier.capabilities else None
+        return Observer(partial(self._rows, classifier, parts), facts={"field_px": field})
+
+    def _rows(self, classifier: Classifier, parts: Mapping[int, list[Rectangle]], batch: Batch) -> Rows:
+        """Per image and part size: what the logit loses with all parts masked, and with each alone, summed."""
+        targets = (batch.logits.argmax(1) if self.logit == "answer" else batch.labels).tolist()
         rows = []
-        for i, name in enumerate(batch.ids):
-            target = int(batch.logits[i].argmax()) if self.logit == "answer" else int(batch.labels[i])
-            for part_px in self.parts_px or default_parts(min(height, width)):
-                parts = masked_parts(height, width, part_px)
-                row: dict[str, Any] = {"id": name, "part_px": part_px, "parts": len(parts), "field_px": field}
+        for i, (name, target) in enumerate(zip(batch.ids, targets, strict=True)):
+            for part_px, places in parts.items():
+                row = {"id": name, "part_px": part_px, "parts": len(places)}
                 if target >= 0:
                     row["target"] = target
-                    if len(parts) > 1:
-                        row["together"], row["alone"] = losses(classifier, batch, i, parts, target)
+                    if len(places) > 1:
+                        row["together"], row["alone"] = losses(classifier, batch, i, places, target)
                 rows.append(row)
-        return pl.DataFrame(rows, schema=_SCHEMA)
+        return pl.DataFrame(rows, schema=dict(self.columns))
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
         sizes = sorted(rows["part_px"].unique().to_list())
         found = {px: _correlation(rows.filter(pl.col("part_px") == px), px) for px in sizes}
         measured = [px for px in sizes if found[px].value is not None]
         main = (measured or sizes or [PAPER_PX[-1]])[-1]
-        headline = replace(
-            found[main] if sizes else _correlation(rows, main),
-            name="correlation",
-            title="correlation of parts masked one by one with all together",
-            headline=True,
-        )
+        title = "correlation of parts masked one by one with all together"
+        headline = found[main] if sizes else _correlation(rows, main)
+        headline = replace(headline, name="correlation", title=title, headline=True)
         measures = (headline, *(found[px] for px in sizes if px != main))
-        return Finding(
-            instrument="interaction",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=measures,
-            panels=tuple(_panels(rows, found)) if measured else (),
-            sentence=_sentence(headline, main),
-            caveats=_caveats(rows, self.logit),
-            references=(self.reference,),
-        )
-
-
-_SCHEMA = {
-    "id": pl.String,
-    "part_px": pl.Int32,
-    "parts": pl.Int32,
-    "target": pl.Int32,
-    "together": pl.Float64,
-    "alone": pl.Float64,
-    "field_px": pl.Int32,
-}
+        panels = tuple(_panels(rows, found)) if measured else ()
+        caveats = _caveats(rows, sizes, about.facts["field_px"], self.logit)
+        return Conclusion(measures, panels, _sentence(headline, main), caveats)
 
 
 def default_parts(side: int) -> tuple[int, ...]:
@@ -144,48 +134,36 @@ def losses(classifier: Classifier, batch: Batch, i: int, parts: list[Rectangle],
 
 def _correlation(rows: Rows, part_px: int) -> Measure:
     title = f"the same for parts of {part_px} px"
-    known = rows.filter(pl.col("together").is_not_null())
-    value, interval, why = stats.pearson(known["together"].to_numpy(), known["alone"].to_numpy())
+    known = rows.drop_nulls("together")
+    value, interval, why = stats.pearson(known["together"], known["alone"])
     if not rows.height:
         why = "no image was seen"
-    elif rows["parts"].max() < 2:  # type: ignore[operator]
+    elif rows["parts"][0] < 2:
         why = f"the image holds fewer than two parts of {part_px} px to be masked"
     elif not rows["target"].count():
         why = "no image has a label to follow"
-    n = known.height
-    return Measure(f"correlation_{part_px}px", value, "correlation", n, interval, title=title, why=why)
+    return Measure(f"correlation_{part_px}px", value, "correlation", known.height, interval, why, title)
 
 
 def _panels(rows: Rows, found: Mapping[int, Measure]) -> Iterable[Panel]:
-    ends = [measure.interval or (None, None) for measure in found.values()]
-    curve = {
-        "name": "correlation",
-        "x": list(found),
-        "y": [measure.value for measure in found.values()],
-        "low": [low for low, _ in ends],
-        "high": [high for _, high in ends],
-    }
+    low, high = ([(m.interval or (None, None))[end] for m in found.values()] for end in (0, 1))
+    values = [measure.value for measure in found.values()]
+    curve = {"name": "correlation", "x": list(found), "y": values, "low": low, "high": high}
+    data = {"x": "side of a part (px)", "y": "correlation of one by one with all together", "series": [curve]}
     caption = (
         "1: the parts act independently, each takes away as much alone as in company. The band is the 95% interval "
         "over images."
     )
-    axes = {"x": "side of a part (px)", "y": "correlation of one by one with all together"}
-    yield Panel("by_size", "lines", "Do parts add up?", caption, {**axes, "series": [curve]})
+    yield Panel("by_size", "lines", "Do parts add up?", caption, data)
     table = []
     for px, measure in found.items():
         known = rows.filter(pl.col("part_px") == px).drop_nulls("together")
         if known.height:
-            losses = [float(known[column].to_numpy().mean()) for column in ("together", "alone")]
-            table.append([px, int(known["parts"][0]), *losses, measure.value])
-    columns = [
-        "side of a part (px)",
-        "masked parts",
-        "lost with all together",
-        "lost one by one, summed",
-        "correlation",
-    ]
-    caption = "What the logit loses, as a mean over images."
-    yield Panel("losses", "table", "What masking takes away", caption, {"columns": columns, "rows": table})
+            lost = [float(known[column].to_numpy().mean()) for column in ("together", "alone")]
+            table.append([px, int(known["parts"][0]), *lost, measure.value])
+    losses = ["lost with all together", "lost one by one, summed"]
+    data = {"columns": ["side of a part (px)", "masked parts", *losses, "correlation"], "rows": table}
+    yield Panel("losses", "table", "What masking takes away", "What the logit loses, as a mean over images.", data)
 
 
 def _sentence(headline: Measure, part_px: int) -> str:
@@ -197,10 +175,9 @@ def _sentence(headline: Measure, part_px: int) -> str:
     )
 
 
-def _caveats(rows: Rows, logit: str) -> tuple[str, ...]:
-    found = ["The correlation says how well the sum tells the loss together, not that the two are equal."]
-    field = rows["field_px"].max()
-    near = [px for px in sorted(rows["part_px"].unique().to_list()) if field is not None and px < field - 1]  # type: ignore[operator]
+def _caveats(rows: Rows, sizes: list[int], field: int | None, logit: str) -> tuple[str, ...]:
+    found = ["The correlation says how well the sum predicts the loss together, not that the two are equal."]
+    near = [px for px in sizes if field is not None and px < field - 1]
     if near:
         found.append(
             f"It sees {field} px at a time: masks of {', '.join(map(str, near))} px are so near that two meet in one "

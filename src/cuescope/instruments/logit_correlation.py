@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,9 +13,10 @@ import polars as pl
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.classes import IMAGENET
-from cuescope.core.findings import About, Finding, Measure, Panel, Published, about_two
+from cuescope.core.error_consistency import interval_of
+from cuescope.core.findings import About, Conclusion, Measure, Panel, Published, short_name
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Misfit, Rows, Schema, where_labeled
 
 RESAMPLES = 1000
 FLAT = 1e-6
@@ -26,12 +27,12 @@ Interval = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
-class LogitCorrelation:
+class LogitCorrelation(Instrument):
     """The logits of all classes; of two classifiers, how well the logits of one go along with those of the other.
 
     For each class Pearson's correlation of its two logits over the images, then the mean over the classes; beside
     it one correlation over all images and classes at once, which the classes' own levels raise. Brendel & Bethge
-    2019 compare BagNets with VGG-16 so; which of the two ways is theirs is not printed. Of one classifier: the
+    2019 compare BagNets with VGG-16 so; which of the two they used is not printed. Of one classifier: the
     margin, by which the first logit leads the second.
 
     >>> LogitCorrelation(images=500).images
@@ -49,7 +50,9 @@ class LogitCorrelation:
     )
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
     version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {}
+    order: ClassVar[int] = 220
+    columns: ClassVar[Schema] = {"id": pl.String, "label": pl.Int32, "logits": pl.List(pl.Float32)}
+    compares: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.images < 1 or self.listed < 0:
@@ -57,66 +60,49 @@ class LogitCorrelation:
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: its label, where it is known, and the logits of all classes."""
-        labels = [int(k) if k >= 0 else None for k in batch.labels]
-        return pl.DataFrame({"id": batch.ids, "label": labels, "logits": batch.logits.tolist()}, schema=_SCHEMA)
+        labels = where_labeled(batch, batch.labels)
+        return self.table({"id": batch.ids, "label": labels, "logits": batch.logits.tolist()})
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        margins = _margins(_logits(rows))
-        measure = _margin(margins, rows.height)
-        panels = []
-        if len(margins):
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        margins, panels = _margins(_logits(rows)), ()
+        why = "there is only one class" if rows.height else "no image was seen"
+        title = "lead of the first logit over the second"
+        margin = stats.mean("margin", margins, "", why=why, title=title, headline=True)
+        sentence = f"Its logits cannot be described: {margin.why}."
+        if margin.value is not None:
+            lead = f"{margin.value:.2f} logits on average over {margin.n:,} images"
+            sentence = f"Its answer leads the next class by {lead}."
             counts, edges = np.histogram(margins, 12, (0, max(float(margins.max()), 1e-9)))
             data = {"x": "first logit less second", "y": "images", "edges": edges.tolist(), "values": counts.tolist()}
-            panels = [Panel("margins", "bars", "By how much the answer leads", "", data)]
-        sentence = (
-            f"Its logits cannot be described: {measure.why}."
-            if measure.value is None
-            else f"Its answer leads the next class by {measure.value:.2f} logits on average over {measure.n:,} images."
-        )
-        return Finding(
-            instrument="logit_correlation",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=(measure,),
-            panels=tuple(panels),
-            sentence=sentence,
-            caveats=("Networks scale their logits as they like: margins of two of them are no contest.",),
-            references=(self.reference,),
-        )
+            panels = (Panel("margins", "bars", "By how much the answer leads", "", data),)
+        caveat = "Networks scale their logits differently: margins of two networks cannot be compared."
+        return Conclusion((margin,), panels, sentence, (caveat,))
 
-    def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Finding:
-        """Correlation per class, then averaged, and of all logits at once; on the images that both were shown."""
+    def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Conclusion:
+        """Correlation per class, then averaged, and of all logits at once; on the images that both were shown.
+
+        Raises Misfit where the logits of one are not those of the other.
+        """
         ids = first.select("id").join(second.select("id"), on="id", maintain_order="left")
         x, y = (_logits(ids.join(rows, on="id", maintain_order="left")) for rows in (first, second))
-        if why := _unlike(about, x, y):
-            return self._finding(about, why=why, sentence=f"Their logits cannot be compared: {why}.")
+        one, other = about
+        if (one.space, one.classes) != (other.space, other.classes) or x.shape[1] != y.shape[1]:
+            spaces = f"{one.space or 'unnamed'} and {other.space or 'unnamed'}"
+            raise Misfit(f"the two have different classes ({spaces})")
         by_class = correlations(x, y)
-        averaged, flat = _measures(x, y, by_class, about)
+        averaged, flat = _measures(x, y, by_class, _published(about))
         known = int(np.isfinite(by_class).sum())
         caveats = []
         if known < len(by_class):
             caveats.append(f"{len(by_class) - known:,} of {len(by_class):,} classes have a logit that never changes.")
-        if about[0].space == "numbered":
+        if one.space == "numbered":
             caveats.append("Neither classifier names its classes: those of the same number are taken for the same.")
         if averaged.published:
             caveats.append("The published value is of the authors' own weights, over the ImageNet validation images.")
-        return self._finding(
-            about,
-            measures=(averaged, flat),
-            panels=tuple(self._panels(by_class, about)),
-            sentence=_sentence(averaged, flat),
-            caveats=tuple(caveats),
-        )
+        panels = tuple(self._panels(by_class, one.classes))
+        return Conclusion((averaged, flat), panels, _sentence(averaged, flat), tuple(caveats))
 
-    def _finding(self, about: tuple[About, About], **told: Any) -> Finding:
-        where, who = about[0].images, about_two(about)
-        return Finding(
-            "logit_correlation", self.version, asdict(self), who, where, references=(self.reference,), **told
-        )
-
-    def _panels(self, by_class: Array, about: tuple[About, About]) -> Iterable[Panel]:
+    def _panels(self, by_class: Array, names: tuple[str, ...]) -> Iterable[Panel]:
         known = np.flatnonzero(np.isfinite(by_class))
         if not len(known):
             return
@@ -127,12 +113,10 @@ class LogitCorrelation:
         count = min(self.listed, len(order) // 2)
         chosen = [("most alike", c) for c in order[:count]] + [("least alike", c) for c in order[len(order) - count :]]
         if chosen:
-            rows = [[name, about[0].classes[c], round(float(by_class[c]), 3)] for name, c in chosen]
+            rows = [[which, names[c], round(float(by_class[c]), 3)] for which, c in chosen]
             data = {"columns": ["", "class", "correlation"], "rows": rows}
             yield Panel("classes", "table", "Most and least alike classes", "", data)
 
-
-_SCHEMA = {"id": pl.String, "label": pl.Int32, "logits": pl.List(pl.Float32)}
 
 _BAGNET = re.compile(r"bagnet(9|17|33)(?!\d)")
 _VGG16 = re.compile(r"vgg16(?!\d|_bn)")
@@ -151,23 +135,6 @@ def _margins(logits: Array) -> Array:
         return np.zeros(0)
     second, first = np.partition(logits, -2, axis=1)[:, -2:].T
     return first - second
-
-
-def _margin(margins: Array, images: int) -> Measure:
-    name, title, n = "margin", "lead of the first logit over the second", len(margins)
-    if not n:
-        why = "there is only one class" if images else "no image was seen"
-        return Measure(name, None, "", 0, title=title, why=why, headline=True)
-    interval = stats.bootstrap_mean(margins) if n > 1 else None
-    return Measure(name, float(margins.mean()), "", n, interval, title=title, headline=True)
-
-
-def _unlike(about: tuple[About, About], x: Array, y: Array) -> str:
-    """Why the logits of one are not those of the other, or ""."""
-    one, other = about
-    if (one.space, one.classes) != (other.space, other.classes) or x.shape[1] != y.shape[1]:
-        return f"the two have different classes ({one.space or 'unnamed'} and {other.space or 'unnamed'})"
-    return ""
 
 
 def correlations(x: Array, y: Array) -> Array:
@@ -191,23 +158,20 @@ def _scaled(x: Array) -> Array:
     return np.where(_varies(x), (x - x.mean(0)) / np.where(_varies(x), x.std(0), 1), 0)
 
 
-def _measures(x: Array, y: Array, by_class: Array, about: tuple[About, About]) -> tuple[Measure, Measure]:
+def _measures(x: Array, y: Array, by_class: Array, published: tuple[Published, ...]) -> tuple[Measure, Measure]:
     n, known = len(x), np.isfinite(by_class)
-    published = _published(about)
-    mean, flat = "correlation of a class's logits, mean over the classes", "correlation of all logits at once"
-    if not known.any():
+    mean, flat, of_mean, of_flat, why = None, None, None, None, ""
+    if known.any():
+        x, y = x[:, known], y[:, known]
+        mean, flat = float(by_class[known].mean()), float(np.corrcoef(x.ravel(), y.ravel())[0, 1])
+        of_mean, of_flat = _intervals(x, y)
+    else:
         why = "fewer than three images" if n < 3 else "no class has logits that change in both"
-        return (
-            Measure("averaged", None, "correlation", 0, title=mean, why=why, headline=True),
-            Measure("flattened", None, "correlation", 0, title=flat, why=why),
-        )
-    x, y = x[:, known], y[:, known]
-    around, wide = _intervals(x, y)
-    averaged = float(by_class[known].mean())
-    value = float(np.corrcoef(x.ravel(), y.ravel())[0, 1])
+        n, published = 0, ()
+    title = "correlation of a class's logits, mean over the classes"
     return (
-        Measure("averaged", averaged, "correlation", n, around, title=mean, published=published, headline=True),
-        Measure("flattened", value, "correlation", n, wide, title=flat),
+        Measure("averaged", mean, "correlation", n, of_mean, why, title, published=published, headline=True),
+        Measure("flattened", flat, "correlation", n, of_flat, why, "correlation of all logits at once"),
     )
 
 
@@ -218,30 +182,28 @@ def _intervals(x: Array, y: Array, seed: int = 0) -> tuple[Interval, Interval]:
     precision, which after scaling loses nothing that an interval shows.
     """
     n, classes = x.shape
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(np.float32) / n
-    total, varies = np.zeros(RESAMPLES), np.ones(RESAMPLES, bool)
-    for start in range(0, classes, 256):
-        a, b = (_scaled(part[:, start : start + 256]).astype(np.float32) for part in (x, y))
-        ma, mb, aa, bb, ab = (drawn @ part for part in (a, b, a * a, b * b, a * b))
-        va, vb = aa - ma * ma, bb - mb * mb
-        total += ((ab - ma * mb) / np.sqrt(np.maximum(va * vb, 1e-9))).clip(-1, 1).sum(1)
-        varies &= (np.minimum(va, vb) > 1e-4).all(1)
-    a, b = (part - part.mean() for part in (x, y))
-    ma, mb, aa, bb, ab = (drawn @ part.mean(1) for part in (a, b, a * a, b * b, a * b))
-    whole = (ab - ma * mb) / np.sqrt(np.maximum((aa - ma * ma) * (bb - mb * mb), 1e-300))
-    return _span(total[varies] / classes), _span(whole[varies])
-
-
-def _span(values: Array) -> Interval:
-    if len(values) < 0.95 * RESAMPLES:
-        return None
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    whole = [part - part.mean() for part in (x, y)]
+    averaged, flattened = [], []
+    for block in stats.drawn_within(np.zeros(n), seed, RESAMPLES):
+        drawn = block.astype(np.float32) / n
+        total, varies = np.zeros(len(drawn)), np.ones(len(drawn), bool)
+        for start in range(0, classes, 256):
+            a, b = (_scaled(part[:, start : start + 256]).astype(np.float32) for part in (x, y))
+            ma, mb, aa, bb, ab = (drawn @ part for part in (a, b, a * a, b * b, a * b))
+            va, vb = aa - ma * ma, bb - mb * mb
+            total += ((ab - ma * mb) / np.sqrt(np.maximum(va * vb, 1e-9))).clip(-1, 1).sum(1)
+            varies &= (np.minimum(va, vb) > 1e-4).all(1)
+        a, b = whole
+        ma, mb, aa, bb, ab = (drawn @ part.mean(1) for part in (a, b, a * a, b * b, a * b))
+        flat = (ab - ma * mb) / np.sqrt(np.maximum((aa - ma * ma) * (bb - mb * mb), 1e-300))
+        averaged.append(np.where(varies, total / classes, np.nan))
+        flattened.append(np.where(varies, flat, np.nan))
+    return interval_of(np.concatenate(averaged)), interval_of(np.concatenate(flattened))
 
 
 def _published(about: tuple[About, About]) -> tuple[Published, ...]:
     """The paper's value, only beside the very networks it is of."""
-    names = [a.classifier.partition("@")[0].rpartition("/")[2].lower() for a in about]
+    names = [short_name(a.classifier).lower() for a in about]
     for bag, vgg in (names, names[::-1]):
         found = _BAGNET.match(bag)
         if found and _VGG16.match(vgg) and all(a.space == IMAGENET for a in about):

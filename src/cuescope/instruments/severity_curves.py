@@ -1,4 +1,4 @@
-"""Accuracy by the level of a distortion: from rows to curves, their areas and intervals. Pure arithmetic."""
+"""Accuracy by the level of a distortion: from rows to curves, their areas, intervals and plots. Pure arithmetic."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cuescope.core import stats
+from cuescope.core.findings import Measure, Panel, Published
 from cuescope.core.published import distortions as others
 from cuescope.data.ops.distortions import DISTORTIONS, level_text
 
@@ -29,7 +30,7 @@ class Curve:
     """
 
     def __init__(self, name: str, scored: pl.DataFrame, order: Mapping[str, int], sixteen: bool) -> None:
-        self.name, self.title = name, title_of(name)
+        self.name, self.title, self.key = name, title_of(name), name.replace("-", "_")
         self.levels = in_order(name, scored["level"].unique().to_list())
         column = {level: i for i, level in enumerate(self.levels)}
         at = [order[source] for source in scored["source"]], [column[level] for level in scored["level"]]
@@ -57,14 +58,29 @@ class Curve:
         """Where the levels stand on the axis: published levels at equal distances, others where they are."""
         known = DISTORTIONS[self.name].levels if self.name in DISTORTIONS else ()
         if set(self.levels) <= set(known):
-            return [float(known.index(level)) for level in self.levels], [
-                (float(i), level_text(level)) for i, level in enumerate(known)
-            ]
+            return [float(known.index(level)) for level in self.levels], _ticks(known)
         if all(map(np.isfinite, self.levels)):
             return self.levels, []
-        return [float(i) for i in range(len(self.levels))], [
-            (float(i), level_text(x)) for i, x in enumerate(self.levels)
-        ]
+        return [float(i) for i in range(len(self.levels))], _ticks(self.levels)
+
+    def panel(self, chance: float | None) -> Panel:
+        """The curve with its intervals, and people's where the levels are published ones."""
+        places, ticks = self.places
+        low, high = zip(*(stats.wilson(k, n) for k, n in zip(self.k, self.n, strict=True)), strict=True)
+        series = {"name": "", "x": places, "y": self.shares, "low": list(low), "high": list(high)}
+        data: dict[str, Any] = {"x": axis_of(self.name), "y": "share that is right", "chance": chance}
+        data |= {"y_ends": [0.0, 1.0], "series": [series]}
+        if ticks:
+            data["ticks"] = [list(tick) for tick in ticks]
+        if self.known:
+            data["marks"] = [{"who": others.PEOPLE, "x": places, "y": self.of(others.PEOPLE)}]
+        # Levels of one's own stand elsewhere on the axis: such a curve is not to be drawn into the same plot.
+        name = self.name if ticks else f"{self.name}-by-level"
+        return Panel(name, "lines", self.title.capitalize(), "Bands are 95 % intervals.", data)
+
+
+def _ticks(levels: Sequence[float]) -> list[tuple[float, str]]:
+    return [(float(i), level_text(level)) for i, level in enumerate(levels)]
 
 
 def title_of(name: str) -> str:
@@ -96,20 +112,29 @@ def curves_of(scored: pl.DataFrame, sixteen: bool) -> list[Curve]:
     return [Curve(name, table, order, sixteen) for name, table in parted(scored)]
 
 
-def area_interval(curves: Sequence[Curve]) -> tuple[float, float] | None:
-    """Interval of the mean of the curves' areas, images resampled with all their versions; None of one image."""
+def area(name: str, curves: Sequence[Curve], **more: Any) -> Measure:
+    """The mean of the curves' areas, beside that of others who were measured at all their levels.
+
+    The interval resamples images, each with all its versions; of one image there is none.
+    """
     right, seen, weights = _stacked(curves)
+    value = float(np.mean([curve.area for curve in curves]))
+    who = [w for w in curves[0].known if all(w in curve.known for curve in curves)]
     if (seen == 1).all():
-        return stats.mean_of_shares(np.clip(right @ weights, 0, 1)) if len(right) > 1 else None
-    return _resampled(right, seen, weights)
+        interval = stats.mean_of_shares(np.clip(right @ weights, 0, 1)) if len(right) > 1 else None
+    else:
+        interval = _resampled(right, seen, weights)
+    reached = {w: float(np.mean([np.mean(curve.of(w)) for curve in curves])) for w in who}
+    published = tuple(Published(w, share, others.SOURCE) for w, share in reached.items())
+    return Measure(name, value, "share", len(right), interval, better="higher", published=published, **more)
 
 
-def difference(first: Sequence[Curve], second: Sequence[Curve]) -> tuple[float, tuple[float, float] | None, int]:
+def difference(name: str, first: Sequence[Curve], second: Sequence[Curve], title: str) -> Measure:
     """The mean area of the first curves less that of the second, of the same images and levels, paired by image."""
     right, seen, weights = _stacked(first)
     gap = right - _stacked(second)[0]
     value = float((gap.sum(0) / seen.sum(0)) @ weights)
-    return value, _resampled(gap, seen, weights), len(gap)
+    return Measure(name, value, "difference", len(gap), _resampled(gap, seen, weights), title=title)
 
 
 def _stacked(curves: Sequence[Curve]) -> tuple[Array, Array, Array]:

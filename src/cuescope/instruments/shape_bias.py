@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import polars as pl
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import published as known
 from cuescope.core import stats
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, decision_members
-from cuescope.core.findings import About, Figure, Finding, Measure, Panel, Published
+from cuescope.core.findings import About, Conclusion, Measure, Panel, Published, dot
 from cuescope.data.images import Batch
-from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Rows, Schema, by_id, gallery
 
 
 @dataclass(frozen=True)
-class ShapeBias:
+class ShapeBias(Instrument):
     """Shape bias: the share of shape decisions among all decisions for either cue of a cue-conflict image.
 
     An image shows the shape of one category in the texture of another. The logits become probabilities, those
@@ -38,7 +36,18 @@ class ShapeBias:
     reference: ClassVar[str] = "Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, section 2"
     needs: ClassVar[frozenset[str]] = frozenset({"logits", "shape", "texture"})
     version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {"shape_bias": "shape_of_both", "neither": "neither"}
+    order: ClassVar[int] = 30
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "shape": pl.String,
+        "texture": pl.String,
+        "decision": pl.String,
+        "cue": pl.String,
+        "p_shape": pl.Float64,
+        "p_texture": pl.Float64,
+        "shape_of_both": pl.Boolean,
+        "neither": pl.Boolean,
+    }
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: its two cues, the category decided for, and both cues' probabilities."""
@@ -64,24 +73,14 @@ class ShapeBias:
                     "neither": cue == "neither" if conflict else None,
                 }
             )
-        return pl.DataFrame(rows, schema=_SCHEMA)
+        return pl.DataFrame(rows, schema=dict(self.columns))
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        conflict = rows.drop_nulls("cue") if rows.height else pl.DataFrame(schema=_SCHEMA)
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        conflict = rows.drop_nulls("cue")
         published = about.space == IMAGENET and set(conflict["shape"]) <= set(SIXTEEN) and self.aggregation == "mean"
         measures = _measures(conflict, published)
-        return Finding(
-            instrument="shape_bias",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=measures,
-            panels=tuple(_panels(conflict, published)),
-            sentence=_sentence(measures, published),
-            caveats=self._caveats(rows, conflict, about, published),
-            references=(self.reference,),
-        )
+        panels, caveats = tuple(_panels(conflict, published)), self._caveats(rows, conflict, published)
+        return Conclusion(measures, panels, _sentence(measures, published), caveats)
 
     def examples(self, rows: Rows) -> list[str]:
         """The surest decisions for shape and for texture, four of each."""
@@ -92,23 +91,20 @@ class ShapeBias:
         return chosen
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        told = {row["id"]: row for row in rows.iter_rows(named=True)}
+        row_of = by_id(rows)
+
+        def caption_of(name: str) -> str:
+            return "{shape} in the texture of {texture}: it says {decision}".format(**row_of[name])
+
         for cue in ("shape", "texture"):
-            mine = [i for i, name in enumerate(batch.ids) if told[name]["cue"] == cue]
-            figures = tuple(
-                Figure(
-                    f"{row['shape']} in the texture of {row['texture']}: it says {row['decision']}",
-                    to_image(batch.pixels[i]),
-                )
-                for i in mine
-                if (row := told[batch.ids[i]])
-            )
+            figures = gallery(batch, [name for name in batch.ids if row_of[name]["cue"] == cue], caption_of)
             if figures:
                 yield Panel(f"by_{cue}", "images", f"Decided by {cue}", "Its surest decisions.", figures=figures)
 
-    def _caveats(self, rows: Rows, conflict: pl.DataFrame, about: About, published: bool) -> tuple[str, ...]:
-        rule = f"Category probability: {self.aggregation} over the category's classes of the softmax over all classes."
-        caveats = [rule]
+    def _caveats(self, rows: Rows, conflict: pl.DataFrame, published: bool) -> tuple[str, ...]:
+        caveats = [
+            f"Category probability: {self.aggregation} over the category's classes of the softmax over all classes."
+        ]
         if rows.height > conflict.height:
             caveats.append(f"{rows.height - conflict.height} images whose two cues agree are left out.")
         if published:
@@ -127,18 +123,6 @@ class ShapeBias:
 ALIKE = 0.3
 """An interval that is wider and holds .5 tells nothing; a narrower one says that both cues count alike."""
 
-_SCHEMA = {
-    "id": pl.String,
-    "shape": pl.String,
-    "texture": pl.String,
-    "decision": pl.String,
-    "cue": pl.String,
-    "p_shape": pl.Float64,
-    "p_texture": pl.Float64,
-    "shape_of_both": pl.Boolean,
-    "neither": pl.Boolean,
-}
-
 
 def _counts(conflict: pl.DataFrame) -> tuple[int, int]:
     return int((conflict["cue"] == "shape").sum()), int((conflict["cue"] == "texture").sum())
@@ -153,75 +137,49 @@ def _by_category(conflict: pl.DataFrame) -> list[tuple[str, int, int]]:
 
 
 def _measures(conflict: pl.DataFrame, published: bool) -> tuple[Measure, ...]:
-    shape, texture = _counts(conflict)
-    n, both = conflict.height, shape + texture
-    why = "no image has cues in conflict" if not n else "no decision was for either cue"
-    if not both:
-        bias = Measure("shape_bias", None, "share", 0, title="shape bias", why=why, headline=True)
-        mean = Measure("category_mean", None, "share", 0, title="mean of the categories' shape biases", why=why)
-    else:
-        bias = Measure(
-            "shape_bias",
-            shape / both,
-            "share",
-            both,
-            stats.wilson(shape, both),
-            title="shape bias",
-            count=shape,
-            published=known.listed(known.SHAPE_BIAS, known.SHAPE_BIAS_SOURCE) if published else (),
-            headline=True,
-        )
-        ratios = [s / (s + t) for _, s, t in _by_category(conflict) if s + t]
-        mean = Measure(
-            "category_mean",
-            float(np.mean(ratios)),
-            "share",
-            len(ratios),
-            stats.bootstrap_mean(ratios) if len(ratios) > 1 else None,
-            title="mean of the categories' shape biases",
-            published=(Published("people", known.CATEGORY_MEAN_OF_PEOPLE, known.SHAPE_BIAS_SOURCE),)
-            if published
-            else (),
-        )
-    shares = [
-        Measure(name, k / n, "share", n, stats.wilson(k, n), title=title, count=k)
-        if n
-        else Measure(name, None, "share", 0, title=title, why=why)
-        for name, title, k in (
-            ("shape_decisions", "decisions for the shape", shape),
-            ("texture_decisions", "decisions for the texture", texture),
-            ("neither", "decisions for neither", n - both),
-        )
-    ]
-    return (bias, mean, *shares)
+    n, (shape, texture) = conflict.height, _counts(conflict)
+    both = shape + texture
+    bias: dict[str, Any] = {"why": "no decision was for either cue" if n else "no image has cues in conflict"}
+    mean = dict(bias)
+    if published and both:
+        bias["published"] = known.listed(known.SHAPE_BIAS, known.SHAPE_BIAS_SOURCE)
+        mean["published"] = (Published("people", known.CATEGORY_MEAN_OF_PEOPLE, known.SHAPE_BIAS_SOURCE),)
+    ratios = [s / (s + t) for _, s, t in _by_category(conflict) if s + t]
+    title = "mean of the categories' shape biases"
+    return (
+        stats.share("shape_bias", shape, both, title="shape bias", headline=True, per_image="shape_of_both", **bias),
+        stats.mean("category_mean", ratios, title=title, **mean),
+        _share("shape_decisions", "decisions for the shape", shape, n),
+        _share("texture_decisions", "decisions for the texture", texture, n),
+        _share("neither", "decisions for neither", n - both, n, per_image="neither"),
+    )
+
+
+def _share(name: str, title: str, k: int, n: int, per_image: str = "") -> Measure:
+    return stats.share(name, k, n, why="no image has cues in conflict", title=title, per_image=per_image)
 
 
 def _panels(conflict: pl.DataFrame, published: bool) -> Iterable[Panel]:
     categories = _by_category(conflict)
     if not categories:
         return
-    shape, texture = _counts(conflict)
-    total = _dot("all images", shape, texture)
-    peers = known.SHAPE_BIAS_BY_CATEGORY.items() if published else ()
+    reference = known.SHAPE_BIAS_BY_CATEGORY.items() if published else ()
     marks = [
         {"who": who, "values": [*(by_category[name] for name, _, _ in categories), known.SHAPE_BIAS[who]]}
-        for who, by_category in peers
+        for who, by_category in reference
     ]
-    rows = [_dot(*category) for category in categories]
-    yield Panel(
-        "per_category",
-        "dots",
-        "Shape bias by category of the shape",
+    data = {"unit": "share", "rows": [_dot(*category) for category in categories], "marks": marks}
+    data |= {"total": _dot("all images", *_counts(conflict)), "ends": ["all texture", "all shape"]}
+    caption = (
         "Left of the middle it decides by texture, right of it by shape. The lines are of all images together; n is "
-        "the number of decisions for either cue." + (" SIN: trained on Stylized-ImageNet." if published else ""),
-        {"unit": "share", "rows": rows, "total": total, "marks": marks, "ends": ["all texture", "all shape"]},
+        "the number of decisions for either cue." + (" SIN: trained on Stylized-ImageNet." if published else "")
     )
+    yield Panel("per_category", "dots", "Shape bias by category of the shape", caption, data)
 
 
 def _dot(label: str, shape: int, texture: int) -> dict[str, Any]:
     n = shape + texture
-    low, high = stats.wilson(shape, n) if n else (None, None)
-    return {"label": label, "value": shape / n if n else None, "low": low, "high": high, "n": n}
+    return dot(label, shape / n, stats.wilson(shape, n), n) if n else dot(label, None, n=0)
 
 
 def _sentence(measures: tuple[Measure, ...], published: bool) -> str:
@@ -230,7 +188,7 @@ def _sentence(measures: tuple[Measure, ...], published: bool) -> str:
         return f"Shape bias is not measured: {bias.why}."
     low, high = bias.interval
     if low <= 0.5 <= high and high - low > ALIKE:
-        side = "Which cue it goes by cannot be told from so few"
+        side = "Which cue it goes by cannot be said from so few images"
     else:
         side = "It goes by " + ("shape" if low > 0.5 else "texture" if high < 0.5 else "both cues alike")
     people = "; people name it in 95.9%" if published else ""

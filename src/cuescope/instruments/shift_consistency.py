@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,11 +15,11 @@ from torch import Tensor
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.classes import IMAGENET
-from cuescope.core.findings import About, Figure, Finding, Measure, Panel, Published
+from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Published, dot
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import Window, draw
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Observer, Rows, Schema, where_labeled
 
 VIEWS = 64
 """Crops that are made before the network sees them: enough for its batches, few enough for memory."""
@@ -27,7 +28,7 @@ BINS = 8
 
 
 @dataclass(frozen=True)
-class ShiftConsistency:
+class ShiftConsistency(Instrument):
     """The share of pairs of random crops of one image that get the same answer (Zhang 2019, section 4.1).
 
     The image is resized as the network's evaluation does it, to a short side of 256 px for an input of 224. Two crops
@@ -52,46 +53,56 @@ class ShiftConsistency:
     question: ClassVar[str] = "Do two crops of an image get the same answer?"
     reference: ClassVar[str] = "Zhang 2019, Making convolutional networks shift-invariant again, section 4.1"
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {
-        "consistency": "agree",
-        "consistency_right": "agree_right",
-        "both_right": "both_right",
-        "accuracy": "right",
+    version: ClassVar[int] = 2
+    order: ClassVar[int] = 100
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "right": pl.Boolean,
+        "offsets": pl.List(pl.Int32),
+        "answers": pl.List(pl.Int32),
+        "p": pl.List(pl.Float64),
+        "same": pl.List(pl.Boolean),
+        "agree": pl.Float64,
+        "agree_right": pl.Float64,
+        "both_right": pl.Float64,
+        "small": pl.Boolean,
     }
 
     def __post_init__(self) -> None:
         if self.pairs < 1 or self.range_px < 2:
             raise ValueError("pairs must be at least 1 and range_px at least 2")
 
-    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
+    def start(self, classifier: Classifier) -> Observer:
+        """Facts: at how many offsets along each axis a crop may lie."""
+        places = Window(self.range_px).offsets(classifier.preprocessing)
+        return Observer(partial(self._observe, classifier, places), facts={"places": places})
+
+    def _observe(self, classifier: Classifier, places: int, batch: Batch) -> Rows:
         """Per image: the offsets and answers of its crops, how many pairs agree, and how many are right twice."""
-        window, how = Window(self.range_px), classifier.preprocessing
         if not len(batch):
-            return pl.DataFrame(schema=_SCHEMA)
-        places = window.offsets(how)
+            return self.empty
+        window, how = Window(self.range_px), classifier.preprocessing
         offsets = [self.offsets(name, places) for name in batch.ids]
         probabilities = self._probabilities(classifier, batch, offsets)
         p, answers = (part.view(len(batch), self.pairs, 2) for part in probabilities.max(1))
-        agree = answers[..., 0] == answers[..., 1]
-        both = (answers == batch.labels[:, None, None]).all(2).double().mean(1).tolist()
-        right = (batch.logits.argmax(1) == batch.labels).tolist()
-        known = (batch.labels >= 0).tolist()
-        consistent = agree.double().mean(1).tolist()
-        columns = {
-            "id": batch.ids,
-            "right": [r if k else None for r, k in zip(right, known, strict=True)],
-            "offsets": offsets,
-            "answers": answers.flatten(1).tolist(),
-            "p": p.flatten(1).tolist(),
-            "same": agree.tolist(),
-            "agree": consistent,
-            "agree_right": [a if k and r else None for a, k, r in zip(consistent, known, right, strict=True)],
-            "both_right": [b if k else None for b, k in zip(both, known, strict=True)],
-            "places": [places] * len(batch),
-            "small": [window.is_small(sample, how) for sample in batch.samples],
-        }
-        return pl.DataFrame(columns, schema=_SCHEMA)
+        same = answers[..., 0] == answers[..., 1]
+        agree, right = same.double().mean(1).tolist(), (batch.logits.argmax(1) == batch.labels).tolist()
+        both = (answers == batch.labels[:, None, None]).all(2).double().mean(1)
+        return self.table(
+            {
+                "id": batch.ids,
+                "right": where_labeled(batch, right),
+                "offsets": offsets,
+                "answers": answers.flatten(1).tolist(),
+                "p": p.flatten(1).tolist(),
+                "same": same.tolist(),
+                "agree": agree,
+                # The label of an image that is answered rightly is known.
+                "agree_right": [share if hit else None for share, hit in zip(agree, right, strict=True)],
+                "both_right": where_labeled(batch, both),
+                "small": [window.is_small(sample, how) for sample in batch.samples],
+            }
+        )
 
     def offsets(self, name: str, count: int) -> list[int]:
         """Top and left of each crop of an image, pair by pair: 4 numbers a pair, each 0 to `count` - 1."""
@@ -117,47 +128,36 @@ class ShiftConsistency:
             parts.append(classifier.logits(crops.to(classifier.device)))
         return torch.cat(parts).double().softmax(1)
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
         published = about.space == IMAGENET and self.range_px == 32
         measures = tuple(self._measures(rows, published))
         caveats = ["A classifier that is right more often is also more consistent: read it beside its accuracy."]
         if published:
             caveats.append("The published values are of validation images: images from the training differ.")
-        small = int(rows["small"].sum() or 0)
-        if small:
+        if small := int(rows["small"].sum() or 0):
             caveats.append(f"{small} of {rows.height} images were smaller than the window of the crops and enlarged.")
-        return Finding(
-            instrument="shift_consistency",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=measures,
-            panels=tuple(self._panels(rows)),
-            sentence=_sentence(rows, measures),
-            caveats=tuple(caveats),
-            references=(self.reference,),
-        )
+        return Conclusion(measures, tuple(self._panels(rows)), _sentence(measures, about), tuple(caveats))
 
-    def _measures(self, rows: pl.DataFrame, published: bool) -> Iterable[Measure]:
-        once, unseen = self.pairs == 1, "no image was seen"
+    def _measures(self, rows: Rows, published: bool) -> Iterable[Measure]:
+        unseen = "no image was seen"
         no_label = "no image has a label" if rows.height else unseen
-        right = rows["right"].drop_nulls()
-        none_right = "it gets no image right" if len(right) else no_label
-        among = rows["agree_right"].drop_nulls()
-        sources = _PUBLISHED if published else {}
-        for name, values, counted, why, title, headline in (
-            ("consistency", rows["agree"], once, unseen, "two crops get the same answer", True),
-            ("consistency_right", among, once, none_right, "the same, of images that it gets right", True),
-            ("both_right", rows["both_right"].drop_nulls(), once, no_label, "two crops are both right", False),
-            ("accuracy", right, True, no_label, "accuracy on the crop of its own evaluation", False),
+        none_right = "it gets no image right" if len(rows["right"].drop_nulls()) else no_label
+        for name, column, why, title, headline in (
+            ("consistency", "agree", unseen, "two crops get the same answer", True),
+            ("consistency_right", "agree_right", none_right, "the same, of images that it gets right", True),
+            ("both_right", "both_right", no_label, "two crops are both right", False),
+            ("accuracy", "right", no_label, "accuracy on the crop of its own evaluation", False),
         ):
-            known = stats.of_images(values.to_numpy(), counted) if len(values) else {"value": None, "why": why}
-            told = sources.get(name, ())
-            yield Measure(name, unit="share", title=title, better="higher", headline=headline, published=told, **known)
+            sources = _PUBLISHED.get(name, ()) if published else ()
+            more = {"why": why, "title": title, "headline": headline, "published": sources, "per_image": column}
+            mean = stats.share if column == "right" else self._mean
+            yield mean(name, rows[column].drop_nulls(), better="higher", **more)
 
-    def _panels(self, rows: pl.DataFrame) -> Iterable[Panel]:
+    def _mean(self, name: str, values: pl.Series, **more: Any) -> Measure:
+        """Of one pair an image agrees or not; of several it has a share."""
+        return (stats.share if self.pairs == 1 else stats.mean)(name, values, **more)
+
+    def _panels(self, rows: Rows) -> Iterable[Panel]:
         if rows.height < 2:
             return
         curve = self._by_distance(rows)
@@ -171,20 +171,14 @@ class ShiftConsistency:
         if not len(rows["right"].drop_nulls()):
             return
         right, wrong = (rows.filter(pl.col("right") == truth)["agree"] for truth in (True, False))
-        bars = []
-        for label, values in (
-            ("all images", rows["agree"]),
-            ("where it is right", right),
-            ("where it is wrong", wrong),
-        ):
-            known = stats.of_images(values.to_numpy(), self.pairs == 1) if len(values) else {"value": None}
-            low, high = known.get("interval") or (None, None)
-            bars.append({"label": label, "value": known["value"], "low": low, "high": high, "n": len(values)})
+        groups = {"all images": rows["agree"], "where it is right": right, "where it is wrong": wrong}
+        found = {label: self._mean("", values, why="there is none") for label, values in groups.items()}
+        bars = [dot(label, m.value, m.interval, m.n) for label, m in found.items()]
         caption = "The share of pairs of crops with the same answer, with 95 % intervals."
         data = {"unit": "share", "rows": bars}
         yield Panel("groups", "dots", "Consistency where it is right and where it is wrong", caption, data)
 
-    def _by_distance(self, rows: pl.DataFrame) -> dict[str, Any]:
+    def _by_distance(self, rows: Rows) -> dict[str, Any]:
         """The share of pairs that agree, by how far apart the crops are."""
         places = np.array(rows["offsets"].to_list()).reshape(-1, 2, 2)
         distance = np.abs(places[:, 0] - places[:, 1]).max(1)
@@ -216,20 +210,6 @@ class ShiftConsistency:
         yield Panel("torn", "images", "Crops with different answers", caption, figures=tuple(figures))
 
 
-_SCHEMA: dict[str, Any] = {
-    "id": pl.String,
-    "right": pl.Boolean,
-    "offsets": pl.List(pl.Int32),
-    "answers": pl.List(pl.Int32),
-    "p": pl.List(pl.Float64),
-    "same": pl.List(pl.Boolean),
-    "agree": pl.Float64,
-    "agree_right": pl.Float64,
-    "both_right": pl.Float64,
-    "places": pl.Int32,
-    "small": pl.Boolean,
-}
-
 _SOURCE = "Zhang 2019, README of adobe/antialiased-cnns, ImageNet validation images"
 _TABLE = {
     "AlexNet": (0.5655, 0.7818),
@@ -246,11 +226,12 @@ _PUBLISHED = {
 }
 
 
-def _sentence(rows: pl.DataFrame, measures: tuple[Measure, ...]) -> str:
+def _sentence(measures: tuple[Measure, ...], about: About) -> str:
     consistency, right, *_ = measures
     if consistency.value is None:
         return f"Consistency is not measured: {consistency.why}."
-    images, far = f"{consistency.n} images" if consistency.n > 1 else "one image", int(rows["places"].max()) - 1  # type: ignore[arg-type]
+    images = f"{consistency.n} images" if consistency.n > 1 else "one image"
+    far = about.facts["places"] - 1
     text = f"Two crops of the same image, up to {far} px apart, get the same answer in {consistency.value:.1%} of cases"
     among = f", in {right.value:.1%} where it is right about the image" if right.value is not None else ""
     return f"{text} ({images}){among}."

@@ -1,9 +1,9 @@
-"""What does it say at every offset of a window? The image moves under the classifier's eye, pixel by pixel."""
+"""What does it say at every offset of a window? The crop moves over the image pixel by pixel."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,18 +13,18 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Figure, Finding, Frame, Map, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Frame, Map, Measure, Panel, Unit
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import Window
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Rows, Schema, by_id
 from cuescope.methods.incremental.crops import crop_logits
 
 _MOST_SHOWN = 6
 
 
 @dataclass(frozen=True)
-class ShiftMap:
+class ShiftMap(Instrument):
     """The answer and P(class) at every offset of a window, as two maps, and P(class) along the window's diagonal.
 
     The image is resized as the network's evaluation does it, to a short side of 256 px for an input of 224; crops of
@@ -50,11 +50,22 @@ class ShiftMap:
     )
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
     version: ClassVar[int] = 1
-    per_image: ClassVar[Mapping[str, str]] = {
-        "other_answers": "other",
-        "top1_change": "change",
-        "answers": "distinct",
-        "p_range": "p_range",
+    order: ClassVar[int] = 110
+    animates: ClassVar[bool] = True
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        "label": pl.Int32,
+        "tracked": pl.Int32,
+        "middle": pl.Int32,
+        "offsets": pl.List(pl.Int32),
+        "p": pl.List(pl.Float64),
+        "answers": pl.List(pl.Int32),
+        "p_answer": pl.List(pl.Float64),
+        "other": pl.Float64,
+        "change": pl.Float64,
+        "distinct": pl.Float64,
+        "p_range": pl.Float64,
+        "small": pl.Boolean,
     }
 
     def __post_init__(self) -> None:
@@ -64,7 +75,7 @@ class ShiftMap:
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: P(class), the answer and its probability at each offset, row by row, and what they come to."""
         rows = [self._row(classifier, sample, int(batch.labels[i])) for i, sample in enumerate(batch.samples)]
-        return pl.DataFrame(rows, schema=_SCHEMA)
+        return pl.DataFrame(rows, schema=dict(self.columns))
 
     def _window(self, classifier: Classifier, sample: Sample) -> tuple[Tensor, list[int]]:
         """(3, h, w) uint8 and the offsets along each axis."""
@@ -97,14 +108,19 @@ class ShiftMap:
             "small": Window(self.range_px).is_small(sample, classifier.preprocessing),
         }
 
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
         step = "one pixel" if self.step_px == 1 else f"{self.step_px} pixels"
+        why = "the window holds a single offset" if rows.height else "no image was seen"
+
+        def mean(name: str, column: str, title: str, unit: Unit = "share", *, headline: bool = False) -> Measure:
+            more: dict[str, Any] = {"title": title, "headline": headline, "per_image": column}
+            return stats.mean(name, rows[column].drop_nulls(), unit, why=why, better="lower", **more)
+
         measures = (
-            _mean("other_answers", "offsets with another answer than the middle", rows["other"], headline=True),
-            _mean("answers", "different answers in the window", rows["distinct"], unit="", headline=True),
-            _mean("p_range", "range of P(class) in the window", rows["p_range"], unit="probability"),
-            _mean("top1_change", f"P(top-1 change) for a diagonal step of {step}", rows["change"]),
+            mean("other_answers", "other", "offsets with another answer than the middle", headline=True),
+            mean("answers", "distinct", "different answers in the window", "", headline=True),
+            mean("p_range", "p_range", "range of P(class) in the window", "probability"),
+            mean("top1_change", "change", f"P(top-1 change) for a diagonal step of {step}"),
         )
         caveats = []
         if rows["label"].null_count():
@@ -112,42 +128,27 @@ class ShiftMap:
         small = int(rows["small"].sum() or 0)
         if small:
             caveats.append(f"{small} of {rows.height} images were smaller than the window and enlarged.")
-        return Finding(
-            instrument="shift_map",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=measures,
-            panels=tuple(_traces(rows, about.classes)),
-            sentence=_sentence(rows, measures),
-            caveats=tuple(caveats),
-            references=(self.reference,),
-        )
+        return Conclusion(measures, tuple(_traces(rows, about.classes)), _sentence(rows, measures), tuple(caveats))
 
     def examples(self, rows: Rows) -> list[str]:
         """The images whose answer changes at most offsets."""
         return rows.sort("other", "id", descending=[True, False])["id"].head(_MOST_SHOWN).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        told = {row["id"]: row for row in rows.iter_rows(named=True)}
-        order = sorted(range(len(batch)), key=lambda i: batch.ids[i])
-        names = classifier.classes.names
-        figures = tuple(self._figure(classifier, batch.samples[i], told[batch.ids[i]], names) for i in order)
+        row_of, names = by_id(rows), classifier.classes.names
+        samples = sorted(batch.samples, key=lambda sample: sample.id)
+        figures = tuple(self._figure(classifier, sample, row_of[sample.id], names) for sample in samples)
         caption = (
-            "The answer and P(class) at each offset of the crop: one cell a pixel of shift, down and to the right. The "
-            "image is the crop in the middle, as the classifier's evaluation takes it."
+            f"The answer and P(class) at each offset of the crop, one cell for {self.step_px} px of shift down and to "
+            "the right. The image is the crop in the middle, as the classifier's evaluation takes it."
         )
-        if self.step_px > 1:
-            caption = caption.replace("one cell a pixel", f"one cell for {self.step_px} pixels")
         yield Panel("maps", "images", "What it says at each offset", caption, figures=figures)
 
     def _figure(self, classifier: Classifier, sample: Sample, row: Mapping[str, Any], names: Sequence[str]) -> Figure:
         ranks = _ranks(row["answers"])
         side, name = len(row["offsets"]), names[row["tracked"]]
-        codes = np.array([float(ranks[answer]) for answer in row["answers"]]).reshape(side, side)
-        legend = tuple(names[answer] for answer in ranks)
-        answers = Map("labels", codes.tolist(), "answer", legend=legend, alone=True)
+        codes = np.array([float(ranks[answer]) for answer in row["answers"]]).reshape(side, side).tolist()
+        answers = Map("labels", codes, "answer", legend=tuple(names[answer] for answer in ranks), alone=True)
         p = np.array(row["p"]).reshape(side, side)
         heat = Map("heat", p.tolist(), f"P({name})", "probability", 0.0, 1.0, alone=True)
         several = f"{len(ranks)} answers" if len(ranks) > 1 else "one answer"
@@ -163,30 +164,12 @@ class ShiftMap:
     def frames(self, classifier: Classifier, batch: Batch, rows: Rows) -> Sequence[Frame]:
         """The crops along the diagonal of the window."""
         row, names = rows.row(0, named=True), classifier.classes.names
-        side, ranks = len(row["offsets"]), _ranks(row["answers"])
+        ranks, step = _ranks(row["answers"]), len(row["offsets"]) + 1
         found = []
-        for i, offset in enumerate(row["offsets"]):
-            answer, p = (row[key][i * side + i] for key in ("answers", "p_answer"))
-            pixels = to_image(self._crop(classifier, batch.samples[0], i))
-            found.append(Frame(pixels, names[answer], p, ranks[answer], f"moved by {offset} px"))
+        for i, (answer, p) in enumerate(zip(row["answers"][::step], row["p_answer"][::step], strict=True)):
+            pixels, moved = to_image(self._crop(classifier, batch.samples[0], i)), f"moved by {row['offsets'][i]} px"
+            found.append(Frame(pixels, names[answer], p, ranks[answer], moved))
         return found
-
-
-_SCHEMA: dict[str, Any] = {
-    "id": pl.String,
-    "label": pl.Int32,
-    "tracked": pl.Int32,
-    "middle": pl.Int32,
-    "offsets": pl.List(pl.Int32),
-    "p": pl.List(pl.Float64),
-    "answers": pl.List(pl.Int32),
-    "p_answer": pl.List(pl.Float64),
-    "other": pl.Float64,
-    "change": pl.Float64,
-    "distinct": pl.Float64,
-    "p_range": pl.Float64,
-    "small": pl.Boolean,
-}
 
 
 def _ranks(answers: Sequence[int]) -> dict[int, int]:
@@ -196,42 +179,30 @@ def _ranks(answers: Sequence[int]) -> dict[int, int]:
     return {int(codes[i]): rank for rank, i in enumerate(order)}
 
 
-def _mean(name: str, title: str, values: pl.Series, *, unit: Any = "share", headline: bool = False) -> Measure:
-    known = values.drop_nulls().to_numpy()
-    why = "the window holds a single offset" if len(values) else "no image was seen"
-    told = stats.of_images(known) if len(known) else {"value": None, "why": why}
-    return Measure(name, unit=unit, title=title, better="lower", headline=headline, **told)
-
-
 def _traces(rows: pl.DataFrame, names: Sequence[str]) -> Iterable[Panel]:
     series = []
     # By name, so that a curve has the same dashes for every classifier.
     shown = rows.sort("other", "id", descending=[True, False]).head(_MOST_SHOWN).sort("id")
     for row in shown.iter_rows(named=True):
-        side = len(row["offsets"])
-        trace = np.array(row["p"]).reshape(side, side).diagonal()
+        trace = row["p"][:: len(row["offsets"]) + 1]
         name = names[row["tracked"]] if row["tracked"] < len(names) else str(row["tracked"])
-        series.append({"name": f"{row['id']} ({name})", "x": row["offsets"], "y": trace.tolist()})
+        series.append({"name": f"{row['id']} ({name})", "x": row["offsets"], "y": trace})
     if series:
         axes = {"x": "shift down and to the right (px)", "y": "P(class)"}
-        caption = "P(class) along the diagonal of the window: a classifier that does not mind shifts draws a flat line."
-        yield Panel("diagonal", "lines", "The probability on the way", caption, {**axes, "series": series})
+        caption = "P(class) along the diagonal of the window: the curve is flat where the shift changes nothing."
+        yield Panel("diagonal", "lines", "P(class) along the diagonal", caption, {**axes, "series": series})
 
 
 def _sentence(rows: pl.DataFrame, measures: Sequence[Measure]) -> str:
     other, answers, p_range, _ = (measure.value for measure in measures)
     if other is None or answers is None or p_range is None:
         return f"What it says as the image moves is not measured: {measures[0].why}."
-    ends = [max(offsets) + 1 for offsets in rows["offsets"].to_list()]
-    window = f"As the crop moves over {max(ends)} x {max(ends)} px"
-    images = "one image" if rows.height == 1 else f"{rows.height} images"
-    swings = f"the probability of the class ranges over {p_range:.2f}"
+    side = rows["offsets"].explode().max() + 1  # type: ignore[operator] - whole numbers
+    images, get = ("one image", "gets") if rows.height == 1 else (f"{rows.height} images", "on average get")
+    window, swings = f"As the crop moves over {side} x {side} px", f"P(class) ranges over {p_range:.2f}"
     if other == 0:
         return f"{window}, the answer to {images} never changes; {swings}."
-    number = f"{answers:.0f}" if float(answers).is_integer() else f"{answers:.1f}"
-    gets = "gets" if rows.height == 1 else "get"
-    on_average = "" if rows.height == 1 else " on average"
     return (
-        f"{window}, {images} {gets} {number} different answers{on_average}: {other:.1%} of the offsets have another "
-        f"than the middle, and {swings}."
+        f"{window}, {images} {get} {answers:.3g} different answers: {other:.1%} of the offsets have another than the "
+        f"middle, and {swings}."
     )

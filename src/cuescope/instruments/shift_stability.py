@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.classes import IMAGENET
-from cuescope.core.findings import About, Figure, Finding, Measure, Panel, Published
-from cuescope.data.images import Batch, Sample
+from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Published, dot
+from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import Canvas, Embedding, ShiftedCrop
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Rows, Schema, where_labeled
 
 Protocol = Literal["crop", "embed", "inpaint", "size"]
 
@@ -33,10 +32,16 @@ TITLES = {
 }
 VIEWS = 64
 """Views that are made before the network sees them: enough for its batches, few enough for memory."""
+_OF_A_PROTOCOL = {
+    **dict.fromkeys(("first", "second"), pl.Int32),
+    **dict.fromkeys(("p_first", "p_second"), pl.Float64),
+    "changed": pl.Boolean,
+    **dict.fromkeys(("change", "mac", "right", "change_right"), pl.Float64),
+}
 
 
 @dataclass(frozen=True)
-class ShiftStability:
+class ShiftStability(Instrument):
     """P(top-1 change) and MAC under a change of one pixel, by the four protocols of Azulay & Weiss (2019, section 2).
 
     "crop": a random square of the image is enlarged to the network's input; a second one is shifted by a pixel on both
@@ -79,14 +84,12 @@ class ShiftStability:
     )
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
     version: ClassVar[int] = 3
-    per_image: ClassVar[Mapping[str, str]] = {
-        measure: f"{column}{suffix}"
-        for protocol, suffix in SUFFIX.items()
-        for measure, column in (
-            (f"top1_change{suffix}", "change"),
-            (f"mac{suffix}", "mac"),
-            (f"accuracy_{protocol}", "right"),
-        )
+    order: ClassVar[int] = 90
+    columns: ClassVar[Schema] = {
+        "id": pl.String,
+        **{f"{name}{suffix}": kind for suffix in SUFFIX.values() for name, kind in _OF_A_PROTOCOL.items()},
+        **dict.fromkeys(("top", "left", "side"), pl.Int32),
+        "enlarged": pl.Boolean,
     }
 
     def __post_init__(self) -> None:
@@ -111,23 +114,21 @@ class ShiftStability:
         for protocol in self.protocols:
             columns |= self._observed(protocol, classifier, batch)
         if "crop" in self.protocols:
-            crop = self.maker("crop")
-            assert isinstance(crop, ShiftedCrop)
+            crop = cast("ShiftedCrop", self.maker("crop"))
             squares = [crop.square(s.id, s.pixels.shape[1], s.pixels.shape[2]) for s in batch.samples]
-            for name in ("top", "left", "side"):
-                columns[name] = [getattr(square, name) for square in squares]
-            columns["enlarged"] = [square.side < min(classifier.preprocessing.size) for square in squares]
-        known = pl.DataFrame(columns, schema={name: _SCHEMA[name] for name in columns})
-        return known.with_columns(
-            pl.lit(None, kind).alias(name) for name, kind in _SCHEMA.items() if name not in known
-        )[list(_SCHEMA)]
+            columns |= {name: [getattr(square, name) for square in squares] for name in ("top", "left", "side")}
+            columns["enlarged"] = [side < min(classifier.preprocessing.size) for _, _, side in squares]
+        return self.table(columns)
 
     def _observed(self, protocol: Protocol, classifier: Classifier, batch: Batch) -> dict[str, list[Any]]:
-        probabilities = self._probabilities(protocol, classifier, batch.samples)
+        maker, each = self.maker(protocol), max(1, VIEWS // (self.pairs + 1))
+        groups = [batch.samples[start : start + each] for start in range(0, len(batch), each)]
+        views = (maker.views(group, classifier.preprocessing, steps=self.pairs) for group in groups)
+        logits = torch.cat([classifier.logits(part.to(classifier.device)) for part in views])
+        probabilities = logits.double().softmax(1).unflatten(0, (len(batch), self.pairs + 1))
         (p_before, before), after = probabilities[:, :-1].max(2), probabilities[:, 1:].argmax(2)
         p_after = probabilities[:, 1:].gather(2, before[..., None])[..., 0]
-        changed, labels = before != after, batch.labels[:, None]
-        right = before == labels
+        changed, right = before != after, before == batch.labels[:, None]
         values = {
             "first": before[:, 0].tolist(),
             "second": after[:, 0].tolist(),
@@ -136,123 +137,63 @@ class ShiftStability:
             "changed": changed.any(1).tolist(),
             "change": changed.double().mean(1).tolist(),
             "mac": (p_before - p_after).abs().mean(1).tolist(),
-            "right": right.double().mean(1).tolist(),
-            "change_right": (changed & right).double().mean(1).tolist(),
+            "right": where_labeled(batch, right.double().mean(1)),
+            "change_right": where_labeled(batch, (changed & right).double().mean(1)),
         }
-        for name in ("right", "change_right"):
-            values[name] = [v if k >= 0 else None for v, k in zip(values[name], batch.labels.tolist(), strict=True)]
         return {f"{name}{SUFFIX[protocol]}": column for name, column in values.items()}
 
-    def _probabilities(self, protocol: Protocol, classifier: Classifier, samples: tuple[Sample, ...]) -> Tensor:
-        """(B, pairs + 1, K) float64."""
-        at_once, parts = max(1, VIEWS // (self.pairs + 1)), []
-        for start in range(0, len(samples), at_once):
-            views = self.maker(protocol).views(
-                samples[start : start + at_once], classifier.preprocessing, steps=self.pairs
-            )
-            parts.append(classifier.logits(views.to(classifier.device)))
-        return torch.cat(parts).double().softmax(1).unflatten(0, (len(samples), self.pairs + 1))
-
-    def conclude(self, rows: Rows, about: About) -> Finding:
-        rows = rows if rows.height else pl.DataFrame(schema=_SCHEMA)
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        as_published = {"crop": "crop" in self.protocols, "embed": self.canvas == "black" and self.embed_px == 100}
         imagenet = about.space == IMAGENET and self.shift_px == 1
-        published = {"crop"} & {*self.protocols} if imagenet else set()
-        if imagenet and self.canvas == "black" and self.embed_px == 100:
-            published |= {"embed"}
-        measures: list[Measure] = []
-        for protocol in ("crop", "embed", "inpaint", "size"):
-            measures += self._measures(rows, protocol, protocol in published)
-        found = {measure.name: measure for measure in measures}
+        published = {name for name, same in as_published.items() if same and imagenet}
+        found = {m.name: m for name in SUFFIX for m in self._measures(rows, name, name in published)}
         caveats = ["A classifier that is right more often also changes its mind less: read this beside its accuracy."]
         if published:
-            caveats.append(
-                "The published values are of other weights on 1,000 validation images, by the same protocol."
-            )
-        enlarged = int(rows["enlarged"].sum() or 0)
-        if enlarged:
+            caveats.append("Published values are of other weights, on 1,000 validation images by the same protocol.")
+        if enlarged := int(rows["enlarged"].sum() or 0):
             caveats.append(f"{enlarged} of {rows.height} cropped squares were smaller than the input and enlarged.")
-        return Finding(
-            instrument="shift_stability",
-            version=self.version,
-            params=asdict(self),
-            classifier=about.classifier,
-            images=about.images,
-            measures=tuple(measures),
-            panels=tuple(self._panels(rows, found)),
-            sentence=self._sentence(found),
-            caveats=tuple(caveats),
-            references=(self.reference,),
+        return Conclusion(
+            tuple(found.values()), tuple(self._panels(rows, found)), self._sentence(found), tuple(caveats)
         )
 
-    def _measures(self, rows: pl.DataFrame, protocol: Protocol, published: bool) -> Iterable[Measure]:
+    def _measures(self, rows: Rows, protocol: str, published: bool) -> Iterable[Measure]:
         suffix, title = SUFFIX[protocol], TITLES[protocol]
         why = "no image was seen" if protocol in self.protocols else "this protocol was not asked for"
         changes, macs, right = (rows[f"{name}{suffix}"].drop_nulls() for name in ("change", "mac", "right"))
-        sources = _PUBLISHED[protocol] if published else ((), ())
-        once = self.pairs == 1
-        yield Measure(
-            f"top1_change{suffix}",
-            **_mean(changes, "share", why, once),
-            title=f"P(top-1 change): {title}",
-            better="lower",
-            published=sources[0],
-            headline=protocol in ("crop", "embed"),
-        )
-        few = why if not len(macs) else "fewer than two images"
-        yield Measure(
-            f"mac{suffix}",
-            **_mean(macs if len(macs) > 1 else macs.clear(), "probability", few),
-            title=f"mean absolute change (MAC): {title}",
-            better="lower",
-            published=sources[1],
-            headline=protocol == "crop",
-        )
-        no_label = why if not len(changes) else "no image has a label"
-        yield Measure(
-            f"accuracy_{protocol}",
-            **_mean(right, "share", no_label, once),
-            title=f"accuracy on the first views: {title}",
-            better="higher",
-        )
+        # Of one pair an image changes or not; of several it has a share.
+        mean = stats.share if self.pairs == 1 else stats.mean
+        more = _more(f"P(top-1 change): {title}", why, f"change{suffix}", protocol in ("crop", "embed"))
+        yield mean(f"top1_change{suffix}", changes, published=_published(protocol, 0, published), **more)
+        few, sources = "fewer than two images" if len(macs) else why, _published(protocol, 1, published)
+        more = _more(f"mean absolute change (MAC): {title}", few, f"mac{suffix}", protocol == "crop")
+        yield stats.mean(f"mac{suffix}", macs if len(macs) > 1 else [], "probability", published=sources, **more)
+        no_label = "no image has a label" if len(changes) else why
+        more = _more(f"accuracy on the first views: {title}", no_label, f"right{suffix}", better="higher")
+        yield mean(f"accuracy_{protocol}", right, **more)
         if protocol == "crop":
-            yield self._among_right(rows, no_label)
+            both, none = rows["change_right"].drop_nulls(), "no answer is right" if len(right) else no_label
+            more = _more("P(top-1 change) where the first answer is right: shifted crop", none)
+            if self.pairs == 1:
+                yield stats.share("top1_change_right", both.filter(right > 0), **more)
+            else:
+                yield stats.ratio("top1_change_right", both, right, **more)
 
-    def _among_right(self, rows: pl.DataFrame, no_label: str) -> Measure:
-        right, both = (rows[name].drop_nulls().to_numpy() for name in ("right", "change_right"))
-        name, title = "top1_change_right", "P(top-1 change) where the first answer is right: shifted crop"
-        if not right.sum():
-            why = "no answer is right" if len(right) else no_label
-            return Measure(name, None, "share", 0, title=title, why=why, better="lower")
-        n = int((right > 0).sum())
-        if self.pairs == 1:
-            told = stats.of_images(both[right > 0], counted=True)
-        else:
-            told = {"value": float(both.sum() / right.sum()), "n": n, "interval": stats.bootstrap_ratio(both, right)}
-        return Measure(name, unit="share", title=title, better="lower", **told)
-
-    def _panels(self, rows: pl.DataFrame, found: Mapping[str, Measure]) -> Iterable[Panel]:
+    def _panels(self, rows: Rows, found: Mapping[str, Measure]) -> Iterable[Panel]:
         if rows.height < 2:
             return
         asked = [p for p in SUFFIX if p in self.protocols]
-        bars = []
-        for protocol in asked:
-            measure = found[f"top1_change{SUFFIX[protocol]}"]
-            low, high = measure.interval or (None, None)
-            label = TITLES[protocol].replace(" on a", ",")  # short enough for the plot
-            bars.append({"label": label, "value": measure.value, "low": low, "high": high, "n": measure.n})
+        changes = {p: found[f"top1_change{SUFFIX[p]}"] for p in asked}
+        bars = [dot(TITLES[p].replace(" on a", ","), m.value, m.interval, m.n) for p, m in changes.items()]
         step = "a pixel" if self.shift_px == 1 else f"{self.shift_px} pixels"
         caption = f"The share of pairs of views {step} apart whose answers differ, with 95 % intervals."
-        told = [[p.value for p in found[f"top1_change{SUFFIX[protocol]}"].published] for protocol in asked]
-        marks = [
-            {"who": f"{who} (Azulay & Weiss)", "values": [values[i] if values else None for values in told]}
-            for i, who in enumerate(_NETWORKS)
-            if any(told)
-        ]
+        sources, marks = [m.published for m in changes.values()], []
+        for i, who in enumerate(_TABLE if any(sources) else ()):
+            values = [source[i].value if source else None for source in sources]
+            marks.append({"who": f"{who} (Azulay & Weiss)", "values": values})
         data = {"unit": "share", "rows": bars, "marks": marks}
         yield Panel("protocols", "dots", "How often the answer changes, by protocol", caption, data)
-        edges = np.linspace(0, 1, 21)
-        counted = np.histogram(rows[f"mac{SUFFIX[asked[0]]}"].to_numpy(), edges)[0].tolist()
-        data = {"x": "absolute change of probability", "y": "images", "edges": edges.tolist(), "values": counted}
+        count, edges = np.histogram(rows[f"mac{SUFFIX[asked[0]]}"].to_numpy(), 20, (0, 1))
+        data = {"x": "absolute change of probability", "y": "images", "edges": edges.tolist(), "values": count.tolist()}
         caption = f"Absolute change of the first answer's probability, per image ({TITLES[asked[0]]})."
         yield Panel("change", "bars", "How far one answer's probability moves", caption, data)
 
@@ -270,8 +211,8 @@ class ShiftStability:
         if mac.value is not None:
             text += f"; the probability of its answer moves by {mac.value:.3f} on average"
         others = [(found[f"top1_change{SUFFIX[p]}"].value, TITLES[p]) for p in asked[1:]]
-        told = [f"{value:.1%} {title}" for value, title in others if value is not None]
-        return text + (f". By other protocols: {', '.join(told)}." if told else ".")
+        more = [f"{value:.1%} {title}" for value, title in others if value is not None]
+        return text + (f". By other protocols: {', '.join(more)}." if more else ".")
 
     def examples(self, rows: Rows) -> list[str]:
         """The images whose answer changes although it was surest."""
@@ -285,60 +226,35 @@ class ShiftStability:
             first, second = names[row["first"]], names[row["second"]]
             figures.append(Figure(f"{first}, {row['p_first']:.0%} ({TITLES[row['protocol']]})", to_image(views[0])))
             how = "grown" if row["protocol"] == "size" else "shifted"
-            told = f"{how} by {self.shift_px} px: {second} ({first} {row['p_second']:.0%})"
-            figures.append(Figure(told, to_image(views[1])))
+            caption = f"{how} by {self.shift_px} px: {second} ({first} {row['p_second']:.0%})"
+            figures.append(Figure(caption, to_image(views[1])))
         caption = "Pairs that differ by one step, and what it says to each; the surest first answers come first."
         yield Panel("flips", "images", "Answers that changed", caption, figures=tuple(figures))
 
 
-_OF_A_PROTOCOL = {
-    "first": pl.Int32,
-    "second": pl.Int32,
-    "p_first": pl.Float64,
-    "p_second": pl.Float64,
-    "changed": pl.Boolean,
-    "change": pl.Float64,
-    "mac": pl.Float64,
-    "right": pl.Float64,
-    "change_right": pl.Float64,
+_TABLE = {
+    "VGG-16": {"crop": (0.062, 0.038), "embed": (0.18, 0.06)},
+    "ResNet-50": {"crop": (0.061, 0.040), "embed": (0.20, 0.086)},
+    "DenseNet-121": {"crop": (0.068, 0.045), "embed": (0.19, 0.079)},
 }
-_SCHEMA: dict[str, Any] = {
-    "id": pl.String,
-    **{f"{name}{suffix}": kind for suffix in SUFFIX.values() for name, kind in _OF_A_PROTOCOL.items()},
-    **dict.fromkeys(("top", "left", "side"), pl.Int32),
-    "enlarged": pl.Boolean,
-}
+"""P(top-1 change) and MAC, by protocol."""
 
-_SOURCE = "Azulay & Weiss 2019, table 1, {} protocol, PyTorch"
-_NETWORKS = ("VGG-16", "ResNet-50", "DenseNet-121")
-_VALUES = {
-    "crop": ((0.062, 0.061, 0.068), (0.038, 0.040, 0.045)),
-    "embed": ((0.18, 0.20, 0.19), (0.06, 0.086, 0.079)),
-}
-_PUBLISHED = {
-    name: tuple(
-        tuple(
-            Published(who, v, _SOURCE.format({"embed": "black"}.get(name, name)))
-            for who, v in zip(_NETWORKS, values, strict=True)
-        )
-        for values in both
-    )
-    for name, both in _VALUES.items()
-}
+
+def _more(title: str, why: str, per_image: str = "", headline: bool = False, better: str = "lower") -> dict[str, Any]:
+    return {"title": title, "why": why, "per_image": per_image, "headline": headline, "better": better}
+
+
+def _published(protocol: str, which: int, known: bool) -> tuple[Published, ...]:
+    source = f"Azulay & Weiss 2019, table 1, {'black' if protocol == 'embed' else protocol} protocol, PyTorch"
+    return tuple(Published(who, values[protocol][which], source) for who, values in _TABLE.items()) if known else ()
 
 
 def _flips(rows: Rows) -> pl.DataFrame:
     """Images and protocols whose first pair of answers differs, the surest first."""
     parts = [
         rows.select("id", *(pl.col(f"{c}{suffix}").alias(c) for c in ("first", "second", "p_first", "p_second")))
-        .with_columns(pl.lit(protocol).alias("protocol"), pl.lit(i).alias("order"))
+        .with_columns(protocol=pl.lit(protocol), order=pl.lit(i))
         .filter(pl.col("first") != pl.col("second"))
         for i, (protocol, suffix) in enumerate(SUFFIX.items())
     ]
     return pl.concat(parts).sort("p_first", "id", "order", descending=[True, False, False])
-
-
-def _mean(values: pl.Series, unit: str, why: str, counted: bool = False) -> dict[str, Any]:
-    if not len(values):
-        return {"value": None, "unit": unit, "why": why}
-    return {"unit": unit, **stats.of_images(values.to_numpy(), counted)}

@@ -15,11 +15,12 @@ from torch.nn import functional as F
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.errors import CueError
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Panel
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import sheet
 from cuescope.data.ops.place import Place
 from cuescope.instruments.base import Instrument, Observer, Rows, Schema
+from cuescope.network.dense import Dense
 
 SHOWN_PX = 72
 """Side of a patch as it is shown."""
@@ -66,28 +67,29 @@ class TopPatches(Instrument):
             raise ValueError("patches and shown must be at least 1")
 
     def start(self, classifier: Classifier) -> Observer:
-        dense = classifier.dense
-        assert dense is not None, "it needs dense logits"
-        if unknown := [k for k in self.classes if not 0 <= k < len(classifier.classes)]:
-            found = f"top_patches.classes = {unknown[0]}, but {classifier.name} has {len(classifier.classes)} classes"
-            raise CueError(found, wanted=f"0 to {len(classifier.classes) - 1}", do="correct the value")
-        return Observer(partial(self.observe, classifier), facts={"local": dense.local, "field_px": dense.field_px})
+        """The facts: whether a position sees a patch alone ("local"), and the side of what it sees ("field_px").
 
-    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
+        Raises CueError for `classes` that are none.
+        """
+        dense, count = classifier.dense, len(classifier.classes)
+        assert dense is not None, "without a dense head there are no dense logits, which are needed"
+        if unknown := [k for k in self.classes if not 0 <= k < count]:
+            found = f"classes={unknown[0]}, but {classifier.name} has the classes 0 to {count - 1}"
+            raise CueError(found, wanted="indices of classes", do="correct top_patches.classes")
+        facts = {"local": dense.local, "field_px": dense.field_px}
+        return Observer(partial(self._rows, classifier, *_middles(dense)), facts=facts)
+
+    def _rows(self, classifier: Classifier, x: pl.Series, y: pl.Series, batch: Batch) -> Rows:
         """Per class, the strongest positions of the batch in images of the class and in all others."""
-        dense, maps = classifier.dense, classifier.dense_logits(batch.pixels)
-        assert dense is not None
-        said = batch.logits.argmax(1)
-        own = torch.where(batch.labels >= 0, batch.labels, said)
+        maps = classifier.dense_logits(batch.pixels)
+        own = torch.where(batch.labels >= 0, batch.labels, batch.logits.argmax(1))
         most = 1 if self.one_per_image else min(self.patches, maps[0, 0].numel())
         values, places = _strongest(maps.flatten(2), most)
         image = torch.arange(len(batch)).repeat_interleave(most)
         of_class = own[image][:, None] == torch.arange(maps.shape[1])
-        frames = [self._best(values, places, image, of_class == side, side, batch.ids) for side in (True, False)]
-        x, y = _middles(dense.place(maps.shape[2:], batch.pixels.shape[2:]), maps.shape[2:])
-        index = (rows := pl.concat(frames))["place"]
-        rows = rows.with_columns(x=pl.Series(x).gather(index), y=pl.Series(y).gather(index))
-        return rows.select(self.columns.keys()).cast(dict[Any, Any](self.columns))
+        rows = pl.concat(self._best(values, places, image, of_class == side, side, batch.ids) for side in (True, False))
+        rows = rows.with_columns(x=x.gather(rows["place"]), y=y.gather(rows["place"]))
+        return rows.select(*self.columns).cast(pl.Schema(self.columns))
 
     def _best(
         self, values: Tensor, places: Tensor, image: Tensor, counts: Tensor, own: bool, ids: Sequence[str]
@@ -109,8 +111,6 @@ class TopPatches(Instrument):
 
     def reduce(self, rows: Rows) -> Rows:
         """The best of each class and row alone: bounded over any number of images."""
-        if not rows.height:
-            return rows
         ranked = rows.sort("class", "own", "value", descending=[False, True, True], maintain_order=True)
         return ranked.group_by("class", "own", maintain_order=True).head(self.patches).select(rows.columns)
 
@@ -118,9 +118,11 @@ class TopPatches(Instrument):
         return rows
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
+        rows = self.reduce(rows)
+        local, field = about.facts["local"], about.facts["field_px"]
         best = rows.group_by("class", "own").agg(pl.col("value").max())
         both = best.filter("own").join(best.filter(~pl.col("own")), on="class", suffix="_others")
-        share = stats.share(
+        misled = stats.share(
             "misled",
             both["value_others"] > both["value"],
             why="no class has images of its own and others to compare with",
@@ -128,24 +130,19 @@ class TopPatches(Instrument):
             better="lower",
             headline=True,
         )
-        few = rows.filter("own")["class"].value_counts().filter(pl.col("count") < self.patches).height
-        local, field = (about.facts["local"], about.facts["field_px"]) if rows.height else (False, None)
-        caveats = self._caveats(rows, few, local, field)
-        return Conclusion((share,), (), self._sentence(share, local, field), caveats)
+        sentence = f"No patches can be ranked: {misled.why}."
+        if misled.value is not None:
+            what = f"patch of {field} x {field} pixels" if local else "position"
+            of = f"{misled.count} of {misled.n} classes"
+            sentence = f"For {of} the most convincing {what} comes from an image of another class."
+        return Conclusion((misled,), sentence=sentence, caveats=self._caveats(rows, local, field))
 
-    def _sentence(self, share: Measure, local: bool, field: object) -> str:
-        if share.value is None:
-            return f"No patches can be ranked: {share.why}."
-        what = f"patch of {field} x {field} pixels" if local else "position"
-        return (
-            f"For {share.count} of {share.n} classes the most convincing {what} comes from an image of another class."
-        )
-
-    def _caveats(self, rows: Rows, few: int, local: bool, field: object) -> tuple[str, ...]:
+    def _caveats(self, rows: Rows, local: bool, field: int | None) -> tuple[str, ...]:
         caveats = []
         if not local and rows.height:
             seen = f"{field} x {field} pixels" if field else "the whole image"
             caveats.append(f"Not local: each position sees {seen}, more than what is shown of it.")
+        few = rows.filter("own")["class"].value_counts().filter(pl.col("count") < self.patches).height
         if few:
             row = f"the first row of {self.patches}"
             caveats.append(f"{few} classes have fewer than {self.patches} images, so {row} is not full.")
@@ -165,18 +162,17 @@ class TopPatches(Instrument):
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         dense, pixels = classifier.dense, dict(zip(batch.ids, batch.pixels, strict=True))
-        # What a position sees, where that is local; else a quarter of the image around it is shown.
-        side = dense.field_px if dense and dense.local else None
+        side = dense.field_px if dense is not None and dense.local else None
         figures = []
         for k in self._chosen(rows):
             lines = [rows.filter((pl.col("class") == k) & (pl.col("own") == own)) for own in (True, False)]
             crops = [[_crop(pixels[r["id"]], r, side) for r in line.iter_rows(named=True)] for line in lines]
             count = f" (only {lines[0].height} there)" if lines[0].height < self.patches else ""
             figures.append(Figure(f"{classifier.classes.names[k]}{count}", sheet(crops, self.patches)))
-        of_size = f" ({side} x {side} px each)" if side else ""
+        size = f" ({side} x {side} px each)" if side else ""
         caption = (
-            f"For each class two rows, strongest first: patches from images of the class{of_size}, and below them from "
-            "all other images."
+            f"For each class two rows, strongest first: patches from images of the class{size}, and below "
+            "them from all other images."
         )
         yield Panel("top_patches", "images", "The patches that convince it most", caption, figures=tuple(figures))
 
@@ -189,17 +185,20 @@ def _strongest(maps: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return tuple(t[:, :, :count].transpose(1, 2).flatten(0, 1) for t in (values, places))  # type: ignore[return-value]
 
 
-def _middles(place: Place, shape: Sequence[int]) -> tuple[list[float], list[float]]:
-    """X and y of the middles of all cells of a map, row by row, in shares of the image."""
-    rows, columns = shape
-    spots = [place.middle(i, j, shape) for i in range(rows) for j in range(columns)]
-    return [x for x, _ in spots], [y for _, y in spots]
+def _middles(dense: Dense) -> tuple[pl.Series, pl.Series]:
+    """X and y of the middles of all positions, row by row, in shares of the image: each that of what it sees."""
+    field, shape = dense.field, dense.size
+    place = Place()
+    if field.rows is not None and field.columns is not None:
+        place = Place.of_fields(field.rows, field.columns, shape, dense.image)
+    spots = [place.middle(i, j, shape) for i in range(shape[0]) for j in range(shape[1])]
+    return pl.Series([x for x, _ in spots]), pl.Series([y for _, y in spots])
 
 
-def _crop(pixels: Tensor, row: Mapping[str, Any], field_px: int | None) -> Tensor:
+def _crop(pixels: Tensor, row: Mapping[str, Any], patch_px: int | None) -> Tensor:
     """(3, s, s): the patch around the position; a quarter of the side where the position sees more than a patch."""
     height, width = pixels.shape[1:]
-    side = min(field_px or min(height, width) // 4, height, width)
+    side = min(patch_px or min(height, width) // 4, height, width)
     top = min(max(round(row["y"] * height - side / 2), 0), height - side)
     left = min(max(round(row["x"] * width - side / 2), 0), width - side)
     patch = pixels[None, :, top : top + side, left : left + side]

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Unit
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.instruments.base import Instrument, Observer, Rows, Schema
@@ -76,15 +76,16 @@ class VisualWords(Instrument):
             raise ValueError("images, top and shown must be at least 1")
 
     def start(self, classifier: Classifier) -> Observer:
-        vocabulary = getattr(classifier.network, "vocabulary", None)
-        return Observer(partial(self.observe, classifier), facts={"vocabulary": vocabulary})
+        """The fact: how many words there are ("vocabulary"), None where the network does not say."""
+        facts = {"vocabulary": getattr(classifier.network, "vocabulary", None)}
+        return Observer(partial(self.observe, classifier), facts=facts)
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: its words, how often each occurs, its evidence, the class it speaks for."""
         words, logits = classifier.words(batch.pixels), classifier.patch_logits(batch.pixels)
         targets = torch.where(batch.labels >= 0, batch.labels, batch.logits.argmax(1)).tolist()
-        found = zip(batch.ids, targets, words, logits, strict=True)
-        rows = [{"id": name, "target": k, **self._read(w, says, k)} for name, k, w, says in found]
+        images = zip(batch.ids, targets, words, logits, strict=True)
+        rows = [{"id": name, "target": k, **self._read(found, maps, k)} for name, k, found, maps in images]
         return pl.DataFrame(rows, schema=dict(self.columns))
 
     def _read(self, words: Tensor, logits: Tensor, target: int) -> dict[str, Any]:
@@ -109,22 +110,12 @@ class VisualWords(Instrument):
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         table = _by_word(rows)
         title = f"evidence for its class that an image's {self.top} strongest words hold"
-        parts = rows["top_part"].drop_nulls()
-        top = _mean("top_words", parts, "share", title=title, headline=True, per_image="top_part")
-        title = "entropy of the words of an image"
-        entropy = _mean("entropy", rows["entropy"], "nats", title=title, per_image="entropy")
-        used = self._used(rows, table, about.facts.get("vocabulary"))
+        top = _mean("top_words", rows, "top_part", title=title, headline=True)
+        entropy = _mean("entropy", rows, "entropy", "nats", title="entropy of the words of an image")
+        used = _used(table, about.facts["vocabulary"])
         panels = (_classes_panel(table, rows, about.classes),) if rows.height else ()
         caveat = "A word speaks by being counted: where in the image it stands plays no part."
         return Conclusion((top, used, entropy), panels, self._sentence(top, used, entropy, rows), (caveat,))
-
-    def _used(self, rows: Rows, table: pl.DataFrame, vocabulary: int | None) -> Measure:
-        title = "words of the codebook that occur in these images"
-        if not vocabulary or not rows.height:
-            why = "the network does not say how many words it has" if rows.height else "no image was seen"
-            return Measure("words_in_use", None, "share", title=title, why=why)
-        count = table["word"].n_unique()
-        return Measure("words_in_use", count / vocabulary, "share", vocabulary, title=title, count=count)
 
     def _sentence(self, top: Measure, used: Measure, entropy: Measure, rows: Rows) -> str:
         if not rows.height:
@@ -166,10 +157,8 @@ class VisualWords(Instrument):
             name = classifier.classes.names[row["speaks_for"]]
             caption = f"word {row['word']}, for {name}: {row['count']} patches in {row['n']} of {len(batch)} images"
             figures.append(Figure(caption, _strip(patches)))
-        caption = (
-            "Each row is a word: patches that count as the same. All that the classifier knows of an image is how "
-            "often each word occurs in it."
-        )
+        caption = "Each row is a word: patches that count as the same. How often each word occurs in an image is all "
+        caption += "that the classifier knows of it."
         yield Panel("visual_words", "images", "The strongest visual words", caption, figures=tuple(figures))
 
 
@@ -180,10 +169,21 @@ def _by_word(rows: Rows) -> pl.DataFrame:
     return table.with_columns(part=pl.col("evidence") * pl.col("count") / pl.col("patches"))
 
 
-def _mean(name: str, values: pl.Series, unit: Any, **more: Any) -> Measure:
+def _mean(name: str, rows: Rows, column: str, unit: Unit = "share", **more: Any) -> Measure:
+    values = rows[column].drop_nulls()
     if len(values) < 2:
-        return Measure(name, None, unit, len(values), why="fewer than two images", **more)
-    return stats.mean(name, values, unit, **more)
+        return Measure(name, None, unit, len(values), why="fewer than two images", per_image=column, **more)
+    return stats.mean(name, values, unit, per_image=column, **more)
+
+
+def _used(table: pl.DataFrame, vocabulary: int | None) -> Measure:
+    """The share of all words that occur: the whole of these images is counted, so that it has no interval."""
+    name, title = "words_in_use", "words of the codebook that occur in these images"
+    if not vocabulary or not table.height:
+        why = "the network does not say how many words it has" if table.height else "no image was seen"
+        return Measure(name, None, "share", title=title, why=why)
+    count = table["word"].n_unique()
+    return Measure(name, count / vocabulary, "share", vocabulary, title=title, count=count)
 
 
 def _classes_panel(table: pl.DataFrame, rows: Rows, names: tuple[str, ...]) -> Panel:
@@ -200,10 +200,8 @@ def _classes_panel(table: pl.DataFrame, rows: Rows, names: tuple[str, ...]) -> P
         ]
         cells.append([names[k], n, *(strongest + [""] * 3)[:3]])
     caption = "In logits that a patch of the word would give by itself, against the mean over all classes."
-    columns = ["class", "images", "strongest word", "second", "third"]
-    return Panel(
-        "words_of_classes", "table", "What speaks for each class", caption, {"columns": columns, "rows": cells}
-    )
+    data = {"columns": ["class", "images", "strongest word", "second", "third"], "rows": cells}
+    return Panel("words_of_classes", "table", "What speaks for each class", caption, data)
 
 
 def _places(here: Tensor, most: int) -> list[tuple[int, int, int]]:

@@ -1,6 +1,6 @@
 """Heatmaps of what speaks for a class: gradients, integrated gradients, DeepLift and Grad-CAM, in the network itself.
 
-The attributions are captum's; what it hooks, it lets go of. Its import takes seconds, so it waits for the first call.
+The attributions are captum's; it removes its hooks. Its import takes seconds, so it waits for the first call.
 """
 
 from __future__ import annotations
@@ -22,51 +22,77 @@ from cuescope.network import hooks
 from cuescope.network.batchnorm_folding import tensor_of
 from cuescope.network.executor import out_of_memory
 
-__all__ = ["KINDS", "attributions"]
+__all__ = ["KINDS", "Attributions"]
 
 KINDS = ("saliency", "integrated gradients", "DeepLift", "Grad-CAM")
-"""The heatmaps of `attributions`. The first and the last are never negative."""
+"""The heatmaps of `Attributions`. The first and the last are never negative."""
 
 INTERNAL_BATCH = 8
 """Steps of integrated gradients that go through the network together."""
 
 
-def attributions(classifier: Classifier, pixels: Tensor, target: int, steps: int) -> dict[str, Tensor | str]:
-    """Which pixels speak for a class, by each of `KINDS`? A map (H, W) float32 on the CPU, or why there is none.
+@dataclass(frozen=True, eq=False)
+class Attributions:
+    """Heatmaps of what speaks for a class, by each of `KINDS`, and what of the network they all need.
 
-    `pixels` is (3, H, W) in [0, 1] as `Classifier.prepare` gives them, `target` a class. Each map is summed over the
-    colors: the absolute gradient (Simonyan et al. 2014); integrated gradients in so many `steps` (Sundararajan et al.
-    2017) and DeepLift by its rescale rule (Shrikumar et al. 2017), both against an image of the classifier's mean
-    pixel; Grad-CAM at the last convolutional map (Selvaraju et al. 2017), stretched over the image. Raises CueError
-    for a black box.
+    The absolute gradient (Simonyan et al. 2014); integrated gradients (Sundararajan et al. 2017) and DeepLift by its
+    rescale rule (Shrikumar et al. 2017), both against an image of the classifier's mean pixel; Grad-CAM at the last
+    convolutional map (Selvaraju et al. 2017), stretched over the image.
     """
-    network = classifier.torch_network("gradients")
-    with hooks.evaluating(network), warnings.catch_warnings():
-        # captum warns of each hook it sets, and its import of what it could not import.
-        warnings.simplefilter("ignore")
-        from captum import attr
 
-        image = classifier.normalize(pixels[None]).detach()
-        view = classifier.known("attribution", lambda: _views_of(network, image))
-        fitted = functools.partial(classifier.executor.fitted, gradients=True)
-        with torch.enable_grad():
+    classifier: Classifier
+    network: nn.Module
+    plain: nn.Module
+    rescalable: nn.Module | str
+    """As DeepLift needs it, or why it cannot be had."""
+    last_map: nn.Module | str
+    """The layer whose output is the last convolutional map, or why there is none."""
 
-            def ask(method: Any, **settings: Any) -> Tensor:
-                found = method.attribute(image.clone().requires_grad_(), target=target, **settings)
-                return found[0].detach().float().cpu()
+    @classmethod
+    def of(cls, classifier: Classifier) -> Attributions:
+        """Raises CueError for a black box."""
+        network = classifier.torch_network("gradients")
+        try:
+            with hooks.evaluating(network):
+                ready: nn.Module | str = _Logits(rescalable(network))
+        except UntraceableError as error:
+            ready = str(error)
+        last = classifier.layer(classifier.layers[-1]) if classifier.layers else None
+        if last is None or last.layout != "NCHW" or last.intermediate is not None:
+            return cls(classifier, network, _Logits(network), ready, "its last map is not a convolutional one")
+        return cls(classifier, network, _Logits(network), ready, network.get_submodule(last.name))
 
-            def integrated(at_once: int) -> Tensor:
-                return ask(attr.IntegratedGradients(view.plain), n_steps=steps, internal_batch_size=at_once)
+    def maps(self, pixels: Tensor, target: int, steps: int) -> dict[str, Tensor | str]:
+        """Which pixels speak for a class? A map (H, W) float32 on the CPU for each kind, or why there is none.
 
-            ways: dict[str, tuple[nn.Module | str, Callable[[Any], Tensor]]] = {
-                "DeepLift": (view.rescalable, lambda net: ask(attr.DeepLift(net)).sum(0)),
-                "Grad-CAM": (view.last_map, lambda layer: _grad_cam(attr, view.plain, layer, ask, pixels)),
-            }
-            return {
-                "saliency": fitted(lambda _: ask(attr.Saliency(view.plain)).sum(0), 1)[0],
-                "integrated gradients": fitted(integrated, INTERNAL_BATCH)[0].sum(0),
-                **{kind: fitted(lambda _, way=way: _attempt(*way), 1)[0] for kind, way in ways.items()},
-            }
+        `pixels` is (3, H, W) in [0, 1] as `Classifier.prepare` gives them, `target` a class, `steps` those of
+        integrated gradients. Each map is summed over the colors.
+        """
+        with hooks.evaluating(self.network), warnings.catch_warnings():
+            # captum warns of each hook it sets, and its import of what it could not import.
+            warnings.simplefilter("ignore")
+            from captum import attr
+
+            image = self.classifier.normalize(pixels[None]).detach()
+            fitted = functools.partial(self.classifier.executor.fitted, gradients=True)
+            with torch.enable_grad():
+
+                def ask(method: Any, **settings: Any) -> Tensor:
+                    found = method.attribute(image.clone().requires_grad_(), target=target, **settings)
+                    return found[0].detach().float().cpu()
+
+                def integrated(at_once: int) -> Tensor:
+                    return ask(attr.IntegratedGradients(self.plain), n_steps=steps, internal_batch_size=at_once)
+
+                ways: dict[str, tuple[nn.Module | str, Callable[[Any], Tensor]]] = {
+                    "DeepLift": (self.rescalable, lambda net: ask(attr.DeepLift(net)).sum(0)),
+                    "Grad-CAM": (self.last_map, lambda layer: _grad_cam(attr, self.plain, layer, ask, pixels)),
+                }
+                return {
+                    "saliency": fitted(lambda _: ask(attr.Saliency(self.plain)).sum(0), 1)[0],
+                    "integrated gradients": fitted(integrated, INTERNAL_BATCH)[0].sum(0),
+                    **{kind: fitted(lambda _, way=way: _attempt(*way), 1)[0] for kind, way in ways.items()},
+                }
 
 
 class _Logits(nn.Module):
@@ -78,29 +104,6 @@ class _Logits(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return tensor_of(self.network(pixels)).float()
-
-
-@dataclass(frozen=True)
-class _Views:
-    plain: nn.Module
-    rescalable: nn.Module | str
-    """As DeepLift needs it, or why it cannot be had."""
-    last_map: nn.Module | str
-    """The layer whose output is the last convolutional map, or why there is none."""
-
-
-def _views_of(network: nn.Module, image: Tensor) -> _Views:
-    plain = _Logits(network)
-    try:
-        ready: nn.Module | str = _Logits(rescalable(network))
-    except UntraceableError as error:
-        ready = str(error)
-    with torch.no_grad():
-        layers = hooks.survey(network, image.expand(2, -1, -1, -1))
-    last = list(layers.values())[-1] if layers else None
-    if last is None or last.layout != "NCHW" or last.intermediate is not None:
-        return _Views(plain, ready, "its last map is not a convolutional one")
-    return _Views(plain, ready, network.get_submodule(last.name))
 
 
 def _attempt(subject: nn.Module | str, run: Any) -> Tensor | str:

@@ -131,7 +131,7 @@ def _mean_known(values: Sequence[NDArray[Any]], n: int) -> NDArray[Any]:
 
 
 def mean(
-    groups: Sequence[tuple[Group, NDArray[Any]]], drawn: NDArray[Any]
+    groups: Sequence[tuple[Group, NDArray[Any]]], drawn: stats.Draws
 ) -> tuple[float | None, tuple[float, float] | None, int]:
     """The mean over groups of the values of their pairs, its interval over images, and how many images have a pair."""
     value, interval, _ = stats.pair_mean([(group.members, values) for group, values in groups], drawn)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cuescope.core.errors import CueError
-from cuescope.core.findings import Finding, about_two
+from cuescope.core.findings import Conclusion, Finding, about_two
 from cuescope.instruments import registry
-from cuescope.instruments.base import Instrument, name_of
+from cuescope.instruments.base import Instrument, Misfit, name_of
 from cuescope.runs.comparisons.paired import matched
 from cuescope.runs.comparisons.stored import Pair
 from cuescope.runs.store import Cell, Run
@@ -86,14 +86,16 @@ def _compared(tool: Instrument, one: tuple[Run, Cell], other: tuple[Run, Cell], 
     cells = one[1], other[1]
     names = cells[0].folder.name, cells[1].folder.name
     about = one[0].about(cells[0]), other[0].about(cells[1])
-    error = ""
+    both, error = replace(about[0], classifier=about_two(about)), ""
     try:
         for cell in cells:
             if cell.folder not in rows:
                 rows[cell.folder] = cell.rows(tool)
-        said = tool.compare(rows[cells[0].folder], rows[cells[1].folder], about)
-        finding = tool.finding(said, replace(about[0], classifier=about_two(about)))
+        finding = tool.finding(tool.compare(rows[cells[0].folder], rows[cells[1].folder], about), both)
         finding.to_json()
+    except Misfit as reason:
+        said = Conclusion(sentence=f"The two cannot be compared: {reason}.")
+        finding = replace(tool.finding(said, both), why=str(reason))
     except Exception as problem:
         # One comparison that fails, in an instrument of the user's perhaps, must not lose the report.
         error, why = traceback.format_exc(), f"the comparison failed: {problem or type(problem).__name__}"
