@@ -98,7 +98,7 @@ def main() -> None:
     exact = pooled(maps, crops)
     for bits in (8, 16):
         path = write_label_maps(
-            folder / f"{bits}.cuemaps",
+            folder / f"{bits}.safetensors",
             Header(imagenet_1k(), TOP, bits),
             ((name, scores, ids) for name, (scores, ids) in maps.items()),
         )

@@ -56,6 +56,14 @@ def test_maps_of_a_linear_network_are_its_weights() -> None:
     assert maps["Grad-CAM"] == "its last map is not a convolutional one"
 
 
+def check_grad_cam(classifier: Classifier, small: Tensor) -> None:
+    """Grad-CAM of class 1 is this map (h, w), stretched over the image."""
+    wanted = F.interpolate(small[None, None], (16, 16), mode="bilinear")[0, 0]
+    found = Attributions.of(classifier).maps(pixels(), 1, 4)["Grad-CAM"]
+    assert wanted.max() > 0
+    assert torch.allclose(found, wanted, atol=1e-6)  # type: ignore[arg-type]
+
+
 def test_grad_cam_weighs_the_last_maps_by_their_mean_gradient() -> None:
     layers = [nn.Conv2d(3, 5, 3, 2), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 2)]
     classifier = classifier_of(nn.Sequential(*layers))
@@ -64,10 +72,7 @@ def test_grad_cam_weighs_the_last_maps_by_their_mean_gradient() -> None:
     with torch.no_grad():
         seen = network[:2](classifier.normalize(pixels()[None]))[0]  # type: ignore[index]
         weighed = (network[4].weight[1, :, None, None] * seen).sum(0).relu() / seen[0].numel()  # type: ignore[index]
-        wanted = F.interpolate(weighed[None, None], (16, 16), mode="bilinear")[0, 0]
-    found = Attributions.of(classifier).maps(pixels(), 1, 4)["Grad-CAM"]
-    assert wanted.max() > 0
-    assert torch.allclose(found, wanted, atol=1e-6)  # type: ignore[arg-type]
+    check_grad_cam(classifier, weighed)
 
 
 class Reusing(nn.Module):
@@ -89,10 +94,7 @@ def test_grad_cam_sees_the_map_before_it_is_overwritten() -> None:
     seen = network.last(network.relu(network.conv(classifier.normalize(pixels()[None])))).detach().requires_grad_()  # type: ignore[operator]
     logit = network.fc(network.relu(seen).mean((2, 3)))[0, 1]  # type: ignore[operator]
     weights = torch.autograd.grad(logit, seen)[0].mean((2, 3), keepdim=True)
-    wanted = F.interpolate((weights * seen).sum(1, keepdim=True).relu().detach(), (16, 16), mode="bilinear")[0, 0]
-    found = Attributions.of(classifier).maps(pixels(), 1, 4)["Grad-CAM"]
-    assert wanted.max() > 0
-    assert torch.allclose(found, wanted, atol=1e-6)  # type: ignore[arg-type]
+    check_grad_cam(classifier, (weights * seen).sum(1)[0].relu().detach())
 
 
 class Everything(nn.Module):

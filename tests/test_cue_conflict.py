@@ -87,16 +87,16 @@ def test_each_original_is_used_about_as_often_as_the_others() -> None:
     shapes = {name: list(range(10 * i, 10 * i + 10)) for i, name in enumerate(names)}
     textures = {name: list(range(3 * i, 3 * i + 3)) for i, name in enumerate(names)}
     found = paired(shapes, textures, 5, seed=1)
-    assert len({(pair.shape, pair.texture) for pair in found}) == len({pair.file for pair in found}) == 1280
-    assert set(Counter(pair.shape for pair in found).values()) == {8}
-    assert set(Counter(pair.texture for pair in found).values()) <= {25, 26, 27, 28}
+    assert len({(piece.source, piece.key) for piece in found}) == len({piece.file for piece in found}) == 1280
+    assert set(Counter(piece.source for piece in found).values()) == {8}
+    assert set(Counter(piece.key for piece in found).values()) <= {25, 26, 27, 28}
     assert found != paired(shapes, textures, 5, seed=2)
 
 
 @pytest.mark.parametrize(("count", "of"), [(1, 1), (2, 4), (4, 6), (6, 4)])
 def test_no_two_meet_twice(count: int, of: int) -> None:
     found = paired({"a": list(range(count))}, {"a": list(range(of))}, 99, seed=0)
-    assert len({(pair.shape, pair.texture) for pair in found}) == len(found) == count * of
+    assert len({(piece.source, piece.key) for piece in found}) == len(found) == count * of
 
 
 def test_an_image_is_its_shape_in_its_texture(folders: Path) -> None:
@@ -243,7 +243,7 @@ def test_bad_input_is_told_in_one_error(folders: Path, case: str) -> None:
 
 
 def test_classes_that_files_cannot_tell_apart_are_refused() -> None:
-    with pytest.raises(CueError, match="'t shirt' cannot be told in a file's name from 'T-shirt'"):
+    with pytest.raises(CueError, match="'t shirt' cannot be distinguished in a file's name from 'T-shirt'"):
         file_names(["T-shirt", "t shirt"])
 
 

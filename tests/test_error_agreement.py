@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 
-from cuescope.core import stats
+from cuescope.core import error_consistency, stats
 from cuescope.core.findings import About
 from cuescope.data.images import Batch, Sample
 from cuescope.instruments.error_agreement import ErrorAgreement
@@ -82,7 +82,7 @@ def test_kappa_is_cohens() -> None:
             table = np.histogram2d(a, b, bins=2)[0] / n
             observed, expected = np.trace(table), table.sum(0) @ table.sum(1)
             kappa = (observed - expected) / (1 - expected)
-            assert stats.kappa(a.tolist(), b.tolist()) == pytest.approx(kappa, abs=1e-12)
+            assert error_consistency.kappa(a.tolist(), b.tolist()) == pytest.approx(kappa, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -110,15 +110,15 @@ def test_interval_is_the_plain_bootstraps() -> None:
     slow, expected = [], []
     for _ in range(2000):
         draw = generator.integers(0, 200, 200)
-        slow.append(stats.kappa(a[draw].tolist(), b[draw].tolist()))
+        slow.append(error_consistency.kappa(a[draw].tolist(), b[draw].tolist()))
         p, q = a[draw].mean(), b[draw].mean()
         expected.append(p * q + (1 - p) * (1 - q))
-    around, chance = stats.kappa_intervals(a.tolist(), b.tolist())
+    around, chance = error_consistency.kappa_intervals(a.tolist(), b.tolist())
     assert around == pytest.approx(tuple(np.percentile(np.array(slow, float), [2.5, 97.5])), abs=0.025)
     assert chance == pytest.approx(tuple(np.percentile(expected, [2.5, 97.5])), abs=0.01)
     few = [True] + [False] * 9
-    assert stats.kappa_intervals(few, few)[0] is None
-    assert stats.kappa_intervals([True], [True]) == (None, None)
+    assert error_consistency.kappa_intervals(few, few)[0] is None
+    assert error_consistency.kappa_intervals([True], [True]) == (None, None)
 
 
 def test_images_are_matched_by_name_and_unlabeled_ones_left_out() -> None:

@@ -87,7 +87,7 @@ def plain_kappa(rows: pl.DataFrame, one: str, other: str) -> float | None:
         if one in said and other in said:
             a.append(said[one] == row["shape"])
             b.append(said[other] == row["shape"])
-    return stats.kappa(a, b)
+    return error_consistency.kappa(a, b)
 
 
 def mean(values: list[float | None]) -> float:
@@ -172,7 +172,9 @@ def test_no_answer_is_wrong_and_images_whose_cues_agree_are_kept() -> None:
     assert conclusion["accuracy_people"].value == pytest.approx(2 / 3)
     assert rows["same_as_people"].to_list() == [0, 0, 1, None], "a network is no person"
     assert (conclusion["same_as_networks"].value, conclusion["same_as_networks"].n) == (1, 1)
-    assert conclusion["kappa_people"].value == pytest.approx(stats.kappa([True, False, True], [False, True, True]))
+    assert conclusion["kappa_people"].value == pytest.approx(
+        error_consistency.kappa([True, False, True], [False, True, True])
+    )
     assert any("1 images that nobody else was asked about" in caveat for caveat in conclusion.caveats)
 
 
@@ -207,7 +209,7 @@ def test_the_table_of_kappas_by_the_plain_function() -> None:
     generator = np.random.default_rng(5)
     a, b = (np.where(generator.random((30, 3)) < 0.2, np.nan, generator.random((30, 3)) < 0.6) for _ in range(2))
     a[:, 2] = 1
-    drawn = np.concatenate([np.ones((1, 30)), *stats.drawn_within(np.zeros(30), resamples=4)])
+    drawn = np.concatenate([np.ones((1, 30)), *stats.Draws(np.zeros(30), resamples=4)])
     table = kappa_table(a, b, drawn)
     assert np.isnan(table[:, 2]).all()
     for r, counts in enumerate(drawn):
@@ -215,7 +217,9 @@ def test_the_table_of_kappas_by_the_plain_function() -> None:
         for i in range(2):
             for k in range(3):
                 both = index[np.isfinite(a[index, i]) & np.isfinite(b[index, k])]
-                assert table[r, i, k] == pytest.approx(stats.kappa(a[both, i].tolist(), b[both, k].tolist()))
+                assert table[r, i, k] == pytest.approx(
+                    error_consistency.kappa(a[both, i].tolist(), b[both, k].tolist())
+                )
 
 
 def test_resamples_in_blocks_of_bounded_memory_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +250,7 @@ def test_two_classifiers_are_compared_on_the_same_images() -> None:
     one, two = (TOOL.conclude(rows[-55:], ABOUT)["kappa_people"].value or 0 for rows in (first, second))
     assert conclusion["kappa_difference"].value == pytest.approx(one - two)
     assert (conclusion["kappa_first"].value, conclusion["kappa_second"].value) == pytest.approx((one, two))
-    expected = stats.kappa(first["right"][5:].to_list(), second["right"].to_list())
+    expected = error_consistency.kappa(first["right"][5:].to_list(), second["right"].to_list())
     assert conclusion["kappa_of_two"].value == pytest.approx(expected)
     assert conclusion["same"].count == int((first["decision"][5:] == second["decision"]).sum())
     swapped = TOOL.compare(second, first, (about[1], about[0]))

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cuescope.core import published, stats
+from cuescope.core import error_consistency, published
 from cuescope.core.errors import CueError
 from cuescope.data.images import Sample
 from cuescope.data.readers import read_human_data, with_answers
@@ -227,7 +227,7 @@ def test_error_consistency_of_all_people_and_networks(trials: pl.DataFrame) -> N
     people = sorted(set(trials.filter(kind="human")["subject"]))
 
     def kappa(one: str, other: str) -> float:
-        value = stats.kappa(table[one].to_list(), table[other].to_list())
+        value = error_consistency.kappa(table[one].to_list(), table[other].to_list())
         assert value is not None
         return value
 

@@ -16,13 +16,16 @@ import torch
 from PIL import Image
 
 from cuescope.api.make import make
+from cuescope.classifier.sources import load
 from cuescope.cli import main
 from cuescope.core.errors import CueError
 from cuescope.data.readers import read_folder, read_versions
 from cuescope.makers import registry
-from cuescope.makers.base import Maker, seed_of
+from cuescope.makers.base import Maker, Tools, seed_of
 from cuescope.makers.output_folder import JOURNAL
-from cuescope.makers.texturized import Texturized
+from cuescope.makers.texturized import Texturized, texturize
+from cuescope.runs.inputs import find_images
+from cuescope.world.images import WorldImages
 
 FEW = ["--steps", "2", "--size-px", "16"]
 
@@ -186,7 +189,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_an_undisturbed_one(
 
 def test_a_killed_run_goes_on_from_its_journal(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a last word: only what was written file by file is there."""
-    monkeypatch.setattr("cuescope.makers.output_folder.MadeFolder.finish", lambda *_: None)
+    monkeypatch.setattr("cuescope.makers.output_folder.OutputFolder.finish", lambda *_: None)
     make("texturized", "photos", "made", steps=2, size_px=16, limit=4)
     assert not manifest()["finished"]
     assert list(Path("made", JOURNAL).glob("*.json"))
@@ -353,3 +356,23 @@ def test_the_generator_of_everyone_is_left_alone(photos: Path, capsys: pytest.Ca
     state = torch.get_rng_state()
     texturized(capsys, "--limit", "1")
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_what_waits_to_be_written_is_bytes_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tensor of the search would keep the device's memory of batches that are done."""
+    searched: list[int] = []
+
+    def noted(*arguments: Any, **settings: Any) -> Any:
+        found = texturize(*arguments, **settings)
+        searched.append(found.pixels.untyped_storage().data_ptr())
+        return found
+
+    monkeypatch.setattr("cuescope.makers.texturized.texturize", noted)
+    images = WorldImages("congruent", count=2)
+    work = Texturized(steps=1).start(images, Tools(load, find_images, torch.device("cpu")))
+    outputs: Any = work.make(list(work.pieces), [images.read(i) for i in range(2)])
+    for output in outputs:
+        (pixels,) = output.data.args
+        assert (pixels.dtype, pixels.device.type) == (torch.uint8, "cpu")
+        assert pixels.untyped_storage().data_ptr() != searched[0]
+        assert output.data().startswith(b"\x89PNG")

@@ -73,7 +73,7 @@ def test_one_file_of_all_images(photos: Path) -> None:
     found = annotate()
     assert (found.made, found.before, found.what) == (9, 0, "label maps")
     assert [s.id for s in found.skipped] == ["green/bad.png"]
-    kept = ["label_maps.cuemaps", "labels.csv", "labels.parquet", "manifest.json", "skipped.csv"]
+    kept = ["label_maps.safetensors", "labels.csv", "labels.parquet", "manifest.json", "skipped.csv"]
     assert sorted(p.name for p in Path("maps").iterdir()) == kept
     maps, images = open_label_maps("maps"), read_folder("photos")
     assert list(maps) == [images.id(i) for i in range(10) if images.id(i) != "green/bad.png"]
@@ -116,7 +116,7 @@ class Killed(BaseException):
 
 
 def contents(folder: str) -> dict[str, bytes]:
-    names = ("label_maps.cuemaps", "labels.csv", "labels.parquet", "skipped.csv")
+    names = ("label_maps.safetensors", "labels.csv", "labels.parquet", "skipped.csv")
     return {name: Path(folder, name).read_bytes() for name in names}
 
 
@@ -139,7 +139,7 @@ def test_the_same_file_bit_for_bit_however_often_it_is_stopped(
             patch.setattr(where, stop, stopped)
             with pytest.raises((Killed, CueError)):
                 annotate()
-            assert not Path("maps/label_maps.cuemaps").exists() or stop == "write_relabeled"
+            assert not Path("maps/label_maps.safetensors").exists() or stop == "write_relabeled"
     found = annotate()
     assert (found.made, found.before) == (0, 9), "what was made before is not made again"
     assert contents("maps") == contents("whole")
@@ -217,7 +217,7 @@ def one_map(folder: Path, name: str, tops: Sequence[tuple[int, float]], space: C
     """A map of 2 x 2 positions that all say the same."""
     scores = np.array([score for _, score in tops])[:, None, None] * np.ones((1, 2, 2))
     ids = np.array([k for k, _ in tops])[:, None, None] * np.ones((1, 2, 2), int)
-    return write_label_maps(folder / "m.cuemaps", Header(space, len(tops)), [(name, scores, ids)])
+    return write_label_maps(folder / "m.safetensors", Header(space, len(tops)), [(name, scores, ids)])
 
 
 def test_labels_are_kept_by_weight(photos: Path) -> None:
@@ -325,4 +325,5 @@ def test_real_photographs_get_the_labels_they_have(tmp_path: Path) -> None:
     table = pl.read_parquet(tmp_path / "maps" / "labels.parquet")
     assert table.height == 64
     assert (table["index"] == table["old_index"]).mean() > 0.7  # type: ignore[operator]
-    assert open_label_maps(tmp_path / "maps").read(0)[0].shape == (5, 7, 7)
+    maps = open_label_maps(tmp_path / "maps")
+    assert maps[maps.ids[0]][0].shape == (5, 7, 7)

@@ -198,7 +198,7 @@ def maps_of(photos: Path, space: ClassSpace = COLORS, annotator: str = "somebody
     ids, scores = np.zeros((1, 4, 3), int), np.zeros((1, 4, 3))
     ids[:, :2], ids[:, 2:], scores[:, :2], scores[:, 2:] = 1, 2, 4.0, 5.0
     entries = [(images.id(i), scores, ids) for i in range(4)]
-    path = photos.parent / "maps" / "label_maps.cuemaps"
+    path = photos.parent / "maps" / "label_maps.safetensors"
     return write_label_maps(path, Header(space, k=1, images="photos", annotator=annotator), entries)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 import cuescope
 from cuescope import report
 from cuescope.classifier.classifier import Classifier
+from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
-from cuescope.core.findings import Finding
+from cuescope.core.findings import Finding, about_two
 from cuescope.instruments.error_agreement import ErrorAgreement
 from cuescope.runs.comparisons import pairs, stored
 from cuescope.runs.comparisons.paired import matched, verdicts
@@ -60,7 +62,9 @@ def test_every_two_of_three_are_what_their_rows_say(three: Run) -> None:
     ]
     cells = {c.classifier: c for c in three.cells if c.instrument == "error_agreement"}
     one, other = cells["zoo/shy-0"], cells["zoo/shy-2"]
-    direct = ErrorAgreement().compare(one.rows(), other.rows(), (three.about(one), three.about(other)))
+    tool, about = ErrorAgreement(), (three.about(one), three.about(other))
+    said = tool.compare(one.rows(tool), other.rows(tool), about)
+    direct = tool.finding(said, replace(about[0], classifier=about_two(about)))
     assert found[1].finding.to_json() == json.loads(json.dumps(direct.to_json()))
     assert found[1].cells == (one.folder.name, other.folder.name)
 
@@ -106,10 +110,10 @@ def test_only_the_first_pairs_keep_their_panels(tmp_path: Path) -> None:
 def test_classifiers_of_different_runs_are_compared_anew(tmp_path: Path) -> None:
     first, second = audit(tmp_path / "a", shy(0)), audit(tmp_path / "b", shy(4))
     assert stored.read(first) == ([], ONLY)
-    assert "takes a second classifier on the same images" in text(first.path / "report.html")
-    assert "error_agreement, logit_correlation: whether two agree takes a second classifier" in str(first)
+    assert "needs a second classifier on the same images" in text(first.path / "report.html")
+    assert "error_agreement, logit_correlation: agreement needs a second classifier" in str(first)
     page = text(report.write([first.path, second.path], tmp_path / "both.html"))
-    assert "takes a second classifier" not in page
+    assert "needs a second classifier" not in page
     assert "their accuracies alone would give" in page
 
 
@@ -126,9 +130,16 @@ def test_a_failing_comparison_loses_nothing(tmp_path: Path, monkeypatch: pytest.
     assert "not compared: error_agreement of shy-0 and shy-1: the comparison failed" in str(run)
 
 
+def test_two_that_cannot_be_compared_say_why(tmp_path: Path) -> None:
+    other = toy(Shy(1.3), ClassSpace("shades", ("dark", "middle", "light")), name="zoo/shades")
+    run = audit(tmp_path / "run", shy(0), other, only=["logit_correlation"])
+    ((found,), _) = stored.read(run)
+    assert found.finding.why == "the two have different classes (colors and shades)"
+    assert (found.finding.measures, found.error) == ((), "")
+
+
 OWN = '''
-from cuescope.core.findings import Finding, Measure
-from cuescope.core.findings import about_two
+from cuescope.core.findings import Conclusion, Measure
 from cuescope.instruments.accuracy import Accuracy
 from dataclasses import dataclass
 
@@ -138,9 +149,11 @@ class MyPair(Accuracy):
 
     >>> MyPair()
     """
+    compares = True
+
     def compare(self, first, second, about):
         n = first.height + second.height
-        return Finding("my_pair", 1, {}, about_two(about), about[0].images, (Measure("rows", n, n=n, headline=True),))
+        return Conclusion((Measure("rows", n, n=n, headline=True),))
 '''
 
 

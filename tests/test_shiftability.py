@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 import timm
 import torch
@@ -17,12 +16,14 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
 from cuescope.core.classes import IMAGENET
 from cuescope.core.errors import CueError
-from cuescope.core.findings import About, Finding
+from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.shift import ShiftedCrop
 from cuescope.data.readers import read_folder
+from cuescope.instruments.base import Misfit
 from cuescope.instruments.registry import build
-from cuescope.instruments.shiftability import Shiftability, energies, subsampling, usual_layers
+from cuescope.instruments.shiftability import Shiftability
+from cuescope.methods.shiftability import energies, subsampling, usual_layers
 from cuescope.models.blurpool import BlurPool2d
 from cuescope.models.seeding import seeded
 from cuescope.world.images import WorldImages
@@ -64,12 +65,13 @@ def seen(toy: Classifier, samples: list[Sample]) -> Batch:
     return toy.see(samples, [-1 if s.label is None else s.label for s in samples])
 
 
-def found(toy: Classifier, samples: list[Sample], **how: object) -> Finding:
+def found(toy: Classifier, samples: list[Sample], **how: object) -> Conclusion:
     tool = Shiftability(**how)  # type: ignore[arg-type]
-    return tool.conclude(tool.observe(toy, seen(toy, samples)), ABOUT)
+    observer = tool.start(toy)
+    return tool.conclude(observer.observe(seen(toy, samples)), dataclasses.replace(ABOUT, facts=observer.facts))
 
 
-def value(finding: Finding, name: str) -> float:
+def value(finding: Conclusion, name: str) -> float:
     number = finding[name].value
     assert number is not None
     return number
@@ -91,7 +93,7 @@ def test_subsampling_aliases_and_a_blur_before_it_helps() -> None:
     assert value(bare, "energy_2") > 0.1
     assert value(blurred, "energy_2") < value(bare, "energy_2") / 5
     assert bare["energy_last"].value == bare["energy_2"].value
-    assert "comes of subsampling by 4" in bare.sentence
+    assert "subsampling by 4" in bare.sentence
 
 
 def test_what_enters_at_the_border_is_no_aliasing() -> None:
@@ -150,36 +152,33 @@ def test_layers_and_their_factors() -> None:
     tokens = Classifier(vit, preprocessing=plain(64))
     assert usual_layers(tokens) == ["norm"]
     assert subsampling(tokens, "norm") == 16
-    with pytest.raises(CueError, match="unknown layer 'layer9'") as told:
+    with pytest.raises(CueError, match="unknown layer 'layer9'") as error:
         subsampling(world, "layer9")
-    assert "layer1" in told.value.do
+    assert "layer1" in error.value.do
 
 
 def test_layers_can_be_chosen() -> None:
     toy = classifier(nn.MaxPool2d(2))
-    rows = Shiftability(layers=("2", "0"), pairs=1).observe(toy, seen(toy, noise_on_gray(2)))
-    assert rows.select("layer", "order", "factor", "height").rows()[:2] == [("2", 0, 2, 16), ("0", 1, 1, 32)]
-    assert rows["shifts"].to_list()[:2] == [[0, 1, 2], [0, 1]]
-    with pytest.raises(CueError, match="unknown layer"):
-        Shiftability(layers=("nine",)).observe(toy, seen(toy, noise_on_gray(1)))
-
-
-def made(pooled: np.ndarray, labels: Sequence[int | None], factor: int = 2) -> pl.DataFrame:
-    """Rows of one layer from pooled features (n, V, C)."""
-    known = {
-        "layer": "x",
-        "order": 0,
-        "factor": factor,
-        "height": 4,
-        "width": 4,
-        "shifts": list(range(pooled.shape[1])),
-    }
-    rows = [
-        {"id": f"{i:03d}", "label": label, **known, "pooled": features.ravel().tolist()}
-        for i, (features, label) in enumerate(zip(pooled, labels, strict=True))
+    observer = Shiftability(layers=("2", "0"), pairs=1).start(toy)
+    assert observer.facts["layers"] == [
+        {"name": "2", "factor": 2, "size": "16 x 16", "shifts": [0, 1, 2]},
+        {"name": "0", "factor": 1, "size": "32 x 32", "shifts": [0, 1]},
     ]
-    kinds = {"label": pl.Int32, "shifts": pl.List(pl.Int32), "pooled": pl.List(pl.Float32)}
-    return pl.DataFrame(rows, schema_overrides=kinds)
+    rows = observer.observe(seen(toy, noise_on_gray(2)))
+    assert rows["layer"].to_list() == ["2", "0"] * 2
+    assert [len(pooled) for pooled in rows["pooled"]] == [3 * 6, 2 * 6] * 2
+    with pytest.raises(CueError, match="unknown layer"):
+        Shiftability(layers=("nine",)).start(toy)
+
+
+def concluded(pooled: np.ndarray, labels: Sequence[int | None], space: str = "") -> Conclusion:
+    """Of one layer "x" that subsamples by 2, from pooled features (n, V, C)."""
+    tool = Shiftability(pairs=2)
+    features = [one.ravel().tolist() for one in pooled]
+    ids = [f"{i:03d}" for i in range(len(pooled))]
+    rows = tool.table({"id": ids, "label": labels, "layer": ["x"] * len(pooled), "pooled": features})
+    layer = {"name": "x", "factor": 2, "size": "4 x 4", "shifts": list(range(pooled.shape[1]))}
+    return tool.conclude(rows, dataclasses.replace(ABOUT, space=space, facts={"layers": [layer]}))
 
 
 def test_a_read_out_that_changes_and_one_that_does_not() -> None:
@@ -187,21 +186,20 @@ def test_a_read_out_that_changes_and_one_that_does_not() -> None:
     still = np.array(labels, float)[:, None, None] * np.ones((1, 3, 2))
     moving = still.copy()
     moving[:20, 1] = 1 - moving[:20, 1]
-    tool = Shiftability(pairs=2)
     for pooled, change in ((still, 0.0), (moving, 0.5)):
-        finding = tool.conclude(made(pooled, labels), ABOUT)
+        finding = concluded(pooled, labels)
         assert value(finding, "accuracy_x") == 1
         assert value(finding, "change_last") == change
         low, high = finding["change_x"].interval or (0, 0)
         assert low <= change <= high
         assert high > change
-    assert "in 50.0% of all cases" in finding.sentence
+    assert "50.0%" in finding.sentence
 
 
-def test_no_read_out_without_labels_enough_but_the_energy_is_told() -> None:
+def test_no_read_out_without_enough_labels_but_the_energy_is_measured() -> None:
     pooled = np.random.default_rng(0).normal(size=(12, 3, 2))
     for labels, why in (([None] * 12, "no image has a label"), (list(range(12)), "no two classes have 5")):
-        finding = Shiftability(pairs=2).conclude(made(pooled, labels), ABOUT)
+        finding = concluded(pooled, labels)
         assert finding["change_last"].value is None
         assert why in finding["change_last"].why
         assert any(why in caveat for caveat in finding.caveats)
@@ -209,23 +207,24 @@ def test_no_read_out_without_labels_enough_but_the_energy_is_told() -> None:
         assert "read-out" not in finding.sentence
 
 
-def test_of_imagenet_animals_are_told_from_the_rest() -> None:
+def test_of_imagenet_the_read_out_separates_animals_from_the_rest() -> None:
     labels: list[int | None] = [k if k % 2 else 500 + k for k in range(20)]
     animal = np.array([label is not None and label < 398 for label in labels], float)
     pooled = animal[:, None, None] * np.ones((1, 3, 2))
-    finding = Shiftability(pairs=2).conclude(made(pooled, labels), dataclasses.replace(ABOUT, space=IMAGENET))
+    finding = concluded(pooled, labels, IMAGENET)
     assert value(finding, "accuracy_x") == 1
     assert any("animals" in caveat for caveat in finding.caveats)
 
 
 def test_a_network_without_maps_and_features_that_are_all_alike() -> None:
     flat = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16**2, 3)), preprocessing=plain(16))
-    finding = found(flat, noise_on_gray(2, 32))
-    assert finding["energy_last"].why == "it has no layer that is a map over the image"
-    assert "no layer" in finding.sentence
-    alike = Shiftability(pairs=2).conclude(made(np.ones((12, 3, 2)), [0, 1] * 6), ABOUT)
+    with pytest.raises(Misfit, match="no layer that is a map over the image"):
+        Shiftability().start(flat)
+    alike = concluded(np.ones((12, 3, 2)), [0, 1] * 6)
     assert "same for every image" in alike["energy_last"].why
     assert "no shift changes it" in alike["aliasing_x"].why
+    one = concluded(np.random.default_rng(0).normal(size=(1, 3, 2)), [0])
+    assert one["energy_x"].why == one["aliasing_x"].why == "fewer than two images"
 
 
 def test_the_worlds_network_is_changed_less_where_it_blurs() -> None:

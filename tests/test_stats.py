@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from cuescope.core import stats
+from cuescope.core import error_consistency, stats
+from cuescope.methods.parts.pairs import sign_distances
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (297, 500), (1, 1), (3, 7)])
@@ -66,9 +67,9 @@ def test_kappa_by_hand() -> None:
     a = [True, True, True, False]
     b = [True, True, False, False]
     # observed .75; expected .75 * .5 + .25 * .5 = .5
-    assert stats.kappa(a, b) == pytest.approx(0.5)
-    assert stats.kappa([True] * 4, b) is None
-    assert stats.kappa([], []) is None
+    assert error_consistency.kappa(a, b) == pytest.approx(0.5)
+    assert error_consistency.kappa([True] * 4, b) is None
+    assert error_consistency.kappa([], []) is None
 
 
 def test_pearson_agrees_with_scipy() -> None:
@@ -108,7 +109,7 @@ def test_sign_distances_equal_the_plain_count() -> None:
     signs = np.random.default_rng(0).integers(-1, 2, (6, 37))
     signs[4:] = 0
     fallen, risen = np.packbits(signs > 0, axis=1), np.packbits(signs < 0, axis=1)
-    of_all, of_changed = stats.sign_distances(fallen, risen, 37)
+    of_all, of_changed = sign_distances(fallen, risen, 37)
     for i, a in enumerate(signs):
         for j, b in enumerate(signs):
             differing, changed = (a != b).sum(), ((a != 0) | (b != 0)).sum()
@@ -128,18 +129,18 @@ def test_things_are_drawn_within_their_stratum() -> None:
 
 
 def counts(strata: Sequence[int] | np.ndarray, seed: int = 0, resamples: int = 2000) -> np.ndarray:
-    return np.concatenate(list(stats.drawn_within(strata, seed, resamples)))
+    return np.concatenate(list(stats.Draws(strata, seed, resamples)))
 
 
 def test_draws_are_the_same_in_blocks_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
     strata = np.array([2, 0, 2, 1, 2, 0])
     whole, values = counts(strata, seed=3, resamples=50), np.arange(36.0).reshape(6, 6) % 5
-    mean = stats.pair_mean([(np.arange(6), values + values.T)], stats.drawn_within([0] * 6, 1))
+    mean = stats.pair_mean([(np.arange(6), values + values.T)], stats.Draws([0] * 6, 1))
     monkeypatch.setattr(stats, "BLOCK", 6 * 7)
-    blocks = list(stats.drawn_within(strata, seed=3, resamples=50))
+    blocks = list(stats.Draws(strata, seed=3, resamples=50))
     assert [len(block) for block in blocks] == [7] * 7 + [1]
     assert (np.concatenate(blocks) == whole).all()
-    assert stats.pair_mean([(np.arange(6), values + values.T)], stats.drawn_within([0] * 6, 1)) == mean
+    assert stats.pair_mean([(np.arange(6), values + values.T)], stats.Draws([0] * 6, 1)) == mean
 
 
 def test_the_interval_of_a_pair_mean_equals_resampling_by_hand() -> None:
@@ -151,7 +152,7 @@ def test_the_interval_of_a_pair_mean_equals_resampling_by_hand() -> None:
         if len(members) == 5:
             values[0, 3] = values[3, 0] = np.nan
         groups.append((members, values))
-    drawn = stats.drawn_within([0] * 7, seed=4, resamples=200)
+    drawn = stats.Draws([0] * 7, seed=4, resamples=200)
     means = []
     for times in np.concatenate(list(drawn)).astype(int):
         found = []
@@ -169,7 +170,7 @@ def test_the_interval_of_a_pair_mean_equals_resampling_by_hand() -> None:
 
 
 def test_a_pair_mean_without_pairs_or_with_few() -> None:
-    drawn = stats.drawn_within([0, 0, 0])
+    drawn = stats.Draws([0, 0, 0])
     assert stats.pair_mean([], drawn) == (None, None, 0)
     assert stats.pair_mean([(np.arange(3), np.full((3, 3), np.nan))], drawn) == (None, None, 0)
     # One resample in nine holds one thing three times.
@@ -182,7 +183,7 @@ def test_the_interval_of_a_pair_mean_covers_the_truth() -> None:
     for trial in range(200):
         x = np.random.default_rng(trial).random(12)
         _, interval, _ = stats.pair_mean(
-            [(np.arange(12), np.abs(x[:, None] - x))], stats.drawn_within([0] * 12, resamples=300)
+            [(np.arange(12), np.abs(x[:, None] - x))], stats.Draws([0] * 12, resamples=300)
         )
         assert interval is not None
         hits += interval[0] <= 1 / 3 <= interval[1]

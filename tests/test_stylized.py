@@ -17,7 +17,8 @@ from cuescope.api.make import make
 from cuescope.core.errors import CueError
 from cuescope.data.readers import read_folder
 from cuescope.makers import stylized as stylized_module
-from cuescope.makers.output_folder import MadeFolder
+from cuescope.makers.base import seed_of
+from cuescope.makers.output_folder import OutputFolder
 from cuescope.makers.stylized import Stylized, published_pairs
 from cuescope.makers.synthesis import styles as styles_module
 from cuescope.makers.synthesis.styles import Styles, square
@@ -96,6 +97,17 @@ def test_several_styles_for_each_image(folders: Path) -> None:
     # The first of several is the one that an image has alone.
     single = {entry["source"]: entry["style"] for entry in stylized("one")["images"]}
     assert {entry["source"]: entry["style"] for entry in found["images"] if "-1." in entry["file"]} == single
+
+
+def test_styles_are_drawn_once_for_each_image(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A permutation of all styles, of which there may be 80,000, not one for each file; the styles stay the same."""
+    draw, seeds = np.random.default_rng, []
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: seeds.append(seed) or draw(seed))
+    stylized_module.seeded_styles.cache_clear()
+    found = stylized(styles_each=3, seed=7)
+    assert sorted(seeds) == sorted(seed_of(7, name) for name in {entry["source"] for entry in found["images"]})
+    order = draw(seed_of(7, "cat/1.jpg")).permutation(4)[:3]
+    assert [e["style"] for e in found["images"] if e["source"] == "cat/1.jpg"] == [f"{'abcd'[k]}.png" for k in order]
 
 
 def test_the_published_stream_is_the_papers() -> None:
@@ -180,9 +192,9 @@ def test_stopped_after_any_image_it_ends_with_the_same_bytes(folders: Path, monk
     spec = vgg(folders)
     monkeypatch.setattr("cuescope.makers.stylized.batch_of", lambda *_: 2)
     stylized("whole", stylizer=spec)
-    add, left = MadeFolder.add, [0]
+    add, left = OutputFolder.add, [0]
 
-    def dying(self: MadeFolder, files: Any) -> None:
+    def dying(self: OutputFolder, files: Any) -> None:
         if not left[0]:
             raise SystemExit("killed")
         left[0] -= 1
@@ -191,7 +203,7 @@ def test_stopped_after_any_image_it_ends_with_the_same_bytes(folders: Path, monk
     for _ in range(2):
         left[0] = 1
         with monkeypatch.context() as patch:
-            patch.setattr(MadeFolder, "add", dying)
+            patch.setattr(OutputFolder, "add", dying)
             with pytest.raises(SystemExit):
                 stylized(stylizer=spec)
     stylized(stylizer=spec)
@@ -205,19 +217,19 @@ def test_images_keep_their_company_however_often_a_run_is_stopped(
     (folders / "photos/cat/0.jpg").write_bytes(b"no image")  # tried again, alone, by every run
     monkeypatch.setattr("cuescope.makers.stylized.batch_of", lambda *_: 2)
     companies: list[list[str]] = []
-    made, add = stylized_module._Stylizing.make, MadeFolder.add
+    made, add = stylized_module._Stylizing.make, OutputFolder.add
 
     def noted(self: Any, pieces: Any, samples: Any) -> Any:
         companies.append([piece.file for piece in pieces])
         return made(self, pieces, samples)
 
-    def dying(self: MadeFolder, files: Any) -> None:
+    def dying(self: OutputFolder, files: Any) -> None:
         add(self, files)
         raise SystemExit("killed")
 
     monkeypatch.setattr(stylized_module._Stylizing, "make", noted)
     with monkeypatch.context() as patch:
-        patch.setattr(MadeFolder, "add", dying)
+        patch.setattr(OutputFolder, "add", dying)
         with pytest.raises(SystemExit):
             stylized()
     stylized()

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from cuescope.core.errors import CueError
-from cuescope.core.findings import About, Finding
+from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Box, Sample
 from cuescope.data.ops.neighbors import neighbors
+from cuescope.data.ops.objects import largest_box
 from cuescope.instruments.registry import build, unmet
-from cuescope.instruments.typicality import Typicality, middle_by_chance, place_of, with_distance
+from cuescope.instruments.typicality import Typicality, middle_by_chance, with_distance
 from cuescope.world.images import CLASSES, WorldImages
 from toys import COLORS, Constant, Images, MeanColor, OnePixel, colored, toy
 
@@ -38,7 +39,7 @@ def made(count: int = 90, **columns: list[object]) -> pl.DataFrame:
     return pl.DataFrame({**rows, **columns}, schema_overrides={"label": pl.Int32})
 
 
-def concluded(rows: pl.DataFrame) -> Finding:
+def concluded(rows: pl.DataFrame) -> Conclusion:
     return Typicality().conclude(rows, ABOUT)
 
 
@@ -97,7 +98,7 @@ def test_distance_is_mahalanobis() -> None:
     assert found["distance"].to_list() == sorted(found["distance"])
 
 
-def test_what_never_differs_tells_nothing() -> None:
+def test_what_never_differs_is_left_out() -> None:
     """Objects on one line and of one size: the distance is that along the line."""
     count = 20
     rows = made(count, x=np.linspace(0.2, 0.8, count).tolist(), y=[0.5] * count)
@@ -107,11 +108,11 @@ def test_what_never_differs_tells_nothing() -> None:
     expected = np.sort(np.abs(along - 0.5) / along.std())
     assert found["distance"].to_numpy() == pytest.approx(expected)
     alike = rows.with_columns(pl.lit(0.5).alias("x"))
-    assert with_distance(alike)[1] == "all objects lie alike"
+    assert with_distance(alike)[1] == "all objects have the same place and size"
     finding = concluded(alike)
-    assert finding["excess"].why == "all objects lie alike"
+    assert finding["excess"].why == "all objects have the same place and size"
     assert finding["middle"].value == 1
-    assert "not measured: all objects lie alike" in finding.sentence
+    assert "not measured: all objects have the same place and size" in finding.sentence
 
 
 def test_images_without_a_box() -> None:
@@ -132,9 +133,9 @@ def test_images_without_a_box() -> None:
 def test_the_box_that_counts() -> None:
     pixels = torch.zeros(3, 20, 40)
     boxes = (Box(0, 0, 4, 4), Box(30, 10, 60, 20), Box(5, 5, 5, 9))
-    assert place_of(Sample("a", pixels, boxes=boxes)) == (0.875, 0.75, 0.25, 0.5)
-    assert place_of(Sample("a", pixels)) is None
-    assert place_of(Sample("a", pixels, boxes=(Box(50, 0, 60, 10),))) is None
+    assert largest_box(Sample("a", pixels, boxes=boxes)) == (0.875, 0.75, 0.25, 0.5)
+    assert largest_box(Sample("a", pixels)) is None
+    assert largest_box(Sample("a", pixels, boxes=(Box(50, 0, 60, 10),))) is None
 
 
 def test_chance_of_the_middle_third() -> None:

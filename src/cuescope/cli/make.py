@@ -38,32 +38,23 @@ def _command(name: str) -> None:
     def run(source: str, destination: Path, /, **settings: Any) -> int:
         with progress() as show:
             found = perform(name, source, destination, command=command_line(sys.argv[1:]), progress=show, **settings)
-        say(_told(found))
+        say(_summary(found))
         return 0
 
-    positional = inspect.Parameter.POSITIONAL_ONLY
     source = Annotated[str, Parameter(help="Folder of images, at any depth, or world:VARIANT[:COUNT].")]
     target = Annotated[Path, Parameter(help="Folder for what is made. One that was stopped goes on.")]
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter("src", positional, annotation=source),
-            inspect.Parameter("dst", positional, annotation=target),
-            *(
-                inspect.Parameter(
-                    key,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=inspect.Parameter.empty if default is dataclasses.MISSING else default,
-                    annotation=Annotated[kind_, Parameter(help=meaning)],
-                )
-                for key, (kind_, default, meaning) in options.items()
-            ),
-        ]
-    )
+    only, keyword = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.KEYWORD_ONLY
+    signature = [inspect.Parameter("src", only, annotation=source), inspect.Parameter("dst", only, annotation=target)]
+    for key, (type_, default, meaning) in options.items():
+        annotation = Annotated[type_, Parameter(help=meaning)]
+        default = inspect.Parameter.empty if default is dataclasses.MISSING else default
+        signature.append(inspect.Parameter(key, keyword, default=default, annotation=annotation))
+    run.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
     run.__doc__ = f"Make {kind.what}. {kind.reference}."
     make.command(run, name=name)
 
 
-def _told(found: Making) -> str:
+def _summary(found: Making) -> str:
     lost = f"; {len(found.skipped):,} skipped, see skipped.csv" if found.skipped else ""
     if found.before and not found.made:
         return f"nothing to do: {found.path} has all {found.before:,} {found.what}{lost}"

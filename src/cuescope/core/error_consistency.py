@@ -1,4 +1,4 @@
-"""Error consistency of many observers with many, on resamples of the images they were asked about."""
+"""Error consistency of two observers, and of many with many, on resamples of the images they were asked about."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cuescope.core.stats import drawn_within
+from cuescope.core.stats import RESAMPLES, Draws
 
 Array = NDArray[Any]
 
@@ -64,13 +64,13 @@ class Kappas:
     between: Array
     """(1 + r, classifiers, classifiers) of the classifiers with each other."""
     people: Array
-    """(1 + r, s, people) of everybody else with people; NaN of a person with himself."""
+    """(1 + r, s, people) of everybody else with people; NaN of a person with that same person."""
 
     @classmethod
     def of(cls, asked: Asked, rights: Sequence[Array], seed: int, resamples: int) -> Kappas:
         n, own, people = len(asked.right), np.stack(rights, 1), asked.others[:, asked.human]
         pairs = (own, asked.others), (own, own), (asked.others, people)
-        blocks = np.ones((1, n)), *drawn_within(np.zeros(n), seed, resamples)
+        blocks = np.ones((1, n)), *Draws(np.zeros(n), seed, resamples)
         tables = [[kappa_table(*pair, block) for pair in pairs] for block in blocks]
         found = cls(*(np.concatenate(parts) for parts in zip(*tables, strict=True)))
         for k in range(people.shape[1]):  # People stand first, in the same order.
@@ -78,11 +78,54 @@ class Kappas:
         return found
 
 
+def kappa(a_correct: Sequence[bool], b_correct: Sequence[bool]) -> float | None:
+    """Error consistency of two observers on the same images (Geirhos et al. 2020, eq. 1-3).
+
+    None where either is right on all or on none of the images: chance alone then fixes the agreement.
+
+    >>> kappa([True, True, False, False], [True, True, False, False])
+    1.0
+    >>> kappa([True, True], [True, False]) is None
+    True
+    """
+    a, b = np.asarray(a_correct, bool), np.asarray(b_correct, bool)
+    if not len(a) or a.mean() in (0, 1) or b.mean() in (0, 1):
+        return None
+    expected = a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean())
+    return float(((a == b).mean() - expected) / (1 - expected))
+
+
+def kappa_intervals(
+    a_correct: Sequence[bool], b_correct: Sequence[bool], seed: int = 0
+) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """Percentile bootstrap intervals over images of `kappa` and of the agreement that chance alone would give.
+
+    Resamples in which one observer is right on all or on none of the images have no kappa and are left out; where
+    these are more than one in twenty, kappa has no interval. Both are None for fewer than two images.
+
+    >>> a, b = [True] * 30 + [False] * 20, [True] * 25 + [False] * 25
+    >>> [round(end, 1) for end in kappa_intervals(a, b)[0]]
+    [0.6, 1.0]
+    """
+    a, b = np.asarray(a_correct, bool), np.asarray(b_correct, bool)
+    n = len(a)
+    if n < 2:
+        return None, None
+    cells = np.array([(a & b).sum(), (a & ~b).sum(), (~a & b).sum(), (~a & ~b).sum()])
+    # Images count by their cell of the 2 x 2 table alone, so drawing n of them is one draw from a multinomial.
+    both, first, second, neither = np.random.default_rng(seed).multinomial(n, cells / n, RESAMPLES).T / n
+    p, q = both + first, both + second
+    expected = p * q + (1 - p) * (1 - q)
+    known = (p > 0) & (p < 1) & (q > 0) & (q < 1)
+    kappas = (both + neither - expected) / np.where(known, 1 - expected, 1)
+    return interval_of(np.where(known, kappas, np.nan)), interval_of(expected)
+
+
 def kappa_table(a: Array, b: Array, drawn: Array) -> Array:
     """Error consistency of each observer of `a` with each of `b`, for resamples of the images: (r, s, t).
 
     `a` (n, s) and `b` (n, t) are 1 where an observer is right, 0 where not, NaN where not asked: a pair counts the
-    images that both were asked. `drawn` (r, n) says how often each image is drawn: a block of `drawn_within`, or ones
+    images that both were asked. `drawn` (r, n) says how often each image is drawn: a block of `Draws`, or ones
     for the data themselves; all sums are of whole numbers, so they do not depend on the size of blocks. NaN where
     either of a pair is right on all or on none of its images, as in `kappa`.
 

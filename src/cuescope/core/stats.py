@@ -1,7 +1,7 @@
 """Measures with their intervals: pure functions, seeded by argument. All intervals are at 95 %.
 
-`share`, `mean`, `ratio`, `difference` and `correlation` make a Measure of observations; below them stand the intervals
-that they and others use.
+`share`, `mean`, `mean_share`, `ratio`, `difference` and `correlation` make a Measure of observations; below them stand
+the intervals that they and others use.
 """
 
 from __future__ import annotations
@@ -58,6 +58,18 @@ def mean(name: str, values: Numbers, unit: Unit = "share", *, why: str = "nothin
     if not len(data):
         return Measure(name, None, unit, why=why, **more)
     return Measure(name, float(data.mean()), unit, len(data), bootstrap_mean(data) if len(data) > 1 else None, **more)
+
+
+def mean_share(name: str, shares: Numbers, *, why: str = "nothing was seen", **more: Any) -> Measure:
+    """What is the mean of these shares in 0..1, one an image? The interval is as `mean_of_shares` says.
+
+    >>> mean_share("top1_change", [0.5, 0.0]).value
+    0.25
+    """
+    data = np.asarray(shares, dtype=float)
+    if not len(data):
+        return Measure(name, None, "share", why=why, **more)
+    return Measure(name, float(data.mean()), "share", len(data), mean_of_shares(data), **more)
 
 
 def ratio(name: str, above: Numbers, below: Numbers, unit: Unit = "share", *, why: str = "", **more: Any) -> Measure:
@@ -206,42 +218,17 @@ def paired_difference(a: Numbers, b: Numbers, seed: int = 0) -> tuple[float, tup
     return value, _percentiles(sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3]), len(x)
 
 
-def sign_distances(
-    fallen: NDArray[np.uint8], risen: NDArray[np.uint8], units: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The share of units whose sign (fallen, risen or neither) differs, for all pairs of vectors: two (n, n) arrays.
-
-    `fallen` and `risen` are (n, bytes), a bit a unit, as np.packbits gives them. The first array is of all `units`, the
-    second of those that are not the same for lack of any change: NaN where neither vector has one.
-
-    >>> fallen, risen = (np.packbits(bits, axis=1) for bits in ([[1, 0, 0, 0], [0] * 4], [[0, 0, 0, 1], [0, 0, 0, 1]]))
-    >>> of_all, of_changed = sign_distances(fallen, risen, units=4)
-    >>> float(of_all[0, 1]), float(of_changed[0, 1])
-    (0.25, 0.5)
-    """
-    n = len(fallen)
-    # Words of 64 bits: an eighth of the counts to add up.
-    down, up = (np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view(np.uint64) for bits in (fallen, risen))
-    changed = down | up
-    differing, either = np.zeros((n, n)), np.zeros((n, n))
-    for i in range(n):
-        unlike = np.bitwise_count((down[i:] ^ down[i]) | (up[i:] ^ up[i]))
-        differing[i, i:] = differing[i:, i] = unlike.sum(1, dtype=np.int64)
-        either[i, i:] = either[i:, i] = np.bitwise_count(changed[i:] | changed[i]).sum(1, dtype=np.int64)
-    return differing / units, np.divide(differing, either, out=np.full((n, n), np.nan), where=either > 0)
-
-
 @dataclass(frozen=True, eq=False)
 class Draws:
     """How often each of n things is drawn in each resample: with replacement, within its own stratum.
 
     Iterating gives blocks (some resamples, n) of bounded memory, the same ones each time, whatever their size.
 
-    >>> sum(len(block) for block in Draws(np.zeros(5), resamples=20))
-    20
+    >>> next(iter(Draws([0, 0, 1], resamples=2)))[:, 2].tolist()
+    [1.0, 1.0]
     """
 
-    strata: NDArray[Any]
+    strata: Sequence[int] | NDArray[Any]
     """(n,) what each thing belongs to."""
     seed: int = 0
     resamples: int = RESAMPLES
@@ -255,27 +242,19 @@ class Draws:
         return next(self._blocks(self.resamples))
 
     def _blocks(self, rows: int) -> Iterator[NDArray[Any]]:
+        strata = np.asarray(self.strata)
         sizes = [min(rows, self.resamples - start) for start in range(0, self.resamples, rows)]
         random, streams = np.random.default_rng(self.seed), []
-        for stratum in np.unique(self.strata):
+        for stratum in np.unique(strata):
             if streams:  # A stratum's random numbers begin where those of the one before it end.
                 for size in sizes:
                     _drawn(random, streams[-1][0], size)
-            streams.append((np.flatnonzero(self.strata == stratum), copy.deepcopy(random)))
+            streams.append((np.flatnonzero(strata == stratum), copy.deepcopy(random)))
         for size in sizes:
-            block = np.zeros((size, len(self.strata)))
+            block = np.zeros((size, len(strata)))
             for members, stream in streams:
                 block[:, members] = _drawn(stream, members, size)
             yield block
-
-
-def drawn_within(strata: Sequence[int] | NDArray[Any], seed: int = 0, resamples: int = RESAMPLES) -> Draws:
-    """Resamples of things, each drawn within its own stratum.
-
-    >>> next(iter(drawn_within([0, 0, 1], resamples=2)))[:, 2].tolist()
-    [1.0, 1.0]
-    """
-    return Draws(np.asarray(strata), seed, resamples)
 
 
 def _drawn(random: np.random.Generator, members: NDArray[Any], resamples: int) -> NDArray[Any]:
@@ -293,7 +272,7 @@ def pair_mean(
     with itself. A resample leaves out groups without a pair; where more than one resample in twenty has no pair at
     all, there is no interval.
 
-    >>> pair_mean([(np.arange(3), np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0.0]]))], drawn_within([0, 0, 0]))
+    >>> pair_mean([(np.arange(3), np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0.0]]))], Draws([0, 0, 0]))
     (2.0, None, 3)
     """
     known = [(m, np.isfinite(values) & ~np.eye(len(m), dtype=bool), values) for m, values in groups]
@@ -360,50 +339,6 @@ def concentration(falls: NDArray[Any]) -> float | None:
     whole, part = divmod(len(lost), 10)
     top = lost[:whole].sum() + (lost[whole] * part / 10 if part else 0.0)
     return float(round(top / total, 12))
-
-
-def kappa(a_correct: Sequence[bool], b_correct: Sequence[bool]) -> float | None:
-    """Error consistency of two observers on the same images (Geirhos et al. 2020, eq. 1-3).
-
-    None where either is right on all or on none of the images: chance alone then fixes the agreement.
-
-    >>> kappa([True, True, False, False], [True, True, False, False])
-    1.0
-    >>> kappa([True, True], [True, False]) is None
-    True
-    """
-    a, b = np.asarray(a_correct, bool), np.asarray(b_correct, bool)
-    if not len(a) or a.mean() in (0, 1) or b.mean() in (0, 1):
-        return None
-    expected = a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean())
-    return float(((a == b).mean() - expected) / (1 - expected))
-
-
-def kappa_intervals(
-    a_correct: Sequence[bool], b_correct: Sequence[bool], seed: int = 0
-) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
-    """Percentile bootstrap intervals over images of `kappa` and of the agreement that chance alone would give.
-
-    Resamples in which one observer is right on all or on none of the images have no kappa and are left out; where
-    these are more than one in twenty, kappa has no interval. Both are None for fewer than two images.
-
-    >>> a, b = [True] * 30 + [False] * 20, [True] * 25 + [False] * 25
-    >>> [round(end, 1) for end in kappa_intervals(a, b)[0]]
-    [0.6, 1.0]
-    """
-    a, b = np.asarray(a_correct, bool), np.asarray(b_correct, bool)
-    n = len(a)
-    if n < 2:
-        return None, None
-    cells = np.array([(a & b).sum(), (a & ~b).sum(), (~a & b).sum(), (~a & ~b).sum()])
-    # Images count by their cell of the 2 x 2 table alone, so drawing n of them is one draw from a multinomial.
-    both, first, second, neither = np.random.default_rng(seed).multinomial(n, cells / n, RESAMPLES).T / n
-    p, q = both + first, both + second
-    expected = p * q + (1 - p) * (1 - q)
-    known = (p > 0) & (p < 1) & (q > 0) & (q < 1)
-    if known.mean() < 0.95:
-        return None, _percentiles(expected)
-    return _percentiles(((both + neither - expected) / np.where(known, 1 - expected, 1))[known]), _percentiles(expected)
 
 
 def _resampled(data: NDArray[Any], seed: int, resamples: int) -> NDArray[Any]:

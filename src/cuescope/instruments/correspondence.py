@@ -120,7 +120,7 @@ class Correspondence(Instrument):
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         groups, classes = groups_of(rows, self.across_classes)
-        estimate = partial(mean, drawn=stats.drawn_within(classes, self.seed))
+        estimate = partial(mean, drawn=stats.Draws(classes, self.seed))
         why = "" if groups else _why(rows, self.across_classes)
         found = {m.name: m for depth in reversed(DEPTHS) for m in _measures(groups, estimate, depth, why, about)}
         panels = (_distances(found), _table(groups, estimate, about)) if groups else ()

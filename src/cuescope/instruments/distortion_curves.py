@@ -16,15 +16,7 @@ from cuescope.core.published import distortions as others
 from cuescope.data.images import Batch, Condition
 from cuescope.data.ops.distortions import level_text
 from cuescope.instruments.base import Instrument, Rows, Schema, by_id, gallery, where_labeled
-from cuescope.instruments.severity_curves import (
-    Curve,
-    area,
-    curves_of,
-    difference,
-    in_order,
-    parted,
-    title_of,
-)
+from cuescope.instruments.severity_curves import Curve, area, curves_of, difference, in_order, parted, title_of
 
 Rule = Literal["auto", "sixteen", "own"]
 _CATEGORY = {index: name for name, members in SIXTEEN.items() for index in members}

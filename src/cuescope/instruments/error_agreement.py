@@ -11,6 +11,7 @@ import polars as pl
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
+from cuescope.core.error_consistency import kappa, kappa_intervals
 from cuescope.core.findings import About, Conclusion, Measure, Panel, short_names
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, Schema, where_labeled
@@ -164,7 +165,7 @@ def _agreement(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> Iterable
     """Kappa, the share of images that both are right or both wrong on, and what chance alone would make of it."""
     n, why, title = len(a), "no image has a label that both know", "error consistency (kappa)"
     p, q = (float(x.mean()) if n else 0.0 for x in (a, b))
-    value, (interval, expecting) = stats.kappa(a.tolist(), b.tolist()), stats.kappa_intervals(a.tolist(), b.tolist())
+    value, (interval, expecting) = kappa(a.tolist(), b.tolist()), kappa_intervals(a.tolist(), b.tolist())
     if value is None:
         reason = _degenerate(p, q, names) if n else why
         yield Measure("kappa", None, "kappa", n, why=reason, title=title, chance=0.0, headline=True)

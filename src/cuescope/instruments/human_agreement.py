@@ -149,12 +149,12 @@ def _measures(asked: Asked, kappas: Kappas, standard: bool) -> Iterable[Measure]
         ("same_as_people", "a person gives the same answer", asked.same[:, human], "same_as_people"),
         ("same_as_networks", "another network gives the same answer", asked.same[:, networks], ""),
     ):
-        by_image = _by_image(values)
+        by_image = _means(values)
         yield stats.mean(name, by_image[np.isfinite(by_image)], why=why, title=title, per_image=column)
 
 
-def _by_image(values: Array) -> Array:
-    """(n, s) to the mean over those who were asked, NaN where nobody was."""
+def _means(values: Array) -> Array:
+    """(n, s) to the mean of what is known of each row, NaN where nothing is."""
     n = np.isfinite(values).sum(1)
     return np.divide(np.nansum(values, 1), n, out=np.full(len(values), np.nan), where=n > 0)
 
@@ -176,10 +176,8 @@ def _panels(asked: Asked, kappas: Kappas) -> Iterable[Panel]:
     marks = [_band("their own kappa with people", [group for *_, group in every])] if people else []
     data = {"unit": "kappa", "rows": rows, "marks": marks}
     yield Panel("with_whom", "dots", "Whose errors are like its own", caption, data)
-    cells = [
-        [who, *(value and round(value, 3) for value in (_mean(right), _mean(same), _finite(kappa)))]
-        for who, right, same, kappa in zip(asked.who, asked.others.T, asked.same.T, own[0], strict=True)
-    ]
+    numbers = zip(asked.who, _means(asked.others.T), _means(asked.same.T), own[0], strict=True)
+    cells = [[who, *(value and round(value, 3) for value in map(_finite, each))] for who, *each in numbers]
     caption = "Shares of the images, those with the classifier's own answer, and kappa with it. People are numbered."
     data = {"columns": ["who", "shape named", "same answer", "kappa"], "rows": cells}
     yield Panel("everybody", "table", "Every person and network", caption, data)
@@ -194,8 +192,7 @@ def _accuracies(asked: Asked) -> Panel:
         n, right = int(part.sum()), int(asked.right[part].sum())
         if n:
             rows.append(dot(label, right / n, stats.wilson(right, n), n))
-            each = [_mean(column) for column in asked.others[part][:, asked.human].T]
-            people.append(np.array([np.nan if value is None else value for value in each]))
+            people.append(_means(asked.others[part][:, asked.human].T))
     caption = "The shape is what is right. The band goes from the least to the most successful person."
     data = {"unit": "share", "rows": rows, "marks": [_band("people", people)]}
     return Panel("accuracy", "dots", "How often the shape is named", caption, data)
@@ -210,11 +207,6 @@ def _band(who: str, groups: Iterable[Array]) -> dict[str, Any]:
 
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _mean(values: Array) -> float | None:
-    usable = values[np.isfinite(values)]
-    return float(usable.mean()) if len(usable) else None
 
 
 def _caveats(asked: Asked, lost: int, standard: bool) -> tuple[str, ...]:

@@ -184,7 +184,7 @@ def _intervals(x: Array, y: Array, seed: int = 0) -> tuple[Interval, Interval]:
     n, classes = x.shape
     whole = [part - part.mean() for part in (x, y)]
     averaged, flattened = [], []
-    for block in stats.drawn_within(np.zeros(n), seed, RESAMPLES):
+    for block in stats.Draws(np.zeros(n), seed, RESAMPLES):
         drawn = block.astype(np.float32) / n
         total, varies = np.zeros(len(drawn)), np.ones(len(drawn), bool)
         for start in range(0, classes, 256):

@@ -18,7 +18,6 @@ from cuescope.core.errors import CueError
 from cuescope.core.findings import About, Conclusion, Figure, Panel
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import sheet
-from cuescope.data.ops.place import Place
 from cuescope.instruments.base import Instrument, Observer, Rows, Schema
 from cuescope.network.dense import Dense
 
@@ -187,10 +186,7 @@ def _strongest(maps: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 def _middles(dense: Dense) -> tuple[pl.Series, pl.Series]:
     """X and y of the middles of all positions, row by row, in shares of the image: each that of what it sees."""
-    field, shape = dense.field, dense.size
-    place = Place()
-    if field.rows is not None and field.columns is not None:
-        place = Place.of_fields(field.rows, field.columns, shape, dense.image)
+    shape, place = dense.size, dense.place(dense.size, dense.image)
     spots = [place.middle(i, j, shape) for i in range(shape[0]) for j in range(shape[1])]
     return pl.Series([x for x, _ in spots]), pl.Series([y for _, y in spots])
 

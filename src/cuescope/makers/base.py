@@ -1,12 +1,13 @@
-"""What a maker is - images in, new images or maps out - and how makers are found by name."""
+"""What a maker is: images in, new images or maps out."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,21 +22,26 @@ SIDE_PX = 224
 
 
 class Piece(NamedTuple):
-    """One file to be made: of which image of the set, or of `images` from that one on, and its path in the folder."""
+    """One file to be made: of `images` images of the set from number `source` on, and its path in the folder.
+
+    `key` is what the maker has to know of it besides, such as a distortion and its level, or the number of a style.
+    """
 
     source: int
     file: str
     images: int = 1
+    key: Any = None
 
     @property
     def sources(self) -> range:
         return range(self.source, self.source + self.images)
 
 
-class Made(NamedTuple):
-    """A file that was made: its bytes, and what there is to tell of it in the manifest.
+class Output(NamedTuple):
+    """The bytes of a file, and its entry in the manifest.
 
-    A function that gives the bytes is called in another thread, while the next pieces are made.
+    A function that gives the bytes is called in another thread, while the next pieces are made. Until then it keeps
+    what it holds: pixels as uint8 on the CPU, not a tensor of the device.
     """
 
     data: bytes | Callable[[], bytes]
@@ -43,53 +49,76 @@ class Made(NamedTuple):
 
 
 class Tools(NamedTuple):
-    """What a maker is lent: what finds a Classifier and an image set by name, and the device to work on."""
+    """What a maker works with: how a Classifier and an image set are found by name, and the device."""
 
     load: Callable[[str], Classifier]
     images: Callable[[str], ImageSet]
     device: torch.device
 
 
-class Work(Protocol):
-    """A maker that is ready: all that can go wrong before the first image has been checked."""
+class Work:
+    """A maker that is ready to run: all that can go wrong before the first image has been checked.
+
+    `about` is what decides about the result beside the parameters and the images, such as digests of networks; `batch`
+    how many pieces are best made at once; `pieces` what is to be made, in order; `outputs` what they are, as in "label
+    maps"; `result` the file in the folder that takes the place of all pieces at the end; `labeled`, whether what is
+    made has the labels of the images. `size_px` is the side of the framed images (see `framed`).
+    """
 
     about: Mapping[str, Any]
-    """What decides about the result beside the parameters and the images: digests of networks, say."""
-    batch: int
-    """How many pieces are best made at once."""
     pieces: Sequence[Piece]
-    """What is to be made, in order."""
-    skipped: Sequence[Skipped]
-    """Images that nothing will be made of, and why."""
+    batch: int = 1
+    outputs: str = "files"
+    result: str = ""
+    labeled: bool = True
+    size_px: int | None = None
 
-    def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> Sequence[Made | Skipped]:
-        """The files of these pieces, whose images are decoded, in order; of a piece of several those that could be.
+    @property
+    def skipped(self) -> Sequence[Skipped]:
+        """Images of which nothing will be made, and why, as far as is known."""
+        return self.pieces.skipped if isinstance(self.pieces, OneEach) else ()
 
-        For an image that will not do, why. Pieces come in the same batches however often a run is stopped, less those
-        whose images cannot be read.
+    def apply(self, pieces: Sequence[Piece], samples: Sequence[Sample], images: list[Tensor]) -> Sequence[Output]:
+        """The files of these pieces, one each, in order; `images` are framed, (3, H, W) uint8 of one shape."""
+        raise NotImplementedError
+
+    def frame(self, sample: Sample) -> Tensor:
+        """The image (3, H, W) uint8 as `apply` takes it."""
+        return framed(sample, self.size_px)
+
+    def unfit(self, sample: Sample) -> str:
+        """Why nothing can be made of this image, or ""."""
+        return ""
+
+    def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> Sequence[Output | Skipped]:
+        """The file of each of these pieces, whose images are decoded, in order; for an image that is unfit, why.
+
+        Pieces come in the same batches however often a run is stopped, less those whose images cannot be read. Where a
+        piece has several images, `samples` are those of all pieces, one after the other.
         """
-        ...
-
-
-@runtime_checkable
-class Finishes(Protocol):
-    """A Work with something left to do when all pieces are made, such as one file of them all."""
-
-    what: str
-    """What was made of each image, as in "label maps"."""
-    result: str
-    """The file in the folder that takes the place of all pieces; "" where they stay."""
+        found: dict[int, Output | Skipped] = {}
+        images: dict[int, Tensor] = {}
+        for i, sample in enumerate(samples):
+            if why := self.unfit(sample):
+                found[i] = Skipped(sample.id, why)
+            else:
+                same = i and samples[i - 1] is sample
+                images[i] = images[i - 1] if same else self.frame(sample)
+        for which in alike(images):
+            outputs = self.apply([pieces[i] for i in which], [samples[i] for i in which], [images[i] for i in which])
+            found |= dict(zip(which, outputs, strict=True))
+        return [found[i] for i in range(len(samples))]
 
     def finish(self, folder: Path, entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]] | None:
         """Write what is made of all pieces, each file atomically and the same each time.
 
-        The manifest's entries, where other files took the pieces' place: `made.PARTS` is removed then; else None.
+        Returns the manifest's entries where other files take the pieces' place, whose hidden folder
+        (`output_folder.PARTS`) is removed then.
         """
-        ...
+        return None
 
 
-@runtime_checkable
-class Maker(Protocol):
+class Maker(ABC):
     """Images to new images. A frozen dataclass whose fields are its parameters, plain values that JSON can hold.
 
     `what` is one line on what it makes, `reference` the paper and section; `version` goes up whenever the same
@@ -101,13 +130,16 @@ class Maker(Protocol):
     reference: ClassVar[str]
     version: ClassVar[int]
 
+    @abstractmethod
     def start(self, images: ImageSet, tools: Tools) -> Work:
         """Load and check all that is needed. Raises CueError for what the user can mend."""
-        ...
 
 
 class OneEach(Sequence[Piece]):
     """A file for each image, of its name with another suffix; an image whose file name is taken is skipped.
+
+    With `variants` there are several of each image, side by side: pattern of the file's name without its suffix, such
+    as "contrast/0.5/{}" or "{}-2", to the key of the piece.
 
     >>> class Photos(ImageSet):
     ...     names, name, digest = ("cat/a.jpg", "cat/b.jpg", "cat/a.gif"), "photos", ""
@@ -117,15 +149,18 @@ class OneEach(Sequence[Piece]):
     >>> pieces = OneEach(Photos(), ".png")
     >>> [piece.file for piece in pieces], pieces.skipped[0].why
     (['cat/a.png', 'cat/b.png'], "'cat/a.png' would be made of another image, too")
+    >>> OneEach(Photos(), ".png", {"{}-1": "x", "{}-2": "y"})[1]
+    Piece(source=0, file='cat/a-2.png', images=1, key='y')
     """
 
-    def __init__(self, images: ImageSet, suffix: str) -> None:
+    def __init__(self, images: ImageSet, suffix: str, variants: Mapping[str, Any] | None = None) -> None:
         self.images, self.suffix = images, suffix
+        self.variants = list((variants or {"{}": None}).items())
         taken: set[str] = set()
         self.sources: list[int] = []
         self.skipped: list[Skipped] = []
         for index in range(len(images)):
-            file = self._file(index)
+            file = self._stem(index) + suffix
             if file in taken:
                 self.skipped.append(Skipped(images.id(index), f"'{file}' would be made of another image, too"))
             else:
@@ -133,16 +168,15 @@ class OneEach(Sequence[Piece]):
                 self.sources.append(index)
 
     def __len__(self) -> int:
-        return len(self.sources)
+        return len(self.sources) * len(self.variants)
 
     def __getitem__(self, index: int) -> Piece:  # pyright: ignore[reportIncompatibleMethodOverride] - no slices
-        return Piece(self.sources[index], self._file(self.sources[index]))
+        image, variant = divmod(index, len(self.variants))
+        source, (pattern, key) = self.sources[image], self.variants[variant]
+        return Piece(source, pattern.format(self._stem(source)) + self.suffix, key=key)
 
-    def __iter__(self) -> Iterator[Piece]:
-        return (Piece(source, self._file(source)) for source in self.sources)
-
-    def _file(self, index: int) -> str:
-        return os.path.splitext(self.images.id(index))[0] + self.suffix  # noqa: PTH122 - for a million names
+    def _stem(self, index: int) -> str:
+        return os.path.splitext(self.images.id(index))[0]  # noqa: PTH122 - for a million names
 
 
 def framed(sample: Sample, size_px: int | None = None) -> Tensor:
@@ -160,15 +194,15 @@ def framed(sample: Sample, size_px: int | None = None) -> Tensor:
     return frame([sample], Preprocessing((side, side), max(side, round(side * 8 / 7)), source="the usual one"))[0]
 
 
-def alike(images: Sequence[Tensor]) -> list[list[int]]:
-    """Positions of images of one shape, which can be stacked: shapes in the order in which they first appear.
+def alike(images: Mapping[int, Tensor]) -> list[list[int]]:
+    """The keys of images of one shape, which can be stacked: shapes in the order in which they first appear.
 
-    >>> alike([torch.zeros(3, 4, 4), torch.zeros(3, 4, 5), torch.zeros(3, 4, 4)])
-    [[0, 2], [1]]
+    >>> alike({0: torch.zeros(3, 4, 4), 5: torch.zeros(3, 4, 5), 7: torch.zeros(3, 4, 4)})
+    [[0, 7], [5]]
     """
     found: dict[torch.Size, list[int]] = {}
-    for i, pixels in enumerate(images):
-        found.setdefault(pixels.shape, []).append(i)
+    for key, pixels in images.items():
+        found.setdefault(pixels.shape, []).append(key)
     return list(found.values())
 
 
@@ -182,7 +216,23 @@ def seed_of(seed: int, image: str) -> int:
     return int.from_bytes(digest) >> 1
 
 
-def at_least(name: str, value: float, least: float) -> None:
-    """Raises CueError where a parameter is below what makes sense."""
-    if value < least:
-        raise CueError(f"{name} is {value}", wanted=f"at least {least}", do=f"correct {name}")
+def at_least(least: float, **values: float | None) -> None:
+    """Raises CueError where a parameter is given and below what makes sense."""
+    for name, value in values.items():
+        if value is not None and value < least:
+            raise CueError(f"{name} is {value}", wanted=f"at least {least}", do=f"correct {name}")
+
+
+def share(what: str, alpha: float) -> None:
+    """Raises CueError where `alpha` is no share of the style or texture."""
+    if not 0 <= alpha <= 1:
+        raise CueError(f"alpha is {alpha}", wanted=f"from 0 (no {what}) to 1 (all of it)", do="correct alpha")
+
+
+def listed(text: str) -> list[str]:
+    """What is separated by commas.
+
+    >>> listed("a, b,")
+    ['a', 'b']
+    """
+    return [part.strip() for part in text.split(",") if part.strip()]

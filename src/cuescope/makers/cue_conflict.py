@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet, Sample, Skipped
 from cuescope.data.ops.convert import as_bytes
 from cuescope.data.ops.encode import encoded
-from cuescope.makers.base import SIDE_PX, Made, Piece, Tools, alike, at_least, framed, seed_of
+from cuescope.makers.base import SIDE_PX, Maker, Output, Piece, Tools, Work, at_least, listed, seed_of, share
 from cuescope.makers.synthesis.originals import Judged, judged
 from cuescope.makers.synthesis.styles import Styles, batch_of, stylizer_of
 from cuescope.makers.synthesis.transfer import Transfer
@@ -25,7 +25,7 @@ from cuescope.models.adain import SMALLEST_PX
 
 
 @dataclass(frozen=True)
-class CueConflict:
+class CueConflict(Maker):
     """The shape of one class in the texture of another, equally many of each pair of classes.
 
     >>> CueConflict(textures="textures/", judges="torchvision/squeezenet1_1@weights.safetensors").pairs
@@ -69,106 +69,85 @@ class CueConflict:
     """Of which shapes meet which textures."""
 
     def __post_init__(self) -> None:
-        at_least("seed", self.seed, 0)
-        at_least("pairs", self.pairs, 1)
-        at_least("steps", self.steps, 1)
-        at_least("size_px", SIDE_PX if self.size_px is None else self.size_px, SMALLEST_PX)
-        at_least("texture_px", self.texture_px, SMALLEST_PX)
-        at_least("style_weight", self.style_weight, 0)
-        if not 0 <= self.alpha <= 1:
-            raise CueError(f"alpha is {self.alpha}", wanted="from 0 (no texture) to 1 (all of it)", do="correct alpha")
+        at_least(0, seed=self.seed, style_weight=self.style_weight)
+        at_least(1, pairs=self.pairs, steps=self.steps)
+        at_least(SMALLEST_PX, size_px=self.size_px, texture_px=self.texture_px)
+        share("texture", self.alpha)
         if (self.method == "gatys") != bool(self.network):
             found = "the method gatys without a network" if self.method == "gatys" else "a network without the search"
             do = "give --method gatys --network torchvision/vgg19@FILE"
             raise CueError(found, wanted="both or none of them", do=do)
 
     def start(self, images: ImageSet, tools: Tools) -> _Conflicts:
-        names = [name.strip() for name in self.judges.split(",") if name.strip()]
-        layers = [name.strip() for name in self.style_layers.split(",") if name.strip()]
         stylizer = stylizer_of(self.stylizer, self.precision, tools.device)
         textures = Styles(tools.images(self.textures), stylizer, self.texture_px)
         search = None
         if self.network:
-            network = tools.load(self.network)
-            search = Transfer(
-                network, content_layer=self.content_layer, style_layers=layers, style_weight=self.style_weight
-            )
-        return _Conflicts(self, textures, search, judged(images, textures.images, names, tools.load))
+            network, styles = tools.load(self.network), listed(self.style_layers)
+            search = Transfer(network, self.content_layer, styles, style_weight=self.style_weight)
+        return _Conflicts(self, textures, search, judged(images, textures.images, listed(self.judges), tools.load))
 
 
-class _Pair(NamedTuple):
-    shape: int
-    texture: int
-    file: str
-
-
-class _Conflicts:
-    """CueConflict, ready to go: originals judged, shapes and textures paired."""
+class _Conflicts(Work):
+    """CueConflict, ready to run: originals judged, shapes and textures paired."""
 
     def __init__(self, how: CueConflict, textures: Styles, search: Transfer | None, originals: Judged) -> None:
-        self.how, self.textures, self.search = how, textures, search
+        self.how, self.textures, self.search, self.size_px = how, textures, search, how.size_px
         serving = {
             name: [number for number in numbers if textures.serves(number)]
             for name, numbers in originals.textures.items()
         }
-        self._unread = originals.skipped
-        pairs = paired(originals.shapes, serving, how.pairs, how.seed)
-        self.pieces = [Piece(pair.shape, pair.file) for pair in pairs]
-        self._texture = {pair.file: pair.texture for pair in pairs}
-        stylizer = textures.stylizer
-        self.batch = 1 if search else batch_of(stylizer.device, how.size_px or SIDE_PX)
-        made_by = {"stylizer": {"name": stylizer.name, "digest": stylizer.digest}}
-        if search:
-            layers = {"content layer": search.content_layer, "style layers": search.style_layers}
-            made_by = {"network": {"name": search.classifier.name, "digest": search.classifier.digest, **layers}}
-        set_of = textures.images
-        self.about: dict[str, Any] = {
-            **made_by,
-            "textures": {"name": set_of.name, "count": len(set_of), "digest": set_of.digest},
+        self.originals = originals
+        self.pieces = paired(originals.shapes, serving, how.pairs, how.seed)
+        self.batch = 1 if search else batch_of(textures.stylizer.device, how.size_px or SIDE_PX)
+        self.about = {
+            **({"network": search.about} if search else {"stylizer": textures.stylizer_about}),
+            "textures": textures.about,
             "classes": sorted(originals.shapes),
             "judges": originals.verdicts,
         }
 
     @property
     def skipped(self) -> list[Skipped]:
-        return [*self._unread, *self.textures.skipped]
+        return [*self.originals.skipped, *self.textures.skipped]
 
-    def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> list[Made | Skipped]:
-        shapes = [framed(sample, self.how.size_px) for sample in samples]
-        made: dict[int, Made | Skipped] = {}
-        for which in alike(shapes):
-            height, width = shapes[which[0]].shape[1:]
-            if min(height, width) < SMALLEST_PX:
-                why = f"{width} x {height} px; shapes have sides of at least {SMALLEST_PX} px"
-                made |= {i: Skipped(samples[i].id, why) for i in which}
-                continue
-            numbers = [self._texture[pieces[i].file] for i in which]
-            found = self._mixed(torch.stack([shapes[i] for i in which]), numbers)
-            for i, number, pixels in zip(which, numbers, found, strict=True):
-                made[i] = Made(partial(encoded, pixels), {"texture": self.textures.images.id(number)})
-        return [made[i] for i in range(len(pieces))]
+    def unfit(self, sample: Sample) -> str:
+        height, width = sample.pixels.shape[1:]
+        keeps = sample.framing == "stimulus" and self.size_px is None
+        small = keeps and min(height, width) < SMALLEST_PX
+        return f"{width} x {height} px; shapes have sides of at least {SMALLEST_PX} px" if small else ""
 
-    def _mixed(self, shapes: Tensor, numbers: list[int]) -> Tensor:
+    def apply(self, pieces: Sequence[Piece], samples: Sequence[Sample], images: list[Tensor]) -> list[Output]:
+        numbers = [piece.key for piece in pieces]
         if self.search is None:
-            return self.textures.applied(shapes, numbers, self.how.alpha)
-        device, made = self.search.classifier.device, []
+            found = self.textures.applied(torch.stack(images), numbers, self.how.alpha)
+        else:
+            found = self._searched(self.search, images, numbers)
+        return [
+            Output(partial(encoded, image), {"texture": self.textures.images.id(number)})
+            for number, image in zip(numbers, found, strict=True)
+        ]
+
+    def _searched(self, search: Transfer, shapes: list[Tensor], numbers: list[int]) -> Tensor:
+        device, found = search.classifier.device, []
         for shape, number in zip(shapes, numbers, strict=True):
             texture = self.textures.pixels(number)
             assert texture is not None
-            made.append(self.search(shape.to(device).float() / 255, texture.to(device), steps=self.how.steps))
-        return as_bytes(torch.stack(made)).cpu()
+            found.append(search(shape.to(device).float() / 255, texture.to(device), steps=self.how.steps))
+        return as_bytes(torch.stack(found)).cpu()
 
 
-def paired(shapes: dict[str, list[int]], textures: dict[str, list[int]], pairs: int, seed: int) -> list[_Pair]:
+def paired(shapes: dict[str, list[int]], textures: dict[str, list[int]], pairs: int, seed: int) -> list[Piece]:
     """Which shape meets which texture? Of each two classes equally many, each original about as often as the others.
 
-    `shapes` and `textures` are the numbers of the images by class. Files are named as the published ones are,
-    `cat/cat3-dog1.png`: the third shape of the cats in the first texture of the dogs.
+    `shapes` and `textures` are the numbers of the images by class; the key of a piece is the number of its texture.
+    Files are named as the published ones are, `cat/cat3-dog1.png`: the third shape of the cats in the first texture of
+    the dogs.
 
     Raises CueError where a class is left without an image.
 
     >>> found = paired({"cat": [0, 1], "dog": [2, 3]}, {"cat": [0], "dog": [1, 2]}, pairs=2, seed=0)
-    >>> len(found), sorted(pair.file for pair in found)[0]
+    >>> len(found), sorted(piece.file for piece in found)[0]
     (8, 'cat/cat1-cat1.png')
     """
     for what, found in (("shape", shapes), ("texture", textures)):
@@ -185,18 +164,18 @@ def paired(shapes: dict[str, list[int]], textures: dict[str, list[int]], pairs: 
         for kind, found in (("shape", shapes), ("texture", textures))
         for name in names
     }
-    made = []
+    pieces = []
     for s, shape in enumerate(names):
         for t, texture in enumerate(names):
             a, b = order["shape", shape], order["texture", texture]
             cycle = math.lcm(len(a), len(b))
             for k in range(min(pairs, len(a) * len(b))):
-                # Both go around; after a whole round one is shifted, so that no two meet twice.
+                # Both repeat; after a whole cycle one is shifted, so that no two meet twice.
                 i = int(a[(t * pairs + k) % len(a)])
                 j = int(b[(s * pairs + k + k // cycle) % len(b)])
                 file = f"{files[shape]}/{files[shape]}{i + 1}-{files[texture]}{j + 1}.png"
-                made.append(_Pair(shapes[shape][i], textures[texture][j], file))
-    return made
+                pieces.append(Piece(shapes[shape][i], file, key=textures[texture][j]))
+    return pieces
 
 
 def file_names(classes: Sequence[str]) -> dict[str, str]:
@@ -212,7 +191,7 @@ def file_names(classes: Sequence[str]) -> dict[str, str]:
         if not text or text in found.values():
             other = next((known for known, own in found.items() if own == text), "")
             raise CueError(
-                f"the class '{name}' cannot be told in a file's name" + (f" from '{other}'" if other else ""),
+                f"the class '{name}' cannot be distinguished in a file's name" + (f" from '{other}'" if other else ""),
                 wanted="classes that differ in letters or digits",
                 do="rename the folders",
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -10,17 +10,17 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from cuescope.core.errors import CueError
-from cuescope.data.images import ImageSet, Sample, Skipped
+from cuescope.data.images import ImageSet, Sample
 from cuescope.data.ops import corruptions
 from cuescope.data.ops.distortions import OURS, Distortion, distort, find, level_text
 from cuescope.data.ops.encode import encoded
-from cuescope.makers.base import SIDE_PX, Made, OneEach, Piece, Tools, at_least, framed, seed_of
+from cuescope.makers.base import Maker, OneEach, Output, Piece, Tools, Work, at_least, listed, seed_of
 
 Condition = tuple[Distortion, float]
 
 
 @dataclass(frozen=True)
-class Distorted:
+class Distorted(Maker):
     """Each image at each level of each distortion, in folders DISTORTION/LEVEL.
 
     >>> Distorted(kinds="contrast,rotation").seed
@@ -45,13 +45,13 @@ class Distorted:
     """Of the noise. Each image has its own at each level, of this, the distortion, the level and its name."""
 
     def __post_init__(self) -> None:
-        at_least("seed", self.seed, 0)
-        at_least("size_px", SIDE_PX if self.size_px is None else self.size_px, 1)
+        at_least(0, seed=self.seed)
+        at_least(1, size_px=self.size_px)
         self.conditions()
 
     def conditions(self) -> list[Condition]:
         """Every distortion with every level of it. Raises CueError for an unknown one, and a level it does not have."""
-        asked = [_number(text) for text in self.levels.split(",") if text.strip()]
+        asked = [_number(text) for text in listed(self.levels)]
         found = []
         for distortion in find(self.kinds):
             for level in dict.fromkeys(asked or distortion.levels):
@@ -67,62 +67,27 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise CueError(
-            f"level '{text.strip()}'", wanted="numbers, separated by commas", do="correct --levels"
-        ) from None
+        raise CueError(f"level '{text}'", wanted="numbers, separated by commas", do="correct --levels") from None
 
 
-class _Distorting:
-    """Distorted, ready to go: the packages are there, the files named."""
+class _Distorting(Work):
+    """Distorted, ready to run: the packages are there, the files named."""
 
     def __init__(self, how: Distorted, images: ImageSet) -> None:
-        self.how, self.conditions = how, how.conditions()
-        self.about = _packages(self.conditions)
-        one_each = OneEach(images, ".png")
-        self.pieces = _Grid(one_each, self.conditions)
-        self.skipped: Sequence[Skipped] = one_each.skipped
-        self.batch = len(self.conditions)
+        self.seed, self.size_px, conditions = how.seed, how.size_px, how.conditions()
+        self.about = _packages(conditions)
+        # All of one image in a row, so that it is decoded once.
+        self.pieces = OneEach(images, ".png", {f"{d.name}/{level_text(x)}/{{}}": (d.name, x) for d, x in conditions})
+        self.batch = len(conditions)
 
-    def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> list[Made]:
-        seen: dict[int, Tensor] = {}
-        made = []
-        for piece, sample in zip(pieces, samples, strict=True):
-            if piece.source not in seen:
-                seen[piece.source] = framed(sample, self.how.size_px).double() / 255
-            distortion, level = self.pieces.condition(piece.file)
-            seed = seed_of(self.how.seed, f"{distortion.name}/{level_text(level)}/{sample.id}")
-            pixels = distort(seen[piece.source], distortion.name, level, seed)
-            about = {"distortion": distortion.name, "level": level_text(level), "seed": seed}
-            made.append(Made(partial(encoded, pixels), about))
-        return made
-
-
-class _Grid(Sequence[Piece]):
-    """A file for each image and condition, all of one image in a row, so that it is decoded once."""
-
-    def __init__(self, one_each: OneEach, conditions: Sequence[Condition]) -> None:
-        self.one_each = one_each
-        self.by_folder = {
-            f"{distortion.name}/{level_text(level)}": (distortion, level) for distortion, level in conditions
-        }
-        self.folders = list(self.by_folder)
-
-    def condition(self, file: str) -> Condition:
-        name, level, _ = file.split("/", 2)
-        return self.by_folder[f"{name}/{level}"]
-
-    def __len__(self) -> int:
-        return len(self.one_each) * len(self.folders)
-
-    def __getitem__(self, index: int) -> Piece:  # pyright: ignore[reportIncompatibleMethodOverride] - no slices
-        image, folder = divmod(index, len(self.folders))
-        return self._piece(self.one_each[image], self.folders[folder])
-
-    def __iter__(self) -> Iterator[Piece]:
-        return (self._piece(piece, folder) for piece in self.one_each for folder in self.folders)
-
-    def _piece(self, piece: Piece, folder: str) -> Piece:
-        return Piece(piece.source, f"{folder}/{piece.file}")
+    def apply(self, pieces: Sequence[Piece], samples: Sequence[Sample], images: list[Tensor]) -> list[Output]:
+        outputs = []
+        for piece, sample, image in zip(pieces, samples, images, strict=True):
+            name, level = piece.key
+            seed = seed_of(self.seed, f"{name}/{level_text(level)}/{sample.id}")
+            about = {"distortion": name, "level": level_text(level), "seed": seed}
+            outputs.append(Output(partial(encoded, distort(image.double() / 255, name, level, seed)), about))
+        return outputs
 
 
 def _packages(conditions: Sequence[Condition]) -> Mapping[str, Any]:

@@ -26,7 +26,7 @@ from cuescope.data.label_maps import (
 from cuescope.data.label_maps.corrected import relabel, write_relabeled
 from cuescope.data.label_maps.layout import Arrays
 from cuescope.data.preprocessing import covering, resize
-from cuescope.makers.base import Made, OneEach, Piece, Tools, alike, at_least
+from cuescope.makers.base import Maker, OneEach, Output, Piece, Tools, Work, alike, at_least
 from cuescope.makers.output_folder import PARTS
 from cuescope.methods.patch_annotator import Annotator
 
@@ -38,7 +38,7 @@ INTERPOLATION = "bilinear"
 
 
 @dataclass(frozen=True)
-class LabelMaps:
+class LabelMaps(Maker):
     """The k highest logits of an annotator at each position of each image, as they are, without a softmax.
 
     >>> LabelMaps(model="timm/resnet50.a1_in1k").k
@@ -65,8 +65,7 @@ class LabelMaps:
     """Of the published layout: rows first, or columns first, as the authors' own pooling takes them."""
 
     def __post_init__(self) -> None:
-        at_least("k", self.k, 1)
-        at_least("size_px", 1 if self.size_px is None else self.size_px, 1)
+        at_least(1, k=self.k, size_px=self.size_px)
         if self.bits not in (8, 16):
             raise CueError(f"bits is {self.bits}", wanted="8 or 16", do="correct bits")
 
@@ -77,10 +76,11 @@ class LabelMaps:
         return _Annotating(self, Annotator.of(tools.load(self.model)), images, tools.device)
 
 
-class _Annotating:
-    """LabelMaps, ready to go: the annotator is loaded and was tried on images of the sizes to come."""
+class _Annotating(Work):
+    """LabelMaps, ready to run: the annotator is loaded and was tried on images of the sizes to come."""
 
-    what = "label maps"
+    outputs = "label maps"
+    labeled = False
 
     def __init__(self, how: LabelMaps, annotator: Annotator, images: ImageSet, device: torch.device) -> None:
         self.how, self.annotator, self.images, self.device = how, annotator, images, device
@@ -96,19 +96,18 @@ class _Annotating:
         self.indexed = how.layout == "indexed"
         if self.indexed:
             starts = range(0, len(images), SHARD)
-            name = f"{PARTS}/{{:07d}}.cuemaps"
+            name = f"{PARTS}/{{:07d}}.safetensors"
             self.pieces = [Piece(at, name.format(at // SHARD), min(SHARD, len(images) - at)) for at in starts]
-            self.batch, self.result, self.skipped = 1, FILE, []
+            self.result = FILE
         else:
-            self.pieces = OneEach(images, ".pt")
-            self.batch, self.result, self.skipped = SHARD, "", self.pieces.skipped
+            self.pieces, self.batch = OneEach(images, ".pt"), SHARD
 
-    def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> list[Made]:
+    def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> list[Output]:
         maps = self._maps(samples)
         if self.indexed:
             named = ((sample.id, scores, ids) for sample, (scores, ids) in zip(samples, maps, strict=True))
-            return [Made(label_map_bytes(self.header, named), {})]
-        return [Made(published_bytes(scores, ids, axes=self.how.axes), {}) for scores, ids in maps]
+            return [Output(label_map_bytes(self.header, named), {})]
+        return [Output(published_bytes(scores, ids, axes=self.how.axes), {}) for scores, ids in maps]
 
     def finish(self, folder: Path, entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]] | None:
         if not entries:
@@ -120,22 +119,22 @@ class _Annotating:
             write_relabeled(folder, relabel(maps, self.images, without={s.id for s in self.skipped}))
             return None
         pack_label_maps(folder / FILE, [folder / entry["file"] for entry in entries])
-        with open_label_maps(folder / FILE) as packed:
-            write_relabeled(folder, relabel(packed, self.images))
-            count = len(packed)
+        packed = open_label_maps(folder / FILE)
+        write_relabeled(folder, relabel(packed, self.images))
+        count = len(packed)
         skipped = [one for entry in entries for one in entry.get("skipped", ())]
         return [{"file": FILE, "images": count, "skipped": skipped}]
 
     def _maps(self, samples: Sequence[Sample]) -> list[Arrays]:
-        framed = [self._framed(sample) for sample in samples]
         maps: dict[int, Arrays] = {}
-        for which in alike(framed):
-            pixels = torch.stack([framed[i] for i in which]).to(self.device).float() / 255
+        images = {i: self.frame(sample) for i, sample in enumerate(samples)}
+        for which in alike(images):
+            pixels = torch.stack([images[i] for i in which]).to(self.device).float() / 255
             top = self.annotator.logits(pixels).topk(self.how.k, 1)
             maps |= {i: (top.values[j].numpy(), top.indices[j].numpy()) for j, i in enumerate(which)}
         return [maps[i] for i in range(len(samples))]
 
-    def _framed(self, sample: Sample) -> Tensor:
+    def frame(self, sample: Sample) -> Tensor:
         """(3, H, W) uint8: the whole image, squashed or with its aspect."""
         pixels = np.ascontiguousarray(sample.pixels.permute(1, 2, 0).numpy())
         shape = covering((pixels.shape[0], pixels.shape[1]), min(self.size)) if self.how.keep_aspect else self.size

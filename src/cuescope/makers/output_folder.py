@@ -28,27 +28,27 @@ PARTS = ".parts"
 FOLDERS = "folders"
 """The class space of labels that are folder names, which what is made has as well."""
 
-
 File = tuple[dict[str, Any], bytes | Callable[[], bytes]]
 """An entry of the manifest, and the file's bytes or what gives them."""
 
 
-class MadeFolder:
-    """A folder that a maker fills, file by file, and can go on with. `entries` tell of each file that is there.
+class OutputFolder:
+    """A folder that a maker fills, file by file, and can go on with. `entries` are of each file that is there.
 
     `recipe` is all that decides about the result: maker, version, parameters, images, networks. Raises CueError
     where nothing can be written, where other files lie, and where another recipe was used, saying what differs.
     """
 
-    def __init__(self, path: str | Path, recipe: Mapping[str, Any], kept_out: Path | None = None) -> None:
+    def __init__(self, path: str | Path, recipe: Mapping[str, Any], source: Path | None = None) -> None:
         self.path = Path(path).expanduser()
-        if kept_out is not None:
-            _apart(self.path, kept_out)
+        if source is not None:
+            _apart(self.path, source)
         self.recipe = json.loads(json.dumps(recipe))
         self.manifest = self._opened()
-        told = [*self.manifest.pop("images", ()), *self._journal()]
-        self.entries = {entry["file"]: entry for entry in told if (self.path / entry["file"]).is_file()}
-        self._parts = len(list((self.path / JOURNAL).glob("*.json")))
+        journal = sorted((self.path / JOURNAL).glob("*.json"))
+        known = [*self.manifest.pop("images", ()), *(entry for part in journal for entry in read_json(part)["images"])]
+        self.entries = {entry["file"]: entry for entry in known if (self.path / entry["file"]).is_file()}
+        self._parts = len(journal)
 
     def add(self, files: Sequence[tuple[dict[str, Any], bytes]]) -> None:
         """Write files, then that they are finished; an entry holds at least `file`, the path in the folder."""
@@ -92,11 +92,8 @@ class MadeFolder:
     def sorted_entries(self) -> list[dict[str, Any]]:
         return [self.entries[file] for file in sorted(self.entries)]
 
-    @property
-    def finished(self) -> bool:
-        return bool(self.manifest.get("finished"))
-
     def _opened(self) -> dict[str, Any]:
+        """The manifest, or {} in a new folder."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / f".probe-{os.getpid()}"
@@ -105,14 +102,15 @@ class MadeFolder:
         except (OSError, ValueError) as error:
             found = f"cannot write to '{self.path}': {why_not(error)}"
             raise CueError(found, wanted="a folder that can be written", do="choose another DST") from None
-        if not (self.path / "manifest.json").is_file():
-            if any(self.path.iterdir()):
-                raise self._foreign()
-            return {}
-        manifest = read_json(self.path / "manifest.json")
-        if manifest.get("kind") != KIND or manifest.get("schema") != SCHEMA:
-            raise self._foreign()
-        if differs := difference(manifest["recipe"], self.recipe):
+        path = self.path / "manifest.json"
+        manifest = read_json(path) if path.is_file() else {}
+        if (manifest.get("kind"), manifest.get("schema")) != (KIND, SCHEMA) and any(self.path.iterdir()):
+            raise CueError(
+                f"'{self.path}' holds files that no maker made",
+                wanted="a new folder, an empty one, or one to go on with",
+                do="choose another DST",
+            )
+        if manifest and (differs := difference(manifest["recipe"], self.recipe)):
             raise CueError(
                 f"'{self.path}' was made with {differs}",
                 wanted="the same images and parameters, to go on with it",
@@ -120,22 +118,11 @@ class MadeFolder:
             )
         return manifest
 
-    def _foreign(self) -> CueError:
-        return CueError(
-            f"'{self.path}' holds files that no maker made",
-            wanted="a new folder, an empty one, or one to go on with",
-            do="choose another DST",
-        )
-
-    def _journal(self) -> list[dict[str, Any]]:
-        parts = sorted((self.path / JOURNAL).glob("*.json"))
-        return [entry for part in parts for entry in read_json(part)["images"]]
-
 
 class Writing:
     """Encodes and writes the last files while the next ones are made. What failed is raised by the next call."""
 
-    def __init__(self, folder: MadeFolder, workers: int) -> None:
+    def __init__(self, folder: OutputFolder, workers: int) -> None:
         self.folder = folder
         self.encoders = ThreadPoolExecutor(max(1, workers), thread_name_prefix="encode")
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="write")
@@ -183,13 +170,13 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any], within: str = "")
     return ""
 
 
-def _apart(made: Path, source: Path) -> None:
+def _apart(target: Path, source: Path) -> None:
     """Raises CueError where one of the folders lies in the other: what is made would be read as images."""
-    target, root = made.resolve(), source.expanduser().resolve()
-    if target.is_relative_to(root) or root.is_relative_to(target):
-        where = "are one folder" if target == root else "lie one within the other"
+    inner, outer = target.resolve(), source.expanduser().resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        where = "are one folder" if inner == outer else "lie one within the other"
         raise CueError(
-            f"'{source}' and '{made}' {where}",
+            f"'{source}' and '{target}' {where}",
             wanted="a folder apart from the images: what is made would be taken for more of them",
             do="choose another DST",
         )

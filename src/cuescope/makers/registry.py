@@ -50,8 +50,3 @@ def build(name: str, settings: Mapping[str, Any]) -> Maker:
         if field.default is dataclasses.MISSING and key not in settings:
             raise CueError(f"{name} was given no {key}", wanted=f"{key}, which has no default", do=f"give {key}")
     return kind(**settings)
-
-
-def name_of(maker: Maker) -> str:
-    """The name of a maker on the command line."""
-    return type(maker).__module__.rpartition(".")[2].replace("_", "-")

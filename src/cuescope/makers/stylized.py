@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet, Sample, Skipped
 from cuescope.data.ops.encode import SUFFIX, ImageFormat, encoded
-from cuescope.makers.base import SIDE_PX, Made, OneEach, Piece, Tools, alike, at_least, framed, seed_of
+from cuescope.makers.base import SIDE_PX, Maker, OneEach, Output, Piece, Tools, Work, at_least, seed_of, share
 from cuescope.makers.synthesis.styles import Styles, batch_of, stylizer_of
 from cuescope.models.adain import SMALLEST_PX
 
@@ -29,7 +29,7 @@ VALIDATION = frozenset({"val", "valid", "validation"})
 
 
 @dataclass(frozen=True)
-class Stylized:
+class Stylized(Maker):
     """Each image in the texture of a style image: what shows is the shape, what is there is another's texture.
 
     >>> Stylized(styles="paintings/", alpha=0.5).stylizer
@@ -68,13 +68,10 @@ class Stylized:
     """Of the pairing."""
 
     def __post_init__(self) -> None:
-        at_least("seed", self.seed, 0)
-        at_least("styles_each", self.styles_each, 1)
-        at_least("drawn_before", self.drawn_before, 0)
-        at_least("size_px", SIDE_PX if self.size_px is None else self.size_px, SMALLEST_PX)
-        at_least("style_px", self.style_px, SMALLEST_PX)
-        if not 0 <= self.alpha <= 1:
-            raise CueError(f"alpha is {self.alpha}", wanted="from 0 (no style) to 1 (all of it)", do="correct alpha")
+        at_least(0, seed=self.seed, drawn_before=self.drawn_before)
+        at_least(1, styles_each=self.styles_each)
+        at_least(SMALLEST_PX, size_px=self.size_px, style_px=self.style_px)
+        share("style", self.alpha)
         if self.original_size and self.size_px is not None:
             raise CueError("size_px and original_size", wanted="one of them", do="leave one out")
         if self.pairing == "published" and self.styles_each > 1:
@@ -103,68 +100,68 @@ def published_pairs(count: int, styles: int, drawn_before: int = 0) -> np.ndarra
     return np.random.RandomState(PUBLISHED_SEED).randint(0, styles, drawn_before + count)[drawn_before:]
 
 
-class _Stylizing:
-    """Stylized, ready to go: the stylizer loaded, a style found that serves, pairs drawn."""
+@functools.lru_cache(1024)
+def seeded_styles(seed: int, image: str, styles: int, each: int) -> tuple[int, ...]:
+    """Which styles has this image? `each` different numbers below `styles`; fewer of them are the first of more.
+
+    The beginning of a permutation, so its cost grows with `styles` (.7 ms for 80,000): drawn once for an image.
+
+    >>> seeded_styles(0, "cat/a.jpg", 4, 1) == seeded_styles(0, "cat/a.jpg", 4, 3)[:1]
+    True
+    """
+    return tuple(np.random.default_rng(seed_of(seed, image)).permutation(styles)[:each].tolist())
+
+
+class _Stylizing(Work):
+    """Stylized, ready to run: the stylizer loaded, a style found that serves, pairs drawn."""
 
     def __init__(self, how: Stylized, styles: Styles, images: ImageSet) -> None:
-        self.how, self.styles, self.images = how, styles, images
+        self.how, self.styles, self.images, self.size_px = how, styles, images, how.size_px
         if how.styles_each > len(styles):
             found = f"{how.styles_each} styles for each image, of {len(styles)}"
             raise CueError(found, wanted="more styles, or fewer for each", do="correct styles_each")
         self.side = how.size_px or SIDE_PX
-        stylizer = styles.stylizer
-        self.about = {
-            "stylizer": {"name": stylizer.name, "digest": stylizer.digest},
-            "styles": {"name": styles.images.name, "count": len(styles), "digest": styles.images.digest},
-        }
-        self.single = OneEach(images, SUFFIX[how.format])
-        self.pieces = _Several(self.single, how.styles_each) if how.styles_each > 1 else self.single
+        self.about = {"stylizer": styles.stylizer_about, "styles": styles.about}
+        several = {f"{{}}-{number + 1}": number for number in range(how.styles_each)}
+        self.files = OneEach(images, SUFFIX[how.format], several if len(several) > 1 else {"{}": 0})
+        self.pieces = self.files
         self.published = self._published() if how.pairing == "published" else None
-        self.batch = batch_of(stylizer.device, self.side)
+        self.batch = batch_of(styles.stylizer.device, self.side)
         styles.first()  # Raises now what would be raised after an hour.
 
     @property
     def skipped(self) -> list[Skipped]:
-        return [*self.single.skipped, *self.styles.skipped]
+        return [*self.files.skipped, *self.styles.skipped]
 
-    def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> list[Made | Skipped]:
-        made: dict[int, Made | Skipped] = {
-            i: Skipped(sample.id, why) for i, sample in enumerate(samples) if (why := self._unfit(sample))
-        }
-        fit = [i for i in range(len(samples)) if i not in made]
-        images = [self._framed(samples[i]) for i in fit]
-        for which in alike(images):
-            height, width = images[which[0]].shape[1:]
-            most = max(1, self.batch * self.side**2 // (height * width))
-            for at in range(0, len(which), most):
-                some = which[at : at + most]
-                numbers = [self._style(pieces[fit[k]], samples[fit[k]]) for k in some]
-                found = self.styles.applied(torch.stack([images[k] for k in some]), numbers, self.how.alpha)
-                for k, number, pixels in zip(some, numbers, found, strict=True):
-                    about = {"style": self.styles.images.id(number)}
-                    made[fit[k]] = Made(partial(encoded, pixels, self.how.format), about)
-        return [made[i] for i in range(len(pieces))]
+    def apply(self, pieces: Sequence[Piece], samples: Sequence[Sample], images: list[Tensor]) -> list[Output]:
+        numbers = [self._style(piece, sample) for piece, sample in zip(pieces, samples, strict=True)]
+        most = max(1, self.batch * self.side**2 // images[0][0].numel())
+        outputs = []
+        for at in range(0, len(numbers), most):
+            some = numbers[at : at + most]
+            found = self.styles.applied(torch.stack(images[at : at + most]), some, self.how.alpha)
+            outputs += [
+                Output(functools.partial(encoded, image, self.how.format), {"style": self.styles.images.id(number)})
+                for number, image in zip(some, found, strict=True)
+            ]
+        return outputs
 
-    def _unfit(self, sample: Sample) -> str:
-        """Why this image cannot be stylized, or ""."""
+    def unfit(self, sample: Sample) -> str:
         height, width = sample.pixels.shape[1:]
-        if not self._keeps(sample) or (min(height, width) >= SMALLEST_PX and height * width <= MOST_PX):
+        keeps = self.how.original_size or (sample.framing == "stimulus" and self.size_px is None)
+        if not keeps or (min(height, width) >= SMALLEST_PX and height * width <= MOST_PX):
             return ""
         limits = f"sides of at least {SMALLEST_PX} px and at most {MOST_PX:,} pixels are stylized"
         return f"{width} x {height} px; {limits}, unless size_px is given"
 
-    def _framed(self, sample: Sample) -> Tensor:
-        return sample.pixels if self.how.original_size else framed(sample, self.how.size_px)
-
-    def _keeps(self, sample: Sample) -> bool:
-        return self.how.original_size or (sample.framing == "stimulus" and self.how.size_px is None)
+    def frame(self, sample: Sample) -> Tensor:
+        return sample.pixels if self.how.original_size else super().frame(sample)
 
     def _style(self, piece: Piece, sample: Sample) -> int:
         if self.published is not None:
             return self.styles.usable(int(self.published[piece.source]))
-        chance = np.random.default_rng(seed_of(self.how.seed, sample.id))
-        number = 0 if self.how.styles_each == 1 else int(piece.file.rpartition("-")[2].partition(".")[0]) - 1
-        return self.styles.usable(int(chance.permutation(len(self.styles))[number]))
+        numbers = seeded_styles(self.how.seed, sample.id, len(self.styles), self.how.styles_each)
+        return self.styles.usable(numbers[piece.key])
 
     def _published(self) -> np.ndarray:
         """The style of each image by its number in the set: val first, as it was published."""
@@ -173,20 +170,3 @@ class _Stylizing:
         pairs = np.empty(len(order), np.int64)
         pairs[order] = published_pairs(len(order), len(self.styles), self.how.drawn_before)
         return pairs
-
-
-class _Several(Sequence[Piece]):
-    """Several files for each image, numbered from 1."""
-
-    def __init__(self, single: OneEach, each: int) -> None:
-        self.single, self.each = single, each
-
-    def __len__(self) -> int:
-        return len(self.single) * self.each
-
-    def __getitem__(self, index: int) -> Piece:  # pyright: ignore[reportIncompatibleMethodOverride] - no slices
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        piece = self.single[index // self.each]
-        stem, dot, suffix = piece.file.rpartition(".")
-        return Piece(piece.source, f"{stem}-{index % self.each + 1}{dot}{suffix}")

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet, Sample, UnreadableError
+from cuescope.data.ops.convert import as_bytes
 from cuescope.data.ops.encode import encoded
-from cuescope.makers.base import SIDE_PX, Made, OneEach, Piece, Tools, alike, at_least, framed, seed_of
+from cuescope.makers.base import SIDE_PX, Maker, OneEach, Output, Piece, Tools, Work, at_least, listed, seed_of
 from cuescope.makers.synthesis.filters import RandomFilters
 from cuescope.makers.synthesis.gram import Features
 from cuescope.makers.synthesis.network import NetworkFeatures
@@ -26,7 +27,7 @@ MEMORY = 20
 
 
 @dataclass(frozen=True)
-class Texturized:
+class Texturized(Maker):
     """The same texture without the shape, for each image: noise made to have the image's statistics.
 
     >>> Texturized(steps=60).features
@@ -56,9 +57,8 @@ class Texturized:
     """Of the noise. Each image has its own, of this and its name."""
 
     def __post_init__(self) -> None:
-        at_least("steps", self.steps, 1)
-        at_least("seed", self.seed, 0)
-        at_least("size_px", SIDE_PX if self.size_px is None else self.size_px, 1)
+        at_least(1, steps=self.steps, size_px=self.size_px)
+        at_least(0, seed=self.seed)
         if self.features != RANDOM and not set(self.features) & set("/:."):
             do = f"give {RANDOM}, or a network, as in torchvision/vgg19@FILE"
             raise CueError(f"unknown features '{self.features}'", wanted=f"{RANDOM} or the name of a model", do=do)
@@ -67,11 +67,10 @@ class Texturized:
             raise CueError(found, wanted="--features with the network that has them", do="give it, or no --layers")
 
     def start(self, images: ImageSet, tools: Tools) -> _Texturizing:
-        if self.features == RANDOM:
-            features: Features = RandomFilters()
-        else:
-            names = [name.strip() for name in self.layers.split(",") if name.strip()]
-            features = NetworkFeatures(tools.load(self.features), names, average_pooling=self.average_pooling)
+        features: Features = RandomFilters()
+        if self.features != RANDOM:
+            network, layers = tools.load(self.features), listed(self.layers)
+            features = NetworkFeatures(network, layers, average_pooling=self.average_pooling)
         return _Texturizing(self, features, images, tools.device)
 
 
@@ -96,7 +95,7 @@ def texturize(
     >>> made.pixels.shape, bool(made.end < made.start)
     (torch.Size([1, 3, 32, 32]), True)
     """
-    at_least("steps", steps, 1)
+    at_least(1, steps=steps)
     features = features or RandomFilters()
     seeds = range(len(pixels)) if seeds is None else seeds
     if len(seeds) != len(pixels):
@@ -122,37 +121,28 @@ def matched(pixels: Tensor, source: Tensor) -> Tensor:
     return torch.empty_like(flat).scatter_(2, order, source.flatten(2).sort(dim=2).values).view(pixels.shape)
 
 
-class _Texturizing:
-    """Texturized, ready to go: features loaded, names chosen."""
+class _Texturizing(Work):
+    """Texturized, ready to run: features loaded, files named."""
 
     def __init__(self, how: Texturized, features: Features, images: ImageSet, device: torch.device) -> None:
-        self.how, self.features, self.device = how, features, device
-        side = how.size_px or SIDE_PX
+        self.how, self.features, self.device, self.size_px = how, features, device, how.size_px
         self.about = {"features": dict(features.about)}
         self.pieces = OneEach(images, ".png")
-        self.skipped = self.pieces.skipped
-        first = _first(images)
-        example = torch.zeros(3, side, side) if first is None else self.framed(first)
+        side, first = how.size_px or SIDE_PX, _first(images)
+        example = torch.zeros(3, side, side) if first is None else self.frame(first).float() / 255
         features.target(example[None].to(device))  # Raises now what would be raised after an hour.
         self.batch = batch_of(device, example.shape[1], example.shape[2], features)
 
-    def framed(self, sample: Sample) -> Tensor:
-        return framed(sample, self.how.size_px).float() / 255
-
-    def make(self, pieces: Sequence[Piece], samples: Sequence[Sample]) -> list[Made]:
-        framed = [self.framed(sample) for sample in samples]
-        made: dict[int, Made] = {}
-        for which in alike(framed):
-            seeds = [seed_of(self.how.seed, samples[i].id) for i in which]
-            found = texturize(
-                torch.stack([framed[i] for i in which]).to(self.device),
-                self.features,
-                steps=self.how.steps,
-                seeds=seeds,
-                match_histogram=self.how.match_histogram,
-            )
-            made |= {i: _made(found, k, seeds[k]) for k, i in enumerate(which)}
-        return [made[i] for i in range(len(pieces))]
+    def apply(self, pieces: Sequence[Piece], samples: Sequence[Sample], images: list[Tensor]) -> list[Output]:
+        seeds = [seed_of(self.how.seed, sample.id) for sample in samples]
+        source, how = (torch.stack(images).float() / 255).to(self.device), self.how
+        found = texturize(source, self.features, steps=how.steps, seeds=seeds, match_histogram=how.match_histogram)
+        # What waits to be written holds no memory of the device.
+        pixels, columns = as_bytes(found.pixels).cpu(), zip(*(column.tolist() for column in found[1:4]), strict=True)
+        return [
+            Output(partial(encoded, image), {"seed": seed, "start": start, "end": end, "steps": steps})
+            for image, seed, (start, end, steps) in zip(pixels, seeds, columns, strict=True)
+        ]
 
 
 def _first(images: ImageSet) -> Sample | None:
@@ -160,11 +150,6 @@ def _first(images: ImageSet) -> Sample | None:
         with suppress(UnreadableError):
             return images.read(index)
     return None
-
-
-def _made(found: Found, at: int, seed: int) -> Made:
-    told = {"start": float(found.start[at]), "end": float(found.end[at]), "steps": int(found.steps[at])}
-    return Made(partial(encoded, found.pixels[at]), {"seed": seed, **told})
 
 
 def _noise(seed: int, shape: torch.Size) -> Tensor:

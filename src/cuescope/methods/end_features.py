@@ -38,6 +38,7 @@ class EndFeatures:
     positions where it is a map: the pooled map of a ResNet, layer 7 of ZFNet. Either can be another of the
     classifier's `layers` instead.
 
+    >>> import torch
     >>> from cuescope.data.preprocessing import Preprocessing
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     >>> both = EndFeatures.of(Classifier(net, preprocessing=Preprocessing((8, 8), 8)))

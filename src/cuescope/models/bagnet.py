@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cuescope.models.seeding import seeded
+from cuescope.models.small_resnet import shortcut
 
 MAPS = {torch.float32: 1, torch.bfloat16: 4}
 """Shifted maps that `display_logits` computes together: as many as are fastest on a CPU."""
@@ -30,9 +31,7 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample: nn.Module | None = None
-        if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        self.downsample = shortcut(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._rest(self.relu(self.bn1(self.conv1(x))), x)

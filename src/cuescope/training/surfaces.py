@@ -18,13 +18,7 @@ from cuescope.world.procedural import scenes
 from cuescope.world.scenes import scene
 
 SETTINGS = Settings(
-    steps=2500,
-    batch=16,
-    optimizer="adamw",
-    learning_rate=2e-3,
-    warmup_steps=50,
-    weight_decay=0.0,
-    precision="bfloat16",
+    steps=2500, batch=16, optimizer="adamw", learning_rate=2e-3, warmup_steps=50, weight_decay=0.0, precision="bfloat16"
 )
 # Far from the small seeds that images are audited with.
 TRAINING_SEED = 1_000_003

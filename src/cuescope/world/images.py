@@ -57,12 +57,7 @@ class WorldImages(ImageSet):
     """
 
     def __init__(
-        self,
-        variant: Variant = "congruent",
-        *,
-        placement: Placement = "uniform",
-        count: int = 960,
-        seed: int = 0,
+        self, variant: Variant = "congruent", *, placement: Placement = "uniform", count: int = 960, seed: int = 0
     ) -> None:
         if variant not in get_args(Variant):
             raise unknown("world variant", variant, get_args(Variant))

@@ -153,11 +153,7 @@ def _mushroom() -> dict[str, Points]:
 
 def _rabbit() -> dict[str, Points]:
     ear = ellipse(0.36, -0.46, 0.22, 0.58, 14)
-    return {
-        "left ear": flipped(ear),
-        "right ear": ear,
-        "head": ellipse(0, 0.42, 0.7, 0.6),
-    }
+    return {"left ear": flipped(ear), "right ear": ear, "head": ellipse(0, 0.42, 0.7, 0.6)}
 
 
 def _sailboat() -> dict[str, Points]:
@@ -191,11 +187,7 @@ def _vase() -> dict[str, Points]:
     y = np.linspace(0, 1, 33)
     neck = [(0.2 + 0.22 * (1 - t) ** 2.2, -1.0 + 0.55 * t) for t in y]
     belly = [(0.2 + 0.44 * np.sin(np.pi * t**0.85) ** 1.2 + 0.06 * t, -0.5 + 1.4 * t) for t in y]
-    return {
-        "neck": mirrored(*neck),
-        "belly": mirrored(*belly),
-        "foot": mirrored((0.28, 0.82), (0.42, 1.0)),
-    }
+    return {"neck": mirrored(*neck), "belly": mirrored(*belly), "foot": mirrored((0.28, 0.82), (0.42, 1.0))}
 
 
 _DRAWN: dict[str, Callable[[], dict[str, Points]]] = {

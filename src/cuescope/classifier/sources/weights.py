@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 """What DataParallel, torch.compile and training frameworks put before every key."""
 
+SAVE = "torch.save(model.state_dict(), 'weights.pth')"
 SHOWN = 4
 
 
@@ -99,23 +100,18 @@ def _pickled(path: Path) -> Any:
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise CueError(
-            f"'{path}' holds more than tensors, and to open it would run whatever code is in it",
-            wanted="a file of tensors only",
-            do="where you trust it, save it again: torch.save(model.state_dict(), 'weights.pth') or as .safetensors",
-        ) from None
+        found, wanted = "holds more than tensors, and to open it would run whatever code is in it", "tensors only"
+        do = f"where you trust it, save it again: {SAVE} or as .safetensors"
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise CueError(
-            f"'{path}' cannot be read as weights: {_reason(error)}",
-            wanted="a file that torch.save made of a state_dict, or .safetensors",
-            do="get it again, or save it again as torch.save(model.state_dict(), 'weights.pth')",
-        ) from None
+        found, do = f"cannot be read as weights: {_reason(error)}", f"get it again, or save it again as {SAVE}"
+        wanted = "a file that torch.save wrote of a state_dict, or .safetensors"
+    raise CueError(f"'{path}' {found}", wanted=wanted, do=do)
 
 
 def _reason(error: Exception) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     # Of a file that is no pickle torch tells the number of an operation it does not know, or a bare key.
-    return "it is no file that torch.save made" if isinstance(error, KeyError) or text.strip("'").isdigit() else text
+    return "it is no file that torch.save wrote" if isinstance(error, KeyError) or text.strip("'").isdigit() else text
 
 
 def _refuse_text(path: Path, start: bytes) -> None:
@@ -132,13 +128,8 @@ def _unwrapped(state: Any, path: Path) -> State:
             break
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, dict) else {}
     if not tensors:
-        do = "save it as torch.save(model.state_dict(), 'weights.pth')"
-        raise CueError(f"'{path}' holds no state_dict", wanted="tensors by name", do=do)
+        raise CueError(f"'{path}' holds no state_dict", wanted="tensors by name", do=f"save it as {SAVE}")
     for prefix in PREFIXES:
-        if _all_start(tensors, prefix):
+        if all(key.startswith(prefix) for key in tensors):
             tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
     return tensors
-
-
-def _all_start(keys: Iterable[str], prefix: str) -> bool:
-    return all(key.startswith(prefix) for key in keys)

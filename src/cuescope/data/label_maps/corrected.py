@@ -5,19 +5,30 @@ from __future__ import annotations
 import io
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import polars as pl
+from torch import Tensor
 
 from cuescope.core.classes import ClassSpace, align
 from cuescope.core.errors import CueError
 from cuescope.core.files import write
 from cuescope.data.images import ImageSet
+from cuescope.data.label_maps.file import LabelMapFile
 from cuescope.data.label_maps.layout import Arrays
 from cuescope.data.label_maps.pooling import LabelPooling
+from cuescope.data.label_maps.published import PublishedLabelMaps
+
+Maps = LabelMapFile | PublishedLabelMaps
 
 BATCH = 256
+LEAST = 0.1
+"""The share of the soft target of the whole image from which a class is one of the image's labels."""
+MOST = 5
+"""Labels of an image at most."""
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+"""The crop that is the whole image."""
 
 SCHEMA = {
     "file": pl.String,
@@ -32,26 +43,37 @@ SCHEMA = {
 }
 
 
-class Maps(Protocol):
-    """Label maps by image id: a LabelMapFile, or PublishedLabelMaps."""
+def labels_in(target: Tensor, least: float = LEAST, most: int = MOST) -> list[tuple[int, float]]:
+    """The labels that a soft target (K,) gives an image, with their weights: up to `most` that have `least` or more,
+    and the first in any case.
 
-    @property
-    def classes(self) -> ClassSpace: ...
-    def __contains__(self, name: str, /) -> bool: ...
-    def __getitem__(self, name: str, /) -> Arrays: ...
+    >>> import torch
+    >>> labels_in(torch.tensor([0.0, 0.25, 0.75]))
+    [(2, 0.75), (1, 0.25)]
+    """
+    top = target.topk(min(most, len(target)))
+    pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    return [(label, weight) for i, (label, weight) in enumerate(pairs) if not i or weight >= least]
+
+
+def places_in(images: ImageSet, space: ClassSpace) -> tuple[int, ...]:
+    """The annotator's class for each label of the images; none where their classes have nothing in common."""
+    try:
+        return align(images.classes, space) if images.classes else ()
+    except CueError:
+        return ()
 
 
 def relabel(
-    maps: Maps, images: ImageSet, *, least: float = 0.1, most: int = 5, without: Container[str] = ()
+    maps: Maps, images: ImageSet, *, least: float = LEAST, most: int = MOST, without: Container[str] = ()
 ) -> pl.DataFrame:
     """Which labels should these images have, by their label maps? A row for each image that has a map and is not
     among those to do `without`.
 
-    The labels are those of the soft target of the whole image (`LabelPooling`), which are probabilities: up to `most`
-    that have `least` or more, and the first in any case. `index`, `name` and, where it is known, `wnid` are the first
-    one's, `labels` and `weights` all of them; `old_index`, `old_name` and `old_weight` are the label that the image
-    has, as a class of the annotator, and its probability; null where it has none. Raises CueError where no image has a
-    map.
+    The labels are those of the soft target of the whole image (`LabelPooling`, `labels_in`). `index`, `name` and,
+    where it is known, `wnid` are the first one's, `labels` and `weights` all of them; `old_index`, `old_name` and
+    `old_weight` are the label that the image has, as a class of the annotator, and its probability; null where it has
+    none. Raises CueError where no image has a map.
     """
     rows = [row for batch in _batches(maps, images, without) for row in _rows(maps, images, batch, least, most)]
     if not rows:
@@ -103,29 +125,20 @@ def _rows(
 ) -> Iterable[dict[str, Any]]:
     scores, ids = (np.stack(part) for part in zip(*(found for _, found in batch), strict=True))
     space = maps.classes
-    targets = LabelPooling(len(space))(ids, scores, [(0.0, 0.0, 1.0, 1.0)] * len(batch))
-    top = targets.topk(min(most, len(space)), 1)
-    own, wnids = _own(images, space), space.keys if space.keys and not space.keys[0].isdecimal() else ()
-    for (index, _), target, weights, labels in zip(batch, targets, top.values, top.indices, strict=True):
-        kept = [i for i, weight in enumerate(weights.tolist()) if not i or weight >= least]
-        first, label = int(labels[0]), images.label(index)
-        old = own[label] if label is not None and label < len(own) else -1
+    targets = LabelPooling(len(space))(ids, scores, [WHOLE] * len(batch))
+    places, wnids = places_in(images, space), space.keys if space.keys and not space.keys[0].isdecimal() else ()
+    for (index, _), target in zip(batch, targets, strict=True):
+        labels, label = labels_in(target, least, most), images.label(index)
+        first = labels[0][0]
+        old = places[label] if label is not None and label < len(places) else -1
         yield {
             "file": images.id(index),
             "index": first,
             "wnid": wnids[first] if wnids else None,
             "name": space.names[first],
-            "labels": [int(labels[i]) for i in kept],
-            "weights": [float(weights[i]) for i in kept],
+            "labels": [label for label, _ in labels],
+            "weights": [weight for _, weight in labels],
             "old_index": old if old >= 0 else None,
             "old_name": images.classes.names[label] if images.classes and label is not None else None,
             "old_weight": float(target[old]) if old >= 0 else None,
         }
-
-
-def _own(images: ImageSet, space: ClassSpace) -> tuple[int, ...]:
-    """The annotator's class for each label of the images; none where their classes have nothing in common."""
-    try:
-        return align(images.classes, space) if images.classes else ()
-    except CueError:
-        return ()

@@ -10,18 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from cuescope.core.classes import align
 from cuescope.core.errors import CueError
 from cuescope.data.derived import DerivedSet
 from cuescope.data.images import ImageSet, Sample
 from cuescope.data.label_maps import LabelMapFile, open_label_maps
+from cuescope.data.label_maps.corrected import LEAST, MOST, WHOLE, labels_in, places_in
 from cuescope.data.label_maps.pooling import LabelPooling
-
-LEAST = 0.1
-"""The share of the soft target of the whole image from which a class is one of the image's labels."""
-MOST = 5
-"""So many labels has an image at most."""
-WHOLE = ((0.0, 0.0, 1.0, 1.0),)
 
 
 def with_label_maps(images: ImageSet, path: str | Path) -> ImageSet:
@@ -53,10 +47,8 @@ class _Annotated(DerivedSet):
         annotator = maps.header.annotator or "an unknown annotator"
         self.labels_from = f"label maps of {annotator}"
         notes = [f"{len(found):,} of {len(images):,} images have a label map, made by {annotator}"]
-        try:
-            self._place = align(images.classes, maps.classes) if images.classes else ()
-        except CueError:
-            self._place = ()
+        self._place = places_in(images, maps.classes)
+        if images.classes and not self._place:
             notes.append("the labels of the images are none of the annotator's classes")
         self.knows = images.knows - {"label"} | {"labels", "regions"} | ({"label"} if self._place else set())
         self.notes = tuple(notes)
@@ -73,13 +65,10 @@ class _Annotated(DerivedSet):
             index, values = (np.broadcast_to(part, (len(places), *part.shape)) for part in (ids, scores))
             return self.pooling(index, values, places)
 
-        top = pooled(WHOLE)[0].topk(min(MOST, len(self.maps.classes)))
-        pairs = zip(top.values.tolist(), top.indices.tolist(), strict=True)
-        labels = tuple(k for i, (p, k) in enumerate(pairs) if not i or p >= LEAST)
+        labels = tuple(label for label, _ in labels_in(pooled([WHOLE])[0]))
         label = self._place[sample.label] if self._place and sample.label is not None else -1
         known = None if label < 0 else label
         return replace(sample, label=known, labels=labels, label_map=pooled, labels_from=self.labels_from)
 
     def hashed(self) -> tuple[str, Iterable[object]]:
-        status = self.maps.path.stat()
-        return "label maps", (status.st_size, status.st_mtime_ns, len(self.at), LEAST, MOST)
+        return "label maps", (self.maps.digest, len(self.at), LEAST, MOST)

@@ -1,20 +1,12 @@
-"""The bytes of a label-map file: a header in JSON, the maps one after the other, an index of them, the image ids.
+"""A label map as bytes: scores of 8 or 16 bits between the lowest and the highest of each rank, class ids of 16 bits.
 
-    8 bytes    the letters CUEMAPS and a line feed
-    4 bytes    length of the header
-    4 bytes    its CRC-32
-    header     JSON in UTF-8, filled up with spaces
-    maps       of each: k lowest scores and k steps (float32), k h w class ids (uint16), k h w codes (uint8 or uint16)
-    index      for each map: where it starts (uint64), its CRC-32 (uint32), h and w (uint16 each)
-    ids        where each image id ends (uint64), then the ids in UTF-8
+    k lowest scores and k steps (float32), k h w class ids (uint16), k h w codes (uint8 or uint16)
 
 All numbers are little-endian. A score is lowest + step * code, with the lowest and the step of its map and its rank.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -24,15 +16,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from cuescope.core.classes import ClassSpace, from_stored, to_stored
 
-MAGIC = b"CUEMAPS\n"
-SCHEMA = 1
-AXES = ("k", "y", "x")
-PREFIX = struct.Struct("<8sII")
-RECORD = np.dtype([("at", "<u8"), ("crc", "<u4"), ("height", "<u2"), ("width", "<u2")])
-END = np.dtype("<u8")
+SCHEMA = 2
 ID = np.dtype("<u2")
 NUMBER = np.dtype("<f4")
 CODES = {8: np.dtype("<u1"), 16: np.dtype("<u2")}
+FIELDS = ("k", "bits", "images", "images_digest", "annotator", "annotator_digest", "framing", "about")
+FIXED = {
+    "kind": "label maps",
+    "schema": SCHEMA,
+    "axes": ["k", "y", "x"],
+    "ids": "uint16",
+    "scores": "lowest + step * code, float32, for each map and rank",
+}
 
 Framing = Literal["squashed", "aspect kept"]
 Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -41,7 +36,7 @@ Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Header:
-    """What is common to all maps of a file: the classes, how many a position has, who made them and of what.
+    """What is common to all maps of a file: the classes, how many a position has, the annotator and its images.
 
     `k` entries a position, `bits` a score (8 or 16). `images` and `images_digest` are of the image set, `annotator`
     and `annotator_digest` of the classifier; `framing` is how an image became its input, `about` whatever else should
@@ -63,7 +58,7 @@ class Header:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= 1 << 16:
-            raise ValueError(f"{len(self.classes)} classes: ids of 16 bits tell 1 to 65,536 apart")
+            raise ValueError(f"{len(self.classes)} classes: ids of 16 bits are for 1 to 65,536")
         if not 1 <= self.k <= min(255, len(self.classes)):
             raise ValueError(f"k is {self.k}: a position has 1 to 255 entries, and no more than there are classes")
         if self.bits not in CODES:
@@ -72,22 +67,15 @@ class Header:
             raise ValueError(f"framing '{self.framing}': squashed or aspect kept")
 
     def to_json(self) -> dict[str, Any]:
-        names = ("k", "bits", "images", "images_digest", "annotator", "annotator_digest", "framing")
-        told = {name: getattr(self, name) for name in names}
-        scores = "lowest + step * code, float32, for each map and rank"
-        fixed = {"kind": "label maps", "schema": SCHEMA, "axes": list(AXES), "ids": "uint16", "scores": scores}
-        return {**fixed, **told, "class_count": len(self.classes), **to_stored(self.classes), "about": dict(self.about)}
+        return {**FIXED, **to_stored(self.classes), **{name: getattr(self, name) for name in FIELDS}}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Header:
+    def from_json(cls, stored: Mapping[str, Any]) -> Header:
         """Raises KeyError, TypeError or ValueError where it is none."""
-        if told["kind"] != "label maps" or told["schema"] != SCHEMA or tuple(told["axes"]) != AXES:
-            raise ValueError(f"{told['kind']} of schema {told['schema']}, axes {told['axes']}")
-        classes = from_stored(told)
-        if len(classes) != told["class_count"]:
-            raise ValueError(f"{told['class_count']} classes, {len(classes)} named")
-        names = ("k", "bits", "images", "images_digest", "annotator", "annotator_digest", "framing", "about")
-        return cls(classes, **{name: told[name] for name in names})
+        for name, wanted in FIXED.items():
+            if stored[name] != wanted:
+                raise ValueError(f"{name} is {stored[name]}, not {wanted}")
+        return cls(from_stored(stored), **{name: stored[name] for name in FIELDS})
 
     def size(self, height: Any, width: Any) -> Any:
         """The bytes of a map of this many rows and columns."""
@@ -120,7 +108,7 @@ def encode(header: Header, scores: ArrayLike, classes: ArrayLike) -> tuple[bytes
     return b"".join(part.tobytes() for part in parts), values.shape[1], values.shape[2]
 
 
-def decode(header: Header, data: bytes, height: int, width: int) -> Arrays:
+def decode(header: Header, data: Any, height: int, width: int) -> Arrays:
     """The map of these bytes: scores (k, h, w) float32 and class ids (k, h, w) int64."""
     k, cells = header.k, header.k * height * width
     lowest, step = np.frombuffer(data, NUMBER, 2 * k).reshape(2, k, 1, 1)
@@ -128,7 +116,3 @@ def decode(header: Header, data: bytes, height: int, width: int) -> Arrays:
     ids = np.frombuffer(data, ID, cells, at).reshape(k, height, width)
     codes = np.frombuffer(data, CODES[header.bits], cells, at + cells * ID.itemsize).reshape(k, height, width)
     return codes.astype(np.float32) * step + lowest, ids.astype(np.int64)
-
-
-def crc(data: bytes | memoryview) -> int:
-    return zlib.crc32(data)

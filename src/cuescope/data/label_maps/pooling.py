@@ -35,7 +35,7 @@ class LabelPooling:
     softmax over the classes makes it a target. A horizontal flip after the crop does not change an average.
 
     `transposed` reads maps that are stored with their columns first: the published code gives `roi_align` a box with
-    its axes swapped, which is right only of maps stored so (the released maps are not at hand to tell).
+    its axes swapped, which is right only of maps stored so (the released maps are not at hand to check).
 
     >>> ids = np.array([[[[3, 3], [7, 7]]]])
     >>> scores = np.full((1, 1, 2, 2), 8.0)
@@ -80,8 +80,8 @@ class LabelPooling:
             raise ValueError(f"{wanted} are needed, not {index.shape}, {values.shape} and {places.shape}")
         if index.size and not 0 <= int(index.min()) <= int(index.max()) < self.classes:
             raise ValueError(f"class {int(index.max())} in a map, but there are the classes 0 to {self.classes - 1}")
-        ends = places[:, :2] + places[:, 2:]
-        if places.size and (places.min() < 0 or ends.max() > 1 + 1e-6 or places[:, 2:].min() <= 0):
+        corners = places[:, :2] + places[:, 2:]
+        if places.size and (places.min() < 0 or corners.max() > 1 + 1e-6 or places[:, 2:].min() <= 0):
             raise ValueError("a crop must lie in the image: top, left, height and width are shares of it")
 
 
@@ -113,7 +113,7 @@ def spans(start: Floats, end: Floats, length: int) -> Floats:
 
 
 class RandomResizedCropWithCoords(v2.RandomResizedCrop):
-    """torchvision's RandomResizedCrop, which also tells where the crop was: (crop, (top, left, height, width)).
+    """torchvision's RandomResizedCrop, which also returns where the crop was: (crop, (top, left, height, width)).
 
     The place is in shares of the image's height and width, as `LabelPooling` takes it. Any flip comes after.
 

@@ -1,6 +1,6 @@
 """The published layout (Yun et al. 2021): a .pt file for each image, a tensor [2, k, h, w], scores before class ids.
 
-Which of its two last axes is which is not told. The released code pools with the box (top, left, bottom, right), where
+The order of its two last axes is not documented. The released code pools with the box (top, left, bottom, right), where
 `roi_align` takes (left, top, right, bottom): right of maps that are stored with their columns first, "xy", and swapped
 of others. Code that others made of it stores "yx". So the axes are always asked for here.
 """
@@ -50,7 +50,7 @@ def read_published(path: str | Path, *, axes: Axes, classes: int) -> Arrays:
     except Exception as error:  # whatever a damaged or foreign file makes of torch
         raise _wrong(path, f"holds no tensor that can be read safely ({type(error).__name__})") from None
     if not isinstance(found, Tensor) or found.layout != torch.strided or not found.is_floating_point():
-        raise _wrong(path, f"holds {_told(found)}")
+        raise _wrong(path, f"holds {_kind(found)}")
     if found.ndim != 4 or len(found) != 2 or not found.numel():
         raise _wrong(path, f"holds a tensor {list(found.shape)}")
     scores, ids = found.detach().double().numpy()
@@ -81,7 +81,7 @@ class PublishedLabelMaps:
     """A folder of the published layout, asked as a label-map file is: `maps[id]` of an image's id, `id in maps`.
 
     `axes` says how the maps are stored, `classes` of what. Raises CueError where there is no such folder; a file that
-    is no map is told when it is read.
+    is no map raises CueError when it is read.
     """
 
     def __init__(self, folder: str | Path, *, axes: Axes, classes: ClassSpace) -> None:
@@ -98,7 +98,7 @@ class PublishedLabelMaps:
         return read_published(self.folder / published_file(name), axes=self.axes, classes=len(self.classes))
 
 
-def _told(found: object) -> str:
+def _kind(found: object) -> str:
     if isinstance(found, Tensor):
         return f"a {str(found.layout).removeprefix('torch.')} tensor of {found.dtype}"
     return f"an object of type {type(found).__name__}"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from cuescope.core.errors import CueError
-from cuescope.data.images import Sample, Skipped
+from cuescope.data.images import Sample
 from cuescope.data.readers.decode import decode
-from cuescope.data.readers.files import FileSet, checked_folder, scan, spread
+from cuescope.data.readers.files import FileSet, checked_folder, parted, scan, spread
 
 # Each category with its number, and in the set of rotated textures an angle after them: the texture is the second.
 _NAME = re.compile(r"([^-]*[^-\d])\d*-([^-]*[^-\d])\d*(?:-[^-]*)?")
@@ -54,15 +53,10 @@ def read_cue_conflict(path: Path | str, limit: int | None = None) -> CueConflict
     root = checked_folder(path)
     found = scan(root)
     parsed = [cues_of(name) for name in found.names]
-    good = [i for i, cues in enumerate(parsed) if cues]
-    if not good:
-        raise CueError(
-            f"no image in '{root}' is named by its cues (such as '{found.names[0]}')",
-            wanted="file names such as airplane1-bicycle2.png: the shape first, then the texture",
-            do="check the path, or rename the files",
-        )
     why = "the file name does not say shape and texture, as in airplane1-bicycle2.png"
-    skipped = [*found.skipped, *(Skipped(found.names[i], why) for i, cues in enumerate(parsed) if not cues)]
+    wanted = "file names such as airplane1-bicycle2.png: the shape first, then the texture"
+    do = "check the path, or rename the files"
+    good, skipped = parted(root, found, parsed, why, lacks="is named by its cues", wanted=wanted, do=do)
     chosen = [good[i] for i in spread(len(good), limit)]
     same = sum(cues["shape"] == cues["texture"] for i in chosen if (cues := parsed[i]))
     notes = [f"{same:,} of {len(chosen):,} images show the same category as shape and as texture"]

@@ -13,21 +13,17 @@ import numpy as np
 
 from cuescope.core.classes import SIXTEEN, ClassSpace
 from cuescope.core.errors import CueError
-from cuescope.data.images import Condition, Sample, Skipped
+from cuescope.data.images import Condition, Sample
 from cuescope.data.readers.decode import decode
-from cuescope.data.readers.files import FileSet, Names, checked_folder, scan, spread
+from cuescope.data.readers.files import FileSet, Names, checked_folder, parted, scan, spread
 from cuescope.data.readers.folder import LABELS, labels_from_folders
 from cuescope.data.readers.labels import read_labels
 
 _SESSION = re.compile(r"session[-_]?\d+")
 _NUMBER = re.compile(r"[a-z]*(\d+(?:\.\d+)?|\.\d+|inf)(?:-.*)?")
 """A level, as in 0.35, inf, c05 (contrast) or 8-10-10 (reach, coherence and grain of an eidolon)."""
-_CALLED = {
-    "phase-scrambling": "phase-noise",
-    "eidolonI": "eidolon-1",
-    "eidolonII": "eidolon-0.3",
-    "eidolonIII": "eidolon-0",
-}
+_EIDOLONS = {"eidolonI": "eidolon-1", "eidolonII": "eidolon-0.3", "eidolonIII": "eidolon-0"}
+_CALLED = {"phase-scrambling": "phase-noise", **_EIDOLONS}
 """Distortions of model-vs-human that have another name here."""
 _CORRUPTIONS = re.compile(
     r"(gaussian|shot|impulse|speckle)_noise|(defocus|glass|motion|zoom|gaussian)_blur|snow|frost|fog|brightness|"
@@ -116,15 +112,10 @@ def read_distortions(path: Path | str, *, limit: int | None = None) -> Distorted
     called = root.resolve().name
     severities = not _ours(root) and _of_contrast(found.names, called) <= SEVERITIES
     conditions = [condition_of(name, called, severities=severities) for name in found.names]
-    good = [i for i, condition in enumerate(conditions) if condition]
-    if not good:
-        raise CueError(
-            f"no image in '{root}' lies in a folder DISTORTION/LEVEL (such as '{found.names[0]}')",
-            wanted="folders such as contrast/30 or gaussian_noise/3, the level a number",
-            do="check the path, or make them: cuescope make distorted IMAGES DST",
-        )
-    why = "it does not lie in a folder DISTORTION/LEVEL, the level a number"
-    skipped = [*found.skipped, *(Skipped(found.names[i], why) for i, known in enumerate(conditions) if not known)]
+    lies, why = "lies in a folder DISTORTION/LEVEL", "it does not lie in a folder DISTORTION/LEVEL, the level a number"
+    wanted = "folders such as contrast/30 or gaussian_noise/3, the level a number"
+    do = "check the path, or make them: cuescope make distorted IMAGES DST"
+    good, skipped = parted(root, found, conditions, why, lacks=lies, wanted=wanted, do=do)
     sources = [condition.source for condition in conditions if condition]
     label, classes, notes = _labels(root, found.names.take(good), sources)
     every = sorted(set(sources))

@@ -169,6 +169,19 @@ def _unusable(entry: os.DirEntry[str]) -> str | None:
     return "a link to a file that is not there" if entry.is_symlink() else "not a regular file"
 
 
+def parted(
+    root: Path, found: Found, parsed: Sequence[object], why: str, *, lacks: str, wanted: str, do: str
+) -> tuple[list[int], list[Skipped]]:
+    """Positions of the names of which something was parsed, and all that is skipped: the others too, for this reason.
+
+    Raises CueError, which says what every image `lacks`, where nothing could be parsed of any name.
+    """
+    good = [i for i, known in enumerate(parsed) if known]
+    if not good:
+        raise CueError(f"no image in '{root}' {lacks} (such as '{found.names[0]}')", wanted=wanted, do=do)
+    return good, [*found.skipped, *(Skipped(found.names[i], why) for i, known in enumerate(parsed) if not known)]
+
+
 def spread(total: int, limit: int | None) -> np.ndarray:
     """Positions of at most `limit` of `total` things, evenly spread: the first ones would all be of one class.
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -17,16 +18,8 @@ from cuescope.data.readers.cue_conflict import cues_of
 from cuescope.data.readers.tables import read_rows
 
 COLUMNS = ("subj", "session", "trial", "object_response", "category", "condition", "imagename")
-SCHEMA = {
-    "experiment": pl.String,
-    "subject": pl.String,
-    "kind": pl.String,
-    "condition": pl.String,
-    "image": pl.String,
-    "shape": pl.String,
-    "texture": pl.String,
-    "response": pl.String,
-}
+NAMES = ("experiment", "subject", "kind", "condition", "image", "shape", "texture", "response")
+SCHEMA: dict[str, Any] = dict.fromkeys(NAMES, pl.String)
 NO_ANSWER = {"na", "nan", ""}
 INSTRUCTED = "guessing"
 """In the name of the experiments whose people were asked to name one cue: they are no free answers."""

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cuescope.core.errors import CueError
-from cuescope.makers.synthesis.gram import Target, gram
+from cuescope.makers.synthesis.gram import Features, Target, gram
 
 
 @dataclass(frozen=True)
-class RandomFilters:
+class RandomFilters(Features):
     """Which filters fire together in an image, at scales that are octaves apart?
 
     `count` random filters of `size_px` over three colors, zero on average and of length one, then a ReLU, and a
@@ -24,8 +24,8 @@ class RandomFilters:
     it. The distance is the sum over the levels of ||G - G*||^2 / ||G*||^2.
 
     Ustyuzhaninov, Brendel, Gatys and Bethge 2016, whose best networks of one random layer have filters of
-    several sizes; a pyramid gives the same sizes for less work. What is made is taken to go on at the
-    opposite border, so that its edges are as good as its middle.
+    several sizes; a pyramid gives the same sizes for less work. The image that is searched is wrapped
+    at its borders, so that its edges are as good as its middle.
 
     >>> target = RandomFilters().target(torch.rand(1, 3, 32, 32))
     >>> target(torch.rand(1, 3, 32, 32)).shape
@@ -36,11 +36,9 @@ class RandomFilters:
     size_px: int = 5
     levels: int = 4
     seed: int = 0
-    threads = True
 
     @property
     def about(self) -> dict[str, Any]:
-        """What decides about the statistics, for a manifest."""
         digest = hashlib.blake2b(self.weights().numpy().tobytes(), digest_size=16).hexdigest()
         return {"features": "random filters", "digest": digest}
 
@@ -53,10 +51,7 @@ class RandomFilters:
         return source.mean((2, 3), keepdim=True) + noise * source.std((2, 3), keepdim=True)
 
     def target(self, source: Tensor) -> Target:
-        """The distance of images (B, 3, H, W) from the texture of `source`, one for one.
-
-        Raises CueError where the image is smaller than two filters.
-        """
+        """See `Features`. Raises CueError where the image is smaller than two filters."""
         height, width = source.shape[2:]
         if min(height, width) < 2 * self.size_px:
             raise CueError(
@@ -69,21 +64,21 @@ class RandomFilters:
         contrast = (source - middle).square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1 / 255)
         levels = self._levels(min(height, width))
 
-        def statistics(pixels: Tensor, around: bool) -> list[Tensor]:
+        def statistics(pixels: Tensor, wrap: bool) -> list[Tensor]:
             x = (pixels - middle) / contrast
             found = []
             for level in range(levels):
                 if level:
-                    x = _halved(x, around)
-                found.append(_together(x, weights, self.size_px, around))
+                    x = _halved(x, wrap)
+                found.append(_together(x, weights, self.size_px, wrap))
             return found
 
         with torch.no_grad():
-            wanted = statistics(source, around=False)
+            wanted = statistics(source, wrap=False)
             scales = [1 / g.square().sum((1, 2)).clamp(min=1e-12) for g in wanted]
 
         def distance(pixels: Tensor) -> Tensor:
-            found = statistics(pixels, around=True)
+            found = statistics(pixels, wrap=True)
             parts = [s * (g - w).square().sum((1, 2)) for g, w, s in zip(found, wanted, scales, strict=True)]
             return torch.stack(parts).sum(0)
 
@@ -102,9 +97,9 @@ def _filters(count: int, size: int, seed: int) -> Tensor:
     return weights / weights.square().sum(1, keepdim=True).sqrt()
 
 
-def _together(x: Tensor, weights: Tensor, size: int, around: bool) -> Tensor:
+def _together(x: Tensor, weights: Tensor, size: int, wrap: bool) -> Tensor:
     """(B, count + 1, count + 1): how often two filters fire together, the last one being a constant 1."""
-    if around:
+    if wrap:
         x = F.pad(x, (size // 2, (size - 1) // 2) * 2, mode="circular")
     return cast(Tensor, _RectifiedGram.apply(F.unfold(x, size), weights))
 
@@ -133,18 +128,20 @@ class _RectifiedGram(torch.autograd.Function):
         return weights.T @ fired, None
 
 
-def _halved(x: Tensor, around: bool) -> Tensor:
+def _halved(x: Tensor, wrap: bool) -> Tensor:
     """Half the size: a binomial blur and every second pixel, as one product of matrices along each axis."""
-    down, across = (_halving(side, around).to(x) for side in x.shape[2:])
+    down, across = (_halving(side, wrap).to(x) for side in x.shape[2:])
     return down @ x @ across.T
 
 
 @functools.lru_cache(64)
-def _halving(side: int, around: bool) -> Tensor:
-    """(side // 2, side): row i weighs the pixels around 2 i with 1 4 6 4 1; beyond the border the image goes on."""
+def _halving(side: int, wrap: bool) -> Tensor:
+    """(side // 2, side): row i weighs the pixels near 2 i with 1 4 6 4 1; beyond the border come the opposite one's,
+    with `wrap`, or the last pixel again.
+    """
     matrix = torch.zeros(side // 2, side)
     for row in range(side // 2):
         for offset, weight in zip(range(-2, 3), (1, 4, 6, 4, 1), strict=True):
             at = 2 * row + offset
-            matrix[row, at % side if around else min(max(at, 0), side - 1)] += weight / 16
+            matrix[row, at % side if wrap else min(max(at, 0), side - 1)] += weight / 16
     return matrix

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -11,26 +12,27 @@ Target = Callable[[Tensor], Tensor]
 """How far are these images (B, 3, H, W) in [0, 1] from the textures they shall have? (B,), 0 where they have them."""
 
 
-class Features(Protocol):
-    """What a texture is measured by: statistics of an image that tell nothing of where anything is."""
+class Features(ABC):
+    """What a texture is measured by: statistics of an image that do not depend on where anything is."""
+
+    threads: ClassVar[bool] = True
+    """Whether several threads may measure at once."""
 
     @property
-    def threads(self) -> bool:
-        """Whether several threads may measure at once."""
-        ...
-
-    @property
+    @abstractmethod
     def about(self) -> Mapping[str, Any]:
         """Name, digest and parameters: all that decides about the statistics, for a manifest."""
-        ...
 
+    @abstractmethod
     def start(self, noise: Tensor, source: Tensor) -> Tensor:
         """Noise (B, 3, H, W) of mean 0 and variance 1 as the image that the search begins with."""
-        ...
 
+    @abstractmethod
     def target(self, source: Tensor) -> Target:
-        """The distance from the textures of `source` (B, 3, H, W). Raises CueError where it is too small."""
-        ...
+        """The distance of images from the textures of `source` (B, 3, H, W), one for one.
+
+        Raises CueError where the source is too small.
+        """
 
 
 def gram(features: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The originals of a cue-conflict set: which classes they have in common, and which of them judges read rightly."""
+"""The originals of a cue-conflict set: which classes they share, and which of them the judges classify correctly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.classes import category_scores, decision_members, folded
 from cuescope.core.errors import CueError
-from cuescope.data.images import ImageSet, Skipped, UnreadableError
+from cuescope.data.images import ImageSet, Skipped
 from cuescope.training.labeled import labeled_classes
 
 BATCH = 32
@@ -17,8 +17,8 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Judged:
-    """The originals that serve: by class, numbers in their image sets. `verdicts` tells of each judge how often it was
-    right about the shapes and the textures; without judges it is empty.
+    """The originals to be used: by class, numbers in their image sets. `verdicts` hold for each judge how often it was
+    right about the shapes and the textures; without judges they are empty.
     """
 
     shapes: dict[str, list[int]]
@@ -28,7 +28,7 @@ class Judged:
 
 
 def judged(shapes: ImageSet, textures: ImageSet, judges: Sequence[str], load: Callable[[str], Classifier]) -> Judged:
-    """Which originals are read rightly by every judge? In the paper all four networks had to be right about them.
+    """Which originals does every judge classify correctly? In the paper all four networks had to be right about them.
 
     A judge decides among the sixteen categories where it knows ImageNet and the classes are of them (mean of the
     probabilities of each category's classes), else among all its classes.
@@ -82,13 +82,8 @@ def _answers(
 ) -> list[tuple[int, int]]:
     """(number, which category) for each image that can be read."""
     found: list[tuple[int, int]] = []
-    for start in range(0, len(numbers), BATCH):
-        samples = []
-        for number in numbers[start : start + BATCH]:
-            try:
-                samples.append((number, images.read(number)))
-            except UnreadableError as error:
-                skipped.append(Skipped(f"{images.name}/{images.id(number)}", str(error)))
+    for samples, lost in images.stream([numbers[at : at + BATCH] for at in range(0, len(numbers), BATCH)]):
+        skipped += [Skipped(f"{images.name}/{one.id}", one.why) for one in lost]
         if samples:
             logits = judge.see([sample for _, sample in samples]).logits
             answers = category_scores(logits, members).argmax(1).tolist()

@@ -61,7 +61,7 @@ def search(source: Tensor, features: Features, *, steps: int, noise: Tensor, mem
 
 
 class _StoppedError(Exception):
-    """Another thread failed or was interrupted: nobody waits for this one."""
+    """Another thread failed or was interrupted: the result of this one is not needed."""
 
 
 class _Group:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ class Styles:
     """Style images by number, each read once and its statistics kept.
 
     Of each the largest middle square is taken, reduced to `side_px` (Lanczos), never enlarged. An image that cannot
-    be read or is too small does not serve: the next one takes its place, and `skipped` tells.
+    be read or is too small cannot be used: the next one takes its place, and `skipped` lists it.
 
     >>> from cuescope.models.wct import embedded
     >>> from cuescope.world.images import WorldImages
@@ -49,6 +49,16 @@ class Styles:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """The images, for a manifest."""
+        return {"name": self.images.name, "count": len(self), "digest": self.images.digest}
+
+    @property
+    def stylizer_about(self) -> dict[str, Any]:
+        """The stylizer, for a manifest."""
+        return {"name": self.stylizer.name, "digest": self.stylizer.digest}
+
     def leave_out_small(self, least_px: int) -> None:
         """Number only those that can be read and have sides of so many px: each is decoded for it."""
         whole = range(len(self.images))
@@ -58,18 +68,18 @@ class Styles:
 
     @property
     def skipped(self) -> list[Skipped]:
-        """The images that do not serve, as far as is known."""
+        """The images that cannot be used, as far as is known."""
         return list(self._unfit.values())
 
     def _name(self, number: int) -> str:
         return f"{self.images.name}/{self.images.id(number)}"
 
     def first(self) -> int:
-        """A style that serves. Raises CueError where none does."""
+        """The number of a style that can be used. Raises CueError where there is none."""
         return self.usable(0)
 
     def usable(self, number: int) -> int:
-        """The number in the image set of style `number`, or of the next one that serves."""
+        """The number in the image set of style `number`, or of the next one that can be used."""
         for step in range(len(self)):
             found = self.numbers[(number + step) % len(self)]
             if self.serves(found):
@@ -87,7 +97,7 @@ class Styles:
         return self._kept[number]
 
     def _read(self, number: int) -> bool:
-        """Keep the statistics of an image; whether it serves."""
+        """Keep the statistics of an image; False where it cannot be used."""
         pixels = self.pixels(number)
         if pixels is None:
             return False
@@ -105,7 +115,7 @@ class Styles:
         return as_bytes(self.stylizer.stylize(contents.float() / 255, style, alpha)).cpu()
 
     def pixels(self, number: int, least_px: int = SMALLEST_PX) -> torch.Tensor | None:
-        """The image as a style, (3, s, s) in [0, 1]; None, and `skipped` tells why, where it does not serve."""
+        """The image as a style, (3, s, s) in [0, 1]; None, with the reason in `skipped`, where it cannot be used."""
         try:
             pixels = self.images.read(number).pixels
         except UnreadableError as error:

@@ -119,7 +119,32 @@ class _Masked:
 
 def _distances(rows: pl.DataFrame) -> tuple[NDArray[Any], NDArray[Any]]:
     fallen, risen = (np.frombuffer(b"".join(rows[c]), np.uint8).reshape(rows.height, -1) for c in ("fallen", "risen"))
-    return stats.sign_distances(fallen, risen, int(rows["units"][0]))
+    return sign_distances(fallen, risen, int(rows["units"][0]))
+
+
+def sign_distances(
+    fallen: NDArray[np.uint8], risen: NDArray[np.uint8], units: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The share of units whose sign (fallen, risen or neither) differs, for all pairs of vectors: two (n, n) arrays.
+
+    `fallen` and `risen` are (n, bytes), a bit a unit, as np.packbits gives them. The first array is of all `units`, the
+    second of those that are not the same for lack of any change: NaN where neither vector has one.
+
+    >>> fallen, risen = (np.packbits(bits, axis=1) for bits in ([[1, 0, 0, 0], [0] * 4], [[0, 0, 0, 1], [0, 0, 0, 1]]))
+    >>> of_all, of_changed = sign_distances(fallen, risen, units=4)
+    >>> float(of_all[0, 1]), float(of_changed[0, 1])
+    (0.25, 0.5)
+    """
+    n = len(fallen)
+    # Words of 64 bits: an eighth of the counts to add up.
+    down, up = (np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view(np.uint64) for bits in (fallen, risen))
+    changed = down | up
+    differing, either = np.zeros((n, n)), np.zeros((n, n))
+    for i in range(n):
+        unlike = np.bitwise_count((down[i:] ^ down[i]) | (up[i:] ^ up[i]))
+        differing[i, i:] = differing[i:, i] = unlike.sum(1, dtype=np.int64)
+        either[i, i:] = either[i:, i] = np.bitwise_count(changed[i:] | changed[i]).sum(1, dtype=np.int64)
+    return differing / units, np.divide(differing, either, out=np.full((n, n), np.nan), where=either > 0)
 
 
 def _mean_known(values: Sequence[NDArray[Any]], n: int) -> NDArray[Any]:
