@@ -38,10 +38,10 @@ def one_class():
 FAILING = '''
 from dataclasses import dataclass
 from typing import ClassVar
-import polars as pl
+from cuescope.instruments.base import Instrument
 
 @dataclass(frozen=True)
-class MyCue:
+class MyCue(Instrument):
     """Fails on purpose.
 
     >>> MyCue()
@@ -50,7 +50,7 @@ class MyCue:
     reference: ClassVar[str] = "none"
     needs: ClassVar[frozenset] = frozenset()
     version: ClassVar[int] = 1
-    per_image: ClassVar[dict] = {}
+    columns: ClassVar[dict] = {}
 
     def observe(self, classifier, batch):
         raise ValueError("my cue is broken")
