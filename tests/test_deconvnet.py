@@ -10,6 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 import cuescope
+from cuescope.api.look import look
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
 from cuescope.core.findings import About
@@ -119,8 +120,6 @@ def test_a_layer_without_rules_is_left_out_with_the_reason() -> None:
 
 def test_look_draws_it_and_refuses_wrong_layers(tmp_path: Path) -> None:
     from PIL import Image
-
-    from cuescope.api.look import look
 
     Image.new("RGB", (64, 64), "teal").save(tmp_path / "teal.png")
     path, sentence = look("deconvnet", "cuescope/world-shape", tmp_path / "teal.png", out=tmp_path / "out.png")

@@ -11,7 +11,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from cuescope.api.audit import audit
 from cuescope.classifier.classifier import Classifier
+from cuescope.core.errors import CueError
 from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Misfit
@@ -123,8 +125,6 @@ def saved(folder: Path, names: Sequence[str]) -> list[str]:
 
 
 def test_a_series_is_asked_once_of_its_last_checkpoint(tmp_path: Path) -> None:
-    from cuescope.api.audit import audit
-
     models = saved(tmp_path, ["one", "two", "three"])
     how = {"evolution.images": "8", "evolution.units": "2", "evolution.shown": "1"}
     run = audit(*models, images="world:congruent:8", only=["evolution"], settings=how, out=tmp_path / "run")
@@ -136,9 +136,6 @@ def test_a_series_is_asked_once_of_its_last_checkpoint(tmp_path: Path) -> None:
 
 
 def test_one_checkpoint_alone_has_no_history(tmp_path: Path) -> None:
-    from cuescope.api.audit import audit
-    from cuescope.core.errors import CueError
-
     with pytest.raises(CueError, match="evolution cannot be measured"):
         audit("cuescope/world-shape", images="world:congruent:8", only=["evolution"], out=tmp_path / "run")
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import cuescope
+from cuescope.api.audit import audit
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
 from cuescope.core.findings import About
@@ -165,8 +166,6 @@ def test_a_network_without_maps_has_the_units_of_its_last_layer_and_one_without_
 
 
 def test_bad_layers_are_refused_before_the_first_batch(tmp_path: Path) -> None:
-    from cuescope.api.audit import audit
-
     images = Images([spot("a", 0, 200, (0, 0), 0)])
     wrong: Mapping[str, Any] = {"top_units.layers": "2x"}
     with pytest.raises(CueError, match="unknown layer '2x'"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, Schema, where_labeled
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed, where_labeled
 from cuescope.network.layer_removal import Cut, cuts, left_out
 
 NO_ANSWER = -1
@@ -25,7 +25,7 @@ NO_ANSWER = -1
 
 
 @dataclass(frozen=True)
-class Ablation(Instrument):
+class Ablation(Instrument, version=2, order=290, needs={"logits", "features"}):
     """Which layers does it need?
 
     Each layer whose output has the shape of its input is replaced by the identity, one at a time; the images that are
@@ -48,21 +48,16 @@ class Ablation(Instrument):
     loss: float = 0.05
     """A layer counts as one it can do without where the accuracy falls by less than this."""
 
-    question: ClassVar[str] = "Which layers does it need?"
-    reference: ClassVar[str] = (
+    question = "Which layers does it need?"
+    reference = (
         "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, table 3; "
         "Veit et al. 2016, Residual networks behave like ensembles of relatively shallow networks, lesion study"
     )
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "features"})
-    version: ClassVar[int] = 2
-    order: ClassVar[int] = 290
-    columns: ClassVar[Schema] = {
+    columns = {
         "id": pl.String,
-        "label": pl.Int32,
-        "predicted": pl.Int32,
+        **typed(pl.Int32, "label predicted"),
         "without": pl.List(pl.Int32),
-        "right_without": pl.Float64,
-        "kept_without": pl.Float64,
+        **typed(pl.Float64, "right_without kept_without"),
     }
 
     def __post_init__(self) -> None:

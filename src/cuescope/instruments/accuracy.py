@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,11 +13,11 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Rows, Schema, by_id, gallery, where_labeled
+from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed, where_labeled
 
 
 @dataclass(frozen=True)
-class Accuracy(Instrument):
+class Accuracy(Instrument, version=2, order=10, needs={"logits", "label"}):
     """Top-1 and top-5 accuracy, accuracy per class, calibration and the most confused pairs.
 
     Calibration is the expected calibration error (Guo et al. 2017, eq. 3): the mean distance of confidence
@@ -35,20 +35,13 @@ class Accuracy(Instrument):
     per_class_images: int = 5
     """Classes with fewer labeled images than this are left out of the accuracy per class."""
 
-    question: ClassVar[str] = "Is it right, and does it know when it is?"
-    reference: ClassVar[str] = "Guo et al. 2017 (calibration)"
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "label"})
-    version: ClassVar[int] = 2
-    order: ClassVar[int] = 10
-    columns: ClassVar[Schema] = {
+    question = "Is it right, and does it know when it is?"
+    reference = "Guo et al. 2017 (calibration)"
+    columns = {
         "id": pl.String,
-        "label": pl.Int32,
-        "predicted": pl.Int32,
-        "confidence": pl.Float64,
-        "p_label": pl.Float64,
-        "rank": pl.Int32,
-        "top1": pl.Boolean,
-        "top5": pl.Boolean,
+        **typed(pl.Int32, "label predicted rank"),
+        **typed(pl.Float64, "confidence p_label"),
+        **typed(pl.Boolean, "top1 top5"),
     }
 
     def __post_init__(self) -> None:

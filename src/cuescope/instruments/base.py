@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, ClassVar
@@ -54,16 +54,23 @@ class Instrument:
 
     question: ClassVar[str]
     reference: ClassVar[str]
-    needs: ClassVar[frozenset[str]]
     version: ClassVar[int]
-    columns: ClassVar[Schema]
     order: ClassVar[int] = 1000
+    needs: ClassVar[frozenset[str]] = frozenset()
+    columns: ClassVar[Schema]
     compares: ClassVar[bool] = False
     """Whether `compare` asks something of two classifiers at once."""
     about_images: ClassVar[bool] = False
     """Whether it asks of the images alone: then one classifier of a run stands for all."""
     animates: ClassVar[bool] = False
     """Whether `frames` shows one image as it changes."""
+
+    def __init_subclass__(
+        cls, *, version: int | None = None, order: int | None = None, needs: Collection[str] | None = None
+    ) -> None:
+        for fact, value in (("version", version), ("order", order), ("needs", needs)):
+            if value is not None:
+                setattr(cls, fact, frozenset(value) if fact == "needs" else value)
 
     def start(self, classifier: Classifier) -> Observer:
         """Once for each classifier, before its first batch: layers found, graph analyzed.
@@ -138,6 +145,15 @@ class Instrument:
     def empty(self) -> Rows:
         """No rows, typed."""
         return pl.DataFrame(schema=dict(self.columns))
+
+
+def typed(kind: Any, names: str) -> dict[str, Any]:
+    """Columns of one type.
+
+    >>> typed(pl.Int32, "label predicted")
+    {'label': Int32, 'predicted': Int32}
+    """
+    return dict.fromkeys(names.split(), kind)
 
 
 def name_of(instrument: Instrument | type[Instrument]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Pu
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import sheet
 from cuescope.data.ops.occlude import Fill, Rectangle, fill_color
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, Schema
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows
 from cuescope.methods.parts.masking import chosen_layers, picture, signs, squares
 from cuescope.methods.parts.pairs import DEPTHS, Group, between, groups_of, mean
 
@@ -31,7 +31,7 @@ MOST_ROWS, MOST_SHOWN, STRIP, STRIPS = 16, 12, 5, 6
 
 
 @dataclass(frozen=True)
-class Correspondence(Instrument):
+class Correspondence(Instrument, version=2, order=280, needs={"features", "parts"}):
     """Does the network relate the same part of different objects, as the left eyes of several dogs?
 
     A part is masked in each image. At a layer, eps_i = x_i - x~_i is what the features of image i lose by it; Delta,
@@ -69,14 +69,9 @@ class Correspondence(Instrument):
     seed: int = 0
     """Of the random squares."""
 
-    question: ClassVar[str] = "Does it relate the same part of different objects?"
-    reference: ClassVar[str] = (
-        "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4.3 and table 1"
-    )
-    needs: ClassVar[frozenset[str]] = frozenset({"features", "parts"})
-    version: ClassVar[int] = 2
-    order: ClassVar[int] = 280
-    columns: ClassVar[Schema] = {
+    question = "Does it relate the same part of different objects?"
+    reference = "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4.3 and table 1"
+    columns = {
         "id": pl.String,
         "label": pl.Int32,
         "part": pl.String,

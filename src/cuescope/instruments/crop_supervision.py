@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.published import CROPS_MISSING, CROPS_OVER_HALF, CROPS_SOURCE, listed
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.crops import overlap, random_resized_crops
-from cuescope.instruments.base import Instrument, Rows, Schema
+from cuescope.instruments.base import Instrument, Rows
 
 STANDARD = ((0.08, 1.0), (3 / 4, 4 / 3))
 """Scale and ratio of the crops that ImageNet's networks are trained on: those of the published numbers."""
@@ -39,7 +39,7 @@ _PUBLISHED = {"missing": CROPS_MISSING, "over_half": CROPS_OVER_HALF}
 
 
 @dataclass(frozen=True)
-class CropSupervision(Instrument):
+class CropSupervision(Instrument, version=1, order=170, needs={"regions"}):
     """How much wrong supervision random resized crops give: crops that do not show the object of the image's label.
 
     Of each image random crops are taken as torchvision's `RandomResizedCrop` takes them, of the image as decoded, and
@@ -63,17 +63,10 @@ class CropSupervision(Instrument):
     seed: int = 0
     """Of the crops; an image has the same ones in every run."""
 
-    question: ClassVar[str] = "Which labels do random crops really show, and how much wrong supervision is in them?"
-    reference: ClassVar[str] = "Yun et al. 2021, Re-labeling ImageNet: from Single to Multi-Labels, section 1"
-    needs: ClassVar[frozenset[str]] = frozenset({"regions"})
-    version: ClassVar[int] = 1
-    order: ClassVar[int] = 170
-    about_images: ClassVar[bool] = True
-    columns: ClassVar[Schema] = {
-        "id": pl.String,
-        "boxes": pl.Int64,
-        **dict.fromkeys(("crops", *_ASKED), pl.List(pl.Int64)),
-    }
+    question = "Which labels do random crops really show, and how much wrong supervision is in them?"
+    reference = "Yun et al. 2021, Re-labeling ImageNet: from Single to Multi-Labels, section 1"
+    about_images = True
+    columns = {"id": pl.String, "boxes": pl.Int64, **dict.fromkeys(("crops", *_ASKED), pl.List(pl.Int64))}
 
     def __post_init__(self) -> None:
         pairs = (self.scale, self.ratio)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -14,7 +14,7 @@ from cuescope.core import stats
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, decision_members
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Rows, Schema, by_id, gallery
+from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed
 
 TITLES = {
     "original": "original images",
@@ -26,7 +26,7 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class CueAccuracy(Instrument):
+class CueAccuracy(Instrument, version=1, order=40, needs={"logits", "shown"}):
     """Accuracy on images that show one cue of an object and nothing else: its silhouette, its edges, its texture.
 
     The images lie in folders named by what they show, as original, greyscale, silhouettes, edges and textures, and
@@ -39,18 +39,9 @@ class CueAccuracy(Instrument):
     aggregation: Literal["mean", "sum", "max"] = "mean"
     """How the probabilities of a category's classes become one, as in shape_bias."""
 
-    question: ClassVar[str] = "Which single cue is enough for it?"
-    reference: ClassVar[str] = "Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, figures 2 and 5"
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "shown"})
-    version: ClassVar[int] = 1
-    order: ClassVar[int] = 40
-    columns: ClassVar[Schema] = {
-        "id": pl.String,
-        "shown": pl.String,
-        "category": pl.String,
-        "decision": pl.String,
-        "right": pl.Boolean,
-    }
+    question = "Which single cue is enough for it?"
+    reference = "Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, figures 2 and 5"
+    columns = {**typed(pl.String, "id shown category decision"), "right": pl.Boolean}
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: what it shows, the category it shows, and the one decided for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import polars as pl
 from torch import Tensor
@@ -17,7 +17,7 @@ from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.objects import object_mask
 from cuescope.data.ops.tiles import contrast, sheet, tile
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, Schema, peaks_of
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, peaks_of, typed
 from cuescope.methods.deconvnet import CHOICES, Variant, project, visible, why_not
 
 SHOWN = 4
@@ -25,7 +25,7 @@ SHOWN = 4
 
 
 @dataclass(frozen=True)
-class Deconvnet(Instrument):
+class Deconvnet(Instrument, version=2, order=250, needs={"features", "gradients"}):
     """Down from the strongest units of each layer to the pixels that excite them (Zeiler & Fergus 2014, section 2.1).
 
     A unit is a channel of a layer, at the place where it is strongest; all others of its layer are set to zero, and
@@ -49,21 +49,12 @@ class Deconvnet(Instrument):
     images: int = 12
     """How many images are looked at, spread evenly over the set."""
 
-    question: ClassVar[str] = "What in an image excites its strongest units?"
-    reference: ClassVar[str] = "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 2.1"
-    needs: ClassVar[frozenset[str]] = frozenset({"features", "gradients"})
-    version: ClassVar[int] = 2
-    order: ClassVar[int] = 250
-    columns: ClassVar[Schema] = {
-        "id": pl.String,
-        "order": pl.Int32,
-        "layer": pl.String,
-        "rank": pl.Int32,
-        "channel": pl.Int32,
-        "value": pl.Float64,
-        "focus": pl.Float64,
-        "on_object": pl.Float64,
-        "object": pl.Float64,
+    question = "What in an image excites its strongest units?"
+    reference = "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 2.1"
+    columns = {
+        **typed(pl.String, "id layer"),
+        **typed(pl.Int32, "order rank channel"),
+        **typed(pl.Float64, "value focus on_object object"),
     }
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import polars as pl
 
@@ -15,7 +15,7 @@ from cuescope.core.findings import About, Conclusion, Measure, Panel, dot, short
 from cuescope.core.published import distortions as others
 from cuescope.data.images import Batch, Condition
 from cuescope.data.ops.distortions import level_text
-from cuescope.instruments.base import Instrument, Rows, Schema, by_id, gallery, where_labeled
+from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed, where_labeled
 from cuescope.instruments.severity_curves import Curve, area, curves_of, difference, in_order, parted, title_of
 
 Rule = Literal["auto", "sixteen", "own"]
@@ -23,7 +23,7 @@ _CATEGORY = {index: name for name, members in SIXTEEN.items() for index in membe
 
 
 @dataclass(frozen=True)
-class DistortionCurves(Instrument):
+class DistortionCurves(Instrument, version=1, order=80, needs={"logits", "label", "distortion"}):
     """Accuracy by the level of each distortion, and the area under the curve: the mean over the levels.
 
     Images that an ImageNet classifier sees, labeled in the 16 categories of Geirhos et al. 2018, are decided as
@@ -38,28 +38,18 @@ class DistortionCurves(Instrument):
     rule: Rule = "auto"
     """sixteen: a choice among the 16 categories; own: top-1 accuracy; auto: the first where it fits all images."""
 
-    question: ClassVar[str] = "How fast does it fail as images are distorted?"
-    reference: ClassVar[str] = (
+    question = "How fast does it fail as images are distorted?"
+    reference = (
         "Geirhos et al. 2018, Generalisation in humans and deep neural networks; Geirhos et al. 2019, "
         "ImageNet-trained CNNs are biased towards texture"
     )
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "label", "distortion"})
-    version: ClassVar[int] = 1
-    order: ClassVar[int] = 80
-    columns: ClassVar[Schema] = {
-        "id": pl.String,
-        "distortion": pl.String,
+    columns = {
+        **typed(pl.String, "id distortion source category decision"),
         "level": pl.Float64,
-        "source": pl.String,
-        "side_px": pl.Int32,
-        "label": pl.Int32,
-        "predicted": pl.Int32,
-        "right": pl.Boolean,
-        "category": pl.String,
-        "decision": pl.String,
-        "right_category": pl.Boolean,
+        **typed(pl.Int32, "side_px label predicted"),
+        **typed(pl.Boolean, "right right_category"),
     }
-    compares: ClassVar[bool] = True
+    compares = True
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per distorted image: its condition, its label and the answer, by class and by the 16 categories."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -14,14 +13,14 @@ from cuescope.core import stats
 from cuescope.core.error_consistency import kappa, kappa_intervals
 from cuescope.core.findings import About, Conclusion, Measure, Panel, short_names
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Rows, Schema, where_labeled
+from cuescope.instruments.base import Instrument, Rows, typed, where_labeled
 
 TOP5_CLASSES = 10
 """With no more classes than these, the label is among the first five of nearly every answer."""
 
 
 @dataclass(frozen=True)
-class ErrorAgreement(Instrument):
+class ErrorAgreement(Instrument, version=1, order=60, needs={"logits", "label"}):
     """How right answers spread over the classes; of two classifiers, whether they err on the same images.
 
     Error consistency is Cohen's kappa of being right: how much more often two classifiers are both right or both
@@ -39,22 +38,13 @@ class ErrorAgreement(Instrument):
     hardest: int = 12
     """Classes to list, the least often recognized first."""
 
-    question: ClassVar[str] = "Do they err on the same images?"
-    reference: ClassVar[str] = (
+    question = "Do they err on the same images?"
+    reference = (
         "Geirhos et al. 2020, Beyond accuracy: quantifying trial-by-trial behaviour of CNNs and humans, section 2; "
         "Brendel & Bethge 2019 (accuracy per class)"
     )
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "label"})
-    version: ClassVar[int] = 1
-    order: ClassVar[int] = 60
-    columns: ClassVar[Schema] = {
-        "id": pl.String,
-        "label": pl.Int32,
-        "predicted": pl.Int32,
-        "right": pl.Boolean,
-        "right5": pl.Boolean,
-    }
-    compares: ClassVar[bool] = True
+    columns = {"id": pl.String, **typed(pl.Int32, "label predicted"), **typed(pl.Boolean, "right right5")}
+    compares = True
 
     def __post_init__(self) -> None:
         if self.class_images < 1 or self.hardest < 0:

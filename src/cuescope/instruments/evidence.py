@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,13 +17,13 @@ from cuescope.core.findings import About, Conclusion, Figure, Finding, Map, Meas
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.place import Place
-from cuescope.instruments.base import Instrument, Observer, Rows, Schema, by_id
+from cuescope.instruments.base import Instrument, Observer, Rows, by_id, typed
 
 CAM = "Zhou et al. 2016, Learning deep features for discriminative localization, section 2"
 
 
 @dataclass(frozen=True)
-class Evidence(Instrument):
+class Evidence(Instrument, version=3, order=150, needs={"dense_logits"}):
     """The map of class evidence: the class logit of each position of the last map, laid over the image.
 
     For a BagNet it is exact: position (i, j) holds the logit that the patch of q x q pixels starting at (stride i,
@@ -43,24 +43,14 @@ class Evidence(Instrument):
     display: int = 4
     """Images shown also with the display heatmap, the map at stride 1; for BagNets only."""
 
-    question: ClassVar[str] = "Which patches add up to the answer?"
-    reference: ClassVar[str] = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, section 2"
-    needs: ClassVar[frozenset[str]] = frozenset({"dense_logits"})
-    version: ClassVar[int] = 3
-    order: ClassVar[int] = 150
-    columns: ClassVar[Schema] = {
+    question = "Which patches add up to the answer?"
+    reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, section 2"
+    columns = {
         "id": pl.String,
-        "target": pl.Int32,
-        "is_label": pl.Boolean,
-        "predicted": pl.Int32,
-        "logit": pl.Float64,
-        "gap": pl.Float64,
-        "top_part": pl.Float64,
-        "hit": pl.Boolean,
-        "height": pl.Int32,
-        "width": pl.Int32,
-        "extent": pl.List(pl.Float64),
-        "map": pl.List(pl.Float64),
+        **typed(pl.Int32, "target predicted height width"),
+        **typed(pl.Boolean, "is_label hit"),
+        **typed(pl.Float64, "logit gap top_part"),
+        **typed(pl.List(pl.Float64), "extent map"),
     }
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,12 +17,12 @@ from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
 from cuescope.data.images import Batch
 from cuescope.data.ops.tiles import contrast, sheet, tile
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, Schema, peaks_of
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, peaks_of, typed
 from cuescope.methods.deconvnet import Variant, project, visible, why_not
 
 
 @dataclass(frozen=True)
-class Evolution(Instrument):
+class Evolution(Instrument, version=1, order=260, needs={"features", "checkpoints"}):
     """Units over the checkpoints of a training (Zeiler & Fergus 2014, section 4.1 and figure 4).
 
     Give the checkpoints of one network in their order; the last one is asked. For a random subset of each layer's units
@@ -50,23 +50,12 @@ class Evolution(Instrument):
     seed: int = 0
     """Of the random subset."""
 
-    question: ClassVar[str] = "How do its units develop over the checkpoints of its training?"
-    reference: ClassVar[str] = (
-        "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4.1 and figure 4"
-    )
-    needs: ClassVar[frozenset[str]] = frozenset({"features", "checkpoints"})
-    version: ClassVar[int] = 1
-    order: ClassVar[int] = 260
-    columns: ClassVar[Schema] = {
-        "id": pl.String,
-        "step": pl.Int32,
-        "checkpoint": pl.String,
-        "order": pl.Int32,
-        "layer": pl.String,
-        "channel": pl.Int32,
+    question = "How do its units develop over the checkpoints of its training?"
+    reference = "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4.1 and figure 4"
+    columns = {
+        **typed(pl.String, "id checkpoint layer"),
+        **typed(pl.Int32, "step order channel place columns"),
         "value": pl.Float32,
-        "place": pl.Int32,
-        "columns": pl.Int32,
     }
 
     def __post_init__(self) -> None:

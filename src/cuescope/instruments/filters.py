@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,12 +17,12 @@ from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, do
 from cuescope.data.images import Batch
 from cuescope.data.ops import spectrum
 from cuescope.data.ops.contact import contact_sheet
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, Schema
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
 from cuescope.methods.first_layers import FirstLayers
 
 
 @dataclass(frozen=True)
-class Filters(Instrument):
+class Filters(Instrument, version=2, order=230, needs={"logits", "features"}):
     """What do the first layer's filters look for, and are any wasted?
 
     Zeiler & Fergus (2014) found two faults in the network of 2012: first-layer filters of extremely high and low
@@ -51,19 +51,14 @@ class Filters(Instrument):
     negligible: float = 0.001
     """RMS of a dead filter's weights, at most, as a share of the strongest filter's."""
 
-    question: ClassVar[str] = "What do the first layer's filters look for, and are any wasted?"
-    reference: ClassVar[str] = (
+    question = "What do the first layer's filters look for, and are any wasted?"
+    reference = (
         "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, sections 3 and 4.1 and figure 6"
     )
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "features"})
-    version: ClassVar[int] = 2
-    order: ClassVar[int] = 230
-    columns: ClassVar[Schema] = {
+    columns = {
         "id": pl.String,
-        "peak": pl.List(pl.Float32),
-        "folded": pl.List(pl.Float32),
-        "aliasing_1": pl.Float64,
-        "aliasing_2": pl.Float64,
+        **typed(pl.List(pl.Float32), "peak folded"),
+        **typed(pl.Float64, "aliasing_1 aliasing_2"),
     }
 
     def __post_init__(self) -> None:

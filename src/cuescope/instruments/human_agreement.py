@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -16,11 +16,11 @@ from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, decision_m
 from cuescope.core.error_consistency import ANSWERS, Array, Asked, Kappas, interval_of, mean_over
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot, short_names
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Rows, Schema
+from cuescope.instruments.base import Instrument, Rows
 
 
 @dataclass(frozen=True)
-class HumanAgreement(Instrument):
+class HumanAgreement(Instrument, version=1, order=50, needs={"logits", "shape", "texture", "answers"}):
     """Error consistency with people, and with other networks, on the very images that they were asked about.
 
     On cue-conflict images the shape is what is right; images whose two cues agree are kept, no answer in time is wrong
@@ -40,16 +40,13 @@ class HumanAgreement(Instrument):
     seed: int = 0
     """Of the resampling."""
 
-    question: ClassVar[str] = "Does it err on the images that people err on?"
-    reference: ClassVar[str] = (
+    question = "Does it err on the images that people err on?"
+    reference = (
         "Geirhos et al. 2020, Beyond accuracy: quantifying trial-by-trial behaviour of CNNs and humans, section 2; "
         "Geirhos et al. 2019 (the images and the trials)"
     )
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "shape", "texture", "answers"})
-    version: ClassVar[int] = 1
-    order: ClassVar[int] = 50
-    columns: ClassVar[Schema] = {**ANSWERS, "conflict": pl.Boolean, "same_as_people": pl.Float64}
-    compares: ClassVar[bool] = True
+    columns = {**ANSWERS, "conflict": pl.Boolean, "same_as_people": pl.Float64}
+    compares = True
 
     def __post_init__(self) -> None:
         if self.resamples < 100:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Literal
 
 import polars as pl
 
@@ -14,7 +14,7 @@ from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.data.images import Batch
 from cuescope.data.ops.occlude import Rectangle, means
-from cuescope.instruments.base import Instrument, Observer, Rows, Schema
+from cuescope.instruments.base import Instrument, Observer, Rows, typed
 from cuescope.methods.incremental import painted_logits
 
 PAPER_PX = (8, 16, 24, 32)
@@ -23,7 +23,7 @@ PAPER_SIDE_PX = 224
 
 
 @dataclass(frozen=True)
-class Interaction(Instrument):
+class Interaction(Instrument, version=2, order=190, needs={"logits"}):
     """How far do parts of the image act together?
 
     The image is a grid of square parts. Every second part of every second row is masked: given its own mean color.
@@ -43,21 +43,9 @@ class Interaction(Instrument):
     logit: Literal["answer", "label"] = "answer"
     """Whose logit is followed: the answer's to the unmasked image, or the label's, for images that have one."""
 
-    question: ClassVar[str] = "How far do parts of the image act together?"
-    reference: ClassVar[str] = (
-        "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, spatial interactions"
-    )
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    version: ClassVar[int] = 2
-    order: ClassVar[int] = 190
-    columns: ClassVar[Schema] = {
-        "id": pl.String,
-        "part_px": pl.Int32,
-        "parts": pl.Int32,
-        "target": pl.Int32,
-        "together": pl.Float64,
-        "alone": pl.Float64,
-    }
+    question = "How far do parts of the image act together?"
+    reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, spatial interactions"
+    columns = {"id": pl.String, **typed(pl.Int32, "part_px parts target"), **typed(pl.Float64, "together alone")}
 
     def __post_init__(self) -> None:
         if self.images < 1 or any(px < 2 for px in self.parts_px):

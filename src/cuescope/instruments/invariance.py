@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,14 +20,14 @@ from cuescope.data.images import Batch
 from cuescope.data.ops.convert import sheet
 from cuescope.data.ops.occlude import FILLS, Fill, fill_color
 from cuescope.data.ops.transform import PAPER_PX, TRANSFORMS, shifts, steps_up
-from cuescope.instruments.base import Instrument, Observer, Rows, Schema, by_id
+from cuescope.instruments.base import Instrument, Observer, Rows, by_id
 from cuescope.methods.end_features import EndFeatures
 
 SIDES, MOST_SHOWN, MOST_FRAMES = ("low", "high"), 3, 7
 
 
 @dataclass(frozen=True)
-class Invariance(Instrument):
+class Invariance(Instrument, version=2, order=270, needs={"logits"}):
     """How far do its features and its answer move when the image is moved, enlarged or turned?
 
     Figure 5 of Zeiler & Fergus (2014): the Euclidean distance of the features of a transformed image to those of the
@@ -65,14 +65,9 @@ class Invariance(Instrument):
     high_layer: str = ""
     """Name of another high layer; its map is averaged over positions."""
 
-    question: ClassVar[str] = "How far do its features and its answer move when the image is moved, enlarged or turned?"
-    reference: ClassVar[str] = (
-        "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4 and figure 5"
-    )
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    version: ClassVar[int] = 2
-    order: ClassVar[int] = 270
-    columns: ClassVar[Schema] = {
+    question = "How far do its features and its answer move when the image is moved, enlarged or turned?"
+    reference = "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4 and figure 5"
+    columns = {
         "id": pl.String,
         "label": pl.Int32,
         "tracked": pl.Int32,

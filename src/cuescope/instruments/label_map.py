@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,7 @@ from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Map, Measure, Panel
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, Schema, by_id
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, by_id, typed
 from cuescope.methods.patch_annotator import Annotator, why_none
 
 FAINT, FULL = 0.25, 0.8
@@ -23,7 +23,7 @@ FAINT, FULL = 0.25, 0.8
 
 
 @dataclass(frozen=True)
-class LabelMap(Instrument):
+class LabelMap(Instrument, version=2, order=160, needs={"logits"}):
     """How many things a classifier sees in an image: the classes that win a good part of its map of labels.
 
     A dense head gives the logits at each position (Yun et al. 2021, section 3.1); a class wins where its probability
@@ -45,23 +45,14 @@ class LabelMap(Instrument):
     shown: int = 8
     """Images to show, those with the most labels."""
 
-    question: ClassVar[str] = "What does each part of the image show, and how many things are there?"
-    reference: ClassVar[str] = "Yun et al. 2021, Re-labeling ImageNet: from Single to Multi-Labels, section 3.1"
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    version: ClassVar[int] = 2
-    order: ClassVar[int] = 160
-    columns: ClassVar[Schema] = {
+    question = "What does each part of the image show, and how many things are there?"
+    reference = "Yun et al. 2021, Re-labeling ImageNet: from Single to Multi-Labels, section 3.1"
+    columns = {
         "id": pl.String,
-        "labels": pl.List(pl.Int32),
-        "areas": pl.List(pl.Float64),
-        "count": pl.Int32,
-        "several": pl.Boolean,
-        "whole": pl.Boolean,
-        "own": pl.Boolean,
-        "height": pl.Int32,
-        "width": pl.Int32,
-        "top": pl.List(pl.Int32),
-        "sure": pl.List(pl.Float64),
+        **typed(pl.List(pl.Int32), "labels top"),
+        **typed(pl.List(pl.Float64), "areas sure"),
+        **typed(pl.Int32, "count height width"),
+        **typed(pl.Boolean, "several whole own"),
     }
 
     def __post_init__(self) -> None:

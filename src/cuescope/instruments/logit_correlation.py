@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ from cuescope.core.classes import IMAGENET
 from cuescope.core.error_consistency import interval_of
 from cuescope.core.findings import About, Conclusion, Measure, Panel, Published, short_name
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Misfit, Rows, Schema, where_labeled
+from cuescope.instruments.base import Instrument, Misfit, Rows, where_labeled
 
 RESAMPLES = 1000
 FLAT = 1e-6
@@ -27,7 +27,7 @@ Interval = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
-class LogitCorrelation(Instrument):
+class LogitCorrelation(Instrument, version=1, order=220, needs={"logits"}):
     """The logits of all classes; of two classifiers, how well the logits of one go along with those of the other.
 
     For each class Pearson's correlation of its two logits over the images, then the mean over the classes; beside
@@ -44,15 +44,10 @@ class LogitCorrelation(Instrument):
     listed: int = 6
     """Classes to list, of the most and of the least alike each."""
 
-    question: ClassVar[str] = "How alike are their logits?"
-    reference: ClassVar[str] = (
-        "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models (BagNets against VGG-16)"
-    )
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    version: ClassVar[int] = 1
-    order: ClassVar[int] = 220
-    columns: ClassVar[Schema] = {"id": pl.String, "label": pl.Int32, "logits": pl.List(pl.Float32)}
-    compares: ClassVar[bool] = True
+    question = "How alike are their logits?"
+    reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models (BagNets against VGG-16)"
+    columns = {"id": pl.String, "label": pl.Int32, "logits": pl.List(pl.Float32)}
+    compares = True
 
     def __post_init__(self) -> None:
         if self.images < 1 or self.listed < 0:

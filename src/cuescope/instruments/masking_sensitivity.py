@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Map, Measure, Panel, dot, short_name
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Instrument, Observer, Rows, Schema, by_id
+from cuescope.instruments.base import Instrument, Observer, Rows, by_id
 from cuescope.methods.attribution import KINDS, Attributions
 from cuescope.methods.attribution.masking import Masking, counts
 from cuescope.methods.attribution.places import cell_sums, class_map, patch_map
@@ -40,7 +40,7 @@ def key(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class MaskingSensitivity(Instrument):
+class MaskingSensitivity(Instrument, version=2, order=180, needs={"logits", "gradients"}):
     """Does masking what a heatmap ranks highest take the answer away?
 
     The image is a grid of cells; a heatmap, summed inside each cell, ranks them; the highest are masked, more and more
@@ -71,14 +71,9 @@ class MaskingSensitivity(Instrument):
     seed: int = 0
     """Of the random orders."""
 
-    question: ClassVar[str] = "Does masking what a heatmap ranks highest take the answer away?"
-    reference: ClassVar[str] = (
-        "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, spatial sensitivity"
-    )
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "gradients"})
-    version: ClassVar[int] = 2
-    order: ClassVar[int] = 180
-    columns: ClassVar[Schema] = {
+    question = "Does masking what a heatmap ranks highest take the answer away?"
+    reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, spatial sensitivity"
+    columns = {
         "id": pl.String,
         "target": pl.Int32,
         "p_clean": pl.Float64,

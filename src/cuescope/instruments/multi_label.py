@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import polars as pl
 from torch import Tensor
@@ -14,14 +14,14 @@ from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.published import REAL, REAL_SOURCE, listed
 from cuescope.data.images import Batch, Sample
-from cuescope.instruments.base import Instrument, Rows, Schema, gallery
+from cuescope.instruments.base import Instrument, Rows, gallery, typed
 
 ANNOTATED = "label maps of "
 """How a sample's `labels_from` begins where an annotator tells what is right."""
 
 
 @dataclass(frozen=True)
-class MultiLabel(Instrument):
+class MultiLabel(Instrument, version=1, order=20, needs={"logits", "labels"}):
     """Multi-label accuracy: the share of images whose answer is one of all the labels that are right.
 
     Those are ReaL's (Beyer et al. 2020), the classes of an image's boxes, or those of an annotator's label maps (Yun
@@ -41,25 +41,17 @@ class MultiLabel(Instrument):
     errors_shown: int = 4
     """Images to show of errors that are none: the surest answers."""
 
-    question: ClassVar[str] = "Is its answer one of all the right labels, and which single labels are wrong?"
-    reference: ClassVar[str] = (
+    question = "Is its answer one of all the right labels, and which single labels are wrong?"
+    reference = (
         "Beyer et al. 2020, Are we done with ImageNet? (ReaL); Yun et al. 2021, Re-labeling ImageNet: from Single to "
         "Multi-Labels"
     )
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "labels"})
-    version: ClassVar[int] = 1
-    order: ClassVar[int] = 20
-    columns: ClassVar[Schema] = {
-        "id": pl.String,
-        "label": pl.Int32,
+    columns = {
+        **typed(pl.String, "id source"),
+        **typed(pl.Int32, "label predicted"),
         "labels": pl.List(pl.Int32),
-        "predicted": pl.Int32,
-        "confidence": pl.Float64,
-        "multi": pl.Boolean,
-        "single": pl.Boolean,
-        "disputed": pl.Boolean,
-        "weight": pl.Float64,
-        "source": pl.String,
+        **typed(pl.Float64, "confidence weight"),
+        **typed(pl.Boolean, "multi single disputed"),
     }
 
     def __post_init__(self) -> None:

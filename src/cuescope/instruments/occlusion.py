@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import polars as pl
 from torch import Tensor
@@ -17,7 +17,7 @@ from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.objects import object_mask
 from cuescope.data.ops.occlude import FILLS, Fill, Grid, Occlude, cover, fill_color
 from cuescope.data.ops.tiles import contrast, sheet, tile
-from cuescope.instruments.base import Instrument, Rows, Schema, by_id
+from cuescope.instruments.base import Instrument, Rows, by_id, typed
 from cuescope.methods.deconvnet import project, why_not
 from cuescope.methods.incremental import painted_logits
 
@@ -27,7 +27,7 @@ _PASS, _TILE_PX = 32, 112
 
 
 @dataclass(frozen=True)
-class Occlusion(Instrument):
+class Occlusion(Instrument, version=1, order=140, needs={"logits"}):
     """Which parts of an image does the answer depend on?
 
     A square of one color hides each place of the image in turn; P(class) at each place makes a map, and the answer at
@@ -53,32 +53,15 @@ class Occlusion(Instrument):
     layer: str = ""
     """The layer of that map; by default the last one that gives maps over the image (the paper's layer 5)."""
 
-    question: ClassVar[str] = "Which parts of the image does its answer depend on?"
-    reference: ClassVar[str] = (
-        "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4.2 and figure 7"
-    )
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    version: ClassVar[int] = 1
-    order: ClassVar[int] = 140
-    columns: ClassVar[Schema] = {
+    question = "Which parts of the image does its answer depend on?"
+    reference = "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4.2 and figure 7"
+    columns = {
         "id": pl.String,
-        "label": pl.Int32,
-        "predicted": pl.Int32,
-        "tracked": pl.Int32,
-        "p_clean": pl.Float64,
+        **typed(pl.Int32, "label predicted tracked height width worst_top worst_left"),
+        **typed(pl.Float64, "p_clean flips largest_drop concentration hit_by_chance"),
         "p": pl.List(pl.Float64),
-        "answers": pl.List(pl.Int32),
-        "tops": pl.List(pl.Int32),
-        "lefts": pl.List(pl.Int32),
-        "height": pl.Int32,
-        "width": pl.Int32,
-        "flips": pl.Float64,
-        "largest_drop": pl.Float64,
-        "worst_top": pl.Int32,
-        "worst_left": pl.Int32,
-        "concentration": pl.Float64,
+        **typed(pl.List(pl.Int32), "answers tops lefts"),
         "hit": pl.Boolean,
-        "hit_by_chance": pl.Float64,
     }
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import polars as pl
 
@@ -13,13 +13,13 @@ from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Instrument, Rows, Schema, by_id, where_labeled
+from cuescope.instruments.base import Instrument, Rows, by_id, typed, where_labeled
 
 NAMES = {"clean": "the same images as they are", "texturized": "texturized images"}
 
 
 @dataclass(frozen=True)
-class Scramble(Instrument):
+class Scramble(Instrument, version=1, order=70, needs={"logits", "label", "texturized"}):
     """Accuracy on texturized images beside that on the same images as they are (Brendel & Bethge 2019, section 3).
 
     A texturized image has the texture statistics of its source everywhere and its shapes nowhere (`cuescope make
@@ -32,20 +32,12 @@ class Scramble(Instrument):
     shown: int = 8
     """Images to show beside their texturized versions."""
 
-    question: ClassVar[str] = "Does it still know an image whose texture is kept and whose shapes are scrambled?"
-    reference: ClassVar[str] = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, section 3"
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "label", "texturized"})
-    version: ClassVar[int] = 1
-    order: ClassVar[int] = 70
-    columns: ClassVar[Schema] = {
+    question = "Does it still know an image whose texture is kept and whose shapes are scrambled?"
+    reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, section 3"
+    columns = {
         "id": pl.String,
-        "label": pl.Int32,
-        "clean_predicted": pl.Int32,
-        "clean": pl.Boolean,
-        "clean_top5": pl.Boolean,
-        "texturized_predicted": pl.Int32,
-        "texturized": pl.Boolean,
-        "texturized_top5": pl.Boolean,
+        **typed(pl.Int32, "label clean_predicted texturized_predicted"),
+        **typed(pl.Boolean, "clean clean_top5 texturized texturized_top5"),
         "lost": pl.Float64,
     }
 

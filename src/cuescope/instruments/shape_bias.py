@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -14,11 +14,11 @@ from cuescope.core import stats
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, decision_members
 from cuescope.core.findings import About, Conclusion, Measure, Panel, Published, dot
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Rows, Schema, by_id, gallery
+from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed
 
 
 @dataclass(frozen=True)
-class ShapeBias(Instrument):
+class ShapeBias(Instrument, version=1, order=30, needs={"logits", "shape", "texture"}):
     """Shape bias: the share of shape decisions among all decisions for either cue of a cue-conflict image.
 
     An image shows the shape of one category in the texture of another. The logits become probabilities, those
@@ -32,21 +32,12 @@ class ShapeBias(Instrument):
     aggregation: Literal["mean", "sum", "max"] = "mean"
     """How the probabilities of a category's classes become one; the mean is the published rule."""
 
-    question: ClassVar[str] = "Texture or shape?"
-    reference: ClassVar[str] = "Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, section 2"
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "shape", "texture"})
-    version: ClassVar[int] = 1
-    order: ClassVar[int] = 30
-    columns: ClassVar[Schema] = {
-        "id": pl.String,
-        "shape": pl.String,
-        "texture": pl.String,
-        "decision": pl.String,
-        "cue": pl.String,
-        "p_shape": pl.Float64,
-        "p_texture": pl.Float64,
-        "shape_of_both": pl.Boolean,
-        "neither": pl.Boolean,
+    question = "Texture or shape?"
+    reference = "Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, section 2"
+    columns = {
+        **typed(pl.String, "id shape texture decision cue"),
+        **typed(pl.Float64, "p_shape p_texture"),
+        **typed(pl.Boolean, "shape_of_both neither"),
     }
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:

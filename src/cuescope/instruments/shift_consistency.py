@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,7 +19,7 @@ from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Pu
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import Window, draw
-from cuescope.instruments.base import Instrument, Observer, Rows, Schema, where_labeled
+from cuescope.instruments.base import Instrument, Observer, Rows, typed, where_labeled
 
 VIEWS = 64
 """Crops that are made before the network sees them: enough for its batches, few enough for memory."""
@@ -28,7 +28,7 @@ BINS = 8
 
 
 @dataclass(frozen=True)
-class ShiftConsistency(Instrument):
+class ShiftConsistency(Instrument, version=2, order=100, needs={"logits"}):
     """The share of pairs of random crops of one image that get the same answer (Zhang 2019, section 4.1).
 
     The image is resized as the network's evaluation does it, to a short side of 256 px for an input of 224. Two crops
@@ -50,22 +50,15 @@ class ShiftConsistency(Instrument):
     seed: int = 0
     """Of the offsets."""
 
-    question: ClassVar[str] = "Do two crops of an image get the same answer?"
-    reference: ClassVar[str] = "Zhang 2019, Making convolutional networks shift-invariant again, section 4.1"
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    version: ClassVar[int] = 2
-    order: ClassVar[int] = 100
-    columns: ClassVar[Schema] = {
+    question = "Do two crops of an image get the same answer?"
+    reference = "Zhang 2019, Making convolutional networks shift-invariant again, section 4.1"
+    columns = {
         "id": pl.String,
-        "right": pl.Boolean,
-        "offsets": pl.List(pl.Int32),
-        "answers": pl.List(pl.Int32),
+        **typed(pl.Boolean, "right small"),
+        **typed(pl.List(pl.Int32), "offsets answers"),
         "p": pl.List(pl.Float64),
         "same": pl.List(pl.Boolean),
-        "agree": pl.Float64,
-        "agree_right": pl.Float64,
-        "both_right": pl.Float64,
-        "small": pl.Boolean,
+        **typed(pl.Float64, "agree agree_right both_right"),
     }
 
     def __post_init__(self) -> None:

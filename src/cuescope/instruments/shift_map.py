@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,14 +17,14 @@ from cuescope.core.findings import About, Conclusion, Figure, Frame, Map, Measur
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import Window
-from cuescope.instruments.base import Instrument, Rows, Schema, by_id
+from cuescope.instruments.base import Instrument, Rows, by_id, typed
 from cuescope.methods.incremental.crops import crop_logits
 
 _MOST_SHOWN = 6
 
 
 @dataclass(frozen=True)
-class ShiftMap(Instrument):
+class ShiftMap(Instrument, version=1, order=110, needs={"logits"}):
     """The answer and P(class) at every offset of a window, as two maps, and P(class) along the window's diagonal.
 
     The image is resized as the network's evaluation does it, to a short side of 256 px for an input of 224; crops of
@@ -44,27 +44,17 @@ class ShiftMap(Instrument):
     step_px: int = 1
     """Distance of neighboring offsets, in pixels of the network's input."""
 
-    question: ClassVar[str] = "What does it say as the image moves, pixel by pixel?"
-    reference: ClassVar[str] = (
+    question = "What does it say as the image moves, pixel by pixel?"
+    reference = (
         "Azulay & Weiss 2019, figure 1; Zhang 2019, Making convolutional networks shift-invariant again, section 4.1"
     )
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    version: ClassVar[int] = 1
-    order: ClassVar[int] = 110
-    animates: ClassVar[bool] = True
-    columns: ClassVar[Schema] = {
+    animates = True
+    columns = {
         "id": pl.String,
-        "label": pl.Int32,
-        "tracked": pl.Int32,
-        "middle": pl.Int32,
-        "offsets": pl.List(pl.Int32),
-        "p": pl.List(pl.Float64),
-        "answers": pl.List(pl.Int32),
-        "p_answer": pl.List(pl.Float64),
-        "other": pl.Float64,
-        "change": pl.Float64,
-        "distinct": pl.Float64,
-        "p_range": pl.Float64,
+        **typed(pl.Int32, "label tracked middle"),
+        **typed(pl.List(pl.Int32), "offsets answers"),
+        **typed(pl.List(pl.Float64), "p p_answer"),
+        **typed(pl.Float64, "other change distinct p_range"),
         "small": pl.Boolean,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,7 @@ from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Pu
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import Canvas, Embedding, ShiftedCrop
-from cuescope.instruments.base import Instrument, Rows, Schema, where_labeled
+from cuescope.instruments.base import Instrument, Rows, where_labeled
 
 Protocol = Literal["crop", "embed", "inpaint", "size"]
 
@@ -41,7 +41,7 @@ _OF_A_PROTOCOL = {
 
 
 @dataclass(frozen=True)
-class ShiftStability(Instrument):
+class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
     """P(top-1 change) and MAC under a change of one pixel, by the four protocols of Azulay & Weiss (2019, section 2).
 
     "crop": a random square of the image is enlarged to the network's input; a second one is shifted by a pixel on both
@@ -78,14 +78,11 @@ class ShiftStability(Instrument):
     seed: int = 0
     """Of the random squares and places."""
 
-    question: ClassVar[str] = "Does one pixel of shift change its mind?"
-    reference: ClassVar[str] = (
+    question = "Does one pixel of shift change its mind?"
+    reference = (
         "Azulay & Weiss 2019, Why do deep convolutional networks generalize so poorly to small image transformations?"
     )
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    version: ClassVar[int] = 3
-    order: ClassVar[int] = 90
-    columns: ClassVar[Schema] = {
+    columns = {
         "id": pl.String,
         **{f"{name}{suffix}": kind for suffix in SUFFIX.values() for name, kind in _OF_A_PROTOCOL.items()},
         **dict.fromkeys(("top", "left", "side"), pl.Int32),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,7 @@ from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
 from cuescope.data.images import Batch
 from cuescope.data.ops.shift import ShiftedCrop
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, Schema, where_labeled
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, where_labeled
 from cuescope.methods.linear_readout import Targets, held_out, targets_of
 from cuescope.methods.shiftability import energies, subsampling, usual_layers
 
@@ -29,7 +29,7 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Shiftability(Instrument):
+class Shiftability(Instrument, version=2, order=130, needs={"features"}):
     """How far do a layer's globally pooled features change when the image moves by one pixel?
 
     The sum of a layer over its positions, one for every s pixels, is the same under every shift of the image if the
@@ -59,14 +59,11 @@ class Shiftability(Instrument):
     seed: int = 0
     """Of where the square lies in an image that is not square."""
 
-    question: ClassVar[str] = "In which layer does a shift of the image begin to matter?"
-    reference: ClassVar[str] = (
+    question = "In which layer does a shift of the image begin to matter?"
+    reference = (
         "Azulay & Weiss 2019, Why do deep convolutional networks generalize so poorly to small image transformations?"
     )
-    needs: ClassVar[frozenset[str]] = frozenset({"features"})
-    version: ClassVar[int] = 2
-    order: ClassVar[int] = 130
-    columns: ClassVar[Schema] = {"id": pl.String, "label": pl.Int32, "layer": pl.String, "pooled": pl.List(pl.Float32)}
+    columns = {"id": pl.String, "label": pl.Int32, "layer": pl.String, "pooled": pl.List(pl.Float32)}
 
     def __post_init__(self) -> None:
         if min(self.images, self.pairs) < 1:

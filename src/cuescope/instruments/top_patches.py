@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import polars as pl
 import torch
@@ -18,7 +18,7 @@ from cuescope.core.errors import CueError
 from cuescope.core.findings import About, Conclusion, Figure, Panel
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import sheet
-from cuescope.instruments.base import Instrument, Observer, Rows, Schema
+from cuescope.instruments.base import Instrument, Observer, Rows, typed
 from cuescope.network.dense import Dense
 
 SHOWN_PX = 72
@@ -26,7 +26,7 @@ SHOWN_PX = 72
 
 
 @dataclass(frozen=True)
-class TopPatches(Instrument):
+class TopPatches(Instrument, version=2, order=200, needs={"dense_logits"}):
     """The 2 x 7 most informative patches of each class (Brendel & Bethge 2019, figure 3).
 
     Every position of every image's map is ranked by its logit for a class: the first row holds the strongest patches
@@ -47,19 +47,9 @@ class TopPatches(Instrument):
     classes: tuple[int, ...] = ()
     """Indices of the classes to show instead."""
 
-    question: ClassVar[str] = "Which patches convince it most of each class?"
-    reference: ClassVar[str] = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, figure 3"
-    needs: ClassVar[frozenset[str]] = frozenset({"dense_logits"})
-    version: ClassVar[int] = 2
-    order: ClassVar[int] = 200
-    columns: ClassVar[Schema] = {
-        "id": pl.String,
-        "class": pl.Int32,
-        "own": pl.Boolean,
-        "value": pl.Float32,
-        "x": pl.Float32,
-        "y": pl.Float32,
-    }
+    question = "Which patches convince it most of each class?"
+    reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, figure 3"
+    columns = {"id": pl.String, "class": pl.Int32, "own": pl.Boolean, **typed(pl.Float32, "value x y")}
 
     def __post_init__(self) -> None:
         if self.patches < 1 or self.shown < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,13 +16,13 @@ from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
 from cuescope.data.images import Batch
 from cuescope.data.ops.tiles import contrast, sheet, tile
-from cuescope.instruments.base import Instrument, Observer, Rows, Schema, peaks_of
+from cuescope.instruments.base import Instrument, Observer, Rows, peaks_of, typed
 from cuescope.methods.deconvnet import CHOICES, Variant, project, visible, why_not
 from cuescope.network.receptive import WHOLE
 
 
 @dataclass(frozen=True)
-class TopUnits(Instrument):
+class TopUnits(Instrument, version=1, order=240, needs={"features"}):
     """The nine images that excite each unit most, and what in them did (Zeiler & Fergus 2014, figure 2).
 
     A unit is a channel of a layer. Its nine strongest activations over all images are kept, one an image, at the
@@ -48,23 +48,12 @@ class TopUnits(Instrument):
     seed: int = 0
     """Of the random subset."""
 
-    question: ClassVar[str] = "What does each of its units look for?"
-    reference: ClassVar[str] = (
-        "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4 and figure 2"
-    )
-    needs: ClassVar[frozenset[str]] = frozenset({"features"})
-    version: ClassVar[int] = 1
-    order: ClassVar[int] = 240
-    columns: ClassVar[Schema] = {
-        "id": pl.String,
-        "order": pl.Int32,
-        "layer": pl.String,
-        "channel": pl.Int32,
+    question = "What does each of its units look for?"
+    reference = "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4 and figure 2"
+    columns = {
+        **typed(pl.String, "id layer"),
+        **typed(pl.Int32, "order channel place class columns field_px"),
         "value": pl.Float32,
-        "place": pl.Int32,
-        "class": pl.Int32,
-        "columns": pl.Int32,
-        "field_px": pl.Int32,
     }
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,7 @@ from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.data.images import Batch
 from cuescope.data.ops.neighbors import neighbors
 from cuescope.data.ops.objects import largest_box
-from cuescope.instruments.base import Instrument, Rows, Schema, by_id, gallery, where_labeled
+from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed, where_labeled
 
 LEAST = 9
 """Images with a box that it takes for a third of them to be compared."""
@@ -29,7 +29,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Typicality(Instrument):
+class Typicality(Instrument, version=1, order=120, needs={"logits", "boxes"}):
     """Where do objects lie, and does an untypical place make the answer less stable? The photographer's bias.
 
     The place of an object is the center of its box and its size the root of the box's area, as shares of the image; of
@@ -50,23 +50,11 @@ class Typicality(Instrument):
     shift_px: int = 1
     """How far the image is moved, in pixels of the network's input."""
 
-    question: ClassVar[str] = "Is it stable only where objects lie as photographers place them?"
-    reference: ClassVar[str] = (
+    question = "Is it stable only where objects lie as photographers place them?"
+    reference = (
         "Azulay & Weiss 2019, Why do deep convolutional networks generalize so poorly to small image transformations?"
     )
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "boxes"})
-    version: ClassVar[int] = 1
-    order: ClassVar[int] = 120
-    columns: ClassVar[Schema] = {
-        "id": pl.String,
-        "label": pl.Int32,
-        "x": pl.Float64,
-        "y": pl.Float64,
-        "width": pl.Float64,
-        "height": pl.Float64,
-        "change": pl.Float64,
-        "right": pl.Boolean,
-    }
+    columns = {"id": pl.String, "label": pl.Int32, **typed(pl.Float64, "x y width height change"), "right": pl.Boolean}
 
     def __post_init__(self) -> None:
         if min(self.images, self.shift_px) < 1:

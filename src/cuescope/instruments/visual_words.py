@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,7 +19,7 @@ from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Unit
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Instrument, Observer, Rows, Schema
+from cuescope.instruments.base import Instrument, Observer, Rows, typed
 
 EXAMPLES = 12
 """Images whose patches are shown, and patches of a word."""
@@ -32,7 +32,7 @@ PATCH_PX = 48
 
 
 @dataclass(frozen=True)
-class VisualWords(Instrument):
+class VisualWords(Instrument, version=2, order=210, needs={"words", "patch_logits"}):
     """The words that a bag of visual words sorts patches into, and what each says for the class of the image.
 
     A word's evidence is the logit that its patches give the class, less the mean over all classes; times the share
@@ -51,24 +51,14 @@ class VisualWords(Instrument):
     shown: int = 12
     """Words to show the patches of."""
 
-    question: ClassVar[str] = "Which visual words does it read, and for which class does each speak?"
-    reference: ClassVar[str] = (
-        "Csurka et al. 2004, Visual categorization with bags of keypoints; Sivic & Zisserman 2003, Video Google"
-    )
-    needs: ClassVar[frozenset[str]] = frozenset({"words", "patch_logits"})
-    version: ClassVar[int] = 2
-    order: ClassVar[int] = 210
-    columns: ClassVar[Schema] = {
+    question = "Which visual words does it read, and for which class does each speak?"
+    reference = "Csurka et al. 2004, Visual categorization with bags of keypoints; Sivic & Zisserman 2003, Video Google"
+    columns = {
         "id": pl.String,
-        "target": pl.Int32,
-        "patches": pl.Int32,
-        "words": pl.List(pl.Int32),
-        "counts": pl.List(pl.Int32),
+        **typed(pl.Int32, "target patches"),
+        **typed(pl.List(pl.Int32), "words counts speaks_for"),
         "evidence": pl.List(pl.Float32),
-        "speaks_for": pl.List(pl.Int32),
-        "entropy": pl.Float64,
-        "sum": pl.Float64,
-        "top_part": pl.Float64,
+        **typed(pl.Float64, "entropy sum top_part"),
     }
 
     def __post_init__(self) -> None:
