@@ -257,7 +257,7 @@ def test_maps_that_do_not_fit(photos: Path, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(CueError, match="is truncated"):
         audit(toy(MeanColor()), images=photos, label_maps=path, only=["multi_label"], out=tmp_path / "run")
-    with pytest.raises(CueError, match="label maps of the images, boxes of their objects, or ReaL's labels"):
+    with pytest.raises(CueError, match="give --label-maps DIR, --boxes DIR or --real FILE"):
         audit(toy(MeanColor()), images=photos, only=["multi_label"], out=tmp_path / "run")
 
 
