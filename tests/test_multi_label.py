@@ -150,8 +150,9 @@ def test_labels_are_those_of_the_classifier() -> None:
     space = ClassSpace("mine", ("blue", "pink", "green", "red"))
     images = Images(told([(3, 2), (1,), (0, 1)]), classes=space)
     images.knows = images.knows | {"labels"}
-    task = Task(toy(MeanColor()), images, MultiLabel(), place=(2, -1, 1, 0))
-    assert task.all_labels(images.samples) == ((0, 1), (), (2,))
+    classifier = toy(MeanColor())
+    task = Task(classifier, images, MultiLabel(), place=(2, -1, 1, 0))
+    assert task.batch(classifier.see(images.samples), images.samples).all_labels == ((0, 1), (), (2,))
 
 
 def test_an_audit_with_labels_in_another_order(tmp_path: Path) -> None:
