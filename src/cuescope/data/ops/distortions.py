@@ -180,8 +180,7 @@ OURS = (
     Distortion("contrast", "low contrast", "contrast (%)", (100, 50, 30, 15, 10, 5, 3, 1), 100, apply=contrast),
     Distortion("low-pass", "low-pass filter", _STD, (0, 1, 3, 5, 7, 10, 15, 40), PAPER_PX, apply=low_pass),
     Distortion(
-        *("high-pass", "high-pass filter", _STD, (math.inf, 3, 1.5, 1, 0.7, 0.55, 0.45, 0.4), PAPER_PX),
-        apply=high_pass,
+        *("high-pass", "high-pass filter", _STD, (math.inf, 3, 1.5, 1, 0.7, 0.55, 0.45, 0.4), PAPER_PX), apply=high_pass
     ),
     Distortion(
         *("phase-noise", "phase noise", "width of the noise (degrees)", (0, 30, 60, 90, 120, 150, 180), 180),

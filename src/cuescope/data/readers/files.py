@@ -237,13 +237,9 @@ class FileSet(ImageSet):
         sample = Sample(name, decode(self.root / name), self.label(index), self.real.get(name, ()))
         return replace(sample, labels_from="ReaL") if self.real else sample
 
-    @property
-    def digest(self) -> str:
-        """Over each file's path, size, time of change and labels. Computed once: some seconds for a million files."""
-        return self._digest
-
     @functools.cached_property
-    def _digest(self) -> str:
+    def digest(self) -> str:
+        """Over each file's path, size, time of change and labels: some seconds for a million files."""
         total = hashlib.blake2b(repr(self.classes).encode(), digest_size=16)
         for index, name in enumerate(self.names):
             try:
