@@ -42,7 +42,7 @@ class DerivedSet(ImageSet):
         return self.changed(self.images.read(self.at[index]))
 
     @functools.cached_property
-    def digest(self) -> str:
+    def digest(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         word, things = self.hashed()
         total = hashlib.blake2b(f"{self.images.digest} {word}".encode(), digest_size=16)
         for thing in things:

@@ -59,7 +59,7 @@ class HumanData:
 
 
 def read_human_data(path: Path | str) -> HumanData:
-    r"""Which trials do the CSVs in a folder hold, at any depth?
+    """Which trials do the CSVs in a folder hold, at any depth?
 
     The columns are those of the authors' raw data, subj,session,trial,rt,object_response,category,condition,imagename,
     in any case; the stimulus is what follows the last underscore of the image name. The experiment is the folder's
@@ -67,13 +67,6 @@ def read_human_data(path: Path | str) -> HumanData:
     left out and listed in `skipped`.
 
     Raises CueError where there is no such folder, or no file with trials in it.
-
-    >>> import tempfile
-    >>> root = Path(tempfile.mkdtemp())
-    >>> text = "subj,Session,trial,rt,object_response,category,condition,imagename\nsubject-01,1,1,.8,cat,cat,0,"
-    >>> _ = (root / "a.csv").write_text(text + "0001_s5n_s01_0_cat_00_cat7-clock1.png")
-    >>> read_human_data(root).trials.select("subject", "kind", "image", "shape", "texture", "response").row(0)
-    ('subject-01', 'human', 'cat7-clock1.png', 'cat', 'clock', 'cat')
     """
     root = Path(path).expanduser()
     wanted = "a folder of CSVs of trials, as in raw-data/ of rgeirhos/texture-vs-shape"
@@ -102,16 +95,14 @@ def read_human_data(path: Path | str) -> HumanData:
 
 def _repeated(rows: list[dict[str, str | None]], name: str, known: dict[tuple[str | None, ...], str]) -> str:
     """Why these rows cannot be used, or "": then `known` knows in which file these trials are."""
-    if not rows:
-        return "it has no row"
-    keys = [(row["experiment"], row["subject"], row["condition"], row["image"]) for row in rows]
     mine: dict[tuple[str | None, ...], str] = {}
-    for key in keys:
+    for row in rows:
+        key = (row["experiment"], row["subject"], row["condition"], row["image"])
         if key in known or key in mine:
             return f"{key[1]} has answered {key[3]} already, in {known.get(key, name)}"
         mine[key] = name
     known.update(mine)
-    return ""
+    return "" if rows else "it has no row"
 
 
 def _trials(file: Path) -> Iterator[dict[str, str | None]]:
@@ -161,12 +152,11 @@ def with_answers(images: ImageSet, data: HumanData) -> ImageSet:
     free = data.trials.filter(~pl.col("experiment").str.contains(INSTRUCTED, literal=True))
     mine = free.filter(pl.col("image").is_in(list(names)))
     if not mine.height:
-        names_ = f"; its images are named as {data.trials['image'][0]}, those of {images.name} as {images.id(0)}"
-        raise CueError(
-            f"'{data.name}' has no free answer to an image of {images.name}{names_ if len(images) else ''}",
-            wanted="trials on these images",
-            do="give the raw data of the experiment that showed these images",
-        )
+        found = f"'{data.name}' has no free answer to an image of {images.name}"
+        if len(images):
+            found += f"; its images are named as {data.trials['image'][0]}, those of {images.name} as {images.id(0)}"
+        do = "give the raw data of the experiment that showed these images"
+        raise CueError(found, wanted="trials on these images", do=do)
     counts = mine.group_by("experiment").agg(pl.col("image").n_unique().alias("n"), pl.len().alias("trials"))
     best = counts.sort("n", "trials", "experiment", descending=[True, True, False])["experiment"][0]
     return _Answered(images, data, mine.filter(pl.col("experiment") == best), best)
