@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and read from folders of strangers without leaving them."""
+"""Files written whole or not at all, and read from untrusted folders without leaving them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,7 @@ MOST_BYTES = 2**28
 
 
 def why_not(error: OSError | ValueError) -> str:
-    """Why a folder cannot be made or written to, in words.
-
-    >>> why_not(FileExistsError(17, "File exists"))
-    'it is a file'
-    """
+    """Why a folder cannot be created or written to, in words."""
     return "it is a file" if isinstance(error, FileExistsError) else getattr(error, "strerror", None) or str(error)
 
 

@@ -58,10 +58,9 @@ class Measure:
     """The column of the rows that it is the mean of over images, so that two classifiers are compared in pairs."""
 
     def __post_init__(self) -> None:
-        if self.value is None:
-            if not self.why:
-                raise ValueError(f"measure {self.name}: a missing value needs its reason in `why`")
-        elif not math.isfinite(self.value):
+        if self.value is None and not self.why:
+            raise ValueError(f"measure {self.name}: a missing value needs its reason in `why`")
+        if self.value is not None and not math.isfinite(self.value):
             raise ValueError(f"measure {self.name}: {self.value} is no value; use None with a reason")
         if self.interval is not None and not all(map(math.isfinite, self.interval)):
             raise ValueError(f"measure {self.name}: interval {self.interval} is not finite")
@@ -171,7 +170,7 @@ class Panel:
       and what they are called, and chance is a line across.
     - bars: {"x": label, "y": label, "edges": [n + 1], "values": [n]}
     - points: {"x": label, "y": label, "points": [{"x", "y", "label", "n"}], "diagonal": bool}, a scatter; n, on how
-      many observations a point rests, may be absent. With "diagonal" both axes have the same ends.
+      many observations a point rests, may be absent. With "diagonal" both axes have the same limits.
     - table: {"columns": [...], "rows": [[...], ...]}, cells are text or numbers
     - images: {} with `figures`
     """

@@ -78,11 +78,7 @@ def ratio(name: str, above: Numbers, below: Numbers, unit: Unit = "share", *, wh
 
 
 def difference(name: str, a: Numbers, b: Numbers, *, why: str = NOTHING, **more: Any) -> Measure:
-    """By how much is the mean of a above that of b, over the same images? As `paired_difference` says.
-
-    >>> difference("loss", [1.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0]).value
-    0.25
-    """
+    """By how much is the mean of a above that of b, over the same images? As `paired_difference` says."""
     value, interval, n = paired_difference(a, b) if len(a) else (None, None, 0)
     return Measure(name, value, "difference", n, interval, why="" if len(a) else why, **more)
 
@@ -109,11 +105,7 @@ def wilson(k: int, n: int) -> tuple[float, float]:
 
 
 def bootstrap_mean(values: Numbers, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean (Efron & Tibshirani 1993, chapter 13). Raises ValueError for one value.
-
-    >>> bootstrap_mean([0.5, 0.5, 0.5])
-    (0.5, 0.5)
-    """
+    """Percentile bootstrap interval of a mean (Efron & Tibshirani 1993, chapter 13); ValueError for one value."""
     data = np.asarray(values, dtype=float)
     if len(data) < 2:
         raise ValueError(f"an interval needs at least two values, not {len(data)}")
@@ -153,12 +145,7 @@ def mean_of_shares(values: Numbers, seed: int = 0) -> tuple[float, float]:
 def independent_difference(
     a: float, a_interval: tuple[float, float], b: float, b_interval: tuple[float, float]
 ) -> tuple[float, float]:
-    """Interval of a - b from those of both, of different images (Newcombe 1998, method 10; Zou & Donner 2008).
-
-    >>> low, high = independent_difference(0.5, wilson(50, 100), 0.5, wilson(50, 100))
-    >>> round(low, 2), round(high, 2)
-    (-0.14, 0.14)
-    """
+    """Interval of a - b from those of both, of different images (Newcombe 1998, method 10; Zou & Donner 2008)."""
     low = math.hypot(a - a_interval[0], b_interval[1] - b)
     high = math.hypot(a_interval[1] - a, b - b_interval[0])
     return a - b - low, a - b + high

@@ -37,9 +37,6 @@ class Preprocessing:
     "nearest". `mean` and `std` are of RGB in [0, 1]. `source` says where all this was read.
 
     Raises CueError for values that cannot be.
-
-    >>> Preprocessing(size=(32, 32), resize=32).interpolation
-    'bilinear'
     """
 
     size: tuple[int, int] = (224, 224)
@@ -55,17 +52,11 @@ class Preprocessing:
             raise unknown("interpolation", self.interpolation, FILTERS)
         sides = (*self.size, *((self.resize,) if isinstance(self.resize, int) else self.resize))
         if len(self.size) != 2 or min(sides) < 1:
-            raise CueError(
-                f"preprocessing size {self.size}, resize {self.resize}",
-                wanted="sides of at least 1 px, as in size=(224, 224), resize=256",
-                do="correct it",
-            )
+            wanted = "sides of at least 1 px, as in size=(224, 224), resize=256"
+            raise CueError(f"preprocessing size {self.size}, resize {self.resize}", wanted=wanted, do="correct it")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise CueError(
-                f"preprocessing mean {self.mean}, std {self.std}",
-                wanted="three numbers each, for red, green and blue in [0, 1], std above 0",
-                do="correct it",
-            )
+            wanted = "three numbers each, for red, green and blue in [0, 1], std above 0"
+            raise CueError(f"preprocessing mean {self.mean}, std {self.std}", wanted=wanted, do="correct it")
 
 
 def frame(samples: Sequence[Sample], how: Preprocessing) -> Tensor:
@@ -115,9 +106,8 @@ def covering(shape: tuple[int, int], target: int | tuple[int, int]) -> tuple[int
     """
     height, width = shape
     if isinstance(target, int):
-        if height <= width:
-            return target, int(target * width / height)
-        return int(target * height / width), target
+        tall = height > width
+        return (int(target * height / width), target) if tall else (target, int(target * width / height))
     ratio = min(height / target[0], width / target[1])
     return round(height / ratio), round(width / ratio)
 

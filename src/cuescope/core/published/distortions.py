@@ -1,8 +1,7 @@
-"""What people and two networks make of distorted images: accuracies of others, by distortion and level.
+"""Accuracies of people and of two networks on distorted images, by distortion and level.
 
-Counted from the trial-by-trial answers that Geirhos et al. publish: those of people are of 2018, those of ResNet-50
-trained on ImageNet and on Stylized-ImageNet of 2019. All are shares of right answers in a choice
-among the 16 categories, on the authors' own gray images of 224 px, equally many of each category.
+Counted from the trial-by-trial answers that Geirhos et al. publish, of people in 2018 and of networks in 2019: shares
+of right answers in a choice among the 16 categories, on gray images of 224 px, equally many of each category.
 """
 
 from __future__ import annotations

@@ -136,13 +136,8 @@ class LabelMapFile:
 
     def _find(self, name: str) -> int | None:
         hashes, order = self._hashes
-        key = np.int64(hash(name))
-        at = int(hashes.searchsorted(key))
-        while at < len(hashes) and hashes[at] == key:
-            if self.ids[position := int(order[at])] == name:
-                return position
-            at += 1
-        return None
+        first, last = (hashes.searchsorted(np.int64(hash(name)), side) for side in ("left", "right"))
+        return next((position for position in order[first:last].tolist() if self.ids[position] == name), None)
 
     def _wrong(self, what: str) -> CueError:
         do = "make it anew: cuescope make label-maps IMAGES FOLDER"

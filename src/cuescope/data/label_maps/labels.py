@@ -29,11 +29,9 @@ def with_label_maps(images: ImageSet, path: str | Path) -> ImageSet:
     found = [i for i in range(len(images)) if images.id(i) in maps]
     if not found:
         about = f"{maps.header.images}, such as '{maps.ids[0]}'" if len(maps) else "no image"
-        raise CueError(
-            f"'{maps.path}' has no map of any of the {len(images):,} images of {images.name}, as '{images.id(0)}'",
-            wanted=f"the maps that were made of these images; these are of {about}",
-            do="give others, or make them: cuescope make label-maps IMAGES FOLDER",
-        )
+        none = f"'{maps.path}' has no map of any of the {len(images):,} images of {images.name}, as '{images.id(0)}'"
+        wanted = f"the maps that were made of these images; these are of {about}"
+        raise CueError(none, wanted=wanted, do="give others, or make them: cuescope make label-maps IMAGES FOLDER")
     return _Annotated(images, maps, found)
 
 

@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,14 +23,6 @@ INPUT_PX = 224
 """The input of the networks of the paper: lengths that it gives in pixels are for this."""
 
 Canvas = Literal["black", "gray"]
-
-
-class Square(NamedTuple):
-    """A square of an image in pixels: its top, left and side."""
-
-    top: int
-    left: int
-    side: int
 
 
 def draw(seed: int, name: str, purpose: str = "") -> random.Random:
@@ -51,8 +43,7 @@ class ShiftedCrop:
 
     The square's area is a share of the image drawn uniformly from [`scale_min`, `scale_max`] (Szegedy et al.
     2015); the windows differ by a diagonal shift of the network's input. The enlarged square exceeds the input by
-    `margin_px` for an input of 224 px, or by what the shifts need. The draw depends on the seed and the image's id
-    alone, so every classifier is asked about the same square.
+    `margin_px` for an input of 224 px, or by what the shifts need.
 
     >>> ShiftedCrop().square("a.jpg", 100, 80) == ShiftedCrop().square("a.jpg", 100, 80)
     True
@@ -64,11 +55,12 @@ class ShiftedCrop:
     seed: int = 0
     margin_px: int = 0
 
-    def square(self, name: str, height: int, width: int) -> Square:
+    def square(self, name: str, height: int, width: int) -> tuple[int, int, int]:
+        """Top, left and side of the square in px of an image of height x width px."""
         chance = draw(self.seed, name)
         scale = chance.uniform(self.scale_min, self.scale_max)
         side = max(1, min(round(math.sqrt(scale * height * width)), height, width))
-        return Square(chance.randint(0, height - side), chance.randint(0, width - side), side)
+        return chance.randint(0, height - side), chance.randint(0, width - side), side
 
     def views(self, samples: Sequence[Sample], how: Preprocessing, steps: int = 1) -> Tensor:
         """(B * (steps + 1), 3, h, w) float32 in [0, 1]: for each image the windows at 0, shift_px, 2 shift_px, ..."""
@@ -111,11 +103,9 @@ class Embedding:
         height, width = how.size
         largest = self._short(how) + steps * self.grow_px
         if largest + steps * self.shift_px > min(how.size):
-            raise CueError(
-                f"an embedded image of {largest} px that is moved by {steps * self.shift_px} px",
-                wanted=f"room for it in the network's input of {height} x {width} px",
-                do="choose a smaller embed_px, or fewer pairs",
-            )
+            found = f"an embedded image of {largest} px that is moved by {steps * self.shift_px} px"
+            wanted = f"room for it in the network's input of {height} x {width} px"
+            raise CueError(found, wanted=wanted, do="choose a smaller embed_px, or fewer pairs")
         out = np.empty((len(samples), steps + 1, height, width, 3), np.float32)
         out[:] = np.float32(255) * np.asarray(how.mean, np.float32) if self.canvas == "gray" else 0
 
@@ -169,10 +159,8 @@ class Window:
     def pixels(self, samples: Sequence[Sample], how: Preprocessing) -> Tensor:
         """(B, 3, h, w) uint8, with h and w the input's plus the number of offsets."""
         height, width = self._size(how)
-        if isinstance(how.resize, int):
-            room: int | tuple[int, int] = max(how.resize, height, width)
-        else:
-            room = max(how.resize[0], height), max(how.resize[1], width)
+        short = how.resize
+        room = max(short, height, width) if isinstance(short, int) else (max(short[0], height), max(short[1], width))
         return frame(samples, replace(how, size=(height, width), resize=room))
 
     def is_small(self, sample: Sample, how: Preprocessing) -> bool:

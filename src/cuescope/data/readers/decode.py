@@ -105,8 +105,7 @@ def check_size(width: int, height: int) -> None:
 
 def _load(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
+        if (size := path.stat().st_size) > MAX_BYTES:
             raise UnreadableError(f"too large: a file of {size / 2**30:.1f} GiB, the limit is {MAX_BYTES >> 30} GiB")
         return path.read_bytes()
     except FileNotFoundError:
@@ -188,7 +187,12 @@ def _reason(data: bytes, kind: str | None, error: Exception) -> str:
     if kind == "HEIC":
         return "a HEIC image, a format that is not read: convert it to JPEG or PNG"
     if kind is None:
-        return _stranger(data)
+        text = data[:40].decode(errors="replace").strip()
+        if data.startswith(b"%PDF"):
+            return "not an image: the file is a PDF"
+        if text and all(c.isprintable() or c.isspace() for c in text) and "\ufffd" not in text:
+            return f"not an image: the file holds text ('{text.splitlines()[0][:30]}')"
+        return "not an image of a format that is read: " + ", ".join(FORMATS)
     text = str(error)
     if "DecompressionBomb" in type(error).__name__:
         return f"too large: over the limit of {MAX_PIXELS / 1e6:.0f} million pixels"
@@ -197,13 +201,3 @@ def _reason(data: bytes, kind: str | None, error: Exception) -> str:
     if re.search("truncated|Truncated|not enough|unexpected end|Unexpected end|premature", text):
         return f"cut off: the {kind} data end too early"
     return f"damaged: the {kind} data cannot be decoded ({text or type(error).__name__})"
-
-
-def _stranger(data: bytes) -> str:
-    """What the bytes are instead of an image, as far as one can tell."""
-    if data.startswith(b"%PDF"):
-        return "not an image: the file is a PDF"
-    text = data[:40].decode(errors="replace").strip()
-    if text and all(c.isprintable() or c.isspace() for c in text) and "\ufffd" not in text:
-        return f"not an image: the file holds text ('{text.splitlines()[0][:30]}')"
-    return "not an image of a format that is read: " + ", ".join(FORMATS)

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +35,8 @@ OTHER_SUFFIXES = frozenset(
 class Names(Sequence[str]):
     """Many strings in one buffer: a third of the memory of a list, which counts for a million files.
 
-    >>> names = Names(["cat/a.jpg", "dog/b.jpg"])
-    >>> names[1], len(names), list(names.take([1]))
-    ('dog/b.jpg', 2, ['dog/b.jpg'])
+    >>> list(Names(["cat/a.jpg", "dog/b.jpg"]).take([1]))
+    ['dog/b.jpg']
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -119,14 +118,13 @@ def scan(root: Path) -> Found:
     return Found(names, tuple(skipped), others)
 
 
-def _entries(root: Path, folder: str, skipped: list[Skipped]) -> Iterator[os.DirEntry[str]]:
+def _entries(root: Path, folder: str, skipped: list[Skipped]) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(root / folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
     except OSError as error:
         skipped.append(Skipped(folder, f"the folder cannot be read: {error.strerror}"))
-        return
-    yield from (entry for entry in found if not entry.name.startswith("."))
+        return []
 
 
 def _is_new(folder: os.DirEntry[str], read: set[str]) -> bool:

@@ -52,8 +52,7 @@ def read_labels(path: Path) -> LabelTable:
             consistent = False
     if not table.index:
         raise CueError(f"'{path}' has no row", wanted="a row file,index for each image", do="add the rows")
-    used = set(table.index.values())
-    if table.wnids and (not consistent or len(set(table.wnids.values())) < len(used)):
+    if table.wnids and not (consistent and len(set(table.wnids.values())) >= len(set(table.index.values()))):
         table.wnids = {}
         table.notes.append(f"the wnid column of {path.name} is not one to one with its index column and is not used")
     return table
