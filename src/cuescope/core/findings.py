@@ -205,10 +205,10 @@ class Conclusion:
 
 
 def _named(measures: tuple[Measure, ...], name: str) -> Measure:
-    named = {measure.name: measure for measure in measures}
-    if name not in named:
-        raise KeyError(f"there is no measure '{name}'; there are {list(named)}")
-    return named[name]
+    for measure in measures:
+        if measure.name == name:
+            return measure
+    raise KeyError(f"there is no measure '{name}'; there are {[m.name for m in measures]}")
 
 
 @dataclass(frozen=True, eq=False)

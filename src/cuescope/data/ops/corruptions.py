@@ -66,8 +66,8 @@ def corrupting() -> Any:
 def about_corrupting() -> dict[str, str]:
     """The versions of what decides about a corrupted image, for a manifest."""
     corrupting()
-    found = dict.fromkeys((DISTRIBUTION, "numpy", "scikit-image", "opencv-python", "numba", "scipy", "pillow"), "")
-    for name in found:
+    found: dict[str, str] = {}
+    for name in (DISTRIBUTION, "numpy", "scikit-image", "opencv-python", "numba", "scipy", "pillow"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -165,21 +165,18 @@ OURS = (
 
 
 def _eidolon(coherence: float) -> Distortion:
-    def apply(image: NDArray[np.uint8], reach: float, seed: int) -> NDArray[np.uint8]:
-        return corruptions.eidolon(image, reach, coherence, seed)
-
-    title = f"eidolon, coherence {coherence:g}"
-    levels = tuple(2.0**i for i in range(8))
-    return Distortion(f"eidolon-{coherence:g}", title, "reach (px of 256)", levels, corruptions.SIDE_PX, package=apply)
+    return Distortion(
+        *(f"eidolon-{coherence:g}", f"eidolon, coherence {coherence:g}", "reach (px of 256)"),
+        *(tuple(2.0**i for i in range(8)), corruptions.SIDE_PX),
+        package=lambda image, reach, seed: corruptions.eidolon(image, reach, coherence, seed),
+    )
 
 
 def _corruption(name: str) -> Distortion:
-    def apply(image: NDArray[np.uint8], severity: float, seed: int) -> NDArray[np.uint8]:
-        return corruptions.corrupt(image, name, int(severity), seed)
-
-    title = f"{name.replace('_', ' ')} (ImageNet-C)"
-    levels = (1.0, 2.0, 3.0, 4.0, 5.0)
-    return Distortion(imagenet_c(name), title, "severity", levels, 5, 1, 1, package=apply)
+    return Distortion(
+        *(imagenet_c(name), f"{name.replace('_', ' ')} (ImageNet-C)", "severity", (1.0, 2.0, 3.0, 4.0, 5.0), 5, 1, 1),
+        package=lambda image, severity, seed: corruptions.corrupt(image, name, int(severity), seed),
+    )
 
 
 def imagenet_c(name: str) -> str:

@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,14 @@ INPUT_PX = 224
 """The input of the networks of the paper: lengths that it gives in pixels are for this."""
 
 Canvas = Literal["black", "gray"]
+
+
+class Square(NamedTuple):
+    """A square of an image in pixels."""
+
+    top: int
+    left: int
+    side: int
 
 
 def draw(seed: int, name: str, purpose: str = "") -> random.Random:
@@ -55,12 +63,11 @@ class ShiftedCrop:
     seed: int = 0
     margin_px: int = 0
 
-    def square(self, name: str, height: int, width: int) -> tuple[int, int, int]:
-        """Top, left and side of the square in px of an image of height x width px."""
+    def square(self, name: str, height: int, width: int) -> Square:
         chance = draw(self.seed, name)
         scale = chance.uniform(self.scale_min, self.scale_max)
         side = max(1, min(round(math.sqrt(scale * height * width)), height, width))
-        return chance.randint(0, height - side), chance.randint(0, width - side), side
+        return Square(chance.randint(0, height - side), chance.randint(0, width - side), side)
 
     def views(self, samples: Sequence[Sample], how: Preprocessing, steps: int = 1) -> Tensor:
         """(B * (steps + 1), 3, h, w) float32 in [0, 1]: for each image the windows at 0, shift_px, 2 shift_px, ..."""

@@ -18,7 +18,6 @@ from cuescope.data.derived import DerivedSet
 from cuescope.data.images import Box, ImageSet, Sample, Skipped, UnreadableError
 from cuescope.data.readers.decode import size_of
 from cuescope.data.readers.files import FileSet, checked_folder
-from cuescope.data.readers.folder import read_folder
 
 IMAGES, ANNOTATIONS = "JPEGImages", "Annotations"
 MOST_BYTES = 1 << 20
@@ -44,19 +43,6 @@ def voc_folders(path: str | Path) -> tuple[Path, Path] | None:
         if (root / IMAGES).is_dir() and (root / ANNOTATIONS).is_dir():
             return root / IMAGES, root / ANNOTATIONS
     return None
-
-
-def read_voc(path: str | Path, *, limit: int | None = None) -> ImageSet:
-    """The images of a folder in VOC's layout with boxes of their objects, labeled by the largest one.
-
-    Raises CueError where the layout is another, and as `read_folder` and `with_boxes` do.
-    """
-    found = voc_folders(path)
-    if found is None:
-        wanted = f"a folder with {IMAGES}/ and {ANNOTATIONS}/"
-        raise CueError(f"'{path}' is not in VOC's layout", wanted=wanted, do="give images and annotations: --boxes DIR")
-    images = read_folder(found[0], limit=limit, name=found[0].resolve().parent.name)
-    return with_boxes(images, found[1])
 
 
 def with_boxes(images: FileSet, folder: str | Path) -> ImageSet:
