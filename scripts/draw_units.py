@@ -17,7 +17,8 @@ from PIL import Image
 
 import cuescope
 from cuescope.classifier.classifier import Classifier
-from cuescope.data.ops.tiles import GAP_PX, SIDE_PX
+from cuescope.data.ops.convert import GAP_PX
+from cuescope.data.ops.tiles import SIDE_PX
 from cuescope.data.readers import read_folder
 from cuescope.instruments.occlusion import Occlusion
 from cuescope.instruments.top_units import TopUnits

@@ -15,7 +15,8 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
 from cuescope.core.findings import About
 from cuescope.data.images import Batch, Sample
-from cuescope.data.ops.tiles import GAP_PX, SIDE_PX
+from cuescope.data.ops.convert import GAP_PX
+from cuescope.data.ops.tiles import SIDE_PX
 from cuescope.instruments.base import Misfit
 from cuescope.instruments.deconvnet import Deconvnet
 from cuescope.world.images import WorldImages

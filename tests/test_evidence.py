@@ -10,9 +10,9 @@ import cuescope
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.findings import About
 from cuescope.data.images import Sample
-from cuescope.data.ops.place import Place
 from cuescope.instruments import registry
 from cuescope.instruments.evidence import Evidence
+from cuescope.network.place import Place
 from cuescope.network.receptive import Extent
 from cuescope.world.images import WorldImages
 from toys import COLORS, Constant, plain, toy

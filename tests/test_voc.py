@@ -16,7 +16,7 @@ from cuescope.core.errors import CueError
 from cuescope.data.images import Box, UnreadableError
 from cuescope.data.label_maps import FILE, write_label_maps
 from cuescope.data.label_maps.layout import Header
-from cuescope.data.readers import read_folder, read_voc, with_boxes
+from cuescope.data.readers import read_folder, with_boxes
 from cuescope.runs.inputs import find_images
 from cuescope.runs.store import Run
 from cuescope.world.images import CLASSES as WORLD
@@ -80,14 +80,12 @@ def test_a_folder_in_the_layout_of_voc(voc: Path) -> None:
     ]
 
 
-def test_the_same_from_python_and_from_the_folder_of_images(voc: Path) -> None:
-    images = [read_voc(voc), find_images(voc), find_images(voc / "JPEGImages")]
+def test_the_same_from_the_folder_of_images(voc: Path) -> None:
+    images = [find_images(voc), find_images(voc / "JPEGImages")]
     assert len({one.digest for one in images}) == 1
-    assert len(read_voc(voc, limit=2)) == 2
+    assert len(find_images(voc, limit=2)) == 2
     (voc / "Annotations" / "c.xml").write_text(xml(("dog", 1, 1, 5, 5)))
-    assert read_voc(voc).digest != images[0].digest
-    with pytest.raises(CueError, match="is not in VOC's layout"):
-        read_voc(voc / "Annotations")
+    assert find_images(voc).digest != images[0].digest
 
 
 def test_labeled_images_keep_their_labels(tmp_path: Path) -> None:
@@ -115,7 +113,7 @@ def test_labeled_images_keep_their_labels(tmp_path: Path) -> None:
 def test_resized_images(voc: Path) -> None:
     Image.new("RGB", (100, 80)).save(voc / "JPEGImages" / "a.jpg")
     Image.new("RGB", (80, 100)).save(voc / "JPEGImages" / "c.jpg")
-    images = read_voc(voc)
+    images = find_images(voc)
     assert images.read(0).boxes[0] == Box(20, 8, 100, 80, "dog")
     with pytest.raises(UnreadableError, match="80 x 100 px, its annotation is of 50 x 40 px: other proportions"):
         images.read(2)
@@ -139,18 +137,18 @@ REACHING = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
 )
 def test_files_that_are_refused(voc: Path, data: bytes, why: str) -> None:
     (voc / "Annotations" / "a.xml").write_bytes(data)
-    images = read_voc(voc)
+    images = find_images(voc)
     assert images.read(0).boxes == ()
-    (told,) = [s for s in images.skipped if s.id == "Annotations/a.xml"]
-    assert why in told.why
-    assert told.why.endswith("no boxes of 'a.jpg'")
+    (refused,) = [s for s in images.skipped if s.id == "Annotations/a.xml"]
+    assert why in refused.why
+    assert refused.why.endswith("no boxes of 'a.jpg'")
     assert images.notes[-2].endswith("cannot be used and are listed")
 
 
 @pytest.mark.parametrize("thing", [("", 1, 1, 5, 5), ("dog", "one", 1, 5, 5), ("dog", 1, 1, "nan", 5)])
 def test_objects_that_are_none(voc: Path, thing: Thing) -> None:
     (voc / "Annotations" / "a.xml").write_text(xml(thing))
-    images = read_voc(voc)
+    images = find_images(voc)
     assert images.read(0).boxes == ()
     assert images.skipped[0].why == "an object without a name or without four corners; it is left out"
 
@@ -159,10 +157,10 @@ def test_folders_without_any_box(voc: Path) -> None:
     for file in (voc / "Annotations").iterdir():
         file.unlink()
     with pytest.raises(CueError, match=r"has no box of an image of VOC2007, as 'a\.xml' would have"):
-        read_voc(voc)
+        find_images(voc)
     (voc / "Annotations" / "a.xml").write_text("<annotation")
     with pytest.raises(CueError, match="it is no XML"):
-        read_voc(voc)
+        find_images(voc)
     with pytest.raises(CueError, match="no folder"):
         with_boxes(read_folder(voc / "JPEGImages"), voc / "nowhere")
 

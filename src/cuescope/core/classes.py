@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from cuescope.core.errors import CueError, nearest
 IMAGENET = "imagenet-1k"
 
 BY_INDEX = "by index"
-"""Name of a space whose labels are the classifier's own indices, as a labels CSV states them."""
+"""Name of a space whose labels are the classifier's own indices, as a labels CSV gives them."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ def to_stored(space: ClassSpace) -> dict[str, Any]:
     return {"space": space.name, "classes": space.names, "keys": space.keys}
 
 
-def from_stored(told: Mapping[str, Any]) -> ClassSpace:
-    """The space that `to_stored` told of. Raises KeyError where it is not told.
+def from_stored(stored: Mapping[str, Any]) -> ClassSpace:
+    """The space that `to_stored` wrote. Raises KeyError where there is none.
 
     >>> from_stored(to_stored(ClassSpace("mine", ("cat", "dog")))).names
     ('cat', 'dog')
     """
-    names, keys = tuple(map(str, told["classes"])), tuple(map(str, told["keys"]))
+    names, keys = tuple(map(str, stored["classes"])), tuple(map(str, stored["keys"]))
     # Only ImageNet's own space may have its name: the categories of cue-conflict images are indices into it.
-    name = "given" if told["space"] == IMAGENET and len(names) != 1000 else str(told["space"])
+    name = "given" if stored["space"] == IMAGENET and len(names) != 1000 else str(stored["space"])
     return ClassSpace(name, names, keys if len(keys) == len(names) else ())
 
 
@@ -66,34 +66,32 @@ def imagenet_1k() -> ClassSpace:
     return ClassSpace(IMAGENET, names, wnids)
 
 
-def _members(text: str) -> tuple[int, ...]:
-    indices: list[int] = []
-    for part in text.split():
-        first, _, last = part.partition("-")
-        indices.extend(range(int(first), int(last or first) + 1))
-    return tuple(indices)
-
-
-_NOT_DOG = {192, 204, 227, 242, 251, 258, 260, 264}
-
-SIXTEEN: dict[str, tuple[int, ...]] = {
-    "airplane": (404,),
-    "bear": _members("294-297"),
-    "bicycle": _members("444 671"),
-    "bird": _members("8 10-16 18-20 22-24 80-83 87-96 98-100 127-133 135-145"),
-    "boat": _members("472 554 625 814 914"),
-    "bottle": _members("440 720 737 898 899 901 907"),
-    "car": _members("436 511 817"),
-    "cat": _members("281-286"),
-    "chair": _members("423 559 765 857"),
-    "clock": _members("409 530 892"),
-    "dog": tuple(i for i in _members("152-268") if i not in _NOT_DOG),
-    "elephant": _members("385 386"),
-    "keyboard": _members("508 878"),
-    "knife": (499,),
-    "oven": (766,),
-    "truck": _members("555 569 656 675 717 734 864 867"),
+_SIXTEEN = {
+    "airplane": "404",
+    "bear": "294-297",
+    "bicycle": "444 671",
+    "bird": "8 10-16 18-20 22-24 80-83 87-96 98-100 127-133 135-145",
+    "boat": "472 554 625 814 914",
+    "bottle": "440 720 737 898 899 901 907",
+    "car": "436 511 817",
+    "cat": "281-286",
+    "chair": "423 559 765 857",
+    "clock": "409 530 892",
+    "dog": "152-191 193-203 205-226 228-241 243-250 252-257 259 261-263 265-268",
+    "elephant": "385 386",
+    "keyboard": "508 878",
+    "knife": "499",
+    "oven": "766",
+    "truck": "555 569 656 675 717 734 864 867",
 }
+
+
+def _members(text: str) -> tuple[int, ...]:
+    spans = (part.partition("-") for part in text.split())
+    return tuple(i for first, _, last in spans for i in range(int(first), int(last or first) + 1))
+
+
+SIXTEEN = {category: _members(text) for category, text in _SIXTEEN.items()}
 """The 16 entry-level categories as ImageNet indices (Geirhos et al. 2019): 207 of the 1,000."""
 
 AGGREGATIONS = ("mean", "sum", "max")
@@ -110,11 +108,10 @@ def category_members(space: ClassSpace, categories: Sequence[str]) -> dict[str, 
     missing = [c for c in categories if folded(c) not in by_name]
     if missing:
         close = nearest(missing[0], space.names)
-        raise CueError(
-            f"the classifier has no class for the cue categories {', '.join(missing[:5])}",
-            wanted=f"categories among its {len(space)} classes" + (f", such as {', '.join(close)}" if close else ""),
-            do="use cue-conflict images of the classifier's own classes, or an ImageNet classifier",
-        )
+        found = f"the classifier has no class for the cue categories {', '.join(missing[:5])}"
+        wanted = f"categories among its {len(space)} classes" + (f", such as {', '.join(close)}" if close else "")
+        do = "use cue-conflict images of the classifier's own classes, or an ImageNet classifier"
+        raise CueError(found, wanted=wanted, do=do)
     return {c: (by_name[folded(c)],) for c in sorted(categories)}
 
 
@@ -123,9 +120,6 @@ def decision_members(space: ClassSpace, shown: Sequence[str]) -> dict[str, tuple
 
     All sixteen for ImageNet where it is some of them that are shown, else every class. Raises CueError where a
     category that is shown has no class.
-
-    >>> list(decision_members(ClassSpace("animals", ("dog", "cat")), ["cat"]))
-    ['cat', 'dog']
     """
     if space.name == IMAGENET and set(shown) <= set(SIXTEEN):
         return category_members(space, list(SIXTEEN))
@@ -137,7 +131,7 @@ def category_scores(logits: Tensor, members: dict[str, tuple[int, ...]], aggrega
     """(B, K) logits to (B, C) category probabilities: softmax over all K, then mean, sum or max of the members.
 
     The mean is the published rule (model-vs-human, probabilities_to_decision); sum and max favor categories
-    of many classes. Ties go to the first category in alphabetical order, as torch's argmax gives them.
+    of many classes.
 
     >>> scores = category_scores(torch.tensor([[0.0, 2.0, 1.0]]), {"a": (0, 1), "b": (2,)}, "sum")
     >>> [round(float(s), 3) for s in scores[0]]
@@ -152,27 +146,35 @@ def align(images: ClassSpace, classifier: ClassSpace) -> tuple[int, ...]:
     """For each label of the images, the classifier's logit that stands for it. -1: the classifier has none.
 
     Matched by key (WordNet id), then by name; else by position when there are equally many and the
-    classifier's names are unknown. Raises CueError where nothing matches.
+    classifier's names are unknown. Labels by index (`BY_INDEX`) match by key, else label i is logit i. Raises CueError
+    where nothing matches.
 
     >>> align(ClassSpace("folders", ("dog", "cat")), ClassSpace("mine", ("cat", "dog")))
     (1, 0)
     """
+    positions = tuple(range(len(images)))
     if images == classifier:
-        return tuple(range(len(images)))
-    if images.name == BY_INDEX:
-        return _align_by_index(images, classifier)
+        return positions
     by_key = {key: i for i, key in enumerate(classifier.keys)}
+    numbered = classifier.name == "numbered"
+    if images.name == BY_INDEX:
+        found = tuple(by_key.get(key, -1) for key in images.keys)
+        if not numbered and any(i >= 0 for i in found):
+            return found
+        if len(images) > len(classifier):
+            beyond = f"the labels CSV has index {len(images) - 1}, the classifier has {len(classifier)} classes"
+            wanted = f"indices of the classifier's own logits, 0 to {len(classifier) - 1}"
+            raise CueError(beyond, wanted=wanted, do="give a CSV that was made for this classifier")
+        return positions
     by_name: dict[str, int] = {}
     for i, name in enumerate(classifier.names):
         # "crane" and "maillot" name two ImageNet classes each: such a name is no key.
         by_name[folded(name)] = -1 if folded(name) in by_name else i
     keys = images.keys or images.names
     found = tuple(by_key.get(key, by_name.get(folded(name), -1)) for key, name in zip(keys, images.names, strict=True))
-    if any(i >= 0 for i in found) and classifier.name != "numbered":
-        return found
-    if len(images) == len(classifier) and classifier.name == "numbered":
-        return tuple(range(len(images)))
-    if all(i >= 0 for i in found):
+    if numbered and len(images) == len(classifier):
+        return positions
+    if all(i >= 0 for i in found) or (not numbered and any(i >= 0 for i in found)):
         return found
     raise CueError(
         f"the labels of the images ({', '.join(images.names[:3])}, ... {len(images)} in all) are none of the "
@@ -180,21 +182,6 @@ def align(images: ClassSpace, classifier: ClassSpace) -> tuple[int, ...]:
         wanted="folders named by class or WordNet id, or a labels CSV with the columns file,index",
         do="rename the folders, give --labels FILE.csv, or name the classifier's classes with --classes FILE",
     )
-
-
-def _align_by_index(images: ClassSpace, classifier: ClassSpace) -> tuple[int, ...]:
-    """By key where both have WordNet ids, else label i is logit i."""
-    by_key = {key: i for i, key in enumerate(classifier.keys)}
-    found = tuple(by_key.get(key, -1) for key in images.keys)
-    if classifier.name != "numbered" and any(i >= 0 for i in found):
-        return found
-    if len(images) > len(classifier):
-        raise CueError(
-            f"the labels CSV has index {len(images) - 1}, the classifier has {len(classifier)} classes",
-            wanted=f"indices of the classifier's own logits, 0 to {len(classifier) - 1}",
-            do="give a CSV that was made for this classifier",
-        )
-    return tuple(range(len(images)))
 
 
 def folded(name: str) -> str:
@@ -225,43 +212,34 @@ def read_classes(source: ClassSpace | Sequence[str] | str | Path) -> ClassSpace:
     wanted = "a text file with a class name a line, or a JSON list of names, in the order of the outputs"
     try:
         text = path.read_text(encoding="utf-8")
-        entries = (
-            _entries(json.loads(text)) if path.suffix == ".json" else [("", n) for n in text.split("\n") if n.strip()]
-        )
+        lines = [("", line) for line in text.split("\n") if line.strip()]
+        keys, names = zip(*(_entries(json.loads(text)) if path.suffix == ".json" else lines), strict=True)
     except OSError as error:
         raise CueError(f"cannot read classes from '{path}': {error.strerror}", wanted=wanted, do="correct it") from None
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):  # ValueError: also where there is no entry
         raise CueError(f"'{path}' names no classes", wanted=wanted, do="correct the file") from None
-    if not entries:
-        raise CueError(f"'{path}' names no classes", wanted=wanted, do="correct the file")
-    keys = tuple(key for key, _ in entries)
-    space = ClassSpace(
-        path.stem, tuple(name.strip() for _, name in entries), keys if all(keys) and len(set(keys)) == len(keys) else ()
-    )
+    unique = all(keys) and len(set(keys)) == len(keys)
+    space = ClassSpace(path.stem, tuple(name.strip() for name in names), keys if unique else ())
     return imagenet_1k() if len(space) == 1000 and space.keys == imagenet_1k().keys else space
 
 
-def _entries(data: Any) -> list[tuple[str, str]]:
+def _entries(data: Any) -> Iterator[tuple[str, str]]:
     """(key, name) in the order of the outputs."""
     if isinstance(data, dict):
         if all(isinstance(value, int) for value in data.values()):
             data = {index: name for name, index in data.items()}
         data = [data[index] for index in sorted(data, key=int)]
-    return [_entry(entry) for entry in data]
-
-
-def _entry(entry: Any) -> tuple[str, str]:
-    if isinstance(entry, str):
-        return "", entry
-    if isinstance(entry, dict):
-        return str(entry.get("wnid", entry.get("key", ""))), str(entry["name"])
-    return str(entry[0]), str(entry[1])
+    for entry in data:
+        if isinstance(entry, str):
+            yield "", entry
+        elif isinstance(entry, dict):
+            yield str(entry.get("wnid", entry.get("key", ""))), str(entry["name"])
+        else:
+            yield str(entry[0]), str(entry[1])
 
 
 def misfit(name: str, outputs: str, space: ClassSpace) -> CueError:
-    """What to tell where a classifier's outputs are not the classes that are named."""
-    return CueError(
-        f"{name} has {outputs} outputs, but {len(space)} classes are named ({', '.join(space.names[:3])}, ...)",
-        wanted="one class for each output, in the order of the outputs",
-        do="correct the classes, or leave them out",
-    )
+    """The error where a classifier's outputs are not the classes that are named."""
+    found = f"{name} has {outputs} outputs, but {len(space)} classes are named ({', '.join(space.names[:3])}, ...)"
+    wanted = "one class for each output, in the order of the outputs"
+    return CueError(found, wanted=wanted, do="correct the classes, or leave them out")

@@ -1,4 +1,4 @@
-"""Records that show themselves: in a notebook as HTML, in a terminal as text. Who draws them says so here."""
+"""Records that show themselves: in a notebook as HTML, in a terminal as text."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from typing import Any, ClassVar
 
 
 class Displayed:
-    """A record whose looks are drawn elsewhere: `report.notebook` sets `html` and, where there is one, `text`.
-
-    Without a drawing it looks as any Python object does.
-    """
+    """A record that is drawn elsewhere: `report.notebook` sets `html` and, where there is one, `text`."""
 
     html: ClassVar[Callable[[Any], str] | None] = None
     text: ClassVar[Callable[[Any], str] | None] = None

@@ -27,8 +27,8 @@ def download(
     """Fetch the bytes at `url` into the file `part`, after those of it that are there if the server has the same still.
 
     `do` says what to do without a network, `progress` is called with "3 MB" every now and then. The server's tag is
-    kept beside the file, with the suffix .tag. Raises CueError where the server does not answer
-    or refuses, the file is larger than `largest` bytes, or its end is missing.
+    kept beside the file, with the suffix .tag. Raises CueError where the server does not answer or refuses, the file is
+    larger than `largest` bytes, or incomplete.
     """
     tag = part.with_suffix(".tag")
     have = part.stat().st_size if part.is_file() and tag.is_file() else 0

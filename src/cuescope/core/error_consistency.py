@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cuescope.core.stats import RESAMPLES, Draws
+from cuescope.core.stats import RESAMPLES, Draws, interval_of
 
 Array = NDArray[Any]
 
@@ -85,8 +85,6 @@ def kappa(a_correct: Sequence[bool], b_correct: Sequence[bool]) -> float | None:
 
     >>> kappa([True, True, False, False], [True, True, False, False])
     1.0
-    >>> kappa([True, True], [True, False]) is None
-    True
     """
     a, b = np.asarray(a_correct, bool), np.asarray(b_correct, bool)
     if not len(a) or a.mean() in (0, 1) or b.mean() in (0, 1):
@@ -100,12 +98,8 @@ def kappa_intervals(
 ) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
     """Percentile bootstrap intervals over images of `kappa` and of the agreement that chance alone would give.
 
-    Resamples in which one observer is right on all or on none of the images have no kappa and are left out; where
-    these are more than one in twenty, kappa has no interval. Both are None for fewer than two images.
-
-    >>> a, b = [True] * 30 + [False] * 20, [True] * 25 + [False] * 25
-    >>> [round(end, 1) for end in kappa_intervals(a, b)[0]]
-    [0.6, 1.0]
+    Resamples in which one observer is right on all or on none of the images have no kappa (see `interval_of`). Both are
+    None for fewer than two images.
     """
     a, b = np.asarray(a_correct, bool), np.asarray(b_correct, bool)
     n = len(a)
@@ -125,9 +119,8 @@ def kappa_table(a: Array, b: Array, drawn: Array) -> Array:
     """Error consistency of each observer of `a` with each of `b`, for resamples of the images: (r, s, t).
 
     `a` (n, s) and `b` (n, t) are 1 where an observer is right, 0 where not, NaN where not asked: a pair counts the
-    images that both were asked. `drawn` (r, n) says how often each image is drawn: a block of `Draws`, or ones
-    for the data themselves; all sums are of whole numbers, so they do not depend on the size of blocks. NaN where
-    either of a pair is right on all or on none of its images, as in `kappa`.
+    images that both were asked about. `drawn` (r, n) says how often each image is drawn: a block of `Draws`, or ones
+    for the data themselves. NaN where either of a pair is right on all or on none of its images, as in `kappa`.
 
     >>> right = np.array([[1.0], [1.0], [0.0], [0.0]])
     >>> kappa_table(right, 1 - right, np.ones((1, 4)))[0, 0, 0].item()
@@ -145,19 +138,6 @@ def kappa_table(a: Array, b: Array, drawn: Array) -> Array:
         observed = (n - p - q + 2 * both) / n
         table[:, k] = np.where(fits, (observed - expected) / np.where(fits, 1 - expected, 1), np.nan)
     return table
-
-
-def interval_of(values: Array) -> tuple[float, float] | None:
-    """Percentile interval of what each resample gave. None where it gave nothing (NaN) in more than one of twenty.
-
-    >>> interval_of(np.array([0.5, 0.5, np.nan])) is None
-    True
-    """
-    known = values[np.isfinite(values)]
-    if not len(known) or len(known) < 0.95 * len(values):
-        return None
-    low, high = np.percentile(known, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def mean_over(table: Array) -> Array:

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 
 
 class CueError(Exception):
-    """What was found, what was wanted, and what to do about it.
+    """What was found, what was wanted, and what to do about it: shown without a traceback (exit status 2).
 
-    Everything a user can mend is raised as a CueError and shown without a traceback (exit status 2).
     Any other exception is a fault of cuescope's own or of the user's model code.
 
     >>> print(CueError("no folder 'photos'", wanted="a folder of images", do="check the path"))
@@ -20,12 +19,8 @@ class CueError(Exception):
 
     def __init__(self, found: str, *, wanted: str = "", do: str = "") -> None:
         self.found, self.wanted, self.do = found, wanted, do
-        lines = [found]
-        if wanted:
-            lines.append(f"  wanted: {wanted}")
-        if do:
-            lines.append(f"  do:     {do}")
-        super().__init__("\n".join(lines))
+        more = (f"\n{name} {text}" for name, text in (("  wanted:", wanted), ("  do:    ", do)) if text)
+        super().__init__(found + "".join(more))
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (self.found, self.wanted, self.do)
@@ -48,8 +43,7 @@ def nearest(name: str, options: Iterable[str], count: int = 4) -> list[str]:
 def unknown(kind: str, name: str, options: Iterable[str]) -> CueError:
     """The error for a name that is none of the options: says the nearest, or lists all when they are few."""
     options = list(options)
-    close = nearest(name, options)
-    if close:
+    if close := nearest(name, options):
         do = "did you mean " + " or ".join(close) + "?"
     elif len(options) <= 24:
         do = "choose one of: " + ", ".join(sorted(options))

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and read from folders of strangers without leaving them."""
+"""Files written whole or not at all, and read from untrusted folders without leaving them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import os
 import secrets
 import stat
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cuescope.core.errors import CueError
 
@@ -28,11 +29,7 @@ MOST_BYTES = 2**28
 
 
 def why_not(error: OSError | ValueError) -> str:
-    """Why a folder cannot be made or written to, in words.
-
-    >>> why_not(FileExistsError(17, "File exists"))
-    'it is a file'
-    """
+    """Why a folder cannot be created or written to, in words."""
     return "it is a file" if isinstance(error, FileExistsError) else getattr(error, "strerror", None) or str(error)
 
 
@@ -49,8 +46,9 @@ def check_run_folder(path: Path) -> None:
         raise CueError(f"'{path}' holds files that are not a run", wanted=wanted, do=do)
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; a link of this name is replaced, not followed.
+@contextmanager
+def writing(path: Path, *, wanted: str, do: str) -> Iterator[BinaryIO]:
+    """A file to write to, which gets its name once it is whole; a link of this name is replaced, not followed.
 
     Raises CueError where the disk is full or forbids it.
     """
@@ -59,18 +57,23 @@ def write(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
+        why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+        raise CueError(f"cannot write '{path}': {why}", wanted=wanted, do=do) from None
+    finally:
         _discard(temporary)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise CueError(
-            f"cannot write '{path}': {'the disk is full' if full else error.strerror}",
-            wanted="room and permission to write; every chunk that was finished is kept",
-            do="make room (or mend the folder) and run the same command again: it continues",
-        ) from None
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all. Raises CueError where the disk is full or forbids it."""
+    wanted = "room and permission to write; every chunk that was finished is kept"
+    do = "make room (or mend the folder) and run the same command again: it continues"
+    with writing(path, wanted=wanted, do=do) as file:
+        file.write(data)
 
 
 def sweep(folder: Path) -> None:
@@ -82,32 +85,22 @@ def sweep(folder: Path) -> None:
 
 
 def _discard(path: Path) -> None:
-    try:
+    with suppress(OSError):  # The folder itself is gone or forbidden: there is nothing of ours left to remove.
         path.unlink(missing_ok=True)
-    except OSError:
-        # The folder itself is gone or forbidden: there is nothing of ours left to remove.
-        return
 
 
 def inside(folder: Path, name: str) -> Path:
     """The path of `name` below a folder. Raises CueError where it leaves the folder, also by a link.
 
-    >>> inside(Path("run"), "../secret.png")
-    Traceback (most recent call last):
-    ...
-    cuescope.core.errors.CueError: '../secret.png' leaves the folder 'run'
-      wanted: a path inside it, without links
-      do:     do not trust this folder; audit again
+    >>> inside(Path("run"), "maps/a.png").as_posix()
+    'run/maps/a.png'
     """
     parts = Path(name).parts
-    path = folder.joinpath(*parts) if parts else folder
     steps = [folder.joinpath(*parts[: i + 1]) for i in range(len(parts))]
     if not parts or Path(name).is_absolute() or ".." in parts or "\0" in name or any(map(os.path.islink, steps)):
-        wanted = "a path inside it, without links"
-        raise CueError(
-            f"'{name}' leaves the folder '{folder}'", wanted=wanted, do="do not trust this folder; audit again"
-        )
-    return path
+        found, wanted = f"'{name}' leaves the folder '{folder}'", "a path inside it, without links"
+        raise CueError(found, wanted=wanted, do="do not trust this folder; audit again")
+    return steps[-1]
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
@@ -132,10 +125,8 @@ def read_picture(folder: Path, name: str) -> NDArray[np.uint8]:
 
     path = inside(folder, name)
     try:
-        with (
-            warnings.catch_warnings(action="error"),
-            Image.open(io.BytesIO(read_bytes(path)), formats=["PNG"]) as image,
-        ):
+        data = io.BytesIO(read_bytes(path))
+        with warnings.catch_warnings(action="error"), Image.open(data, formats=["PNG"]) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise ValueError(f"it has {image.width:,} x {image.height:,} px")
             return np.asarray(image.convert("RGB"))
@@ -157,6 +148,5 @@ def read_json(path: Path) -> dict[str, Any]:
             raise ValueError("it holds no object")
         return data
     except (OSError, ValueError, RecursionError) as error:
-        raise CueError(
-            f"cannot read '{path}': {error}", wanted="a JSON file of a run", do="remove it, audit again"
-        ) from None
+        found, wanted = f"cannot read '{path}': {error}", "a JSON file of a run"
+        raise CueError(found, wanted=wanted, do="remove it, audit again") from None

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from cuescope.core.display import Displayed
+from cuescope.core.naming import short_name
 
 SCHEMA = 2
 """Version of the JSON that findings are written in."""
@@ -34,8 +35,6 @@ class Measure:
 
     A value that could not be measured is None with the reason in `why`, never 0 and never NaN.
 
-    >>> Measure("top1", 0.594, "share", n=500, interval=(0.55, 0.636)).value
-    0.594
     >>> Measure("top1", None, "share", n=0, why="no image has a label").value is None
     True
     """
@@ -59,10 +58,9 @@ class Measure:
     """The column of the rows that it is the mean of over images, so that two classifiers are compared in pairs."""
 
     def __post_init__(self) -> None:
-        if self.value is None:
-            if not self.why:
-                raise ValueError(f"measure {self.name}: a missing value needs its reason in `why`")
-        elif not math.isfinite(self.value):
+        if self.value is None and not self.why:
+            raise ValueError(f"measure {self.name}: a missing value needs its reason in `why`")
+        if self.value is not None and not math.isfinite(self.value):
             raise ValueError(f"measure {self.name}: {self.value} is no value; use None with a reason")
         if self.interval is not None and not all(map(math.isfinite, self.interval)):
             raise ValueError(f"measure {self.name}: interval {self.interval} is not finite")
@@ -87,30 +85,14 @@ class About:
 
 
 def about_two(about: tuple[About, About]) -> str:
-    """What a finding on two classifiers calls them.
-
-    >>> about_two((About("timm/a", "photos", ()), About("timm/b", "photos", ())))
-    'timm/a and timm/b'
-    """
+    """What a finding on two classifiers calls them."""
     return f"{about[0].classifier} and {about[1].classifier}"
-
-
-def short_name(classifier: str) -> str:
-    """A classifier's name without its source and its weights.
-
-    >>> short_name("timm/resnet50.a1@a.safetensors")
-    'resnet50.a1'
-    """
-    return classifier.partition("@")[0].rpartition("/")[2]
 
 
 def short_names(about: tuple[About, About]) -> tuple[str, str]:
     """The short names of two classifiers; their whole names where both would be called the same."""
     first, second = short_name(about[0].classifier), short_name(about[1].classifier)
     return (first, second) if first != second else (about[0].classifier, about[1].classifier)
-
-
-MapKind = Literal["heat", "signed", "labels"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +105,7 @@ class Map:
     image, not over it: its cells are no places of the image.
     """
 
-    kind: MapKind
+    kind: Literal["heat", "signed", "labels"]
     values: list[list[int | float | None]]
     name: str = ""
     unit: str = ""
@@ -172,9 +154,6 @@ class Figure:
     insets: tuple[Inset, ...] = ()
 
 
-PanelKind = Literal["dots", "lines", "bars", "points", "table", "images"]
-
-
 @dataclass(frozen=True, eq=False)
 class Panel:
     """Something to look at, as data; `draw` and the report turn it into marks.
@@ -184,20 +163,20 @@ class Panel:
     - dots: {"unit", "rows": [{"label", "value", "low", "high", "n"}], "marks": [{"who", "values": [...]}]},
       one row a category; marks are reference values in the order of the rows. value may be None. A "total" is one
       more row, drawn apart, whose marks have lines through all the others; then marks have its value last. Marks may
-      have bands, "low" and "high", in the same order. "ends" are two words for the ends of the scale.
+      have bands, "low" and "high", in the same order. "ends" are two words for the limits of the scale.
     - lines: {"x": label, "y": label, "series": [{"name", "x": [...], "y": [...], "low": [...], "high": [...]}],
       "diagonal": bool, "marks": [{"who", "x": [...], "y": [...]}], "ticks": [[x, text], ...], "y_ends": [low, high],
       "chance": y}; all but x, y and series may be absent. marks are curves of others, ticks are all places of the axis
       and what they are called, and chance is a line across.
     - bars: {"x": label, "y": label, "edges": [n + 1], "values": [n]}
     - points: {"x": label, "y": label, "points": [{"x", "y", "label", "n"}], "diagonal": bool}, a scatter; n, on how
-      many observations a point rests, may be absent. With "diagonal" both axes have the same ends.
+      many observations a point rests, may be absent. With "diagonal" both axes have the same limits.
     - table: {"columns": [...], "rows": [[...], ...]}, cells are text or numbers
     - images: {} with `figures`
     """
 
     name: str
-    kind: PanelKind
+    kind: Literal["dots", "lines", "bars", "points", "table", "images"]
     title: str
     caption: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -207,11 +186,7 @@ class Panel:
 def dot(
     label: str, value: float | None, interval: tuple[float, float] | None = None, n: int | None = None
 ) -> dict[str, Any]:
-    """A row of a panel of kind "dots".
-
-    >>> dot("cat", 0.5, (0.4, 0.6), 20)
-    {'label': 'cat', 'value': 0.5, 'low': 0.4, 'high': 0.6, 'n': 20}
-    """
+    """A row of a panel of kind "dots"."""
     low, high = interval or (None, None)
     return {"label": label, "value": value, "low": low, "high": high, **({} if n is None else {"n": n})}
 

@@ -1,7 +1,7 @@
 """Measures with their intervals: pure functions, seeded by argument. All intervals are at 95 %.
 
-`share`, `mean`, `mean_share`, `ratio`, `difference` and `correlation` make a Measure of observations; below them stand
-the intervals that they and others use.
+Those that take a name give a Measure, whose further fields are in `more`; without observations it has no value, and the
+reason `why`. The others give intervals.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ BLOCK = 4_000_000
 Numbers = Sequence[float] | NDArray[Any] | pl.Series
 
 
-def share(
-    name: str, hits: Numbers | int, n: int | None = None, *, why: str = "nothing was seen", **more: Any
-) -> Measure:
-    """What share of n are hits? `hits` is their number, with `n`, or a 0 or 1 (False or True) for each of the n.
+NOTHING = "nothing was seen"
 
-    The interval is Wilson's. Without anything to count the measure has no value, and the reason `why`.
+
+def share(name: str, hits: Numbers | int, n: int | None = None, *, why: str = NOTHING, **more: Any) -> Measure:
+    """What share of n are hits? `hits` is their number, with `n`, or a 0 or 1 for each; the interval is Wilson's.
 
     >>> share("top1", [True, False, True, True]).count
     3
@@ -46,10 +45,8 @@ def share(
     return Measure(name, k / n, "share", n, wilson(k, n), count=k, **more)
 
 
-def mean(name: str, values: Numbers, unit: Unit = "share", *, why: str = "nothing was seen", **more: Any) -> Measure:
-    """What is the mean of these values, one an image (or another unit that is resampled)?
-
-    The interval comes from resampling; one value alone has none. Without values the reason is `why`.
+def mean(name: str, values: Numbers, unit: Unit = "share", *, why: str = NOTHING, **more: Any) -> Measure:
+    """What is the mean of these values, one an image (or another unit that is resampled)? One value has no interval.
 
     >>> mean("mac", [0.1, 0.1], "probability").interval
     (0.1, 0.1)
@@ -60,12 +57,8 @@ def mean(name: str, values: Numbers, unit: Unit = "share", *, why: str = "nothin
     return Measure(name, float(data.mean()), unit, len(data), bootstrap_mean(data) if len(data) > 1 else None, **more)
 
 
-def mean_share(name: str, shares: Numbers, *, why: str = "nothing was seen", **more: Any) -> Measure:
-    """What is the mean of these shares in 0..1, one an image? The interval is as `mean_of_shares` says.
-
-    >>> mean_share("top1_change", [0.5, 0.0]).value
-    0.25
-    """
+def mean_share(name: str, shares: Numbers, *, why: str = NOTHING, **more: Any) -> Measure:
+    """What is the mean of these shares in 0..1, one an image? The interval is as `mean_of_shares` says."""
     data = np.asarray(shares, dtype=float)
     if not len(data):
         return Measure(name, None, "share", why=why, **more)
@@ -80,30 +73,18 @@ def ratio(name: str, above: Numbers, below: Numbers, unit: Unit = "share", *, wh
     """
     a, b = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
     if not b.sum():
-        return Measure(name, None, unit, why=why or "nothing was seen", **more)
+        return Measure(name, None, unit, why=why or NOTHING, **more)
     return Measure(name, float(a.sum() / b.sum()), unit, int((b > 0).sum()), bootstrap_ratio(a, b), **more)
 
 
-def difference(
-    name: str, a: Numbers, b: Numbers, unit: Unit = "difference", *, why: str = "nothing was seen", **more: Any
-) -> Measure:
-    """By how much is the mean of a above that of b, over the same images? As `paired_difference` says.
-
-    >>> difference("loss", [1.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0]).value
-    0.25
-    """
-    if not len(a):
-        return Measure(name, None, unit, why=why, **more)
-    value, interval, n = paired_difference(a, b)
-    return Measure(name, value, unit, n, interval, **more)
+def difference(name: str, a: Numbers, b: Numbers, *, why: str = NOTHING, **more: Any) -> Measure:
+    """By how much is the mean of a above that of b, over the same images? As `paired_difference` says."""
+    value, interval, n = paired_difference(a, b) if len(a) else (None, None, 0)
+    return Measure(name, value, "difference", n, interval, why="" if len(a) else why, **more)
 
 
 def correlation(name: str, a: Numbers, b: Numbers, **more: Any) -> Measure:
-    """How do a and b go along? Pearson's correlation, as `pearson` says; why it has none, where it has none.
-
-    >>> correlation("r", [1.0, 2.0, 3.0], [2.0, 4.0, 6.1]).n
-    3
-    """
+    """How do a and b go along? Pearson's correlation, as `pearson` says, or why there is none."""
     value, interval, why = pearson(a, b)
     return Measure(name, value, "correlation", len(a) if value is not None else 0, interval, why=why, **more)
 
@@ -123,18 +104,12 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def bootstrap_mean(values: Numbers, seed: int = 0, resamples: int = RESAMPLES) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean (Efron & Tibshirani 1993, chapter 13).
-
-    Raises ValueError for fewer than two values: one value says nothing of its spread.
-
-    >>> bootstrap_mean([0.5, 0.5, 0.5])
-    (0.5, 0.5)
-    """
+def bootstrap_mean(values: Numbers, seed: int = 0) -> tuple[float, float]:
+    """Percentile bootstrap interval of a mean (Efron & Tibshirani 1993, chapter 13); ValueError for one value."""
     data = np.asarray(values, dtype=float)
     if len(data) < 2:
         raise ValueError(f"an interval needs at least two values, not {len(data)}")
-    return _percentiles(_resampled(data[:, None], seed, resamples)[:, 0] / len(data))
+    return _percentiles(_resampled(data[:, None], seed)[:, 0] / len(data))
 
 
 def bootstrap_of_means(
@@ -142,14 +117,14 @@ def bootstrap_of_means(
 ) -> tuple[float, float] | None:
     """Percentile bootstrap interval of what `of` makes of the column means of `values` (n, k), rows resampled.
 
-    `of` takes the means of many resamples (r, k) and gives (r,) numbers. None for fewer than two rows.
+    `of` takes the means of all resamples (r, k) and gives (r,) numbers. None for fewer than two rows.
 
     >>> bootstrap_of_means(np.array([[0.0, 1.0], [0.0, 1.0]]), lambda means: (means > 0.5).mean(1))
     (0.5, 0.5)
     """
     if len(values) < 2:
         return None
-    return _percentiles(of(_resampled(np.asarray(values, float), seed, RESAMPLES) / len(values)))
+    return _percentiles(of(_resampled(np.asarray(values, float), seed) / len(values)))
 
 
 def mean_of_shares(values: Numbers, seed: int = 0) -> tuple[float, float]:
@@ -158,11 +133,11 @@ def mean_of_shares(values: Numbers, seed: int = 0) -> tuple[float, float]:
     Where all are 0 or all are 1 no resample differs, and yet the next unit may: then Wilson's interval of as many
     trials, which is rather too wide. Raises ValueError for no value.
 
-    >>> [round(end, 3) for end in mean_of_shares([0.0] * 100)]
+    >>> [round(bound, 3) for bound in mean_of_shares([0.0] * 100)]
     [0.0, 0.037]
     """
     data = np.asarray(values, dtype=float)
-    if not len(data) or ((data == data[0]).all() and data[0] in (0.0, 1.0)):
+    if (data == 0).all() or (data == 1).all():
         return wilson(int(data.sum()), len(data))
     return bootstrap_mean(data, seed) if len(data) > 1 else (0.0, 1.0)
 
@@ -170,12 +145,7 @@ def mean_of_shares(values: Numbers, seed: int = 0) -> tuple[float, float]:
 def independent_difference(
     a: float, a_interval: tuple[float, float], b: float, b_interval: tuple[float, float]
 ) -> tuple[float, float]:
-    """Interval of a - b from those of both, of different images (Newcombe 1998, method 10; Zou & Donner 2008).
-
-    >>> low, high = independent_difference(0.5, wilson(50, 100), 0.5, wilson(50, 100))
-    >>> round(low, 2), round(high, 2)
-    (-0.14, 0.14)
-    """
+    """Interval of a - b from those of both, of different images (Newcombe 1998, method 10; Zou & Donner 2008)."""
     low = math.hypot(a - a_interval[0], b_interval[1] - b)
     high = math.hypot(a_interval[1] - a, b - b_interval[0])
     return a - b - low, a - b + high
@@ -186,23 +156,18 @@ def bootstrap_ratio(above: Numbers, below: Numbers, seed: int = 0) -> tuple[floa
 
     None where a resample can have a denominator of 0, so that no interval exists.
     """
-    pairs = np.stack([np.asarray(above, float), np.asarray(below, float)], 1)
-    if len(pairs) < 2:
+    if len(above) < 2:
         return None
-    sums = _resampled(pairs, seed, RESAMPLES)
-    if (sums[:, 1] == 0).any():
-        return None
-    return _percentiles(sums[:, 0] / sums[:, 1])
+    sums = _resampled(np.stack([np.asarray(above, float), np.asarray(below, float)], 1), seed)
+    return None if (sums[:, 1] == 0).any() else _percentiles(sums[:, 0] / sums[:, 1])
 
 
 def paired_difference(a: Numbers, b: Numbers, seed: int = 0) -> tuple[float, tuple[float, float] | None, int]:
     """Mean of a less mean of b over the same images, its bootstrap interval, and the number of images.
 
     NaN marks an image that does not count for one of them (a decision for neither cue, say): each mean is over
-    its own images, and images are resampled as pairs, so what the two have in common cancels.
-
-    >>> paired_difference([1.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0])[0]
-    0.25
+    its own images, and images are resampled as pairs, so what the two have in common cancels. Raises ValueError for
+    other images, and where none counts for one side.
     """
     x, y = np.asarray(a, float), np.asarray(b, float)
     if x.shape != y.shape:
@@ -212,7 +177,7 @@ def paired_difference(a: Numbers, b: Numbers, seed: int = 0) -> tuple[float, tup
     if total[1] == 0 or total[3] == 0:
         raise ValueError("one side has no image that counts")
     value = float(total[0] / total[1] - total[2] / total[3])
-    sums = _resampled(columns, seed, RESAMPLES)
+    sums = _resampled(columns, seed)
     if len(x) < 2 or (sums[:, [1, 3]] == 0).any():
         return value, None, len(x)
     return value, _percentiles(sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3]), len(x)
@@ -267,10 +232,8 @@ def pair_mean(
     """Mean over groups of the mean over all pairs of a group, its bootstrap interval, and the number of pairs.
 
     A group is its members' numbers (n,) and the symmetric values of their pairs (n, n), NaN for none. Groups count
-    alike, so that those with more members, hence many more pairs, do not outweigh the rest. Things are resampled, not
-    pairs, as `drawn` says: a thing is in many pairs, which are not independent. A thing drawn twice makes no pair
-    with itself. A resample leaves out groups without a pair; where more than one resample in twenty has no pair at
-    all, there is no interval.
+    alike, however many pairs they have. Things are resampled, not pairs, which are not independent; a thing drawn twice
+    makes no pair with itself. A resample leaves out groups without a pair (see `interval_of`).
 
     >>> pair_mean([(np.arange(3), np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0.0]]))], Draws([0, 0, 0]))
     (2.0, None, 3)
@@ -280,10 +243,8 @@ def pair_mean(
     if not filled:
         return None, None, 0
     resampled = np.concatenate([_pair_means(filled, block) for block in drawn])
-    has = np.isfinite(resampled)
-    interval = _percentiles(resampled[has]) if has.mean() >= 0.95 else None
     means = [float(values.sum() / where.sum()) for _, where, values in filled]
-    return float(np.mean(means)), interval, sum(int(where.sum()) // 2 for _, where, _ in filled)
+    return float(np.mean(means)), interval_of(resampled), sum(int(where.sum()) // 2 for _, where, _ in filled)
 
 
 def _pair_means(groups: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]], drawn: NDArray[Any]) -> NDArray[Any]:
@@ -300,8 +261,8 @@ def _pair_means(groups: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 def pearson(a: Numbers, b: Numbers, seed: int = 0) -> tuple[float | None, tuple[float, float] | None, str]:
     """Correlation of a and b, its percentile bootstrap interval (pairs resampled), and why either of them is None.
 
-    There is no correlation of fewer than three pairs, nor where one side is always the same. Resamples in which a
-    side is always the same are left out; where these are more than one in twenty, no interval is given.
+    There is no correlation of fewer than three pairs, nor where one side is always the same; resamples in which a side
+    is always the same are left out (see `interval_of`).
 
     >>> value, interval, why = pearson([1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 6.0, 8.0])
     >>> round(value, 6)
@@ -315,13 +276,13 @@ def pearson(a: Numbers, b: Numbers, seed: int = 0) -> tuple[float | None, tuple[
         return None, None, "one side is always the same, so nothing can go along with it"
     x, y = ((pairs - pairs.mean(0)) / spread).T
     value = float(np.clip((x * y).mean(), -1, 1))
-    sums = _resampled(np.stack([x, y, x * x, y * y, x * y], 1), seed, RESAMPLES) / len(pairs)
+    sums = _resampled(np.stack([x, y, x * x, y * y, x * y], 1), seed) / len(pairs)
     covariance, variances = sums[:, 4] - sums[:, 0] * sums[:, 1], sums[:, 2:4] - sums[:, :2] ** 2
     varies = variances.min(1) > 1e-9
-    if varies.mean() < 0.95:
-        return value, None, "too few different pairs for an interval"
-    resampled = covariance[varies] / np.sqrt(variances[varies].prod(1))
-    return value, _percentiles(np.clip(resampled, -1, 1)), ""
+    resampled = np.full(len(sums), np.nan)
+    resampled[varies] = np.clip(covariance[varies] / np.sqrt(variances[varies].prod(1)), -1, 1)
+    interval = interval_of(resampled)
+    return value, interval, "" if interval else "too few different pairs for an interval"
 
 
 def concentration(falls: NDArray[Any]) -> float | None:
@@ -341,16 +302,24 @@ def concentration(falls: NDArray[Any]) -> float | None:
     return float(round(top / total, 12))
 
 
-def _resampled(data: NDArray[Any], seed: int, resamples: int) -> NDArray[Any]:
-    """Column sums of `resamples` draws of len(data) rows, drawn with replacement, in bounded memory."""
-    generator = np.random.default_rng(seed)
-    n = len(data)
-    block = max(1, BLOCK // n)
-    sums = []
-    for start in range(0, resamples, block):
-        index = generator.integers(0, n, (min(block, resamples - start), n))
+def _resampled(data: NDArray[Any], seed: int) -> NDArray[Any]:
+    """(RESAMPLES, k): column sums of as many rows as `data` (n, k) has, drawn with replacement, in bounded memory."""
+    generator, n = np.random.default_rng(seed), len(data)
+    block, sums = max(1, BLOCK // n), []
+    for start in range(0, RESAMPLES, block):
+        index = generator.integers(0, n, (min(block, RESAMPLES - start), n))
         sums.append(np.stack([column[index].sum(1) for column in data.T], 1))
     return np.concatenate(sums)
+
+
+def interval_of(values: NDArray[Any]) -> tuple[float, float] | None:
+    """Percentile interval of what each resample gave. None where it gave nothing (NaN) in more than one of twenty.
+
+    >>> interval_of(np.array([0.5, 0.5, np.nan])) is None
+    True
+    """
+    known = values[np.isfinite(values)]
+    return _percentiles(known) if len(known) and len(known) >= 0.95 * len(values) else None
 
 
 def _percentiles(values: NDArray[Any]) -> tuple[float, float]:

@@ -20,8 +20,8 @@ PREFIX = re.compile(r"^_cuescope_user_[0-9a-f]{16}_")
 def load_file(path: str | Path, what: str = "a Python file") -> ModuleType:
     """The module that a file defines, run once for each content; it can import what lies beside it.
 
-    Its classes can be pickled in this process and their sources read. What the file raises is the user's own and is
-    not caught. Raises CueError, which says `what` was wanted, where there is no file.
+    What the file raises is the user's own and is not caught. Raises CueError, with `what` was wanted, where there is no
+    file.
     """
     path = Path(path)
     if not path.is_file():

@@ -33,7 +33,7 @@ class Box(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What somebody else answered to an image: a person ("human") or a network; no category: not in time."""
+    """What somebody else answered to an image: `kind` is "human" or "network"; no category: not in time."""
 
     who: str
     kind: str
@@ -73,8 +73,7 @@ class Sample:
     "elephant"}. `boxes` (those of the label's class first), `mask` ((H, W) bool, True on the object) and `parts` are in
     pixels of the decoded image. `label_map` gives soft targets (n, K) of crops (n, 4) - top, left, height, width in
     shares of the image. `versions` are the same image rendered anew, as in {"texturized": (3, h, w) uint8}, already
-    framed as a classifier sees it. `answers` are those of people and networks who were asked about the same image.
-    `condition` is how a distorted image was distorted.
+    framed as a classifier sees it.
     """
 
     id: str
@@ -138,14 +137,14 @@ class Batch:
     def select(self, positions: Sequence[int]) -> Batch:
         """The part of the batch at these positions, in their order."""
         keep = torch.as_tensor(list(positions), dtype=torch.long)
-        return Batch(
-            tuple(self.samples[i] for i in positions),
-            self.pixels[keep.to(self.pixels.device)],
-            self.logits[keep],
-            self.labels[keep],
-            tuple(self.all_labels[i] for i in positions) if self.all_labels else (),
-            self.peers,
-            {key: kept[keep] for key, kept in self.watched.items()},
+        return replace(
+            self,
+            samples=tuple(self.samples[i] for i in positions),
+            pixels=self.pixels[keep.to(self.pixels.device)],
+            logits=self.logits[keep],
+            labels=self.labels[keep],
+            all_labels=tuple(self.all_labels[i] for i in positions) if self.all_labels else (),
+            watched={key: kept[keep] for key, kept in self.watched.items()},
         )
 
     @staticmethod
@@ -207,9 +206,8 @@ class ImageSet(ABC):
         """Decode groups of indices ahead of the reader: for each, its readable samples and the skipped.
 
         Threads (`workers`, by default one a core and at most 8), not processes: the decoders and the resize release
-        the interpreter lock, and threads share memory, start at once and die with Ctrl-C. While one group is used the
-        next is decoded, no more. Of both, decoded pixels of at most `held_bytes` are kept; samples beyond that are
-        decoded again when asked.
+        the interpreter lock. While one group is used the next is decoded, no more. Of both, decoded pixels of at most
+        `held_bytes` are kept; samples beyond that are decoded again when asked.
         """
         held: dict[int, int] = {}
         lock = threading.Lock()
@@ -265,8 +263,4 @@ if hasattr(os, "register_at_fork"):
 def each(make: Callable[[int], None], count: int, least: int = 1) -> None:
     """Call `make` with 0 to `count` - 1, side by side in as many threads as torch has, at least so many in each."""
     threads = min(torch.get_num_threads(), count // least)
-    if threads > 1:
-        list(_pool(threads).map(make, range(count)))
-    else:
-        for i in range(count):
-            make(i)
+    list(_pool(threads).map(make, range(count)) if threads > 1 else map(make, range(count)))

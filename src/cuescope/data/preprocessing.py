@@ -1,9 +1,7 @@
 """Decoded images of any size to the input of a network, as the classifier's own evaluation does it.
 
-Resizing is Pillow's, on bytes. The numbers that are published for a network were made so, and torchvision's
-resize of uint8 tensors, 1.5 to 2 times faster, is not the same: its weights have fewer bits, pixels differ by up to 2
-of 255, and on 500 ImageNet photographs 1 to 3 top-1 answers of a network changed (SqueezeNet 1.1: the eel and
-the amphibian, 298 right in place of 297). Pillow frees the interpreter lock, so threads make up for it.
+Resizing is Pillow's, on bytes, as for the published numbers of the networks. torchvision's resize of uint8 tensors, 1.5
+to 2 times faster, has weights of fewer bits: pixels differ by up to 2 of 255, and 1 to 3 top-1 answers of 500 change.
 """
 
 from __future__ import annotations
@@ -23,12 +21,7 @@ from cuescope.data.images import Box, Framing, Sample, each
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-FILTERS = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-    "nearest": Image.Resampling.NEAREST,
-}
+FILTERS = {name: Image.Resampling[name.upper()] for name in ("bilinear", "bicubic", "lanczos", "nearest")}
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3) uint8, as Pillow has it."""
@@ -44,9 +37,6 @@ class Preprocessing:
     "nearest". `mean` and `std` are of RGB in [0, 1]. `source` says where all this was read.
 
     Raises CueError for values that cannot be.
-
-    >>> Preprocessing(size=(32, 32), resize=32).interpolation
-    'bilinear'
     """
 
     size: tuple[int, int] = (224, 224)
@@ -62,17 +52,11 @@ class Preprocessing:
             raise unknown("interpolation", self.interpolation, FILTERS)
         sides = (*self.size, *((self.resize,) if isinstance(self.resize, int) else self.resize))
         if len(self.size) != 2 or min(sides) < 1:
-            raise CueError(
-                f"preprocessing size {self.size}, resize {self.resize}",
-                wanted="sides of at least 1 px, as in size=(224, 224), resize=256",
-                do="correct it",
-            )
+            wanted = "sides of at least 1 px, as in size=(224, 224), resize=256"
+            raise CueError(f"preprocessing size {self.size}, resize {self.resize}", wanted=wanted, do="correct it")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise CueError(
-                f"preprocessing mean {self.mean}, std {self.std}",
-                wanted="three numbers each, for red, green and blue in [0, 1], std above 0",
-                do="correct it",
-            )
+            wanted = "three numbers each, for red, green and blue in [0, 1], std above 0"
+            raise CueError(f"preprocessing mean {self.mean}, std {self.std}", wanted=wanted, do="correct it")
 
 
 def frame(samples: Sequence[Sample], how: Preprocessing) -> Tensor:
@@ -81,16 +65,12 @@ def frame(samples: Sequence[Sample], how: Preprocessing) -> Tensor:
     out = np.empty((len(samples), height, width, 3), np.uint8)
 
     def fill(i: int) -> None:
-        out[i] = _frame(samples[i], how)
+        pixels = np.ascontiguousarray(samples[i].pixels.permute(1, 2, 0).numpy())
+        shape = resized((pixels.shape[0], pixels.shape[1]), how, samples[i].framing)
+        out[i] = center_crop(resize(pixels, shape, how.interpolation), how.size)
 
     each(fill, len(samples), least=4)
     return torch.from_numpy(out).permute(0, 3, 1, 2)
-
-
-def _frame(sample: Sample, how: Preprocessing) -> Pixels:
-    pixels = np.ascontiguousarray(sample.pixels.permute(1, 2, 0).numpy())
-    shape = resized((pixels.shape[0], pixels.shape[1]), how, sample.framing)
-    return center_crop(resize(pixels, shape, how.interpolation), how.size)
 
 
 def resized(shape: tuple[int, int], how: Preprocessing, framing: Framing) -> tuple[int, int]:
@@ -126,9 +106,8 @@ def covering(shape: tuple[int, int], target: int | tuple[int, int]) -> tuple[int
     """
     height, width = shape
     if isinstance(target, int):
-        if height <= width:
-            return target, int(target * width / height)
-        return int(target * height / width), target
+        tall = height > width
+        return (int(target * height / width), target) if tall else (target, int(target * width / height))
     ratio = min(height / target[0], width / target[1])
     return round(height / ratio), round(width / ratio)
 
@@ -137,8 +116,7 @@ def resize(pixels: Pixels, shape: tuple[int, int], interpolation: str) -> Pixels
     """Pillow's antialiased resize; the very same array where the size already fits."""
     if pixels.shape[:2] == shape:
         return pixels
-    image = Image.fromarray(pixels).resize((shape[1], shape[0]), FILTERS[interpolation])
-    return np.asarray(image)
+    return np.asarray(Image.fromarray(pixels).resize((shape[1], shape[0]), FILTERS[interpolation]))
 
 
 def center_crop(pixels: Pixels, size: tuple[int, int]) -> Pixels:

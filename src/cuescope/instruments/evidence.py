@@ -16,8 +16,8 @@ from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Finding, Map, Measure, Panel
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.convert import to_image
-from cuescope.data.ops.place import Place
 from cuescope.instruments.base import Instrument, Observer, Rows, by_id, typed
+from cuescope.network.place import Place
 
 CAM = "Zhou et al. 2016, Learning deep features for discriminative localization, section 2"
 

@@ -151,7 +151,7 @@ def find_images(
         images = source if isinstance(source, ImageSet) else _world(str(source), limit)
         _refuse(images, labels=labels, real=real, boxes=None if isinstance(images, FileSet) else boxes)
         return subset(images if boxes is None else with_boxes(cast(FileSet, images), boxes), limit)
-    name, layout = None, voc_folders(source)
+    name, layout = "", voc_folders(source)
     if layout is not None:
         source, boxes = layout[0], boxes or layout[1]
         name = source.resolve().parent.name

@@ -1,10 +1,8 @@
-"""Numbers of others to stand beside ours: of Geirhos et al. 2019, by the pooled rule, on their stimuli, and of Yun et
-al. 2021.
+"""Reference values: of Geirhos et al. 2019, by the pooled rule, on their stimuli, and of Yun et al. 2021.
 
-The first are computed from the authors' trial-by-trial answers (raw-data/ of rgeirhos/texture-vs-shape). (Caffe) and
-(torchvision) tell two sets of weights of one architecture apart; SIN is Stylized-ImageNet. The authors say that the
-networks' answers were made with a "slightly different" aggregation than the mean that is used since; by the mean their
-README gives ResNet-50 .214 and .814 (SIN).
+The first are computed from the authors' trial-by-trial answers (raw-data/ of rgeirhos/texture-vs-shape). SIN is
+Stylized-ImageNet. The networks' answers come from a "slightly different" aggregation than the mean that is used since;
+by the mean the authors' README gives ResNet-50 .214 and .814 (SIN).
 """
 
 from __future__ import annotations
@@ -41,17 +39,15 @@ CATEGORY_MEAN_OF_PEOPLE = 0.950
 
 CUES: tuple[str, ...] = ("original", "greyscale", "silhouettes", "edges", "textures")
 CUE_ACCURACY_SOURCE = "trial data of Geirhos et al. 2019"
-CUE_ACCURACY: dict[str, dict[str, float]] = {
-    who: dict(zip(CUES, values, strict=True))
-    for who, values in {
-        "people": (0.989, 0.975, 0.753, 0.871, 0.900),
-        "AlexNet (Caffe)": (1.0, 0.969, 0.444, 0.400, 1.0),
-        "GoogLeNet (Caffe)": (1.0, 0.994, 0.488, 0.281, 1.0),
-        "ResNet-50 (torchvision)": (1.0, 1.0, 0.544, 0.181, 1.0),
-        "VGG-16 (Caffe)": (1.0, 1.0, 0.481, 0.244, 1.0),
-        "ResNet-50 (SIN)": (0.963, 0.981, 0.444, 0.488, 0.979),
-    }.items()
+_BY_CUE = {
+    "people": ".989 .975 .753 .871 .900",
+    "AlexNet (Caffe)": "1 .969 .444 .400 1",
+    "GoogLeNet (Caffe)": "1 .994 .488 .281 1",
+    "ResNet-50 (torchvision)": "1 1 .544 .181 1",
+    "VGG-16 (Caffe)": "1 1 .481 .244 1",
+    "ResNet-50 (SIN)": ".963 .981 .444 .488 .979",
 }
+CUE_ACCURACY = {who: dict(zip(CUES, map(float, values.split()), strict=True)) for who, values in _BY_CUE.items()}
 """Share of right answers. The objects were chosen so that the four networks are right about the photographs."""
 
 KAPPA_SOURCE = "trial data of Geirhos et al. 2019, mean over 10 people, all 1,280 images"
@@ -76,9 +72,5 @@ CROPS_OVER_HALF = {"ImageNet": 0.235}
 
 
 def listed(values: dict[str, float], source: str) -> tuple[Published, ...]:
-    """Numbers as a measure takes them.
-
-    >>> listed({"people": 0.9}, "a table")
-    (Published(who='people', value=0.9, source='a table'),)
-    """
+    """Numbers as a measure takes them."""
     return tuple(Published(who, value, source) for who, value in values.items())

@@ -1,76 +1,67 @@
-"""What people and two networks make of distorted images: accuracies of others, by distortion and level.
+"""Accuracies of people and of two networks on distorted images, by distortion and level.
 
-Counted from the trial-by-trial answers that Geirhos et al. publish: those of people are of 2018, those of ResNet-50
-trained on ImageNet and on Stylized-ImageNet of 2019. All are shares of right answers in a choice
-among the 16 categories, on the authors' own gray images of 224 px, equally many of each category.
+Counted from the trial-by-trial answers that Geirhos et al. publish, of people in 2018 and of networks in 2019: shares
+of right answers in a choice among the 16 categories, on gray images of 224 px, equally many of each category.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 PEOPLE, RESNET, STYLIZED = "people", "ResNet-50", "ResNet-50 trained on Stylized-ImageNet"
 SOURCE = "trial data of Geirhos et al. 2018 (people) and 2019 (networks), 16 categories"
 CHANCE = 1 / 16
 
-_INF = float("inf")
-_LEVELS: dict[str, tuple[float, ...]] = {
-    "uniform-noise": (0, 0.03, 0.05, 0.1, 0.2, 0.35, 0.6, 0.9),
-    "contrast": (100, 50, 30, 15, 10, 5, 3, 1),
-    "low-pass": (0, 1, 3, 5, 7, 10, 15, 40),
-    "high-pass": (_INF, 3, 1.5, 1, 0.7, 0.55, 0.45, 0.4),
-    "phase-noise": (0, 30, 60, 90, 120, 150, 180),
-    "rotation": (0, 90, 180, 270),
-    "eidolon-1": (1, 2, 4, 8, 16, 32, 64, 128),
-    "eidolon-0.3": (1, 2, 4, 8, 16, 32, 64, 128),
-    "eidolon-0": (1, 2, 4, 8, 16, 32, 64, 128),
-}
-_SHARES: dict[str, tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]] = {
-    "uniform-noise": (
-        (0.805, 0.796, 0.781, 0.751, 0.609, 0.456, 0.168, 0.060),
-        (0.887, 0.804, 0.710, 0.384, 0.110, 0.065, 0.062, 0.062),
-        (0.852, 0.827, 0.769, 0.659, 0.457, 0.236, 0.081, 0.063),
-    ),
-    "contrast": (
-        (0.917, 0.881, 0.875, 0.819, 0.760, 0.546, 0.310, 0.083),
-        (0.958, 0.948, 0.930, 0.836, 0.755, 0.528, 0.313, 0.069),
-        (0.911, 0.874, 0.861, 0.825, 0.803, 0.769, 0.662, 0.369),
-    ),
-    "low-pass": (
-        (0.859, 0.808, 0.718, 0.583, 0.485, 0.312, 0.185, 0.077),
-        (0.966, 0.917, 0.613, 0.320, 0.183, 0.135, 0.079, 0.061),
-        (0.891, 0.829, 0.276, 0.191, 0.138, 0.116, 0.098, 0.057),
-    ),
-    "high-pass": (
-        (0.847, 0.819, 0.731, 0.662, 0.498, 0.319, 0.097, 0.069),
-        (0.950, 0.756, 0.351, 0.149, 0.105, 0.089, 0.075, 0.074),
-        (0.898, 0.745, 0.705, 0.641, 0.609, 0.593, 0.502, 0.398),
-    ),
-    "phase-noise": (
-        (0.836, 0.815, 0.738, 0.574, 0.308, 0.092, 0.070),
-        (0.961, 0.926, 0.795, 0.523, 0.175, 0.090, 0.076),
-        (0.893, 0.867, 0.816, 0.628, 0.281, 0.086, 0.084),
-    ),
-    "rotation": (
-        (0.848, 0.785, 0.764, 0.791),
-        (0.955, 0.634, 0.718, 0.620),
-        (0.897, 0.470, 0.519, 0.471),
-    ),
-    "eidolon-1": (
-        (0.860, 0.861, 0.831, 0.752, 0.502, 0.291, 0.120, 0.074),
-        (0.928, 0.891, 0.753, 0.369, 0.156, 0.113, 0.103, 0.062),
-        (0.884, 0.878, 0.841, 0.656, 0.325, 0.150, 0.091, 0.075),
-    ),
-    "eidolon-0.3": (
-        (0.875, 0.844, 0.790, 0.598, 0.225, 0.120, 0.083, 0.072),
-        (0.928, 0.891, 0.681, 0.259, 0.094, 0.081, 0.072, 0.062),
-        (0.881, 0.863, 0.800, 0.625, 0.200, 0.103, 0.056, 0.062),
-    ),
-    "eidolon-0": (
-        (0.834, 0.812, 0.685, 0.406, 0.140, 0.077, 0.065, 0.058),
-        (0.919, 0.878, 0.463, 0.147, 0.072, 0.062, 0.066, 0.062),
-        (0.856, 0.838, 0.756, 0.419, 0.175, 0.075, 0.069, 0.041),
-    ),
+_TABLE = """\
+uniform-noise  0     0.03  0.05  0.1   0.2   0.35  0.6   0.9
+people         .805  .796  .781  .751  .609  .456  .168  .060
+network        .887  .804  .710  .384  .110  .065  .062  .062
+SIN            .852  .827  .769  .659  .457  .236  .081  .063
+contrast       100   50    30    15    10    5     3     1
+people         .917  .881  .875  .819  .760  .546  .310  .083
+network        .958  .948  .930  .836  .755  .528  .313  .069
+SIN            .911  .874  .861  .825  .803  .769  .662  .369
+low-pass       0     1     3     5     7     10    15    40
+people         .859  .808  .718  .583  .485  .312  .185  .077
+network        .966  .917  .613  .320  .183  .135  .079  .061
+SIN            .891  .829  .276  .191  .138  .116  .098  .057
+high-pass      inf   3     1.5   1     0.7   0.55  0.45  0.4
+people         .847  .819  .731  .662  .498  .319  .097  .069
+network        .950  .756  .351  .149  .105  .089  .075  .074
+SIN            .898  .745  .705  .641  .609  .593  .502  .398
+phase-noise    0     30    60    90    120   150   180
+people         .836  .815  .738  .574  .308  .092  .070
+network        .961  .926  .795  .523  .175  .090  .076
+SIN            .893  .867  .816  .628  .281  .086  .084
+rotation       0     90    180   270
+people         .848  .785  .764  .791
+network        .955  .634  .718  .620
+SIN            .897  .470  .519  .471
+eidolon-1      1     2     4     8     16    32    64    128
+people         .860  .861  .831  .752  .502  .291  .120  .074
+network        .928  .891  .753  .369  .156  .113  .103  .062
+SIN            .884  .878  .841  .656  .325  .150  .091  .075
+eidolon-0.3    1     2     4     8     16    32    64    128
+people         .875  .844  .790  .598  .225  .120  .083  .072
+network        .928  .891  .681  .259  .094  .081  .072  .062
+SIN            .881  .863  .800  .625  .200  .103  .056  .062
+eidolon-0      1     2     4     8     16    32    64    128
+people         .834  .812  .685  .406  .140  .077  .065  .058
+network        .919  .878  .463  .147  .072  .062  .066  .062
+SIN            .856  .838  .756  .419  .175  .075  .069  .041
+"""
+"""Distortions with their levels, each followed by the shares of people, of ResNet-50 and of the one trained on SIN."""
+
+
+def _by_level(levels: Sequence[str], shares: Sequence[str]) -> dict[float, float]:
+    numbers = (int(level) if level.isdecimal() else float(level) for level in levels)
+    return dict(zip(numbers, map(float, shares), strict=True))
+
+
+_rows = [line.split() for line in _TABLE.splitlines()]
+_SHARES = {
+    name: {who: _by_level(levels, _rows[4 * i + 1 + k][1:]) for k, who in enumerate((PEOPLE, RESNET, STYLIZED))}
+    for i, (name, *levels) in enumerate(_rows[::4])
 }
 
 
@@ -80,8 +71,4 @@ def published(distortion: str) -> Mapping[str, Mapping[float, float]]:
     >>> published("contrast")[PEOPLE][5]
     0.546
     """
-    shares = _SHARES.get(distortion, ())
-    return {
-        who: dict(zip(_LEVELS[distortion], values, strict=True))
-        for who, values in zip((PEOPLE, RESNET, STYLIZED), shares, strict=False)
-    }
+    return _SHARES.get(distortion, {})

@@ -28,7 +28,7 @@ LEAST = 0.1
 MOST = 5
 """Labels of an image at most."""
 WHOLE = (0.0, 0.0, 1.0, 1.0)
-"""The crop that is the whole image."""
+"""The crop that is the whole image: top, left, height, width."""
 
 SCHEMA = {
     "file": pl.String,
@@ -46,10 +46,6 @@ SCHEMA = {
 def labels_in(target: Tensor, least: float = LEAST, most: int = MOST) -> list[tuple[int, float]]:
     """The labels that a soft target (K,) gives an image, with their weights: up to `most` that have `least` or more,
     and the first in any case.
-
-    >>> import torch
-    >>> labels_in(torch.tensor([0.0, 0.25, 0.75]))
-    [(2, 0.75), (1, 0.25)]
     """
     top = target.topk(min(most, len(target)))
     pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
@@ -70,10 +66,9 @@ def relabel(
     """Which labels should these images have, by their label maps? A row for each image that has a map and is not
     among those to do `without`.
 
-    The labels are those of the soft target of the whole image (`LabelPooling`, `labels_in`). `index`, `name` and,
-    where it is known, `wnid` are the first one's, `labels` and `weights` all of them; `old_index`, `old_name` and
-    `old_weight` are the label that the image has, as a class of the annotator, and its probability; null where it has
-    none. Raises CueError where no image has a map.
+    The labels are those of the soft target of the whole image (`labels_in`). `index`, `name` and, where it is known,
+    `wnid` are the first one's, `labels` and `weights` all of them; `old_index`, `old_name` and `old_weight` are the
+    image's own label, as a class of the annotator, and its probability. Raises CueError where no image has a map.
     """
     rows = [row for batch in _batches(maps, images, without) for row in _rows(maps, images, batch, least, most)]
     if not rows:
@@ -83,9 +78,8 @@ def relabel(
 
 
 def write_relabeled(folder: str | Path, table: pl.DataFrame) -> tuple[Path, Path]:
-    """Write `labels.csv` and `labels.parquet` to a folder, each whole or not at all.
+    """Write `labels.csv`, with lists joined by spaces, and `labels.parquet` to a folder, each whole or not at all.
 
-    In the CSV lists are joined by spaces. Its first columns are those of a labels CSV (`--labels labels.csv`).
     Raises CueError where they cannot be written.
     """
     paths = Path(folder) / "labels.csv", Path(folder) / "labels.parquet"

@@ -10,10 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError, nearest
+from cuescope.core.files import writing
 from cuescope.data.images import ImageSet
 from cuescope.data.label_maps.layout import Arrays, Header, decode, encode
 
@@ -39,11 +38,9 @@ Encoded = tuple[str, int, int, Any]
 
 
 def open_label_maps(path: str | Path) -> LabelMapFile:
-    """The label maps of an image set, by image id.
+    """The label maps of an image set, by image id, in a file or in the folder that `cuescope make label-maps` made.
 
-    `path` is a file, or the folder that `cuescope make label-maps` made. Nothing of the file is executed, and of the
-    maps only what is asked for is read. Raises CueError where there is none, where it is of another format or schema,
-    truncated or damaged, and where its index points outside.
+    Raises CueError where there is none, or it is of another format or schema, truncated or damaged.
     """
     path = Path(path).expanduser()
     return LabelMapFile(path / FILE if path.is_dir() else path)
@@ -54,8 +51,7 @@ class LabelMapFile:
 
     `maps[id]` is (scores (k, h, w) float32, classes (k, h, w) int64), the highest score of a position first, rows from
     the top and columns from the left of the image; `len(maps)`, `id in maps` and iteration over ids work as in a
-    dictionary. It can be sent to other processes, which open the file anew. A damaged map raises CueError when it is
-    read; so does an id that the file does not hold.
+    dictionary. It can be sent to other processes. A damaged map raises CueError, and so does an id that is not here.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,6 +63,7 @@ class LabelMapFile:
             if self.digest != metadata["digest"]:
                 raise ValueError("it is not as it was written")
             self.header = Header.from_json(json.loads(metadata["header"]))
+            self.classes = self.header.classes
             self._index = pl.read_parquet(index, schema=INDEX).rechunk()
             self._maps = file.get_slice("maps")
             self.ids: Sequence[str] = self._index["id"]  # type: ignore[assignment]
@@ -82,11 +79,6 @@ class LabelMapFile:
         sizes = self.header.size(height.astype(np.uint64), width.astype(np.uint64))
         if (np.minimum(height, width) < 1).any() or (sizes > total).any() or (at > total - sizes).any():
             raise self._wrong("is damaged: its index points outside of the file")
-
-    @property
-    def classes(self) -> ClassSpace:
-        """What the class ids stand for."""
-        return self.header.classes
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -144,13 +136,8 @@ class LabelMapFile:
 
     def _find(self, name: str) -> int | None:
         hashes, order = self._hashes
-        key = np.int64(hash(name))
-        at = int(hashes.searchsorted(key))
-        while at < len(hashes) and hashes[at] == key:
-            if self.ids[position := int(order[at])] == name:
-                return position
-            at += 1
-        return None
+        first, last = (hashes.searchsorted(np.int64(hash(name)), side) for side in ("left", "right"))
+        return next((position for position in order[first:last].tolist() if self.ids[position] == name), None)
 
     def _wrong(self, what: str) -> CueError:
         do = "make it anew: cuescope make label-maps IMAGES FOLDER"
@@ -160,9 +147,8 @@ class LabelMapFile:
 def write_label_maps(path: str | Path, header: Header, maps: Iterable[tuple[str, ArrayLike, ArrayLike]]) -> Path:
     """Write (image id, scores (k, h, w), classes (k, h, w)) to one file, in their order, whole or not at all.
 
-    `maps` may be a generator: one is held at a time. Sizes may differ. Scores are kept in `header.bits` bits between
-    the lowest and the highest of each map and rank. Raises ValueError for what is no map of this header and for an
-    image that comes twice, CueError where the file cannot be written.
+    Maps are held one at a time; sizes may differ. Raises ValueError for what is no map of this header and for an image
+    that comes twice, CueError where the file cannot be written.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), FILE)
@@ -214,20 +200,8 @@ def _encoded(header: Header, maps: Iterable[tuple[str, ArrayLike, ArrayLike]]) -
 
 
 def _written(path: Path, header: Header, maps: Iterable[Encoded]) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            _dump(file, header, maps)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        found = f"cannot write '{path}': {error.strerror}"
-        raise CueError(found, wanted="room and permission to write", do="make room, or choose another file") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with writing(path, wanted="room and permission to write", do="make room, or choose another file") as file:
+        _dump(file, header, maps)
     return path
 
 

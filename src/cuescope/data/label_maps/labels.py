@@ -21,20 +21,17 @@ from cuescope.data.label_maps.pooling import LabelPooling
 def with_label_maps(images: ImageSet, path: str | Path) -> ImageSet:
     """Which images have a label map in the file (or the folder of `cuescope make label-maps`) `path`? Those alone.
 
-    Their `labels` are the classes with .1 or more of the soft target of the whole image, at most five, and the first
-    in any case, as in the corrected labels that lie beside the maps; `label_map` gives the soft target of any crop.
-    Labels become those of the annotator's classes. Raises CueError where no image has a map, and where the file is
-    none (see `open_label_maps`).
+    Their `labels` are those of the soft target of the whole image (`labels_in`), as in the corrected labels that lie
+    beside the maps; `label_map` gives the soft target of any crop. Labels become those of the annotator's classes.
+    Raises CueError where no image has a map, and as `open_label_maps`.
     """
     maps = open_label_maps(path)
     found = [i for i in range(len(images)) if images.id(i) in maps]
     if not found:
         about = f"{maps.header.images}, such as '{maps.ids[0]}'" if len(maps) else "no image"
-        raise CueError(
-            f"'{maps.path}' has no map of any of the {len(images):,} images of {images.name}, as '{images.id(0)}'",
-            wanted=f"the maps that were made of these images; these are of {about}",
-            do="give others, or make them: cuescope make label-maps IMAGES FOLDER",
-        )
+        none = f"'{maps.path}' has no map of any of the {len(images):,} images of {images.name}, as '{images.id(0)}'"
+        wanted = f"the maps that were made of these images; these are of {about}"
+        raise CueError(none, wanted=wanted, do="give others, or make them: cuescope make label-maps IMAGES FOLDER")
     return _Annotated(images, maps, found)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,12 +38,9 @@ Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
 class Header:
     """What is common to all maps of a file: the classes, how many a position has, the annotator and its images.
 
-    `k` entries a position, `bits` a score (8 or 16). `images` and `images_digest` are of the image set, `annotator`
-    and `annotator_digest` of the classifier; `framing` is how an image became its input, `about` whatever else should
-    be known. A map covers its whole image. Raises ValueError for numbers that the format cannot hold.
-
-    >>> Header(ClassSpace("mine", ("cat", "dog")), k=2).bits
-    8
+    `k` entries a position, `bits` a score (8 or 16). `framing` is how an image became the annotator's input, `about`
+    whatever else should be known. A map covers its whole image. Raises ValueError for numbers that the format cannot
+    hold.
     """
 
     classes: ClassSpace
@@ -63,7 +60,7 @@ class Header:
             raise ValueError(f"k is {self.k}: a position has 1 to 255 entries, and no more than there are classes")
         if self.bits not in CODES:
             raise ValueError(f"{self.bits} bits a score: 8 or 16 are stored")
-        if self.framing not in ("squashed", "aspect kept"):
+        if self.framing not in get_args(Framing):
             raise ValueError(f"framing '{self.framing}': squashed or aspect kept")
 
     def to_json(self) -> dict[str, Any]:
@@ -85,9 +82,9 @@ class Header:
 def encode(header: Header, scores: ArrayLike, classes: ArrayLike) -> tuple[bytes, int, int]:
     """The bytes of a map, its height and its width. Raises ValueError for what is no map of this header.
 
-    >>> data, height, width = encode(Header(ClassSpace("mine", ("a", "b")), k=1), [[[2.0, 4.0]]], [[[1, 0]]])
-    >>> height, width, decode(Header(ClassSpace("mine", ("a", "b")), k=1), data, 1, 2)[0].tolist()
-    (1, 2, [[[2.0, 4.0]]])
+    >>> header = Header(ClassSpace("mine", ("a", "b")), k=1)
+    >>> decode(header, *encode(header, [[[2.0, 4.0]]], [[[1, 0]]]))[0].tolist()
+    [[[2.0, 4.0]]]
     """
     values, ids = np.asarray(scores, dtype=np.float32), np.asarray(classes)
     if values.ndim != 3 or values.shape != ids.shape or len(values) != header.k or not values.size:
@@ -95,8 +92,8 @@ def encode(header: Header, scores: ArrayLike, classes: ArrayLike) -> tuple[bytes
         raise ValueError(f"{wanted} are needed, not {values.shape} and {ids.shape}")
     if max(values.shape[1:]) >= 1 << 16 or not np.isfinite(values).all() or ids.dtype.kind not in "iu":
         raise ValueError("sides below 65,536, finite scores and whole class ids are needed")
-    if int(ids.min()) < 0 or int(ids.max()) >= len(header.classes):
-        beyond = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
+    beyond = int(ids.min()) if ids.min() < 0 else int(ids.max())
+    if not 0 <= beyond < len(header.classes):
         raise ValueError(f"class {beyond} in a map, but there are the classes 0 to {len(header.classes) - 1}")
     flat = values.reshape(header.k, -1)
     lowest, highest = flat.min(1), flat.max(1)

@@ -34,8 +34,7 @@ class LabelPooling:
     authors take it: a weight for each row times one for each column, so that only what is stored is ever touched. A
     softmax over the classes makes it a target. A horizontal flip after the crop does not change an average.
 
-    `transposed` reads maps that are stored with their columns first: the published code gives `roi_align` a box with
-    its axes swapped, which is right only of maps stored so (the released maps are not at hand to check).
+    `transposed` reads maps that are stored with their columns first (see docs/label_maps.md).
 
     >>> ids = np.array([[[[3, 3], [7, 7]]]])
     >>> scores = np.full((1, 1, 2, 2), 8.0)
@@ -50,9 +49,8 @@ class LabelPooling:
     def __call__(self, ids: ArrayLike, scores: ArrayLike, crops: ArrayLike) -> Tensor:
         """Soft targets (B, classes) float32 of maps (B, k, h, w) and crops (B, 4).
 
-        A crop is (top, left, height, width) in shares of the image that the map is of, as
-        `RandomResizedCropWithCoords` gives it. Raises ValueError for shapes that do not fit, classes that do not
-        exist and crops that leave the image.
+        A crop is (top, left, height, width) in shares of the image. Raises ValueError for shapes that do not fit,
+        classes that do not exist and crops that leave the image.
         """
         index, values, places = np.asarray(ids), np.asarray(scores), np.asarray(crops, dtype=np.float64)
         self._check(index, values, places)
@@ -116,10 +114,6 @@ class RandomResizedCropWithCoords(v2.RandomResizedCrop):
     """torchvision's RandomResizedCrop, which also returns where the crop was: (crop, (top, left, height, width)).
 
     The place is in shares of the image's height and width, as `LabelPooling` takes it. Any flip comes after.
-
-    >>> crop, place = RandomResizedCropWithCoords(8)(torch.zeros(3, 20, 30))
-    >>> tuple(crop.shape), len(place)
-    ((3, 8, 8), 4)
     """
 
     def forward(self, *inputs: Any) -> tuple[Any, tuple[float, float, float, float]]:
@@ -134,7 +128,7 @@ class RandomResizedCropWithCoords(v2.RandomResizedCrop):
 
 
 class Maps(Protocol):
-    """Label maps (scores, ids) by image id: a LabelMapFile, PublishedLabelMaps, a dictionary."""
+    """Label maps by image id: a LabelMapFile, PublishedLabelMaps, a dictionary."""
 
     def __contains__(self, name: str, /) -> bool: ...
     def __getitem__(self, name: str, /) -> Pair: ...
@@ -143,10 +137,9 @@ class Maps(Protocol):
 class LabelMapDataset(Dataset[Mapped]):
     """Images with their label maps, for a DataLoader: (crop, its place, (scores, ids)), which `collate` puts together.
 
-    `maps` is what `open_label_maps` gives, or anything else that gives (scores, ids) of an image's id. `crop` is a
-    `RandomResizedCropWithCoords`; `then` is what else is to be done to the crop, a flip and normalization, say; by
-    default it becomes float32 in [0, 1]. Images without a map are left out, and named in `missing`. Raises CueError
-    where none has one, and UnreadableError when an image is asked for that cannot be decoded.
+    `then` is what else is to be done to the crop, a flip and normalization, say; by default it becomes float32 in
+    [0, 1]. Images without a map are left out, and named in `missing`. Raises CueError where none has one, and
+    UnreadableError when an image is asked for that cannot be decoded.
     """
 
     def __init__(
@@ -175,15 +168,7 @@ class LabelMapDataset(Dataset[Mapped]):
 
 
 def collate(samples: Sequence[Mapped], pooling: LabelPooling) -> tuple[Tensor, Tensor]:
-    """A batch for a training loop: of (crop, place, (scores, ids)) to images (B, 3, H, W) and soft targets (B, K).
-
-    A map is (scores, ids), as label-map files give it and the published files hold it; sizes may differ.
-
-    >>> one = torch.zeros(3, 8, 8), (0.0, 0.0, 1.0, 1.0), (np.full((1, 2, 2), 9.0), np.full((1, 2, 2), 4))
-    >>> images, targets = collate([one, one], LabelPooling(classes=10))
-    >>> tuple(images.shape), targets.argmax(1).tolist()
-    ((2, 3, 8, 8), [4, 4])
-    """
+    """A batch for a training loop: of (crop, place, (scores, ids)) to images (B, 3, H, W) and soft targets (B, K)."""
     targets, alike = torch.empty(len(samples), pooling.classes), defaultdict(list)
     for i, (_, _, (scores, _)) in enumerate(samples):
         alike[np.shape(scores)].append(i)

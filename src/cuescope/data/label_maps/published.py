@@ -1,8 +1,6 @@
 """The published layout (Yun et al. 2021): a .pt file for each image, a tensor [2, k, h, w], scores before class ids.
 
-The order of its two last axes is not documented. The released code pools with the box (top, left, bottom, right), where
-`roi_align` takes (left, top, right, bottom): right of maps that are stored with their columns first, "xy", and swapped
-of others. Code that others made of it stores "yx". So the axes are always asked for here.
+The order of its two last axes is not documented (see docs/label_maps.md), so it is always asked for here.
 """
 
 from __future__ import annotations
@@ -24,8 +22,6 @@ from cuescope.data.label_maps.layout import Arrays
 Axes = Literal["yx", "xy"]
 """Of a stored map: [.., rows, columns] or [.., columns, rows]."""
 
-WANTED = "a tensor [2, k, h, w], the scores and then the class ids of a label map"
-
 
 def published_file(image: str) -> str:
     """The file of an image's map in a folder of the published layout: its path with another suffix.
@@ -39,8 +35,7 @@ def published_file(image: str) -> str:
 def read_published(path: str | Path, *, axes: Axes, classes: int) -> Arrays:
     """One map of the published layout: scores (k, h, w) float32 and class ids (k, h, w) int64, rows first.
 
-    `axes` says how it is stored, `classes` how many there are. Nothing in the file is executed. Raises CueError where
-    it cannot be read, and for anything but such a tensor.
+    `axes` says how it is stored, `classes` how many there are. Raises CueError for anything but such a tensor.
     """
     path = Path(path)
     try:
@@ -49,8 +44,10 @@ def read_published(path: str | Path, *, axes: Axes, classes: int) -> Arrays:
         raise _wrong(path, f"cannot be read: {error.strerror}") from None
     except Exception as error:  # whatever a damaged or foreign file makes of torch
         raise _wrong(path, f"holds no tensor that can be read safely ({type(error).__name__})") from None
-    if not isinstance(found, Tensor) or found.layout != torch.strided or not found.is_floating_point():
-        raise _wrong(path, f"holds {_kind(found)}")
+    if not isinstance(found, Tensor):
+        raise _wrong(path, f"holds an object of type {type(found).__name__}")
+    if found.layout != torch.strided or not found.is_floating_point():
+        raise _wrong(path, f"holds a {str(found.layout).removeprefix('torch.')} tensor of {found.dtype}")
     if found.ndim != 4 or len(found) != 2 or not found.numel():
         raise _wrong(path, f"holds a tensor {list(found.shape)}")
     scores, ids = found.detach().double().numpy()
@@ -65,11 +62,7 @@ def read_published(path: str | Path, *, axes: Axes, classes: int) -> Arrays:
 
 
 def published_bytes(scores: ArrayLike, classes: ArrayLike, *, axes: Axes) -> bytes:
-    """The bytes of a .pt file of the published layout, float32, of a map (k, h, w) with its rows first.
-
-    >>> len(published_bytes(np.zeros((5, 15, 15)), np.zeros((5, 15, 15)), axes="yx")) > 9000
-    True
-    """
+    """The bytes of a .pt file of the published layout, float32, of a map (k, h, w) with its rows first."""
     both = np.stack([np.asarray(scores, np.float32), np.asarray(classes).astype(np.float32)])
     stored = both if axes == "yx" else both.swapaxes(2, 3)
     file = io.BytesIO()
@@ -80,8 +73,7 @@ def published_bytes(scores: ArrayLike, classes: ArrayLike, *, axes: Axes) -> byt
 class PublishedLabelMaps:
     """A folder of the published layout, asked as a label-map file is: `maps[id]` of an image's id, `id in maps`.
 
-    `axes` says how the maps are stored, `classes` of what. Raises CueError where there is no such folder; a file that
-    is no map raises CueError when it is read.
+    Raises CueError where there is no such folder, and when a file is read that is no map.
     """
 
     def __init__(self, folder: str | Path, *, axes: Axes, classes: ClassSpace) -> None:
@@ -98,11 +90,6 @@ class PublishedLabelMaps:
         return read_published(self.folder / published_file(name), axes=self.axes, classes=len(self.classes))
 
 
-def _kind(found: object) -> str:
-    if isinstance(found, Tensor):
-        return f"a {str(found.layout).removeprefix('torch.')} tensor of {found.dtype}"
-    return f"an object of type {type(found).__name__}"
-
-
 def _wrong(path: Path, what: str) -> CueError:
-    return CueError(f"'{path}' {what}", wanted=WANTED, do="check the folder, or make the maps anew")
+    wanted = "a tensor [2, k, h, w], the scores and then the class ids of a label map"
+    return CueError(f"'{path}' {what}", wanted=wanted, do="check the folder, or make the maps anew")

@@ -23,15 +23,8 @@ def as_bytes(pixels: Tensor) -> Tensor:
 
 
 def to_image(pixels: Tensor) -> np.ndarray[Any, Any]:
-    """(3, H, W) float in [0, 1] or uint8 to (H, W, 3) uint8, rounded.
-
-    >>> import torch
-    >>> to_image(torch.full((3, 2, 2), 0.5))[0, 0].tolist()
-    [128, 128, 128]
-    """
-    if pixels.is_floating_point():
-        pixels = as_bytes(pixels)
-    return pixels.cpu().permute(1, 2, 0).numpy()
+    """(3, H, W) float in [0, 1] or uint8 to (H, W, 3) uint8, rounded."""
+    return (as_bytes(pixels) if pixels.is_floating_point() else pixels).cpu().permute(1, 2, 0).numpy()
 
 
 def sheet(rows: Sequence[Sequence[Tensor]], columns: int = 1) -> np.ndarray[Any, Any]:

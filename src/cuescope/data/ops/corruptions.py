@@ -36,10 +36,6 @@ _SEEDED = {"impulse_noise", "glass_blur"}
 GRAIN = 10.0
 SIDE_PX = 256
 """What the authors of the comparison resize an image to for an eidolon, by its longer side."""
-_EIDOLON = (
-    "the Eidolon Factory of Koenderink et al. 2017 ported to Python 3: a package 'eidolon' with the modules picture, "
-    "scalespaces, noise and helpers"
-)
 
 
 def corrupt(image: NDArray[np.uint8], name: str, severity: int, seed: int) -> NDArray[np.uint8]:
@@ -62,25 +58,21 @@ def corrupting() -> Any:
     try:
         return importlib.import_module("imagecorruptions")
     except ImportError as error:
-        raise CueError(
-            f"ImageNet-C's corruptions need a package that cannot be imported ({error})",
-            wanted=f"{DISTRIBUTION}",
-            do="install it: pip install 'cuescope[corruptions]'",
-        ) from None
+        found = f"ImageNet-C's corruptions need a package that cannot be imported ({error})"
+        do = "install it: pip install 'cuescope[corruptions]'"
+        raise CueError(found, wanted=DISTRIBUTION, do=do) from None
 
 
 def about_corrupting() -> dict[str, str]:
     """The versions of what decides about a corrupted image, for a manifest."""
     corrupting()
-    packages = (DISTRIBUTION, "numpy", "scikit-image", "opencv-python", "numba", "scipy", "pillow")
-    return {name: _version(name) for name in packages}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+    found: dict[str, str] = {}
+    for name in (DISTRIBUTION, "numpy", "scikit-image", "opencv-python", "numba", "scipy", "pillow"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
 
 
 def eidolon(image: NDArray[np.uint8], reach: float, coherence: float, seed: int) -> NDArray[np.uint8]:
@@ -106,8 +98,8 @@ def eidolon(image: NDArray[np.uint8], reach: float, coherence: float, seed: int)
 def disarraying() -> tuple[Any, Any, Any]:
     """The modules picture, scalespaces and helpers of `eidolon`. Raises CueError where that is another package."""
     try:
-        modules = (importlib.import_module(f"eidolon.{name}") for name in ("picture", "scalespaces", "helpers"))
-        picture, scalespaces, helpers = modules
+        names = ("picture", "scalespaces", "helpers")
+        picture, scalespaces, helpers = (importlib.import_module(f"eidolon.{name}") for name in names)
     except (ImportError, SyntaxError) as error:
         raise _no_eidolon(f"cannot be imported ({error})") from None
     if not hasattr(picture, "Picture") or not hasattr(helpers, "PartiallyCoherentDisarray"):
@@ -118,7 +110,8 @@ def disarraying() -> tuple[Any, Any, Any]:
 def _no_eidolon(why: str) -> CueError:
     return CueError(
         f"eidolons need the package 'eidolon', which {why}",
-        wanted=_EIDOLON,
+        wanted="the Eidolon Factory of Koenderink et al. 2017 ported to Python 3: a package 'eidolon' with the modules "
+        "picture, scalespaces, noise and helpers",
         do="put a port of github.com/gestaltrevision/Eidolon (written for Python 2) on the PYTHONPATH; 'eidolon' on "
         "PyPI is something else. Or leave eidolons out",
     )

@@ -28,11 +28,6 @@ def random_resized_crops(
 
     `scale` bounds the crop's share of the area, `ratio` its width by its height. The rule is that of
     `RandomResizedCrop.get_params`, for many crops at once and from a generator of one's own.
-
-    >>> crops = random_resized_crops(40, 60, 500, np.random.default_rng(0))
-    >>> shares = crops[:, 2] * crops[:, 3] / 2400
-    >>> bool(shares.min() > 0.07), bool(shares.max() <= 1)
-    (True, True)
     """
     area = height * width * random.uniform(*scale, (count, TRIES))
     shape = np.exp(random.uniform(math.log(ratio[0]), math.log(ratio[1]), (count, TRIES)))
@@ -40,9 +35,8 @@ def random_resized_crops(
     fits = (high > 0) & (high <= height) & (wide > 0) & (wide <= width)
     first = fits.argmax(1)[:, None]
     high, wide = (np.take_along_axis(sides, first, 1)[:, 0] for sides in (high, wide))
-    top, left = (
-        np.floor(random.random(count) * room).astype(np.int64) for room in (height - high + 1, width - wide + 1)
-    )
+    rooms = height - high + 1, width - wide + 1
+    top, left = (np.floor(random.random(count) * room).astype(np.int64) for room in rooms)
     crops = np.stack([top, left, high, wide], 1)
     crops[~fits.any(1)] = _from_the_middle(height, width, ratio)
     return crops
@@ -94,5 +88,5 @@ def overlap(crops: NDArray[Any], boxes: Sequence[Box]) -> Overlap:
 
 def _along(start: NDArray[Any], length: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.float64]:
     """How long intervals (n,) and other intervals (m,) overlap along an axis: (n, m)."""
-    ends = np.minimum((start + length)[:, None], high)
-    return (ends - np.maximum(start[:, None], low)).clip(0).astype(np.float64)
+    stop = np.minimum((start + length)[:, None], high)
+    return (stop - np.maximum(start[:, None], low)).clip(0).astype(np.float64)

@@ -55,30 +55,18 @@ def contrast(image: Plane, percent: float, random: np.random.Generator) -> Plane
 
 
 def uniform_noise(image: Plane, width: float, random: np.random.Generator) -> Plane:
-    """At a contrast of 30 %, noise of [-width, width) added to each pixel; clipped.
-
-    >>> uniform_noise(np.array([[0.0, 1.0]]), 0.0, np.random.default_rng(0)).round(6).tolist()
-    [[0.35, 0.65]]
-    """
+    """At a contrast of 30 %, noise of [-width, width) added to each pixel; clipped."""
     low = contrast(image, 100 * NOISE_CONTRAST, random)
     return np.clip(low + random.uniform(-width, width, image.shape), 0, 1)
 
 
 def low_pass(image: Plane, std_px: float, random: np.random.Generator) -> Plane:
-    """Blurred by a Gaussian of this standard deviation in px of 224, mean gray beyond the border; clipped.
-
-    >>> low_pass(np.full((4, 4), 0.4423), 10, np.random.default_rng(0))[0, 0].round(6)
-    np.float64(0.4423)
-    """
+    """Blurred by a Gaussian of this standard deviation in px of 224, mean gray beyond the border; clipped."""
     return np.clip(_blurred(image, std_px), 0, 1)
 
 
 def high_pass(image: Plane, std_px: float, random: np.random.Generator) -> Plane:
-    """What such a blur takes away, moved to a mean of .4423; clipped. A deviation without end leaves the image.
-
-    >>> high_pass(np.full((64, 64), 0.4423), 3, np.random.default_rng(0))[32, 32].round(6)
-    np.float64(0.4423)
-    """
+    """What such a blur takes away, moved to a mean of .4423; clipped. An infinite deviation leaves the image."""
     if math.isinf(std_px):
         return image
     rest = image - _blurred(image, std_px)
@@ -89,12 +77,8 @@ def phase_noise(image: Plane, width_degrees: float, random: np.random.Generator)
     """The phases of half of the frequencies shifted by [-width, width) degrees, of the other half by as much back.
 
     The mean stays; clipped. As in the authors' code the second half takes the shifts in the order of the first, so a
-    frequency and its mirror image do not get opposite ones; of the complex image that comes of it the real part is
-    kept, which lowers amplitudes, too. Where a side is even, the frequency of half its pixels stays.
-
-    >>> image = np.linspace(0, 1, 64).reshape(8, 8)
-    >>> bool(np.allclose(phase_noise(image, 0, np.random.default_rng(0)), image))
-    True
+    frequency and its mirror image do not get opposite ones; of the complex image the real part is kept, which lowers
+    amplitudes, too. Where a side is even, the frequency of half its pixels stays.
     """
     spectrum = np.fft.fftshift(np.fft.fft2(image))
     mirrored = spectrum[tuple(slice(1 - side % 2, None) for side in image.shape)]
@@ -155,67 +139,48 @@ class Distortion:
         """Raises CueError for a level that this distortion does not have."""
         within = self.low <= level <= self.high and not (self.step and level % self.step)
         if not within and level not in self.levels:
-            wanted = f"{self.axis} from {self.low:g} to {self.high:g}" + (
-                f" in steps of {self.step:g}" * bool(self.step)
-            )
-            wanted += f"; published: {', '.join(map(level_text, self.levels))}"
+            steps = f" in steps of {self.step:g}" if self.step else ""
+            published = ", ".join(map(level_text, self.levels))
+            wanted = f"{self.axis} from {self.low:g} to {self.high:g}{steps}; published: {published}"
             raise CueError(f"level {level_text(level)} of {self.name}", wanted=wanted, do="correct --levels")
 
 
 def level_text(level: float) -> str:
-    """A level as folders are named by it.
-
-    >>> level_text(0.35), level_text(100.0), level_text(math.inf)
-    ('0.35', '100', 'inf')
-    """
+    """A level as folders are named by it, as in "0.35", "100" and "inf"."""
     return f"{level:g}"
 
 
-_STD = "standard deviation (px of 224)"
+_NOISE_WIDTHS, _STDS = (0, 0.03, 0.05, 0.1, 0.2, 0.35, 0.6, 0.9), (0, 1, 3, 5, 7, 10, 15, 40)
+_STD, _DEGREES = "standard deviation (px of 224)", "width of the noise (degrees)"
+_HIGH_STDS = (math.inf, 3, 1.5, 1, 0.7, 0.55, 0.45, 0.4)
 OURS = (
-    Distortion(
-        *("uniform-noise", "uniform noise", "width of the noise", (0, 0.03, 0.05, 0.1, 0.2, 0.35, 0.6, 0.9), 1),
-        apply=uniform_noise,
-    ),
+    Distortion("uniform-noise", "uniform noise", "width of the noise", _NOISE_WIDTHS, 1, apply=uniform_noise),
     Distortion("contrast", "low contrast", "contrast (%)", (100, 50, 30, 15, 10, 5, 3, 1), 100, apply=contrast),
-    Distortion("low-pass", "low-pass filter", _STD, (0, 1, 3, 5, 7, 10, 15, 40), PAPER_PX, apply=low_pass),
-    Distortion(
-        *("high-pass", "high-pass filter", _STD, (math.inf, 3, 1.5, 1, 0.7, 0.55, 0.45, 0.4), PAPER_PX),
-        apply=high_pass,
-    ),
-    Distortion(
-        *("phase-noise", "phase noise", "width of the noise (degrees)", (0, 30, 60, 90, 120, 150, 180), 180),
-        apply=phase_noise,
-    ),
+    Distortion("low-pass", "low-pass filter", _STD, _STDS, PAPER_PX, apply=low_pass),
+    Distortion("high-pass", "high-pass filter", _STD, _HIGH_STDS, PAPER_PX, apply=high_pass),
+    Distortion("phase-noise", "phase noise", _DEGREES, (0, 30, 60, 90, 120, 150, 180), 180, apply=phase_noise),
     Distortion("rotation", "rotation", "turned by (degrees)", (0, 90, 180, 270), 270, step=90, apply=rotation),
 )
 """What needs no other package (Geirhos et al. 2018; levels of the data of Geirhos et al. 2019)."""
 
 
 def _eidolon(coherence: float) -> Distortion:
-    def apply(image: NDArray[np.uint8], reach: float, seed: int) -> NDArray[np.uint8]:
-        return corruptions.eidolon(image, reach, coherence, seed)
-
-    title = f"eidolon, coherence {coherence:g}"
-    levels = tuple(2.0**i for i in range(8))
-    return Distortion(f"eidolon-{coherence:g}", title, "reach (px of 256)", levels, corruptions.SIDE_PX, package=apply)
+    return Distortion(
+        *(f"eidolon-{coherence:g}", f"eidolon, coherence {coherence:g}", "reach (px of 256)"),
+        *(tuple(2.0**i for i in range(8)), corruptions.SIDE_PX),
+        package=lambda image, reach, seed: corruptions.eidolon(image, reach, coherence, seed),
+    )
 
 
 def _corruption(name: str) -> Distortion:
-    def apply(image: NDArray[np.uint8], severity: float, seed: int) -> NDArray[np.uint8]:
-        return corruptions.corrupt(image, name, int(severity), seed)
-
-    title = f"{name.replace('_', ' ')} (ImageNet-C)"
-    levels = (1.0, 2.0, 3.0, 4.0, 5.0)
-    return Distortion(imagenet_c(name), title, "severity", levels, 5, 1, 1, package=apply)
+    return Distortion(
+        *(imagenet_c(name), f"{name.replace('_', ' ')} (ImageNet-C)", "severity", (1.0, 2.0, 3.0, 4.0, 5.0), 5, 1, 1),
+        package=lambda image, severity, seed: corruptions.corrupt(image, name, int(severity), seed),
+    )
 
 
 def imagenet_c(name: str) -> str:
-    """What a corruption of ImageNet-C is called here: its `contrast` is not the one of the distortions above.
-
-    >>> imagenet_c("gaussian_noise")
-    'imagenet-c-gaussian-noise'
-    """
+    """What a corruption of ImageNet-C is called here: its `contrast` is not the one of the distortions above."""
     return f"imagenet-c-{name.replace('_', '-')}"
 
 

@@ -20,18 +20,11 @@ JPEG_QUALITY = 95
 
 
 def encoded(pixels: Tensor | np.ndarray[Any, Any], kind: ImageFormat = "png") -> bytes:
-    r"""The file of an image: the same bytes for the same pixels.
+    """The file of an image: the same bytes for the same pixels.
 
     A tensor is (3, H, W), float in [0, 1] or uint8; an array is (H, W, 3) or, in gray, (H, W) uint8.
-
-    >>> import torch
-    >>> encoded(torch.zeros(3, 2, 2))[:4]
-    b'\x89PNG'
     """
     buffer = io.BytesIO()
     image = Image.fromarray(pixels if isinstance(pixels, np.ndarray) else to_image(pixels))
-    if kind == "jpeg":
-        image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    else:
-        image.save(buffer, "PNG")
+    image.save(buffer, kind, **({"quality": JPEG_QUALITY, "subsampling": 0} if kind == "jpeg" else {}))
     return buffer.getvalue()

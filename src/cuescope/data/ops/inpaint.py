@@ -36,9 +36,8 @@ def inpaint(image: NDArray[np.float32], known: Corners, fill: Fill = "blur") -> 
 
     >>> canvas = np.zeros((40, 40, 3), np.float32)
     >>> canvas[8:12, 8:12] = 50
-    >>> painted = inpaint(canvas, (8, 8, 12, 12))
-    >>> painted[0, 0].round(3), bool((painted.sum(2) == 0).sum() <= ENOUGH_PX)
-    (array([50., 50., 50.], dtype=float32), True)
+    >>> inpaint(canvas, (8, 8, 12, 12))[0, 0].round(3)
+    array([50., 50., 50.], dtype=float32)
     """
     if fill == "opencv":
         return _opencv(image, known)
@@ -84,12 +83,8 @@ def _blurred(planes: NDArray[np.float32], region: Corners) -> NDArray[Any]:
     if top == bottom or left == right:
         return np.zeros((4, bottom - top, right - left), np.float32)
     height, width = planes.shape[1:]
-    y0, y1, x0, x1 = (
-        max(0, top - BEFORE),
-        min(height, bottom + AFTER),
-        max(0, left - BEFORE),
-        min(width, right + AFTER),
-    )
+    y0, y1 = max(0, top - BEFORE), min(height, bottom + AFTER)
+    x0, x1 = max(0, left - BEFORE), min(width, right + AFTER)
     along_y, along_x = _band(height)[top:bottom, y0:y1], _band(width)[left:right, x0:x1]
     known = planes[:, y0:y1, x0:x1] * planes[3, y0:y1, x0:x1]
     if bottom - top < right - left:

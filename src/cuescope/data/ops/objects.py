@@ -14,11 +14,6 @@ def object_mask(sample: Sample, prepare: Callable[[Sequence[Sample]], Tensor]) -
     """Where is the object, (H, W) bool on the CPU, in the image as `prepare` frames it? None if unknown or unseen.
 
     By the sample's mask, or else by all of its boxes. `prepare` is `Classifier.prepare`.
-
-    >>> sample = Sample("one", torch.zeros(3, 2, 2, dtype=torch.uint8), mask=torch.eye(2).bool())
-    >>> object_mask(sample, lambda samples: samples[0].pixels[None] / 255)
-    tensor([[ True, False],
-            [False,  True]])
     """
     _, height, width = sample.pixels.shape
     mask = sample.mask

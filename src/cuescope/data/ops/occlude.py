@@ -37,9 +37,8 @@ def pixels_of(box: Box, height: int, width: int, least: float = 0.5) -> Rectangl
     if x0 >= x1 or y0 >= y1 or (x1 - x0) * (y1 - y0) < least * whole:
         return None
     # What is a whole number but for rounding stays that number.
-    return Rectangle(
-        math.floor(y0 + ROUNDING), math.floor(x0 + ROUNDING), math.ceil(y1 - ROUNDING), math.ceil(x1 - ROUNDING)
-    )
+    (top, left), (bottom, right) = (y0 + ROUNDING, x0 + ROUNDING), (y1 - ROUNDING, x1 - ROUNDING)
+    return Rectangle(math.floor(top), math.floor(left), math.ceil(bottom), math.ceil(right))
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,7 @@ class Grid:
 
     @property
     def rectangles(self) -> list[Rectangle]:
-        """One for each place, row by row.
-
-        >>> Grid((0, 1), (0,), 2, 3).rectangles
-        [Rectangle(top=0, left=0, bottom=2, right=3), Rectangle(top=1, left=0, bottom=3, right=3)]
-        """
+        """One for each place, row by row."""
         return [Rectangle(t, x, t + self.height, x + self.width) for t in self.tops for x in self.lefts]
 
     def center(self, place: int) -> tuple[int, int]:
@@ -73,8 +68,7 @@ class Grid:
         >>> Grid((0, 2), (0, 2), 2, 2).spread([1, 2, 3, 4], 4, 4)
         [[1, 2], [3, 4]]
         """
-        rows = _nearest(self.tops, self.height, height)
-        columns = _nearest(self.lefts, self.width, width)
+        rows, columns = _nearest(self.tops, self.height, height), _nearest(self.lefts, self.width, width)
         table = np.asarray(values).reshape(len(self.tops), len(self.lefts))
         return table[np.ix_(rows, columns)].tolist()
 
@@ -110,11 +104,7 @@ Fill = Literal["mean", "gray", "black"]
 
 
 def fill_color(fill: Fill, mean: Sequence[float]) -> tuple[float, float, float]:
-    """Red, green and blue in [0, 1].
-
-    >>> fill_color("gray", (0.4, 0.4, 0.4)), fill_color("mean", (0.4, 0.4, 0.4))
-    ((0.5, 0.5, 0.5), (0.4, 0.4, 0.4))
-    """
+    """Red, green and blue in [0, 1]."""
     return {"mean": (mean[0], mean[1], mean[2]), "gray": (0.5, 0.5, 0.5), "black": (0.0, 0.0, 0.0)}[fill]
 
 
@@ -134,11 +124,7 @@ def cover(pixels: Tensor, rectangles: Sequence[Rectangle], color: Color) -> Tens
 
 
 def colors(color: Color, count: int) -> Tensor:
-    """A color for each of so many rectangles, (P, 3), where one may have been given for all.
-
-    >>> colors((0.0, 0.5, 1.0), 2).tolist()
-    [[0.0, 0.5, 1.0], [0.0, 0.5, 1.0]]
-    """
+    """A color for each of so many rectangles, (P, 3), where one may have been given for all."""
     return torch.as_tensor(color, dtype=torch.float32).expand(count, 3)
 
 

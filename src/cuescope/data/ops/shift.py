@@ -26,7 +26,7 @@ Canvas = Literal["black", "gray"]
 
 
 class Square(NamedTuple):
-    """A square of an image in pixels: its top, left and side."""
+    """A square of an image in pixels."""
 
     top: int
     left: int
@@ -51,8 +51,7 @@ class ShiftedCrop:
 
     The square's area is a share of the image drawn uniformly from [`scale_min`, `scale_max`] (Szegedy et al.
     2015); the windows differ by a diagonal shift of the network's input. The enlarged square exceeds the input by
-    `margin_px` for an input of 224 px, or by what the shifts need. The draw depends on the seed and the image's id
-    alone, so every classifier is asked about the same square.
+    `margin_px` for an input of 224 px, or by what the shifts need.
 
     >>> ShiftedCrop().square("a.jpg", 100, 80) == ShiftedCrop().square("a.jpg", 100, 80)
     True
@@ -111,11 +110,9 @@ class Embedding:
         height, width = how.size
         largest = self._short(how) + steps * self.grow_px
         if largest + steps * self.shift_px > min(how.size):
-            raise CueError(
-                f"an embedded image of {largest} px that is moved by {steps * self.shift_px} px",
-                wanted=f"room for it in the network's input of {height} x {width} px",
-                do="choose a smaller embed_px, or fewer pairs",
-            )
+            found = f"an embedded image of {largest} px that is moved by {steps * self.shift_px} px"
+            wanted = f"room for it in the network's input of {height} x {width} px"
+            raise CueError(found, wanted=wanted, do="choose a smaller embed_px, or fewer pairs")
         out = np.empty((len(samples), steps + 1, height, width, 3), np.float32)
         out[:] = np.float32(255) * np.asarray(how.mean, np.float32) if self.canvas == "gray" else 0
 
@@ -169,10 +166,8 @@ class Window:
     def pixels(self, samples: Sequence[Sample], how: Preprocessing) -> Tensor:
         """(B, 3, h, w) uint8, with h and w the input's plus the number of offsets."""
         height, width = self._size(how)
-        if isinstance(how.resize, int):
-            room: int | tuple[int, int] = max(how.resize, height, width)
-        else:
-            room = max(how.resize[0], height), max(how.resize[1], width)
+        short = how.resize
+        room = max(short, height, width) if isinstance(short, int) else (max(short[0], height), max(short[1], width))
         return frame(samples, replace(how, size=(height, width), resize=room))
 
     def is_small(self, sample: Sample, how: Preprocessing) -> bool:

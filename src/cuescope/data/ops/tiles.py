@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cuescope.data.ops.convert import GAP_PX, to_image
+from cuescope.data.ops import convert
 
 SIDE_PX = 84
 """Side of a tile."""
@@ -22,9 +22,6 @@ def tile(image: Tensor, side: int = SIDE_PX) -> Tensor:
     """(3, h, w) in [0, 1] of any size as (3, side, side) on the CPU: its longer side fits, the rest is white.
 
     What is smaller than the tile is enlarged pixel by pixel.
-
-    >>> tile(torch.zeros(3, 8, 4), 16)[0, :, 7].unique(), tile(torch.zeros(3, 8, 4), 16)[0, :, 0].unique()
-    (tensor([0.]), tensor([1.]))
     """
     height, width = image.shape[1:]
     times = side / max(height, width)
@@ -55,13 +52,7 @@ def sheet(grids: Sequence[Sequence[Tensor]], columns: int) -> np.ndarray[Any, An
     >>> sheet([[torch.zeros(3, 10, 10)] * 9] * 2, columns=3).shape
     (38, 92, 3)
     """
-    side = grids[0][0].shape[-1]
-    step = side + GAP_PX
-    rows = max(-(-len(grid) // columns) for grid in grids)
-    wide = columns * step - GAP_PX
-    canvas = torch.ones(3, rows * step - GAP_PX, len(grids) * (wide + BETWEEN_PX) - BETWEEN_PX)
-    for g, grid in enumerate(grids):
-        for i, part in enumerate(grid):
-            top, left = i // columns * step, g * (wide + BETWEEN_PX) + i % columns * step
-            canvas[:, top : top + side, left : left + side] = part
-    return to_image(canvas)
+    blocks = [convert.sheet([grid[i : i + columns] for i in range(0, len(grid), columns)], columns) for grid in grids]
+    rows = max(map(len, blocks))
+    padded = [np.pad(b, ((0, rows - len(b)), (0, BETWEEN_PX), (0, 0)), constant_values=255) for b in blocks]
+    return np.hstack(padded)[:, :-BETWEEN_PX]

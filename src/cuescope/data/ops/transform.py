@@ -13,7 +13,6 @@ from torch.nn import functional as F
 Color = Sequence[float]
 """Red, green and blue in [0, 1]."""
 
-
 PAPER_PX = 224
 """The input for which the paper gives shifts in pixels."""
 
@@ -24,8 +23,7 @@ def shifted(pixels: Tensor, down_px: int, right_px: int, color: Color) -> Tensor
     >>> shifted(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]).expand(3, 2, 2), 1, 0, (0, 0, 0))[0].tolist()
     [[0.0, 0.0], [1.0, 2.0]]
     """
-    out = torch.empty_like(pixels)
-    out[:] = _paint(pixels, color)
+    out = _paint(pixels, color).expand_as(pixels).clone()
     height, width = pixels.shape[1:]
     if abs(down_px) < height and abs(right_px) < width:
         rows, columns = (slice(max(0, d), side + min(0, d)) for d, side in ((down_px, height), (right_px, width)))
@@ -44,7 +42,7 @@ def scaled(pixels: Tensor, factor: float, color: Color) -> Tensor:
     """
     if factor <= 0:
         raise ValueError(f"an image cannot be {factor} times as large")
-    return pixels.clone() if factor == 1 else _resampled(pixels, (1 / factor, 0.0), color)
+    return pixels.clone() if factor == 1 else _resampled(pixels, 1 / factor, 0.0, color)
 
 
 def turned(pixels: Tensor, degrees: float, color: Color) -> Tensor:
@@ -56,13 +54,12 @@ def turned(pixels: Tensor, degrees: float, color: Color) -> Tensor:
     if degrees % 360 == 0:
         return pixels.clone()
     angle = math.radians(degrees)
-    return _resampled(pixels, (math.cos(angle), math.sin(angle)), color)
+    return _resampled(pixels, math.cos(angle), math.sin(angle), color)
 
 
-def _resampled(pixels: Tensor, way: tuple[float, float], color: Color) -> Tensor:
-    """What lies at each pixel of the frame once its place is scaled and turned by `way` (a complex number)."""
+def _resampled(pixels: Tensor, real: float, imaginary: float, color: Color) -> Tensor:
+    """What lies at each pixel of the frame once its place is multiplied by a complex number."""
     height, width = pixels.shape[1:]
-    real, imaginary = way
     # In float64, since a quarter turn is to hit pixels and not what lies between them and the border.
     y = (torch.arange(height, dtype=torch.float64) - (height - 1) / 2)[:, None]
     x = (torch.arange(width, dtype=torch.float64) - (width - 1) / 2)[None]
@@ -95,19 +92,15 @@ class Transform:
     def near(self, steps: Sequence[float]) -> list[int]:
         """Which of the steps lie nearest to the image as it is: one, or one to either side.
 
-        >>> TRANSFORMS["vertical"].near([-20, -10, 0, 10, 20]), TRANSFORMS["scale"].near([1, 1.1, 1.2])
-        ([1, 3], [1])
+        >>> TRANSFORMS["vertical"].near([-20, -10, 0, 10, 20])
+        [1, 3]
         """
         away = [abs(step - self.neutral) for step in steps]
         least = min((distance for distance in away if distance), default=0.0)
         return [k for k, distance in enumerate(away) if distance and distance <= least + 1e-9]
 
     def text(self, step: float) -> str:
-        """A step with its unit.
-
-        >>> TRANSFORMS["vertical"].text(10.0), TRANSFORMS["scale"].text(1.1), TRANSFORMS["rotation"].text(350.0)
-        ('10 px', '1.1 times', '350 degrees')
-        """
+        """A step with its unit, as in "10 px"."""
         return f"{round(step, 1):g} {self.unit}"
 
 
@@ -119,13 +112,12 @@ def _right(pixels: Tensor, step: float, color: Color) -> Tensor:
     return shifted(pixels, 0, round(step * pixels.shape[2] / PAPER_PX), color)
 
 
+_RIGHT = ("shift to the side", "shifted right", "all shifts to the sides", "shift right (px of 224)")
 TRANSFORMS = {
     "vertical": Transform(
         _down, 0.0, "px", "shift", "shifted down", "all shifts up and down", "shift down (px of 224)"
     ),
-    "horizontal": Transform(
-        _right, 0.0, "px", "shift to the side", "shifted right", "all shifts to the sides", "shift right (px of 224)"
-    ),
+    "horizontal": Transform(_right, 0.0, "px", *_RIGHT),
     "scale": Transform(scaled, 1.0, "times", "enlargement", "enlarged", "all enlargements", "enlargement"),
     "rotation": Transform(turned, 0.0, "degrees", "turn", "turned", "all turns", "turn (degrees)"),
 }

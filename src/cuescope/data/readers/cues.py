@@ -15,17 +15,12 @@ from cuescope.core.published import CUES
 from cuescope.data.images import ImageSet, Sample, UnreadableError
 from cuescope.data.readers.files import FileSet, checked_folder, scan, spread
 
-FOLDERS = {
-    "original": "original",
+FOLDERS = dict(zip(CUES, CUES, strict=True)) | {
     "originals": "original",
-    "greyscale": "greyscale",
     "grayscale": "greyscale",
-    "silhouettes": "silhouettes",
     "silhouette": "silhouettes",
     "filled-silhouettes": "silhouettes",
-    "edges": "edges",
     "edge": "edges",
-    "textures": "textures",
     "texture": "textures",
 }
 """What a folder of this name shows: ours, those of texture-vs-shape, those of model-vs-human."""
@@ -53,19 +48,18 @@ class CueSet(ImageSet):
         self.sets = [(shown, sets[shown]) for shown in CUES if shown in sets]
         share = None if limit is None else max(1, limit // len(self.sets))
         self.taken = [spread(len(images), share) for _, images in self.sets]
-        self.ends = list(itertools.accumulate(map(len, self.taken)))
+        self.bounds = [0, *itertools.accumulate(map(len, self.taken))]
         self.name, self.knows = name, frozenset({"shown"})
         counts = (f"{shown} ({len(taken):,})" for (shown, _), taken in zip(self.sets, self.taken, strict=True))
         self.notes = ("images by what they show: " + ", ".join(counts),)
         self.skipped = tuple(lost for _, images in self.sets for lost in images.skipped)
 
     def __len__(self) -> int:
-        return self.ends[-1]
+        return self.bounds[-1]
 
     def _at(self, index: int) -> tuple[str, ImageSet, int]:
-        k = bisect.bisect_right(self.ends, index)
-        shown, images = self.sets[k]
-        return shown, images, int(self.taken[k][index - (self.ends[k - 1] if k else 0)])
+        k = bisect.bisect_right(self.bounds, index) - 1
+        return *self.sets[k], int(self.taken[k][index - self.bounds[k]])
 
     def id(self, index: int) -> str:
         shown, images, at = self._at(index)
@@ -82,9 +76,8 @@ class CueSet(ImageSet):
 
     @property
     def digest(self) -> str:
-        parts = [
-            (shown, images.digest, len(taken)) for (shown, images), taken in zip(self.sets, self.taken, strict=True)
-        ]
+        both = zip(self.sets, self.taken, strict=True)
+        parts = [(shown, images.digest, len(taken)) for (shown, images), taken in both]
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -95,13 +88,6 @@ def read_cues(path: Path | str, limit: int | None = None) -> CueSet:
     files in them, at any depth, are named by category, as airplane1.png. `limit` takes so many images, of each alike.
 
     Raises CueError where there is no such folder, or two of the same kind.
-
-    >>> import tempfile
-    >>> root = Path(tempfile.mkdtemp())
-    >>> (root / "edges").mkdir()
-    >>> _ = (root / "edges" / "cat7.ppm").write_bytes(b"P6 1 1 255 abc")
-    >>> dict(read_cues(root).read(0).cues)
-    {'shown': 'edges', 'category': 'cat'}
     """
     root = checked_folder(path)
     found: dict[str, Path] = {}
@@ -113,12 +99,8 @@ def read_cues(path: Path | str, limit: int | None = None) -> CueSet:
         if shown:
             found[shown] = folder
     if not found:
-        raise CueError(
-            f"no folder of stimuli in '{root}'",
-            wanted="folders named by what they show: " + ", ".join(CUES),
-            do="check the path, or rename the folders",
-        )
-    sets = {
-        shown: FileSet(folder, (lies := scan(folder)).names, skipped=lies.skipped) for shown, folder in found.items()
-    }
+        wanted = "folders named by what they show: " + ", ".join(CUES)
+        raise CueError(f"no folder of stimuli in '{root}'", wanted=wanted, do="check the path, or rename the folders")
+    files = {shown: (folder, scan(folder)) for shown, folder in found.items()}
+    sets = {shown: FileSet(folder, inner.names, skipped=inner.skipped) for shown, (folder, inner) in files.items()}
     return CueSet(root.resolve().name, sets, limit)

@@ -1,9 +1,8 @@
 """Bytes to pixels: the one place that decodes image files.
 
-What Pillow's `Image.open(file).convert("RGB")` gives is the reference, since the published numbers were made
-with it. JPEG and PNG go to torchcodec where that is bit-identical to Pillow (bench/decode.py: about 1.5 times
-faster for JPEG). Pillow itself decodes the rest: every other format, images with an EXIF orientation (torchcodec
-would turn them, Pillow leaves them as stored) and 16-bit PNG. As in Pillow, transparency is dropped, not blended.
+Pixels are those of Pillow's `Image.open(file).convert("RGB")`, with which the published numbers were measured. JPEG and
+PNG go to torchcodec where that is bit-identical and faster (bench/decode.py), everything else to Pillow: other formats,
+images with an EXIF orientation (torchcodec would turn them) and 16-bit PNG. Transparency is dropped, not blended.
 """
 
 from __future__ import annotations
@@ -30,21 +29,18 @@ MAX_BYTES = 1 << 30
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 """What is read, in Pillow's names. Few on purpose: some of Pillow's other formats start programs (EPS)."""
 
-_KINDS = tuple(
-    (kind, re.compile(pattern, re.DOTALL))
-    for kind, pattern in (
-        ("JPEG", rb"\xff\xd8\xff"),
-        ("PNG", rb"\x89PNG\r\n\x1a\n"),
-        ("WEBP", rb"RIFF....WEBP"),
-        ("AVIF", rb"....ftypavi[fs]"),
-        ("HEIC", rb"....ftyp(hei[cfmsx]|hev[cx]|mif1|msf1)"),
-        ("GIF", rb"GIF8[79]a"),
-        ("BMP", rb"BM....\x00\x00\x00\x00"),
-        ("TIFF", rb"II\*\x00|MM\x00\*|II\+\x00|MM\x00\+"),
-        ("JPEG2000", rb"\x00\x00\x00\x0cjP  \r\n|\xff\x4f\xff\x51"),
-        ("PPM", rb"P[1-6][ \t\r\n#]"),
-    )
-)
+_KINDS = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "WEBP": rb"RIFF....WEBP",
+    "AVIF": rb"....ftypavi[fs]",
+    "HEIC": rb"....ftyp(hei[cfmsx]|hev[cx]|mif1|msf1)",
+    "GIF": rb"GIF8[79]a",
+    "BMP": rb"BM....\x00\x00\x00\x00",
+    "TIFF": rb"II\*\x00|MM\x00\*|II\+\x00|MM\x00\+",
+    "JPEG2000": rb"\x00\x00\x00\x0cjP  \r\n|\xff\x4f\xff\x51",
+    "PPM": rb"P[1-6][ \t\r\n#]",
+}
 
 # An orientation tag of 2 to 8 in either byte order, whatever its type. Looser than a parser on purpose: a false
 # alarm only costs the slower decoder, a missed tag would turn the image.
@@ -55,8 +51,7 @@ def decode(source: bytes | Path) -> Tensor:
     r"""What are the pixels of this image file? (3, H, W) uint8 RGB, of the size that is stored.
 
     The format is known by content, not by name. Of an animation or a multi-page file the first frame is taken.
-    Memory is channels-last (rows of RGB triples), which torchvision resizes 1.3 times faster. Safe in threads.
-    Raises UnreadableError with the reason where there is no image to be had.
+    Memory is channels-last. Safe in threads. Raises UnreadableError with the reason where there is no image.
 
     >>> decode(b"P6 2 1 255 \xff\x00\x00\x00\x00\xff").tolist()
     [[[255, 0]], [[0, 0]], [[0, 255]]]
@@ -65,8 +60,8 @@ def decode(source: bytes | Path) -> Tensor:
     if not data:
         raise UnreadableError("the file is empty")
     kind = sniff(data)
-    if kind in ("JPEG", "PNG"):
-        size, exact = (_jpeg_header if kind == "JPEG" else _png_header)(data)
+    if kind in _HEADERS:
+        size, exact = _HEADERS[kind](data)
         check_size(*size)
         if exact:
             # What torchcodec refuses goes to Pillow: it may still read it, and if not it knows the reason.
@@ -85,10 +80,8 @@ def size_of(path: Path) -> tuple[int, int]:
     """
     data = _load(path)
     kind = sniff(data)
-    if kind in ("JPEG", "PNG"):
-        size, _ = (_jpeg_header if kind == "JPEG" else _png_header)(data)
-        if size != (0, 0):
-            return size
+    if kind in _HEADERS and (size := _HEADERS[kind](data)[0]) != (0, 0):
+        return size
     from PIL import Image
 
     try:
@@ -99,27 +92,20 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def sniff(data: bytes) -> str | None:
-    """The format that the first bytes announce, in Pillow's names, or "HEIC"; None where they announce none.
-
-    >>> sniff(b"GIF89a..."), sniff(b"file,index")
-    ('GIF', None)
-    """
-    return next((kind for kind, pattern in _KINDS if pattern.match(data)), None)
+    """The format that the first bytes announce, in Pillow's names, or "HEIC"; None where they announce none."""
+    return next((kind for kind, pattern in _KINDS.items() if re.match(pattern, data, re.DOTALL)), None)
 
 
 def check_size(width: int, height: int) -> None:
     """Raises UnreadableError where an image of this many pixels is too large to decode."""
     if width * height > MAX_PIXELS:
-        raise UnreadableError(
-            f"too large: {width} x {height} is {width * height / 1e6:.0f} million pixels, "
-            f"the limit is {MAX_PIXELS / 1e6:.0f} million"
-        )
+        size = f"{width} x {height} is {width * height / 1e6:.0f} million pixels"
+        raise UnreadableError(f"too large: {size}, the limit is {MAX_PIXELS / 1e6:.0f} million")
 
 
 def _load(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
+        if (size := path.stat().st_size) > MAX_BYTES:
             raise UnreadableError(f"too large: a file of {size / 2**30:.1f} GiB, the limit is {MAX_BYTES >> 30} GiB")
         return path.read_bytes()
     except FileNotFoundError:
@@ -160,14 +146,13 @@ def _png_header(data: bytes) -> tuple[tuple[int, int], bool]:
     return (width, height), depth < 16 and not _turned(data, b"eXIf")
 
 
+_HEADERS = {"JPEG": _jpeg_header, "PNG": _png_header}
+
+
 def _turned(data: bytes, mark: bytes) -> bool:
     """Whether any EXIF block in the data may hold an orientation other than upright."""
-    at = data.find(mark)
-    while at >= 0:
-        if _TURNED.search(data, at, at + 65_536):
-            return True
-        at = data.find(mark, at + 1)
-    return False
+    starts = (found.start() for found in re.finditer(re.escape(mark), data))
+    return any(_TURNED.search(data, at, at + 65_536) for at in starts)
 
 
 def _pillow(data: bytes, kind: str | None) -> Tensor:
@@ -179,8 +164,7 @@ def _pillow(data: bytes, kind: str | None) -> Tensor:
             pixels = _rgb(image)
     except UnreadableError:
         raise
-    except Exception as error:
-        # Pillow's plugins raise whatever a damaged file makes them stumble over, from SyntaxError to OverflowError.
+    except Exception as error:  # whatever a damaged file makes Pillow's plugins stumble over, even an OverflowError
         raise UnreadableError(_reason(data, kind, error)) from error
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
@@ -203,7 +187,12 @@ def _reason(data: bytes, kind: str | None, error: Exception) -> str:
     if kind == "HEIC":
         return "a HEIC image, a format that is not read: convert it to JPEG or PNG"
     if kind is None:
-        return _stranger(data)
+        text = data[:40].decode(errors="replace").strip()
+        if data.startswith(b"%PDF"):
+            return "not an image: the file is a PDF"
+        if text and all(c.isprintable() or c.isspace() for c in text) and "\ufffd" not in text:
+            return f"not an image: the file holds text ('{text.splitlines()[0][:30]}')"
+        return "not an image of a format that is read: " + ", ".join(FORMATS)
     text = str(error)
     if "DecompressionBomb" in type(error).__name__:
         return f"too large: over the limit of {MAX_PIXELS / 1e6:.0f} million pixels"
@@ -212,13 +201,3 @@ def _reason(data: bytes, kind: str | None, error: Exception) -> str:
     if re.search("truncated|Truncated|not enough|unexpected end|Unexpected end|premature", text):
         return f"cut off: the {kind} data end too early"
     return f"damaged: the {kind} data cannot be decoded ({text or type(error).__name__})"
-
-
-def _stranger(data: bytes) -> str:
-    """What the bytes are instead of an image, as far as one can tell."""
-    if data.startswith(b"%PDF"):
-        return "not an image: the file is a PDF"
-    text = data[:40].decode(errors="replace").strip()
-    if text and all(c.isprintable() or c.isspace() for c in text) and "\ufffd" not in text:
-        return f"not an image: the file holds text ('{text.splitlines()[0][:30]}')"
-    return "not an image of a format that is read: " + ", ".join(FORMATS)

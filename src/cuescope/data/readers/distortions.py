@@ -38,8 +38,6 @@ def condition_of(name: str, root: str = "", *, severities: bool = False) -> Cond
 
     `severities` says that the levels of `contrast` are ImageNet-C's, not percent.
 
-    >>> condition_of("contrast/30/cat/a.png")
-    Condition(distortion='contrast', level=30.0, source='cat/a')
     >>> condition_of("eidolonI/dnn/session-1/0001_ei_dnn_8-10-10_cat_00_n02.png")
     Condition(distortion='eidolon-1', level=8.0, source='cat/00_n02')
     """
@@ -69,10 +67,7 @@ def _level(text: str, *, plain: bool = False) -> float | None:
 
 
 class DistortedSet(FileSet):
-    """Distorted images, each with its condition in `Sample.condition`; made to be seen whole.
-
-    Where the labels are among the 16 categories, a sample's cue "category" names its.
-    """
+    """Distorted images, each with its condition, and, where it is one of the 16 categories, its label as a cue."""
 
     severities = False
 
@@ -83,8 +78,9 @@ class DistortedSet(FileSet):
 
     def read(self, index: int) -> Sample:
         name, label = self.id(index), self.label(index)
-        named = label is not None and self.classes is not None and "category" in self.knows
-        cues = {"category": self.classes.names[label].lower()} if named and self.classes and label is not None else {}
+        cues = {}
+        if label is not None and self.classes and "category" in self.knows:
+            cues["category"] = self.classes.names[label].lower()
         condition = self.condition(index)
         return Sample(name, decode(self.root / name), label, cues=cues, condition=condition, framing="stimulus")
 
@@ -99,13 +95,6 @@ def read_distortions(path: Path | str, *, limit: int | None = None) -> Distorted
     spread. Files elsewhere are recorded in `skipped`.
 
     Raises CueError where there is no such folder, no image in it lies so, or a malformed CSV.
-
-    >>> import tempfile
-    >>> root = Path(tempfile.mkdtemp())
-    >>> (root / "contrast" / "30" / "cat").mkdir(parents=True)
-    >>> _ = (root / "contrast" / "30" / "cat" / "1.ppm").write_bytes(b"P6 1 1 255 abc")
-    >>> read_distortions(root).read(0).condition.level
-    30.0
     """
     root = checked_folder(path)
     found = scan(root)
@@ -135,19 +124,16 @@ def read_distortions(path: Path | str, *, limit: int | None = None) -> Distorted
 def _labels(root: Path, names: Names, sources: Sequence[str]) -> tuple[np.ndarray, ClassSpace | None, list[str]]:
     notes: list[str] = []
     if not (root / LABELS).is_file():
-        label, classes = labels_from_folders(Names(sources), notes)
-        return label, classes, notes
+        return *labels_from_folders(Names(sources), notes), notes
     table = read_labels(root / LABELS)
     label = np.fromiter((table.index.get(name, -1) for name in names), dtype=np.int32, count=len(names))
     if (label < 0).all():
-        raise CueError(
-            f"none of the files in '{root / LABELS}' is an image of the folder (such as '{next(iter(table.index))}')",
-            wanted=f"paths relative to the folder, such as '{names[0]}'",
-            do="correct the file column, or remove the CSV",
-        )
-    unlabeled = int((label < 0).sum())
+        none = f"none of the files in '{root / LABELS}' is an image of the folder (such as '{next(iter(table.index))}')"
+        wanted = f"paths relative to the folder, such as '{names[0]}'"
+        raise CueError(none, wanted=wanted, do="correct the file column, or remove the CSV")
     notes += [f"labels from {LABELS}, found in the folder", *table.notes]
-    notes += [f"without a label: {unlabeled:,} of {len(label):,} images"] if unlabeled else []
+    if unlabeled := int((label < 0).sum()):
+        notes.append(f"without a label: {unlabeled:,} of {len(label):,} images")
     return label, table.classes, notes
 
 

@@ -6,8 +6,9 @@ import functools
 import hashlib
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +35,8 @@ OTHER_SUFFIXES = frozenset(
 class Names(Sequence[str]):
     """Many strings in one buffer: a third of the memory of a list, which counts for a million files.
 
-    >>> names = Names(["cat/a.jpg", "dog/b.jpg"])
-    >>> names[1], len(names), list(names.take([1]))
-    ('dog/b.jpg', 2, ['dog/b.jpg'])
+    >>> list(Names(["cat/a.jpg", "dog/b.jpg"]).take([1]))
+    ['dog/b.jpg']
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -81,11 +81,8 @@ def checked_folder(path: Path | str) -> Path:
         with os.scandir(path):
             return path
     except OSError as error:
-        raise CueError(
-            f"the folder '{path}' cannot be read: {error.strerror}",
-            wanted="a folder that you may list",
-            do="check its permissions",
-        ) from None
+        found = f"the folder '{path}' cannot be read: {error.strerror}"
+        raise CueError(found, wanted="a folder that you may list", do="check its permissions") from None
 
 
 def scan(root: Path) -> Found:
@@ -121,14 +118,13 @@ def scan(root: Path) -> Found:
     return Found(names, tuple(skipped), others)
 
 
-def _entries(root: Path, folder: str, skipped: list[Skipped]) -> Iterator[os.DirEntry[str]]:
+def _entries(root: Path, folder: str, skipped: list[Skipped]) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(root / folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
     except OSError as error:
         skipped.append(Skipped(folder, f"the folder cannot be read: {error.strerror}"))
-        return
-    yield from (entry for entry in found if not entry.name.startswith("."))
+        return []
 
 
 def _is_new(folder: os.DirEntry[str], read: set[str]) -> bool:
@@ -149,13 +145,11 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
     suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a Path for each of a million files is slow
     if suffix in IMAGE_SUFFIXES or suffix in OTHER_SUFFIXES:
         return suffix in IMAGE_SUFFIXES
-    try:
-        if not entry.is_file():
-            return False
-        with open(entry.path, "rb") as file:  # noqa: PTH123
-            return sniff(file.read(32)) is not None
-    except OSError:
-        return False
+    with suppress(OSError):
+        if entry.is_file():
+            with open(entry.path, "rb") as file:  # noqa: PTH123
+                return sniff(file.read(32)) is not None
+    return False
 
 
 def _unusable(entry: os.DirEntry[str]) -> str | None:
@@ -174,7 +168,7 @@ def parted(
 ) -> tuple[list[int], list[Skipped]]:
     """Positions of the names of which something was parsed, and all that is skipped: the others too, for this reason.
 
-    Raises CueError, which says what every image `lacks`, where nothing could be parsed of any name.
+    Raises CueError, with what every image `lacks`, where nothing could be parsed of any name.
     """
     good = [i for i, known in enumerate(parsed) if known]
     if not good:
@@ -229,21 +223,15 @@ class FileSet(ImageSet):
         return self.names[index]
 
     def label(self, index: int) -> int | None:
-        """The label of an image without decoding it."""
         return None if self.labels is None or self.labels[index] < 0 else int(self.labels[index])
 
     def read(self, index: int) -> Sample:
-        name = self.id(index)
-        sample = Sample(name, decode(self.root / name), self.label(index), self.real.get(name, ()))
-        return replace(sample, labels_from="ReaL") if self.real else sample
-
-    @property
-    def digest(self) -> str:
-        """Over each file's path, size, time of change and labels. Computed once: some seconds for a million files."""
-        return self._digest
+        name, source = self.id(index), "ReaL" if self.real else ""
+        return Sample(name, decode(self.root / name), self.label(index), self.real.get(name, ()), source)
 
     @functools.cached_property
-    def _digest(self) -> str:
+    def digest(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Over each file's path, size, time of change and labels: some seconds for a million files."""
         total = hashlib.blake2b(repr(self.classes).encode(), digest_size=16)
         for index, name in enumerate(self.names):
             try:

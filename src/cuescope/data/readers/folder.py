@@ -13,7 +13,7 @@ from cuescope.core.errors import CueError
 from cuescope.data.images import Skipped
 from cuescope.data.readers import imagenet
 from cuescope.data.readers.files import FileSet, Found, Names, checked_folder, scan, spread
-from cuescope.data.readers.labels import LabelTable, read_labels
+from cuescope.data.readers.labels import read_labels
 
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 LABELS = "labels.csv"
@@ -27,7 +27,7 @@ def read_folder(
     labels: Path | str | None = None,
     real: Path | str | None = None,
     limit: int | None = None,
-    name: str | None = None,
+    name: str = "",
 ) -> FileSet:
     """Which images lie in a folder, at any depth, and what are their labels?
 
@@ -39,15 +39,6 @@ def read_folder(
 
     Raises CueError where there is no such folder, no image, or a malformed CSV; a CSV row without its file is
     recorded in `skipped`, more than twenty of them together in `notes`.
-
-    >>> import tempfile
-    >>> root = Path(tempfile.mkdtemp())
-    >>> for kind in ("cat", "dog"):
-    ...     (root / kind).mkdir()
-    ...     _ = (root / kind / "1.ppm").write_bytes(b"P6 1 1 255 abc")
-    >>> images = read_folder(root)
-    >>> images.id(1), images.read(1).label, images.classes.names
-    ('dog/1.ppm', 1, ('cat', 'dog'))
     """
     root = checked_folder(path)
     found = scan(root)
@@ -71,9 +62,7 @@ def read_folder(
         known = imagenet.real_labels(names, imagenet.read_real(Path(real)))
         label, classes = imagenet.in_imagenet(label, classes)
         notes.append(f"ReaL labels for {len(known):,} images; images for which ReaL has none are not scored by it")
-    return FileSet(
-        root, names, name=name or "", labels=label, classes=classes, real=known, notes=notes, skipped=skipped
-    )
+    return FileSet(root, names, name=name, labels=label, classes=classes, real=known, notes=notes, skipped=skipped)
 
 
 def _from_table(
@@ -83,25 +72,19 @@ def _from_table(
     left = dict(table.index)
     label = np.fromiter((left.pop(name, -1) for name in found.names), dtype=np.int32, count=len(found.names))
     if len(left) == len(table.index):
-        raise CueError(
-            f"none of the {len(left)} files in '{path}' is an image in '{root}' (such as '{next(iter(left))}')",
-            wanted=f"paths relative to the folder of images, such as '{found.names[0]}'",
-            do="correct the file column, or give another CSV",
-        )
+        none = f"none of the {len(left)} files in '{path}' is an image in '{root}' (such as '{next(iter(left))}')"
+        wanted = f"paths relative to the folder of images, such as '{found.names[0]}'"
+        raise CueError(none, wanted=wanted, do="correct the file column, or give another CSV")
     listed = {entry.id for entry in skipped}
     absent = [file for file in left if file not in listed]
     if len(absent) > MOST_ABSENT:
         notes.append(f"{len(absent):,} rows of {path.name} name no image in the folder, such as '{absent[0]}'")
     else:
         skipped += [Skipped(file, _absent(root, file, path.name)) for file in absent]
-    notes += [_origin(root, path, table), *table.notes]
-    return label, table.classes
-
-
-def _origin(root: Path, path: Path, table: LabelTable) -> str:
     where = ", found in the folder" if path == root / LABELS else ""
     kind = "index and WordNet id" if table.wnids else "index"
-    return f"labels from {path.name}{where}: {kind} of {len(set(table.index.values())):,} classes"
+    notes += [f"labels from {path.name}{where}: {kind} of {len(set(table.index.values())):,} classes", *table.notes]
+    return label, table.classes
 
 
 def _absent(root: Path, file: str, table: str) -> str:

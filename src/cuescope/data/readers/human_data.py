@@ -49,8 +49,8 @@ _IN_CAFFE = {"alexnet", "googlenet", "vgg"}
 class HumanData:
     """Trials as a table: experiment, subject, kind ("human" or "network"), condition, image, shape, texture, response.
 
-    `image` is the file name of the stimulus; `texture` is null where the name has none, `response` where there was no
-    answer in time. A subject is one and the same within its experiment only.
+    `texture` is null where the image's name has none, `response` where there was no answer in time. A subject is one
+    and the same within its experiment only.
     """
 
     name: str
@@ -59,7 +59,7 @@ class HumanData:
 
 
 def read_human_data(path: Path | str) -> HumanData:
-    r"""Which trials do the CSVs in a folder hold, at any depth?
+    """Which trials do the CSVs in a folder hold, at any depth?
 
     The columns are those of the authors' raw data, subj,session,trial,rt,object_response,category,condition,imagename,
     in any case; the stimulus is what follows the last underscore of the image name. The experiment is the folder's
@@ -67,13 +67,6 @@ def read_human_data(path: Path | str) -> HumanData:
     left out and listed in `skipped`.
 
     Raises CueError where there is no such folder, or no file with trials in it.
-
-    >>> import tempfile
-    >>> root = Path(tempfile.mkdtemp())
-    >>> text = "subj,Session,trial,rt,object_response,category,condition,imagename\nsubject-01,1,1,.8,cat,cat,0,"
-    >>> _ = (root / "a.csv").write_text(text + "0001_s5n_s01_0_cat_00_cat7-clock1.png")
-    >>> read_human_data(root).trials.select("subject", "kind", "image", "shape", "texture", "response").row(0)
-    ('subject-01', 'human', 'cat7-clock1.png', 'cat', 'clock', 'cat')
     """
     root = Path(path).expanduser()
     wanted = "a folder of CSVs of trials, as in raw-data/ of rgeirhos/texture-vs-shape"
@@ -102,16 +95,14 @@ def read_human_data(path: Path | str) -> HumanData:
 
 def _repeated(rows: list[dict[str, str | None]], name: str, known: dict[tuple[str | None, ...], str]) -> str:
     """Why these rows cannot be used, or "": then `known` knows in which file these trials are."""
-    if not rows:
-        return "it has no row"
-    keys = [(row["experiment"], row["subject"], row["condition"], row["image"]) for row in rows]
-    mine: dict[tuple[str | None, ...], str] = {}
-    for key in keys:
-        if key in known or key in mine:
+    own: dict[tuple[str | None, ...], str] = {}
+    for row in rows:
+        key = (row["experiment"], row["subject"], row["condition"], row["image"])
+        if key in known or key in own:
             return f"{key[1]} has answered {key[3]} already, in {known.get(key, name)}"
-        mine[key] = name
-    known.update(mine)
-    return ""
+        own[key] = name
+    known.update(own)
+    return "" if rows else "it has no row"
 
 
 def _trials(file: Path) -> Iterator[dict[str, str | None]]:
@@ -136,15 +127,13 @@ def _trials(file: Path) -> Iterator[dict[str, str | None]]:
 
 
 def _network(subject: str, folder: str, experiment: str) -> str:
-    """What to call a network of the 2019 paper, which used the same name for two; others keep their name.
+    """The name of a network of the 2019 paper, which used the same one for two; others keep their name.
 
     >>> _network("alexnet-train-60-epochs-lr0.001", "edge-experiment-trained-CNNs", "edge")
     'AlexNet (SIN)'
     """
-    if folder == experiment:
-        return subject
     plain = _TRAINED.sub("", subject)
-    if plain not in _NETWORKS:
+    if folder == experiment or plain not in _NETWORKS:
         return subject
     by = "Caffe" if plain in _IN_CAFFE and not folder.endswith(LATER) else "torchvision"
     by = "SIN" if plain != subject else "OpenImages" if plain.startswith("oidv2") else by
@@ -159,17 +148,16 @@ def with_answers(images: ImageSet, data: HumanData) -> ImageSet:
     """
     names = {os.path.basename(images.id(i)) for i in range(len(images))}  # noqa: PTH119 - an id may be no path
     free = data.trials.filter(~pl.col("experiment").str.contains(INSTRUCTED, literal=True))
-    mine = free.filter(pl.col("image").is_in(list(names)))
-    if not mine.height:
-        names_ = f"; its images are named as {data.trials['image'][0]}, those of {images.name} as {images.id(0)}"
-        raise CueError(
-            f"'{data.name}' has no free answer to an image of {images.name}{names_ if len(images) else ''}",
-            wanted="trials on these images",
-            do="give the raw data of the experiment that showed these images",
-        )
-    counts = mine.group_by("experiment").agg(pl.col("image").n_unique().alias("n"), pl.len().alias("trials"))
+    shown = free.filter(pl.col("image").is_in(list(names)))
+    if not shown.height:
+        found = f"'{data.name}' has no free answer to an image of {images.name}"
+        if len(images):
+            found += f"; its images are named as {data.trials['image'][0]}, those of {images.name} as {images.id(0)}"
+        do = "give the raw data of the experiment that showed these images"
+        raise CueError(found, wanted="trials on these images", do=do)
+    counts = shown.group_by("experiment").agg(pl.col("image").n_unique().alias("n"), pl.len().alias("trials"))
     best = counts.sort("n", "trials", "experiment", descending=[True, True, False])["experiment"][0]
-    return _Answered(images, data, mine.filter(pl.col("experiment") == best), best)
+    return _Answered(images, data, shown.filter(pl.col("experiment") == best), best)
 
 
 class _Answered(DerivedSet):

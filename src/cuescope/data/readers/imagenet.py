@@ -54,11 +54,9 @@ def real_labels(names: Iterable[str], real: Real) -> dict[str, tuple[int, ...]]:
     """ReaL's labels of the images that have any, by id. Raises CueError where no id is a validation image's."""
     places = {name: place for name in names if (place := real_position(name)) is not None}
     if not places:
-        raise CueError(
-            "ReaL labels for images that are not the ILSVRC 2012 validation images",
-            wanted="file names such as ILSVRC2012_val_00000001.JPEG",
-            do="leave real.json out, or give the validation images under their own names",
-        )
+        found = "ReaL labels for images that are not the ILSVRC 2012 validation images"
+        do = "leave real.json out, or give the validation images under their own names"
+        raise CueError(found, wanted="file names such as ILSVRC2012_val_00000001.JPEG", do=do)
     return {name: real[place] for name, place in places.items() if real[place]}
 
 
@@ -72,8 +70,6 @@ def in_imagenet(labels: np.ndarray, classes: ClassSpace | None) -> tuple[np.ndar
 
 
 def _not_real(path: Path, found: str) -> CueError:
-    return CueError(
-        f"'{path}' {found}",
-        wanted=f"real.json of ReaL: a list of {REAL_COUNT:,} lists of ImageNet indices",
-        do="take it from the repository google-research/reassessed-imagenet",
-    )
+    wanted = f"real.json of ReaL: a list of {REAL_COUNT:,} lists of ImageNet indices"
+    do = "take it from the repository google-research/reassessed-imagenet"
+    return CueError(f"'{path}' {found}", wanted=wanted, do=do)

@@ -40,7 +40,9 @@ def read_labels(path: Path) -> LabelTable:
     consistent = True
     wanted = "a CSV with the columns file,index (and, where known, wnid,name)"
     for line, row in read_rows(path, ("file", "index"), "labels", wanted):
-        file, index = file_id(row["file"]), _index(path, line, row["index"])
+        file, index = file_id(row["file"]), int(row["index"]) if row["index"].isdecimal() else -1
+        if not 0 <= index < MAX_INDEX:
+            raise _malformed(path, line, f"index '{row['index']}'")
         if table.index.setdefault(file, index) != index:
             raise _malformed(path, line, f"'{file}' has index {index} here and {table.index[file]} above")
         if name := row.get("name", ""):
@@ -50,26 +52,12 @@ def read_labels(path: Path) -> LabelTable:
             consistent = False
     if not table.index:
         raise CueError(f"'{path}' has no row", wanted="a row file,index for each image", do="add the rows")
-    used = set(table.index.values())
-    if table.wnids and (not consistent or len(set(table.wnids.values())) < len(used)):
+    if table.wnids and not (consistent and len(set(table.wnids.values())) >= len(set(table.index.values()))):
         table.wnids = {}
         table.notes.append(f"the wnid column of {path.name} is not one to one with its index column and is not used")
     return table
 
 
-def _index(path: Path, line: int, text: str) -> int:
-    try:
-        index = int(text)
-    except ValueError:
-        index = -1
-    if not 0 <= index < MAX_INDEX:
-        raise _malformed(path, line, f"index '{text}'")
-    return index
-
-
 def _malformed(path: Path, line: int, found: str) -> CueError:
-    return CueError(
-        f"'{path}', line {line}: {found}",
-        wanted="one row a file, its index a whole number from 0",
-        do="correct the line",
-    )
+    wanted = "one row a file, its index a whole number from 0"
+    return CueError(f"'{path}', line {line}: {found}", wanted=wanted, do="correct the line")

@@ -25,11 +25,9 @@ MOST_NAMED = 6
 def read_parts(images: ImageSet, path: str | Path, *, limit: int | None = None) -> ImageSet:
     """Which images have boxes of their parts in a CSV? Those alone, each with them in `Sample.parts`.
 
-    `file` is the id of an image: its path in the folder. A box is in pixels of the decoded image, x to the right, y
-    down, far edges excluded; numbers may have fractions. `limit` takes so many of the images, evenly spread.
-
-    Raises CueError, with the line, for an unknown image (saying the nearest names), a second box of a part, and a box
-    that is empty, reversed or not in its image.
+    `file` is the id of an image: its path in the folder. A box is in pixels of the decoded image, far edges excluded;
+    numbers may have fractions. `limit` takes so many of the images, evenly spread. Raises CueError, with the line, for
+    an unknown image, a second box of a part, and a box that is empty, reversed or not in its image.
     """
     path = Path(path).expanduser()
     rows = list(read_rows(path, COLUMNS, "parts", f"a CSV with the columns {','.join(COLUMNS)}"))

@@ -19,28 +19,21 @@ def read_rows(path: Path, required: Sequence[str], what: str, wanted: str) -> It
             reader = csv.reader(file)
             header = [column.strip().lower() for column in next(reader, [])]
             if missing := [column for column in required if column not in header]:
-                raise CueError(
-                    f"'{path}' lacks the column{'s' * (len(missing) > 1)} {' and '.join(missing)}; it has: "
-                    + (", ".join(header)[:100] or "none"),
-                    wanted=wanted,
-                    do=f"add the columns, or rename the file if it holds no {what}",
-                )
+                lacks = f"'{path}' lacks the column{'s' * (len(missing) > 1)} {' and '.join(missing)}"
+                do = f"add the columns, or rename the file if it holds no {what}"
+                raise CueError(f"{lacks}; it has: {', '.join(header)[:100] or 'none'}", wanted=wanted, do=do)
             for cells in reader:
                 if not any(cells):
                     continue
                 if len(cells) != len(header):
-                    raise CueError(
-                        f"'{path}', line {reader.line_num}: {len(cells)} values for {len(header)} columns",
-                        wanted="a value for each column",
-                        do="correct the line",
-                    )
+                    found = f"'{path}', line {reader.line_num}: {len(cells)} values for {len(header)} columns"
+                    raise CueError(found, wanted="a value for each column", do="correct the line")
                 yield reader.line_num, dict(zip(header, map(str.strip, cells), strict=True))
     except OSError as error:
         raise CueError(f"'{path}' cannot be read: {error.strerror}", wanted=f"a CSV of {what}", do="check it") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise CueError(
-            f"'{path}' is no CSV in UTF-8: {error}", wanted=f"a CSV of {what}", do="save it as one"
-        ) from None
+        found = f"'{path}' is no CSV in UTF-8: {error}"
+        raise CueError(found, wanted=f"a CSV of {what}", do="save it as one") from None
 
 
 def file_id(text: str) -> str:

@@ -24,11 +24,9 @@ def read_versions(images: ImageSet, kind: str, folder: str | Path) -> ImageSet:
     files = {_stem(name): name for name in scan(root).names}
     found = [(i, files[stem]) for i in range(len(images)) if (stem := _stem(images.id(i))) in files]
     if not found:
-        raise CueError(
-            f"no image of {images.name} has its {kind} version in '{root}', as '{_stem(images.id(0))}.png' would be",
-            wanted="a folder made of these images, with their names",
-            do=f"make it: cuescope make {kind} IMAGES {root}",
-        )
+        none = f"no image of {images.name} has its {kind} version in '{root}', as '{_stem(images.id(0))}.png' would be"
+        wanted = "a folder made of these images, with their names"
+        raise CueError(none, wanted=wanted, do=f"make it: cuescope make {kind} IMAGES {root}")
     return _Versions(images, kind, root, found)
 
 

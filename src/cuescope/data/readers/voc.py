@@ -18,7 +18,6 @@ from cuescope.data.derived import DerivedSet
 from cuescope.data.images import Box, ImageSet, Sample, Skipped, UnreadableError
 from cuescope.data.readers.decode import size_of
 from cuescope.data.readers.files import FileSet, checked_folder
-from cuescope.data.readers.folder import read_folder
 
 IMAGES, ANNOTATIONS = "JPEGImages", "Annotations"
 MOST_BYTES = 1 << 20
@@ -46,30 +45,16 @@ def voc_folders(path: str | Path) -> tuple[Path, Path] | None:
     return None
 
 
-def read_voc(path: str | Path, *, limit: int | None = None) -> ImageSet:
-    """The images of a folder in VOC's layout with boxes of their objects, labeled by the largest one.
-
-    Raises CueError where the layout is another, and as `read_folder` and `with_boxes` do.
-    """
-    found = voc_folders(path)
-    if found is None:
-        wanted = f"a folder with {IMAGES}/ and {ANNOTATIONS}/"
-        raise CueError(f"'{path}' is not in VOC's layout", wanted=wanted, do="give images and annotations: --boxes DIR")
-    images = read_folder(found[0], limit=limit, name=found[0].resolve().parent.name)
-    return with_boxes(images, found[1])
-
-
 def with_boxes(images: FileSet, folder: str | Path) -> ImageSet:
     """The images with the boxes of their objects, from XML files of the images' names in `folder`.
 
     The file of `a/b.jpg` is `a/b.xml`, or else `b.xml`. Corners are counted from 1 and inclusive, as VOC does. A box
     that leaves its image is clipped, one that is empty then or reversed is left out and listed, and so is a file that
-    cannot be read; nothing in a file is resolved or executed. Where the image has another size than its annotation
-    says, boxes are scaled; where it has other proportions, it is left out when it is read.
+    cannot be read. Where the image has another size than its annotation says, boxes are scaled; where it has other
+    proportions, it is left out when it is read.
 
     Images without labels get those of their boxes: `label` is the class of the largest box, and `labels` are the
-    classes of all. Of labeled ones the boxes of the label's class come first, or else the largest. Raises CueError
-    where no image has a box.
+    classes of all. Of labeled ones the boxes of the label's class come first. Raises CueError where no image has a box.
     """
     root = checked_folder(folder)
     found: dict[str, Annotation] = {}
@@ -83,11 +68,9 @@ def with_boxes(images: FileSet, folder: str | Path) -> ImageSet:
         try:
             found[name] = read_annotation(path, functools.partial(size_of, images.root / name))
         except ValueError as error:
-            skipped.append(
-                Skipped(f"{root.name}/{path.relative_to(root).as_posix()}", f"{error}: no boxes of '{name}'")
-            )
-    for name, known in found.items():
-        skipped += [Skipped(name, f"{why}; it is left out") for why in known.unusable]
+            file = f"{root.name}/{path.relative_to(root).as_posix()}"
+            skipped.append(Skipped(file, f"{error}: no boxes of '{name}'"))
+    skipped += [Skipped(name, f"{why}; it is left out") for name, known in found.items() for why in known.unusable]
     boxes = {name: known for name, known in found.items() if known.boxes}
     if not boxes:
         none_as = f", as '{Path(images.id(0)).stem}.xml' would have"
@@ -119,16 +102,15 @@ def read_annotation(path: Path, size_of_image: Callable[[], tuple[int, int]]) ->
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
         tree = _parsed(path.read_bytes())
+        size = _number(tree, "size/width"), _number(tree, "size/height")
+        if not (size[0] > 0 and size[1] > 0):
+            size = size_of_image()
     except OSError as error:
         raise ValueError(f"it cannot be read: {error.strerror}") from None
     except expat.ExpatError as error:
         raise ValueError(f"it is no XML ({error})") from None
-    size = _number(tree, "size/width"), _number(tree, "size/height")
-    if not (size[0] > 0 and size[1] > 0):
-        try:
-            size = size_of_image()
-        except UnreadableError as error:
-            raise ValueError(str(error)) from None
+    except UnreadableError as error:
+        raise ValueError(str(error)) from None
     boxes, unusable, clipped = [], [], 0
     for thing in tree.iter("object"):
         name = " ".join((thing.findtext("name") or "").split())

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cuescope.data.ops.place import Place
 from cuescope.network import hooks
 from cuescope.network.batchnorm_folding import tensor_of
 from cuescope.network.dense.pooling import Finder, Pooling, folded
+from cuescope.network.place import Place
 from cuescope.network.receptive import Extent, Field, field_of
 from cuescope.network.receptive.spans import Map
 from cuescope.network.receptive.tracker import Tracker

@@ -1,28 +1,17 @@
-"""Where a map of positions lies on the image it was made of."""
+"""Where a map of positions lies on its image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-
-class Seen(Protocol):
-    """What positions see along one side of the image (see receptive.Extent)."""
-
-    @property
-    def start_px(self) -> int: ...
-    @property
-    def stride_px(self) -> int: ...
-    @property
-    def size_px(self) -> int: ...
+from cuescope.network.receptive import Extent
 
 
 @dataclass(frozen=True)
 class Place:
     """(x0, y0, x1, y1) in shares of the image's width and height: the rectangle that the cells of a map fill.
 
-    >>> from cuescope.network.receptive import Extent
     >>> nine = Extent(start_px=0, stride_px=8, size_px=9)
     >>> Place.of_fields(nine, nine, shape=(3, 3), size=(25, 25)).middle(0, 2, (3, 3))
     (0.82, 0.18)
@@ -31,7 +20,7 @@ class Place:
     extent: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
     @classmethod
-    def of_fields(cls, rows: Seen, columns: Seen, shape: Sequence[int], size: Sequence[int]) -> Place:
+    def of_fields(cls, rows: Extent, columns: Extent, shape: Sequence[int], size: Sequence[int]) -> Place:
         """Of a map of `shape` (h, w) on an image of `size` (H, W): a cell a stride wide about each field's middle.
 
         It may reach beyond the image, and end before it: with padding, the first middle lies at the border.
