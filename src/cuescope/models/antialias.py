@@ -10,15 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cuescope.core.errors import CueError
-from cuescope.models.blurpool import (
-    FILTERS,
-    AvgBlurPool2d,
-    BlurPool2d,
-    MaxBlurPool2d,
-    SamePad2d,
-    is_same,
-    surround,
-)
+from cuescope.models.blurpool import FILTERS, AvgBlurPool2d, BlurPool2d, MaxBlurPool2d, SamePad2d, is_same, surround
 from cuescope.models.places import Place, example_of, places
 from cuescope.network import hooks
 from cuescope.network.batchnorm_folding import difference, tensor_of

@@ -65,11 +65,7 @@ def _find_way(
 
 
 def _incremental(
-    classifier: Classifier,
-    way: IncrementalNetwork,
-    pixels: Tensor,
-    rectangles: Sequence[Rectangle],
-    paints: Tensor,
+    classifier: Classifier, way: IncrementalNetwork, pixels: Tensor, rectangles: Sequence[Rectangle], paints: Tensor
 ) -> Logits:
     normalized = classifier.normalize(paints[:, :, None, None])[:, :, 0, 0]
     return way.logits(classifier.normalize(pixels[None]), rectangles, normalized)

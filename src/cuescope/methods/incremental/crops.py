@@ -304,12 +304,7 @@ def _places(starts: Sequence[int], stride: int) -> dict[int, list[int]]:
 
 @torch.inference_mode()
 def _shared(
-    classifier: Classifier,
-    way: Way,
-    image: Tensor,
-    tops: Sequence[int],
-    lefts: Sequence[int],
-    size: tuple[int, int],
+    classifier: Classifier, way: Way, image: Tensor, tops: Sequence[int], lefts: Sequence[int], size: tuple[int, int]
 ) -> Tensor:
     assert classifier.network is not None
     with hooks.evaluating(classifier.network):

@@ -149,10 +149,7 @@ def groups(along_y: NDArray[Any], along_x: NDArray[Any], batch: int = BATCH) -> 
 
 def _spans(rectangles: Sequence[Rectangle], image: Tensor) -> tuple[Spans, Spans]:
     corners = np.array(rectangles, dtype=int).reshape(-1, 4)
-    return (
-        Spans(corners[:, 0], corners[:, 2], image.shape[2]),
-        Spans(corners[:, 1], corners[:, 3], image.shape[3]),
-    )
+    return (Spans(corners[:, 0], corners[:, 2], image.shape[2]), Spans(corners[:, 1], corners[:, 3], image.shape[3]))
 
 
 def _painted(image: Tensor, rectangles: list[Rectangle], paints: Tensor) -> Patch:

@@ -259,14 +259,8 @@ RULES = (
         "masked_fill nan_to_num isnan isfinite rrelu",
     )
     | _rules(_unchanged, "prelu local_response_norm dropout dropout1d dropout2d feature_dropout alpha_dropout")
-    | _rules(
-        _first,
-        "to type type_as float double half bfloat16 cpu cuda contiguous clone detach requires_grad alias",
-    )
-    | _rules(
-        _constant,
-        "zeros_like ones_like empty_like rand_like randn_like new_zeros new_ones new_empty",
-    )
+    | _rules(_first, "to type type_as float double half bfloat16 cpu cuda contiguous clone detach requires_grad alias")
+    | _rules(_constant, "zeros_like ones_like empty_like rand_like randn_like new_zeros new_ones new_empty")
     | _rules(_joined_along, "cat concat concatenate stack")
     | _rules(_extremum, "max min")
     | _rules(
