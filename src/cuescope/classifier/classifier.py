@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from cuescope.classifier.layers import Layers, Watch, peak
 from cuescope.classifier.patches import Patches
 from cuescope.core.classes import ClassSpace, imagenet_1k, misfit, read_classes
-from cuescope.core.errors import CueError
+from cuescope.core.errors import CueError, unknown
 from cuescope.data.images import Batch, Sample
 from cuescope.data.preprocessing import Preprocessing, frame
 from cuescope.network import identity
-from cuescope.network.executor import Executor, Function, find_device, find_precision, start, trial
+from cuescope.network.executor import PRECISIONS, Executor, Function, find_device, start, trial
 from cuescope.network.hooks import Layer
 from cuescope.network.receptive import Field
 
@@ -71,7 +71,9 @@ class Classifier(Patches):
         super().__init__()
         if batch_size < 1:
             raise CueError(f"batch size {batch_size}", wanted="at least 1", do="correct it")
-        self.device, self.precision = find_device(device), find_precision(precision)
+        self.device, self.precision = find_device(device), precision
+        if precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
         self.name = name or getattr(module, "__name__", type(module).__name__)
         self.preprocessing = preprocessing or Preprocessing(source="assumed: ImageNet's usual")
         outputs: int | CueError

@@ -27,17 +27,14 @@ def antialias(
 
     A max pool gets stride 1 and a BlurPool after it; a convolution with a stride gets stride 1 and a BlurPool after
     the activation that follows it; an average pool becomes a BlurPool; a shortcut's 1x1 convolution with a stride gets
-    a BlurPool before it. The first convolution keeps a stride of 2, which is costly to blur, unless `stem` asks for
-    it; a stride of 4 becomes one of 2 and a BlurPool. The max pool of a ResNet gets a kernel of 2. All this is where
-    the authors put it (Zhang 2019, section 3.2, and their code).
+    a BlurPool before it. The first convolution keeps a stride of 2 unless `stem`; a stride of 4 becomes one of 2 and a
+    BlurPool. The max pool of a ResNet gets a kernel of 2. So the authors do it (Zhang 2019, section 3.2, and code).
 
-    Names and shapes of the parameters stay, so a state dict of either fits the other. `filter_size` is 1 to 7; with 1
-    the network is the original. What reads what is found by running `example`, (1, 3, H, W), by default noise of the
-    input size that timm states or 224 px, and the outcome is checked there with filters of size 1.
-
-    Raises CueError for a filter size that does not exist, a network without anything to antialias, one that states
-    which patches its positions see (a BagNet: a blur would enlarge them), and one that does not give the same logits
-    with filters of size 1.
+    A state dict of either fits the other. `filter_size` is 1 to 7; with 1 the network is the original. What reads what
+    is found by running `example`, (1, 3, H, W), by default noise of the input size that timm states or 224 px, where
+    the outcome is checked, too. Raises CueError for a filter size that does not exist, a network without anything to
+    antialias, one that states which patches its positions see (a BagNet: a blur would enlarge them), and one that does
+    not give the same logits with filters of size 1.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
     >>> [name for name, part in antialias(net).named_modules() if isinstance(part, BlurPool2d)]
@@ -53,14 +50,12 @@ def antialias(
     example = example_of(module) if example is None else example
     found = places(module, stem=stem, example=example)
     plain = _built(module, found, 1)
-    with torch.no_grad():
-        gap = difference(_logits(plain, example), _logits(module, example))
+    with torch.no_grad(), hooks.evaluating(plain), hooks.evaluating(module):
+        gap = difference(tensor_of(plain(example)), tensor_of(module(example)))
     if gap > TOLERANCE:
-        raise CueError(
-            f"{type(module).__name__} with blurs of size 1 gives other logits, by {gap:.0e} of the largest",
-            wanted="a network whose layers with a stride do nothing but convolve, pool and subsample",
-            do="antialias it by hand, with cuescope.models.blurpool",
-        )
+        other = f"{type(module).__name__} with blurs of size 1 gives other logits, by {gap:.0e} of the largest"
+        wanted = "a network whose layers with a stride do nothing but convolve, pool and subsample"
+        raise CueError(other, wanted=wanted, do="antialias it by hand, with cuescope.models.blurpool")
     if filter_size == 1:
         return plain
     del plain  # its weights need not lie in memory a third time
@@ -100,8 +95,3 @@ def _slow(network: nn.Module, name: str, conv: nn.Conv2d, keeps: int) -> None:
         conv.padding = (0, 0)
         surround(conv, before=SamePad2d((extent[0], extent[1]), steps))
     conv.stride = (keeps, keeps)
-
-
-def _logits(module: nn.Module, example: Tensor) -> Tensor:
-    with hooks.evaluating(module):
-        return tensor_of(module(example))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -64,13 +64,11 @@ def places(module: nn.Module, *, stem: bool = False, example: Tensor | None = No
     found = [_place(flow, call, parts, first=call.takes == start and not stem) for call in calls]
     found += _in_code(flow, parts)
     if not any(place.at and not _cuts(parts[place.name]) for place in found):
-        found = [replace(place, why="it cuts the image into patches") if place.at else place for place in found]
-        reasons = sorted({f"{place.name}: {place.why}" for place in found})
-        raise CueError(
-            f"{type(module).__name__} has nothing to antialias" + "".join(f"; {reason}" for reason in reasons[:3]),
-            wanted="a convolutional network with pooling or strided convolutions",
-            do="choose another network",
-        )
+        cut = "it cuts the image into patches"
+        reasons = sorted({f"{place.name}: {cut if place.at else place.why}" for place in found})
+        nothing = "; ".join([f"{type(module).__name__} has nothing to antialias", *reasons[:3]])
+        wanted = "a convolutional network with pooling or strided convolutions"
+        raise CueError(nothing, wanted=wanted, do="choose another network")
     return tuple(found)
 
 
@@ -78,12 +76,8 @@ def describe(found: Sequence[Place], filter_size: int) -> tuple[str, ...]:
     """What was antialiased and what was not, in words."""
     blurred = [place for place in found if place.at]
     left = [f"{place.name or 'the network'}: {place.why}" for place in found if not place.at]
-    many = "s" * (len(blurred) > 1)
-    notes = [f"antialiased in {len(blurred)} place{many} by blurs of size {filter_size}"]
-    return (*notes, *(f"not antialiased: {what}" for what in left))
-
-
-# --- where it subsamples -----------------------------------------------------------------------------------------
+    done = f"antialiased in {len(blurred)} place{'s' * (len(blurred) > 1)} by blurs of size {filter_size}"
+    return (done, *(f"not antialiased: {what}" for what in left))
 
 
 def _recorded(module: nn.Module, example: Tensor) -> Flow:
@@ -150,7 +144,7 @@ def _convolution(flow: Flow, call: Call, parts: dict[str, nn.Module], stride: in
         stride, keeps = 2, stride // 2
     activated = _activated(flow, call.gives, parts)
     if activated is not None:
-        at, after = _around(flow, activated, parts)
+        at, after = _surrounded(flow, activated, parts)
         if at:
             return Place(call.name, "convolution", stride, keeps, at, after)
         why = "what follows its activation is no module that a blur could stand before"
@@ -187,7 +181,7 @@ def _is_activation(part: nn.Module) -> bool:
     return "activation" in type(part).__module__ and not any(True for _ in part.parameters())
 
 
-def _around(flow: Flow, value: int, parts: dict[str, nn.Module]) -> tuple[tuple[str, ...], bool]:
+def _surrounded(flow: Flow, value: int, parts: dict[str, nn.Module]) -> tuple[tuple[str, ...], bool]:
     """The modules after which, or else before which, a blur changes this value for all who read it."""
     readers = flow.readers(value)
     for call in flow.calls:
@@ -204,9 +198,8 @@ def _around(flow: Flow, value: int, parts: dict[str, nn.Module]) -> tuple[tuple[
 
 def _can_surround(flow: Flow, call: Call, parts: dict[str, nn.Module]) -> bool:
     """Containers hand their children on, a blur among them; a compiled module has no class to be changed."""
-    part = parts[call.name]
     containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict, torch.jit.ScriptModule)
-    return flow.once(call) and not isinstance(part, containers)
+    return flow.once(call) and not isinstance(parts[call.name], containers)
 
 
 def _in_code(flow: Flow, parts: dict[str, nn.Module]) -> list[Place]:

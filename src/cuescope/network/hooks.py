@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -59,18 +60,11 @@ def hooked(
     seen: Callable[[str, tuple[Any, ...], Any], None],
     entered: Callable[[str, tuple[Any, ...]], None] = lambda _name, _inputs: None,
 ) -> Iterator[None]:
-    """Call `entered(name, inputs)` before and `seen(name, inputs, output)` after each call of these modules.
-
-    The hooks go whatever happens.
-    """
-
-    def before(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        return lambda _module, inputs: entered(name, inputs)
-
+    """Call `entered(name, inputs)` before and `seen(name, inputs, output)` after each call of these modules."""
     handles = []
     for name, module in modules.items():
         handles.append(module.register_forward_hook(lambda _m, inputs, output, name=name: seen(name, inputs, output)))
-        handles.append(module.register_forward_pre_hook(before(name)))
+        handles.append(module.register_forward_pre_hook(partial(lambda name, _m, inputs: entered(name, inputs), name)))
     try:
         yield
     finally:
@@ -99,13 +93,12 @@ def watched_pass(
 def bypassed(first: nn.Module, last: nn.Module) -> Iterator[None]:
     """While it lasts, what `first` is given comes out of `last`, untouched: the modules from one to the other are gone.
 
-    The two may be the same module. Each must be called once in a pass, with a tensor as its first argument. The
-    hooks go whatever happens.
+    The two may be the same module. Each must be called once in a pass, with a tensor as its first argument.
     """
     given: list[Tensor] = []
 
     def keep(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        given.append(inputs[0])
+        given[:] = inputs[:1]
         # A copy to work on: a module that begins with an in-place ReLU would change what goes past it.
         return (inputs[0].clone(), *inputs[1:])
 

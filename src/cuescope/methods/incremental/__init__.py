@@ -1,8 +1,7 @@
 """Recompute only what a changed rectangle of pixels can reach: the logits of an image occluded at many places.
 
-An occluder of 32 px changes 9 % of the output of ResNet-50's first stage and 32 % of that of the second: the rest is
-what it was for the clean image. The idea is Krypton's (Nakandala, Kumar & Papakonstantinou 2019, "Incremental and
-approximate inference for faster occlusion-based deep CNN explanations"), here without any approximation.
+As in Krypton (Nakandala, Kumar & Papakonstantinou 2019, "Incremental and approximate inference for faster
+occlusion-based deep CNN explanations"), but without any approximation.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.data.ops.occlude import Color, Rectangle, colors, cover
 from cuescope.methods.incremental.graph import checked
 from cuescope.methods.incremental.network import IncrementalNetwork
-
-__all__ = ["Painted", "painted_logits"]
 
 
 class Painted(NamedTuple):
@@ -39,40 +36,31 @@ def painted_logits(classifier: Classifier, pixels: Tensor, rectangles: Sequence[
     torch.fx cannot trace, and for one on whose first image the two ways differ.
     """
     paints = colors(color, len(rectangles))
-    way = classifier.known("incremental", lambda: _find_way(classifier, pixels, rectangles, paints))
-    if isinstance(way, str):
-        return Painted(*_plain(classifier, pixels, rectangles, paints), way)
-    return Painted(*_incremental(classifier, way, pixels, rectangles, paints), "")
+
+    def incremental(way: IncrementalNetwork, some: slice = slice(None)) -> Logits:
+        normalized = classifier.normalize(paints[some, :, None, None])[:, :, 0, 0]
+        return way.logits(classifier.normalize(pixels[None]), rectangles[some], normalized)
+
+    def plain(some: slice = slice(None)) -> Logits:
+        return _plain(classifier, pixels, rectangles[some], paints[some])
+
+    def find_way() -> IncrementalNetwork | str:
+        """An incremental network that gives what whole passes give for two of the rectangles, or why there is none."""
+        step = max(1, len(rectangles) // 2)
+        two = slice(0, 2 * step, step)
+        failing, differing = "its graph cannot be run on patches", "its graph gives other logits, by"
+        build = IncrementalNetwork
+        return checked(classifier, build, lambda way: incremental(way, two), lambda: plain(two), failing, differing)
+
+    way = classifier.known("incremental", find_way)
+    return Painted(*plain(), way) if isinstance(way, str) else Painted(*incremental(way), "")
 
 
 Logits = tuple[Tensor, Tensor]
 
 
-def _find_way(
-    classifier: Classifier, pixels: Tensor, rectangles: Sequence[Rectangle], paints: Tensor
-) -> IncrementalNetwork | str:
-    """An incremental network that gives what whole passes give for two of the rectangles, or why there is none."""
-    step = max(1, len(rectangles) // 2)
-    two = rectangles[::step][:2], paints[::step][:2]
-    return checked(
-        classifier,
-        IncrementalNetwork,
-        lambda way: _incremental(classifier, way, pixels, *two),
-        lambda: _plain(classifier, pixels, *two),
-        "its graph cannot be run on patches",
-        "its graph gives other logits, by",
-    )
-
-
-def _incremental(
-    classifier: Classifier, way: IncrementalNetwork, pixels: Tensor, rectangles: Sequence[Rectangle], paints: Tensor
-) -> Logits:
-    normalized = classifier.normalize(paints[:, :, None, None])[:, :, 0, 0]
-    return way.logits(classifier.normalize(pixels[None]), rectangles, normalized)
-
-
 def _plain(classifier: Classifier, pixels: Tensor, rectangles: Sequence[Rectangle], paints: Tensor) -> Logits:
-    """Whole passes; the painted images are made a batch at a time, so that memory does not grow with their number."""
+    """Whole passes; the images are painted a batch at a time, so that memory does not grow with their number."""
     clean, size = classifier.logits(pixels[None]), classifier.batch_size
     groups = [slice(i, i + size) for i in range(0, len(rectangles), size)]
     covered = (cover(pixels, rectangles[group], paints[group]) for group in groups)

@@ -28,9 +28,8 @@ class IncrementalNetwork:
     """Which logits does a network give when one rectangle of the image is painted over?
 
     Exact: each feature map is computed where the rectangle can reach, from the feature maps of the unchanged image,
-    and as a whole from the first operation on that has no rule or leaves nothing untouched. The network, whose
-    weights are used as they are, is best given folded and channels-last. Raises UntraceableError for a network that
-    torch.fx cannot trace.
+    and as a whole from the first operation on that has no rule or leaves nothing untouched. Best given folded and
+    channels-last. Raises UntraceableError for a network that torch.fx cannot trace.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> black, gray = torch.zeros(1, 3, 8, 8), torch.full((3,), 0.5)
@@ -59,13 +58,11 @@ class IncrementalNetwork:
             clean = tensor_of(record.run(image))[0].float()
             maps: Maps = defaultdict(dict)
             out = torch.empty(len(rectangles), len(clean))
-            for group in self._groups(rectangles, record.env, maps):
+            costs = _Outline(self, record.env, maps).costs(rectangles) if rectangles else None
+            for group in groups(*costs) if costs else []:
                 patch = _painted(image, [rectangles[i] for i in group], paints[group])
                 out[group] = tensor_of(_Patched(self, record.env, maps).start(patch)).float()
         return clean, out
-
-    def _groups(self, rectangles: Sequence[Rectangle], clean: dict[fx.Node, Any], maps: Maps) -> list[list[int]]:
-        return groups(*_Outline(self, clean, maps).costs(rectangles)) if rectangles else []
 
 
 Maps = dict[fx.Node, dict[bool, Clean]]
@@ -129,10 +126,8 @@ class _Patched(_Walk):
 
 
 def groups(along_y: NDArray[Any], along_x: NDArray[Any], batch: int = BATCH) -> list[list[int]]:
-    """Rectangles to be computed together: those that reach about as far along each axis, `batch` at a time.
-
-    All of a group get windows of one size, so a rectangle at the border, which reaches little, should not be
-    computed together with one in the middle.
+    """Rectangles to be computed together, `batch` at a time: all of a group get windows of one size, so those that
+    reach about as far along each axis.
 
     >>> groups(np.array([1, 2, 1, 2]), np.array([5, 5, 5, 5]), batch=2)
     [[0, 2], [1, 3]]

@@ -99,15 +99,13 @@ class Clean:
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Where the feature maps of P images differ from the clean one: inside a window of one size for all.
-
-    `last` says that the network at this point holds the map as (P, H, W, C), though patches are kept (P, C, h, w).
-    """
+    """Where the feature maps of P images differ from the clean one: inside a window of one size for all."""
 
     clean: Clean
     rows: Spans
     cols: Spans
     last: bool = False
+    """Whether the network at this point holds the map as (P, H, W, C); patches are kept (P, C, h, w)."""
 
     def __len__(self) -> int:
         return len(self.rows.low)

@@ -113,10 +113,8 @@ def max_pool(call: Call) -> Any:
     if s["return_indices"]:
         return None
 
-    def run(window: Tensor) -> Tensor:
-        return F.max_pool2d(window, s["kernel_size"], s["stride"], 0, s["dilation"])
-
-    return _slide(call, s, s["kernel_size"], run, float("-inf"))
+    kernel = s["kernel_size"]
+    return _slide(call, s, kernel, lambda x: F.max_pool2d(x, kernel, s["stride"], 0, s["dilation"]), float("-inf"))
 
 
 def average_pool(call: Call) -> Any:
@@ -212,9 +210,8 @@ def shape(call: Call) -> Any:
 
 def size(call: Call) -> Any:
     """`x.size()` and `x.size(dim)`."""
-    whole = call.args[0].shape
-    dim = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else None)
-    return whole if dim is None else whole[dim]
+    dim = call.settings("dim")["dim"]
+    return call.args[0].shape if dim is None else call.args[0].shape[dim]
 
 
 def _same_everywhere(other: Tensor, patch: Region) -> bool:
@@ -244,12 +241,8 @@ _ACTIVATIONS = (
 )
 
 MODULES: dict[type[nn.Module], Rule] = {
-    nn.Conv2d: convolution,
-    nn.MaxPool2d: max_pool,
-    nn.AvgPool2d: average_pool,
-    nn.BatchNorm2d: batch_norm,
-    nn.Linear: linear,
-    nn.LayerNorm: layer_norm,
+    **{nn.Conv2d: convolution, nn.MaxPool2d: max_pool, nn.AvgPool2d: average_pool},
+    **{nn.BatchNorm2d: batch_norm, nn.Linear: linear, nn.LayerNorm: layer_norm},
     **dict.fromkeys(_ACTIVATIONS, pointwise),
 }
 
@@ -264,23 +257,15 @@ _COMBINING = (
 )
 
 FUNCTIONS: dict[Callable[..., Any], Rule] = {
-    F.conv2d: convolution,
-    F.max_pool2d: max_pool,
-    F.avg_pool2d: average_pool,
-    F.linear: linear,
-    F.layer_norm: layer_norm,
-    F.batch_norm: batch_norm,
-    torch.cat: concatenate,
-    torch.concat: concatenate,
-    torch.permute: permute,
-    getattr: shape,
+    **{F.conv2d: convolution, F.max_pool2d: max_pool, F.avg_pool2d: average_pool},
+    **{F.linear: linear, F.layer_norm: layer_norm, F.batch_norm: batch_norm},
+    **{torch.cat: concatenate, torch.concat: concatenate, torch.permute: permute, getattr: shape},
     **dict.fromkeys(_CELLWISE, pointwise),
     **dict.fromkeys(_COMBINING, combine),
 }
 
 METHODS: dict[str, Rule] = {
-    "permute": permute,
-    "size": size,
+    **{"permute": permute, "size": size},
     **dict.fromkeys(("relu", "relu_", "sigmoid", "tanh", "clamp", "square", "sqrt", "contiguous"), pointwise),
     **dict.fromkeys(("add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_"), combine),
 }

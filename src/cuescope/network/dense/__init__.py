@@ -1,8 +1,7 @@
 """Class logits at every position: any network whose head averages the last map gives them, without its code being read.
 
-The network runs once, watched, to find its last global average pooling. In later runs each position of the pooled map
-goes on alone, as if the map had no other, so that whatever follows (flatten, dropout, one linear layer or two) works on
-single positions. The principle is that of class activation maps (Zhou et al. 2016, section 2).
+In later runs each position of the map that is averaged last goes on alone, as if the map had no other (the principle of
+class activation maps, Zhou et al. 2016, section 2).
 """
 
 from __future__ import annotations
@@ -50,23 +49,13 @@ class Dense:
     local: bool
     size: tuple[int, int]
     image: tuple[int, int]
-    run: Callable[[nn.Module, Tensor], Tensor] = dataclasses.field(compare=False, repr=False)
+    run: Callable[[Any, Tensor], Tensor] = dataclasses.field(compare=False, repr=False)
     """Of the network and normalized images (B, 3, H, W): (B, K, h, w)."""
 
     @property
     def field_px(self) -> int | None:
         """The longer side of what a position sees; None for the whole image."""
         return self.field.size_px
-
-    @property
-    def stride_px(self) -> int:
-        """The distance of neighboring positions in the image."""
-        return self.field.stride_px or 0
-
-    @property
-    def start_px(self) -> int:
-        """Where in the image the field of position (0, 0) starts; negative with padding."""
-        return self.field.start_px or 0
 
     def place(self, shape: Sequence[int], size: Sequence[int]) -> Place:
         """Where a map (h, w) lies on an image (height, width) in px: a cell a stride wide around each field's middle.
@@ -82,12 +71,8 @@ class Dense:
     @property
     def description(self) -> str:
         """What a reader of the map should know, in a sentence."""
-        height, width = self.image
-        if self.field_px is None:
-            seen = "the whole image"
-        else:
-            assert self.field.rows is not None
-            assert self.field.columns is not None
+        (height, width), seen = self.image, "the whole image"
+        if not self.field.everywhere and self.field.rows and self.field.columns:
             rows, columns = self.field.rows.size_px, self.field.columns.size_px
             more = "more than the image" if rows >= height and columns >= width else f"of {height} x {width} px"
             seen = f"{rows} x {columns} px ({more})"
@@ -120,18 +105,15 @@ def _declared(network: Any, images: Tensor) -> Dense | None:
     if not callable(getattr(network, "patch_logits", None)) or type(side) is not int or type(stride) is not int:
         return None
     try:
-        maps, logits = _patches(network, images), tensor_of(network(images))
+        maps, logits = network.patch_logits(images), tensor_of(network(images))
     except Exception as error:  # a module's own code
         raise NoDenseError(f"its patch_logits cannot be run ({_short(error)})") from error
     if maps.ndim != 4 or maps.shape[:2] != logits.shape:
         return None
     extent = Extent(0, stride, side)
     additive = _agree(maps.float().mean((2, 3)), logits, maps)
-    return Dense(Field(extent, extent), additive, True, _sides(maps), _sides(images), _patches)
-
-
-def _patches(network: Any, images: Tensor) -> Tensor:
-    return network.patch_logits(images)
+    field, size, image = Field(extent, extent), _sides(maps), _sides(images)
+    return Dense(field, additive, True, size, image, lambda network, images: network.patch_logits(images))
 
 
 def _averaged(network: nn.Module, images: Tensor) -> Dense:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from cuescope.network import hooks
-from cuescope.network.receptive.spans import Map, State
+from cuescope.network.receptive.spans import Map, Span, State
 from cuescope.network.receptive.tracker import Tracker
 
 
@@ -29,11 +29,10 @@ class Extent:
 
 @dataclass(frozen=True)
 class Field:
-    """What the positions of a map see.
+    """What the positions of a map see: rows and columns, or None where they cannot be laid on the image (tokens).
 
-    `rows` and `columns` are None where the positions cannot be laid on the image (tokens, say). `everywhere`: each
-    position sees the whole image, by squeeze-and-excitation, say; the extents then tell of what it sees without
-    that, and so where it lies. `padded`: fields at the border stick out of the image.
+    `everywhere`: each position sees the whole image, by squeeze-and-excitation, say; the extents are what it sees
+    without that. `padded`: fields at the border stick out of the image.
 
     >>> Field(Extent(-1, 2, 3), Extent(-1, 2, 3)).window(0, 5, (16, 16))
     (0, 9, 2, 12)
@@ -76,10 +75,9 @@ WHOLE = Field(None, None, everywhere=True)
 def fields(network: nn.Module, pixels: Tensor) -> Mapping[str, Field]:
     """Which pixels can reach one position of each layer's output? By the names of `network.named_modules()`.
 
-    Never too small: an operation without a rule counts as one that sees the whole image. Exact for convolution,
-    pooling, padding, cropping, concatenation and all that works on each position alone; the tightest interval, so
-    that a dilated convolution's holes count as seen. `pixels` are one or more normalized images (B, 3, H, W), of
-    which nothing but the shape matters. Layers that are called more than once, or give no tensor, are left out.
+    Never too small: an operation without a rule counts as one that sees the whole image; a dilated convolution's
+    holes count as seen. `pixels` are normalized images (B, 3, H, W), of which only the shape matters. Layers that are
+    called more than once, or give no tensor, are left out.
 
     >>> import torch
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1))
@@ -103,7 +101,5 @@ def field_of(state: State) -> Field:
     """The field that follows from a tensor's state."""
     if not isinstance(state, Map):
         return WHOLE
-    rows, columns = (
-        Extent(span.start, span.stride, span.size) for span in (state.rows.settled(), state.columns.settled())
-    )
+    rows, columns = (Extent(span.start, span.stride, span.size) for span in map(Span.settled, state.spans))
     return Field(rows, columns, state.everywhere, state.padded)

@@ -19,12 +19,9 @@ LEAVING = ("numpy", "__array__", "__dlpack__", "tolist", "item", "__float__", "_
 
 
 class Tracker(TorchFunctionMode):
-    """Carries from tensor to tensor which pixels can reach each position, while a network runs."""
-
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self._left = False
-        """Whether anything of the image has left torch."""
+        self._left = False  # whether anything of the image has left torch
         self._states: dict[int, tuple[weakref.ref[Tensor], State]] = {}
         for tensor in _owned(network):
             self._put(tensor, None)
