@@ -26,7 +26,7 @@ from cuescope.core.errors import CueError
 from cuescope.data.images import Box, Sample
 from cuescope.data.preprocessing import locate
 from cuescope.instruments.ablation import _answers
-from cuescope.methods.attribution import attributions
+from cuescope.methods.attribution import Attributions
 from cuescope.methods.deconvnet import project
 from cuescope.methods.end_features import EndFeatures
 from cuescope.models.seeding import seeded
@@ -288,7 +288,7 @@ WAYS: dict[str, Callable[[Classifier, Tensor], Sequence[Tensor]]] = {
         response_everywhere(c.executor, c.normalize(pixels[:1]), Second("conv", (2, 2), (1, 1)))
     ],
     "attribution": lambda c, pixels: [
-        found for found in attributions(c, pixels[0], 1, steps=6).values() if isinstance(found, Tensor)
+        found for found in Attributions.of(c).maps(pixels[0], 1, steps=6).values() if isinstance(found, Tensor)
     ],
 }
 

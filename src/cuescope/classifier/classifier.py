@@ -36,13 +36,11 @@ class Classifier(Patches):
     list of names, "imagenet-1k" or a text or JSON file; without it they are numbered, or ImageNet's for a
     network of timm, torchvision or cuescope with 1,000 outputs. Without `preprocessing` it is ImageNet's usual one.
 
-    The module is left as it is, whatever happens: a private copy in evaluation mode runs, with its batch norms
-    folded, channels-last and on `device` where that helps (see `notes`). It is a copy of now: train on, and make
-    a new Classifier. `owned=True` gives the module away instead and saves the copy. `fold=False` keeps every
-    layer's weights and output as they were trained.
-
-    `precision` is "float32" or "bfloat16" (weights and activations; logits are always float32). `batch_size` is
-    the most images in one pass; on a CPU at most 8 go at once, since more are slower.
+    The module is left as it is: a private copy in evaluation mode runs, with its batch norms folded, channels-last
+    and on `device` where that helps (see `notes`). `owned=True` gives the module away instead and saves the copy.
+    `fold=False` keeps every layer's weights and output as they were trained. `precision` is "float32" or "bfloat16"
+    (weights and activations; logits are always float32). `batch_size` is the most images in one pass, on a CPU at
+    most 8.
 
     Raises CueError for classes that do not fit, an unknown device or precision, and a module that cannot be
     copied or that nothing is known of and that cannot be run on an image of the input size.
@@ -97,7 +95,7 @@ class Classifier(Patches):
         }
 
     def under(self, **settings: Any) -> Classifier:
-        """The same under other arguments of `Classifier`: a new one, or itself where none differs. It is left as it is.
+        """The same under other arguments of `Classifier`: a new one, or itself where none differs.
 
         Raises CueError where its module was given away (`owned`) and so is no longer as it was given.
         """
@@ -128,10 +126,7 @@ class Classifier(Patches):
 
     @property
     def network(self) -> nn.Module | None:
-        """The private copy that runs, folded and in its precision: to read and to run, never to change.
-
-        None for a black box. It takes images as `normalize` gives them.
-        """
+        """The private copy that runs on what `normalize` gives: never to be changed; None for a black box."""
         return self.executor.network
 
     @property
@@ -147,17 +142,13 @@ class Classifier(Patches):
     def prepare(self, samples: Sequence[Sample]) -> Tensor:
         """Decoded images of any size as (B, 3, H, W) float32 in [0, 1] on the device, not normalized yet.
 
-        A photograph is resized and center-cropped as torchvision and timm do with Pillow, bit for bit; a
-        stimulus is only resized to the input size, and is untouched where it has that size.
+        A photograph is resized and center-cropped as torchvision and timm do, bit for bit; a stimulus is only resized.
         """
         pixels = self.executor.upload(frame(samples, self.preprocessing))
         return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] to (B, K) float32 on the CPU.
-
-        Where the device's memory is too small for a batch, smaller ones are taken from then on.
-        """
+        """(B, 3, H, W) in [0, 1] to (B, K) float32 on the CPU, in batches that fit the device's memory."""
         if not len(pixels):
             return torch.zeros(0, len(self.classes))
         logits = self._all(pixels)
@@ -166,10 +157,7 @@ class Classifier(Patches):
         return logits
 
     def see(self, samples: Sequence[Sample], labels: Sequence[int] | None = None, watch: Sequence[Watch] = ()) -> Batch:
-        """Images with their pixels and clean logits; `labels` index the classifier's own classes, -1 for none.
-
-        `watch` is what to keep of some layers on the way, in the batch's `watched`.
-        """
+        """Images with pixels, clean logits and what `watch` keeps; `labels` index its own classes, -1 for none."""
         pixels = self.prepare(samples)
         known = torch.full((len(samples),), -1) if labels is None else torch.as_tensor(list(labels), dtype=torch.long)
         if not watch or not samples:
@@ -194,10 +182,7 @@ class Classifier(Patches):
         return {watch: found[watch] for watch in wanted}
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] to (B, K) in one pass on the device, with gradients to the pixels if wanted.
-
-        Raises CueError for a black box.
-        """
+        """(B, 3, H, W) in [0, 1] to (B, K) in one pass on the device, with gradients. CueError for a black box."""
         return self.executor.once(pixels, self.torch_network("gradients")).float()
 
     def normalize(self, pixels: Tensor) -> Tensor:
@@ -211,11 +196,7 @@ class Classifier(Patches):
 
     @property
     def vectors(self) -> tuple[str, ...]:
-        """The layers after the last map that give one vector an image, in their order; the last is the answer.
-
-        >>> Classifier(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())).vectors
-        ('0', '1')
-        """
+        """The layers after the last map that give one vector an image, in their order; the last is the answer."""
         return tuple(self._layers.vectors) if self.network is not None else ()
 
     def stages(self, wanted: Sequence[str] = ()) -> tuple[str, ...]:

@@ -57,12 +57,6 @@ class Patches:
 
         They are those of patches only where `dense.local` says so, and add up only where `dense.additive` does (class
         activation, Zhou et al. 2016, section 2). Raises CueError for a network whose head averages no map.
-
-        >>> from cuescope.classifier.classifier import Classifier
-        >>> net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 7))
-        >>> classifier = Classifier(net, preprocessing=Preprocessing((8, 8), 8))
-        >>> classifier.dense_logits(torch.rand(2, 3, 8, 8)).shape, classifier.dense.field_px
-        (torch.Size([2, 7, 6, 6]), 3)
         """
         network, dense = self.torch_network("dense logits"), self.dense
         if dense is None:
@@ -84,16 +78,14 @@ class Patches:
 
         Raises CueError where the network does not sort patches into words.
         """
-        return self._all(
-            pixels, self._own("words", "visual words", "a bag of words, which `cuescope train bow` makes")
-        ).long()
+        run = self._own("words", "visual words", "a bag of words, which `cuescope train bow` makes")
+        return self._all(pixels, run).long()
 
     def display_logits(self, pixels: Tensor, targets: Sequence[int]) -> Tensor:
         """(B, H, W) float32 on the CPU: at every pixel the logit of each image's target class from the patch about it.
 
         The display heatmap of Brendel & Bethge 2019: patches at stride 1 with zeros beyond the border of the normalized
-        image. It is not the decomposition of the answer, which `patch_logits` is. Raises CueError for a network other
-        than a BagNet.
+        image; `patch_logits` is what adds up to the answer. Raises CueError for a network other than a BagNet.
         """
         run = self._own("display_logits", "display heatmap", "a BagNet")
         pairs = zip(pixels, targets, strict=True)

@@ -12,10 +12,8 @@ from cuescope.core.classes import IMAGENET
 
 FOLDS = 5
 """Parts the images are split into: each is answered by a read-out of the others."""
-
 PENALTIES = np.logspace(-1, 5, 13)
 """Of the ridge; which one is taken is found by leaving out one training image at a time."""
-
 ANIMALS = 398
 """Of ImageNet's classes in their usual order the first so many are animals, and no others are."""
 

@@ -20,23 +20,17 @@ from cuescope.network.executor import one_thread_each
 
 EPSILON = 1e-5
 """Added to every variance, as by the authors."""
-
 SMALLEST_PX = 32
 """Of contents and styles: below, the deepest features would be fewer than 4 x 4."""
-
 POOL = 0
 VGG = (64, 64, POOL, 128, 128, POOL, 256, 256, 256, 256, POOL, 512)
 """Channels of VGG-19's convolutions up to relu4_1."""
-
 LEVELS = (4, 11, 18, 31)
 """Modules of the encoder up to relu1_1, relu2_1, relu3_1 and relu4_1."""
-
 CONVOLUTIONS = ("0", "2", "5", "9", "12", "16", "19", "22", "25", "29")
 """The encoder's convolutions among its modules, the first one that of the colors."""
-
 TORCHVISION = tuple(f"features.{number}" for number in (0, 2, 5, 7, 10, 12, 14, 16, 19))
 """The same in torchvision's VGG-19, which has none of the colors."""
-
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """What torchvision's VGG-19 is normalized with."""
 
@@ -153,8 +147,7 @@ class AdaIN(StyleNetwork):
 
     def statistics(self, pixels: Tensor) -> Style:
         """Mean and deviation of relu4_1."""
-        mean, std = moments(self.encode(pixels))
-        return Style((mean,), (std,))
+        return _style(self.encode(pixels))
 
     def forward(self, content: Tensor, style: Style, alpha: float = 1.0) -> Tensor:
         """The content in the style's texture: (B, 3, H, W), a little outside of [0, 1] here and there.
@@ -162,9 +155,7 @@ class AdaIN(StyleNetwork):
         decode(alpha t + (1 - alpha) c), which mixed statistics give as well; what pooling rounded up is cut off.
         """
         features = self.encode(content)
-        if alpha != 1:
-            mean, std = moments(features)
-            style = style.mixed(Style((mean,), (std,)), alpha)
+        style = style if alpha == 1 else style.mixed(_style(features), alpha)
         return self.decode(adain(features, style.mean[0], style.std[0]))[:, :, : content.shape[2], : content.shape[3]]
 
     def fast(self, dtype: torch.dtype) -> AdaIN:
@@ -175,6 +166,11 @@ class AdaIN(StyleNetwork):
             network.encoder = cheaper(network.encoder, dtype)
             network.decoder = cheaper(network.decoder, dtype)
         return network.to(dtype)
+
+
+def _style(features: Tensor) -> Style:
+    mean, std = moments(features)
+    return Style((mean,), (std,))
 
 
 def _encoder() -> nn.Sequential:

@@ -20,13 +20,10 @@ from cuescope.models.seeding import seeded
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.25, 0.25, 0.25)
 """What its input is normalized with, for pixels in 0..1: 64 of 255 gray levels are one unit."""
-
 LUMA = (0.299, 0.587, 0.114)
 """Parts of red, green and blue in the gray of ITU-R BT.601."""
-
 FLOOR = 1e-3
 """Added to a patch's variance: that of two gray levels, so that faint noise is not blown up to full contrast."""
-
 PATCHES = 1024
 """That are compared with all words at once: a table that fits the cache, four times as fast as one that does not."""
 
@@ -49,7 +46,6 @@ class BagOfWords(nn.Module):
     """The choice of a word is a step: no gradient says how to change the image."""
 
     mix: Tensor
-    step: Tensor
     mean: Tensor
     whitening: Tensor
     codebook: Tensor
@@ -150,11 +146,10 @@ def from_file(path: str | Path, state: dict[str, Tensor]) -> Saved:
 
 
 def _network(state: dict[str, Tensor]) -> BagOfWords:
-    """The network whose state_dict this is: the shapes tell the rest."""
+    """The network whose state_dict this is."""
     (words, components), classes = state["codebook"].shape, len(state["fc.bias"])
-    channels = len(state["mix"])
+    channels, stride = len(state["mix"]), int(state["step"])
     side = round((len(state["mean"]) / channels) ** 0.5)
-    stride = int(state["step"])
     if side < 1 or stride < 1:
         raise ValueError("patches without a size")
     network = seeded(0, lambda: BagOfWords(side, stride, components, words, classes, color=channels == 3))

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 PAYS = {torch.float32: 128, torch.bfloat16: 256}
 """Channels, in and out, from which tiles pay. In bfloat16 convolutions are faster, and tiles lose two bits more."""
 
+PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))
 TILE = 4
 INPUT = (
     (4, 0, -5, 0, 1, 0),
@@ -101,10 +102,9 @@ class Upsampled(nn.Module):
         super().__init__()
         assert conv.bias is not None
         self.register_buffer("bias", conv.bias.detach())
-        for down in (0, 1):
-            for across in (0, 1):
-                weight = _summed(_summed(conv.weight.detach(), 2, down), 3, across)
-                self.register_buffer(f"kernel{down}{across}", weight.contiguous(memory_format=torch.channels_last))
+        for down, across in PARITIES:
+            weight = _summed(_summed(conv.weight.detach(), 2, down), 3, across)
+            self.register_buffer(f"kernel{down}{across}", weight.contiguous(memory_format=torch.channels_last))
 
     bias: Tensor
 
@@ -113,11 +113,10 @@ class Upsampled(nn.Module):
         bordered = F.pad(pixels, (1, 1, 1, 1), mode="replicate")
         shape = (batch, len(self.bias), 2 * height, 2 * width)
         out = torch.empty(shape, dtype=pixels.dtype, device=pixels.device, memory_format=torch.channels_last)
-        for down in (0, 1):
-            for across in (0, 1):
-                view = bordered[:, :, down : down + height + 1, across : across + width + 1]
-                found = F.conv2d(view, getattr(self, f"kernel{down}{across}"), self.bias)
-                torch.clamp_min(found, 0, out=out[:, :, down::2, across::2])
+        for down, across in PARITIES:
+            view = bordered[:, :, down : down + height + 1, across : across + width + 1]
+            found = F.conv2d(view, getattr(self, f"kernel{down}{across}"), self.bias)
+            torch.clamp_min(found, 0, out=out[:, :, down::2, across::2])
         return out
 
 

@@ -30,10 +30,7 @@ T = TypeVar("T")
 
 @dataclass
 class Executor:
-    """Normalized images in, the network's tensors out; keeps no state but the batch sizes that fit.
-
-    `network` is None for a black box, which is only the function `run`.
-    """
+    """Normalized images in, the network's tensors out; keeps no state but the batch sizes that fit."""
 
     run: Function
     device: torch.device
@@ -42,6 +39,7 @@ class Executor:
     mean: Tensor
     std: Tensor
     network: nn.Module | None = None
+    """None for a black box, which is only the function `run`."""
     dtype: torch.dtype = torch.float32
     channels_last: bool = False
     fixed_batch: bool = False
@@ -234,12 +232,7 @@ def _unfit(name: str, how: Preprocessing, why: str) -> CueError:
 
 @contextmanager
 def one_thread_each() -> Iterator[int]:
-    """How many threads there are, while torch itself uses one: whole images side by side lose no time waiting.
-
-    >>> with one_thread_each() as threads:
-    ...     print(threads >= 1, torch.get_num_threads())
-    True 1
-    """
+    """How many threads there are, while torch itself uses one: whole images side by side lose no time waiting."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

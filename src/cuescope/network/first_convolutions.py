@@ -28,15 +28,13 @@ _NEXT += (_MaxPoolNd, _AvgPoolNd, _AdaptiveMaxPoolNd, _AdaptiveAvgPoolNd)
 
 @dataclass(frozen=True)
 class First:
-    """The first convolution that is run, and its map as the next layer reads it.
-
-    `active` is where that map passes by: after the nonlinearity, be it a module or not. Where none follows
-    before the next layer (patches of a transformer, say), `nonlinear` is False and it is the convolution's own output.
-    """
+    """The first convolution that is run, and its map as the next layer reads it."""
 
     name: str
     active: HookPoint
+    """Where that map passes by: after the nonlinearity, be it a module or not."""
     nonlinear: bool
+    """False where none follows before the next layer (patches of a transformer, say)."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +70,8 @@ class _Walk:
         """A copy of the map as it was last seen; None before the convolution and once the walk is over."""
 
     def entered(self, name: str, inputs: tuple[Any, ...]) -> None:
-        if self._goes_on(inputs[0] if inputs else None, HookPoint(name, before=True)) and isinstance(
-            self.modules[name], _NEXT
-        ):
+        goes_on = self._goes_on(inputs[0] if inputs else None, HookPoint(name, before=True))
+        if goes_on and isinstance(self.modules[name], _NEXT):
             self.last = None
 
     def seen(self, name: str, _inputs: tuple[Any, ...], output: Any) -> None:

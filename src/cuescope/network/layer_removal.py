@@ -71,10 +71,9 @@ class Cuts:
 def cuts(network: nn.Module, pixels: Tensor) -> Cuts:
     """What can be left out of this network? Found by running it on a normalized image (1, 3, H, W).
 
-    A layer can where it holds weights (more than a scale for each channel), is called once in a pass, and gives a
-    tensor of the shape of the first it is given. A module that does nothing but call others one after another is
-    no block: those it calls are looked at. Of layers in a row that change the shape, the shortest stretch that
-    brings it back can be left out as a whole.
+    A layer can where it holds weights (more than a scale for each channel), is called once in a pass, and gives the
+    shape of what it is first given. A module that only calls others one after another is no block. Of layers in a row
+    that change the shape, the shortest stretch that brings it back can be left out as a whole.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> [cut.name for cut in cuts(net, torch.zeros(1, 3, 6, 6)).usual]

@@ -56,10 +56,10 @@ def project(
 ) -> Projections:
     """What in each image excites this unit of a layer? The unit's activation alone, sent down to the pixels.
 
-    `pixels` is (B, 3, H, W) in [0, 1] as `Classifier.prepare` gives them; image i shows channel `channels[i]`, at
-    `places[i]` = (row, column) or where that channel is strongest. `layer` is one of the classifier's `layers` or
-    `vectors`. The deconvnet starts from the activation itself, guided backpropagation (Springenberg et al.
-    2015) and the gradient (Simonyan et al. 2014) from 1.
+    `pixels` is (B, 3, H, W) in [0, 1] as `Classifier.prepare` gives them, `layer` one of the classifier's `layers` or
+    `vectors`; image i shows channel `channels[i]`, at `places[i]` = (row, column) or where that channel is strongest.
+    The deconvnet starts from the activation itself, guided backpropagation (Springenberg et al. 2015) and the gradient
+    (Simonyan et al. 2014) from 1.
 
     Raises CueError for a black box, an unknown layer or channel, and, unless the plain gradient is asked for, for a
     layer below which there is anything but linear operations, rectifiers, pools and normalizations.

@@ -95,17 +95,15 @@ class _Unpooled(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, kernel: Sides, stride: Sides, padding: Sides, dilation: Sides, ceil_mode: bool
-    ) -> Tensor:
-        pooled, switches = F.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode, return_indices=True)
+    def forward(ctx: Any, x: Tensor, sides: tuple[Sides, Sides, Sides, Sides], ceil_mode: bool) -> Tensor:
+        pooled, switches = F.max_pool2d(x, *sides, ceil_mode, return_indices=True)
         ctx.save_for_backward(switches)
-        ctx.geometry = x.shape, kernel, stride, padding, dilation
+        ctx.geometry = x.shape, *sides
         return pooled
 
     @staticmethod
-    def backward(ctx: Any, *signals: Tensor) -> tuple[Tensor, None, None, None, None, None]:
-        return unpool(signals[0], *ctx.saved_tensors, *ctx.geometry), None, None, None, None, None
+    def backward(ctx: Any, *signals: Tensor) -> tuple[Tensor, None, None]:
+        return unpool(signals[0], *ctx.saved_tensors, *ctx.geometry), None, None
 
 
 Sides = tuple[int, int]
@@ -180,11 +178,7 @@ def _history(output: Tensor) -> Iterator[Any]:
 
 
 def _spoken(name: str) -> str:
-    """An operation of autograd's record as a reader would say it.
-
-    >>> _spoken("ScaledDotProductFlashAttentionForCpu"), _spoken("Mul"), _spoken("Softmax")
-    ('attention', 'a product of two maps', 'softmax')
-    """
+    """An operation of autograd's record as a reader would say it."""
     if "Attention" in name:
         return "attention"
     return {"Mul": "a product of two maps", "Div": "a quotient of two maps"}.get(name, name.strip("_").lower())
@@ -201,8 +195,8 @@ def _pooled(
 ) -> Any:
     if return_indices or input.ndim != 4:
         return F.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-    sides = [pair(v) for v in (kernel_size, stride or kernel_size, padding, dilation)]
-    return _Unpooled.apply(input, *sides, ceil_mode)
+    sides = tuple(pair(v) for v in (kernel_size, stride or kernel_size, padding, dilation))
+    return _Unpooled.apply(input, sides, ceil_mode)
 
 
 def _ceiling(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:

@@ -20,8 +20,8 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.methods.incremental.graph import UntraceableError, checked, function_of, reached_from, traced
 from cuescope.network import hooks
 from cuescope.network.batchnorm_folding import tensor_of
+from cuescope.network.receptive import Tracker
 from cuescope.network.receptive.spans import Map, Span
-from cuescope.network.receptive.tracker import Tracker
 
 LEAST = 0.05
 """Less of the work saved than this is not worth the way."""
@@ -51,9 +51,8 @@ def crop_logits(
     """What are the logits of the crops of `size` whose top left corners lie at all pairs of `tops` and `lefts`?
 
     `tops` and `lefts` ascend; `image` is (3, H, W) in [0, 1] and holds all the crops. The logits are those of whole
-    forward passes (checked to 1e-4 of the largest in float32), which is also how they are computed for a black box, on
-    a GPU, for a network that torch.fx cannot trace, where sharing saves nothing, and where on the first image the two
-    ways differ.
+    forward passes (checked to 1e-4 of the largest in float32), which are run for a black box, on a GPU, where torch.fx
+    cannot trace the network, where sharing saves nothing, and where on the first image the two ways differ.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> from cuescope.data.preprocessing import Preprocessing

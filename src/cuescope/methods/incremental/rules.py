@@ -50,10 +50,8 @@ class Step(NamedTuple):
 
 
 Rule = Callable[[Call], Any]
-"""Gives a Step (or the answer to a question of shape), or None where only whole feature maps will do.
-
-Which of the three may depend on the regions of the arguments, never on their values.
-"""
+"""Gives a Step (or the answer to a question of shape), or None where only whole feature maps will do: which of these
+may depend on the regions of the arguments, never on their values."""
 
 
 def rule_of(function: Callable[..., Any], method: str = "") -> Rule | None:
@@ -129,10 +127,8 @@ def average_pool(call: Call) -> Any:
     if stands_out or (any(pads) and not s["count_include_pad"]):
         return None
 
-    def run(window: Tensor) -> Tensor:
-        return F.avg_pool2d(window, s["kernel_size"], s["stride"], 0, divisor_override=s["divisor_override"])
-
-    return _slide(call, s, s["kernel_size"], run, 0.0)
+    kernel, divisor = s["kernel_size"], s["divisor_override"]
+    return _slide(call, s, kernel, lambda x: F.avg_pool2d(x, kernel, s["stride"], 0, divisor_override=divisor), 0.0)
 
 
 def pointwise(call: Call) -> Any:
@@ -167,8 +163,7 @@ def combine(call: Call) -> Any:
     if not isinstance(b, Region):
         return pointwise(call)
     if not isinstance(a, Region):
-        fits = not isinstance(a, Tensor) or _same_everywhere(a, b)
-        return _cellwise(call, b, lambda seen: call.function(a, seen, *call.args[2:], **call.kwargs)) if fits else None
+        return _cellwise(call, 1) if not isinstance(a, Tensor) or _same_everywhere(a, b) else None
     if a.clean.values.shape[-2:] != b.clean.values.shape[-2:] or a.last != b.last:
         return None
     region = Region(call.clean_map(a.last), a.rows.hull(b.rows), a.cols.hull(b.cols), a.last)
@@ -222,11 +217,11 @@ def _same_everywhere(other: Tensor, patch: Region) -> bool:
     return all(aligned[axis] == 1 for axis in ((1, 2) if patch.last else (2, 3)))
 
 
-def _cellwise(call: Call, patch: Any = None, function: Callable[[Tensor], Tensor] | None = None) -> Step:
-    patch = call.args[0] if patch is None else patch
+def _cellwise(call: Call, position: int = 0) -> Step:
+    """The operation on each cell of the patch that is its argument at this position."""
+    patch, before, after = call.args[position], call.args[:position], call.args[position + 1 :]
     region = Region(call.clean_map(patch.last), patch.rows, patch.cols, patch.last)
-    run = function or (lambda seen: call.function(seen, *call.args[1:], **call.kwargs))
-    return Step(region, lambda: _kept(run(patch.seen), region))
+    return Step(region, lambda: _kept(call.function(*before, patch.seen, *after, **call.kwargs), region))
 
 
 def _kept(seen: Tensor, region: Region) -> Tensor:
