@@ -1,4 +1,4 @@
-"""The features at both ends of a network, its first and its last layer, in the same pass as its logits."""
+"""The features of a network's first and last layer, in the same pass as its logits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cuescope.network.hooks import HookPoint
 
 @dataclass(frozen=True)
 class EndFeature:
-    """Where the features of one end are read; `why` they cannot be, empty where they can."""
+    """Where the features of the first or the last layer are read; `why` they cannot be, empty where they can."""
 
     name: str
     why: str = ""

@@ -96,7 +96,7 @@ def adain(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 class StyleNetwork(nn.Module):
-    """What a Stylizer is made of: `network(content, style, alpha)` gives images (B, 3, H, W) for images."""
+    """What a Stylizer consists of: `network(content, style, alpha)` gives images (B, 3, H, W) for images."""
 
     def statistics(self, pixels: Tensor) -> Style:
         """What the network takes of style images (B, 3, H, W) in [0, 1]."""

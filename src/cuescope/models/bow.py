@@ -135,7 +135,7 @@ def to_bytes(saved: Saved) -> bytes:
 
 
 def from_file(path: str | Path, state: dict[str, Tensor]) -> Saved:
-    """The bag of words in a file that `to_bytes` made, whose tensors are `state`. Raises CueError for another file."""
+    """The bag of words in a file that `to_bytes` wrote, whose tensors are `state`. Raises CueError for another file."""
     try:
         with safe_open(path, "pt") as file:
             facts = json.loads(file.metadata()["bag of words"])

@@ -42,7 +42,7 @@ LEAST = 1e-6
 
 
 class WCT(StyleNetwork):
-    """How does an image look whose surfaces are made of another's texture?
+    """How does an image look whose surfaces have another's texture?
 
     Whitening and coloring (Li et al. 2017): all features of a layer get the style's means and covariances. The features
     need no training: they are the two halves (ReLU of w x and of -w x) of orthonormal random filters, which the filters

@@ -1,4 +1,4 @@
-"""ZFNet (Zeiler and Fergus 2014), its variants, and the network of Krizhevsky et al. 2012 that it was made from."""
+"""ZFNet (Zeiler and Fergus 2014), its variants, and the network of Krizhevsky et al. 2012 that it derives from."""
 
 from __future__ import annotations
 

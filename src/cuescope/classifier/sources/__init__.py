@@ -26,12 +26,6 @@ RANDOM = "random"
 SEED = 0
 """Of the weights of an untrained network."""
 
-DEFAULTS: dict[str, Any] = {
-    **{"classes": None, "preprocessing": None, "device": "auto", "precision": "float32"},
-    **{"batch_size": 32, "compile": False, "fold": True},
-}
-"""Of the settings of `load`: what a Classifier that is given has is not changed by them."""
-
 
 class Found(NamedTuple):
     """What a source knows of a network: enough to make a Classifier of it."""
@@ -80,7 +74,8 @@ def load(
     }
     name, found = ("", Found(spec)) if isinstance(spec, Classifier) else _find(spec, weights, preprocessing)
     if isinstance(found.module, Classifier):
-        other = {key: value for key, value in settings.items() if value != DEFAULTS[key]}
+        # What is not asked for stays as the classifier has it.
+        other = {key: value for key, value in settings.items() if value != (load.__kwdefaults__ or {})[key]}
         return found.module.under(**other, **({"name": name} if name else {}))
     settings["classes"] = classes if classes is not None else found.classes
     settings["preprocessing"] = preprocessing or found.preprocessing

@@ -110,20 +110,14 @@ Sides = tuple[int, int]
 
 
 def unpool(
-    signal: Tensor,
-    switches: Tensor,
-    shape: torch.Size,
-    kernel: Sides,
-    stride: Sides,
-    padding: Sides = (0, 0),
-    dilation: Sides = (1, 1),
+    signal: Tensor, switches: Tensor, shape: torch.Size, kernel: Sides, stride: Sides, padding: Sides, dilation: Sides
 ) -> Tensor:
     """Values (B, C, h, w) back to the places (B, C, H, W) that `switches`, max_pool2d's indices, name; zero elsewhere.
 
     One offset inside the window after another, where no two windows share a place: the sum is the same on any device.
 
     >>> pooled, switches = F.max_pool2d(torch.tensor([[[[1.0, 5.0, 2.0]]]]), (1, 2), 1, return_indices=True)
-    >>> unpool(pooled, switches, torch.Size((1, 1, 1, 3)), (1, 2), (1, 1)).flatten().tolist()
+    >>> unpool(pooled, switches, torch.Size((1, 1, 1, 3)), (1, 2), (1, 1), (0, 0), (1, 1)).flatten().tolist()
     [0.0, 10.0, 0.0]
     """
     height, width = shape[-2:]

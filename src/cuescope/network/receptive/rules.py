@@ -67,17 +67,9 @@ def _everywhere(call: Call) -> State:
     return replace(call.map, everywhere=True)
 
 
-def _batch_norm(call: Call) -> State:
-    return _everywhere(call) if call.argument(5, "training", False) else _unchanged(call)
-
-
 def _layer_norm(call: Call) -> State:
     last = len(call.argument(1, "normalized_shape"))
     return _everywhere(call) if any(axis >= -last for axis in call.map.axes) else _unchanged(call)
-
-
-def _linear(call: Call) -> State:
-    return LOST if -1 in call.map.axes else _unchanged(call)
 
 
 def _along(call: Call, position: int = 1) -> State:
@@ -239,7 +231,9 @@ RULES = (
     )
     | _rules(lambda call: _along(call, 2), "norm normalize linalg_vector_norm")
     | _rules(_everywhere, "group_norm instance_norm")
-    | {"batch_norm": _batch_norm, "layer_norm": _layer_norm, "rms_norm": _layer_norm, "linear": _linear}
+    | {"batch_norm": lambda call: _everywhere(call) if call.argument(5, "training", False) else _unchanged(call)}
+    | {"linear": lambda call: LOST if -1 in call.map.axes else _unchanged(call)}
+    | _rules(_layer_norm, "layer_norm rms_norm")
     | {"conv2d": _conv2d, "avg_pool2d": _avg_pool2d, "pad": _pad}
     | _rules(_max_pool2d, "max_pool2d max_pool2d_with_indices")
     | _rules(_adaptive, "adaptive_avg_pool2d adaptive_max_pool2d")
