@@ -19,9 +19,8 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
 from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import Preprocessing
-from cuescope.models.antialias import antialias
+from cuescope.models.antialias import antialias, describe, places
 from cuescope.models.blurpool import BlurPool2d
-from cuescope.models.places import describe, places
 from cuescope.models.seeding import seeded
 from cuescope.network.batchnorm_folding import difference
 from cuescope.world.models import weights_file

@@ -25,12 +25,15 @@ from cuescope.core.classes import SIXTEEN, ClassSpace, category_members, categor
 from cuescope.core.errors import CueError
 from cuescope.data.images import Box, Sample
 from cuescope.data.preprocessing import locate
+from cuescope.instruments.ablation import _answers
 from cuescope.methods.attribution import Attributions
 from cuescope.methods.deconvnet import project
 from cuescope.methods.end_features import EndFeatures
 from cuescope.models.seeding import seeded
 from cuescope.network.batchnorm_folding import folded
 from cuescope.network.executor import CPU_BATCH, find_device
+from cuescope.network.first_convolutions import Second, response_everywhere
+from cuescope.network.layer_removal import Cut
 
 SHAPES = [(375, 500), (500, 375), (68, 56), (40, 300), (33, 32), (31, 33), (32, 32), (224, 224), (1, 1)]
 
@@ -280,6 +283,10 @@ WAYS: dict[str, Callable[[Classifier, Tensor], Sequence[Tensor]]] = {
     "dense logits": lambda c, pixels: [c.dense_logits(pixels)],
     "deconvnet": lambda c, pixels: [project(c, pixels, "relu", [1] * len(pixels)).maps],
     "first and last layer": lambda c, pixels: list(EndFeatures.of(c).look(pixels)[0].values()),
+    "without a layer": lambda c, pixels: [_answers(c, Cut("conv", "conv", 0), pixels)],
+    "every position of a map": lambda c, pixels: [
+        response_everywhere(c.executor, c.normalize(pixels[:1]), Second("conv", (2, 2), (1, 1)))
+    ],
     "attribution": lambda c, pixels: [
         found for found in Attributions.of(c).maps(pixels[0], 1, steps=6).values() if isinstance(found, Tensor)
     ],

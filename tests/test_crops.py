@@ -165,9 +165,10 @@ def test_the_first_layers_see_fewer_pixels() -> None:
         return real(x)
 
     first.forward = counted  # type: ignore[method-assign]
-    crops._shared(toy, way, window(48, 48), tops, tops, (SIDE, SIDE))
+    every = crops.Crops(tops, tops, (SIDE, SIDE))
+    crops._shared(toy, way, window(48, 48), every)
     assert sum(seen) < 0.75 * 256 * SIDE * SIDE
-    predicted = crops._share(way.rows, way.columns, tops, tops, (SIDE, SIDE))
+    predicted = crops._share(way.rows, way.columns, every)
     assert sum(seen) / (256 * SIDE * SIDE) == pytest.approx(predicted, rel=0.02)
 
 

@@ -115,7 +115,7 @@ def test_families(family: str) -> None:
     assert "patch_logits" not in classifier.capabilities
     found, maps = classifier.dense, classifier.dense_logits(pixels)
     assert found is not None
-    assert (found.field_px, found.stride_px, found.additive, found.local) == (field, stride, additive, False)
+    assert (found.field_px, found.field.stride_px, found.additive, found.local) == (field, stride, additive, False)
     assert (found.size, found.image) == (tuple(maps.shape[2:]), (SIDE, SIDE))
     if additive:
         gap = (maps.mean((2, 3)) - classifier.logits(pixels)).abs().max()
@@ -283,7 +283,13 @@ def test_a_bagnet_has_the_logits_of_patches_whether_it_says_so_or_not() -> None:
     assert torch.allclose(second.dense_logits(pixels), first.patch_logits(pixels), atol=1e-5)
     for found in (first.dense, second.dense):
         assert found is not None
-        assert (found.field_px, found.stride_px, found.start_px, found.local, found.additive) == (9, 8, 0, True, True)
+        assert (found.field_px, found.field.stride_px, found.field.start_px, found.local, found.additive) == (
+            9,
+            8,
+            0,
+            True,
+            True,
+        )
         assert found.description == "patch logits: each position sees 9 x 9 px (of 64 x 64 px) and nothing else"
     assert "patch_logits" not in second.capabilities
 

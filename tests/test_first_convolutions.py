@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cuescope.network import hooks
+from cuescope.network.executor import Executor
 from cuescope.network.first_convolutions import (
     First,
     Second,
@@ -170,7 +171,8 @@ def test_responses_of_layer_2_are_those_of_the_network_without_subsampling() -> 
     second = second_convolution(network, images, first)
     assert second is not None
     assert second == Second("3", (4, 4), (2, 2))
-    found = response_everywhere(network, images, second, at_once=3)
+    executor = Executor(network, torch.device("cpu"), 3, torch.zeros(3, 1, 1), torch.ones(3, 1, 1), network)
+    found = response_everywhere(executor, images, second)
     with torch.no_grad():
         one = network[0](images).relu()
         last = network[3]

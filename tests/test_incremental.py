@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.data.ops.occlude import Rectangle, cover
-from cuescope.methods.incremental import painted_logits
+from cuescope.methods.incremental import IncrementalNetwork, groups, painted_logits
 from cuescope.methods.incremental.graph import UntraceableError
-from cuescope.methods.incremental.network import IncrementalNetwork, groups
 from cuescope.methods.incremental.patch import Reach, Spans
 from toys import plain
 

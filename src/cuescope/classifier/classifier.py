@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from cuescope.classifier.layers import Layers, Watch, peak
-from cuescope.classifier.patches import Patches
 from cuescope.core.classes import ClassSpace, imagenet_1k, misfit, read_classes
-from cuescope.core.errors import CueError
+from cuescope.core.errors import CueError, unknown
 from cuescope.data.images import Batch, Sample
 from cuescope.data.preprocessing import Preprocessing, frame
 from cuescope.network import identity
-from cuescope.network.executor import Executor, Function, find_device, find_precision, start, trial
+from cuescope.network.dense import Dense, NoDenseError, find
+from cuescope.network.executor import PRECISIONS, Executor, Function, find_device, start, trial
 from cuescope.network.hooks import Layer
 from cuescope.network.receptive import Field
 
@@ -28,21 +29,19 @@ T = TypeVar("T")
 Classes = ClassSpace | Sequence[str] | str | Path
 
 
-class Classifier(Patches):
-    """What are the logits of these images, and what do the layers see on the way?
+class Classifier:
+    """What are the logits of these images, and what do the layers and the patches see on the way?
 
     `module` is an nn.Module that takes normalized images (B, 3, H, W) and gives logits (B, K), or any function
     that does so (a black box, without layers and gradients). `classes` names the K classes: a ClassSpace, a
     list of names, "imagenet-1k" or a text or JSON file; without it they are numbered, or ImageNet's for a
     network of timm, torchvision or cuescope with 1,000 outputs. Without `preprocessing` it is ImageNet's usual one.
 
-    The module is left as it is, whatever happens: a private copy in evaluation mode runs, with its batch norms
-    folded, channels-last and on `device` where that helps (see `notes`). It is a copy of now: train on, and make
-    a new Classifier. `owned=True` gives the module away instead and saves the copy. `fold=False` keeps every
-    layer's weights and output as they were trained.
-
-    `precision` is "float32" or "bfloat16" (weights and activations; logits are always float32). `batch_size` is
-    the most images in one pass; on a CPU at most 8 go at once, since more are slower.
+    The module is left as it is: a private copy in evaluation mode runs, with its batch norms folded, channels-last
+    and on `device` where that helps (see `notes`). `owned=True` gives the module away instead and saves the copy.
+    `fold=False` keeps every layer's weights and output as they were trained. `precision` is "float32" or "bfloat16"
+    (weights and activations; logits are always float32). `batch_size` is the most images in one pass, on a CPU at
+    most 8.
 
     Raises CueError for classes that do not fit, an unknown device or precision, and a module that cannot be
     copied or that nothing is known of and that cannot be run on an image of the input size.
@@ -68,10 +67,11 @@ class Classifier(Patches):
         owned: bool = False,
         notes: Sequence[str] = (),
     ) -> None:
-        super().__init__()
         if batch_size < 1:
             raise CueError(f"batch size {batch_size}", wanted="at least 1", do="correct it")
-        self.device, self.precision = find_device(device), find_precision(precision)
+        self.device, self.precision = find_device(device), precision
+        if precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
         self.name = name or getattr(module, "__name__", type(module).__name__)
         self.preprocessing = preprocessing or Preprocessing(source="assumed: ImageNet's usual")
         outputs: int | CueError
@@ -85,6 +85,7 @@ class Classifier(Patches):
             self.executor = Executor.of(module, self.preprocessing, self.device, batch_size)
             outputs = self.executor.once(trial(self.preprocessing)).shape[1]
         self.executor.notes[:0] = notes
+        self._known: dict[Any, Any] = {}
         self.classes = self._space(classes, outputs)
         settings = [precision, f"folded {bool(self.executor.folded)}", f"compiled {compile}", self.device.type]
         self.digest = identity.digest(core, self.preprocessing, self.classes, settings)
@@ -95,7 +96,7 @@ class Classifier(Patches):
         }
 
     def under(self, **settings: Any) -> Classifier:
-        """The same under other arguments of `Classifier`: a new one, or itself where none differs. It is left as it is.
+        """The same under other arguments of `Classifier`: a new one, or itself where none differs.
 
         Raises CueError where its module was given away (`owned`) and so is no longer as it was given.
         """
@@ -126,10 +127,7 @@ class Classifier(Patches):
 
     @property
     def network(self) -> nn.Module | None:
-        """The private copy that runs, folded and in its precision: to read and to run, never to change.
-
-        None for a black box. It takes images as `normalize` gives them.
-        """
+        """The private copy that runs on what `normalize` gives: never to be changed; None for a black box."""
         return self.executor.network
 
     @property
@@ -145,17 +143,13 @@ class Classifier(Patches):
     def prepare(self, samples: Sequence[Sample]) -> Tensor:
         """Decoded images of any size as (B, 3, H, W) float32 in [0, 1] on the device, not normalized yet.
 
-        A photograph is resized and center-cropped as torchvision and timm do with Pillow, bit for bit; a
-        stimulus is only resized to the input size, and is untouched where it has that size.
+        A photograph is resized and center-cropped as torchvision and timm do, bit for bit; a stimulus is only resized.
         """
         pixels = self.executor.upload(frame(samples, self.preprocessing))
         return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] to (B, K) float32 on the CPU.
-
-        Where the device's memory is too small for a batch, smaller ones are taken from then on.
-        """
+        """(B, 3, H, W) in [0, 1] to (B, K) float32 on the CPU, in batches that fit the device's memory."""
         if not len(pixels):
             return torch.zeros(0, len(self.classes))
         logits = self._all(pixels)
@@ -164,10 +158,7 @@ class Classifier(Patches):
         return logits
 
     def see(self, samples: Sequence[Sample], labels: Sequence[int] | None = None, watch: Sequence[Watch] = ()) -> Batch:
-        """Images with their pixels and clean logits; `labels` index the classifier's own classes, -1 for none.
-
-        `watch` is what to keep of some layers on the way, in the batch's `watched`.
-        """
+        """Images with pixels, clean logits and what `watch` keeps; `labels` index its own classes, -1 for none."""
         pixels = self.prepare(samples)
         known = torch.full((len(samples),), -1) if labels is None else torch.as_tensor(list(labels), dtype=torch.long)
         if not watch or not samples:
@@ -180,22 +171,13 @@ class Classifier(Patches):
 
         A Watch is a layer's name and a function from its maps (B, C, h, w), on the device, to a tensor (B, ...),
         which is kept as float32 on the CPU. Raises CueError for an unknown layer, with the nearest names.
-
-        >>> net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> toy = Classifier(net, preprocessing=Preprocessing((8, 8), 8))
-        >>> batch = toy.see([Sample("one", torch.zeros(3, 8, 8, dtype=torch.uint8))])
-        >>> toy.watch(batch, [("1", peak)])["1", peak].shape
-        torch.Size([1, 5, 2])
         """
         missing = [watch for watch in dict.fromkeys(wanted) if watch not in batch.watched]
         found = {**batch.watched, **(self._layers.watch(batch.pixels, missing)[1] if missing else {})}
         return {watch: found[watch] for watch in wanted}
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] to (B, K) in one pass on the device, with gradients to the pixels if wanted.
-
-        Raises CueError for a black box.
-        """
+        """(B, 3, H, W) in [0, 1] to (B, K) in one pass on the device, with gradients. CueError for a black box."""
         return self.executor.once(pixels, self.torch_network("gradients")).float()
 
     def normalize(self, pixels: Tensor) -> Tensor:
@@ -209,11 +191,7 @@ class Classifier(Patches):
 
     @property
     def vectors(self) -> tuple[str, ...]:
-        """The layers after the last map that give one vector an image, in their order; the last is the answer.
-
-        >>> Classifier(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())).vectors
-        ('0', '1')
-        """
+        """The layers after the last map that give one vector an image, in their order; the last is the answer."""
         return tuple(self._layers.vectors) if self.network is not None else ()
 
     def stages(self, wanted: Sequence[str] = ()) -> tuple[str, ...]:
@@ -247,14 +225,99 @@ class Classifier(Patches):
 
     @property
     def receptive_fields(self) -> Mapping[str, Field]:
-        """Which pixels can reach one position of each of the `layers`? Raises CueError for a black box.
-
-        >>> net = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> fields = Classifier(net, preprocessing=Preprocessing((8, 8), 8)).receptive_fields
-        >>> [(name, f.size_px, f.stride_px, f.start_px) for name, f in fields.items()]
-        [('0', 3, 1, -1), ('1', 4, 2, -1)]
-        """
+        """Which pixels can reach one position of each of the `layers`? Raises CueError for a black box."""
         return self._layers.fields
+
+    def known(self, key: Hashable, find: Callable[[], T]) -> T:
+        """What `find` finds out about this classifier, found once for each key."""
+        if key not in self._known:
+            self._known[key] = find()
+        return self._known[key]
+
+    def torch_network(self, what: str) -> nn.Module:
+        """The network, for `what` it is needed for. Raises CueError for a black box."""
+        if self.executor.network is None:
+            do = "give the network itself, as an nn.Module or file.py:factory"
+            raise CueError(f"{self.name} is a black box without {what}", wanted="a torch network", do=do)
+        return self.executor.network
+
+    @property
+    def dense(self) -> Dense | None:
+        """What its logits at each position are worth, or None: `why_not_dense` says why. Tried once, when asked."""
+        return found if isinstance(found := self.known("dense", self._find_dense), Dense) else None
+
+    @property
+    def why_not_dense(self) -> str:
+        """Why it has no `dense_logits`, to stand after "it has no dense head:"; "" where it has them."""
+        return found if isinstance(found := self.known("dense", self._find_dense), str) else ""
+
+    def dense_logits(self, pixels: Tensor) -> Tensor:
+        """(B, K, h, w) float32 on the CPU: the logits at each position of the map that the head averages.
+
+        They are those of patches only where `dense.local` says so, and add up only where `dense.additive` does (class
+        activation, Zhou et al. 2016, section 2). Raises CueError for a network whose head averages no map.
+        """
+        network, dense = self.torch_network("dense logits"), self.dense
+        if dense is None:
+            found = f"{self.name} has no dense head: {self.why_not_dense}"
+            raise CueError(found, wanted="a network that averages its last map, as ResNets do", do="choose another")
+        if not len(pixels):
+            return torch.zeros(0, len(self.classes), *dense.size)
+        return self._all(pixels, functools.partial(dense.run, network))
+
+    def patch_logits(self, pixels: Tensor) -> Tensor:
+        """(B, K, h, w) float32 on the CPU: the logits of each patch, whose mean over the map are the logits.
+
+        Raises CueError where the network's head does not average the logits of patches.
+        """
+        return self._all(pixels, self._own("patch_logits", "patch logits", "a BagNet"))
+
+    def words(self, pixels: Tensor) -> Tensor:
+        """(B, h, w) int64 on the CPU: the visual word of each patch, on the map of `patch_logits`.
+
+        Raises CueError where the network does not sort patches into words.
+        """
+        run = self._own("words", "visual words", "a bag of words, which `cuescope train bow` makes")
+        return self._all(pixels, run).long()
+
+    def display_logits(self, pixels: Tensor, targets: Sequence[int]) -> Tensor:
+        """(B, H, W) float32 on the CPU: at every pixel the logit of each image's target class from the patch about it.
+
+        The display heatmap of Brendel & Bethge 2019: patches at stride 1 with zeros beyond the border of the normalized
+        image; `patch_logits` is what adds up to the answer. Raises CueError for a network other than a BagNet.
+        """
+        run = self._own("display_logits", "display heatmap", "a BagNet")
+        pairs = zip(pixels, targets, strict=True)
+        maps = [self._all(image[None], functools.partial(run, targets=[k])) for image, k in pairs]
+        return torch.cat(maps) if maps else pixels.new_zeros(pixels[:, 0].shape)
+
+    @property
+    def patch_geometry(self) -> tuple[int, int]:
+        """Side of a patch and distance of neighboring patches in px, for `patch_logits`. Raises CueError without."""
+        network = self.torch_network("patches")
+        field, stride = (getattr(network, name, None) for name in ("receptive_field_px", "stride_px"))
+        if not isinstance(field, int) or not isinstance(stride, int):
+            wanted = "the attributes receptive_field_px and stride_px on its module"
+            raise CueError(f"the patches of {self.name} have no known size", wanted=wanted, do="add them")
+        return field, stride
+
+    def _find_dense(self) -> Dense | str:
+        if self.executor.network is None:
+            return "it is a black box without layers"
+        try:
+            return find(self.executor.network, self.executor.normalize(trial(self.preprocessing, 2)))
+        except NoDenseError as error:
+            return str(error)
+
+    def _all(self, pixels: Tensor, run: Function | None = None) -> Tensor:
+        return self.executor.batches(pixels, lambda part: (self.executor.once(part, run),))[0]
+
+    def _own(self, method: str, what: str, wanted: str) -> Any:
+        """Something that only some networks can do. Raises CueError for the others."""
+        function = getattr(self.torch_network(what), method, None)
+        if function is None:
+            raise CueError(f"{self.name} has no {what}", wanted=wanted, do="see `cuescope list models`")
+        return function
 
     def __repr__(self) -> str:
         return f"<Classifier {self.name}: {len(self.classes)} classes, {self.precision} on {self.device}>"

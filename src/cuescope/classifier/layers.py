@@ -55,11 +55,9 @@ class Layers:
     @cached_property
     def stages(self) -> tuple[str, ...]:
         """Of the maps, the last of each size, at most five: the paper's number of layers (Zeiler & Fergus 2014)."""
-        last = {
-            layer.size: name
-            for name, layer in self.maps.items()
-            if not isinstance(self.network.get_submodule(name), hooks.KEEP_SHAPE) and layer.inner not in self.maps
-        }
+        own = {name: layer for name, layer in self.maps.items() if layer.inner not in self.maps}
+        kept = [name for name in own if not isinstance(self.network.get_submodule(name), hooks.KEEP_SHAPE)]
+        last = {own[name].size: name for name in kept}
         return tuple(name for name in self.maps if name in last.values())[-5:]
 
     @cached_property

@@ -190,7 +190,8 @@ def _answers(classifier: Classifier, cut: Cut, pixels: Tensor) -> Tensor:
     """(B,) int64: the answers without a layer."""
     assert classifier.network is not None
     with torch.inference_mode(), left_out(classifier.network, cut):
-        logits = torch.cat([classifier.forward(part).cpu() for part in pixels.split(classifier.batch_size)])
+        parts = classifier.executor.parts(len(pixels), lambda a, b: (classifier.forward(pixels[a:b]).cpu(),))
+    logits = parts[0]
     return torch.where(logits.isfinite().all(1), logits.argmax(1), NO_ANSWER)
 
 

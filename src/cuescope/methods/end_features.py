@@ -1,4 +1,4 @@
-"""The features at both ends of a network, its first and its last layer, in the same pass as its logits."""
+"""The features of a network's first and last layer, in the same pass as its logits."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ from cuescope.network.hooks import HookPoint
 
 @dataclass(frozen=True)
 class EndFeature:
-    """Where the features of one end are read; `why` says why they cannot be, and is empty where they can.
-
-    `point` is inside the network, None where `layer` is one of `Classifier.layers`.
-    """
+    """Where the features of the first or the last layer are read; `why` they cannot be, empty where they can."""
 
     name: str
     why: str = ""
     point: HookPoint | None = None
+    """Inside the network; None where `layer` is one of `Classifier.layers`."""
     layer: str = ""
     tokens: bool = False
     """Whether channels come last."""
@@ -65,15 +63,15 @@ class EndFeatures:
 
     @property
     def places(self) -> Mapping[str, EndFeature]:
-        """The ends that can be read."""
-        return {side: end for side, end in (("low", self.low), ("high", self.high)) if not end.why}
+        """The layers that can be read."""
+        return {side: place for side, place in (("low", self.low), ("high", self.high)) if not place.why}
 
     def look(self, pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Features {"low": (B, D), "high": (B, C)} and logits (B, K) of (B, 3, H, W) in [0, 1], float32.
 
-        An end that cannot be read is left out.
+        Of a layer that cannot be read there are none.
         """
-        inside = {side: end.point for side, end in self.places.items() if end.point is not None}
+        inside = {side: place.point for side, place in self.places.items() if place.point is not None}
         network, executor = self.classifier.network, self.classifier.executor
 
         def run(part: Tensor) -> tuple[Tensor, ...]:
@@ -87,32 +85,23 @@ class EndFeatures:
         else:
             logits, features = self.classifier.logits(pixels), []
         found = dict(zip(inside, features, strict=True))
-        named = [end.layer for end in self.places.values() if end.layer]
-        maps = self.classifier.features(pixels, named) if named else {}
-        found |= {side: maps[end.layer] for side, end in self.places.items() if end.layer}
-        if "high" in found:
-            found["high"] = _averaged(found["high"], self.high.tokens)
+        named = {side: place.layer for side, place in self.places.items() if place.layer}
+        maps = self.classifier.features(pixels, list(named.values())) if named else {}
+        found |= {side: maps[layer] for side, layer in named.items()}
+        if "high" in found and found["high"].ndim > 2:
+            high = found["high"]
+            found["high"] = high.flatten(1, -2).mean(1) if self.high.tokens else high.flatten(2).mean(2)
         return {side: features.flatten(1) for side, features in found.items()}, logits
 
 
-def _averaged(features: Tensor, tokens: bool) -> Tensor:
-    if features.ndim == 2:
-        return features
-    return features.flatten(1, -2).mean(1) if tokens else features.flatten(2).mean(2)
-
-
-def _network(classifier: Classifier) -> nn.Module | None:
-    return classifier.network if "features" in classifier.capabilities else None
-
-
-_CLOSED = "it has no layers to look at: it is a black box, or counts visual words"
+_CLOSED = EndFeature("", why="it has no layers to look at: it is a black box, or counts visual words")
 
 
 def _low(classifier: Classifier) -> EndFeature:
-    network = _network(classifier)
-    if network is None:
-        return EndFeature("", why=_CLOSED)
-    first = first_convolutions.first_convolution(network, classifier.normalize(trial(classifier.preprocessing)))
+    if classifier.network is None or "features" not in classifier.capabilities:
+        return _CLOSED
+    noise = classifier.normalize(trial(classifier.preprocessing))
+    first = first_convolutions.first_convolution(classifier.network, noise)
     if first is not None:
         return EndFeature(first.name + (", after its nonlinearity" if first.nonlinear else ""), point=first.active)
     if classifier.layers:
@@ -121,9 +110,9 @@ def _low(classifier: Classifier) -> EndFeature:
 
 
 def _high(classifier: Classifier) -> EndFeature:
-    network = _network(classifier)
-    if network is None:
-        return EndFeature("", why=_CLOSED)
+    network = classifier.network
+    if network is None or "features" not in classifier.capabilities:
+        return _CLOSED
     noise = classifier.normalize(trial(classifier.preprocessing))
     last, first = first_convolutions.last_weights(network, noise), first_convolutions.first_convolution(network, noise)
     if last is None:

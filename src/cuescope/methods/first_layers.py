@@ -51,21 +51,23 @@ class FirstLayers:
     def responses(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """To one image (3, H, W) in [0, 1]: the highest of each filter after its nonlinearity, and what folds back.
 
-        What folds back is the share of a response's energy above the Nyquist frequency of the map that is kept, of
-        each channel of layer 1 and of layer 2 (None without), NaN where a response does not vary. The response is
-        computed at every position, before any is left out.
+        That is the share of a response's energy, computed at every position, above the Nyquist frequency of the map
+        that is kept: of each channel of layers 1 and 2 (None without), NaN where a response does not vary.
         """
         network, image = self.classifier.network, self.classifier.normalize(pixels[None])
         assert network is not None
-        before = HookPoint(self.first.name, before=True)
-        with torch.no_grad(), hooks.evaluating(network):
+        before, executor = HookPoint(self.first.name, before=True), self.classifier.executor
+
+        def run(_: int) -> tuple[Tensor, Tensor]:
             with hooks.captured(network, (before, self.first.active), enough=True) as seen:
                 network(image)
-            response = first_convolutions.unstrided(self.convolution)(seen[before])[0]
-        peak = seen[self.first.active][0].float().amax((1, 2))
+            return seen[self.first.active][0], first_convolutions.unstrided(self.convolution)(seen[before])[0]
+
+        with torch.no_grad(), hooks.evaluating(network):
+            (active, response), _ = executor.fitted(run, 1)
+        peak = active.float().amax((1, 2))
         folded = folded_shares(response, (self.convolution.stride[0], self.convolution.stride[1]))
         if self.second is None:
             return peak, folded, None
-        at_once = self.classifier.batch_size
-        response = first_convolutions.response_everywhere(network, image, self.second, at_once)
+        response = first_convolutions.response_everywhere(executor, image, self.second)
         return peak, folded, folded_shares(response, self.second.steps)

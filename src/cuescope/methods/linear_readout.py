@@ -12,10 +12,8 @@ from cuescope.core.classes import IMAGENET
 
 FOLDS = 5
 """Parts the images are split into: each is answered by a read-out of the others."""
-
 PENALTIES = np.logspace(-1, 5, 13)
 """Of the ridge; which one is taken is found by leaving out one training image at a time."""
-
 ANIMALS = 398
 """Of ImageNet's classes in their usual order the first so many are animals, and no others are."""
 
@@ -54,10 +52,9 @@ def targets_of(labels: Sequence[int | None], space: str = "") -> Targets:
 def held_out(views: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
     """What does a linear read-out of the first view answer to each view of the images it was not trained on?
 
-    `views` are features (n, V, C) of V views of n images, `classes` (n,) whole numbers; what comes back is (n, V), the
-    answers. A ridge classifier, one against the rest, on standardized features; images of a class are spread evenly
-    over `FOLDS` parts in their order, and each part is answered by the read-out of the other parts. Raises ValueError
-    where there are not two classes, or one has fewer than `FOLDS` images.
+    `views` are features (n, V, C) of V views of n images, `classes` (n,) whole numbers; the answers are (n, V). A ridge
+    classifier, one against the rest, on standardized features; each of `FOLDS` parts is answered by the read-out of the
+    others. Raises ValueError where there are not two classes, or one has fewer than `FOLDS` images.
 
     >>> views = np.array([[[k % 2 * 1.0, 0.0]] for k in range(20)])
     >>> held_out(views, np.arange(20) % 2).ravel()[:4].tolist()

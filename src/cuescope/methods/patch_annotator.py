@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from cuescope.classifier.classifier import Classifier
@@ -27,6 +27,7 @@ class Annotator:
     their mean, as in a ViT without a class token: whatever follows the mean is applied to each token alone.
     `description` says which, and what a position sees.
 
+    >>> from torch import nn
     >>> net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 7))
     >>> annotator = Annotator.of(Classifier(net))
     >>> annotator.logits(torch.rand(2, 3, 8, 12)).shape, annotator.description
@@ -70,9 +71,8 @@ def why_none(classifier: Classifier) -> str:
     except Exception:  # a network's own modules meet inputs that they were not written for
         return classifier.why_not_dense
     logits = classifier.logits(pixels)
-    near = of_mean.shape == logits.shape and (of_mean - logits).abs().max() <= TOLERANCE[
-        classifier.precision
-    ] * logits.abs().max().clamp_min(1e-6)
+    most = TOLERANCE[classifier.precision] * logits.abs().max().clamp_min(1e-6)
+    near = of_mean.shape == logits.shape and (of_mean - logits).abs().max() <= most
     return "" if near else classifier.why_not_dense
 
 
@@ -84,15 +84,10 @@ def _of_tokens(classifier: Classifier, pixels: Tensor) -> tuple[Tensor, Tensor]:
     rows = torch.cat([tokens.mean((2, 3)), tokens.movedim(1, 3).flatten(0, 2)])
     with torch.inference_mode(), hooks.evaluating(network):
         rows = rows.to(classifier.device, next(network.parameters()).dtype)
-        for module in _leaves(network, classifier.vectors):
-            rows = module(rows)
+        for module in map(network.get_submodule, classifier.vectors):
+            rows = rows if list(module.children()) else module(rows)
     rows = rows.float().cpu()
     return rows[len(tokens) :].unflatten(0, (len(tokens), *tokens.shape[2:])).movedim(3, 1), rows[: len(tokens)]
-
-
-def _leaves(network: nn.Module, names: tuple[str, ...]) -> list[nn.Module]:
-    modules = (network.get_submodule(name) for name in names)
-    return [module for module in modules if not list(module.children())]
 
 
 def _to_the_edges(maps: Tensor, dense: Dense, size: tuple[int, int]) -> Tensor:

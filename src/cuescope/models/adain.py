@@ -20,25 +20,18 @@ from cuescope.network.executor import one_thread_each
 
 EPSILON = 1e-5
 """Added to every variance, as by the authors."""
-
 SMALLEST_PX = 32
 """Of contents and styles: below, the deepest features would be fewer than 4 x 4."""
-
 POOL = 0
 VGG = (64, 64, POOL, 128, 128, POOL, 256, 256, 256, 256, POOL, 512)
 """Channels of VGG-19's convolutions up to relu4_1."""
-
 LEVELS = (4, 11, 18, 31)
 """Modules of the encoder up to relu1_1, relu2_1, relu3_1 and relu4_1."""
-
 CONVOLUTIONS = ("0", "2", "5", "9", "12", "16", "19", "22", "25", "29")
 """The encoder's convolutions among its modules, the first one that of the colors."""
-
 TORCHVISION = tuple(f"features.{number}" for number in (0, 2, 5, 7, 10, 12, 14, 16, 19))
 """The same in torchvision's VGG-19, which has none of the colors."""
-
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """What torchvision's VGG-19 is normalized with."""
 
 
@@ -103,26 +96,22 @@ def adain(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 class StyleNetwork(nn.Module):
-    """What a Stylizer is made of: `network(content, style, alpha)` gives images (B, 3, H, W) for images."""
+    """What a Stylizer consists of: `network(content, style, alpha)` gives images (B, 3, H, W) for images."""
 
     def statistics(self, pixels: Tensor) -> Style:
         """What the network takes of style images (B, 3, H, W) in [0, 1]."""
         raise NotImplementedError
 
     def fast(self, dtype: torch.dtype) -> StyleNetwork | None:
-        """The same network made to run in this precision as fast as can be, its weights copied; None if it has no way.
-
-        It takes and gives float32.
-        """
+        """A copy that runs as fast as can be in this precision, from float32 to float32; None if there is no way."""
         return None
 
 
 class AdaIN(StyleNetwork):
     """VGG-19 up to relu4_1, AdaIN, and a decoder that mirrors the encoder (Huang and Belongie 2017).
 
-    Modules are numbered as in the common files `vgg_normalised.pth` (its first 31: a 1x1 convolution of the
-    colors, then padding, convolution and ReLU in turns) and `decoder.pth`. Images are (B, 3, H, W) in [0, 1];
-    the 1x1 convolution does what normalization is needed.
+    Modules are numbered as in the common files `vgg_normalised.pth` (its first 31, of which a 1x1 convolution of the
+    colors normalizes) and `decoder.pth`. Images are (B, 3, H, W) in [0, 1].
 
     >>> net = AdaIN()
     >>> style = net.statistics(torch.rand(1, 3, 32, 32))
@@ -158,19 +147,15 @@ class AdaIN(StyleNetwork):
 
     def statistics(self, pixels: Tensor) -> Style:
         """Mean and deviation of relu4_1."""
-        mean, std = moments(self.encode(pixels))
-        return Style((mean,), (std,))
+        return _style(self.encode(pixels))
 
     def forward(self, content: Tensor, style: Style, alpha: float = 1.0) -> Tensor:
         """The content in the style's texture: (B, 3, H, W), a little outside of [0, 1] here and there.
 
-        decode(alpha t + (1 - alpha) c), where t is a product and a sum a channel, so that mixing the statistics is
-        the same. What pooling rounded up is cut off at the bottom and right.
+        decode(alpha t + (1 - alpha) c), which mixed statistics give as well; what pooling rounded up is cut off.
         """
         features = self.encode(content)
-        if alpha != 1:
-            mean, std = moments(features)
-            style = style.mixed(Style((mean,), (std,)), alpha)
+        style = style if alpha == 1 else style.mixed(_style(features), alpha)
         return self.decode(adain(features, style.mean[0], style.std[0]))[:, :, : content.shape[2], : content.shape[3]]
 
     def fast(self, dtype: torch.dtype) -> AdaIN:
@@ -181,6 +166,11 @@ class AdaIN(StyleNetwork):
             network.encoder = cheaper(network.encoder, dtype)
             network.decoder = cheaper(network.decoder, dtype)
         return network.to(dtype)
+
+
+def _style(features: Tensor) -> Style:
+    mean, std = moments(features)
+    return Style((mean,), (std,))
 
 
 def _encoder() -> nn.Sequential:
@@ -209,8 +199,8 @@ def _decoder() -> nn.Sequential:
 def encoder_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The encoder's weights from those of `vgg_normalised.pth` or of torchvision's VGG-19; what is deeper is left out.
 
-    torchvision's normalization becomes the 1x1 convolution. Its network was trained with zeros beyond the maps, which
-    here are reflected. Raises CueError where the tensors are of neither layout.
+    torchvision's normalization becomes the 1x1 convolution; its network was trained with zeros beyond the maps, not
+    reflection. Raises CueError where the tensors are of neither layout.
     """
     own = CONVOLUTIONS
     if all(f"{name}.weight" in state for name in own):
@@ -231,9 +221,8 @@ def encoder_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 class Stylizer:
     """How does this image look in the texture of that one? A network that answers, and nothing else of its state.
 
-    `network` is `AdaIN` or `WCT`; it is put into evaluation mode. `name` says which for a manifest, `digest`
-    tells its weights from all others. With "bfloat16" the convolutions run in that precision, which moves pixels by
-    about a gray level on average. Weights that are changed after the first image was made are not noticed.
+    `network` is put into evaluation mode; its weights must not change after the first image. `name` says which it is
+    for a manifest. With "bfloat16" the convolutions run in that precision, which moves pixels by about a gray level.
     """
 
     name: str
@@ -258,10 +247,7 @@ class Stylizer:
         return next(self.network.parameters()).device
 
     def statistics(self, styles: Tensor) -> Style:
-        """What is taken of style images (B, 3, H, W) in [0, 1]: to compute once, and to keep.
-
-        Raises CueError where they are smaller than 32 px.
-        """
+        """What is taken of style images (B, 3, H, W) in [0, 1]. Raises CueError where they are smaller than 32 px."""
         pixels = self._checked(styles, "style")
         with torch.no_grad(), self._precision():
             return self._running.statistics(pixels)
@@ -270,8 +256,8 @@ class Stylizer:
         """Contents (B, 3, H, W) in the texture of B styles, or all in that of one: (B, 3, H, W) float32 in [0, 1].
 
         Contents are in [0, 1]; `alpha` 1 is the whole style, 0 the network's own rendering of the content. An image
-        comes out the same whatever else is in the batch: bit for bit from `WCT`, but for rounding from `AdaIN`.
-        Raises CueError where the contents are smaller than 32 px, or the number of styles is another.
+        comes out the same whatever else is in the batch, from `WCT` bit for bit. Raises CueError where the contents are
+        smaller than 32 px, or the number of styles is another.
 
         >>> from cuescope.models.wct import embedded
         >>> stylizer = embedded()
@@ -286,15 +272,15 @@ class Stylizer:
             raise CueError(f"alpha {alpha}", wanted="from 0 (no style) to 1 (all of it)")
         style = style.to(self.device)
         if self.device.type != "cpu" or len(pixels) < 2:
-            return self._made(pixels, style, alpha)
+            return self._rendered(pixels, style, alpha)
         with one_thread_each() as threads, ThreadPoolExecutor(threads) as pool:
             most = -(-len(pixels) // threads)
             parts = [range(at, min(at + most, len(pixels))) for at in range(0, len(pixels), most)]
             styles = [style if len(style) == 1 else style.at(part) for part in parts]
             some = [pixels[part.start : part.stop] for part in parts]
-            return torch.cat(list(pool.map(self._made, some, styles, [alpha] * len(parts))))
+            return torch.cat(list(pool.map(self._rendered, some, styles, [alpha] * len(parts))))
 
-    def _made(self, pixels: Tensor, style: Style, alpha: float) -> Tensor:
+    def _rendered(self, pixels: Tensor, style: Style, alpha: float) -> Tensor:
         with torch.no_grad(), self._precision():
             return self._running(pixels, style, alpha).float().clamp(0, 1)
 
@@ -303,11 +289,8 @@ class Stylizer:
             raise ValueError(f"{what}s are (B, 3, H, W) floats in [0, 1], not {tuple(pixels.shape)} {pixels.dtype}")
         height, width = pixels.shape[2:]
         if min(height, width) < SMALLEST_PX:
-            raise CueError(
-                f"a {what} image of {width} x {height} px",
-                wanted=f"sides of at least {SMALLEST_PX} px",
-                do="leave it out, or enlarge it",
-            )
+            found, wanted = f"a {what} image of {width} x {height} px", f"sides of at least {SMALLEST_PX} px"
+            raise CueError(found, wanted=wanted, do="leave it out, or enlarge it")
         return pixels.to(self.device).float().contiguous(memory_format=torch.channels_last)
 
     def _precision(self) -> torch.autocast:

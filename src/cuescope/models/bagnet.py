@@ -58,13 +58,12 @@ class Bottleneck(nn.Module):
 
 
 class BagNet(nn.Module):
-    """Which patches speak for a class, and how much? A ResNet with nearly all 3x3 convolutions made 1x1.
+    """Which patches speak for a class, and how much? A ResNet with nearly all 3x3 convolutions replaced by 1x1.
 
-    `kernel3[s]` says how many leading blocks of stage s keep their 3x3 convolution; nothing is padded. Unit
-    (i, j) of the last map therefore sees exactly rows stride_px * i to stride_px * i + receptive_field_px - 1
-    of the image, and columns alike. Names of layers and parameters are those of the authors' checkpoints.
+    `kernel3[s]` says how many leading blocks of stage s keep their 3x3 convolution; nothing is padded, so unit (i, j)
+    of the last map sees rows stride_px * i to stride_px * i + receptive_field_px - 1 of the image, and columns alike.
+    Names of layers and parameters are those of the authors' checkpoints.
 
-    >>> import torch
     >>> net = BagNet(blocks=(1, 1), widths=(4, 8), strides=(2, 1), kernel3=(1, 0), stem=4, classes=3)
     >>> net.receptive_field_px, net.stride_px, tuple(net.patch_logits(torch.zeros(1, 3, 9, 11)).shape)
     (5, 2, (1, 3, 3, 4))
@@ -98,9 +97,6 @@ class BagNet(nn.Module):
             self.stages.append(f"layer{number}")
             self.add_module(self.stages[-1], nn.Sequential(*layers))
         self.fc = nn.Linear(inputs, classes)
-        self._initialize()
-
-    def _initialize(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
@@ -114,10 +110,8 @@ class BagNet(nn.Module):
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, K) logits of normalized images (B, 3, H, W): the mean of `patch_logits` over the map.
-
-        The mean is taken before the linear layer, which is the same sum for a fraction of the work.
-        """
+        """(B, K) logits of normalized images (B, 3, H, W): the mean of `patch_logits` over the map."""
+        # The mean before the linear layer is the same sum for a fraction of the work.
         return self.fc(self.features(x).mean((2, 3)))
 
     def patch_logits(self, x: Tensor) -> Tensor:
@@ -127,9 +121,8 @@ class BagNet(nn.Module):
     def display_logits(self, x: Tensor, targets: Sequence[int]) -> Tensor:
         """(B, H, W): the logit of each image's target class at every pixel, from the patch about it.
 
-        The authors' display heatmap: `patch_logits` at stride 1 of images (B, 3, H, W) with zeros about them. No
-        patch is computed twice: a block with a stride runs once for each shift below its stride, and what follows
-        runs on small maps again. It does not add up to the logits.
+        The authors' display heatmap: `patch_logits` at stride 1 of images (B, 3, H, W) with zeros about them, no
+        patch computed twice: a block with a stride runs once for each shift below its stride.
         """
         total, before = self.receptive_field_px - 1, (self.receptive_field_px - 1) // 2
         height, width = x.shape[2:]

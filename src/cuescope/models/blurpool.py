@@ -31,10 +31,10 @@ def binomial(size: int) -> Tensor:
 class BlurPool2d(nn.Module):
     """What is left of a map (B, C, H, W) when it is blurred by a binomial filter and then subsampled by `stride`?
 
-    The border is reflected: (size - 1) / 2 cells to the left and the top, rounded down, and as many rounded up to the
-    right and the bottom. The outcome is (B, C, ceil(H / stride), ceil(W / stride)). Nothing is learned, and nothing
-    stands in the state dict. A map of fewer cells than are to be reflected is continued by its last cell instead.
-    Raises ValueError for a filter size other than 1 to 7. Zhang 2019, section 3.2.
+    (B, C, ceil(H / stride), ceil(W / stride)), with nothing learned and nothing in the state dict. The border is
+    reflected: (size - 1) / 2 cells to the left and the top, rounded down, and as many rounded up to the right and the
+    bottom; in too small a map the last cell is repeated. Raises ValueError for a filter size other than 1 to 7. Zhang
+    2019, section 3.2.
 
     >>> BlurPool2d(2)(torch.tensor([[[[0.0, 2.0], [4.0, 6.0]]]])).tolist()
     [[[[3.0]]]]
@@ -66,10 +66,10 @@ class BlurPool2d(nn.Module):
 
 
 class MaxBlurPool2d(nn.Module):
-    """A max pool with a stride, made into one without, and a blur that subsamples. Zhang 2019, section 3.2.
+    """A max pool without its stride, and a blur that subsamples. Zhang 2019, section 3.2.
 
-    Windows lie where those of `pool` lie, ceil_mode and timm's "same" padding included, so that with a filter of
-    size 1 it gives what `pool` gives. `kernel_size` replaces the pool's kernel by one without padding.
+    Windows lie where those of `pool` lie, so that with a filter of size 1 it gives what `pool` gives. `kernel_size`
+    replaces the pool's kernel by one without padding.
 
     >>> pool, x = nn.MaxPool2d(3, 2, ceil_mode=True), torch.rand(1, 2, 8, 8)
     >>> bool((MaxBlurPool2d(pool, 1)(x) == pool(x)).all())
@@ -88,8 +88,7 @@ class MaxBlurPool2d(nn.Module):
         self.blur = BlurPool2d(filter_size, self.stride[0])
 
     def forward(self, x: Tensor) -> Tensor:
-        # Padded by twos, last axis first.
-        more = [n for axis in (1, 0) for n in self._more(x.shape[2 + axis], axis)]
+        more = *self._more(x.shape[3], 1), *self._more(x.shape[2], 0)
         if any(more):
             x = F.pad(x, more, value=-math.inf)
         return self.blur(F.max_pool2d(x, self.kernel_size, 1, self.padding, self.dilation))
@@ -123,12 +122,10 @@ class AvgBlurPool2d(nn.Module):
         self.blur = BlurPool2d(filter_size, self.stride[0])
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = (self._size(x.shape[2 + axis], axis) for axis in (0, 1))
+        to_whole = math.ceil if self.ceil_mode else math.floor
+        settings = zip(x.shape[2:], self.kernel_size, self.stride, self.padding, strict=True)
+        height, width = (to_whole((size + 2 * pad - kernel) / step) + 1 for size, kernel, step, pad in settings)
         return self.blur(x)[:, :, :height, :width]
-
-    def _size(self, size: int, axis: int) -> int:
-        steps = (size + 2 * self.padding[axis] - self.kernel_size[axis]) / self.stride[axis]
-        return (math.ceil(steps) if self.ceil_mode else math.floor(steps)) + 1
 
 
 class SamePad2d(nn.Module):
@@ -141,9 +138,8 @@ class SamePad2d(nn.Module):
         self.extent, self.stride = extent, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(
-            x, [n for axis in (1, 0) for n in same_padding(x.shape[2 + axis], self.extent[axis], self.stride[axis])]
-        )
+        height, width = map(same_padding, x.shape[2:], self.extent, self.stride)
+        return F.pad(x, (*width, *height))
 
 
 def same_padding(size: int, extent: int, stride: int) -> tuple[int, int]:
@@ -164,8 +160,8 @@ def is_same(module: nn.Module) -> bool:
 class Surrounded(nn.Module):
     """A layer with another one run before or after it, whose parameters keep their names.
 
-    Never made as such: `surround` turns a layer into one by giving it a subclass of its own class. It can be
-    trained, copied and pickled like any layer, and is still an instance of what it was.
+    `surround` turns a layer into one by giving it a subclass of its own class: it can be trained, copied and pickled
+    like any layer, and is still an instance of what it was.
     """
 
     plain: ClassVar[type[nn.Module]]

@@ -1,10 +1,7 @@
 """3 x 3 convolutions over reflected borders with fewer products: the same numbers, but for rounding.
 
-A stylizer is nothing but such convolutions, and on a processor they take all the time. Two ways make them cheaper:
-
 - Winograd's F(4 x 4, 3 x 3) takes 36 products a channel for a tile of 4 x 4 positions instead of 144 (Lavin and Gray
-  2016, Fast algorithms for convolutional neural networks, section 4). Moving tiles about costs time as well, so it
-  pays from 128 channels on.
+  2016, Fast algorithms for convolutional neural networks, section 4); it pays from 128 channels on.
 - After an upsampling by 2 (nearest) each 3 x 3 window holds at most 2 x 2 different pixels: four convolutions of
   2 x 2, one for each parity, with weights summed, need 4/9 of the products and no upsampled image. The reflected
   border of an upsampled image is the repeated border of the small one.
@@ -13,6 +10,7 @@ A stylizer is nothing but such convolutions, and on a processor they take all th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +19,7 @@ from torch.nn import functional as F
 PAYS = {torch.float32: 128, torch.bfloat16: 256}
 """Channels, in and out, from which tiles pay. In bfloat16 convolutions are faster, and tiles lose two bits more."""
 
+PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))
 TILE = 4
 INPUT = (
     (4, 0, -5, 0, 1, 0),
@@ -103,10 +102,9 @@ class Upsampled(nn.Module):
         super().__init__()
         assert conv.bias is not None
         self.register_buffer("bias", conv.bias.detach())
-        for down in (0, 1):
-            for across in (0, 1):
-                weight = _summed(_summed(conv.weight.detach(), 2, down), 3, across)
-                self.register_buffer(f"kernel{down}{across}", weight.contiguous(memory_format=torch.channels_last))
+        for down, across in PARITIES:
+            weight = _summed(_summed(conv.weight.detach(), 2, down), 3, across)
+            self.register_buffer(f"kernel{down}{across}", weight.contiguous(memory_format=torch.channels_last))
 
     bias: Tensor
 
@@ -115,11 +113,10 @@ class Upsampled(nn.Module):
         bordered = F.pad(pixels, (1, 1, 1, 1), mode="replicate")
         shape = (batch, len(self.bias), 2 * height, 2 * width)
         out = torch.empty(shape, dtype=pixels.dtype, device=pixels.device, memory_format=torch.channels_last)
-        for down in (0, 1):
-            for across in (0, 1):
-                view = bordered[:, :, down : down + height + 1, across : across + width + 1]
-                found = F.conv2d(view, getattr(self, f"kernel{down}{across}"), self.bias)
-                torch.clamp_min(found, 0, out=out[:, :, down::2, across::2])
+        for down, across in PARITIES:
+            view = bordered[:, :, down : down + height + 1, across : across + width + 1]
+            found = F.conv2d(view, getattr(self, f"kernel{down}{across}"), self.bias)
+            torch.clamp_min(found, 0, out=out[:, :, down::2, across::2])
         return out
 
 
@@ -132,31 +129,22 @@ def _summed(weight: Tensor, axis: int, parity: int) -> Tensor:
 def cheaper(layers: nn.Sequential, dtype: torch.dtype) -> nn.Sequential:
     """The same function with fewer products, to be run in `dtype`; the layers themselves stay as they are.
 
-    `layers` hold nn.Upsample by 2 and nn.ReflectionPad2d(1) with nn.Conv2d and nn.ReLU behind, among others.
+    Of its layers, nn.ReflectionPad2d(1), nn.Conv2d and nn.ReLU in a row are replaced, also behind an nn.Upsample by 2.
     """
     return nn.Sequential(*_replaced(list(layers), PAYS[dtype]))
 
 
-def _replaced(layers: list[nn.Module], pays: int) -> Iterator[nn.Module]:
+def _replaced(layers: list[Any], pays: int) -> Iterator[nn.Module]:
     at = 0
     while at < len(layers):
         kinds = [type(layer) for layer in layers[at : at + 4]]
+        padded = kinds[:3] == [nn.ReflectionPad2d, nn.Conv2d, nn.ReLU]
         if kinds == [nn.Upsample, nn.ReflectionPad2d, nn.Conv2d, nn.ReLU]:
-            yield Upsampled(_conv(layers[at + 2]))
+            yield Upsampled(layers[at + 2])
             at += 4
-        elif kinds[:3] == [nn.ReflectionPad2d, nn.Conv2d, nn.ReLU] and _channels(layers[at + 1]) >= pays:
-            yield Tiled(_conv(layers[at + 1]))
+        elif padded and min(layers[at + 1].in_channels, layers[at + 1].out_channels) >= pays:
+            yield Tiled(layers[at + 1])
             at += 3
         else:
             yield nn.ReLU(inplace=True) if kinds[0] is nn.ReLU else layers[at]
             at += 1
-
-
-def _conv(layer: nn.Module) -> nn.Conv2d:
-    assert isinstance(layer, nn.Conv2d)
-    return layer
-
-
-def _channels(layer: nn.Module) -> int:
-    conv = _conv(layer)
-    return min(conv.in_channels, conv.out_channels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
@@ -26,39 +26,36 @@ class Saved(NamedTuple):
 
 
 def to_bytes(network: nn.Module, saved: Saved) -> bytes:
-    """A safetensors file of it. The same bytes each time: safetensors writes several metadata in random order."""
+    """A safetensors file of it, the same bytes each time."""
     how = saved.preprocessing
-    facts = {
-        "name": saved.name,
-        "size": how.size,
-        "resize": how.resize,
-        "mean": how.mean,
-        "std": how.std,
-        **to_stored(saved.classes),
-    }
+    facts = {"name": saved.name, "size": how.size, "resize": how.resize, "mean": how.mean, "std": how.std}
+    return described(network, KEY, {**facts, **to_stored(saved.classes)})
+
+
+def described(network: nn.Module, key: str, facts: dict[str, Any]) -> bytes:
+    """A network's weights with what is known of it: one text of metadata, as several are written in random order."""
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    return safetensors.torch.save(state, {KEY: json.dumps(facts)})
+    return safetensors.torch.save(state, {key: json.dumps(facts)})
 
 
 def read_saved(path: str | Path) -> Saved | None:
     """What `to_bytes` said of the network; None for a file that says nothing. Raises CueError for nonsense."""
     try:
         with safe_open(path, "pt") as file:
-            facts = (file.metadata() or {}).get(KEY)
+            text = (file.metadata() or {}).get(KEY)
     except (SafetensorError, OSError):
         return None
-    if facts is None:
+    if text is None:
         return None
     try:
-        facts = json.loads(facts)
+        facts = json.loads(text)
         resize = facts["resize"] if isinstance(facts["resize"], int) else tuple(facts["resize"])
-        how = Preprocessing(
-            tuple(facts["size"]), resize, "bilinear", tuple(facts["mean"]), tuple(facts["std"]), "as it was trained"
-        )
+        size, mean, std = (tuple(facts[name]) for name in ("size", "mean", "std"))
+        how = Preprocessing(size, resize, "bilinear", mean, std, "as it was trained")
         return Saved(str(facts["name"]), from_stored(facts), how)
     except (KeyError, TypeError, ValueError):
-        raise CueError(
+        found, do = (
             f"'{path}' describes its network in a way that makes no sense",
-            wanted="a file that `cuescope train` wrote",
-            do="train it again, or remove its metadata",
-        ) from None
+            "train it again, or remove its metadata",
+        )
+        raise CueError(found, wanted="a file that `cuescope train` wrote", do=do) from None

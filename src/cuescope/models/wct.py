@@ -25,13 +25,11 @@ STEP = 1.5
 CONTRAST = 0.9
 """Of the content's surfaces, in parts of the style's whole contrast; the rest is for texture."""
 LOUDEST = 1.2
-"""How far the content's surfaces go from the mean, in deviations: a small thing on a plain ground would go so far that
-no room is left for texture."""
+"""How far the content's surfaces may go from the mean, in deviations, so that room is left for texture."""
 HOLD = 0.5
 """The part of what a round took from the content's shades that is given back after it."""
 LARGE_PX = 128
-"""From this side on shades are what is left at level 2, means over some 4 px, and what is finer may become texture. In
-smaller images shapes are smaller, too: there it is level 1."""
+"""From this side on shades are what is left at level 2, means over some 4 px; in smaller images at level 1."""
 NOISE = 0.3
 """Deviation of the noise that plain surfaces take their texture from, in parts of the image's contrast."""
 NOISE_SIDE = 128
@@ -44,16 +42,13 @@ LEAST = 1e-6
 
 
 class WCT(StyleNetwork):
-    """How does an image look whose surfaces are made of another's texture?
+    """How does an image look whose surfaces have another's texture?
 
-    Where AdaIN gives each feature the style's mean and deviation, this gives all features of a layer the style's
-    means and covariances: whitening and coloring (Li et al. 2017), on features that need no training, the two
-    halves (ReLU of w x and of -w x) of orthonormal random filters, which are undone by the filters themselves.
-    From a quarter of the size up, each level is brought to the style's statistics in several rounds, every time
-    by the smallest change that does it. Colors are done before and after: the axis along which the content's vary
-    most becomes that of the style's. What is kept of the content are its outlines and shades, which `Surfaces`
-    finds, the one trained part.
-
+    Whitening and coloring (Li et al. 2017): all features of a layer get the style's means and covariances. The features
+    need no training: they are the two halves (ReLU of w x and of -w x) of orthonormal random filters, which the filters
+    themselves undo. From a quarter of the size up, each level is brought to the style's statistics in several rounds,
+    every time by the smallest change that does it. The axis along which the content's colors vary most becomes that of
+    the style's. What is kept of the content are its outlines and shades, which `Surfaces` finds, the one trained part.
     Images are (B, 3, H, W) in [0, 1], at least 32 px a side.
     """
 
@@ -68,10 +63,7 @@ class WCT(StyleNetwork):
         self.register_buffer("noise", torch.randn(1, 3, NOISE_SIDE, NOISE_SIDE))
 
     def statistics(self, pixels: Tensor) -> Style:
-        """Of each level and round means (B, C), and roots of covariances (B, C, C) for deviations.
-
-        Before them stand the mean color (B, 3) and the axes (B, 3, 3) of `color_moments`.
-        """
+        """Of the colors (`color_moments`), then each level and round: means (B, C), roots of covariances (B, C, C)."""
         return Style.joined([self._measured(pixels[row : row + 1], FLOOR) for row in range(len(pixels))])
 
     def _measured(self, pixels: Tensor, floor: float) -> Style:
@@ -209,8 +201,7 @@ def _lost(x: Tensor, targets: list[Tensor], level: int) -> Tensor:
 def color_moments(pixels: Tensor, floor: float) -> tuple[Tensor, Tensor]:
     """The mean color (B, 3) of images (B, 3, H, W), and the axes (B, 3, 3) along which their colors vary.
 
-    A column is an axis times the deviation along it, the strongest last, each toward the light: the content's
-    strongest contrast is given the style's, of whatever hues they are.
+    A column is an axis times the deviation along it, the strongest last, each toward the light.
     """
     mean, covariance = covariances(pixels)
     values, axes = torch.linalg.eigh(covariance.double())
@@ -235,11 +226,7 @@ def weights_file() -> Path:
 
 
 def embedded() -> Stylizer:
-    """The stylizer that comes with the package: no download, and nothing in it but drawn images.
-
-    >>> embedded().name
-    'embedded'
-    """
+    """The stylizer that comes with the package: no download, and nothing in it but drawn images."""
     network = seeded(0, WCT)
     weights = safetensors.torch.load_file(weights_file())
     network.load_state_dict({name: value.float() for name, value in weights.items()})

@@ -1,4 +1,4 @@
-"""ZFNet (Zeiler and Fergus 2014), its variants, and the network of Krizhevsky et al. 2012 that it was made from."""
+"""ZFNet (Zeiler and Fergus 2014), its variants, and the network of Krizhevsky et al. 2012 that it derives from."""
 
 from __future__ import annotations
 
@@ -47,9 +47,8 @@ class ZFNet(nn.Module):
     """Five convolutions and three fully connected layers, of square images (Zeiler and Fergus 2014, figure 3).
 
     `widths` are the maps of layers 1 to 5, `hidden` the units of layers 6 and 7, `without` the layers of 3, 4, 6 and
-    7 that are left out (table 3). `groups` splits layers 2, 4 and 5, as on Krizhevsky's two GPUs. `size_px` is the
-    side of the image. Weights start as N(0, .01), biases as 0. Raises ValueError for a layer that can't be left out
-    and for images that are too small.
+    7 that are left out (table 3). `groups` splits layers 2, 4 and 5, as on Krizhevsky's two GPUs. Weights start as
+    N(0, .01), biases as 0. Raises ValueError for a layer that can't be left out and for images that are too small.
 
     >>> net = ZFNet(classes=10, widths=(4, 6, 8, 8, 6), hidden=16)
     >>> tuple(net(torch.zeros(1, 3, 224, 224)).shape), tuple(net.features(torch.zeros(1, 3, 224, 224)).shape)
@@ -70,14 +69,13 @@ class ZFNet(nn.Module):
         super().__init__()
         if not set(without) <= {3, 4, 6, 7}:
             raise ValueError(f"layers {sorted(without)} cannot be left out: only 3, 4, 6 and 7 can")
-        one, two = nn.MaxPool2d(3, 2, ceil_mode=first.ceil), nn.MaxPool2d(3, 2, ceil_mode=first.ceil)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         layers["conv1"] = nn.Conv2d(3, widths[0], first.kernel, first.stride, first.padding)
         layers["relu1"] = nn.ReLU()
-        layers |= _reduced(1, one, first.pool_first)
+        layers |= _reduced(1, first)
         layers["conv2"] = nn.Conv2d(widths[0], widths[1], 5, first.second_stride, first.second_padding, groups=groups)
         layers["relu2"] = nn.ReLU()
-        layers |= _reduced(2, two, first.pool_first)
+        layers |= _reduced(2, first)
         maps = widths[1]
         for number in (n for n in (3, 4, 5) if n not in without):
             split = 1 if number == 3 else groups
@@ -110,11 +108,8 @@ def last_side(size_px: int, first: First = ZF) -> int:
     >>> last_side(224), last_side(224, KRIZHEVSKY), last_side(64, SMALL)
     (6, 6, 2)
     """
-    side = size_px
-    for kernel, stride, padding in (
-        (first.kernel, first.stride, first.padding),
-        (5, first.second_stride, first.second_padding),
-    ):
+    side, second = size_px, (5, first.second_stride, first.second_padding)
+    for kernel, stride, padding in (first[:3], second):
         side = (side + 2 * padding - kernel) // stride + 1
         side = (-(-(side - 3) // 2) if first.ceil else (side - 3) // 2) + 1
     if side < 3:
@@ -122,10 +117,11 @@ def last_side(size_px: int, first: First = ZF) -> int:
     return (side - 3) // 2 + 1
 
 
-def _reduced(number: int, pool: nn.Module, pool_first: bool) -> OrderedDict[str, nn.Module]:
+def _reduced(number: int, first: First) -> OrderedDict[str, nn.Module]:
     """Pooling and normalization of layer 1 or 2, in the network's order."""
+    pool = nn.MaxPool2d(3, 2, ceil_mode=first.ceil)
     steps: list[tuple[str, nn.Module]] = [(f"pool{number}", pool), (f"norm{number}", normalization())]
-    return OrderedDict(steps if pool_first else steps[::-1])
+    return OrderedDict(steps if first.pool_first else steps[::-1])
 
 
 VARIANTS: dict[str, dict[str, Any]] = {

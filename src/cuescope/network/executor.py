@@ -1,8 +1,6 @@
 """How a network is run: the private copy, its layout and precision, and batches that fit the memory.
 
-Per 224 px image on one core of an AMD EPYC (AVX-512 with bfloat16), in ms, as torch runs it in batches of 32, as it
-is run here in float32, and in bfloat16: SqueezeNet 1.1 28, 9, 5; MobileNetV2 67, 15, 8; ResNet-50 231, 127, 64;
-ViT-Tiny 46, 44, 28. (A busy machine: ratios within a line hold, the lines do not compare.)
+On one core (AVX-512 with bfloat16) ResNet-50 takes 231 ms an image as torch runs it, 127 here, 64 in bfloat16.
 """
 
 from __future__ import annotations
@@ -16,14 +14,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cuescope.core.errors import CueError, unknown
+from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.network import hooks
-from cuescope.network.batchnorm_folding import difference, fold, foldable, tensor_of
+from cuescope.network.batchnorm_folding import difference, fold, norms, tensor_of
 
 CPU_BATCH = 8
-"""The most images that go through a network at once on a CPU, where more no longer fit its cache. One image in a
-batch of 4 to 8 took .75 of the time it took in one of 32 for SqueezeNet, .69 of one of 16 for MobileNetV2."""
+"""The most images that go through a network at once on a CPU: more no longer fit its cache and take 4/3 of the time."""
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -33,10 +30,7 @@ T = TypeVar("T")
 
 @dataclass
 class Executor:
-    """Normalized images in, the network's tensors out; keeps no state but the batch sizes that fit.
-
-    `network` is None for a black box, which is only the function `run`.
-    """
+    """Normalized images in, the network's tensors out; keeps no state but the batch sizes that fit."""
 
     run: Function
     device: torch.device
@@ -45,6 +39,7 @@ class Executor:
     mean: Tensor
     std: Tensor
     network: nn.Module | None = None
+    """None for a black box, which is only the function `run`."""
     dtype: torch.dtype = torch.float32
     channels_last: bool = False
     fixed_batch: bool = False
@@ -154,11 +149,17 @@ def start(
     executor = Executor.of(network, how, device, batch_size)
     executor.network = network
     try:
-        # Not in inference mode: no gradient could ever pass through weights that were made there.
+        # Not in inference mode: no gradient could ever pass through weights that were created there.
         with torch.no_grad(), hooks.evaluating(network):
-            plain = _prepare(executor, network, executor.normalize(trial(how)), folding)
+            images = executor.normalize(trial(how))
+            if folding and norms(network):
+                plain, executor.folded, note = fold(network, images)
+                executor.notes += [note] if note else []
+            else:
+                plain = network(images)
+            plain = tensor_of(plain)
     except Exception as error:
-        return executor, _unfit(name, how, error)
+        return executor, _unfit(name, how, f"{type(error).__name__}: {error}")
     if plain.ndim != 2:
         return executor, _unfit(name, how, f"its output has the shape {tuple(plain.shape)}")
     # A single convolution cuts patches for a transformer, which gains nothing; ConvNeXt neither gains nor loses.
@@ -167,33 +168,19 @@ def start(
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         executor.notes.append("channels-last")
     if precision != "float32":
-        _lower(executor, name, how, plain, PRECISIONS[precision])
+        network.to(PRECISIONS[precision])
+        executor.dtype = PRECISIONS[precision]
+        try:
+            with torch.inference_mode():
+                gap = difference(executor.once(trial(how)), plain)
+        except RuntimeError as error:
+            found = f"{name} cannot be run in {precision}: {error}"
+            raise CueError(found, wanted="a module without fixed float32 tensors", do="use float32") from error
+        executor.notes.append(f"{precision}: logits of noise within {gap:.1e} of the largest in float32")
     if compile:
         executor.run, executor.fixed_batch = torch.compile(network), True
         executor.notes.append("compiled")
     return executor, plain.shape[1]
-
-
-def _prepare(executor: Executor, network: nn.Module, images: Tensor, folding: bool) -> Tensor:
-    """Fold where that is wanted and possible; the logits of the unchanged network."""
-    if not (folding and foldable(network)):
-        return tensor_of(network(images))
-    plain, executor.folded, note = fold(network, images)
-    executor.notes += [note] if note else []
-    return tensor_of(plain)
-
-
-def _lower(executor: Executor, name: str, how: Preprocessing, plain: Tensor, dtype: torch.dtype) -> None:
-    assert executor.network is not None
-    executor.network.to(dtype)
-    executor.dtype = dtype
-    try:
-        with torch.inference_mode():
-            gap = difference(executor.once(trial(how)), plain)
-    except RuntimeError as error:
-        found = f"{name} cannot be run in {str(dtype)[6:]}: {error}"
-        raise CueError(found, wanted="a module without fixed float32 tensors", do="use float32") from error
-    executor.notes.append(f"{str(dtype)[6:]}: logits of noise within {gap:.1e} of the largest in float32")
 
 
 def find_device(device: str | torch.device) -> torch.device:
@@ -212,13 +199,6 @@ def find_device(device: str | torch.device) -> torch.device:
         do = "choose one of: " + ", ".join(options)
         raise CueError(f"no device '{device}' on this machine", wanted="a device of torch", do=do) from None
     return found
-
-
-def find_precision(name: str) -> str:
-    """The name, if it is one. Raises CueError for another."""
-    if name not in PRECISIONS:
-        raise unknown("precision", name, PRECISIONS)
-    return name
 
 
 def trial(how: Preprocessing, count: int = 1) -> Tensor:
@@ -242,9 +222,7 @@ def _copied(module: nn.Module, name: str) -> nn.Module:
         raise CueError(found, wanted="a module that copy.deepcopy can copy", do=do) from error
 
 
-def _unfit(name: str, how: Preprocessing, why: object) -> CueError:
-    if isinstance(why, Exception):
-        why = f"{type(why).__name__}: {why}"
+def _unfit(name: str, how: Preprocessing, why: str) -> CueError:
     return CueError(
         f"{name} cannot be run on images of {how.size[0]} x {how.size[1]} px: {why}",
         wanted="a module that takes normalized images (B, 3, H, W) and gives logits (B, K)",
@@ -254,12 +232,7 @@ def _unfit(name: str, how: Preprocessing, why: object) -> CueError:
 
 @contextmanager
 def one_thread_each() -> Iterator[int]:
-    """How many threads there are, while torch itself uses one: whole images side by side lose no time waiting.
-
-    >>> with one_thread_each() as threads:
-    ...     print(threads >= 1, torch.get_num_threads())
-    True 1
-    """
+    """How many threads there are, while torch itself uses one: whole images side by side lose no time waiting."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _AvgPoolNd, _MaxPoolNd
 
 from cuescope.network import hooks
+from cuescope.network.executor import Executor
 from cuescope.network.hooks import HookPoint
 from cuescope.network.receptive import fields
 
@@ -27,28 +28,24 @@ _NEXT += (_MaxPoolNd, _AvgPoolNd, _AdaptiveMaxPoolNd, _AdaptiveAvgPoolNd)
 
 @dataclass(frozen=True)
 class First:
-    """The first convolution that is run, and its map as the next layer reads it.
-
-    `active` is where that map passes by: after the nonlinearity, be it a module or not. Where none follows
-    before the next layer (patches of a transformer, say), `nonlinear` is False and it is the convolution's own output.
-    """
+    """The first convolution that is run, and its map as the next layer reads it."""
 
     name: str
     active: HookPoint
+    """Where that map passes by: after the nonlinearity, be it a module or not."""
     nonlinear: bool
+    """False where none follows before the next layer (patches of a transformer, say)."""
 
 
 @dataclass(frozen=True)
 class Second:
-    """The first convolution whose map is coarser than that of the first one.
-
-    `steps` (rows, columns) is how many positions of the first map lie between two of its own, with all pooling
-    on the way; `shift_px` how many pixels of the image between two positions of the first map.
-    """
+    """The first convolution whose map is coarser than that of the first one."""
 
     name: str
     steps: tuple[int, int]
+    """Positions of the first map between two of its own, along rows and columns, with all pooling on the way."""
     shift_px: tuple[int, int]
+    """Pixels of the image between two positions of the first map."""
 
 
 def first_convolution(network: nn.Module, images: Tensor) -> First | None:
@@ -73,16 +70,15 @@ class _Walk:
         """A copy of the map as it was last seen; None before the convolution and once the walk is over."""
 
     def entered(self, name: str, inputs: tuple[Any, ...]) -> None:
-        if self._goes_on(inputs[0] if inputs else None, HookPoint(name, before=True)) and isinstance(
-            self.modules[name], _NEXT
-        ):
+        goes_on = self._goes_on(inputs[0] if inputs else None, HookPoint(name, before=True))
+        if goes_on and isinstance(self.modules[name], _NEXT):
             self.last = None
 
     def seen(self, name: str, _inputs: tuple[Any, ...], output: Any) -> None:
         if self.first is None:
             if isinstance(self.modules[name], nn.Conv2d):
                 self.first, self.last = First(name, HookPoint(name), nonlinear=False), output.clone()
-        elif self.last is not None and isinstance(self.modules[name], _SCALES) and _childless(self.modules[name]):
+        elif self.last is not None and isinstance(part := self.modules[name], _SCALES) and not list(part.children()):
             self.last = output.clone() if output.shape == self.last.shape else None
         else:
             self._goes_on(output, HookPoint(name))
@@ -98,10 +94,6 @@ class _Walk:
             return True
         self.first, self.last = First(self.first.name, point, nonlinear=True), None
         return False
-
-
-def _childless(module: nn.Module) -> bool:
-    return next(module.children(), None) is None
 
 
 def second_convolution(network: nn.Module, images: Tensor, first: First) -> Second | None:
@@ -176,36 +168,34 @@ def filters(convolution: nn.Conv2d) -> Tensor:
         response = every(lit.to(weight)) - every(dark.to(weight))
     response = response.float().cpu()
     index: list[Tensor] = []
-    for axis, (kernel, dilation, r) in enumerate(
-        zip(convolution.kernel_size, convolution.dilation, reach, strict=True)
-    ):
+    for axis, r in enumerate(reach):
         padding = (response.shape[2 + axis] - (2 * r + 1) + r - 1) // 2
-        index.append(r + padding - dilation * torch.arange(kernel))
+        index.append(r + padding - convolution.dilation[axis] * torch.arange(convolution.kernel_size[axis]))
     return response[:, :, index[0]][..., index[1]].transpose(0, 1).contiguous()
 
 
-def response_everywhere(network: nn.Module, images: Tensor, second: Second, at_once: int) -> Tensor:
+def response_everywhere(executor: Executor, images: Tensor, second: Second) -> Tensor:
     """What the second convolution gives of one normalized image (1, 3, H, W) if no position of the first map is left
     out: (C, h, w) float32, h and w `steps` times those of its map.
 
-    The image is shifted by one position of the first map after another and the responses are interleaved: in between
-    may lie whatever commutes with such a shift, as pooling and convolution do. Near the border, where there is
-    something to pad, it does not hold to the last digit.
+    The image is shifted by one position of the first map after another and the responses are interleaved, which holds
+    for whatever commutes with such a shift, but not to the last digit near a padded border.
     """
     (down, across), (rows, columns) = second.steps, second.shift_px
     height, width = images.shape[2:]
     wider = F.pad(images, (0, columns * (across - 1), 0, rows * (down - 1)), mode="replicate")
-    views = torch.cat(
-        [wider[..., i * rows :, j * columns :][..., :height, :width] for i in range(down) for j in range(across)]
-    )
+    shifts = [(i * rows, j * columns) for i in range(down) for j in range(across)]
+    views = torch.cat([wider[..., y : y + height, x : x + width] for y, x in shifts])
     if images.is_contiguous(memory_format=torch.channels_last):
         views = views.contiguous(memory_format=torch.channels_last)
-    parts = []
-    point = HookPoint(second.name)
+    network, point = executor.network, HookPoint(second.name)
+    assert network is not None
+
+    def run(start: int, stop: int) -> tuple[Tensor, ...]:
+        with hooks.captured(network, [point], enough=True) as found:
+            network(views[start:stop])
+        return (found[point].float(),)
+
     with torch.no_grad(), hooks.evaluating(network):
-        for part in views.split(at_once):
-            with hooks.captured(network, [point], enough=True) as found:
-                network(part)
-            parts.append(found[point].float())
-    maps = torch.cat(parts).unflatten(0, (down, across))
+        maps = executor.parts(len(views), run)[0].unflatten(0, (down, across))
     return maps.permute(2, 3, 0, 4, 1).flatten(3, 4).flatten(1, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -65,12 +66,13 @@ class Flow:
         readers = ((call.takes, call.name) for call in once if call.name in second)
         return {givers[value]: name for value, name in readers if value in givers and reads[value] == 1}
 
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter(call.name for call in self.calls)
+
     def once(self, call: Call) -> bool:
         """Whether its module is called only once in a pass."""
         return self._counts[call.name] == 1
-
-    def finish(self) -> None:
-        self._counts = Counter(call.name for call in self.calls)
 
 
 class _Recorder(TorchFunctionMode):
@@ -111,7 +113,6 @@ class _Recorder(TorchFunctionMode):
 
     def leave(self, name: str, _inputs: tuple[Any, ...], output: Any) -> None:
         call = self._open.pop()
-        assert call.name == name
         call.last, call.gives = len(self.flow.ops), self.value(output)
         self.flow.calls.append(call)
 
@@ -121,5 +122,4 @@ def record(network: nn.Module, pixels: Tensor) -> tuple[Any, Flow]:
     recorder = _Recorder()
     with recorder:
         output = hooks.watched_pass(network, pixels, recorder.leave, recorder.enter)
-    recorder.flow.finish()
     return output, recorder.flow

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -59,18 +60,11 @@ def hooked(
     seen: Callable[[str, tuple[Any, ...], Any], None],
     entered: Callable[[str, tuple[Any, ...]], None] = lambda _name, _inputs: None,
 ) -> Iterator[None]:
-    """Call `entered(name, inputs)` before and `seen(name, inputs, output)` after each call of these modules.
-
-    The hooks go whatever happens.
-    """
-
-    def before(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        return lambda _module, inputs: entered(name, inputs)
-
+    """Call `entered(name, inputs)` before and `seen(name, inputs, output)` after each call of these modules."""
     handles = []
     for name, module in modules.items():
         handles.append(module.register_forward_hook(lambda _m, inputs, output, name=name: seen(name, inputs, output)))
-        handles.append(module.register_forward_pre_hook(before(name)))
+        handles.append(module.register_forward_pre_hook(partial(lambda name, _m, inputs: entered(name, inputs), name)))
     try:
         yield
     finally:
@@ -99,13 +93,12 @@ def watched_pass(
 def bypassed(first: nn.Module, last: nn.Module) -> Iterator[None]:
     """While it lasts, what `first` is given comes out of `last`, untouched: the modules from one to the other are gone.
 
-    The two may be the same module. Each must be called once in a pass, with a tensor as its first argument. The
-    hooks go whatever happens.
+    The two may be the same module. Each must be called once in a pass, with a tensor as its first argument.
     """
     given: list[Tensor] = []
 
     def keep(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        given.append(inputs[0])
+        given[:] = inputs[:1]
         # A copy to work on: a module that begins with an in-place ReLU would change what goes past it.
         return (inputs[0].clone(), *inputs[1:])
 
@@ -170,8 +163,7 @@ def captured(
 def survey(network: nn.Module, pixels: Tensor) -> dict[str, Layer]:
     """Which layers give maps over the image, and how are they laid out? In the order they are computed.
 
-    `pixels` are two normalized images. A layer called more than once in a pass has no one output and is left
-    out, and so are maps of a single position.
+    `pixels` are two normalized images. Layers called more than once are left out, as are maps of a single position.
     """
     calls, inner = _calls(network, pixels)
     names = [name for name, _ in calls]
@@ -232,8 +224,6 @@ def layout_of(
     The sides of a map have the aspect ratio of the image; tokens (B, N, C) follow the map seen last (`grid`).
     An (N, N) that is as long as the tokens is an attention matrix.
 
-    >>> layout_of(torch.Size((2, 7, 7, 768)), torch.Size((2, 3, 224, 224)), None)
-    ('NHWC', (7, 7))
     >>> layout_of(torch.Size((2, 197, 192)), torch.Size((2, 3, 224, 224)), (14, 14))
     ('tokens', (14, 14))
     """
@@ -257,13 +247,13 @@ def layout_of(
 def capture(network: nn.Module, pixels: Tensor, layers: Iterable[Layer]) -> dict[str, Tensor]:
     """The maps (B, C, h, w) of these layers for normalized pixels. The network runs no farther than needed."""
     layers = list(layers)
-    hooks = {layer.name: layer for layer in layers if layer.intermediate is None}
+    points = {HookPoint(layer.name): layer for layer in layers if layer.intermediate is None}
     numbers = {layer.name: layer.intermediate for layer in layers if layer.intermediate is not None}
     found: dict[str, Tensor] = {}
-    if hooks:
-        with captured(network, [HookPoint(name) for name in hooks], enough=True) as outputs:
+    if points:
+        with captured(network, points, enough=True) as outputs:
             network(pixels)
-        found = {point.name: as_map(output, hooks[point.name]) for point, output in outputs.items()}
+        found = {point.name: as_map(output, points[point]) for point, output in outputs.items()}
     if numbers:
         maps = _run_intermediates(network, pixels, sorted(set(numbers.values())))
         found |= {name: maps[number] for name, number in numbers.items()}
@@ -313,16 +303,11 @@ def _intermediates(network: nn.Module, pixels: Tensor, layers: Mapping[str, Laye
         maps = _run_intermediates(network, pixels, range(len(names)))
     except (RuntimeError, TypeError, ValueError, AssertionError, IndexError):
         return {}
-    return {
-        name: Layer(name, "NCHW", (maps[i].shape[2], maps[i].shape[3]), intermediate=i)
-        for i, name in enumerate(names)
-        if maps[i].ndim == 4
-    }
+    known = ((i, name, maps[i].shape) for i, name in enumerate(names))
+    return {name: Layer(name, "NCHW", (s[2], s[3]), intermediate=i) for i, name, s in known if len(s) == 4}
 
 
 def _run_intermediates(network: Any, pixels: Tensor, indices: Iterable[int]) -> dict[int, Tensor]:
     indices = list(indices)
-    maps = network.forward_intermediates(
-        pixels, indices=indices, intermediates_only=True, output_fmt="NCHW", stop_early=True
-    )
-    return dict(zip(indices, maps, strict=True))
+    how = {"intermediates_only": True, "output_fmt": "NCHW", "stop_early": True}
+    return dict(zip(indices, network.forward_intermediates(pixels, indices=indices, **how), strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,6 @@ class Cut:
 
     @property
     def depth(self) -> int:
-        """How deep it lies in the tree of modules."""
         return self.first.count(".")
 
 
@@ -72,21 +71,17 @@ class Cuts:
 def cuts(network: nn.Module, pixels: Tensor) -> Cuts:
     """What can be left out of this network? Found by running it on a normalized image (1, 3, H, W).
 
-    A layer can where it holds weights (more than a scale for each channel), is called once in a pass, and gives a
-    tensor of the shape of the first it is given. A module that does nothing but call others one after another is
-    no block: those it calls are looked at. Of layers in a row that change the shape, the shortest stretch that
-    brings it back can be left out as a whole.
+    A layer can where it holds weights (more than a scale for each channel), is called once in a pass, and gives the
+    shape of what it is first given. A module that only calls others one after another is no block. Of layers in a row
+    that change the shape, the shortest stretch that brings it back can be left out as a whole.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> [cut.name for cut in cuts(net, torch.zeros(1, 3, 6, 6)).usual]
     ['2']
     """
     calls = _watch(network, pixels)
-    every = {
-        name: _cut(network, [name])
-        for name, call in calls.items()
-        if call.times == 1 and call.keeps and _weighs(network, name)
-    }
+    able = [name for name, call in calls.items() if call.times == 1 and call.keeps and _weighs(network, name)]
+    every = {name: _cut(network, [name]) for name in able}
     search = _Search(network, calls, every)
     found, _ = search.below("")
     blocks = [cut for cut in found if search.is_block(cut.first)]
@@ -102,19 +97,12 @@ def left_out(network: nn.Module, cut: Cut) -> AbstractContextManager[None]:
     return hooks.bypassed(network.get_submodule(cut.first), network.get_submodule(cut.last))
 
 
-@dataclass(frozen=True, eq=False)
-class _Value:
+class _Value(NamedTuple):
     """A tensor as it was at some time: in-place operations change it and count its version up."""
 
-    tensor: Tensor
+    tensor: int
     version: int
-
-    @classmethod
-    def of(cls, value: object) -> _Value | None:
-        return cls(value, value._version) if isinstance(value, Tensor) else None
-
-    def same(self, other: _Value | None) -> bool:
-        return other is not None and self.tensor is other.tensor and self.version == other.version
+    shape: torch.Size
 
 
 @dataclass(eq=False)
@@ -127,27 +115,29 @@ class _Call:
     times: int = 1
 
     @property
-    def shapes(self) -> tuple[torch.Size, torch.Size] | None:
-        """Of what it took and what it gave; None where it did not make one tensor of another."""
-        return (self.given.tensor.shape, self.gave.tensor.shape) if self.given and self.gave else None
-
-    @property
     def keeps(self) -> bool:
-        return self.shapes is not None and self.shapes[0] == self.shapes[1]
+        return self.given is not None and self.gave is not None and self.given.shape == self.gave.shape
 
 
 def _watch(network: nn.Module, pixels: Tensor) -> dict[str, _Call]:
-    """Each module's call. All tensors are held, so that none can be taken for another that lay in its place."""
+    """Each module's call."""
     calls: dict[str, _Call] = {}
+    held: list[Tensor] = []  # so that none can be taken for another that lay in its place
+
+    def value(tensor: Any) -> _Value | None:
+        if not isinstance(tensor, Tensor):
+            return None
+        held.append(tensor)
+        return _Value(id(tensor), tensor._version, tensor.shape)
 
     def entered(name: str, inputs: tuple[Any, ...]) -> None:
         if name in calls:
             calls[name].times += 1
         else:
-            calls[name] = _Call(len(calls), _Value.of(inputs[0]) if inputs else None)
+            calls[name] = _Call(len(calls), value(inputs[0]) if inputs else None)
 
     def seen(name: str, _inputs: tuple[Any, ...], output: Any) -> None:
-        calls[name].gave = _Value.of(output)
+        calls[name].gave = value(output)
 
     # Not in inference mode, where tensors count no versions.
     hooks.watched_pass(network, pixels, seen, entered)
@@ -189,7 +179,7 @@ class _Search:
         whole, calls = self.calls[name], [self.calls[part] for part in parts]
         gave = [whole.given, *(call.gave for call in calls)]
         given = [*(call.given for call in calls), whole.gave]
-        return bool(parts) and all(a is not None and a.same(b) for a, b in zip(gave, given, strict=True))
+        return bool(parts) and all(a is not None and a == b for a, b in zip(gave, given, strict=True))
 
     def stretches(self, row: Sequence[str]) -> list[Cut]:
         """Of modules side by side, the shortest that together keep the shape, from each that changes it alone."""
@@ -199,18 +189,14 @@ class _Search:
             if first in self.every or start.given is None or not _weighs(self.network, first):
                 continue
             for j in range(i + 1, len(row)):
-                readers = [name for name in row if _follows(self.calls[name], self.calls[row[j - 1]])]
-                gave = self.calls[row[j]].gave
+                before, gave = self.calls[row[j - 1]].gave, self.calls[row[j]].gave
+                readers = [name for name in row if before is not None and before == self.calls[name].given]
                 if readers != [row[j]] or gave is None:
                     break
-                if gave.tensor.shape == start.given.tensor.shape:
+                if gave.shape == start.given.shape:
                     found.append(_cut(self.network, row[i : j + 1]))
                     break
         return found
-
-
-def _follows(call: _Call, before: _Call) -> bool:
-    return before.gave is not None and before.gave.same(call.given)
 
 
 def _cut(network: nn.Module, names: Sequence[str]) -> Cut:
@@ -227,11 +213,10 @@ def _barred(network: nn.Module, name: str, call: _Call | None) -> str:
         return "it is not called as a module of its own"
     if call.times > 1:
         return f"it is called {call.times} times in a pass"
-    if call.shapes is None:
+    if call.given is None or call.gave is None:
         return "it does not make one tensor of another"
     if not call.keeps:
-        took, gave = (" x ".join(map(str, shape[1:])) for shape in call.shapes)
+        took, gave = (" x ".join(map(str, value.shape[1:])) for value in (call.given, call.gave))
         return f"it makes {gave} of {took}"
-    return "it holds no weights" + " but a scale for each channel" * any(
-        True for _ in network.get_submodule(name).parameters()
-    )
+    scales = any(True for _ in network.get_submodule(name).parameters())
+    return "it holds no weights" + " but a scale for each channel" * scales

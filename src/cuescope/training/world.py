@@ -19,8 +19,7 @@ from cuescope.data.label_maps.pooling import LabelPooling, RandomResizedCropWith
 from cuescope.data.ops.convert import as_bytes
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.methods.patch_annotator import Annotator
-from cuescope.models.antialias import antialias
-from cuescope.models.places import example_of
+from cuescope.models.antialias import antialias, example_of
 from cuescope.models.small_resnet import SmallResNet
 from cuescope.models.wct import embedded
 from cuescope.training import bow

@@ -27,13 +27,6 @@ SEED = 0
 """Of the weights of an untrained network."""
 
 
-DEFAULTS: dict[str, Any] = {
-    **{"classes": None, "preprocessing": None, "device": "auto", "precision": "float32"},
-    **{"batch_size": 32, "compile": False, "fold": True},
-}
-"""Of the settings of `load`: what a Classifier that is given has is not changed by them."""
-
-
 class Found(NamedTuple):
     """What a source knows of a network: enough to make a Classifier of it."""
 
@@ -59,16 +52,13 @@ def load(
 ) -> Classifier:
     """Which classifier is it? Its network, weights, classes and preprocessing from wherever they are known.
 
-    `spec` is one of: "timm/NAME", "torchvision/NAME", "cuescope/NAME", each followed by "@FILE" for weights of
-    one's own or "@random" for an untrained network of a fixed seed; "package.module:factory" or
-    "file.py:factory", where the factory gives an nn.Module or a Classifier; "model.onnx", a black box; an
-    nn.Module; a Classifier, which is left as it is: it is returned itself, or made anew where other settings are
-    asked for. `weights` is another way to say "@FILE".
-
-    Weights are .safetensors, or .pth, .pt and .bin files that hold nothing but tensors; code is never unpickled.
-    A last layer of another number of classes is fitted to the file. The other arguments are Classifier's, which
-    overrule what the source knows. "+blur4" after a NAME or a factory asks for the network's BlurPool version with
-    filters of size 4 (1 to 7; 1 changes nothing; see models.antialias); weights of either version fit.
+    `spec` is one of: "timm/NAME", "torchvision/NAME", "cuescope/NAME", each followed by "@FILE" for weights of one's
+    own or "@random" for an untrained network of a fixed seed; "package.module:factory" or "file.py:factory", where the
+    factory gives an nn.Module or a Classifier; "model.onnx", a black box; an nn.Module; a Classifier, which is returned
+    itself, or a new one where other settings are asked for. `weights` is another way to say "@FILE": .safetensors, or
+    .pth, .pt and .bin files that hold nothing but tensors. A last layer of another number of classes is fitted to the
+    file. The other arguments are Classifier's, which overrule what the source knows. "+blur4" after a NAME or a factory
+    asks for the network's BlurPool version with filters of size 4 (see models.antialias); weights of either fit.
 
     Raises CueError for a name that does not exist (with the nearest), weights that do not fit (with the keys), a
     model hub that cannot be reached (with how to give a file), and all that Classifier raises it for.
@@ -84,7 +74,8 @@ def load(
     }
     name, found = ("", Found(spec)) if isinstance(spec, Classifier) else _find(spec, weights, preprocessing)
     if isinstance(found.module, Classifier):
-        other = {key: value for key, value in settings.items() if value != DEFAULTS[key]}
+        # What is not asked for stays as the classifier has it.
+        other = {key: value for key, value in settings.items() if value != (load.__kwdefaults__ or {})[key]}
         return found.module.under(**other, **({"name": name} if name else {}))
     settings["classes"] = classes if classes is not None else found.classes
     settings["preprocessing"] = preprocessing or found.preprocessing
@@ -104,8 +95,7 @@ def _find(spec: Any, weights: str | Path | None, preprocessing: Preprocessing | 
         return _given(spec, weights)
     text = str(spec)
     path, _, file = text.partition("@")
-    late = SUFFIX.search(file)
-    if late:
+    if late := SUFFIX.search(file):
         do = f"write {path}{late[0]}@{file[: late.start()]}"
         raise CueError(f"'{text}' has '{late[0]}' after its weights", wanted="it before the @", do=do)
     if file and weights is not None:
@@ -119,8 +109,7 @@ def _find(spec: Any, weights: str | Path | None, preprocessing: Preprocessing | 
 
 def _blurred(path: str) -> tuple[str, int | None]:
     """A name without its suffix, and the size of the blurs that it asks for. Raises CueError for another suffix."""
-    suffix = SUFFIX.search(path)
-    if suffix is None:
+    if (suffix := SUFFIX.search(path)) is None:
         return path, None
     from cuescope.models.blurpool import FILTERS
 
@@ -137,8 +126,7 @@ def _antialiased(name: str, blur: int, found: Found, preprocessing: Preprocessin
     from torch import nn
 
     from cuescope.classifier.classifier import Classifier
-    from cuescope.models.antialias import antialias
-    from cuescope.models.places import describe, example_of, places
+    from cuescope.models.antialias import antialias, describe, example_of, places
 
     if isinstance(given := found.module, Classifier):
         found = Found(given.module, given.classes, given.preprocessing)

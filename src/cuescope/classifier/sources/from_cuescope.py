@@ -57,7 +57,7 @@ def _bow(weights: str) -> Found:
     if weights == RANDOM:
         return Found(bow(), preprocessing=preprocessing(224), notes=("untrained: random words",))
     saved = from_file(weights, read(weights))
-    return Found(saved.network, saved.classes, saved.preprocessing)
+    return Found(saved.network, saved.classes, preprocessing(saved.size_px))
 
 
 def _world(name: str, weights: str) -> Found:

@@ -16,10 +16,7 @@ from cuescope.data.preprocessing import Preprocessing
 
 
 class OnnxNetwork:
-    """Normalized images (B, 3, H, W) to the file's first output, on the CPU.
-
-    Raises CueError where the file is no network of images.
-    """
+    """Normalized images (B, 3, H, W) to the file's first output, on the CPU. CueError for no network of images."""
 
     def __init__(self, path: Path) -> None:
         self.__name__ = path.name
@@ -57,11 +54,8 @@ def find(path: str) -> Found:
         raise CueError(f"no file '{path}'", wanted="an ONNX file", do="check the path")
     network = OnnxNetwork(Path(path))
     height, width = network.size
-    how = Preprocessing(
-        network.size,
-        resize=round(min(height, width) * 256 / 224) if height == width else (height, width),
-        source="size from the ONNX file, the rest assumed: ImageNet's usual",
-    )
+    resize = round(height * 256 / 224) if height == width else network.size
+    how = Preprocessing(network.size, resize, source="size from the ONNX file, the rest assumed: ImageNet's usual")
     return Found(network, preprocessing=how, notes=("black box: onnxruntime on the CPU",))
 
 

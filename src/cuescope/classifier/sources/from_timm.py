@@ -81,11 +81,8 @@ def _check(name: str) -> None:
     if not timm.is_model(architecture):
         options = timm.list_models(pretrained=True) if tag else timm.list_models()
         raise unknown("model", f"timm/{name}", [f"timm/{option}" for option in options])
-    tags = [
-        option
-        for option in timm.list_models(f"{architecture}.*", pretrained=True)
-        if option.partition(".")[0] == architecture
-    ]
+    options = timm.list_models(f"{architecture}.*", pretrained=True)
+    tags = [option for option in options if option.partition(".")[0] == architecture]
     if tag and name not in tags:
         raise unknown("model", f"timm/{name}", [f"timm/{option}" for option in tags])
 

@@ -65,15 +65,8 @@ def _entry(architecture: str, tag: str, fetch: bool) -> Any:
 
 def _preprocessing(entry: Any) -> Preprocessing:
     how = entry.transforms()
-    side = how.crop_size[0]
-    return Preprocessing(
-        size=(side, side),
-        resize=how.resize_size[0],
-        interpolation=how.interpolation.value,
-        mean=tuple(how.mean),
-        std=tuple(how.std),
-        source=f"torchvision's {entry}",
-    )
+    (side,), (resize,), mean, std = how.crop_size, how.resize_size, tuple(how.mean), tuple(how.std)
+    return Preprocessing((side, side), resize, how.interpolation.value, mean, std, f"torchvision's {entry}")
 
 
 def _network(architecture: str, how: Preprocessing, classes: int | None, trained: bool) -> nn.Module:

@@ -26,11 +26,9 @@ def fetching(name: str) -> Iterator[None]:
     except Exception as error:
         # Each client has its own exceptions: urllib's, httpx's, huggingface_hub's.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CueError(
-            f"the weights of {name} could not be fetched: {reason}",
-            wanted="a connection to the model hub, or the weights in a file",
-            do=f"give a local file, as in {name}@weights.safetensors, or {name}@random for an untrained network",
-        ) from error
+        found = f"the weights of {name} could not be fetched: {reason}"
+        do = f"give a local file, as in {name}@weights.safetensors, or {name}@random for an untrained network"
+        raise CueError(found, wanted="a connection to the model hub, or the weights in a file", do=do) from error
 
 
 def checkpoint(url: str) -> Path:
@@ -43,13 +41,12 @@ def checkpoint(url: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     show = sys.stderr.isatty()
-    download(
-        url,
-        part,
-        do="give a local file",
-        timeout_s=PATIENCE_S,
-        progress=lambda done: print(f"{path.name}: {done}", file=sys.stderr) if show else None,
-    )
+
+    def progress(done: str) -> None:
+        if show:
+            print(f"{path.name}: {done}", file=sys.stderr)
+
+    download(url, part, do="give a local file", timeout_s=PATIENCE_S, progress=progress)
     part.with_suffix(".tag").unlink(missing_ok=True)
     start = re.search(r"-([a-f0-9]{8,})\.", path.name)
     with part.open("rb") as file:
@@ -78,8 +75,6 @@ def from_hugging_face(repository: str) -> Path:
     name, _, revision = repository.partition("@")
     for file in FILES:
         with contextlib.suppress(EntryNotFoundError):
-            found = hf_hub_download(
-                name, file, revision=revision or None, etag_timeout=PATIENCE_S, local_files_only=cached
-            )
-            return Path(found)
+            how = {"revision": revision or None, "etag_timeout": PATIENCE_S, "local_files_only": cached}
+            return Path(hf_hub_download(name, file, **how))
     raise FileNotFoundError(f"neither {' nor '.join(FILES)} of {name} is " + ("cached" if cached else "there"))

@@ -17,11 +17,9 @@ ENCODER, DECODER = "vgg_normalised.pth", "decoder.pth"
 def load_stylizer(spec: str | Path | tuple[str | Path, str | Path] = EMBEDDED) -> Stylizer:
     """Which stylizer is it? "embedded", a folder with vgg_normalised.pth and decoder.pth, or two files.
 
-    Of two files the first is the encoder, `vgg_normalised.pth` or torchvision's VGG-19, the second the decoder;
-    both .pth or .safetensors, of which nothing is unpickled but tensors. A decoder serves only the encoder it was
-    trained with.
-
-    Raises CueError for files that are missing or broken, and for weights of another layout.
+    Of two files the first is the encoder, `vgg_normalised.pth` or torchvision's VGG-19, the second the decoder that was
+    trained with it; both .pth or .safetensors. Raises CueError for files that are missing or broken, and for weights of
+    another layout.
 
     >>> load_stylizer().name
     'embedded'
@@ -30,11 +28,9 @@ def load_stylizer(spec: str | Path | tuple[str | Path, str | Path] = EMBEDDED) -
         return embedded()
     files = spec if isinstance(spec, tuple) else (Path(spec) / ENCODER, Path(spec) / DECODER)
     if not isinstance(spec, tuple) and not Path(spec).is_dir():
-        raise CueError(
-            f"no stylizer '{spec}'",
-            wanted=f"'{EMBEDDED}', or a folder with {ENCODER} and {DECODER}",
-            do="for files of other names give both, the encoder first",
-        )
+        wanted = f"'{EMBEDDED}', or a folder with {ENCODER} and {DECODER}"
+        do = "for files of other names give both, the encoder first"
+        raise CueError(f"no stylizer '{spec}'", wanted=wanted, do=do)
     network = AdaIN()
     encoder, decoder = map(Path, files)
     network.encoder.load_state_dict(encoder_state(weights.read(encoder)))

@@ -58,29 +58,20 @@ def fit(
 
 def _check(network: nn.Module, state: State, path: str | Path, optional: tuple[str, ...]) -> None:
     own = network.state_dict()
-    missing = [
-        k for k in own if k not in state and not k.endswith("num_batches_tracked") and not k.startswith(optional)
-    ]
-    unexpected = [k for k in state if k not in own]
-    other = [
-        f"{k} {tuple(state[k].shape)} in place of {tuple(own[k].shape)}"
-        for k in own
-        if k in state and own[k].shape != state[k].shape
-    ]
+    needed = [k for k in own if not k.endswith("num_batches_tracked") and not k.startswith(optional)]
+    missing, unexpected = [k for k in needed if k not in state], [k for k in state if k not in own]
+    shapes = {k: (tuple(state[k].shape), tuple(own[k].shape)) for k in own if k in state}
+    other = [f"{k} {given} in place of {wanted}" for k, (given, wanted) in shapes.items() if given != wanted]
     faults = [_listed("missing", missing), _listed("unexpected", unexpected), _listed("of another shape", other)]
     if any(faults):
-        raise CueError(
-            f"the weights in '{path}' do not fit {type(network).__name__}: " + "; ".join(filter(None, faults)),
-            wanted=f"the {len(own)} tensors of its state_dict",
-            do="check that the architecture is the one the weights were trained in",
-        )
+        found = f"the weights in '{path}' do not fit {type(network).__name__}: " + "; ".join(filter(None, faults))
+        do = "check that the architecture is the one the weights were trained in"
+        raise CueError(found, wanted=f"the {len(own)} tensors of its state_dict", do=do)
 
 
 def _listed(what: str, keys: list[str]) -> str:
-    if not keys:
-        return ""
     more = f", ... ({len(keys) - SHOWN} more)" if len(keys) > SHOWN else ""
-    return f"{len(keys)} {what}: " + ", ".join(keys[:SHOWN]) + more
+    return f"{len(keys)} {what}: " + ", ".join(keys[:SHOWN]) + more if keys else ""
 
 
 def _safetensors(path: Path) -> Any:

@@ -1,7 +1,4 @@
-"""Heatmaps of what speaks for a class: gradients, integrated gradients, DeepLift and Grad-CAM, in the network itself.
-
-The attributions are captum's; it removes its hooks. Its import takes seconds, so it waits for the first call.
-"""
+"""Heatmaps of what speaks for a class: gradients, integrated gradients, DeepLift and Grad-CAM, by captum."""
 
 from __future__ import annotations
 
@@ -21,8 +18,6 @@ from cuescope.methods.incremental.graph import UntraceableError
 from cuescope.network import hooks
 from cuescope.network.batchnorm_folding import tensor_of
 from cuescope.network.executor import out_of_memory
-
-__all__ = ["KINDS", "Attributions"]
 
 KINDS = ("saliency", "integrated gradients", "DeepLift", "Grad-CAM")
 """The heatmaps of `Attributions`. The first and the last are never negative."""
@@ -58,9 +53,9 @@ class Attributions:
         except UntraceableError as error:
             ready = str(error)
         last = classifier.layer(classifier.layers[-1]) if classifier.layers else None
-        if last is None or last.layout != "NCHW" or last.intermediate is not None:
-            return cls(classifier, network, _Logits(network), ready, "its last map is not a convolutional one")
-        return cls(classifier, network, _Logits(network), ready, network.get_submodule(last.name))
+        fits = last is not None and last.layout == "NCHW" and last.intermediate is None
+        last_map = network.get_submodule(last.name) if last and fits else "its last map is not a convolutional one"
+        return cls(classifier, network, _Logits(network), ready, last_map)
 
     def maps(self, pixels: Tensor, target: int, steps: int) -> dict[str, Tensor | str]:
         """Which pixels speak for a class? A map (H, W) float32 on the CPU for each kind, or why there is none.
@@ -69,7 +64,7 @@ class Attributions:
         integrated gradients. Each map is summed over the colors.
         """
         with hooks.evaluating(self.network), warnings.catch_warnings():
-            # captum warns of each hook it sets, and its import of what it could not import.
+            # captum warns of each hook it sets, and its import of what it could not import; that takes seconds.
             warnings.simplefilter("ignore")
             from captum import attr
 

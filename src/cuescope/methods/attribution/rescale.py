@@ -26,21 +26,12 @@ class SplitReLU6(nn.Module):
 
 
 class PlainPool(nn.Module):
-    """A max pool that passes on the gradient.
-
-    captum has a rule for pools, but where windows overlap, what a pixel gets from one of them writes over what it got
-    from another, and the maps do not add up.
-    """
+    """A max pool that passes on the gradient. By captum's rule the maps do not add up where windows overlap."""
 
     def __init__(self, pool: nn.MaxPool2d) -> None:
         super().__init__()
-        self.settings = {
-            "kernel_size": pool.kernel_size,
-            "stride": pool.stride,
-            "padding": pool.padding,
-            "dilation": pool.dilation,
-            "ceil_mode": pool.ceil_mode,
-        }
+        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+        self.settings = {name: getattr(pool, name) for name in names}
 
     def forward(self, x: Tensor) -> Tensor:
         return F.max_pool2d(x, **self.settings)
@@ -49,10 +40,9 @@ class PlainPool(nn.Module):
 def rescalable(network: nn.Module) -> nn.Module:
     """A network in evaluation mode as a graph on its own weights in which each nonlinearity is a module called once.
 
-    captum's DeepLift knows a nonlinearity by its module's class and takes all others for linear, so that its maps do
-    not add up; it wants a module for each call; and what it says of a module's input holds for all that read the same
-    tensor, so that each module gets a copy. Raises UntraceableError for a network that torch.fx cannot trace,
-    and for one with an operation that there is no rule for.
+    captum's DeepLift knows a nonlinearity by its module's class, takes all others for linear, and wants a module for
+    each call and a tensor for each module. Raises UntraceableError for a network that torch.fx cannot trace, and for
+    one with an operation that there is no rule for.
 
     >>> relu = nn.ReLU()
     >>> sorted(name for name, _ in rescalable(nn.Sequential(relu, nn.Flatten(), relu)).named_children())

@@ -1,8 +1,7 @@
 """Down from a unit to the pixels: what in this image excited it?
 
-The deconvnet of Zeiler & Fergus 2014 (section 2.1): switches undo the max pooling, the signal is rectified where the
-network rectifies, filters are transposed, biases are left out. It is the network's backward pass with other rules at
-its rectifiers and normalizations, so it runs on the network's own code, with reused modules and in-place ReLUs.
+The deconvnet of Zeiler & Fergus 2014 (section 2.1) is the network's backward pass with other rules at its rectifiers
+and normalizations, so it runs on the network's own code, with reused modules and in-place ReLUs.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from cuescope.methods.deconvnet.rules import VARIANTS, Backward, Variant, foreig
 from cuescope.network import hooks
 from cuescope.network.receptive import WHOLE
 
-__all__ = ["CHOICES", "VARIANTS", "Projections", "Variant", "project", "visible", "why_not"]
+__all__ = ["CHOICES", "VARIANTS", "Variant", "project", "visible", "why_not"]
 
 BATCH = 9
 """Images on the way down together, whose maps are all held: the nine of a unit."""
@@ -57,10 +56,10 @@ def project(
 ) -> Projections:
     """What in each image excites this unit of a layer? The unit's activation alone, sent down to the pixels.
 
-    `pixels` is (B, 3, H, W) in [0, 1] as `Classifier.prepare` gives them; image i shows channel `channels[i]`, at
-    `places[i]` = (row, column) or where that channel is strongest. `layer` is one of the classifier's `layers` or
-    `vectors`. The deconvnet starts from the activation itself, guided backpropagation (Springenberg et al.
-    2015) and the gradient (Simonyan et al. 2014) from 1.
+    `pixels` is (B, 3, H, W) in [0, 1] as `Classifier.prepare` gives them, `layer` one of the classifier's `layers` or
+    `vectors`; image i shows channel `channels[i]`, at `places[i]` = (row, column) or where that channel is strongest.
+    The deconvnet starts from the activation itself, guided backpropagation (Springenberg et al. 2015) and the gradient
+    (Simonyan et al. 2014) from 1.
 
     Raises CueError for a black box, an unknown layer or channel, and, unless the plain gradient is asked for, for a
     layer below which there is anything but linear operations, rectifiers, pools and normalizations.
@@ -119,22 +118,19 @@ def _down(
             wanted="a network of linear layers, ReLUs, pools and normalizations",
             do="ask for the variant 'gradient', or for a layer below",
         )
-    count = maps.shape[1]
-    if wrong := [k for k in channels if not 0 <= k < count]:
+    if wrong := [k for k in channels if not 0 <= k < maps.shape[1]]:
         found = f"layer '{layer}' of {classifier.name} has no channel {wrong[0]}"
-        raise CueError(found, wanted=f"0 to {count - 1}", do="choose another")
-    index = torch.arange(len(maps), device=maps.device)
-    chosen = maps.detach()[index, torch.as_tensor(channels, device=maps.device)]
-    flat = chosen.flatten(1)
+        raise CueError(found, wanted=f"0 to {maps.shape[1] - 1}", do="choose another")
+    at = torch.arange(len(maps), device=maps.device), torch.as_tensor(channels, device=maps.device)
+    chosen = maps.detach()[at]
     if places is None:
-        spot = flat.argmax(1)
+        spot = chosen.flatten(1).argmax(1)
+        rows, columns = spot // chosen.shape[2], spot % chosen.shape[2]
     else:
-        spot = torch.tensor([row * chosen.shape[2] + column for row, column in places], device=maps.device)
-    values = flat[index, spot]
-    rows, columns = spot // chosen.shape[2], spot % chosen.shape[2]
+        rows, columns = torch.tensor(places, device=maps.device).T
+    values = chosen[at[0], rows, columns]
     seed = torch.zeros_like(maps, memory_format=torch.preserve_format)
-    start = values if variant == "deconvnet" else torch.ones_like(values)
-    seed[index, torch.as_tensor(channels, device=maps.device), rows, columns] = start
+    seed[*at, rows, columns] = values if variant == "deconvnet" else torch.ones_like(values)
     # What no pixel reaches, a unit of a constant layer, say, is excited by none of them.
     with hooks.evaluating():
         (down,) = torch.autograd.grad(maps, image, seed, materialize_grads=True, allow_unused=True)

@@ -95,38 +95,29 @@ class _Unpooled(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, kernel: Sides, stride: Sides, padding: Sides, dilation: Sides, ceil_mode: bool
-    ) -> Tensor:
-        pooled, switches = F.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode, return_indices=True)
+    def forward(ctx: Any, x: Tensor, sides: tuple[Sides, Sides, Sides, Sides], ceil_mode: bool) -> Tensor:
+        pooled, switches = F.max_pool2d(x, *sides, ceil_mode, return_indices=True)
         ctx.save_for_backward(switches)
-        ctx.geometry = x.shape, kernel, stride, padding, dilation
+        ctx.geometry = x.shape, *sides
         return pooled
 
     @staticmethod
-    def backward(ctx: Any, *signals: Tensor) -> tuple[Tensor, None, None, None, None, None]:
-        return unpool(signals[0], *ctx.saved_tensors, *ctx.geometry), None, None, None, None, None
+    def backward(ctx: Any, *signals: Tensor) -> tuple[Tensor, None, None]:
+        return unpool(signals[0], *ctx.saved_tensors, *ctx.geometry), None, None
 
 
 Sides = tuple[int, int]
 
 
 def unpool(
-    signal: Tensor,
-    switches: Tensor,
-    shape: torch.Size,
-    kernel: Sides,
-    stride: Sides,
-    padding: Sides = (0, 0),
-    dilation: Sides = (1, 1),
+    signal: Tensor, switches: Tensor, shape: torch.Size, kernel: Sides, stride: Sides, padding: Sides, dilation: Sides
 ) -> Tensor:
     """Values (B, C, h, w) back to the places (B, C, H, W) that `switches`, max_pool2d's indices, name; zero elsewhere.
 
-    One offset inside the window after another: no two windows share a place at the same offset, so nothing is
-    written twice at once and the sum is the same on any device.
+    One offset inside the window after another, where no two windows share a place: the sum is the same on any device.
 
     >>> pooled, switches = F.max_pool2d(torch.tensor([[[[1.0, 5.0, 2.0]]]]), (1, 2), 1, return_indices=True)
-    >>> unpool(pooled, switches, torch.Size((1, 1, 1, 3)), (1, 2), (1, 1)).flatten().tolist()
+    >>> unpool(pooled, switches, torch.Size((1, 1, 1, 3)), (1, 2), (1, 1), (0, 0), (1, 1)).flatten().tolist()
     [0.0, 10.0, 0.0]
     """
     height, width = shape[-2:]
@@ -137,8 +128,8 @@ def unpool(
             columns, xs = _inside(b * dilation[1] - padding[1], stride[1], signal.shape[-1], width)
             if rows.start == rows.stop or columns.start == columns.stop:
                 continue
-            places = _steps(ys, switches.device)[:, None] * width + _steps(xs, switches.device)
-            chosen = switches[..., rows, columns] == places
+            y, x = (torch.arange(part.start, part.stop, part.step, device=signal.device) for part in (ys, xs))
+            chosen = switches[..., rows, columns] == y[:, None] * width + x
             below[..., ys, xs] += torch.where(chosen, signal[..., rows, columns], 0)
     return below
 
@@ -151,10 +142,6 @@ def _inside(offset: int, stride: int, windows: int, length: int) -> tuple[slice,
         return slice(0, 0), slice(0, 0)
     start = offset + first * stride
     return slice(first, last), slice(start, start + (last - first - 1) * stride + 1, stride)
-
-
-def _steps(places: slice, device: torch.device) -> Tensor:
-    return torch.arange(places.start, places.stop, places.step, device=device)
 
 
 def foreign(output: Tensor) -> list[str]:
@@ -175,22 +162,17 @@ def foreign(output: Tensor) -> list[str]:
 
 
 def _history(output: Tensor) -> Iterator[Any]:
-    waiting, seen = [output.grad_fn], set()
+    waiting: list[Any] = [output.grad_fn]
+    seen: set[Any] = {None}
     while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        yield node
-        waiting += [source for source, _ in node.next_functions]
+        if (node := waiting.pop()) not in seen:
+            seen.add(node)
+            yield node
+            waiting += [source for source, _ in node.next_functions]
 
 
 def _spoken(name: str) -> str:
-    """An operation of autograd's record as a reader would say it.
-
-    >>> _spoken("ScaledDotProductFlashAttentionForCpu"), _spoken("Mul"), _spoken("Softmax")
-    ('attention', 'a product of two maps', 'softmax')
-    """
+    """An operation of autograd's record as a reader would say it."""
     if "Attention" in name:
         return "attention"
     return {"Mul": "a product of two maps", "Div": "a quotient of two maps"}.get(name, name.strip("_").lower())
@@ -207,8 +189,8 @@ def _pooled(
 ) -> Any:
     if return_indices or input.ndim != 4:
         return F.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-    sides = [pair(v) for v in (kernel_size, stride or kernel_size, padding, dilation)]
-    return _Unpooled.apply(input, *sides, ceil_mode)
+    sides = tuple(pair(v) for v in (kernel_size, stride or kernel_size, padding, dilation))
+    return _Unpooled.apply(input, sides, ceil_mode)
 
 
 def _ceiling(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
@@ -246,17 +228,11 @@ _IN_PLACE = {
     *(Tensor.clamp_, Tensor.clip_, Tensor.clamp_min_),
 }
 _NORMALIZATIONS: dict[Any, int | None] = {
-    F.local_response_norm: None,
-    F.layer_norm: 2,
-    torch.layer_norm: 2,
-    F.group_norm: 2,
-    torch.group_norm: 2,
-    F.instance_norm: 3,
+    **{F.local_response_norm: None, F.instance_norm: 3},
+    **dict.fromkeys((F.layer_norm, torch.layer_norm, F.group_norm, torch.group_norm), 2),
 }
-"""Those that divide by what they find in the image, with the place of their scale among the arguments.
-
-A batch norm divides by what it learned: it is a part of the filters before it.
-"""
+"""Those that divide by what they find in the image, not by what they learned as a batch norm does, with the place of
+their scale among the arguments."""
 
 _LINEAR = {
     *("AccumulateGrad", "_Deconvolved", "_Guided", "_Passed", "_Unpooled", "AdaptiveMaxPool2D"),

@@ -1,24 +1,32 @@
 """Recompute only what a changed rectangle of pixels can reach: the logits of an image occluded at many places.
 
-An occluder of 32 px changes 9 % of the output of ResNet-50's first stage and 32 % of that of the second: the rest is
-what it was for the clean image. The idea is Krypton's (Nakandala, Kumar & Papakonstantinou 2019, "Incremental and
-approximate inference for faster occlusion-based deep CNN explanations"), here without any approximation.
+As in Krypton (Nakandala, Kumar & Papakonstantinou 2019, "Incremental and approximate inference for faster
+occlusion-based deep CNN explanations"), but without any approximation.
 """
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+from torch.fx.node import map_aggregate
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.data.ops.occlude import Color, Rectangle, colors, cover
-from cuescope.methods.incremental.graph import checked
-from cuescope.methods.incremental.network import IncrementalNetwork
+from cuescope.methods.incremental.graph import checked, function_of, reached_from, refuse_shared_writes, traced
+from cuescope.methods.incremental.patch import Clean, Patch, Region, Spans
+from cuescope.methods.incremental.rules import Call, Step, rule_of, takes
+from cuescope.network import hooks
+from cuescope.network.batchnorm_folding import tensor_of
 
-__all__ = ["Painted", "painted_logits"]
+BATCH = 36
+"""Images computed together: enough to pay for reading the weights, few enough for the cache."""
 
 
 class Painted(NamedTuple):
@@ -33,51 +41,169 @@ class Painted(NamedTuple):
 def painted_logits(classifier: Classifier, pixels: Tensor, rectangles: Sequence[Rectangle], color: Color) -> Painted:
     """What are the logits of an image with one rectangle painted over, for many rectangles?
 
-    `pixels` is (3, H, W) in [0, 1] as `Classifier.prepare` gives them, `color` the red, green and blue of the paint
-    in [0, 1], (3,), or (P, 3) with one for each rectangle. The logits are those of whole forward passes (tested to
-    1e-4 of the largest in float32), which is also how they are computed for a black box, on a GPU, for a network that
-    torch.fx cannot trace, and for one on whose first image the two ways differ.
+    `pixels` is (3, H, W) in [0, 1] as `Classifier.prepare` gives them, `color` the paint in [0, 1], (3,) or (P, 3), one
+    for each rectangle. The logits are those of whole forward passes (tested to 1e-4 of the largest in float32),
+    which are run for a black box, on a GPU, where torch.fx cannot trace the network, and where the two ways differ.
     """
     paints = colors(color, len(rectangles))
-    way = classifier.known("incremental", lambda: _find_way(classifier, pixels, rectangles, paints))
-    if isinstance(way, str):
-        return Painted(*_plain(classifier, pixels, rectangles, paints), way)
-    return Painted(*_incremental(classifier, way, pixels, rectangles, paints), "")
+
+    def incremental(way: IncrementalNetwork, some: slice = slice(None)) -> Logits:
+        normalized = classifier.normalize(paints[some, :, None, None])[:, :, 0, 0]
+        return way.logits(classifier.normalize(pixels[None]), rectangles[some], normalized)
+
+    def plain(some: slice = slice(None)) -> Logits:
+        return _plain(classifier, pixels, rectangles[some], paints[some])
+
+    def find_way() -> IncrementalNetwork | str:
+        """An incremental network that gives what whole passes give for two of the rectangles, or why there is none."""
+        step = max(1, len(rectangles) // 2)
+        two = slice(0, 2 * step, step)
+        failing, differing = "its graph cannot be run on patches", "its graph gives other logits, by"
+        build = IncrementalNetwork
+        return checked(classifier, build, lambda way: incremental(way, two), lambda: plain(two), failing, differing)
+
+    way = classifier.known("incremental", find_way)
+    return Painted(*plain(), way) if isinstance(way, str) else Painted(*incremental(way), "")
 
 
 Logits = tuple[Tensor, Tensor]
 
 
-def _find_way(
-    classifier: Classifier, pixels: Tensor, rectangles: Sequence[Rectangle], paints: Tensor
-) -> IncrementalNetwork | str:
-    """An incremental network that gives what whole passes give for two of the rectangles, or why there is none."""
-    step = max(1, len(rectangles) // 2)
-    two = rectangles[::step][:2], paints[::step][:2]
-    return checked(
-        classifier,
-        IncrementalNetwork,
-        lambda way: _incremental(classifier, way, pixels, *two),
-        lambda: _plain(classifier, pixels, *two),
-        "its graph cannot be run on patches",
-        "its graph gives other logits, by",
-    )
-
-
-def _incremental(
-    classifier: Classifier,
-    way: IncrementalNetwork,
-    pixels: Tensor,
-    rectangles: Sequence[Rectangle],
-    paints: Tensor,
-) -> Logits:
-    normalized = classifier.normalize(paints[:, :, None, None])[:, :, 0, 0]
-    return way.logits(classifier.normalize(pixels[None]), rectangles, normalized)
-
-
 def _plain(classifier: Classifier, pixels: Tensor, rectangles: Sequence[Rectangle], paints: Tensor) -> Logits:
-    """Whole passes; the painted images are made a batch at a time, so that memory does not grow with their number."""
+    """Whole passes; the images are painted a batch at a time, so that memory does not grow with their number."""
     clean, size = classifier.logits(pixels[None]), classifier.batch_size
     groups = [slice(i, i + size) for i in range(0, len(rectangles), size)]
     covered = (cover(pixels, rectangles[group], paints[group]) for group in groups)
     return clean[0], torch.cat([clean[:0], *(classifier.logits(images) for images in covered)])
+
+
+class IncrementalNetwork:
+    """Which logits does a network give when one rectangle of the image is painted over?
+
+    Exact: each feature map is computed where the rectangle can reach, from the feature maps of the unchanged image,
+    and as a whole from the first operation on that has no rule or leaves nothing untouched. Best given folded and
+    channels-last. Raises UntraceableError for a network that torch.fx cannot trace.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> black, gray = torch.zeros(1, 3, 8, 8), torch.full((3,), 0.5)
+    >>> clean, painted = IncrementalNetwork(net).logits(black, [Rectangle(0, 0, 4, 4)], gray)
+    >>> clean.shape, painted.shape
+    (torch.Size([4]), torch.Size([1, 4]))
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network, self.graph = network, traced(network)
+        self.input = self.graph.graph.find_nodes(op="placeholder")[0]
+        self.moving = reached_from(self.input)
+        refuse_shared_writes(self.graph, self.moving)
+
+    @torch.inference_mode()
+    def logits(self, image: Tensor, rectangles: Sequence[Rectangle], color: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (K,) of one image (1, 3, H, W) as the network takes it, and (P, K) with each rectangle in its color.
+
+        `color` is (3,), or (P, 3) with one for each rectangle, normalized as the image is. The logits are float32,
+        whatever the network computes in.
+        """
+        image = image.contiguous(memory_format=torch.channels_last)
+        paints = color.to(image.dtype).expand(len(rectangles), 3)
+        with hooks.evaluating(self.network):
+            record = fx.Interpreter(self.graph, garbage_collect_values=False)
+            clean = tensor_of(record.run(image))[0].float()
+            maps: Maps = defaultdict(dict)
+            out = torch.empty(len(rectangles), len(clean))
+            costs = _Outline(self, record.env, maps).costs(rectangles) if rectangles else None
+            for group in groups(*costs) if costs else []:
+                patch = _painted(image, [rectangles[i] for i in group], paints[group])
+                out[group] = tensor_of(_Patched(self, record.env, maps).start(patch)).float()
+        return clean, out
+
+
+Maps = dict[fx.Node, dict[bool, Clean]]
+
+
+class _Walk(fx.Interpreter):
+    """Goes through the graph with regions in place of feature maps, as far as the rules allow."""
+
+    def __init__(self, network: IncrementalNetwork, clean: dict[fx.Node, Any], maps: Maps) -> None:
+        super().__init__(network.graph)
+        self.network, self.clean, self.maps = network, clean, maps
+
+    def start(self, region: Region) -> Any:
+        known = {node: value for node, value in self.clean.items() if node not in self.network.moving}
+        return self.run(initial_env={**known, self.network.input: region})
+
+    def step(self, n: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the rule of the operation says; None without one, or where something has been computed as a whole."""
+        function, method = function_of(self.network.graph, n)
+        rule = rule_of(function, method)
+        moved = [self.env[source] for source in n.all_input_nodes if source in self.network.moving]
+        if rule is None or not all(isinstance(value, Region) for value in moved):
+            return None
+        if any(isinstance(value, Region) for value in kwargs.values()) or not takes(rule, args):
+            return None
+        return rule(Call(function, args, kwargs, self.clean[n], self.maps[n]))
+
+
+class _Outline(_Walk):
+    """Only asks where the changes reach, for rectangles at any number of places, and computes nothing."""
+
+    def costs(self, rectangles: Sequence[Rectangle]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """For each rectangle, the length it reaches along y and along x, in layers weighted by their work."""
+        rows, cols = _spans(rectangles, self.clean[self.network.input])
+        self.along_y, self.along_x = np.zeros(len(rectangles)), np.zeros(len(rectangles))
+        self.start(Region(Clean(self.clean[self.network.input]), rows, cols))
+        return self.along_y, self.along_x
+
+    def run_node(self, n: fx.Node) -> Any:
+        step = self.step(n, *self.fetch_args_kwargs_from_env(n))
+        if not isinstance(step, Step):
+            return step
+        for total, spans in ((self.along_y, step.region.rows), (self.along_x, step.region.cols)):
+            total += step.macs * (spans.high - spans.low) / spans.size
+        return step.region
+
+
+class _Patched(_Walk):
+    """Computes: patches where a rule says how, whole feature maps elsewhere."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        step = self.step(n, args, kwargs)
+        if isinstance(step, Step):
+            patch = Patch.of(step.region, step.values())
+            return patch.whole() if patch.share == 1 else patch
+        if step is not None:
+            return step
+        args, kwargs = map_aggregate((args, kwargs), lambda a: a.whole() if isinstance(a, Patch) else a)
+        return getattr(self, n.op)(n.target, args, kwargs)
+
+
+def groups(along_y: NDArray[Any], along_x: NDArray[Any], batch: int = BATCH) -> list[list[int]]:
+    """Rectangles to be computed together, `batch` at a time: all of a group get windows of one size, so those that
+    reach about as far along each axis.
+
+    >>> groups(np.array([1, 2, 1, 2]), np.array([5, 5, 5, 5]), batch=2)
+    [[0, 2], [1, 3]]
+    """
+    found = []
+    lengths = np.unique(along_y)
+    band_count = max(1, math.ceil(len(lengths) / math.isqrt(batch)))
+    for band in np.array_split(lengths, band_count):
+        members = np.flatnonzero(np.isin(along_y, band))
+        ordered = members[np.argsort(along_x[members], kind="stable")]
+        found += [ordered[i : i + batch].tolist() for i in range(0, len(ordered), batch)]
+    return found
+
+
+def _spans(rectangles: Sequence[Rectangle], image: Tensor) -> tuple[Spans, Spans]:
+    corners = np.array(rectangles, dtype=int).reshape(-1, 4)
+    return (Spans(corners[:, 0], corners[:, 2], image.shape[2]), Spans(corners[:, 1], corners[:, 3], image.shape[3]))
+
+
+def _painted(image: Tensor, rectangles: list[Rectangle], paints: Tensor) -> Patch:
+    clean, (rows, cols) = Clean(image), _spans(rectangles, image)
+    values = clean.windows(rows.window, cols.window)
+    for p, (top, left, bottom, right) in enumerate(rectangles):
+        y, x = rows.window.starts[p], cols.window.starts[p]
+        values[p, :, top - y : bottom - y, left - x : right - x] = paints[p, :, None, None]
+    return Patch(clean, rows, cols, values=values)

@@ -1,10 +1,9 @@
 """The logits of many crops of one image that overlap almost wholly: the first layers are computed once for many crops.
 
-Away from the border, what the first layers give for a crop is what they give for the whole image, if the crop lies
-a multiple of their stride from it. So the network is cut in two. Its first part runs on whole rows of crops (an image
-as high as a crop and as wide as the window), once for each row and each place within the stride; at the left and right
-border, where the crop's own padding is seen, on strips as wide as that border, shared by all crops of a column; and
-only at the four corners on a few pixels of each crop. The second part runs for each crop.
+The network is cut in two. Its first part runs on whole rows of crops (an image as high as a crop and as wide as the
+window), once for each row and each place within the stride; at the left and right border, where the crop's own padding
+is seen, on strips shared by all crops of a column; and only at the four corners on a few pixels of each crop. The
+second part runs for each crop.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.methods.incremental.graph import UntraceableError, checked, function_of, reached_from, traced
 from cuescope.network import hooks
 from cuescope.network.batchnorm_folding import tensor_of
+from cuescope.network.receptive import Tracker
 from cuescope.network.receptive.spans import Map, Span
-from cuescope.network.receptive.tracker import Tracker
 
 LEAST = 0.05
 """Less of the work saved than this is not worth the way."""
@@ -38,15 +37,22 @@ class Cropped(NamedTuple):
     """Why each crop had to go through the whole network; empty where the first layers were shared."""
 
 
+class Crops(NamedTuple):
+    """The crops of one size whose top left corners lie at all pairs of `tops` and `lefts`, which ascend."""
+
+    tops: tuple[int, ...]
+    lefts: tuple[int, ...]
+    size: tuple[int, int]
+
+
 def crop_logits(
     classifier: Classifier, image: Tensor, tops: Sequence[int], lefts: Sequence[int], size: tuple[int, int]
 ) -> Cropped:
     """What are the logits of the crops of `size` whose top left corners lie at all pairs of `tops` and `lefts`?
 
     `tops` and `lefts` ascend; `image` is (3, H, W) in [0, 1] and holds all the crops. The logits are those of whole
-    forward passes (checked to 1e-4 of the largest in float32), which is also how they are computed for a black box, on
-    a GPU, for a network that torch.fx cannot trace, where sharing saves nothing, and where on the first image the two
-    ways differ.
+    forward passes (checked to 1e-4 of the largest in float32), which are run for a black box, on a GPU, where torch.fx
+    cannot trace the network, where sharing saves nothing, and where on the first image the two ways differ.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> from cuescope.data.preprocessing import Preprocessing
@@ -54,20 +60,19 @@ def crop_logits(
     >>> crop_logits(classifier, torch.rand(3, 20, 20), range(5), range(5), (16, 16)).logits.shape
     torch.Size([5, 5, 4])
     """
-    tops, lefts = tuple(tops), tuple(lefts)
-    key = tops, lefts, size
-    way = classifier.known(("crops", *key), lambda: _find_way(classifier, image, *key))
+    crops = Crops(tuple(tops), tuple(lefts), size)
+    way = classifier.known(crops, lambda: _find_way(classifier, image, crops))
     if isinstance(way, str):
-        return Cropped(_plain(classifier, image, *key), way)
-    return Cropped(_shared(classifier, way, image, *key), "")
+        return Cropped(_plain(classifier, image, crops), way)
+    return Cropped(_shared(classifier, way, image, crops), "")
 
 
 @dataclass(frozen=True)
 class Border:
     """Along one axis: which outputs of the first layers see the border of a crop, and the pixels that these need.
 
-    `before` and `after` count them at its two ends, between which `inside` lies; `head_px` pixels from the start of the
-    crop are enough for the first, those from `tail_px` on for the last.
+    `before` and `after` count them on its two sides, between which `inside` lies; `head_px` pixels from the start of
+    the crop are enough for the first, those from `tail_px` on for the last.
     """
 
     stride: int
@@ -105,33 +110,28 @@ class Way:
     columns: Border
 
 
-def _plain(
-    classifier: Classifier, image: Tensor, tops: Sequence[int], lefts: Sequence[int], size: tuple[int, int]
-) -> Tensor:
-    rows = []
-    for top in tops:
-        crops = torch.stack([image[:, top : top + size[0], left : left + size[1]] for left in lefts])
-        rows.append(classifier.logits(crops))
+def _plain(classifier: Classifier, image: Tensor, crops: Crops) -> Tensor:
+    (height, width), rows = crops.size, []
+    for top in crops.tops:
+        row = torch.stack([image[:, top : top + height, left : left + width] for left in crops.lefts])
+        rows.append(classifier.logits(row))
     return torch.stack(rows)
 
 
-def _find_way(
-    classifier: Classifier, image: Tensor, tops: Sequence[int], lefts: Sequence[int], size: tuple[int, int]
-) -> Way | str:
-    few = tops[:: max(1, len(tops) - 1)], lefts[:: max(1, len(lefts) // 2)], size
+def _find_way(classifier: Classifier, image: Tensor, crops: Crops) -> Way | str:
+    tops, lefts, size = crops
+    few = Crops(tops[:: max(1, len(tops) - 1)], lefts[:: max(1, len(lefts) // 2)], size)
     return checked(
         classifier,
-        lambda network: _best_cut(network, classifier.normalize(torch.zeros(1, 3, *size)), tops, lefts, size),
-        lambda way: (_shared(classifier, way, image, *few),),
-        lambda: (_plain(classifier, image, *few),),
+        lambda network: _best_cut(network, classifier.normalize(torch.zeros(1, 3, *size)), crops),
+        lambda way: (_shared(classifier, way, image, few),),
+        lambda: (_plain(classifier, image, few),),
         "its first layers cannot be run on larger images",
         "its first layers give something else on larger images: the logits differ by",
     )
 
 
-def _best_cut(
-    network: nn.Module, blank: Tensor, tops: Sequence[int], lefts: Sequence[int], size: tuple[int, int]
-) -> Way:
+def _best_cut(network: nn.Module, blank: Tensor, crops: Crops) -> Way:
     """The network, cut where that saves most work; UntraceableError where it saves next to none."""
     graph = traced(network)
     watched = _Watched(graph)
@@ -140,12 +140,12 @@ def _best_cut(
     best, saved, done = None, LEAST * total, 0.0
     for node in graph.graph.nodes:
         done += watched.cost.get(node, 0)
-        borders = watched.borders(node, size) if node in watched.cuts else None
+        borders = watched.borders(node, crops.size) if node in watched.cuts else None
         if borders is None:
             continue
         # Each crop's map is put together: written once and read once.
         glue = MACS_A_CELL * watched.seen[node][1].numel()
-        saving = done * (1 - _share(*borders, tops, lefts, size)) - glue
+        saving = done * (1 - _share(*borders, crops)) - glue
         if saving > saved:
             best, saved = (node, borders), saving
     if best is None:
@@ -166,11 +166,10 @@ class _Watched(fx.Interpreter):
         order = {node: i for i, node in enumerate(nodes)}
         self.cuts: set[fx.Node] = set()
         last = 0
-        for node in nodes:
-            if node in moving and last <= order[node] and node.op in ("call_module", "call_function", "call_method"):
+        for node in (n for n in nodes if n in moving):
+            if last <= order[node] and node.op in ("call_module", "call_function", "call_method"):
                 self.cuts.add(node)
-            if node in moving:
-                last = max(last, *(order[user] for user in node.users), 0)
+            last = max(last, *(order[user] for user in node.users), 0)
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
@@ -188,14 +187,13 @@ class _Watched(fx.Interpreter):
         if node not in self.seen:
             return None
         state, shape = self.seen[node]
-        rows, columns = (
-            Border.of(span, length, count) for span, length, count in zip(state.spans, size, shape[2:], strict=True)
-        )
+        rows, columns = map(Border.of, state.spans, size, shape[2:])
         return None if rows is None or columns is None else (rows, columns)
 
 
-def _share(rows: Border, columns: Border, tops: Sequence[int], lefts: Sequence[int], size: tuple[int, int]) -> float:
+def _share(rows: Border, columns: Border, crops: Crops) -> float:
     """The work of the first part, as a share of what it is for each crop alone."""
+    tops, lefts, size = crops
     high, wide = max(tops) - min(tops) + size[0], max(lefts) - min(lefts) + size[1]
     count = len(tops) * len(lefts)
     strips = columns.head_px + size[1] - columns.tail_px, rows.head_px + size[0] - rows.tail_px
@@ -226,15 +224,12 @@ def _split(graph: fx.GraphModule, cut: fx.Node) -> tuple[fx.GraphModule, fx.Grap
 class _Maps:
     """The first part's maps of every crop, put together from what the crops of a row and of a column share."""
 
-    def __init__(
-        self, way: Way, window: Tensor, tops: Sequence[int], lefts: Sequence[int], size: tuple[int, int]
-    ) -> None:
-        self.way, self.window, self.lefts, self.size = way, window, lefts, size
+    def __init__(self, way: Way, window: Tensor, crops: Crops) -> None:
+        self.way, self.window, (tops, self.lefts, self.size) = way, window, crops
         self._last = window.is_contiguous(memory_format=torch.channels_last)
-        self.row_places, self.column_places = _places(tops, way.rows.stride), _places(lefts, way.columns.stride)
-        self.borders = {
-            place: self._borders(slice(members[0], members[-1] + size[0])) for place, members in self.row_places.items()
-        }
+        self.row_places, self.column_places = _places(tops, way.rows.stride), _places(self.lefts, way.columns.stride)
+        places = self.row_places.items()
+        self.borders = {place: self._borders(slice(some[0], some[-1] + self.size[0])) for place, some in places}
 
     def row(self, top: int, at_once: int) -> Iterator[Tensor]:
         """The maps of the crops of one row from left to right, no more than so many at once."""
@@ -303,16 +298,9 @@ def _places(starts: Sequence[int], stride: int) -> dict[int, list[int]]:
 
 
 @torch.inference_mode()
-def _shared(
-    classifier: Classifier,
-    way: Way,
-    image: Tensor,
-    tops: Sequence[int],
-    lefts: Sequence[int],
-    size: tuple[int, int],
-) -> Tensor:
-    assert classifier.network is not None
+def _shared(classifier: Classifier, way: Way, image: Tensor, crops: Crops) -> Tensor:
     with hooks.evaluating(classifier.network):
-        maps = _Maps(way, classifier.normalize(image[None]), tops, lefts, size)
-        logits = [tensor_of(way.second(part)).float() for top in tops for part in maps.row(top, classifier.batch_size)]
-    return torch.cat(logits).unflatten(0, (len(tops), len(lefts)))
+        maps = _Maps(way, classifier.normalize(image[None]), crops)
+        parts = (part for top in crops.tops for part in maps.row(top, classifier.batch_size))
+        logits = [tensor_of(way.second(part)).float() for part in parts]
+    return torch.cat(logits).unflatten(0, (len(crops.tops), len(crops.lefts)))

@@ -30,11 +30,7 @@ class Reach(NamedTuple):
 
     @property
     def extent(self) -> int:
-        """How many inputs lie between the first and the last that one output reads, both included.
-
-        >>> Reach(kernel=3, step=1, pad=2, dilation=2).extent
-        5
-        """
+        """How many inputs lie between the first and the last that one output reads, both included."""
         return (self.kernel - 1) * self.dilation + 1
 
     def window(self, out: Window) -> Window:
@@ -99,15 +95,13 @@ class Clean:
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Where the feature maps of P images differ from the clean one: inside a window of one size for all.
-
-    `last` says that the network at this point holds the map as (P, H, W, C), though patches are kept (P, C, h, w).
-    """
+    """Where the feature maps of P images differ from the clean one: inside a window of one size for all."""
 
     clean: Clean
     rows: Spans
     cols: Spans
     last: bool = False
+    """Whether the network at this point holds the map as (P, H, W, C); patches are kept (P, C, h, w)."""
 
     def __len__(self) -> int:
         return len(self.rows.low)
@@ -126,12 +120,10 @@ class Region:
 
 @dataclass(frozen=True, eq=False)
 class Patch(Region):
-    """The feature maps of P images inside their region; outside it they equal the clean one.
-
-    `values` is (P, C, h, w): image p from row `rows.window.starts[p]` and column `cols.window.starts[p]` on.
-    """
+    """The feature maps of P images inside their region; outside it they equal the clean one."""
 
     values: Tensor = field(kw_only=True)
+    """(P, C, h, w): image p from row `rows.window.starts[p]` and column `cols.window.starts[p]` on."""
 
     @classmethod
     def of(cls, region: Region, values: Tensor) -> Patch:
@@ -160,10 +152,9 @@ class Patch(Region):
 
     def whole(self) -> Tensor:
         """The whole feature maps, (P, C, H, W), or (P, H, W, C) where the network holds them so."""
-        full = self.values
-        if self.share < 1:
-            origin = [0] * len(self)
-            full = self.cut(Window(origin, self.rows.size), Window(origin, self.cols.size))
+        origin = [0] * len(self)
+        windows = Window(origin, self.rows.size), Window(origin, self.cols.size)
+        full = self.cut(*windows) if self.share < 1 else self.values
         return full.permute(0, 2, 3, 1) if self.last else full
 
 

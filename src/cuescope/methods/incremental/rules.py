@@ -50,10 +50,8 @@ class Step(NamedTuple):
 
 
 Rule = Callable[[Call], Any]
-"""Gives a Step (or the answer to a question of shape), or None where only whole feature maps will do.
-
-Which of the three may depend on the regions of the arguments, never on their values.
-"""
+"""Gives a Step (or the answer to a question of shape), or None where only whole feature maps will do: which of these
+may depend on the regions of the arguments, never on their values."""
 
 
 def rule_of(function: Callable[..., Any], method: str = "") -> Rule | None:
@@ -113,10 +111,8 @@ def max_pool(call: Call) -> Any:
     if s["return_indices"]:
         return None
 
-    def run(window: Tensor) -> Tensor:
-        return F.max_pool2d(window, s["kernel_size"], s["stride"], 0, s["dilation"])
-
-    return _slide(call, s, s["kernel_size"], run, float("-inf"))
+    kernel = s["kernel_size"]
+    return _slide(call, s, kernel, lambda x: F.max_pool2d(x, kernel, s["stride"], 0, s["dilation"]), float("-inf"))
 
 
 def average_pool(call: Call) -> Any:
@@ -131,10 +127,8 @@ def average_pool(call: Call) -> Any:
     if stands_out or (any(pads) and not s["count_include_pad"]):
         return None
 
-    def run(window: Tensor) -> Tensor:
-        return F.avg_pool2d(window, s["kernel_size"], s["stride"], 0, divisor_override=s["divisor_override"])
-
-    return _slide(call, s, s["kernel_size"], run, 0.0)
+    kernel, divisor = s["kernel_size"], s["divisor_override"]
+    return _slide(call, s, kernel, lambda x: F.avg_pool2d(x, kernel, s["stride"], 0, divisor_override=divisor), 0.0)
 
 
 def pointwise(call: Call) -> Any:
@@ -169,8 +163,7 @@ def combine(call: Call) -> Any:
     if not isinstance(b, Region):
         return pointwise(call)
     if not isinstance(a, Region):
-        fits = not isinstance(a, Tensor) or _same_everywhere(a, b)
-        return _cellwise(call, b, lambda seen: call.function(a, seen, *call.args[2:], **call.kwargs)) if fits else None
+        return _cellwise(call, 1) if not isinstance(a, Tensor) or _same_everywhere(a, b) else None
     if a.clean.values.shape[-2:] != b.clean.values.shape[-2:] or a.last != b.last:
         return None
     region = Region(call.clean_map(a.last), a.rows.hull(b.rows), a.cols.hull(b.cols), a.last)
@@ -212,9 +205,8 @@ def shape(call: Call) -> Any:
 
 def size(call: Call) -> Any:
     """`x.size()` and `x.size(dim)`."""
-    whole = call.args[0].shape
-    dim = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else None)
-    return whole if dim is None else whole[dim]
+    dim = call.settings("dim")["dim"]
+    return call.args[0].shape if dim is None else call.args[0].shape[dim]
 
 
 def _same_everywhere(other: Tensor, patch: Region) -> bool:
@@ -225,11 +217,11 @@ def _same_everywhere(other: Tensor, patch: Region) -> bool:
     return all(aligned[axis] == 1 for axis in ((1, 2) if patch.last else (2, 3)))
 
 
-def _cellwise(call: Call, patch: Any = None, function: Callable[[Tensor], Tensor] | None = None) -> Step:
-    patch = call.args[0] if patch is None else patch
+def _cellwise(call: Call, position: int = 0) -> Step:
+    """The operation on each cell of the patch that is its argument at this position."""
+    patch, before, after = call.args[position], call.args[:position], call.args[position + 1 :]
     region = Region(call.clean_map(patch.last), patch.rows, patch.cols, patch.last)
-    run = function or (lambda seen: call.function(seen, *call.args[1:], **call.kwargs))
-    return Step(region, lambda: _kept(run(patch.seen), region))
+    return Step(region, lambda: _kept(call.function(*before, patch.seen, *after, **call.kwargs), region))
 
 
 def _kept(seen: Tensor, region: Region) -> Tensor:
@@ -244,12 +236,8 @@ _ACTIVATIONS = (
 )
 
 MODULES: dict[type[nn.Module], Rule] = {
-    nn.Conv2d: convolution,
-    nn.MaxPool2d: max_pool,
-    nn.AvgPool2d: average_pool,
-    nn.BatchNorm2d: batch_norm,
-    nn.Linear: linear,
-    nn.LayerNorm: layer_norm,
+    **{nn.Conv2d: convolution, nn.MaxPool2d: max_pool, nn.AvgPool2d: average_pool},
+    **{nn.BatchNorm2d: batch_norm, nn.Linear: linear, nn.LayerNorm: layer_norm},
     **dict.fromkeys(_ACTIVATIONS, pointwise),
 }
 
@@ -264,23 +252,15 @@ _COMBINING = (
 )
 
 FUNCTIONS: dict[Callable[..., Any], Rule] = {
-    F.conv2d: convolution,
-    F.max_pool2d: max_pool,
-    F.avg_pool2d: average_pool,
-    F.linear: linear,
-    F.layer_norm: layer_norm,
-    F.batch_norm: batch_norm,
-    torch.cat: concatenate,
-    torch.concat: concatenate,
-    torch.permute: permute,
-    getattr: shape,
+    **{F.conv2d: convolution, F.max_pool2d: max_pool, F.avg_pool2d: average_pool},
+    **{F.linear: linear, F.layer_norm: layer_norm, F.batch_norm: batch_norm},
+    **{torch.cat: concatenate, torch.concat: concatenate, torch.permute: permute, getattr: shape},
     **dict.fromkeys(_CELLWISE, pointwise),
     **dict.fromkeys(_COMBINING, combine),
 }
 
 METHODS: dict[str, Rule] = {
-    "permute": permute,
-    "size": size,
+    **{"permute": permute, "size": size},
     **dict.fromkeys(("relu", "relu_", "sigmoid", "tanh", "clamp", "square", "sqrt", "contiguous"), pointwise),
     **dict.fromkeys(("add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_"), combine),
 }

@@ -22,8 +22,6 @@ MEAN = ":mean"
 """After the name of a layer: its map averaged over all places."""
 NOISE = {"float32": 1e-5, "bfloat16": 1e-2}
 """Of a layer's largest value: what changes less has only been rounded otherwise, and counts as unchanged."""
-
-
 SIDE_PX, FRAME = 112, (0.9, 0.1, 0.1)
 """The longer side of a picture at most, and the color of its frame."""
 

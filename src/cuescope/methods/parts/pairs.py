@@ -23,10 +23,9 @@ Distances = Mapping[tuple[str, str, str], NDArray[Any]]
 class Group:
     """The images of one class, or of all, that show the same part, and the distances of their pairs.
 
-    `members` are their numbers among all images. `distances` are (n, n), NaN where there is none, for each depth, for
-    "part", "random" or "other", and of all units or of those that change in one of the two. They are between images i
-    and j with the part masked in both; with a random square masked in both, as a mean over draws; and with the part
-    masked in one and another part in the other, as a mean over all other parts, either way round.
+    `members` are their numbers among all images. `distances` are (n, n), NaN where there is none, for each depth, of
+    all units or of those that change in one of the two, between images with the "part" masked in both; a "random"
+    square masked in both (a mean over draws); and the part in one and an "other" part in the other (a mean over those).
     """
 
     label: int

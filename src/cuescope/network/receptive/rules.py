@@ -26,9 +26,6 @@ def after(call: Call) -> list[State]:
     return found if isinstance(found, list) else [found for _ in call.outputs]
 
 
-# --- each position for itself ---------------------------------------------------------------------------------
-
-
 def _joined(call: Call, shape: torch.Size | None = None) -> State:
     """Inputs that are broadcast to one shape: a position sees what it sees through any of them."""
     shape = call.shape if shape is None else shape
@@ -53,24 +50,10 @@ def _unchanged(call: Call) -> State:
     return replace(call.map, everywhere=call.map.everywhere or any(s is not None for s in call.states[1:]))
 
 
-def _first(call: Call) -> State:
-    """Of further inputs only type and shape matter."""
-    return call.states[0]
-
-
-def _constant(call: Call) -> State:
-    return None
-
-
-def _extremum(call: Call) -> State:
-    return _joined(call) if len(call.inputs) == 2 else _along(call)
-
-
 def _joined_along(call: Call) -> State:
     """torch.cat and torch.stack."""
     dim, ndim = call.argument(1, "dim", 0), call.inputs[0].ndim
-    shape = call.inputs[0].shape
-    state = _joined(call, shape)
+    state = _joined(call, call.inputs[0].shape)
     if not isinstance(state, Map):
         return LOST
     if len(call.shape) == ndim:
@@ -79,25 +62,14 @@ def _joined_along(call: Call) -> State:
     return state.changed(lambda span: replace(span, axis=span.axis - (span.axis + ndim < dim)))
 
 
-# --- some axes together ---------------------------------------------------------------------------------------
-
-
 def _everywhere(call: Call) -> State:
     """Normalized by means over the whole map."""
     return replace(call.map, everywhere=True)
 
 
-def _batch_norm(call: Call) -> State:
-    return _everywhere(call) if call.argument(5, "training", False) else _unchanged(call)
-
-
 def _layer_norm(call: Call) -> State:
     last = len(call.argument(1, "normalized_shape"))
     return _everywhere(call) if any(axis >= -last for axis in call.map.axes) else _unchanged(call)
-
-
-def _linear(call: Call) -> State:
-    return LOST if -1 in call.map.axes else _unchanged(call)
 
 
 def _along(call: Call, position: int = 1) -> State:
@@ -115,14 +87,6 @@ def _along(call: Call, position: int = 1) -> State:
     if len(call.shape) == ndim:
         return state
     return state.changed(lambda span: replace(span, axis=span.axis + sum(d > span.axis for d in dims)))
-
-
-def _along_third(call: Call) -> State:
-    """The same where the order of the norm comes first."""
-    return _along(call, 2)
-
-
-# --- windows of positions -------------------------------------------------------------------------------------
 
 
 def _windowed(call: Call, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> State:
@@ -159,14 +123,12 @@ def _conv2d(call: Call) -> State:
 
 
 def _max_pool2d(call: Call) -> State:
+    return _avg_pool2d(call, call.argument(4, "dilation", 1))
+
+
+def _avg_pool2d(call: Call, dilation: Any = 1) -> State:
     kernel = call.argument(1, "kernel_size")
-    dilation = call.argument(4, "dilation", 1)
     return _windowed(call, kernel, call.argument(2, "stride") or kernel, call.argument(3, "padding", 0), dilation)
-
-
-def _avg_pool2d(call: Call) -> State:
-    kernel = call.argument(1, "kernel_size")
-    return _windowed(call, kernel, call.argument(2, "stride") or kernel, call.argument(3, "padding", 0))
 
 
 def _adaptive(call: Call) -> State:
@@ -182,19 +144,15 @@ def _adaptive(call: Call) -> State:
 
 def _pad(call: Call) -> State:
     amounts, mode = list(call.argument(1, "pad")), call.argument(2, "mode", "constant")
-    state = call.map
-    ends = {axis: (amounts[-2 * axis - 2 : -2 * axis] or [0, 0]) for axis in state.axes}
-    padded = any(amount > 0 for pair in ends.values() for amount in pair)
-    state = state.changed(Span.settled)
-    shifted = state.changed(lambda span: replace(span, start=span.start - ends[span.axis][0] * span.stride), padded)
+    state = call.map.changed(Span.settled)
+    sides = {axis: (amounts[-2 * axis - 2 : -2 * axis] or [0, 0]) for axis in state.axes}
+    padded = any(amount > 0 for pair in sides.values() for amount in pair)
+    shifted = state.changed(lambda span: replace(span, start=span.start - sides[span.axis][0] * span.stride), padded)
     if mode == "constant":
         return shifted
     if mode not in ("reflect", "replicate"):
         return LOST
-    return shifted.changed(lambda span: replace(span, mirror=max(0, *ends[span.axis])))
-
-
-# --- elements moved -------------------------------------------------------------------------------------------
+    return shifted.changed(lambda span: replace(span, mirror=max(0, *sides[span.axis])))
 
 
 def _moved(call: Call) -> State | list[State]:
@@ -205,12 +163,12 @@ def _moved(call: Call) -> State | list[State]:
     state = call.map.changed(Span.settled)
     along = [_repeat(call, span) for span in state.spans]
     found: list[State] = []
-    for output, rows, columns in zip(call.outputs, *along, strict=True):
-        spans = [_found(index, span) for index, span in zip((rows, columns), state.spans, strict=True)]
-        if rows.shape != output.shape or spans[0] is None or spans[1] is None or spans[0].axis == spans[1].axis:
+    for output, *indices in zip(call.outputs, *along, strict=True):
+        rows, columns = map(_found, indices, state.spans)
+        if indices[0].shape != output.shape or rows is None or columns is None or rows.axis == columns.axis:
             found.append(LOST)
         else:
-            found.append(replace(state, rows=spans[0], columns=spans[1]))
+            found.append(replace(state, rows=rows, columns=columns))
     return found
 
 
@@ -260,23 +218,22 @@ RULES = (
     )
     | _rules(_unchanged, "prelu local_response_norm dropout dropout1d dropout2d feature_dropout alpha_dropout")
     | _rules(
-        _first,
+        lambda call: call.states[0],
         "to type type_as float double half bfloat16 cpu cuda contiguous clone detach requires_grad alias",
     )
-    | _rules(
-        _constant,
-        "zeros_like ones_like empty_like rand_like randn_like new_zeros new_ones new_empty",
-    )
+    | _rules(lambda _: None, "zeros_like ones_like empty_like rand_like randn_like new_zeros new_ones new_empty")
     | _rules(_joined_along, "cat concat concatenate stack")
-    | _rules(_extremum, "max min")
+    | _rules(lambda call: _joined(call) if len(call.inputs) == 2 else _along(call), "max min")
     | _rules(
         _along,
         "mean sum amax amin std var var_mean std_mean prod logsumexp all any median softmax log_softmax softmin "
         "cumsum glu argmax argmin count_nonzero",
     )
-    | _rules(_along_third, "norm normalize linalg_vector_norm")
+    | _rules(lambda call: _along(call, 2), "norm normalize linalg_vector_norm")
     | _rules(_everywhere, "group_norm instance_norm")
-    | {"batch_norm": _batch_norm, "layer_norm": _layer_norm, "rms_norm": _layer_norm, "linear": _linear}
+    | {"batch_norm": lambda call: _everywhere(call) if call.argument(5, "training", False) else _unchanged(call)}
+    | {"linear": lambda call: LOST if -1 in call.map.axes else _unchanged(call)}
+    | _rules(_layer_norm, "layer_norm rms_norm")
     | {"conv2d": _conv2d, "avg_pool2d": _avg_pool2d, "pad": _pad}
     | _rules(_max_pool2d, "max_pool2d max_pool2d_with_indices")
     | _rules(_adaptive, "adaptive_avg_pool2d adaptive_max_pool2d")

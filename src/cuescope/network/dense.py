@@ -1,33 +1,32 @@
 """Class logits at every position: any network whose head averages the last map gives them, without its code being read.
 
-The network runs once, watched, to find its last global average pooling. In later runs each position of the pooled map
-goes on alone, as if the map had no other, so that whatever follows (flatten, dropout, one linear layer or two) works on
-single positions. The principle is that of class activation maps (Zhou et al. 2016, section 2).
+In later runs each position of the map that is averaged last goes on alone, as if the map had no other (the principle of
+class activation maps, Zhou et al. 2016, section 2).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from cuescope.network import hooks
 from cuescope.network.batchnorm_folding import tensor_of
-from cuescope.network.dense.pooling import Finder, Pooling, folded
 from cuescope.network.place import Place
-from cuescope.network.receptive import Extent, Field, field_of
-from cuescope.network.receptive.spans import Map
-from cuescope.network.receptive.tracker import Tracker
+from cuescope.network.receptive import Extent, Field, Tracker, field_of
+from cuescope.network.receptive.spans import Map, State
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 """Of the largest logit at any position: the most by which the mean over positions may miss the logits of the mean."""
-
 LOCAL = 0.5
 """The most of the image's side that a position may see for its logits to be called those of a local patch."""
+
+POOLINGS = ("adaptive_avg_pool2d", "avg_pool2d", "mean")
 
 
 class NoDenseError(Exception):
@@ -38,11 +37,10 @@ class NoDenseError(Exception):
 class Dense:
     """What are the class logits at each position, and what of the image does a position see?
 
-    `additive`: the mean over the positions are the logits, so the map says exactly where they come from. Otherwise
-    the head is not linear, and the map is what the head makes of each position alone. `local`: additive, and each
-    position sees a square patch of at most half of the image's side, without padding (or the module says so itself,
-    with `patch_logits`, `receptive_field_px` and `stride_px`). `size` is (h, w) of the map of an image of the usual
-    size, which is `image`.
+    `additive`: the mean over the positions are the logits. Otherwise the head is not linear, and the map is what it
+    gives for each position alone. `local`: additive, and each position sees a square patch of at most half of the
+    image's side, without padding (or the module says so itself, with `patch_logits`, `receptive_field_px` and
+    `stride_px`). `size` is (h, w) of the map of an image of the usual size, which is `image`.
     """
 
     field: Field
@@ -50,23 +48,13 @@ class Dense:
     local: bool
     size: tuple[int, int]
     image: tuple[int, int]
-    run: Callable[[nn.Module, Tensor], Tensor] = dataclasses.field(compare=False, repr=False)
+    run: Callable[[Any, Tensor], Tensor] = dataclasses.field(compare=False, repr=False)
     """Of the network and normalized images (B, 3, H, W): (B, K, h, w)."""
 
     @property
     def field_px(self) -> int | None:
         """The longer side of what a position sees; None for the whole image."""
         return self.field.size_px
-
-    @property
-    def stride_px(self) -> int:
-        """The distance of neighboring positions in the image."""
-        return self.field.stride_px or 0
-
-    @property
-    def start_px(self) -> int:
-        """Where in the image the field of position (0, 0) starts; negative with padding."""
-        return self.field.start_px or 0
 
     def place(self, shape: Sequence[int], size: Sequence[int]) -> Place:
         """Where a map (h, w) lies on an image (height, width) in px: a cell a stride wide around each field's middle.
@@ -82,12 +70,8 @@ class Dense:
     @property
     def description(self) -> str:
         """What a reader of the map should know, in a sentence."""
-        height, width = self.image
-        if self.field_px is None:
-            seen = "the whole image"
-        else:
-            assert self.field.rows is not None
-            assert self.field.columns is not None
+        (height, width), seen = self.image, "the whole image"
+        if not self.field.everywhere and self.field.rows and self.field.columns:
             rows, columns = self.field.rows.size_px, self.field.columns.size_px
             more = "more than the image" if rows >= height and columns >= width else f"of {height} x {width} px"
             seen = f"{rows} x {columns} px ({more})"
@@ -120,18 +104,15 @@ def _declared(network: Any, images: Tensor) -> Dense | None:
     if not callable(getattr(network, "patch_logits", None)) or type(side) is not int or type(stride) is not int:
         return None
     try:
-        maps, logits = _patches(network, images), tensor_of(network(images))
+        maps, logits = network.patch_logits(images), tensor_of(network(images))
     except Exception as error:  # a module's own code
         raise NoDenseError(f"its patch_logits cannot be run ({_short(error)})") from error
     if maps.ndim != 4 or maps.shape[:2] != logits.shape:
         return None
     extent = Extent(0, stride, side)
     additive = _agree(maps.float().mean((2, 3)), logits, maps)
-    return Dense(Field(extent, extent), additive, True, _sides(maps), _sides(images), _patches)
-
-
-def _patches(network: Any, images: Tensor) -> Tensor:
-    return network.patch_logits(images)
+    field, size, image = Field(extent, extent), _sides(maps), _sides(images)
+    return Dense(field, additive, True, size, image, lambda network, images: network.patch_logits(images))
 
 
 def _averaged(network: nn.Module, images: Tensor) -> Dense:
@@ -196,3 +177,118 @@ def _sides(maps: Tensor) -> tuple[int, int]:
 def _short(error: Exception) -> str:
     line = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {line[:120]}"
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """One averaging in a run of a network: the `number`-th operation that may be one, over the axes (rows, columns)."""
+
+    number: int
+    axes: tuple[int, int]
+    keepdim: bool
+    positions: int
+
+    def dense(self, network: nn.Module, images: Tensor) -> Tensor:
+        """(B, K, h, w): the logits of each position of the map that the network averages."""
+        return folded(*self.replaced(network, images, self.singled))
+
+    def replaced(
+        self, network: nn.Module, images: Tensor, instead: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, tuple[int, int, int]]:
+        """The network's output with something else in place of the averaging, and (B, h, w) of the averaged map."""
+        mode = _Replacer(self, instead)
+        with mode:
+            output = tensor_of(network(images))
+        if mode.grid is None:
+            raise RuntimeError(f"the averaging was not met in images of {images.shape[2]} x {images.shape[3]} px")
+        return output, mode.grid
+
+    def singled(self, x: Tensor) -> Tensor:
+        """The positions of a map, row by row, each as the mean of a map that has no other."""
+        single = x.movedim(self.axes, (1, 2)).flatten(0, 2)
+        for axis in sorted(self.axes) if self.keepdim else ():
+            single = single.unsqueeze(axis + x.ndim)
+        return single
+
+
+def _averaged_axes(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[int, ...], bool]:
+    """Which axes an operation averages as a whole, from the end, and whether they stay with length 1; none if none."""
+    x = args[0] if args else kwargs["input"]
+    if x.ndim != 4:
+        return (), False
+    if name == "mean":
+        axes = args[1] if len(args) > 1 else kwargs.get("dim")
+        axes = tuple(axes) if isinstance(axes, Sequence) else ()
+        keepdim = args[2] if len(args) > 2 else kwargs.get("keepdim", False)
+        return tuple(axis if axis < 0 else axis - 4 for axis in axes if type(axis) is int), bool(keepdim)
+    if name == "adaptive_avg_pool2d":
+        size, whole = args[1] if len(args) > 1 else kwargs["output_size"], (1, 1)
+    else:
+        size, whole = args[1] if len(args) > 1 else kwargs["kernel_size"], tuple(x.shape[2:])
+        padding = args[3] if len(args) > 3 else kwargs.get("padding", 0)
+        divisor = args[6] if len(args) > 6 else kwargs.get("divisor_override")
+        if padding not in (0, (0, 0), [0, 0]) or divisor is not None:
+            return (), False
+    return ((-2, -1) if ((size, size) if isinstance(size, int) else tuple(size)) == whole else ()), True
+
+
+class _Counter(TorchFunctionMode):
+    """Meets every operation that may be the averaging of a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func.__name__ not in POOLINGS:
+            return func(*args, **kwargs)
+        self.number += 1
+        axes, keepdim = _averaged_axes(func.__name__, args, kwargs)
+        instead = None
+        if len(axes) == 2 and -4 not in axes:
+            x = args[0] if args else kwargs["input"]
+            positions = x.shape[axes[0]] * x.shape[axes[1]]
+            instead = self.meet(Pooling(self.number, (axes[0], axes[1]), keepdim, positions), x)
+        return func(*args, **kwargs) if instead is None else instead
+
+    def meet(self, pooling: Pooling, x: Tensor) -> Tensor | None:
+        """What to give instead of the mean of `x`, if anything."""
+        raise NotImplementedError
+
+
+class Finder(_Counter):
+    """Notes every averaging of a map that depends on the image, with what is known of the map."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        super().__init__()
+        self.tracker = tracker
+        self.found: list[tuple[Pooling, State]] = []
+
+    def meet(self, pooling: Pooling, x: Tensor) -> None:
+        state = self.tracker.state(x)
+        if state is not None:
+            self.found.append((pooling, state))
+
+
+class _Replacer(_Counter):
+    """Gives something else for one averaging."""
+
+    def __init__(self, pooling: Pooling, instead: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.pooling, self.instead = pooling, instead
+        self.grid: tuple[int, int, int] | None = None
+
+    def meet(self, pooling: Pooling, x: Tensor) -> Tensor | None:
+        if pooling.number != self.pooling.number:
+            return None
+        rows, columns = self.pooling.axes
+        self.grid = (len(x), x.shape[rows], x.shape[columns])
+        return self.instead(x)
+
+
+def folded(logits: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    """(B * h * w, K) as (B, K, h, w)."""
+    return logits.unflatten(0, grid).movedim(-1, 1)
