@@ -24,14 +24,8 @@ CLASSES = ClassSpace("cuescope-world", NAMES)
 VERSION = 1
 """Goes up whenever the same seed draws other pixels."""
 
-_KNOWS: dict[str, frozenset[str]] = {
-    "congruent": frozenset({"label", "shape", "texture", "boxes", "mask", "parts"}),
-    "conflict": frozenset({"label", "shape", "texture", "boxes", "mask", "parts"}),
-    "crossed": frozenset({"label", "shape", "texture", "boxes", "mask", "parts"}),
-    "shape-only": frozenset({"label", "shape", "boxes", "mask", "parts"}),
-    "texture-only": frozenset({"label", "texture", "boxes", "mask"}),
-    "several": frozenset({"label", "labels", "shape", "texture", "boxes", "mask", "parts"}),
-}
+_KNOWS = frozenset({"label", "shape", "texture", "boxes", "mask", "parts", "regions"})
+_UNKNOWN = {"shape-only": {"texture"}, "texture-only": {"shape", "parts"}}
 
 
 class WorldImages(ImageSet):
@@ -70,7 +64,7 @@ class WorldImages(ImageSet):
         self.count, self.seed = count, seed
         self.name = f"world-{variant}"
         self.classes = CLASSES
-        self.knows = _KNOWS[variant] | {"regions"}
+        self.knows = (_KNOWS | ({"labels"} if variant == "several" else set())) - _UNKNOWN.get(variant, set())
         self.notes = (f"drawn by cuescope's world {VERSION}: {variant}, {placement} placement, seed {seed}",)
 
     def __repr__(self) -> str:

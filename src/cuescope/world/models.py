@@ -46,21 +46,15 @@ def names() -> tuple[str, ...]:
     return tuple(_ABOUT)
 
 
-def about(name: str) -> str:
-    """One line on how a model was trained, hence which cue it uses."""
-    _known(name)
-    return _ABOUT[name]
-
-
 def build_world(name: str, seed: int = 0) -> nn.Module:
     """One of the world's models with fresh random weights. Raises CueError for an unknown name."""
-    _known(name)
+    if name not in _ABOUT:
+        raise unknown("model", name, [f"cuescope/{known}" for known in _ABOUT])
     return seeded(seed, {"world-bagnet": _bagnet, "world-bow": _bow}.get(name, _resnet))
 
 
 def weights_file(name: str) -> Path:
     """Where the weights shipped with the package lie."""
-    _known(name)
     return Path(str(resources.files("cuescope.world"))) / "weights" / f"{name}.safetensors"
 
 
@@ -77,10 +71,8 @@ def load_world(name: str) -> WorldModel:
 
 def packed(module: nn.Module) -> dict[str, Tensor]:
     """A model's weights as they are shipped: kernels in float16, the rest, which is small, as it is."""
-    return {
-        name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
-        for name, value in module.state_dict().items()
-    }
+    halved = {name for name, value in module.state_dict().items() if value.is_floating_point() and value.ndim > 1}
+    return {n: (v.half() if n in halved else v).contiguous() for n, v in module.state_dict().items()}
 
 
 def unpacked(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -92,9 +84,7 @@ def _resnet() -> SmallResNet:
 
 
 def _bagnet() -> BagNet:
-    net = BagNet(
-        blocks=(1, 1, 1), widths=(16, 32, 64), strides=(2, 2, 1), kernel3=(1, 1, 0), stem=16, classes=len(CLASSES)
-    )
+    net = BagNet((1, 1, 1), (16, 32, 64), (2, 2, 1), kernel3=(1, 1, 0), stem=16, classes=len(CLASSES))
     # The paper's .001 needs more steps than these few hundred to reach the true statistics.
     net.bn1.momentum = 0.1
     return net
@@ -102,8 +92,3 @@ def _bagnet() -> BagNet:
 
 def _bow() -> BagOfWords:
     return BagOfWords(side_px=9, stride_px=2, components=32, words=1000, classes=len(CLASSES))
-
-
-def _known(name: str) -> None:
-    if name not in _ABOUT:
-        raise unknown("model", name, [f"cuescope/{known}" for known in _ABOUT])
