@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cuescope.core.errors import CueError
+from cuescope.core.progress import Progress, quiet
 from cuescope.data.images import ImageSet, UnreadableError
 from cuescope.models.adain import SMALLEST_PX, AdaIN, adain, moments
 from cuescope.training.loop import train
-from cuescope.training.settings import Progress, Settings, quiet
+from cuescope.training.settings import Settings
 
 
 @dataclass(frozen=True)

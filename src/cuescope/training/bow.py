@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cuescope.core.errors import CueError
+from cuescope.core.progress import Progress, quiet
 from cuescope.data.images import ImageSet
 from cuescope.data.preprocessing import frame
 from cuescope.models.bow import BagOfWords, Saved, preprocessing, to_bytes
 from cuescope.models.seeding import seeded
 from cuescope.training.labeled import Reader, check_labels, held_out, labeled_classes
 from cuescope.training.recipe import Trained
-from cuescope.training.settings import Progress, WordSettings, quiet
+from cuescope.training.settings import WordSettings
 
 if TYPE_CHECKING:
     from sklearn.cluster import MiniBatchKMeans

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
+from cuescope.core.progress import Progress, quiet
 from cuescope.data.images import ImageSet, Sample, Skipped
-from cuescope.training.settings import Progress, quiet
 
 HELD_OUT = 10
 """One image of so many is kept back."""

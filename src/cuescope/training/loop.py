@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cuescope.core.errors import CueError
-from cuescope.training.settings import Progress, Settings, quiet
+from cuescope.core.progress import Progress, quiet
+from cuescope.training.settings import Settings
 
 M = TypeVar("M", bound=nn.Module)
 

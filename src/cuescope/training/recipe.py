@@ -12,7 +12,7 @@ from cuescope.core import stats
 from cuescope.core.errors import unknown
 from cuescope.core.findings import Measure
 from cuescope.core.parameters import convert, parameters
-from cuescope.training.settings import Progress
+from cuescope.core.progress import Progress
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cuescope.core.progress import Progress, quiet
 from cuescope.models.seeding import seeded
 from cuescope.models.surfaces import Surfaces
 from cuescope.training.loop import train
-from cuescope.training.settings import Progress, Settings, quiet
+from cuescope.training.settings import Settings
 from cuescope.world.draw import draw
 from cuescope.world.procedural import scenes
 from cuescope.world.scenes import scene

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cuescope.classifier.classifier import Classifier
+from cuescope.core.progress import Progress, quiet
 from cuescope.data.label_maps.pooling import LabelPooling, RandomResizedCropWithCoords
 from cuescope.data.ops.convert import as_bytes
 from cuescope.data.preprocessing import Preprocessing
@@ -26,7 +27,7 @@ from cuescope.models.wct import embedded
 from cuescope.training import bow
 from cuescope.training.loop import train
 from cuescope.training.recipe import Trained
-from cuescope.training.settings import Blurred, Progress, Relabeled, Settings, Stylized, WordSettings, quiet
+from cuescope.training.settings import Blurred, Relabeled, Settings, Stylized, WordSettings
 from cuescope.world.draw import SIZE_PX, draw
 from cuescope.world.images import WorldImages
 from cuescope.world.models import build_world, load_world, packed, unpacked

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError, unknown
+from cuescope.core.progress import Progress, quiet
 from cuescope.data.images import ImageSet, Sample, UnreadableError
 from cuescope.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, frame
 from cuescope.models.saved import Saved, to_bytes
@@ -20,7 +21,7 @@ from cuescope.network.executor import find_device
 from cuescope.training.labeled import Reader, check_labels, held_out, labeled_classes
 from cuescope.training.loop import normalized, train
 from cuescope.training.recipe import Trained
-from cuescope.training.settings import Progress, Settings, ZFNetSettings, quiet
+from cuescope.training.settings import Settings, ZFNetSettings
 
 SQUARE_PX, CROP_PX = 256, 224
 """Side of the square that is cut out of the middle, its short side resized to that, and of the crops of it."""
