@@ -290,7 +290,7 @@ def test_an_empty_batch_is_no_error():
 @pytest.fixture(scope="module")
 def found():
     """What each shipped model does on 96 images of each kind that it never saw."""
-    return {name: strategy(world_models.load_world(name).module, count=96) for name in world_models.names()}
+    return {name: strategy(world_models.load_world(name), count=96) for name in world_models.names()}
 
 
 def test_every_model_knows_congruent_images(found):
@@ -313,7 +313,7 @@ def test_the_bagnets_evidence_lies_on_the_object(found):
 
 
 def test_the_bagnet_sees_less_than_any_silhouette():
-    net = world_models.load_world("world-bagnet").module
+    net = world_models.load_world("world-bagnet")
     assert (net.receptive_field_px, net.stride_px) == (9, 4)
     pixels = network_input(WorldImages("congruent").render(range(4))[0])
     with torch.no_grad():

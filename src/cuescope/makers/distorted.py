@@ -71,7 +71,7 @@ def _number(text: str) -> float:
 
 
 class _Distorting(Work):
-    """Distorted, ready to run: the packages are there, the files named."""
+    """Distorted, ready to run."""
 
     def __init__(self, how: Distorted, images: ImageSet) -> None:
         self.seed, self.size_px, conditions = how.seed, how.size_px, how.conditions()

@@ -13,7 +13,6 @@ from cuescope.core.errors import CueError, unknown
 from cuescope.makers.base import Maker
 
 NO_MAKERS = {"base", "registry", "output_folder", "synthesis"}
-"""What lies in the folder beside the makers."""
 
 
 def names() -> list[str]:

@@ -121,17 +121,16 @@ class _Stylizing(Work):
             found = f"{how.styles_each} styles for each image, of {len(styles)}"
             raise CueError(found, wanted="more styles, or fewer for each", do="correct styles_each")
         self.side = how.size_px or SIDE_PX
-        self.about = {"stylizer": styles.stylizer_about, "styles": styles.about}
+        self.about = styles.about("styles")
         several = {f"{{}}-{number + 1}": number for number in range(how.styles_each)}
-        self.files = OneEach(images, SUFFIX[how.format], several if len(several) > 1 else {"{}": 0})
-        self.pieces = self.files
+        self.pieces = OneEach(images, SUFFIX[how.format], several if len(several) > 1 else {"{}": 0})
         self.published = self._published() if how.pairing == "published" else None
         self.batch = batch_of(styles.stylizer.device, self.side)
-        styles.first()  # Raises now what would be raised after an hour.
+        styles.usable(0)  # Raises now what would be raised after an hour.
 
     @property
     def skipped(self) -> list[Skipped]:
-        return [*self.files.skipped, *self.styles.skipped]
+        return [*super().skipped, *self.styles.skipped]
 
     def apply(self, pieces: Sequence[Piece], samples: Sequence[Sample], images: list[Tensor]) -> list[Output]:
         numbers = [self._style(piece, sample) for piece, sample in zip(pieces, samples, strict=True)]
@@ -140,10 +139,9 @@ class _Stylizing(Work):
         for at in range(0, len(numbers), most):
             some = numbers[at : at + most]
             found = self.styles.applied(torch.stack(images[at : at + most]), some, self.how.alpha)
-            outputs += [
-                Output(functools.partial(encoded, image, self.how.format), {"style": self.styles.images.id(number)})
-                for number, image in zip(some, found, strict=True)
-            ]
+            for number, image in zip(some, found, strict=True):
+                data = functools.partial(encoded, image, self.how.format)
+                outputs.append(Output(data, {"style": self.styles.images.id(number)}))
         return outputs
 
     def unfit(self, sample: Sample) -> str:

@@ -51,10 +51,10 @@ def losses(network: AdaIN, content: Tensor, style: Tensor) -> tuple[Tensor, Tens
         target = adain(network.encode(content), *wanted[-1])
     found = network.features(network.decode(target))
     of_content = F.mse_loss(found[-1].float(), target.float())
-    of_style = torch.zeros(())
-    for maps, (mean, std) in zip(found, wanted, strict=True):
-        own_mean, own_std = moments(maps)
-        of_style = of_style.to(mean) + F.mse_loss(own_mean, mean) + F.mse_loss(own_std, std)
+    of_style = torch.zeros((), device=target.device)
+    for maps, pair in zip(found, wanted, strict=True):
+        for own, moment in zip(moments(maps), pair, strict=True):
+            of_style = of_style + F.mse_loss(own, moment)
     return of_content, of_style
 
 
@@ -80,25 +80,14 @@ def train_decoder(
         value = how.content_weight * content + how.style_weight * style
         return value, lambda: f"content {float(content.detach()):.3f}, style {float(style.detach()):.3f}"
 
-    adam = Settings(
-        how.steps,
-        how.batch,
-        "adamw",
-        how.learning_rate,
-        weight_decay=0.0,
-        precision=how.precision,
-        device=how.device,
-        seed=how.seed,
-    )
-    return train(
-        network,
-        zip(contents, styles, strict=False),
-        adam,
-        progress,
-        loss=loss,
-        rate_at=lambda step, _: how.learning_rate / (1 + how.decay * step),
-        every=1,
-    )
+    shared = {key: getattr(how, key) for key in ("steps", "batch", "learning_rate", "precision", "device", "seed")}
+    adam = Settings(optimizer="adamw", weight_decay=0.0, **shared)
+    pairs = zip(contents, styles, strict=False)
+
+    def rate_at(step: int, _: Settings) -> float:
+        return how.learning_rate / (1 + how.decay * step)
+
+    return train(network, pairs, adam, progress, loss=loss, rate_at=rate_at, every=1)
 
 
 def crops(images: ImageSet, settings: DecoderSettings, seed: int) -> Iterator[Tensor]:
@@ -118,15 +107,13 @@ def crops(images: ImageSet, settings: DecoderSettings, seed: int) -> Iterator[Te
         try:
             pixels = images.read(index).pixels
         except UnreadableError:
-            bad.add(index)
-            continue
-        if min(pixels.shape[1:]) < SMALLEST_PX:
+            pixels = None
+        if pixels is None or min(pixels.shape[1:]) < SMALLEST_PX:
             bad.add(index)
             continue
         pixels = resize(pixels, [settings.resize_px], antialias=True)
-        top, left = (
-            int(torch.randint(side - settings.crop_px + 1, (), generator=generator)) for side in pixels.shape[1:]
-        )
+        room = [side - settings.crop_px + 1 for side in pixels.shape[1:]]
+        top, left = (int(torch.randint(limit, (), generator=generator)) for limit in room)
         batch.append(pixels[:, top : top + settings.crop_px, left : left + settings.crop_px].float() / 255)
         if len(batch) == settings.batch:
             yield torch.stack(batch)

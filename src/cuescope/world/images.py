@@ -117,4 +117,4 @@ def _box_of(mask: Tensor, name: str) -> Box:
 
 def _box_of_points(points: NDArray[np.float64], name: str) -> Box:
     low, high = points.min(0).clip(0, SIZE_PX), points.max(0).clip(0, SIZE_PX)
-    return Box(float(low[0]), float(low[1]), float(high[0]), float(high[1]), name)
+    return Box(*map(float, (*low, *high)), name)

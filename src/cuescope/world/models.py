@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import unknown
 from cuescope.models.bagnet import BagNet
 from cuescope.models.bow import BagOfWords
 from cuescope.models.seeding import seeded
 from cuescope.models.small_resnet import SmallResNet
-from cuescope.world.draw import SIZE_PX
 from cuescope.world.images import CLASSES
 
 MEAN = (0.5, 0.5, 0.5)
@@ -29,16 +26,6 @@ _ABOUT = {
     "world-bagnet": "a small BagNet that sees 9 px at a time, less than any silhouette: it goes by texture",
     "world-bow": "1,000 visual words of 9 px, counted: the classical bag of features, which goes by texture too",
 }
-
-
-class WorldModel(NamedTuple):
-    """A model with all that a classifier is built from. `module` takes normalized (B, 3, H, W) float32."""
-
-    module: nn.Module
-    classes: ClassSpace
-    input_size: tuple[int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
 
 def names() -> tuple[str, ...]:
@@ -58,15 +45,15 @@ def weights_file(name: str) -> Path:
     return Path(str(resources.files("cuescope.world"))) / "weights" / f"{name}.safetensors"
 
 
-def load_world(name: str) -> WorldModel:
+def load_world(name: str) -> nn.Module:
     """One of the world's trained models, in evaluation mode. Raises CueError for an unknown name.
 
-    >>> load_world("world-bagnet").input_size
-    (64, 64)
+    >>> load_world("world-bagnet")(torch.zeros(1, 3, 64, 64)).shape
+    torch.Size([1, 16])
     """
     module = build_world(name)
     module.load_state_dict(unpacked(safetensors.torch.load_file(weights_file(name))))
-    return WorldModel(module.eval(), CLASSES, (SIZE_PX, SIZE_PX), MEAN, STD)
+    return module.eval()
 
 
 def packed(module: nn.Module) -> dict[str, Tensor]:

@@ -126,8 +126,9 @@ def _thing(
 ) -> Thing:
     mirror = np.where(of[:, _Of.MIRROR] < 0.5, -1.0, 1.0)
     pose = Pose(x, y, _between(of[:, _Of.TURN], -TURN_RAD, TURN_RAD), radius, mirror)
-    phase, turn = of[:, [_Of.PHASE_X, _Of.PHASE_Y]].T * TILE_PX, of[:, _Of.TEXTURE_TURN] * 2 * np.pi
-    weave = Pose(*phase, turn, _between(of[:, _Of.MAGNIFICATION], 0.92, 1.12), np.ones_like(x))
+    x_phase, y_phase = of[:, _Of.PHASE_X] * TILE_PX, of[:, _Of.PHASE_Y] * TILE_PX
+    turn = of[:, _Of.TEXTURE_TURN] * 2 * np.pi
+    weave = Pose(x_phase, y_phase, turn, _between(of[:, _Of.MAGNIFICATION], 0.92, 1.12), np.ones_like(x))
     hue = of[:, _Of.HUE] * 2 * np.pi
     dark = oklch(_between(of[:, _Of.DARK], 0.2, 0.38), _between(of[:, _Of.CHROMA_DARK], 0.03, 0.13), hue)
     hue = hue + _between(of[:, _Of.HUE_STEP], -1.3, 1.3)
@@ -143,10 +144,10 @@ def _backdrop(back: Floats) -> Backdrop:
     chroma = _between(back[:, _Back.CHROMA], 0.0, 0.07)
     near = oklch(_between(back[:, _Back.NEAR], 0.54, 0.62), chroma, hue)
     far = oklch(_between(back[:, _Back.FAR], 0.62, 0.72), chroma, hue + _between(back[:, _Back.HUE_STEP], -1.0, 1.0))
-    ones, cloud = np.ones_like(hue), back[:, [_Back.CLOUD_X, _Back.CLOUD_Y]].T * TILE_PX
-    clouds = Pose(*cloud, back[:, _Back.CLOUD_TURN] * 2 * np.pi, 2.0 * ones, ones)
-    grain = np.floor(back[:, [_Back.GRAIN_X, _Back.GRAIN_Y]].T * 4 * TILE_PX) / 4
-    return Backdrop(near, far, clouds, Pose(*grain, 0.0 * ones, ones, ones), GRAIN_LEVELS)
+    ones, x, y = np.ones_like(hue), back[:, _Back.CLOUD_X] * TILE_PX, back[:, _Back.CLOUD_Y] * TILE_PX
+    clouds = Pose(x, y, back[:, _Back.CLOUD_TURN] * 2 * np.pi, 2.0 * ones, ones)
+    x, y = (np.floor(back[:, column] * 4 * TILE_PX) / 4 for column in (_Back.GRAIN_X, _Back.GRAIN_Y))
+    return Backdrop(near, far, clouds, Pose(x, y, 0.0 * ones, ones, ones), GRAIN_LEVELS)
 
 
 def oklch(lightness: Floats, chroma: Floats, hue: Floats) -> Floats:

@@ -38,7 +38,7 @@ def ellipse(
 
 def band(cx: float, cy: float, rx: float, ry: float, width: float, arc: tuple[float, float]) -> Points:
     """A bent strip: the arc of an ellipse and the one `width` inside it."""
-    inner = ellipse(cx, cy, rx - width, ry - width, arc=arc[::-1])
+    inner = ellipse(cx, cy, rx - width, ry - width, arc=(arc[1], arc[0]))
     return np.concatenate([ellipse(cx, cy, rx, ry, arc=arc), inner])
 
 
@@ -131,7 +131,7 @@ DRAWN: dict[str, dict[str, Points]] = {
     "crown": {
         "band": polygon((-0.82, 0.34), (0.82, 0.34), (0.82, 0.8), (-0.82, 0.8)),
         "spikes": polygon(
-            *((-0.8, 0.4), (-0.98, -0.5), (-0.45, 0.0), (0.0, -0.72), (0.45, 0.0), (0.98, -0.5), (0.8, 0.4))
+            (-0.8, 0.4), (-0.98, -0.5), (-0.45, 0.0), (0.0, -0.72), (0.45, 0.0), (0.98, -0.5), (0.8, 0.4)
         ),
         "left jewel": ellipse(-0.98, -0.52, 0.16, 0.16),
         "middle jewel": ellipse(0, -0.74, 0.18, 0.18),
@@ -215,7 +215,7 @@ def _coverage(parts: Mapping[str, Points]) -> NDArray[np.float32]:
         texels = (part / EXTENT + 1) * (side / 2) - 0.5
         pen.polygon([(float(x), float(y)) for x, y in texels], fill=255)
     soft = canvas.filter(ImageFilter.BoxBlur(_SOFT_TEXELS * _OVERSAMPLING / 2)).reduce(_OVERSAMPLING)
-    return np.asarray(soft, dtype=np.float32) / 255
+    return np.asarray(soft, dtype=np.float32) / np.float32(255)
 
 
 @functools.cache
@@ -225,7 +225,7 @@ def coverage_tables() -> NDArray[np.float32]:
 
 
 @functools.cache
-def radius_scale() -> NDArray[np.float64]:
+def radius_scale() -> NDArray[np.float32]:
     """What to multiply a silhouette's radius with so that all cover about the same area, as far as they fit.
 
     Without it area would tell classes apart: a bolt fills 27 % of its circle, a flower 60 %.

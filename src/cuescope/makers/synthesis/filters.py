@@ -54,22 +54,19 @@ class RandomFilters(Features):
         """See `Features`. Raises CueError where the image is smaller than two filters."""
         height, width = source.shape[2:]
         if min(height, width) < 2 * self.size_px:
-            raise CueError(
-                f"an image of {width} x {height} px",
-                wanted=f"sides of at least {2 * self.size_px} px, two of the filters",
-                do="give a larger size_px",
-            )
+            wanted = f"sides of at least {2 * self.size_px} px, two of the filters"
+            raise CueError(f"an image of {width} x {height} px", wanted=wanted, do="give a larger size_px")
         weights = self.weights().to(source.device)
         middle = source.mean((2, 3), keepdim=True)
         contrast = (source - middle).square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1 / 255)
-        levels = self._levels(min(height, width))
+        # As many as there are, less those that no longer hold two filters.
+        levels = sum(min(height, width) >> level >= 2 * self.size_px for level in range(self.levels))
 
         def statistics(pixels: Tensor, wrap: bool) -> list[Tensor]:
             x = (pixels - middle) / contrast
-            found = []
-            for level in range(levels):
-                if level:
-                    x = _halved(x, wrap)
+            found = [_together(x, weights, self.size_px, wrap)]
+            for _ in range(levels - 1):
+                x = _halved(x, wrap)
                 found.append(_together(x, weights, self.size_px, wrap))
             return found
 
@@ -83,10 +80,6 @@ class RandomFilters(Features):
             return torch.stack(parts).sum(0)
 
         return distance
-
-    def _levels(self, side: int) -> int:
-        """As many as there are, less those that no longer hold two filters."""
-        return sum(side >> level >= 2 * self.size_px for level in range(self.levels)) or 1
 
 
 @functools.lru_cache(8)

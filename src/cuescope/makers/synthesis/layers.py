@@ -31,18 +31,18 @@ class LayerMaps:
                 raise unknown("layer", name, classifier.layers)
         self.classifier, self.network = classifier, network or network_of(classifier)
         self.names = tuple(dict.fromkeys(names))
-        self._known: dict[torch.Size, list[hooks.Layer]] = {}
+        self._layers: dict[torch.Size, list[hooks.Layer]] = {}
 
     def __call__(self, pixels: Tensor) -> dict[str, Tensor]:
         normalized = self.classifier.normalize(pixels)
         with hooks.evaluating(self.network):
-            maps = hooks.capture(self.network, normalized, self._layers(normalized))
+            maps = hooks.capture(self.network, normalized, self._surveyed(normalized))
         return {name: found.float() for name, found in maps.items()}
 
-    def _layers(self, normalized: Tensor) -> list[hooks.Layer]:
+    def _surveyed(self, normalized: Tensor) -> list[hooks.Layer]:
         """The layers, surveyed once for each size of image."""
         size = normalized.shape[2:]
-        if size not in self._known:
+        if size not in self._layers:
             image = f"{size[1]} x {size[0]} px"
             try:
                 with torch.no_grad():
@@ -53,8 +53,8 @@ class LayerMaps:
             if missing := [name for name in self.names if name not in known]:
                 found = f"layer '{missing[0]}' has no map over an image of {image}"
                 raise CueError(found, wanted="layers that still see places", do="give larger images or earlier layers")
-            self._known[size] = [known[name] for name in self.names]
-        return self._known[size]
+            self._layers[size] = [known[name] for name in self.names]
+        return self._layers[size]
 
 
 def network_of(classifier: Classifier) -> nn.Module:
