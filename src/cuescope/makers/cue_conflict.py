@@ -26,11 +26,7 @@ from cuescope.models.adain import SMALLEST_PX
 
 @dataclass(frozen=True)
 class CueConflict(Maker):
-    """The shape of one class in the texture of another, equally many of each pair of classes.
-
-    >>> CueConflict(textures="textures/", judges="torchvision/squeezenet1_1@weights.safetensors").pairs
-    5
-    """
+    """The shape of one class in the texture of another, equally many of each pair of classes."""
 
     what: ClassVar[str] = "the shape of each class in the texture of every other"
     reference: ClassVar[str] = "Geirhos et al. 2019, section 2 and appendix A.6; Gatys, Ecker and Bethge 2016"
@@ -137,9 +133,7 @@ def paired(shapes: dict[str, list[int]], textures: dict[str, list[int]], pairs: 
 
     `shapes` and `textures` are the numbers of the images by class; the key of a piece is the number of its texture.
     Files are named as the published ones are, `cat/cat3-dog1.png`: the third shape of the cats in the first texture of
-    the dogs.
-
-    Raises CueError where a class is left without an image.
+    the dogs. Raises CueError where a class is left without an image.
 
     >>> found = paired({"cat": [0, 1], "dog": [2, 3]}, {"cat": [0], "dog": [1, 2]}, pairs=2, seed=0)
     >>> len(found), sorted(piece.file for piece in found)[0]

@@ -32,18 +32,13 @@ from cuescope.methods.patch_annotator import Annotator
 
 SHARD = 32
 """Images whose maps are made and written together; always the same ones, so that their company never changes."""
-
 INTERPOLATION = "bilinear"
 """As in the authors' code, whatever the annotator's own evaluation takes."""
 
 
 @dataclass(frozen=True)
 class LabelMaps(Maker):
-    """The k highest logits of an annotator at each position of each image, as they are, without a softmax.
-
-    >>> LabelMaps(model="timm/resnet50.a1_in1k").k
-    5
-    """
+    """The k highest logits of an annotator at each position of each image, as they are, without a softmax."""
 
     what: ClassVar[str] = "label maps: the classes that each part of an image shows, and corrected labels of the images"
     reference: ClassVar[str] = "Yun et al. 2021, Re-labeling ImageNet, section 3.1"

@@ -26,11 +26,7 @@ RANDOM = "random-filters"
 
 @dataclass(frozen=True)
 class Texturized(Maker):
-    """The same texture without the shape, for each image: noise that is given the image's statistics.
-
-    >>> Texturized(steps=60).features
-    'random-filters'
-    """
+    """The same texture without the shape, for each image: noise that is given the image's statistics."""
 
     what: ClassVar[str] = "the texture of each image without its shapes"
     reference: ClassVar[str] = (
@@ -83,11 +79,9 @@ def texturize(
     """What do these images look like without their shapes? Noise that is given their statistics, one for one.
 
     `pixels` is (B, 3, H, W) in [0, 1]; `features` measure the texture, random filters by default; `seeds` are of
-    the noise, 0 to B - 1 by default. Values keep to the range of the source over all its colors. Neither the company in
-    a batch nor, with random filters on a CPU, the number of threads changes a bit of the result. 60 steps are enough
-    for images of 64 px.
-
-    Gatys, Ecker and Bethge 2015. Raises CueError for images that are too small, and for fewer than one step.
+    the noise, 0 to B - 1 by default. Values keep to the range of the source over all its colors. Neither the other
+    images of a batch nor, with random filters on a CPU, the number of threads changes a bit of the result. Gatys, Ecker
+    and Bethge 2015. Raises CueError for images that are too small, and for fewer than one step.
 
     >>> made = texturize(torch.rand(1, 3, 32, 32), steps=5)
     >>> made.pixels.shape, bool(made.end < made.start)

@@ -19,32 +19,29 @@ from cuescope.training.settings import Settings
 
 
 @dataclass(frozen=True)
-class DecoderSettings:
+class DecoderSettings(Settings):
     """How the decoder is trained. The authors took COCO for contents and WikiArt for styles."""
 
     steps: int = 160_000
     batch: int = 8
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
     resize_px: int = 512
     """Short side that images are resized to, before a square is cut out anywhere."""
     crop_px: int = 256
-    learning_rate: float = 1e-4
     decay: float = 5e-5
     """At step k the learning rate is divided by 1 + decay k."""
     content_weight: float = 1.0
     style_weight: float = 10.0
     """Of means of squares, as here and in the common PyTorch port. The authors' own code has 0.01 for other sums."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    device: str = "cpu"
-    seed: int = 0
-    """Of which images are taken and where they are cut."""
 
 
 def losses(network: AdaIN, content: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
-    """How far is what the decoder makes from what it shall have? The content loss and the style loss.
+    """The content loss and the style loss of images (B, 3, H, W) in [0, 1] with sides that are multiples of 8.
 
     Content: the mean squared difference of relu4_1 from t = AdaIN(content, style). Style: the mean squared
-    differences of means and of deviations at relu1_1, relu2_1, relu3_1 and relu4_1, summed. Images are
-    (B, 3, H, W) in [0, 1] with sides that are multiples of 8.
+    differences of means and of deviations at relu1_1, relu2_1, relu3_1 and relu4_1, summed.
     """
     with torch.no_grad():
         wanted = [moments(maps) for maps in network.features(style)]
@@ -65,10 +62,9 @@ def train_decoder(
     settings: DecoderSettings | None = None,
     progress: Progress = quiet,
 ) -> AdaIN:
-    """Train the decoder of a network whose encoder has its weights; the encoder stays as it is.
+    """Train the decoder of a network in place, whose encoder has its weights and keeps them (see `loop.train`).
 
-    `contents` and `styles` yield (B, 3, H, W) floats in [0, 1], as `crops` does. The network is changed in place and
-    returned on the CPU in evaluation mode. Raises CueError where the images run out or the loss is no longer finite.
+    `contents` and `styles` yield (B, 3, H, W) floats in [0, 1], as `crops` does.
     """
     how = settings or DecoderSettings()
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -80,14 +76,12 @@ def train_decoder(
         value = how.content_weight * content + how.style_weight * style
         return value, lambda: f"content {float(content.detach()):.3f}, style {float(style.detach()):.3f}"
 
-    shared = {key: getattr(how, key) for key in ("steps", "batch", "learning_rate", "precision", "device", "seed")}
-    adam = Settings(optimizer="adamw", weight_decay=0.0, **shared)
     pairs = zip(contents, styles, strict=False)
 
     def rate_at(step: int, _: Settings) -> float:
         return how.learning_rate / (1 + how.decay * step)
 
-    return train(network, pairs, adam, progress, loss=loss, rate_at=rate_at, every=1)
+    return train(network, pairs, how, progress, loss=loss, rate_at=rate_at, every=1)
 
 
 def crops(images: ImageSet, settings: DecoderSettings, seed: int) -> Iterator[Tensor]:

@@ -25,7 +25,6 @@ Floats = NDArray[np.float32]
 BATCH = 16
 WORD_IMAGES = 2000
 """Images that the words are found from: more of them add little to a bounded number of patches."""
-
 LEAST_VARIANCE = 1e-6
 """Of the first principal component: others below are left out."""
 
@@ -33,9 +32,9 @@ LEAST_VARIANCE = 1e-6
 def fit_words(settings: WordSettings, images: ImageSet, progress: Progress = quiet) -> Trained:
     """The bag of words of labeled images: words from a sample of patches, then a classifier of all histograms.
 
-    Two passes: one over at most `WORD_IMAGES` images for the patches, one over at most `settings.images` for the
-    histograms. A tenth of the images is kept out of both and tells the accuracy. The same images, settings and
-    scikit-learn give the same words. Raises CueError for images without labels or with one class only.
+    Patches are of at most `WORD_IMAGES` images, histograms of `settings.images`. A tenth of the images is kept out of
+    both and gives the accuracy. The same images, settings and scikit-learn give the same words. Raises CueError for
+    images without labels or with one class only.
     """
     classes = labeled_classes(images)
     chosen = np.unique(np.linspace(0, len(images) - 1, min(settings.images, len(images))).round().astype(int))

@@ -185,7 +185,7 @@ def annotator_of(weights: str = "") -> Annotator:
 
 
 def partly_stylized(settings: Stylized, progress: Progress = quiet) -> Batches:
-    """Endless batches: congruent images that are never seen twice, and `share` of them from the stylized pool."""
+    """Endless batches: congruent images that are never seen twice, and a `share` from the stylized pool."""
     of_pool = round(settings.batch * settings.share)
     fresh = settings.batch - of_pool
     pool = stylized(settings, progress) if of_pool else None

@@ -32,11 +32,10 @@ TEST_BATCH = 32
 def fit_zfnet(settings: ZFNetSettings, images: ImageSet, progress: Progress = quiet) -> Trained:
     """Train one of the networks on labeled images.
 
-    A tenth of the images is kept back, and tells the accuracy on the crop of the middle. Each time an image is seen,
-    it is one of ten crops, drawn at random: of the corners or the middle of its square, mirrored or not. The same
-    images and settings give the same weights on the same machine with the same number of threads. Raises CueError for
-    an unknown variant, for images without labels, of one class only, for a class with one image alone, and where the
-    loss is lost.
+    A tenth of the images is kept back, and gives the accuracy on the crop of the middle; `ten_crops` are learned from.
+    The same images and settings give the same weights on the same machine with the same number of threads. Raises
+    CueError for an unknown variant, for images without labels, for a single class, for a class with a single image, and
+    where the loss is no longer finite.
     """
     if settings.variant not in VARIANTS:
         raise unknown("variant", settings.variant, VARIANTS)

@@ -38,28 +38,28 @@ class Pose(NamedTuple):
 
 
 class Thing(NamedTuple):
-    """One object in each image of a batch."""
+    """One object in each image of a batch.
+
+    `texture` is -1 for a plain surface; `weave` says where the texture lies, x and y being its phase; `ground` and
+    `figure` are (B, 3) colors in 0..255 of the two tones, a plain surface has the ground's; `named` is the class it
+    stands for: its silhouette's, or its texture's where the silhouette has none.
+    """
 
     silhouette: Ints
     pose: Pose
     texture: Ints
-    """Index of the texture, -1 for a plain surface."""
     weave: Pose
-    """Where the texture lies; x and y are its phase."""
     ground: Floats
     figure: Floats
-    """(B, 3) colors in 0..255 of the two tones; a plain surface has the ground's."""
     named: Ints
-    """The class it stands for: its silhouette's, or its texture's where the silhouette has none."""
     present: Bools
 
 
 class Backdrop(NamedTuple):
-    """What lies behind the things, and the fine grain over all."""
+    """What lies behind the things, clouds of two (B, 3) colors in 0..255, and the fine grain over all."""
 
     near: Floats
     far: Floats
-    """(B, 3) colors in 0..255 of the soft clouds."""
     clouds: Pose
     grain: Pose
     grain_levels: float

@@ -20,10 +20,8 @@ from cuescope.world.shapes import NAMES
 
 CLASSES = ClassSpace("cuescope-world", NAMES)
 """The 16 classes, named by their silhouettes; the texture "fish" is the one that congruent fish have."""
-
 VERSION = 1
 """Goes up whenever the same seed draws other pixels."""
-
 _KNOWS = frozenset({"label", "shape", "texture", "boxes", "mask", "parts", "regions"})
 _UNKNOWN = {"shape-only": {"texture"}, "texture-only": {"shape", "parts"}}
 
@@ -40,9 +38,9 @@ class WorldImages(ImageSet):
     - "several": two to four congruent objects with a box each; label, mask and parts are those of the largest, labels
       those of all.
 
-    `placement` is "centered", as a photographer would, or "uniform" over the frame. Image i is the same alone
-    or in any batch, whatever the order; variants of one seed share place, size, turn and colors, so that image i
-    of two variants differs in its cues only. Color, size and background tell nothing of the class.
+    `placement` is "centered", as a photographer would, or "uniform" over the frame. Image i is the same in any batch;
+    variants of one seed share place, size, turn and colors, so that image i of two variants differs in its cues only.
+    Color, size and background are independent of the class.
 
     >>> images = WorldImages("conflict", count=240)
     >>> sample = images.read(17)
@@ -117,4 +115,4 @@ def _box_of(mask: Tensor, name: str) -> Box:
 
 def _box_of_points(points: NDArray[np.float64], name: str) -> Box:
     low, high = points.min(0).clip(0, SIZE_PX), points.max(0).clip(0, SIZE_PX)
-    return Box(*map(float, (*low, *high)), name)
+    return Box(float(low[0]), float(low[1]), float(high[0]), float(high[1]), name)

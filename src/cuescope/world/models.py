@@ -19,7 +19,6 @@ from cuescope.world.images import CLASSES
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.25, 0.25, 0.25)
 """What the models' inputs are normalized with, for pixels in 0..1."""
-
 _ABOUT = {
     "world-congruent": "a small ResNet trained where shape and texture agree, as in photographs",
     "world-shape": "the same net trained with every texture on every shape: only shape tells the class",
@@ -37,7 +36,8 @@ def build_world(name: str, seed: int = 0) -> nn.Module:
     """One of the world's models with fresh random weights. Raises CueError for an unknown name."""
     if name not in _ABOUT:
         raise unknown("model", name, [f"cuescope/{known}" for known in _ABOUT])
-    return seeded(seed, {"world-bagnet": _bagnet, "world-bow": _bow}.get(name, _resnet))
+    kinds = {"world-bagnet": _bagnet, "world-bow": lambda: BagOfWords(9, 2, 32, 1000, len(CLASSES))}
+    return seeded(seed, kinds.get(name, lambda: SmallResNet(len(CLASSES), widths=(24, 48, 96), blocks=(1, 1, 1))))
 
 
 def weights_file(name: str) -> Path:
@@ -66,16 +66,8 @@ def unpacked(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.float() if value.dtype == torch.float16 else value for name, value in weights.items()}
 
 
-def _resnet() -> SmallResNet:
-    return SmallResNet(len(CLASSES), widths=(24, 48, 96), blocks=(1, 1, 1))
-
-
 def _bagnet() -> BagNet:
     net = BagNet((1, 1, 1), (16, 32, 64), (2, 2, 1), kernel3=(1, 1, 0), stem=16, classes=len(CLASSES))
     # The paper's .001 needs more steps than these few hundred to reach the true statistics.
     net.bn1.momentum = 0.1
     return net
-
-
-def _bow() -> BagOfWords:
-    return BagOfWords(side_px=9, stride_px=2, components=32, words=1000, classes=len(CLASSES))

@@ -19,7 +19,6 @@ Placement = Literal["centered", "uniform"]
 K = len(NAMES)
 SEVERAL = 4
 """The most objects in an image of several."""
-
 RADIUS_PX = (16.5, 23.0)
 """Radius of the circle around an object, before radius_scale evens out areas: objects measure 28 to 53 px."""
 SMALL_RADIUS_PX = (10.5, 13.5)

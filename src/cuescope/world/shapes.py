@@ -170,10 +170,8 @@ DRAWN: dict[str, dict[str, Points]] = {
     "vase": _vase(),
 }
 """The silhouettes by name, each by its parts, in any units; y points down."""
-
 NAMES = tuple(DRAWN)
 """The classes of the world, named by their silhouettes, in the order of the logits."""
-
 BLOBS = 16
 """How many shapes without a class there are, for images in which only texture tells the class."""
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 Field = NDArray[np.float64]
 Light = NDArray[np.bool_]
 """Where the light tone lies."""
-
 TILE_PX = 64
 """A tile spans 64 px and repeats."""
 TEXELS_PER_PX = 4

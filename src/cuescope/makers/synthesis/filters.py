@@ -17,15 +17,12 @@ from cuescope.makers.synthesis.gram import Features, Target, gram
 
 @dataclass(frozen=True)
 class RandomFilters(Features):
-    """Which filters fire together in an image, at scales that are octaves apart?
+    """Which filters fire together in an image, at scales that are octaves apart? Ustyuzhaninov et al. 2016.
 
     `count` random filters of `size_px` over three colors, zero on average and of length one, then a ReLU, and a
     constant beside them, whose products with them are their means; on the image and on up to `levels` - 1 halvings of
-    it. The distance is the sum over the levels of ||G - G*||^2 / ||G*||^2.
-
-    Ustyuzhaninov, Brendel, Gatys and Bethge 2016, whose best networks of one random layer have filters of
-    several sizes; a pyramid gives the same sizes for less work. The image that is searched is wrapped
-    at its borders, so that its edges are as good as its middle.
+    it, for the paper's filters of several sizes. The distance is the sum over the levels of ||G - G*||^2 / ||G*||^2.
+    The image that is searched is wrapped at its borders, so that its edges are as good as its middle.
 
     >>> target = RandomFilters().target(torch.rand(1, 3, 32, 32))
     >>> target(torch.rand(1, 3, 32, 32)).shape
@@ -47,7 +44,7 @@ class RandomFilters(Features):
         return _filters(self.count, self.size_px, self.seed)
 
     def start(self, noise: Tensor, source: Tensor) -> Tensor:
-        """White noise (B, 3, H, W) of mean 0 and variance 1 as noise of the source's mean and variance a channel."""
+        """See `Features`: noise of the source's mean and variance a channel."""
         return source.mean((2, 3), keepdim=True) + noise * source.std((2, 3), keepdim=True)
 
     def target(self, source: Tensor) -> Target:

@@ -16,8 +16,7 @@ class LayerMaps:
     """What do these layers of a classifier show of images (B, 3, H, W) in [0, 1]? Maps (B, C, h, w) float32 by name.
 
     Gradients flow through. `network` takes the place of the classifier's own. Raises CueError for a black box, for
-    layers that the network does not have, with the nearest names, and, when called, for images of a size that the
-    network cannot take or over which a layer has no map.
+    unknown layers, and, when called, for images of a size that the network cannot take or that leaves a layer no map.
 
     >>> from cuescope.classifier.sources import load
     >>> maps = LayerMaps(load("torchvision/squeezenet1_1@random", device="cpu"), ["features.1"])
@@ -76,16 +75,15 @@ def vgg_blocks(network: nn.Module, name: str, do: str) -> list[tuple[list[str], 
     >>> vgg_blocks(network, "vgg19", "give layers")[1]
     (['features.6', 'features.8'], 'features.9')
     """
-    trunk = getattr(network, "features", None)
+    parts = dict(network.named_modules()) if type(network).__name__ == "VGG" else {}
     blocks: list[tuple[list[str], str]] = []
-    if type(network).__name__ == "VGG" and isinstance(trunk, nn.Sequential):
-        rectified: list[str] = []
-        for i, part in enumerate(trunk):
-            if isinstance(part, nn.ReLU):
-                rectified.append(f"features.{i}")
-            elif isinstance(part, nn.MaxPool2d):
-                blocks.append((rectified, f"features.{i}"))
-                rectified = []
+    rectified: list[str] = []
+    for layer, part in parts.items():
+        if isinstance(part, nn.ReLU):
+            rectified.append(layer)
+        elif isinstance(part, nn.MaxPool2d):
+            blocks.append((rectified, layer))
+            rectified = []
     if len(blocks) != 5:
         found = f"{name} is no VGG, for which the layers are known"
         raise CueError(found, wanted="the names of the layers to measure", do=do)

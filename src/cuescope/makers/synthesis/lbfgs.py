@@ -10,13 +10,10 @@ from torch import Tensor
 
 Function = Callable[[Tensor, list[int]], tuple[Tensor, Tensor]]
 """(A, N) points of the problems numbered in the list -> their (A,) values and (A, N) gradients."""
-
 DECREASE = 1e-4
 """The part of the decrease that the slope promises which a step must bring (Armijo)."""
-
 TRIALS = 20
 """Lengths tried on one direction. Where none decreases the value, it cannot fall farther in this precision."""
-
 CHUNK = 4096
 """Sums run over chunks of so many numbers, so that torch adds in the same order however many problems there are."""
 

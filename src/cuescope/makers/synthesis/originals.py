@@ -15,9 +15,7 @@ BATCH = 32
 
 
 class Judged(NamedTuple):
-    """The originals to be used: by class, numbers in their image sets. `verdicts` hold for each judge how often it was
-    right about the shapes and the textures; without judges they are empty.
-    """
+    """The originals to be used: by class, numbers in their image sets; for each judge how often it was right."""
 
     shapes: dict[str, list[int]]
     textures: dict[str, list[int]]
@@ -29,9 +27,8 @@ def judged(shapes: ImageSet, textures: ImageSet, judges: Sequence[str], load: Ca
     """Which originals does every judge classify correctly? In the paper all four networks had to be right about them.
 
     A judge decides among the sixteen categories where it knows ImageNet and the classes are of them (mean of the
-    probabilities of each category's classes), else among all its classes.
-
-    Raises CueError where the two sets have fewer than two classes in common, or a judge does not know one.
+    probabilities of each category's classes), else among all its classes. Raises CueError where the two sets have fewer
+    than two classes in common, or a judge does not know one.
 
     >>> from cuescope.classifier.sources import load
     >>> from cuescope.world.images import WorldImages

@@ -16,7 +16,6 @@ from cuescope.network.executor import one_thread_each
 
 TOGETHER = 65_536
 """Pixels of the images that one thread searches together, so that Python's own time is shared by several."""
-
 SLOT = 8
 """Images in one pass on a GPU. Always so many, the last ones repeated if need be: the same sums in every batch."""
 
@@ -61,7 +60,7 @@ def search(source: Tensor, features: Features, *, steps: int, noise: Tensor) -> 
 
 
 class _StoppedError(Exception):
-    """Another thread failed or was interrupted: the result of this one is not needed."""
+    """Another thread failed or was interrupted."""
 
 
 class _Group:

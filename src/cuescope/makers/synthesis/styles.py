@@ -19,16 +19,14 @@ from cuescope.models.adain import SMALLEST_PX, Style, Stylizer
 
 TOGETHER, TOGETHER_GPU = 8, 64
 """Images of the usual side that go through a stylizer at once, on a processor and on a GPU."""
-
 KEPT_BYTES = 1 << 30
 """Of statistics in memory: those of all 79,395 paintings for VGG-19, and some 30,000 of the embedded stylizer."""
 
 
 class Styles:
-    """Style images by number, each read once and its statistics kept.
+    """Style images by number, each read once and its statistics kept, of its `square`.
 
-    Of each the largest middle square is taken, reduced to `side_px` (Lanczos), never enlarged. An image that cannot
-    be read or is too small cannot be used: the next one takes its place, and `skipped` lists it.
+    An image that cannot be read or is too small cannot be used: the next one takes its place, and `skipped` lists it.
 
     >>> from cuescope.models.wct import embedded
     >>> from cuescope.world.images import WorldImages
@@ -129,11 +127,7 @@ def stylizer_of(spec: str, precision: Literal["float32", "bfloat16"], device: to
 
 
 def batch_of(device: torch.device, side_px: int) -> int:
-    """How many images of this side are best stylized at once.
-
-    >>> batch_of(torch.device("cpu"), 224), batch_of(torch.device("cpu"), 112)
-    (8, 32)
-    """
+    """How many images of this side are best stylized at once: 8 of 224 px on a CPU, 32 of 112 px."""
     return max(1, (TOGETHER if device.type == "cpu" else TOGETHER_GPU) * SIDE_PX**2 // side_px**2)
 
 
