@@ -33,7 +33,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for name in options.models:
         if options.measure_only:
-            module = load_world(name).module
+            module = load_world(name)
         else:
             start = time.perf_counter()
             recipe = find(name)

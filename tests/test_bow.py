@@ -68,8 +68,7 @@ def test_words_and_logits_are_scikit_learns(color: bool, classes: int) -> None:
     settings = dataclasses.replace(QUICK, color=color)
     network, x = training.untrained(settings, classes), some(30)
     patches = network.patches(x).flatten(0, 1).numpy()
-    whiten, means = training.find_words(patches[::3], settings)
-    training.take_words(network, whiten, means)
+    whiten, means = training.find_words(network, patches[::3], settings)
     expected = means.predict(whiten.transform(patches)).reshape(30, 20, 20)
     assert np.array_equal(network.words(x).numpy(), expected)
     assert len(np.unique(expected)) > 15
@@ -77,8 +76,7 @@ def test_words_and_logits_are_scikit_learns(color: bool, classes: int) -> None:
     counts = np.stack([np.bincount(one.ravel(), minlength=settings.words) for one in expected]) / 400
     assert network.histogram(x).numpy() == pytest.approx(counts, abs=1e-6)
     labels = np.arange(30) % classes
-    scale, regression, notes = training.find_classifier(counts.astype(np.float32), labels, settings)
-    training.take_classifier(network, scale, regression)
+    scale, regression, notes = training.find_classifier(network, counts.astype(np.float32), labels, settings)
     decisions = regression.decision_function(scale.transform(counts))
     logits = network(x).detach().numpy()
     found = logits[:, 1] - logits[:, 0] if classes == 2 else logits

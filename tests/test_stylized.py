@@ -291,4 +291,4 @@ def test_styles_must_be_given(folders: Path) -> None:
 
 def test_world_styles_serve() -> None:
     styles = Styles(WorldImages("texture-only", count=2), embedded(), 32)
-    assert styles.statistics(styles.first()).mean[0].shape[0] == 1
+    assert styles.statistics(styles.usable(0)).mean[0].shape[0] == 1

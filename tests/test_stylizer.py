@@ -65,7 +65,7 @@ def test_shapes_stay_and_textures_change(stylizer):
     assert explained_by_shades(out, mask) > 0.9
     assert explained_by_shades(styles, mask) < 0.1
 
-    net = load_world("world-congruent").module
+    net = load_world("world-congruent")
     with torch.no_grad():
         found = net((out - 0.5) / 0.25).argmax(1)
     # By chance one of 16 would be right.

@@ -182,6 +182,15 @@ def test_every_recipe_of_the_world_runs(name, monkeypatch):
     assert trained.accuracy.n == trained.held_out > 0
 
 
+@pytest.mark.parametrize("name", ["world-blur", "world-relabel", "world-stylized"])
+def test_inherited_settings_have_the_meaning_of_those_they_inherit_from(name):
+    plain, own = find("world-congruent").options, find(name).options
+    assert set(plain) < set(own)
+    assert {key: own[key][2] for key in plain} == {key: meaning for key, (_, _, meaning) in plain.items()}
+    assert plain["momentum"][2].startswith("Of SGD")
+    assert all(meaning for key, (_, _, meaning) in own.items() if key not in plain)
+
+
 def test_an_unknown_recipe_offers_the_nearest():
     with pytest.raises(CueError, match="world-shape"):
         find("world-shap")

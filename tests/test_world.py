@@ -16,7 +16,7 @@ from cuescope.world.images import CLASSES, WorldImages
 from cuescope.world.scenes import Placement, Variant, scene
 from cuescope.world.shapes import EXTENT, NAMES, TABLE, coverage_tables, silhouettes
 from cuescope.world.strategy import network_input, strategy
-from cuescope.world.textures import TEXELS_PER_PX, TEXTURE_NAMES, background_tiles, texture_tiles
+from cuescope.world.textures import TEXELS_PER_PX, TEXTURES, background_tiles, texture_tiles
 
 VARIANTS = get_args(Variant)
 
@@ -226,8 +226,8 @@ def test_both_tones_stand_out_from_the_backdrop():
 
 def test_there_are_sixteen_named_silhouettes_and_textures():
     assert len(NAMES) == len(set(NAMES)) == len(CLASSES) == 16
-    assert list(TEXTURE_NAMES) == list(NAMES) == sorted(NAMES)
-    assert len(set(TEXTURE_NAMES.values())) == 16
+    assert list(TEXTURES) == list(NAMES) == sorted(NAMES)
+    assert len({name for name, _ in TEXTURES.values()}) == 16
 
 
 def test_silhouettes_fit_their_circle_and_table():
@@ -290,7 +290,7 @@ def test_an_empty_batch_is_no_error():
 @pytest.fixture(scope="module")
 def found():
     """What each shipped model does on 96 images of each kind that it never saw."""
-    return {name: strategy(world_models.load_world(name).module, count=96) for name in world_models.names()}
+    return {name: strategy(world_models.load_world(name), count=96) for name in world_models.names()}
 
 
 def test_every_model_knows_congruent_images(found):
@@ -313,7 +313,7 @@ def test_the_bagnets_evidence_lies_on_the_object(found):
 
 
 def test_the_bagnet_sees_less_than_any_silhouette():
-    net = world_models.load_world("world-bagnet").module
+    net = world_models.load_world("world-bagnet")
     assert (net.receptive_field_px, net.stride_px) == (9, 4)
     pixels = network_input(WorldImages("congruent").render(range(4))[0])
     with torch.no_grad():

@@ -15,6 +15,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
 from cuescope.core.files import write_json
 from cuescope.core.naming import short_name
+from cuescope.core.progress import Progress
 from cuescope.data.images import ImageSet
 from cuescope.instruments.base import name_of
 from cuescope.report import notebook  # noqa: F401  what an audit returns shows itself
@@ -23,7 +24,7 @@ from cuescope.runs.comparisons.paired import verdicts
 from cuescope.runs.inputs import open_inputs
 from cuescope.runs.options import AuditOptions, with_options
 from cuescope.runs.plan import Plan, find_classifiers, find_instruments, make_plan
-from cuescope.runs.runner import Progress, run
+from cuescope.runs.runner import run
 from cuescope.runs.store import SCHEMA, Cell, Run
 
 MADE = ("comparisons.json", "pairs.json", "report.html")

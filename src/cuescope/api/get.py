@@ -6,7 +6,6 @@ import hashlib
 import json
 import stat
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -14,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from cuescope.core.download import download
 from cuescope.core.errors import CueError
 from cuescope.core.files import read_json, write, write_json
+from cuescope.core.progress import Progress
 
 COMMIT = "ccd0c01d42c0a8a834e90ec141e7f24fa915dc23"
 URL = f"https://codeload.github.com/rgeirhos/texture-vs-shape/zip/{COMMIT}"
@@ -22,8 +22,6 @@ INSIDE = "raw-data"
 PART, SOURCE = ".download.zip", "source.json"
 LARGEST_ARCHIVE, LARGEST_DATA = 2 << 30, 256 << 20
 """Bytes that are downloaded, and unpacked, at most: several times what there is."""
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,15 +12,13 @@ from typing import Any, cast
 
 from cuescope.classifier.sources import load
 from cuescope.core.errors import CueError
+from cuescope.core.progress import Progress
 from cuescope.data.images import ImageSet, Sample, Skipped
 from cuescope.makers import registry
 from cuescope.makers.base import Maker, Piece, Tools, Work
 from cuescope.makers.output_folder import File, OutputFolder, Writing
 from cuescope.network.executor import find_device
 from cuescope.runs.inputs import find_images
-
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cuescope.core.errors import CueError
 from cuescope.core.files import write
 from cuescope.core.findings import Measure
+from cuescope.core.progress import Progress, quiet
 from cuescope.training.recipes import find
-from cuescope.training.settings import Progress, quiet
 
 if TYPE_CHECKING:
     from cuescope.data.images import ImageSet, Skipped

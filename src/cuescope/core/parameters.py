@@ -16,9 +16,10 @@ from cuescope.core.errors import CueError, unknown
 
 
 def parameters(kind: type[Any]) -> dict[str, tuple[Any, Any, str]]:
-    """Each parameter's type, default and meaning (the docstring under the field)."""
-    hints = typing.get_type_hints(kind)
-    meaning = _fields(typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]))
+    """Each parameter's type, default and meaning: the docstring under the field, in the class that it comes from."""
+    hints, meaning = typing.get_type_hints(kind), {}
+    for owner in filter(dataclasses.is_dataclass, reversed(kind.__mro__)):
+        meaning |= _fields(typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]))
     fields = dataclasses.fields(typing.cast(Any, kind))
     return {f.name: (hints[f.name], f.default, meaning.get(f.name, "")) for f in fields}
 

@@ -22,7 +22,7 @@ SIDE_PX = 224
 
 
 class Piece(NamedTuple):
-    """One file to be made: of `images` images of the set from number `source` on, and its path in the folder.
+    """One file to write: of `images` images of the set from number `source` on, and its path in the folder.
 
     `key` is what the maker has to know of it besides, such as a distortion and its level, or the number of a style.
     """
@@ -60,9 +60,9 @@ class Work:
     """A maker that is ready to run: all that can go wrong before the first image has been checked.
 
     `about` is what decides about the result beside the parameters and the images, such as digests of networks; `batch`
-    how many pieces are best made at once; `pieces` what is to be made, in order; `outputs` what they are, as in "label
-    maps"; `result` the file in the folder that takes the place of all pieces at the end; `labeled`, whether what is
-    made has the labels of the images. `size_px` is the side of the framed images (see `framed`).
+    how many `pieces` are best worked on at once; `outputs` what they are, as in "label maps"; `result` the file in the
+    folder that takes the place of all pieces at the end; `labeled`, whether the new files have the labels of the
+    images; `size_px` the side of the framed images (see `framed`).
     """
 
     about: Mapping[str, Any]
@@ -110,10 +110,9 @@ class Work:
         return [found[i] for i in range(len(samples))]
 
     def finish(self, folder: Path, entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]] | None:
-        """Write what is made of all pieces, each file atomically and the same each time.
+        """Write what comes of all pieces, each file atomically and the same each time.
 
-        Returns the manifest's entries where other files take the pieces' place, whose hidden folder
-        (`output_folder.PARTS`) is removed then.
+        Returns the manifest's entries where other files take the pieces' place, whose hidden folder is removed then.
         """
         return None
 
@@ -141,16 +140,9 @@ class OneEach(Sequence[Piece]):
     With `variants` there are several of each image, side by side: pattern of the file's name without its suffix, such
     as "contrast/0.5/{}" or "{}-2", to the key of the piece.
 
-    >>> class Photos(ImageSet):
-    ...     names, name, digest = ("cat/a.jpg", "cat/b.jpg", "cat/a.gif"), "photos", ""
-    ...     def __len__(self): return len(self.names)
-    ...     def id(self, index): return self.names[index]
-    ...     def read(self, index): raise NotImplementedError
-    >>> pieces = OneEach(Photos(), ".png")
-    >>> [piece.file for piece in pieces], pieces.skipped[0].why
-    (['cat/a.png', 'cat/b.png'], "'cat/a.png' would be made of another image, too")
-    >>> OneEach(Photos(), ".png", {"{}-1": "x", "{}-2": "y"})[1]
-    Piece(source=0, file='cat/a-2.png', images=1, key='y')
+    >>> from cuescope.world.images import WorldImages
+    >>> OneEach(WorldImages(count=1), ".png", {"{}-1": "x", "{}-2": "y"})[1]
+    Piece(source=0, file='congruent-000000-2.png', images=1, key='y')
     """
 
     def __init__(self, images: ImageSet, suffix: str, variants: Mapping[str, Any] | None = None) -> None:
@@ -195,11 +187,7 @@ def framed(sample: Sample, size_px: int | None = None) -> Tensor:
 
 
 def alike(images: Mapping[int, Tensor]) -> list[list[int]]:
-    """The keys of images of one shape, which can be stacked: shapes in the order in which they first appear.
-
-    >>> alike({0: torch.zeros(3, 4, 4), 5: torch.zeros(3, 4, 5), 7: torch.zeros(3, 4, 4)})
-    [[0, 7], [5]]
-    """
+    """The keys of images of one shape, which can be stacked: shapes in the order in which they first appear."""
     found: dict[torch.Size, list[int]] = {}
     for key, pixels in images.items():
         found.setdefault(pixels.shape, []).append(key)
@@ -207,11 +195,7 @@ def alike(images: Mapping[int, Tensor]) -> list[list[int]]:
 
 
 def seed_of(seed: int, image: str) -> int:
-    """A seed of its own for each image, so that neither order nor company matter.
-
-    >>> seed_of(0, "cat/a.jpg") == seed_of(0, "cat/a.jpg") != seed_of(0, "cat/b.jpg")
-    True
-    """
+    """A seed of its own for each image, whatever the order and the other images."""
     digest = hashlib.blake2b(f"{seed} {image}".encode(errors="surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 
@@ -230,9 +214,5 @@ def share(what: str, alpha: float) -> None:
 
 
 def listed(text: str) -> list[str]:
-    """What is separated by commas.
-
-    >>> listed("a, b,")
-    ['a', 'b']
-    """
+    """What is separated by commas: "a, b," is a and b."""
     return [part.strip() for part in text.split(",") if part.strip()]

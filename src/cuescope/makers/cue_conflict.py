@@ -26,11 +26,7 @@ from cuescope.models.adain import SMALLEST_PX
 
 @dataclass(frozen=True)
 class CueConflict(Maker):
-    """The shape of one class in the texture of another, equally many of each pair of classes.
-
-    >>> CueConflict(textures="textures/", judges="torchvision/squeezenet1_1@weights.safetensors").pairs
-    5
-    """
+    """The shape of one class in the texture of another, equally many of each pair of classes."""
 
     what: ClassVar[str] = "the shape of each class in the texture of every other"
     reference: ClassVar[str] = "Geirhos et al. 2019, section 2 and appendix A.6; Gatys, Ecker and Bethge 2016"
@@ -93,19 +89,14 @@ class _Conflicts(Work):
 
     def __init__(self, how: CueConflict, textures: Styles, search: Transfer | None, originals: Judged) -> None:
         self.how, self.textures, self.search, self.size_px = how, textures, search, how.size_px
-        serving = {
-            name: [number for number in numbers if textures.serves(number)]
-            for name, numbers in originals.textures.items()
-        }
         self.originals = originals
+        serving = {name: [n for n in numbers if textures.serves(n)] for name, numbers in originals.textures.items()}
         self.pieces = paired(originals.shapes, serving, how.pairs, how.seed)
         self.batch = 1 if search else batch_of(textures.stylizer.device, how.size_px or SIDE_PX)
-        self.about = {
-            **({"network": search.about} if search else {"stylizer": textures.stylizer_about}),
-            "textures": textures.about,
-            "classes": sorted(originals.shapes),
-            "judges": originals.verdicts,
-        }
+        used = textures.about("textures")
+        if search:
+            used = {"network": search.about, "textures": used["textures"]}
+        self.about = {**used, "classes": sorted(originals.shapes), "judges": originals.verdicts}
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -142,9 +133,7 @@ def paired(shapes: dict[str, list[int]], textures: dict[str, list[int]], pairs: 
 
     `shapes` and `textures` are the numbers of the images by class; the key of a piece is the number of its texture.
     Files are named as the published ones are, `cat/cat3-dog1.png`: the third shape of the cats in the first texture of
-    the dogs.
-
-    Raises CueError where a class is left without an image.
+    the dogs. Raises CueError where a class is left without an image.
 
     >>> found = paired({"cat": [0, 1], "dog": [2, 3]}, {"cat": [0], "dog": [1, 2]}, pairs=2, seed=0)
     >>> len(found), sorted(piece.file for piece in found)[0]
@@ -152,11 +141,9 @@ def paired(shapes: dict[str, list[int]], textures: dict[str, list[int]], pairs: 
     """
     for what, found in (("shape", shapes), ("texture", textures)):
         if empty := [name for name, numbers in found.items() if not numbers]:
-            raise CueError(
-                f"no {what} image of the class '{empty[0]}' is left",
-                wanted="at least one for each class, that can be read and that the judges read rightly",
-                do="give more images of it, or other judges",
-            )
+            wanted = "at least one for each class, that can be read and that the judges read rightly"
+            do = "give more images of it, or other judges"
+            raise CueError(f"no {what} image of the class '{empty[0]}' is left", wanted=wanted, do=do)
     names = sorted(shapes)
     files = file_names(names)
     order = {
@@ -189,11 +176,8 @@ def file_names(classes: Sequence[str]) -> dict[str, str]:
         text = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         text = text + "_" if text[-1:].isdigit() else text
         if not text or text in found.values():
-            other = next((known for known, own in found.items() if own == text), "")
-            raise CueError(
-                f"the class '{name}' cannot be distinguished in a file's name" + (f" from '{other}'" if other else ""),
-                wanted="classes that differ in letters or digits",
-                do="rename the folders",
-            )
+            others = "".join(f" from '{known}'" for known, own in found.items() if own == text)
+            why = f"the class '{name}' cannot be distinguished in a file's name{others}"
+            raise CueError(why, wanted="classes that differ in letters or digits", do="rename the folders")
         found[name] = text
     return found

@@ -21,11 +21,7 @@ Condition = tuple[Distortion, float]
 
 @dataclass(frozen=True)
 class Distorted(Maker):
-    """Each image at each level of each distortion, in folders DISTORTION/LEVEL.
-
-    >>> Distorted(kinds="contrast,rotation").seed
-    0
-    """
+    """Each image at each level of each distortion, in folders DISTORTION/LEVEL."""
 
     what: ClassVar[str] = "each image at each level of distortions: noise, low contrast, blur, rotation and more"
     reference: ClassVar[str] = (
@@ -71,7 +67,7 @@ def _number(text: str) -> float:
 
 
 class _Distorting(Work):
-    """Distorted, ready to run: the packages are there, the files named."""
+    """Distorted, ready to run."""
 
     def __init__(self, how: Distorted, images: ImageSet) -> None:
         self.seed, self.size_px, conditions = how.seed, how.size_px, how.conditions()
@@ -92,10 +88,8 @@ class _Distorting(Work):
 
 def _packages(conditions: Sequence[Condition]) -> Mapping[str, Any]:
     """The versions of the packages that are needed. Raises CueError now where one is not there, not after an hour."""
-    about: dict[str, Any] = {}
-    names = [distortion.name for distortion, _ in conditions]
-    if any(name.startswith("imagenet-c-") for name in names):
-        about["packages"] = corruptions.about_corrupting()
-    if any(name.startswith("eidolon-") for name in names):
+    sources = {distortion.name.partition("-")[0] for distortion, _ in conditions}
+    about: dict[str, Any] = {"packages": corruptions.about_corrupting()} if "imagenet" in sources else {}
+    if "eidolon" in sources:
         about["eidolon"] = str(corruptions.disarraying()[0].__name__)
     return about

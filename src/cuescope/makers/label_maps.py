@@ -32,18 +32,13 @@ from cuescope.methods.patch_annotator import Annotator
 
 SHARD = 32
 """Images whose maps are made and written together; always the same ones, so that their company never changes."""
-
 INTERPOLATION = "bilinear"
 """As in the authors' code, whatever the annotator's own evaluation takes."""
 
 
 @dataclass(frozen=True)
 class LabelMaps(Maker):
-    """The k highest logits of an annotator at each position of each image, as they are, without a softmax.
-
-    >>> LabelMaps(model="timm/resnet50.a1_in1k").k
-    5
-    """
+    """The k highest logits of an annotator at each position of each image, as they are, without a softmax."""
 
     what: ClassVar[str] = "label maps: the classes that each part of an image shows, and corrected labels of the images"
     reference: ClassVar[str] = "Yun et al. 2021, Re-labeling ImageNet, section 3.1"
@@ -121,9 +116,8 @@ class _Annotating(Work):
         pack_label_maps(folder / FILE, [folder / entry["file"] for entry in entries])
         packed = open_label_maps(folder / FILE)
         write_relabeled(folder, relabel(packed, self.images))
-        count = len(packed)
         skipped = [one for entry in entries for one in entry.get("skipped", ())]
-        return [{"file": FILE, "images": count, "skipped": skipped}]
+        return [{"file": FILE, "images": len(packed), "skipped": skipped}]
 
     def _maps(self, samples: Sequence[Sample]) -> list[Arrays]:
         maps: dict[int, Arrays] = {}
@@ -150,17 +144,15 @@ class _Annotating(Work):
             except Exception as error:  # a network's own code meets a size that it was not made for
                 own = "{} x {}".format(*classifier.preprocessing.size)
                 line = (str(error).splitlines() or [""])[0][:120]
-                raise CueError(
-                    f"{classifier.name} cannot annotate images of {shape[0]} x {shape[1]} px ({line})",
-                    wanted=f"a size that it takes, such as its own {own} px",
-                    do="leave out --size-px and --keep-aspect, or choose another annotator",
-                ) from error
+                found = f"{classifier.name} cannot annotate images of {shape[0]} x {shape[1]} px ({line})"
+                wanted = f"a size that it takes, such as its own {own} px"
+                do = "leave out --size-px and --keep-aspect, or choose another annotator"
+                raise CueError(found, wanted=wanted, do=do) from error
 
     def _header(self, classifier: Classifier) -> Header:
-        images, how = self.images, self.how
-        framing = "aspect kept" if how.keep_aspect else "squashed"
-        names = (images.name, images.digest, classifier.name, classifier.digest)
+        framing = "aspect kept" if self.how.keep_aspect else "squashed"
+        names = (self.images.name, self.images.digest, classifier.name, classifier.digest)
         try:
-            return Header(classifier.classes, how.k, how.bits, *names, framing=framing, about=self.about)
+            return Header(classifier.classes, self.how.k, self.how.bits, *names, framing=framing, about=self.about)
         except ValueError as error:
             raise CueError(f"{classifier.name}: {error}", wanted="other parameters", do="correct them") from None

@@ -1,4 +1,4 @@
-"""The folder of what a maker made: images under their old names, what they were made with, where to go on."""
+"""The folder that a maker fills: images under their old names, the recipe, where to go on."""
 
 from __future__ import annotations
 
@@ -19,14 +19,10 @@ from cuescope.data.images import Skipped
 
 SCHEMA = 1
 KIND = "made images"
-JOURNAL = ".cuescope"
-"""Hidden, so that no reader takes it for images; its entries move to the manifest at the end."""
-
-PARTS = ".parts"
-"""Files of many images each, from which one is made at the end; hidden, too."""
-
+JOURNAL, PARTS = ".cuescope", ".parts"
+"""Entries that move to the manifest at the end, and files that become one; hidden, so that no reader takes them."""
 FOLDERS = "folders"
-"""The class space of labels that are folder names, which what is made has as well."""
+"""The class space of labels that are folder names, which the new files lie in as well."""
 
 File = tuple[dict[str, Any], bytes | Callable[[], bytes]]
 """An entry of the manifest, and the file's bytes or what gives them."""
@@ -73,15 +69,13 @@ class OutputFolder:
     ) -> None:
         """The manifest with all entries, or those given of what took the place of parts, labels, what was skipped."""
         self.manifest |= about
-        whole = entries is not None
-        entries = self.sorted_entries if entries is None else entries
         _write_table(self.path / "skipped.csv", ("id", "why"), [(s.id, s.why) for s in skipped])
+        listed = self.sorted_entries if entries is None else entries
         if classes is not None and classes.name != FOLDERS:
-            _write_labels(self.path / "labels.csv", entries, classes)
-        write_json(self.path / "manifest.json", {**self.manifest, "images": entries})
-        shutil.rmtree(self.path / JOURNAL, ignore_errors=True)
-        if whole:
-            shutil.rmtree(self.path / PARTS, ignore_errors=True)
+            _write_labels(self.path / "labels.csv", listed, classes)
+        write_json(self.path / "manifest.json", {**self.manifest, "images": listed})
+        for folder in (JOURNAL,) if entries is None else (JOURNAL, PARTS):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -105,17 +99,12 @@ class OutputFolder:
         path = self.path / "manifest.json"
         manifest = read_json(path) if path.is_file() else {}
         if (manifest.get("kind"), manifest.get("schema")) != (KIND, SCHEMA) and any(self.path.iterdir()):
-            raise CueError(
-                f"'{self.path}' holds files that no maker made",
-                wanted="a new folder, an empty one, or one to go on with",
-                do="choose another DST",
-            )
+            found = f"'{self.path}' holds files that no maker made"
+            wanted = "a new folder, an empty one, or one to go on with"
+            raise CueError(found, wanted=wanted, do="choose another DST")
         if manifest and (differs := difference(manifest["recipe"], self.recipe)):
-            raise CueError(
-                f"'{self.path}' was made with {differs}",
-                wanted="the same images and parameters, to go on with it",
-                do="choose another DST, or remove that folder",
-            )
+            wanted, do = "the same images and parameters, to go on with it", "choose another DST, or remove that folder"
+            raise CueError(f"'{self.path}' was made with {differs}", wanted=wanted, do=do)
         return manifest
 
 
@@ -175,11 +164,8 @@ def _apart(target: Path, source: Path) -> None:
     inner, outer = target.resolve(), source.expanduser().resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         where = "are one folder" if inner == outer else "lie one within the other"
-        raise CueError(
-            f"'{source}' and '{target}' {where}",
-            wanted="a folder apart from the images: what is made would be taken for more of them",
-            do="choose another DST",
-        )
+        wanted = "a folder apart from the images: what is made would be taken for more of them"
+        raise CueError(f"'{source}' and '{target}' {where}", wanted=wanted, do="choose another DST")
 
 
 def _write_labels(path: Path, entries: Sequence[Mapping[str, Any]], classes: ClassSpace) -> None:
@@ -187,9 +173,8 @@ def _write_labels(path: Path, entries: Sequence[Mapping[str, Any]], classes: Cla
     if not labeled:
         return
     keys = classes.keys and list(classes.keys) != [str(i) for i in range(len(classes))]
-    header = ("file", "wnid", "index", "name") if keys else ("file", "index", "name")
-    rows = [(f, *([classes.keys[k]] if keys else []), k, classes.names[k]) for f, k in labeled]
-    _write_table(path, header, rows)
+    header = ("file", *(["wnid"] if keys else []), "index", "name")
+    _write_table(path, header, [(f, *([classes.keys[k]] if keys else []), k, classes.names[k]) for f, k in labeled])
 
 
 def _write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -13,15 +13,10 @@ from cuescope.core.errors import CueError, unknown
 from cuescope.makers.base import Maker
 
 NO_MAKERS = {"base", "registry", "output_folder", "synthesis"}
-"""What lies in the folder beside the makers."""
 
 
 def names() -> list[str]:
-    """The names of all makers, as the command line has them.
-
-    >>> "texturized" in names()
-    True
-    """
+    """The names of all makers, as the command line has them."""
     package = importlib.import_module("cuescope.makers")
     files = {module.name for module in pkgutil.iter_modules(package.__path__)} - NO_MAKERS
     return sorted(name.replace("_", "-") for name in files)

@@ -20,21 +20,15 @@ from cuescope.models.adain import SMALLEST_PX
 
 MOST_PX = 4096 * 4096
 """Of an image in its own size: larger ones do not fit into the memory of most machines."""
-
 PUBLISHED_SEED = 49809
 PUBLISHED_PX = 224
 """Styles smaller than this on a side were left out of Stylized-ImageNet."""
-
 VALIDATION = frozenset({"val", "valid", "validation"})
 
 
 @dataclass(frozen=True)
 class Stylized(Maker):
-    """Each image in the texture of a style image: what shows is the shape, what is there is another's texture.
-
-    >>> Stylized(styles="paintings/", alpha=0.5).stylizer
-    'embedded'
-    """
+    """Each image in the texture of a style image: what shows is the shape, what is there is another's texture."""
 
     what: ClassVar[str] = "images in the texture of others, their shapes kept"
     reference: ClassVar[str] = "Geirhos et al. 2019, section 2 (Stylized-ImageNet), by AdaIN of Huang and Belongie 2017"
@@ -104,8 +98,6 @@ def published_pairs(count: int, styles: int, drawn_before: int = 0) -> np.ndarra
 def seeded_styles(seed: int, image: str, styles: int, each: int) -> tuple[int, ...]:
     """Which styles has this image? `each` different numbers below `styles`; fewer of them are the first of more.
 
-    The beginning of a permutation, so its cost grows with `styles` (.7 ms for 80,000): drawn once for an image.
-
     >>> seeded_styles(0, "cat/a.jpg", 4, 1) == seeded_styles(0, "cat/a.jpg", 4, 3)[:1]
     True
     """
@@ -121,17 +113,16 @@ class _Stylizing(Work):
             found = f"{how.styles_each} styles for each image, of {len(styles)}"
             raise CueError(found, wanted="more styles, or fewer for each", do="correct styles_each")
         self.side = how.size_px or SIDE_PX
-        self.about = {"stylizer": styles.stylizer_about, "styles": styles.about}
+        self.about = styles.about("styles")
         several = {f"{{}}-{number + 1}": number for number in range(how.styles_each)}
-        self.files = OneEach(images, SUFFIX[how.format], several if len(several) > 1 else {"{}": 0})
-        self.pieces = self.files
+        self.pieces = OneEach(images, SUFFIX[how.format], several if len(several) > 1 else {"{}": 0})
         self.published = self._published() if how.pairing == "published" else None
         self.batch = batch_of(styles.stylizer.device, self.side)
-        styles.first()  # Raises now what would be raised after an hour.
+        styles.usable(0)  # Raises now what would be raised after an hour.
 
     @property
     def skipped(self) -> list[Skipped]:
-        return [*self.files.skipped, *self.styles.skipped]
+        return [*super().skipped, *self.styles.skipped]
 
     def apply(self, pieces: Sequence[Piece], samples: Sequence[Sample], images: list[Tensor]) -> list[Output]:
         numbers = [self._style(piece, sample) for piece, sample in zip(pieces, samples, strict=True)]
@@ -140,10 +131,9 @@ class _Stylizing(Work):
         for at in range(0, len(numbers), most):
             some = numbers[at : at + most]
             found = self.styles.applied(torch.stack(images[at : at + most]), some, self.how.alpha)
-            outputs += [
-                Output(functools.partial(encoded, image, self.how.format), {"style": self.styles.images.id(number)})
-                for number, image in zip(some, found, strict=True)
-            ]
+            for number, image in zip(some, found, strict=True):
+                data = functools.partial(encoded, image, self.how.format)
+                outputs.append(Output(data, {"style": self.styles.images.id(number)}))
         return outputs
 
     def unfit(self, sample: Sample) -> str:

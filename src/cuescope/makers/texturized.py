@@ -22,17 +22,11 @@ from cuescope.makers.synthesis.network import NetworkFeatures
 from cuescope.makers.synthesis.search import Found, batch_of, search
 
 RANDOM = "random-filters"
-MEMORY = 20
-"""Steps that L-BFGS remembers, as in the authors' code."""
 
 
 @dataclass(frozen=True)
 class Texturized(Maker):
-    """The same texture without the shape, for each image: noise made to have the image's statistics.
-
-    >>> Texturized(steps=60).features
-    'random-filters'
-    """
+    """The same texture without the shape, for each image: noise that is given the image's statistics."""
 
     what: ClassVar[str] = "the texture of each image without its shapes"
     reference: ClassVar[str] = (
@@ -82,14 +76,12 @@ def texturize(
     seeds: Sequence[int] | None = None,
     match_histogram: bool = False,
 ) -> Found:
-    """What do these images look like without their shapes? Noise made to have their statistics, one for one.
+    """What do these images look like without their shapes? Noise that is given their statistics, one for one.
 
     `pixels` is (B, 3, H, W) in [0, 1]; `features` measure the texture, random filters by default; `seeds` are of
-    the noise, 0 to B - 1 by default. Values keep to the range of the source over all its colors. Neither the company in
-    a batch nor, with random filters on a CPU, the number of threads changes a bit of the result. 60 steps are enough
-    for images of 64 px.
-
-    Gatys, Ecker and Bethge 2015. Raises CueError for images that are too small, and for fewer than one step.
+    the noise, 0 to B - 1 by default. Values keep to the range of the source over all its colors. Neither the other
+    images of a batch nor, with random filters on a CPU, the number of threads changes a bit of the result. Gatys, Ecker
+    and Bethge 2015. Raises CueError for images that are too small, and for fewer than one step.
 
     >>> made = texturize(torch.rand(1, 3, 32, 32), steps=5)
     >>> made.pixels.shape, bool(made.end < made.start)
@@ -104,10 +96,10 @@ def texturize(
     if not len(source):
         none = source.new_zeros(0)
         return Found(source, none, none, none.long(), none.long())
-    noise = torch.stack([_noise(seed, source.shape[1:]) for seed in seeds]).to(source.device)
-    found = search(source, features, steps=steps, noise=noise, memory=MEMORY)
-    made = matched(found.pixels, source) if match_histogram else found.pixels
-    return Found(made, *found[1:])
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    noise = torch.stack([torch.randn(source.shape[1:], generator=one) for one in generators]).to(source.device)
+    found = search(source, features, steps=steps, noise=noise)
+    return found._replace(pixels=matched(found.pixels, source)) if match_histogram else found
 
 
 def matched(pixels: Tensor, source: Tensor) -> Tensor:
@@ -150,7 +142,3 @@ def _first(images: ImageSet) -> Sample | None:
         with suppress(UnreadableError):
             return images.read(index)
     return None
-
-
-def _noise(seed: int, shape: torch.Size) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

@@ -16,6 +16,7 @@ import polars as pl
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
 from cuescope.core.findings import About, Conclusion, Finding, Panel
+from cuescope.core.progress import Progress, quiet
 from cuescope.data.derived import derived, root, root_position
 from cuescope.data.images import Batch, ImageSet, Sample, Skipped, UnreadableError
 from cuescope.instruments.base import Instrument, Misfit, Observer, name_of
@@ -27,9 +28,6 @@ CHUNK = 256
 """Images a chunk: what is lost at most when a run is killed, and the rows of one Parquet file."""
 BATCH = 32
 """Images decoded and shown together. Chunks hold whole batches, so a resumed run sees the same batches."""
-
-Progress = Callable[[int, int, str], None]
-"""Called with images done, images in all, and what is being worked on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +110,7 @@ def run(
     folder are not done again. Raises CueError where an image set has no readable image, and for parameters that
     do not fit a classifier.
     """
-    show = progress or (lambda *_: None)
+    show = progress or quiet
     cells = cells or [out.cell(task.identity) for task in tasks]
     readers = []
     for task, cell in zip(tasks, cells, strict=True):

@@ -11,49 +11,47 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cuescope.core.errors import CueError
+from cuescope.core.progress import Progress, quiet
 from cuescope.data.images import ImageSet, UnreadableError
 from cuescope.models.adain import SMALLEST_PX, AdaIN, adain, moments
 from cuescope.training.loop import train
-from cuescope.training.settings import Progress, Settings, quiet
+from cuescope.training.settings import Settings
 
 
 @dataclass(frozen=True)
-class DecoderSettings:
+class DecoderSettings(Settings):
     """How the decoder is trained. The authors took COCO for contents and WikiArt for styles."""
 
     steps: int = 160_000
     batch: int = 8
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
     resize_px: int = 512
     """Short side that images are resized to, before a square is cut out anywhere."""
     crop_px: int = 256
-    learning_rate: float = 1e-4
     decay: float = 5e-5
     """At step k the learning rate is divided by 1 + decay k."""
     content_weight: float = 1.0
     style_weight: float = 10.0
     """Of means of squares, as here and in the common PyTorch port. The authors' own code has 0.01 for other sums."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    device: str = "cpu"
-    seed: int = 0
-    """Of which images are taken and where they are cut."""
 
 
 def losses(network: AdaIN, content: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
-    """How far is what the decoder makes from what it shall have? The content loss and the style loss.
+    """The content loss and the style loss of images (B, 3, H, W) in [0, 1] with sides that are multiples of 8.
 
     Content: the mean squared difference of relu4_1 from t = AdaIN(content, style). Style: the mean squared
-    differences of means and of deviations at relu1_1, relu2_1, relu3_1 and relu4_1, summed. Images are
-    (B, 3, H, W) in [0, 1] with sides that are multiples of 8.
+    differences of means and of deviations at relu1_1, relu2_1, relu3_1 and relu4_1, summed.
     """
     with torch.no_grad():
         wanted = [moments(maps) for maps in network.features(style)]
         target = adain(network.encode(content), *wanted[-1])
     found = network.features(network.decode(target))
     of_content = F.mse_loss(found[-1].float(), target.float())
-    of_style = torch.zeros(())
-    for maps, (mean, std) in zip(found, wanted, strict=True):
-        own_mean, own_std = moments(maps)
-        of_style = of_style.to(mean) + F.mse_loss(own_mean, mean) + F.mse_loss(own_std, std)
+    of_style = torch.zeros((), device=target.device)
+    for maps, pair in zip(found, wanted, strict=True):
+        for own, moment in zip(moments(maps), pair, strict=True):
+            of_style = of_style + F.mse_loss(own, moment)
     return of_content, of_style
 
 
@@ -64,10 +62,9 @@ def train_decoder(
     settings: DecoderSettings | None = None,
     progress: Progress = quiet,
 ) -> AdaIN:
-    """Train the decoder of a network whose encoder has its weights; the encoder stays as it is.
+    """Train the decoder of a network in place, whose encoder has its weights and keeps them (see `loop.train`).
 
-    `contents` and `styles` yield (B, 3, H, W) floats in [0, 1], as `crops` does. The network is changed in place and
-    returned on the CPU in evaluation mode. Raises CueError where the images run out or the loss is no longer finite.
+    `contents` and `styles` yield (B, 3, H, W) floats in [0, 1], as `crops` does.
     """
     how = settings or DecoderSettings()
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -79,25 +76,12 @@ def train_decoder(
         value = how.content_weight * content + how.style_weight * style
         return value, lambda: f"content {float(content.detach()):.3f}, style {float(style.detach()):.3f}"
 
-    adam = Settings(
-        how.steps,
-        how.batch,
-        "adamw",
-        how.learning_rate,
-        weight_decay=0.0,
-        precision=how.precision,
-        device=how.device,
-        seed=how.seed,
-    )
-    return train(
-        network,
-        zip(contents, styles, strict=False),
-        adam,
-        progress,
-        loss=loss,
-        rate_at=lambda step, _: how.learning_rate / (1 + how.decay * step),
-        every=1,
-    )
+    pairs = zip(contents, styles, strict=False)
+
+    def rate_at(step: int, _: Settings) -> float:
+        return how.learning_rate / (1 + how.decay * step)
+
+    return train(network, pairs, how, progress, loss=loss, rate_at=rate_at, every=1)
 
 
 def crops(images: ImageSet, settings: DecoderSettings, seed: int) -> Iterator[Tensor]:
@@ -117,15 +101,13 @@ def crops(images: ImageSet, settings: DecoderSettings, seed: int) -> Iterator[Te
         try:
             pixels = images.read(index).pixels
         except UnreadableError:
-            bad.add(index)
-            continue
-        if min(pixels.shape[1:]) < SMALLEST_PX:
+            pixels = None
+        if pixels is None or min(pixels.shape[1:]) < SMALLEST_PX:
             bad.add(index)
             continue
         pixels = resize(pixels, [settings.resize_px], antialias=True)
-        top, left = (
-            int(torch.randint(side - settings.crop_px + 1, (), generator=generator)) for side in pixels.shape[1:]
-        )
+        room = [side - settings.crop_px + 1 for side in pixels.shape[1:]]
+        top, left = (int(torch.randint(limit, (), generator=generator)) for limit in room)
         batch.append(pixels[:, top : top + settings.crop_px, left : left + settings.crop_px].float() / 255)
         if len(batch) == settings.batch:
             yield torch.stack(batch)

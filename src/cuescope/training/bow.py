@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,25 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cuescope.core.errors import CueError
+from cuescope.core.progress import Progress, quiet
 from cuescope.data.images import ImageSet
 from cuescope.data.preprocessing import frame
 from cuescope.models.bow import BagOfWords, Saved, preprocessing, to_bytes
 from cuescope.models.seeding import seeded
 from cuescope.training.labeled import Reader, check_labels, held_out, labeled_classes
 from cuescope.training.recipe import Trained
-from cuescope.training.settings import Progress, WordSettings, quiet
-
-if TYPE_CHECKING:
-    from sklearn.cluster import MiniBatchKMeans
-    from sklearn.decomposition import PCA
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
+from cuescope.training.settings import WordSettings
 
 Floats = NDArray[np.float32]
 BATCH = 16
 WORD_IMAGES = 2000
 """Images that the words are found from: more of them add little to a bounded number of patches."""
-
 LEAST_VARIANCE = 1e-6
 """Of the first principal component: others below are left out."""
 
@@ -38,9 +32,9 @@ LEAST_VARIANCE = 1e-6
 def fit_words(settings: WordSettings, images: ImageSet, progress: Progress = quiet) -> Trained:
     """The bag of words of labeled images: words from a sample of patches, then a classifier of all histograms.
 
-    Two passes: one over at most `WORD_IMAGES` images for the patches, one over at most `settings.images` for the
-    histograms. A tenth of the images is kept out of both and tells the accuracy. The same images, settings and
-    scikit-learn give the same words. Raises CueError for images without labels or with one class only.
+    Patches are of at most `WORD_IMAGES` images, histograms of `settings.images`. A tenth of the images is kept out of
+    both and gives the accuracy. The same images, settings and scikit-learn give the same words. Raises CueError for
+    images without labels or with one class only.
     """
     classes = labeled_classes(images)
     chosen = np.unique(np.linspace(0, len(images) - 1, min(settings.images, len(images))).round().astype(int))
@@ -59,29 +53,19 @@ def fit_words(settings: WordSettings, images: ImageSet, progress: Progress = qui
         found = f"the images of {images.name} are flat: no patch differs from another"
         raise CueError(found, wanted="photographs", do="check the images")
     progress(0, 0, f"finding {settings.words} words among {len(patches):,} patches")
-    take_words(network, *find_words(patches, settings))
+    find_words(network, patches, settings)
 
     histograms, labels, at = _histograms(reader, network, chosen, settings, progress)
     back = np.isin(at, chosen[kept_back])
     check_labels(images, classes, labels[~back], "no labeled image that can be read")
     progress(0, 0, f"fitting the classifier to {int((~back).sum()):,} histograms of {len(classes)} classes")
-    scale, regression, notes = find_classifier(histograms[~back], labels[~back], settings)
-    take_classifier(network, scale, regression)
-
+    *_, notes = find_classifier(network, histograms[~back], labels[~back], settings)
     with torch.inference_mode():
         answers = network.fc(torch.from_numpy(histograms[back])).argmax(1).numpy()
     saved = Saved(network.eval().requires_grad_(False), classes, settings.size_px)
     notes += [f"{len(chosen):,} of {len(images):,} images, evenly spread"] if len(chosen) < len(images) else []
-    return Trained(
-        network,
-        "bow",
-        to_bytes(saved),
-        correct=int((answers == labels[back]).sum()),
-        held_out=int(back.sum()),
-        learned=int((~back).sum()),
-        skipped=reader.skipped,
-        notes=tuple(notes),
-    )
+    right, left, seen = (int(which.sum()) for which in (answers == labels[back], back, ~back))
+    return Trained(network, "bow", to_bytes(saved), right, left, seen, reader.skipped, tuple(notes))
 
 
 def untrained(settings: WordSettings, classes: int) -> BagOfWords:
@@ -90,8 +74,8 @@ def untrained(settings: WordSettings, classes: int) -> BagOfWords:
     return seeded(settings.seed, lambda: BagOfWords(*how))
 
 
-def find_words(patches: Floats, settings: WordSettings) -> tuple[PCA, MiniBatchKMeans]:
-    """What whitens patches (n, D), and the words of the whitened ones."""
+def find_words(network: BagOfWords, patches: Floats, settings: WordSettings) -> tuple[Any, Any]:
+    """Put into the network what whitens patches (n, D), and the words of the whitened ones: scikit-learn's two."""
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.decomposition import PCA
 
@@ -104,13 +88,18 @@ def find_words(patches: Floats, settings: WordSettings) -> tuple[PCA, MiniBatchK
     with warnings.catch_warnings():
         # Images of few flat tones have fewer different patches than words: the rest are never the nearest.
         warnings.filterwarnings("ignore", message="Number of distinct clusters")
-        return whiten, means.fit(whiten.transform(patches))
+        means.fit(whiten.transform(patches))
+    network.mean, network.codebook = _tensor(whiten.mean_), _tensor(means.cluster_centers_)
+    network.whitening = _tensor(np.asarray(whiten.components_).T / np.sqrt(np.asarray(whiten.explained_variance_)))
+    return whiten, means
 
 
 def find_classifier(
-    histograms: Floats, labels: NDArray[np.int64], settings: WordSettings
-) -> tuple[StandardScaler, LogisticRegression, list[str]]:
-    """Words scaled to unit variance, so that rare ones count, and a logistic regression on them.
+    network: BagOfWords, histograms: Floats, labels: NDArray[np.int64], settings: WordSettings
+) -> tuple[Any, Any, list[str]]:
+    """Put into the network a logistic regression on words scaled to unit variance, so that rare ones count.
+
+    A class without a training image gets logits below all others. Returns scikit-learn's two, and notes.
 
     On the built-in world it was right on .96 of images where a linear support vector machine was on .94.
     """
@@ -125,18 +114,6 @@ def find_classifier(
         # scikit-learn takes many classes of few images for a regression.
         warnings.filterwarnings("ignore", message="The number of unique classes")
         regression.fit(scale.transform(histograms), labels)
-    stopped = any(issubclass(w.category, ConvergenceWarning) for w in caught)
-    return scale, regression, ["the classifier was stopped before it had converged"] if stopped else []
-
-
-def take_words(network: BagOfWords, whiten: PCA, means: MiniBatchKMeans) -> None:
-    """Put what scikit-learn found into the network's tensors."""
-    network.mean, network.codebook = _tensor(whiten.mean_), _tensor(means.cluster_centers_)
-    network.whitening = _tensor(np.asarray(whiten.components_).T / np.sqrt(np.asarray(whiten.explained_variance_)))
-
-
-def take_classifier(network: BagOfWords, scale: StandardScaler, regression: LogisticRegression) -> None:
-    """The same for the classifier. A class without a training image gets logits below all others."""
     weight, bias = _tensor(regression.coef_ / scale.scale_), _tensor(regression.intercept_)
     if len(regression.classes_) == 2:
         # scikit-learn keeps one row for two classes: the difference of their logits.
@@ -146,6 +123,8 @@ def take_classifier(network: BagOfWords, scale: StandardScaler, regression: Logi
         network.fc.weight.zero_()
         network.fc.bias.fill_(float((weight.amin(1) + bias).min()) - 1)
         network.fc.weight[seen], network.fc.bias[seen] = weight, bias
+    stopped = any(issubclass(w.category, ConvergenceWarning) for w in caught)
+    return scale, regression, ["the classifier was stopped before it had converged"] if stopped else []
 
 
 def _inputs(

@@ -15,9 +15,8 @@ class CutMix:
 
     Of each batch, with `probability`, one rectangle whose share of the image is 1 less a draw from Beta(`beta`,
     `beta`), its middle anywhere in the image, what is outside cut off; the images are those of the batch in another
-    order. Targets are mixed by the area that was cut in the end. The defaults are those of the runs with label maps
-    (Yun et al. 2021): every batch, a uniform share, and none in the last 5 epochs. Raises ValueError for values that
-    cannot be.
+    order. Targets are mixed by the area that was cut in the end. The defaults are those of Yun et al. 2021, label maps.
+    Raises ValueError for values that cannot be.
 
     >>> images, targets = torch.arange(2.0)[:, None, None, None].expand(2, 3, 8, 8), torch.eye(2)
     >>> mixed, soft = CutMix()(images, targets, np.random.default_rng(0))

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
+from cuescope.core.progress import Progress, quiet
 from cuescope.data.images import ImageSet, Sample, Skipped
-from cuescope.training.settings import Progress, quiet
 
 HELD_OUT = 10
 """One image of so many is kept back."""
@@ -19,11 +19,9 @@ HELD_OUT = 10
 def labeled_classes(images: ImageSet) -> ClassSpace:
     """The classes that these images are labeled with. Raises CueError where they have no labels, or one class only."""
     if images.classes is None or "label" not in images.knows:
-        raise CueError(
-            f"the images of {images.name} have no labels",
-            wanted="a folder for each class, or a labels.csv",
-            do="sort the images into folders named by class, or give --labels FILE.csv",
-        )
+        do = "sort the images into folders named by class, or give --labels FILE.csv"
+        found, wanted = f"the images of {images.name} have no labels", "a folder for each class, or a labels.csv"
+        raise CueError(found, wanted=wanted, do=do)
     if len(images.classes) < 2:
         raise _one_class(images, f"the class '{images.classes.names[0]}' alone")
     return images.classes

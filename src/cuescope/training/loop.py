@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cuescope.core.errors import CueError
-from cuescope.training.settings import Progress, Settings, quiet
+from cuescope.core.progress import Progress, quiet
+from cuescope.training.settings import Settings
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -45,11 +46,10 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
 def limit_filters(model: nn.Module, radius: float, std: Sequence[float]) -> None:
     """Rescale each filter of a convolution whose root mean square exceeds `radius` to just that, in place.
 
-    Zeiler and Fergus 2014, section 3, where the radius is .1 and the network reads pixels of 0 to 255 less their
-    mean; they call it crucial for layer 1, where else a few filters dominate. To do the same, what reads pixels in
-    [0, 1] divided by `std` needs filters 255 * std times as large: the first convolution of the model with a weight
-    for each of three channels is measured in the paper's units, so that .1 means the same whatever the normalization
-    (5.8 of the filters as they are, for ImageNet's std). The other convolutions read no pixels.
+    Zeiler and Fergus 2014, section 3, where the radius is .1 and the network reads pixels of 0 to 255 less their mean.
+    To do the same, what reads pixels in [0, 1] divided by `std` needs filters 255 * std times as large: the first
+    convolution with a weight for each channel is measured in the paper's units, so that .1 means the same whatever the
+    normalization. The other convolutions read no pixels.
 
     >>> conv = nn.Conv2d(3, 2, 5)
     >>> conv.weight.data[0], conv.weight.data[1] = 7.0, 0.05
@@ -68,8 +68,7 @@ def limit_filters(model: nn.Module, radius: float, std: Sequence[float]) -> None
 
 def normalized(images: Tensor, settings: Settings) -> Tensor:
     """(B, 3, H, W) uint8 to float32 in network units, channels last, on the settings' device."""
-    mean = torch.tensor(settings.mean, device=settings.device)[:, None, None]
-    std = torch.tensor(settings.std, device=settings.device)[:, None, None]
+    mean, std = (torch.tensor(v, device=settings.device)[:, None, None] for v in (settings.mean, settings.std))
     pixels = images.to(settings.device).to(memory_format=torch.channels_last).float() / 255
     return (pixels - mean) / std
 

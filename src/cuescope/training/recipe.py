@@ -6,13 +6,13 @@ import dataclasses
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cuescope.core import stats
 from cuescope.core.errors import unknown
 from cuescope.core.findings import Measure
 from cuescope.core.parameters import convert, parameters
-from cuescope.training.settings import Progress
+from cuescope.core.progress import Progress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,21 +20,19 @@ if TYPE_CHECKING:
     from cuescope.data.images import Skipped
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A trained model, and how often it is right on images that it did not learn from."""
+class Trained(NamedTuple):
+    """A trained model, and how often it is right on images that it did not learn from.
+
+    The network is on the CPU, in evaluation mode; `model` is what `load` calls it, without "cuescope/"; `weights` the
+    .safetensors file; `learned` and `held_out` count the images it learned from and was tried on.
+    """
 
     network: nn.Module
-    """On the CPU, in evaluation mode."""
     model: str
-    """What `load` calls it, without "cuescope/"."""
     weights: bytes
-    """The .safetensors file that `load` reads."""
     correct: int
     held_out: int
-    """Images it was tried on."""
     learned: int
-    """Images it learned from."""
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -83,12 +81,8 @@ class Recipe:
     @property
     def options(self) -> dict[str, tuple[Any, Any, str]]:
         """What `--set` may change: type, default and meaning by name."""
-        known = parameters(cast(Any, type(self.settings)))
-        return {
-            key: (kind, getattr(self.settings, key), meaning)
-            for key, (kind, _, meaning) in known.items()
-            if key != "seed"
-        }
+        known = parameters(type(self.settings)).items()
+        return {k: (kind, getattr(self.settings, k), meaning) for k, (kind, _, meaning) in known if k != "seed"}
 
     def configured(self, given: Mapping[str, Any], seed: int) -> Any:
         """The settings with these values, text converted; a key may carry the recipe's name, as in "bow.words".

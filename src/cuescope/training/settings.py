@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from cuescope.core.errors import CueError
-
-Progress = Callable[[int, int, str], None]
-"""Called with how many images are done, of how many, and what is being done."""
-
-
-def quiet(done: int, total: int, what: str) -> None:
-    """A progress callback that shows nothing."""
 
 
 def check(wanted: str, *rules: tuple[str, bool]) -> None:

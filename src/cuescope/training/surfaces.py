@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -9,17 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cuescope.core.progress import Progress, quiet
 from cuescope.models.seeding import seeded
 from cuescope.models.surfaces import Surfaces
 from cuescope.training.loop import train
-from cuescope.training.settings import Progress, Settings, quiet
+from cuescope.training.settings import Settings
 from cuescope.world.draw import draw
 from cuescope.world.procedural import scenes
 from cuescope.world.scenes import scene
 
-SETTINGS = Settings(
-    steps=2500, batch=16, optimizer="adamw", learning_rate=2e-3, warmup_steps=50, weight_decay=0.0, precision="bfloat16"
-)
+SETTINGS = Settings(2500, 16, "adamw", 2e-3, warmup_steps=50, weight_decay=0.0, precision="bfloat16")
 # Far from the small seeds that images are audited with.
 TRAINING_SEED = 1_000_003
 SCENES = 1000
@@ -67,23 +67,19 @@ def pairs(settings: Settings = SETTINGS) -> Iterator[tuple[Tensor, Tensor]]:
     """
     seen, plain = map(torch.from_numpy, scenes(SCENES, SCENE_PX, TRAINING_SEED + settings.seed))
     generator = torch.Generator().manual_seed(settings.seed)
-    step = 0
-    while True:
+    for step in itertools.count():
         if step % WORLD_EVERY == 0:
             numbers = np.arange(step * settings.batch, (step + 1) * settings.batch)
             yield _world(numbers, settings.seed, twice=step % (2 * WORLD_EVERY) == 0)
         else:
             yield _crops(seen, plain, settings.batch, generator)
-        step += 1
 
 
 def _crops(seen: Tensor, plain: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     chosen = []
     for _ in range(count):
-        which, top, left, turns, mirrored = (
-            int(torch.randint(limit, (), generator=generator))
-            for limit in (len(seen), SCENE_PX - CROP_PX + 1, SCENE_PX - CROP_PX + 1, 4, 2)
-        )
+        limits = (len(seen), SCENE_PX - CROP_PX + 1, SCENE_PX - CROP_PX + 1, 4, 2)
+        which, top, left, turns, mirrored = (int(torch.randint(limit, (), generator=generator)) for limit in limits)
         both = torch.stack([seen[which], plain[which]])[:, :, top : top + CROP_PX, left : left + CROP_PX]
         both = torch.rot90(both, turns, (2, 3))
         chosen.append(both.flip(3) if mirrored else both)
@@ -101,8 +97,6 @@ def _world(numbers: np.ndarray, seed: int, twice: bool) -> tuple[Tensor, Tensor]
     if twice:
         margin = (2 * seen.shape[3] - CROP_PX) // 2
         inner = slice(margin, margin + CROP_PX)
-        seen, plain = (
-            F.interpolate(v, scale_factor=2, mode="bilinear", align_corners=False)[:, :, inner, inner]
-            for v in (seen, plain)
-        )
+        seen, plain = (F.interpolate(v, scale_factor=2, mode="bilinear") for v in (seen, plain))
+        seen, plain = seen[:, :, inner, inner], plain[:, :, inner, inner]
     return seen, plain

@@ -1,11 +1,10 @@
-"""What the built-in world's networks learn from, and how they are tried once trained. See `recipes/world.py`.
-
-Each recipe draws from seeds of its own, far from the small ones that images are audited with.
-"""
+"""What the built-in world's networks learn from, and how they are tried once trained. See `recipes/world.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cuescope.classifier.classifier import Classifier
+from cuescope.core.progress import Progress, quiet
 from cuescope.data.label_maps.pooling import LabelPooling, RandomResizedCropWithCoords
 from cuescope.data.ops.convert import as_bytes
 from cuescope.data.preprocessing import Preprocessing
@@ -25,10 +25,10 @@ from cuescope.models.wct import embedded
 from cuescope.training import bow
 from cuescope.training.loop import train
 from cuescope.training.recipe import Trained
-from cuescope.training.settings import Blurred, Progress, Relabeled, Settings, Stylized, WordSettings, quiet
+from cuescope.training.settings import Blurred, Relabeled, Settings, Stylized, WordSettings
 from cuescope.world.draw import SIZE_PX, draw
-from cuescope.world.images import WorldImages
-from cuescope.world.models import build_world, load_world, packed, unpacked
+from cuescope.world.images import CLASSES, WorldImages
+from cuescope.world.models import MEAN, STD, build_world, load_world, packed, unpacked
 from cuescope.world.scenes import Placement, Variant, scene
 from cuescope.world.strategy import strategy
 
@@ -36,12 +36,11 @@ RESNET = "world-congruent"
 """The network that most of these weights are loaded into."""
 SEED, BLUR_SEED, RELABEL_SEED, ANNOTATOR_SEED = 1_000_003, 2_000_003, 3_000_003, 7_000_003
 STYLIZED_SEED, POOL_SEED, STYLES_SEED = 4_000_003, 5_000_003, 6_000_003
+"""Far from the small seeds that images are audited with."""
 TESTED = 960
 """Images of each kind that a trained network is tried on."""
-CHUNK = 50
-"""Images that are annotated at once."""
-STYLIZED_CHUNK = 32
-"""Images that are stylized at once."""
+CHUNK, STYLIZED_CHUNK = 50, 32
+"""Images that are annotated at once, and stylized at once."""
 STRIDE_PX = 8
 """Pixels of an image to one position of the network's last map."""
 COVERED = 0.2
@@ -52,29 +51,21 @@ IGNORED = -100
 Batches = Iterator[tuple[Tensor, Tensor]]
 
 
-def fit_unseen(
-    settings: Settings,
-    images: None,
-    progress: Progress,
-    model: str = RESNET,
-    variant: Variant = "congruent",
-    placement: Placement = "uniform",
-) -> Trained:
-    """A network on images of one kind, each seen once."""
-    return _fit(model, unseen(settings, SEED, variant, placement), settings, progress)
+def fit_unseen(settings: Settings, images: None, progress: Progress, model: str = RESNET, **kind: Any) -> Trained:
+    """A network on images of one kind (see `unseen`), each seen once."""
+    return _fit(model, unseen(settings, SEED, **kind), settings, progress)
 
 
 def fit_blurred(settings: Blurred, images: None, progress: Progress) -> Trained:
     """The shipped congruent network, with blurs where it subsamples, trained on."""
-    plain = load_world(RESNET).module
+    plain = load_world(RESNET)
     network = antialias(plain, settings.filter_size, example=example_of(plain, (SIZE_PX, SIZE_PX)))
-    model = f"{RESNET}+blur{settings.filter_size}"
-    return _fit(model, unseen(settings, BLUR_SEED), settings, progress, network)
+    return _fit(f"{RESNET}+blur{settings.filter_size}", unseen(settings, BLUR_SEED), settings, progress, network)
 
 
 def fit_annotator(settings: Settings, images: None, progress: Progress) -> Trained:
     """A network that answers at each position."""
-    return _fit(RESNET, positions(settings), settings, progress, head=EachPosition)
+    return _fit(RESNET, positions(settings), settings, progress, each_position=True)
 
 
 def fit_relabeled(settings: Relabeled, images: None, progress: Progress) -> Trained:
@@ -98,27 +89,21 @@ def _fit(
     settings: Settings,
     progress: Progress,
     network: nn.Module | None = None,
-    head: Callable[[nn.Module], nn.Module] | None = None,
+    each_position: bool = False,
 ) -> Trained:
-    """Train a network from scratch, or the one given, inside `head` where there is one; then try it.
+    """Train a network from scratch, or the one given; then try it, with the weights as the package ships them.
 
-    `model` is the network of the world that `load` puts the weights into. They are tried as the package ships them.
+    `model` is the network of the world that `load` puts the weights into.
     """
     network = network or build_world(model, settings.seed)
-    train(head(network) if head else network, batches, settings, progress)
+    train(EachPosition(network) if each_position else network, batches, settings, progress)
     weights = packed(network)
     network.load_state_dict(unpacked(weights))
     found = strategy(network, count=TESTED)
     bias = "decides by neither cue" if found.shape_bias is None else f"shape bias {found.shape_bias:.3f}"
-    return Trained(
-        network,
-        model,
-        safetensors.torch.save(weights),
-        correct=round(found.congruent * TESTED),
-        held_out=TESTED,
-        learned=settings.steps * settings.batch,
-        notes=(f"on {TESTED} conflict images: {bias}",),
-    )
+    correct, learned = round(found.congruent * TESTED), settings.steps * settings.batch
+    notes = (f"on {TESTED} conflict images: {bias}",)
+    return Trained(network, model, safetensors.torch.save(weights), correct, TESTED, learned, notes=notes)
 
 
 def unseen(settings: Settings, seed: int, variant: Variant = "congruent", placement: Placement = "uniform") -> Batches:
@@ -128,10 +113,9 @@ def unseen(settings: Settings, seed: int, variant: Variant = "congruent", placem
     >>> tuple(images.shape), labels.tolist()
     ((4, 3, 64, 64), [0, 1, 2, 3])
     """
-    images, start = WorldImages(variant, placement=placement, seed=seed + settings.seed), 0
-    while True:
+    images = WorldImages(variant, placement=placement, seed=seed + settings.seed)
+    for start in itertools.count(step=settings.batch):
         yield images.render(range(start, start + settings.batch))
-        start += settings.batch
 
 
 def shuffled(count: int, batch: int, random: np.random.Generator) -> Iterator[NDArray[np.int64]]:
@@ -158,10 +142,9 @@ class EachPosition(nn.Module):
 
 def positions(settings: Settings) -> Batches:
     """Endless images (B, 3, 64, 64) uint8, never seen twice, with the class of each position (B h w,)."""
-    start, batch = 0, settings.batch
-    while True:
+    batch = settings.batch
+    for start in itertools.count(step=batch):
         drawn = scene("several", "uniform", ANNOTATOR_SEED + settings.seed, np.arange(start, start + batch))
-        start += batch
         pixels, seen = draw(drawn.backdrop, drawn.things)
         covered, which = F.avg_pool2d(seen.float(), STRIDE_PX).max(1)
         named = torch.from_numpy(np.stack([thing.named for thing in drawn.things], 1))
@@ -193,30 +176,30 @@ def label_maps(pixels: Tensor, settings: Relabeled) -> tuple[np.ndarray, np.ndar
 
 def annotator_of(weights: str = "") -> Annotator:
     """The world's congruent network as an annotator, with its own weights or those of a file."""
-    model = load_world(RESNET)
+    network = load_world(RESNET)
     if weights:
-        model.module.load_state_dict(unpacked(safetensors.torch.load_file(weights)))
-    how = Preprocessing(model.input_size, SIZE_PX, mean=model.mean, std=model.std, source="the world's")
-    return Annotator.of(Classifier(model.module, classes=model.classes, preprocessing=how, device="cpu"))
+        network.load_state_dict(unpacked(safetensors.torch.load_file(weights)))
+    how = Preprocessing((SIZE_PX, SIZE_PX), SIZE_PX, mean=MEAN, std=STD, source="the world's")
+    return Annotator.of(Classifier(network, classes=CLASSES, preprocessing=how, device="cpu"))
 
 
 def partly_stylized(settings: Stylized, progress: Progress = quiet) -> Batches:
-    """Endless batches: congruent images that are never seen twice, and `share` of them from the stylized pool."""
+    """Endless batches: congruent images that are never seen twice, and a `share` from the stylized pool."""
     of_pool = round(settings.batch * settings.share)
-    fresh, start = settings.batch - of_pool, 0
-    pool, labels = stylized(settings, progress) if of_pool else (None, None)
+    fresh = settings.batch - of_pool
+    pool = stylized(settings, progress) if of_pool else None
     congruent = WorldImages("congruent", seed=STYLIZED_SEED + settings.seed)
     random = np.random.default_rng(settings.seed)
     order = shuffled(settings.pool, of_pool, random)
-    while True:
-        pixels, said = congruent.render(np.arange(start, start + fresh))
-        start += fresh
-        if pool is not None and labels is not None:
+    for step in itertools.count():
+        pixels, labels = congruent.render(np.arange(step * fresh, (step + 1) * fresh))
+        if pool is not None:
             chosen = torch.from_numpy(next(order))
+            seen, known = pool[0][chosen], pool[1][chosen]
             mirrored = torch.from_numpy(random.random(of_pool) < 0.5)[:, None, None, None]
-            seen = torch.where(mirrored, pool[chosen].flip(3), pool[chosen])
-            pixels, said = torch.cat([pixels, seen]), torch.cat([said, labels[chosen]])
-        yield pixels, said
+            seen = torch.where(mirrored, seen.flip(3), seen)
+            pixels, labels = torch.cat([pixels, seen]), torch.cat([labels, known])
+        yield pixels, labels
 
 
 def stylized(settings: Stylized, progress: Progress = quiet) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError, unknown
+from cuescope.core.progress import Progress, quiet
 from cuescope.data.images import ImageSet, Sample, UnreadableError
 from cuescope.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, frame
 from cuescope.models.saved import Saved, to_bytes
@@ -20,7 +22,7 @@ from cuescope.network.executor import find_device
 from cuescope.training.labeled import Reader, check_labels, held_out, labeled_classes
 from cuescope.training.loop import normalized, train
 from cuescope.training.recipe import Trained
-from cuescope.training.settings import Progress, Settings, ZFNetSettings, quiet
+from cuescope.training.settings import Settings, ZFNetSettings
 
 SQUARE_PX, CROP_PX = 256, 224
 """Side of the square that is cut out of the middle, its short side resized to that, and of the crops of it."""
@@ -30,11 +32,10 @@ TEST_BATCH = 32
 def fit_zfnet(settings: ZFNetSettings, images: ImageSet, progress: Progress = quiet) -> Trained:
     """Train one of the networks on labeled images.
 
-    A tenth of the images is kept back, and tells the accuracy on the crop of the middle. Each time an image is seen,
-    it is one of ten crops, drawn at random: of the corners or the middle of its square, mirrored or not. The same
-    images and settings give the same weights on the same machine with the same number of threads. Raises CueError for
-    an unknown variant, for images without labels, of one class only, for a class with one image alone, and where the
-    loss is lost.
+    A tenth of the images is kept back, and gives the accuracy on the crop of the middle; `ten_crops` are learned from.
+    The same images and settings give the same weights on the same machine with the same number of threads. Raises
+    CueError for an unknown variant, for images without labels, for a single class, for a class with a single image, and
+    where the loss is no longer finite.
     """
     if settings.variant not in VARIANTS:
         raise unknown("variant", settings.variant, VARIANTS)
@@ -45,34 +46,19 @@ def fit_zfnet(settings: ZFNetSettings, images: ImageSet, progress: Progress = qu
     random = np.random.default_rng(settings.seed)
     learned, back = split(labels, random)
     batch = min(settings.batch, len(learned))
-    how = Settings(
-        steps=max(1, round(settings.epochs * len(learned) / batch)),
-        batch=batch,
-        learning_rate=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        filter_rms=settings.filter_rms,
-        mean=IMAGENET_MEAN,
-        # With the paper's first weights pixels less their mean stay of 0 to 255.
-        std=IMAGENET_STD if settings.initial == "he" else (1 / 255,) * 3,
-        precision=settings.precision,
-        device=device,
-        seed=settings.seed,
-    )
+    steps = max(1, round(settings.epochs * len(learned) / batch))
+    # With the paper's first weights pixels less their mean stay of 0 to 255.
+    std = IMAGENET_STD if settings.initial == "he" else (1 / 255,) * 3
+    shared = ("learning_rate", "momentum", "weight_decay", "filter_rms", "precision", "seed")
+    given = {key: getattr(settings, key) for key in shared}
+    how = Settings(steps, batch, mean=IMAGENET_MEAN, std=std, device=device, **given)
     network, reader = untrained(settings, len(classes)), Reader(images)
     train(network, _crops(reader, learned, batch, random), how, progress, every=5)
     right = _right(reader, network, back, how)
     evaluation = Preprocessing((CROP_PX, CROP_PX), SQUARE_PX, "bilinear", how.mean, how.std, "as it was trained")
-    return Trained(
-        network,
-        settings.variant,
-        to_bytes(network, Saved(settings.variant, classes, evaluation)),
-        correct=sum(right),
-        held_out=len(right),
-        learned=len(learned),
-        skipped=reader.skipped,
-        notes=(f"{how.steps:,} steps of {batch} images",),
-    )
+    weights = to_bytes(network, Saved(settings.variant, classes, evaluation))
+    counts, notes = (sum(right), len(right), len(learned)), (f"{how.steps:,} steps of {batch} images",)
+    return Trained(network, settings.variant, weights, *counts, reader.skipped, notes)
 
 
 def untrained(settings: ZFNetSettings, classes: int) -> ZFNet:
@@ -83,19 +69,16 @@ def untrained(settings: ZFNetSettings, classes: int) -> ZFNet:
     (0.029, 0.029)
     """
     network = variant(settings.variant, classes, settings.seed)
+
+    def scale_to_inputs() -> None:
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+    # He et al. 2015, eq. 10: with the paper's N(0, .01) a signal shrinks from layer to layer, the narrower the more so.
     if settings.initial == "he":
-        seeded(settings.seed, lambda: scale_to_inputs(network))
+        seeded(settings.seed, scale_to_inputs)
     return network
-
-
-def scale_to_inputs(network: nn.Module) -> None:
-    """First weights under which a signal keeps its size through rectified layers (He et al. 2015, eq. 10).
-
-    With the paper's N(0, .01) it shrinks from layer to layer, the more so the narrower they are.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
 
 def split(labels: NDArray[np.int64], random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -115,15 +98,12 @@ def split(labels: NDArray[np.int64], random: np.random.Generator) -> tuple[NDArr
 
 def _labels(images: ImageSet) -> NDArray[np.int64]:
     """Of each image, -1 where there is none."""
-
-    def label(index: int) -> int:
-        try:
+    labels = np.full(len(images), -1, np.int64)
+    for index in range(len(images)):
+        with suppress(UnreadableError):
             found = images.label(index)
-        except UnreadableError:
-            return -1
-        return -1 if found is None else found
-
-    return np.array([label(index) for index in range(len(images))], np.int64)
+            labels[index] = -1 if found is None else found
+    return labels
 
 
 def _check(labels: NDArray[np.int64], classes: ClassSpace, images: ImageSet) -> None:
@@ -133,11 +113,9 @@ def _check(labels: NDArray[np.int64], classes: ClassSpace, images: ImageSet) -> 
     lone = [classes.names[i] for i in found[counts == 1]]
     if lone:
         others = f" (and {len(lone) - 1} other classes)" if len(lone) > 1 else ""
-        raise CueError(
-            f"the class '{lone[0]}' of {images.name} has one image alone{others}",
-            wanted="at least two images of each class",
-            do="add images, leave the class out, or raise --limit",
-        )
+        do = "add images, leave the class out, or raise --limit"
+        wrong = f"the class '{lone[0]}' of {images.name} has one image alone{others}"
+        raise CueError(wrong, wanted="at least two images of each class", do=do)
 
 
 def _squares(reader: Reader, at: NDArray[np.int64], size: int, square_px: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -154,9 +132,9 @@ def _crops(
     """Batches without an end: all images in a new order each time, the last few of them left out of it."""
     while True:
         order = random.permutation(at)
-        seen = 0
+        seen = False
         for squares, labels in _squares(reader, order[: len(at) // size * size], size, SQUARE_PX):
-            seen += len(labels)
+            seen = True
             yield ten_crops(squares, random), labels
         if not seen:
             name, why = reader.images.name, next(iter(reader.unreadable.values())).why

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,43 +24,42 @@ _WRAP_FAR = 1 << 14
 """Added to texture coordinates before they are cut to whole texels: keeps them positive."""
 
 
-@dataclass(frozen=True)
-class Pose:
-    """Where things lie, one number an image: center in px, turn in radians, size, and mirrored or not (±1)."""
+class Pose(NamedTuple):
+    """Where things lie, one number an image: center in px, turn in radians, size, and mirrored or not (±1).
+
+    The size is the radius of a silhouette in px, and the magnification of a texture.
+    """
 
     x: Floats
     y: Floats
     turn: Floats
     size: Floats
-    """Silhouettes: radius in px. Textures: magnification."""
     mirror: Floats
 
 
-@dataclass(frozen=True)
-class Thing:
-    """One object in each image of a batch."""
+class Thing(NamedTuple):
+    """One object in each image of a batch.
+
+    `texture` is -1 for a plain surface; `weave` says where the texture lies, x and y being its phase; `ground` and
+    `figure` are (B, 3) colors in 0..255 of the two tones, a plain surface has the ground's; `named` is the class it
+    stands for: its silhouette's, or its texture's where the silhouette has none.
+    """
 
     silhouette: Ints
     pose: Pose
     texture: Ints
-    """Index of the texture, -1 for a plain surface."""
     weave: Pose
-    """Where the texture lies; x and y are its phase."""
     ground: Floats
     figure: Floats
-    """(B, 3) colors in 0..255 of the two tones; a plain surface has the ground's."""
     named: Ints
-    """The class it stands for: its silhouette's, or its texture's where the silhouette has none."""
     present: Bools
 
 
-@dataclass(frozen=True)
-class Backdrop:
-    """What lies behind the things, and the fine grain over all."""
+class Backdrop(NamedTuple):
+    """What lies behind the things, clouds of two (B, 3) colors in 0..255, and the fine grain over all."""
 
     near: Floats
     far: Floats
-    """(B, 3) colors in 0..255 of the soft clouds."""
     clouds: Pose
     grain: Pose
     grain_levels: float
@@ -69,12 +68,10 @@ class Backdrop:
 def _steps(pose: Pose, texels_per_unit: Floats) -> tuple[Floats, Floats]:
     """Texels that one px to the right, and one px down, move along both axes of a table: two (B, 2) arrays."""
     c, s = np.cos(pose.turn) * texels_per_unit, np.sin(pose.turn) * texels_per_unit
-    right = np.stack([c * pose.mirror, -s], 1)
-    down = np.stack([s * pose.mirror, c], 1)
-    return right, down
+    return np.stack([c * pose.mirror, -s], 1), np.stack([s * pose.mirror, c], 1)
 
 
-def _look_up(flat: Tensor, side: int, which: Ints, right: Floats, down: Floats, origin: Floats, wrap: bool) -> Tensor:
+def _look_up(flat: Tensor, which: Ints, right: Floats, down: Floats, origin: Floats, wrap: bool) -> Tensor:
     """The texel under each pixel: (B, 64, 64) from tables laid out one after another in `flat`.
 
     Pixel (x, y), at its center (x + 1/2, y + 1/2), sees texel floor(origin + right x + down y).
@@ -84,12 +81,10 @@ def _look_up(flat: Tensor, side: int, which: Ints, right: Floats, down: Floats, 
     columns = torch.from_numpy((right[:, :, None] * center).astype(np.float32))
     rows = torch.from_numpy((down[:, :, None] * center + origin[:, :, None]).astype(np.float32))
     along, across = (columns[:, k, None, :].add(rows[:, k, :, None]).to(torch.int32) for k in (0, 1))
-    if wrap:
-        along, across = along.bitwise_and_(side - 1), across.bitwise_and_(side - 1)
-    else:
-        along, across = along.clamp_(0, side - 1), across.clamp_(0, side - 1)
-    table = torch.from_numpy((which * side * side).astype(np.int32))[:, None, None]
-    index = across.mul_(side).add_(along).add_(table)
+    for texels in (along, across):
+        texels.bitwise_and_(TABLE - 1) if wrap else texels.clamp_(0, TABLE - 1)
+    table = torch.from_numpy((which * TABLE * TABLE).astype(np.int32))[:, None, None]
+    index = across.mul_(TABLE).add_(along).add_(table)
     return flat.index_select(0, index.view(-1)).view(index.shape)
 
 
@@ -104,14 +99,13 @@ def coverage(silhouette: Ints, pose: Pose) -> Tensor:
     right, down = _steps(pose, TABLE / (2 * EXTENT) / pose.size)
     center = np.stack([pose.x, pose.y], 1)
     origin = TABLE / 2 - right * center[:, :1] - down * center[:, 1:]
-    return _look_up(_flat_tables()[0], TABLE, silhouette, right, down, origin, wrap=False)
+    return _look_up(_flat_tables()[0], silhouette, right, down, origin, wrap=False)
 
 
 def _tile(flat: Tensor, which: Ints, pose: Pose, texels_per_px: float) -> Tensor:
-    side = TABLE
     right, down = _steps(pose, texels_per_px / pose.size)
     origin = np.stack([pose.x, pose.y], 1) * texels_per_px + _WRAP_FAR
-    return _look_up(flat, side, which, right, down, origin, wrap=True)
+    return _look_up(flat, which, right, down, origin, wrap=True)
 
 
 def _blend(first: Floats, second: Floats, share: Tensor) -> Tensor:

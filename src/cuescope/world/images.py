@@ -20,18 +20,10 @@ from cuescope.world.shapes import NAMES
 
 CLASSES = ClassSpace("cuescope-world", NAMES)
 """The 16 classes, named by their silhouettes; the texture "fish" is the one that congruent fish have."""
-
 VERSION = 1
 """Goes up whenever the same seed draws other pixels."""
-
-_KNOWS: dict[str, frozenset[str]] = {
-    "congruent": frozenset({"label", "shape", "texture", "boxes", "mask", "parts"}),
-    "conflict": frozenset({"label", "shape", "texture", "boxes", "mask", "parts"}),
-    "crossed": frozenset({"label", "shape", "texture", "boxes", "mask", "parts"}),
-    "shape-only": frozenset({"label", "shape", "boxes", "mask", "parts"}),
-    "texture-only": frozenset({"label", "texture", "boxes", "mask"}),
-    "several": frozenset({"label", "labels", "shape", "texture", "boxes", "mask", "parts"}),
-}
+_KNOWS = frozenset({"label", "shape", "texture", "boxes", "mask", "parts", "regions"})
+_UNKNOWN = {"shape-only": {"texture"}, "texture-only": {"shape", "parts"}}
 
 
 class WorldImages(ImageSet):
@@ -46,9 +38,9 @@ class WorldImages(ImageSet):
     - "several": two to four congruent objects with a box each; label, mask and parts are those of the largest, labels
       those of all.
 
-    `placement` is "centered", as a photographer would, or "uniform" over the frame. Image i is the same alone
-    or in any batch, whatever the order; variants of one seed share place, size, turn and colors, so that image i
-    of two variants differs in its cues only. Color, size and background tell nothing of the class.
+    `placement` is "centered", as a photographer would, or "uniform" over the frame. Image i is the same in any batch;
+    variants of one seed share place, size, turn and colors, so that image i of two variants differs in its cues only.
+    Color, size and background are independent of the class.
 
     >>> images = WorldImages("conflict", count=240)
     >>> sample = images.read(17)
@@ -70,7 +62,7 @@ class WorldImages(ImageSet):
         self.count, self.seed = count, seed
         self.name = f"world-{variant}"
         self.classes = CLASSES
-        self.knows = _KNOWS[variant] | {"regions"}
+        self.knows = (_KNOWS | ({"labels"} if variant == "several" else set())) - _UNKNOWN.get(variant, set())
         self.notes = (f"drawn by cuescope's world {VERSION}: {variant}, {placement} placement, seed {seed}",)
 
     def __repr__(self) -> str:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import unknown
 from cuescope.models.bagnet import BagNet
 from cuescope.models.bow import BagOfWords
 from cuescope.models.seeding import seeded
 from cuescope.models.small_resnet import SmallResNet
-from cuescope.world.draw import SIZE_PX
 from cuescope.world.images import CLASSES
 
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.25, 0.25, 0.25)
 """What the models' inputs are normalized with, for pixels in 0..1."""
-
 _ABOUT = {
     "world-congruent": "a small ResNet trained where shape and texture agree, as in photographs",
     "world-shape": "the same net trained with every texture on every shape: only shape tells the class",
@@ -31,79 +27,47 @@ _ABOUT = {
 }
 
 
-class WorldModel(NamedTuple):
-    """A model with all that a classifier is built from. `module` takes normalized (B, 3, H, W) float32."""
-
-    module: nn.Module
-    classes: ClassSpace
-    input_size: tuple[int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
 def names() -> tuple[str, ...]:
     """The models that come with the package, loaded as cuescope/world-congruent and so on."""
     return tuple(_ABOUT)
 
 
-def about(name: str) -> str:
-    """One line on how a model was trained, hence which cue it uses."""
-    _known(name)
-    return _ABOUT[name]
-
-
 def build_world(name: str, seed: int = 0) -> nn.Module:
     """One of the world's models with fresh random weights. Raises CueError for an unknown name."""
-    _known(name)
-    return seeded(seed, {"world-bagnet": _bagnet, "world-bow": _bow}.get(name, _resnet))
+    if name not in _ABOUT:
+        raise unknown("model", name, [f"cuescope/{known}" for known in _ABOUT])
+    kinds = {"world-bagnet": _bagnet, "world-bow": lambda: BagOfWords(9, 2, 32, 1000, len(CLASSES))}
+    return seeded(seed, kinds.get(name, lambda: SmallResNet(len(CLASSES), widths=(24, 48, 96), blocks=(1, 1, 1))))
 
 
 def weights_file(name: str) -> Path:
     """Where the weights shipped with the package lie."""
-    _known(name)
     return Path(str(resources.files("cuescope.world"))) / "weights" / f"{name}.safetensors"
 
 
-def load_world(name: str) -> WorldModel:
+def load_world(name: str) -> nn.Module:
     """One of the world's trained models, in evaluation mode. Raises CueError for an unknown name.
 
-    >>> load_world("world-bagnet").input_size
-    (64, 64)
+    >>> load_world("world-bagnet")(torch.zeros(1, 3, 64, 64)).shape
+    torch.Size([1, 16])
     """
     module = build_world(name)
     module.load_state_dict(unpacked(safetensors.torch.load_file(weights_file(name))))
-    return WorldModel(module.eval(), CLASSES, (SIZE_PX, SIZE_PX), MEAN, STD)
+    return module.eval()
 
 
 def packed(module: nn.Module) -> dict[str, Tensor]:
     """A model's weights as they are shipped: kernels in float16, the rest, which is small, as it is."""
-    return {
-        name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
-        for name, value in module.state_dict().items()
-    }
+    halved = {name for name, value in module.state_dict().items() if value.is_floating_point() and value.ndim > 1}
+    return {n: (v.half() if n in halved else v).contiguous() for n, v in module.state_dict().items()}
 
 
 def unpacked(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.float() if value.dtype == torch.float16 else value for name, value in weights.items()}
 
 
-def _resnet() -> SmallResNet:
-    return SmallResNet(len(CLASSES), widths=(24, 48, 96), blocks=(1, 1, 1))
-
-
 def _bagnet() -> BagNet:
-    net = BagNet(
-        blocks=(1, 1, 1), widths=(16, 32, 64), strides=(2, 2, 1), kernel3=(1, 1, 0), stem=16, classes=len(CLASSES)
-    )
+    net = BagNet((1, 1, 1), (16, 32, 64), (2, 2, 1), kernel3=(1, 1, 0), stem=16, classes=len(CLASSES))
     # The paper's .001 needs more steps than these few hundred to reach the true statistics.
     net.bn1.momentum = 0.1
     return net
-
-
-def _bow() -> BagOfWords:
-    return BagOfWords(side_px=9, stride_px=2, components=32, words=1000, classes=len(CLASSES))
-
-
-def _known(name: str) -> None:
-    if name not in _ABOUT:
-        raise unknown("model", name, [f"cuescope/{known}" for known in _ABOUT])

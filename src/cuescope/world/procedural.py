@@ -1,7 +1,6 @@
-"""Images without end, drawn from formulas: textures of many kinds, and scenes of overlapping surfaces.
+"""Textures and scenes of overlapping surfaces, drawn from formulas: what the embedded stylizer learns from.
 
-What the embedded stylizer learns from. No photograph and no painting is in them, so that weights trained on them
-may be given to anyone.
+No photograph and no painting is in them, so that weights trained on them may be given to anyone.
 """
 
 from __future__ import annotations
@@ -18,9 +17,7 @@ Random = np.random.Generator
 
 
 def textures(count: int, side_px: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Textures of two to five colors, each fine or coarse, straight or warped: (count, 3, side, side).
-
-    Texture i is a function of the seed and i alone.
+    """Textures of two to five colors: (count, 3, side, side), number i a function of the seed and i alone.
 
     >>> textures(2, 32).shape
     (2, 3, 32, 32)
@@ -31,8 +28,7 @@ def textures(count: int, side_px: int, seed: int = 0) -> NDArray[np.uint8]:
 def scenes(count: int, side_px: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Surfaces that lie over each other: as they look, and with nothing but their outlines and shades.
 
-    Both are (count, 3, side, side); the second tells what of the first is shape. Scene i is a function of the
-    seed and i alone.
+    Both are (count, 3, side, side); scene i is a function of the seed and i alone.
 
     >>> seen, plain = scenes(2, 32)
     >>> seen.shape == plain.shape == (2, 3, 32, 32)

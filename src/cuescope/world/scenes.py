@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -20,7 +19,6 @@ Placement = Literal["centered", "uniform"]
 K = len(NAMES)
 SEVERAL = 4
 """The most objects in an image of several."""
-
 RADIUS_PX = (16.5, 23.0)
 """Radius of the circle around an object, before radius_scale evens out areas: objects measure 28 to 53 px."""
 SMALL_RADIUS_PX = (10.5, 13.5)
@@ -30,7 +28,6 @@ TURN_RAD = 0.7
 CENTERED_PX = 3.0
 """How far from the middle a photographer's object may lie, along each axis."""
 GRAIN_LEVELS = 3.0
-
 
 _Of = IntEnum(
     "_Of",
@@ -46,8 +43,7 @@ _Back = IntEnum(
 _COLUMNS = SEVERAL * len(_Of) + len(_Back)
 
 
-@dataclass(frozen=True)
-class Scene:
+class Scene(NamedTuple):
     """A batch of images before they are drawn. `things` are painted in their order; the last is the main one."""
 
     label: Ints
@@ -63,24 +59,21 @@ def scene(variant: Variant, placement: Placement, seed: int, numbers: Ints) -> S
     back = table[:, SEVERAL * len(_Of) :]
     shape, lap = numbers % K, numbers // K
     texture = {"conflict": (shape + 1 + lap % (K - 1)) % K, "crossed": (shape + lap % K) % K}.get(variant, shape)
-    if variant == "several":
-        things = _several(of, back, shape, placement)
-        return Scene(shape, {"shape": shape, "texture": shape}, _backdrop(back), things)
+    label, cues, silhouette, woven = shape, {"shape": shape, "texture": texture}, shape, texture
     if variant == "texture-only":
-        blob = K + np.floor(of[0][:, _Of.BLOB] * BLOBS).astype(np.int64)
-        things = [_single(of[0], placement, blob, texture, texture)]
-        return Scene(texture, {"texture": texture}, _backdrop(back), things)
-    if variant == "shape-only":
-        things = [_single(of[0], placement, shape, np.full_like(shape, -1), shape)]
-        return Scene(shape, {"shape": shape}, _backdrop(back), things)
-    things = [_single(of[0], placement, shape, texture, shape)]
-    return Scene(shape, {"shape": shape, "texture": texture}, _backdrop(back), things)
+        silhouette = K + np.floor(of[0][:, _Of.BLOB] * BLOBS).astype(np.int64)
+        label, cues = texture, {"texture": texture}
+    elif variant == "shape-only":
+        cues, woven = {"shape": shape}, np.full_like(shape, -1)
+    several = variant == "several"
+    things = _several(of, back, shape, placement) if several else [_single(of[0], placement, silhouette, woven, label)]
+    return Scene(label, cues, _backdrop(back), things)
 
 
 def silhouette_parts(thing: Thing) -> dict[str, Points]:
     """The named parts of the first image's thing, as polygons in px."""
     pose = thing.pose
-    x, y, turn, size, mirror = (float(v[0]) for v in (pose.x, pose.y, pose.turn, pose.size, pose.mirror))
+    x, y, turn, size, mirror = (float(value[0]) for value in pose)
     c, s = np.cos(turn), np.sin(turn)
     placed = {}
     for name, points in silhouettes()[int(thing.silhouette[0])].items():
@@ -96,12 +89,11 @@ def _between(share: Floats, low: float | Floats, high: float | Floats) -> Floats
 def _single(of: Floats, placement: Placement, silhouette: Ints, texture: Ints, named: Ints) -> Thing:
     radius = _between(of[:, _Of.RADIUS], *RADIUS_PX) * radius_scale()[silhouette]
     if placement == "centered":
-        low = high = np.full_like(radius, SIZE_PX / 2)
-        low, high = low - CENTERED_PX, high + CENTERED_PX
+        low, high = SIZE_PX / 2 - CENTERED_PX, SIZE_PX / 2 + CENTERED_PX
     else:
         low, high = radius, SIZE_PX - radius
     x, y = _between(of[:, _Of.X], low, high), _between(of[:, _Of.Y], low, high)
-    return _thing(of, silhouette, texture, named, x, y, radius)
+    return _thing(of, silhouette, texture, named, x, y, radius, np.ones(len(x), dtype=bool))
 
 
 def _several(of: list[Floats], back: Floats, main: Ints, placement: Placement) -> list[Thing]:
@@ -111,11 +103,9 @@ def _several(of: list[Floats], back: Floats, main: Ints, placement: Placement) -
     things = []
     for k in range(SEVERAL):
         is_main = k == SEVERAL - 1
-        draw = of[k]
+        draw, radii = of[k], MAIN_RADIUS_PX if is_main else SMALL_RADIUS_PX
         named = main if is_main else (main + 1 + np.floor(draw[:, _Of.CLASS] * (K - 1)).astype(np.int64)) % K
-        radius = (
-            _between(draw[:, _Of.RADIUS], *(MAIN_RADIUS_PX if is_main else SMALL_RADIUS_PX)) * radius_scale()[named]
-        )
+        radius = _between(draw[:, _Of.RADIUS], *radii) * radius_scale()[named]
         # The second object lies across from the main one, so that two never crowd one side.
         cell = (first + (0, 2, 1, 3)[SEVERAL - 1 - k]) % 4
         column, row = (cell == 1) | (cell == 2), cell >= 2
@@ -126,74 +116,37 @@ def _several(of: list[Floats], back: Floats, main: Ints, placement: Placement) -
             outward = 0.0 if is_main else 1.2
             x, y = (SIZE_PX / 2 + outward * (v - SIZE_PX / 2) for v in (x, y))
         x, y = x.clip(radius, SIZE_PX - radius), y.clip(radius, SIZE_PX - radius)
-        present = SEVERAL - k <= objects
-        things.append(_thing(draw, named, named, named, x, y, radius, present))
+        things.append(_thing(draw, named, named, named, x, y, radius, SEVERAL - k <= objects))
     return things
 
 
 def _thing(
-    of: Floats,
-    silhouette: Ints,
-    texture: Ints,
-    named: Ints,
-    x: Floats,
-    y: Floats,
-    radius: Floats,
-    present: Bools | None = None,
+    of: Floats, silhouette: Ints, texture: Ints, named: Ints, x: Floats, y: Floats, radius: Floats, present: Bools
 ) -> Thing:
-    turn = _between(of[:, _Of.TURN], -TURN_RAD, TURN_RAD)
     mirror = np.where(of[:, _Of.MIRROR] < 0.5, -1.0, 1.0)
-    weave = Pose(
-        x=of[:, _Of.PHASE_X] * TILE_PX,
-        y=of[:, _Of.PHASE_Y] * TILE_PX,
-        turn=of[:, _Of.TEXTURE_TURN] * 2 * np.pi,
-        size=_between(of[:, _Of.MAGNIFICATION], 0.92, 1.12),
-        mirror=np.ones_like(x),
-    )
+    pose = Pose(x, y, _between(of[:, _Of.TURN], -TURN_RAD, TURN_RAD), radius, mirror)
+    x_phase, y_phase = of[:, _Of.PHASE_X] * TILE_PX, of[:, _Of.PHASE_Y] * TILE_PX
+    turn = of[:, _Of.TEXTURE_TURN] * 2 * np.pi
+    weave = Pose(x_phase, y_phase, turn, _between(of[:, _Of.MAGNIFICATION], 0.92, 1.12), np.ones_like(x))
     hue = of[:, _Of.HUE] * 2 * np.pi
     dark = oklch(_between(of[:, _Of.DARK], 0.2, 0.38), _between(of[:, _Of.CHROMA_DARK], 0.03, 0.13), hue)
-    light = oklch(
-        _between(of[:, _Of.LIGHT], 0.85, 0.96),
-        _between(of[:, _Of.CHROMA_LIGHT], 0.02, 0.13),
-        hue + _between(of[:, _Of.HUE_STEP], -1.3, 1.3),
-    )
+    hue = hue + _between(of[:, _Of.HUE_STEP], -1.3, 1.3)
+    light = oklch(_between(of[:, _Of.LIGHT], 0.85, 0.96), _between(of[:, _Of.CHROMA_LIGHT], 0.02, 0.13), hue)
     swap = (of[:, _Of.SWAP] < 0.5)[:, None]
-    return Thing(
-        silhouette=silhouette,
-        pose=Pose(x, y, turn, radius, mirror),
-        texture=texture,
-        weave=weave,
-        ground=np.where(swap, light, dark),
-        figure=np.where(swap, dark, light),
-        named=named,
-        present=np.ones(len(x), dtype=bool) if present is None else present,
-    )
+    ground, figure = np.where(swap, light, dark), np.where(swap, dark, light)
+    return Thing(silhouette, pose, texture, weave, ground, figure, named, present)
 
 
 def _backdrop(back: Floats) -> Backdrop:
     """Muted clouds of middling lightness: both tones of every object stand out from them."""
     hue = back[:, _Back.HUE] * 2 * np.pi
     chroma = _between(back[:, _Back.CHROMA], 0.0, 0.07)
-    ones = np.ones_like(hue)
-    return Backdrop(
-        near=oklch(_between(back[:, _Back.NEAR], 0.54, 0.62), chroma, hue),
-        far=oklch(_between(back[:, _Back.FAR], 0.62, 0.72), chroma, hue + _between(back[:, _Back.HUE_STEP], -1.0, 1.0)),
-        clouds=Pose(
-            x=back[:, _Back.CLOUD_X] * TILE_PX,
-            y=back[:, _Back.CLOUD_Y] * TILE_PX,
-            turn=back[:, _Back.CLOUD_TURN] * 2 * np.pi,
-            size=2.0 * ones,
-            mirror=ones,
-        ),
-        grain=Pose(
-            x=np.floor(back[:, _Back.GRAIN_X] * 4 * TILE_PX) / 4,
-            y=np.floor(back[:, _Back.GRAIN_Y] * 4 * TILE_PX) / 4,
-            turn=0.0 * ones,
-            size=ones,
-            mirror=ones,
-        ),
-        grain_levels=GRAIN_LEVELS,
-    )
+    near = oklch(_between(back[:, _Back.NEAR], 0.54, 0.62), chroma, hue)
+    far = oklch(_between(back[:, _Back.FAR], 0.62, 0.72), chroma, hue + _between(back[:, _Back.HUE_STEP], -1.0, 1.0))
+    ones, x, y = np.ones_like(hue), back[:, _Back.CLOUD_X] * TILE_PX, back[:, _Back.CLOUD_Y] * TILE_PX
+    clouds = Pose(x, y, back[:, _Back.CLOUD_TURN] * 2 * np.pi, 2.0 * ones, ones)
+    x, y = (np.floor(back[:, column] * 4 * TILE_PX) / 4 for column in (_Back.GRAIN_X, _Back.GRAIN_Y))
+    return Backdrop(near, far, clouds, Pose(x, y, 0.0 * ones, ones, ones), GRAIN_LEVELS)
 
 
 def oklch(lightness: Floats, chroma: Floats, hue: Floats) -> Floats:
@@ -206,14 +159,10 @@ def oklch(lightness: Floats, chroma: Floats, hue: Floats) -> Floats:
     long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
     medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
     short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
-    linear = np.stack(
-        [
-            4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
-            -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
-            -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
-        ],
-        1,
-    ).clip(0, 1)
+    red = 4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short
+    green = -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short
+    blue = -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short
+    linear = np.stack([red, green, blue], 1).clip(0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     # Whole levels: a last-bit difference of cos or power between machines then changes no pixel.
-    return np.rint(encoded * 255).astype(np.float64)
+    return np.rint(encoded * 255)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import tau
 
 import numpy as np
@@ -14,6 +14,7 @@ Points = NDArray[np.float64]
 
 TABLE = 256
 """Texels along a side of a coverage table."""
+FLIP = [-1, 1]
 EXTENT = 1.12
 """A coverage table spans -EXTENT..EXTENT in units of the silhouette's radius, so that its border is empty."""
 _OVERSAMPLING = 4
@@ -37,41 +38,22 @@ def ellipse(
 
 def band(cx: float, cy: float, rx: float, ry: float, width: float, arc: tuple[float, float]) -> Points:
     """A bent strip: the arc of an ellipse and the one `width` inside it."""
-    return np.concatenate(
-        [ellipse(cx, cy, rx, ry, arc=arc), ellipse(cx, cy, rx - width, ry - width, arc=(arc[1], arc[0]))]
-    )
+    inner = ellipse(cx, cy, rx - width, ry - width, arc=(arc[1], arc[0]))
+    return np.concatenate([ellipse(cx, cy, rx, ry, arc=arc), inner])
 
 
 def mirrored(*right: tuple[float, float]) -> Points:
     """A polygon symmetric about x = 0 from its right half, given from top to bottom."""
     half = polygon(*right)
-    return np.concatenate([half, half[::-1] * [-1, 1]])
-
-
-def flipped(points: Points) -> Points:
-    return points * [-1, 1]
-
-
-def _arrow() -> dict[str, Points]:
-    return {
-        "head": polygon((0.05, -0.85), (1.0, 0.0), (0.05, 0.85)),
-        "shaft": polygon((-1.0, -0.36), (0.1, -0.36), (0.1, 0.36), (-1.0, 0.36)),
-    }
-
-
-def _bolt() -> dict[str, Points]:
-    return {
-        "top": polygon((-0.2, -1.0), (0.62, -1.0), (0.22, -0.3), (0.0, 0.12), (-0.62, 0.12)),
-        "tip": polygon((-0.14, 0.12), (0.2, -0.28), (0.74, -0.28), (-0.38, 1.0)),
-    }
+    return np.concatenate([half, half[::-1] * FLIP])
 
 
 def _butterfly() -> dict[str, Points]:
     upper, lower = ellipse(0.5, -0.36, 0.6, 0.42, -38), ellipse(0.4, 0.42, 0.46, 0.34, 42)
     return {
-        "upper left wing": flipped(upper),
+        "upper left wing": upper * FLIP,
         "upper right wing": upper,
-        "lower left wing": flipped(lower),
+        "lower left wing": lower * FLIP,
         "lower right wing": lower,
         "body": ellipse(0, 0, 0.13, 0.72),
     }
@@ -84,17 +66,6 @@ def _crescent() -> dict[str, Points]:
         "upper horn": np.concatenate([outer[-cut:], inner[-cut:][::-1]]),
         "belly": np.concatenate([outer[cut - 1 : 1 - cut], inner[cut - 1 : 1 - cut][::-1]]),
         "lower horn": np.concatenate([outer[:cut], inner[:cut][::-1]]),
-    }
-
-
-def _crown() -> dict[str, Points]:
-    spikes = polygon((-0.8, 0.4), (-0.98, -0.5), (-0.45, 0.0), (0.0, -0.72), (0.45, 0.0), (0.98, -0.5), (0.8, 0.4))
-    return {
-        "band": polygon((-0.82, 0.34), (0.82, 0.34), (0.82, 0.8), (-0.82, 0.8)),
-        "spikes": spikes,
-        "left jewel": ellipse(-0.98, -0.52, 0.16, 0.16),
-        "middle jewel": ellipse(0, -0.74, 0.18, 0.18),
-        "right jewel": ellipse(0.98, -0.52, 0.16, 0.16),
     }
 
 
@@ -114,73 +85,29 @@ def _flower() -> dict[str, Points]:
     petals = {}
     for k in range(6):
         angle = tau * (k + 0.5) / 6
-        petals[f"petal {k + 1}"] = ellipse(
-            0.58 * np.cos(angle), 0.58 * np.sin(angle), 0.42, 0.27, float(np.degrees(angle))
-        )
+        center = 0.58 * np.cos(angle), 0.58 * np.sin(angle)
+        petals[f"petal {k + 1}"] = ellipse(*center, 0.42, 0.27, float(np.degrees(angle)))
     return petals | {"center": ellipse(0, 0, 0.36, 0.36)}
 
 
 def _heart() -> dict[str, Points]:
     t = np.linspace(0, np.pi, 49)
-    right = np.stack(
-        [16 * np.sin(t) ** 3, -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))], 1
-    )
-    right = right - np.array([0.05, 0.0])
-    return {"left half": flipped(right), "right half": right}
-
-
-def _house() -> dict[str, Points]:
-    return {
-        "roof": polygon((-1.0, -0.1), (0.0, -0.98), (1.0, -0.1)),
-        "wall": polygon((-0.72, -0.15), (0.72, -0.15), (0.72, 0.85), (-0.72, 0.85)),
-        "chimney": polygon((0.42, -0.9), (0.72, -0.9), (0.72, -0.2), (0.42, -0.2)),
-    }
-
-
-def _mug() -> dict[str, Points]:
-    return {
-        "cup": mirrored((0.6, -0.75), (0.58, 0.5), (0.5, 0.68), (0.36, 0.75)) - [0.25, 0],
-        "handle": band(0.3, -0.08, 0.66, 0.52, 0.22, (-100, 100)),
-    }
-
-
-def _mushroom() -> dict[str, Points]:
-    return {
-        "cap": np.concatenate([ellipse(0, 0, 1.0, 0.88, arc=(180, 360)), ellipse(0, 0, 1.0, 0.16, arc=(0, 180))]),
-        "stem": mirrored((0.26, 0.0), (0.25, 0.45), (0.36, 0.78), (0.3, 0.88)),
-    }
+    height = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
+    right = np.stack([16 * np.sin(t) ** 3, -height], 1) - np.array([0.05, 0.0])
+    return {"left half": right * FLIP, "right half": right}
 
 
 def _rabbit() -> dict[str, Points]:
     ear = ellipse(0.36, -0.46, 0.22, 0.58, 14)
-    return {"left ear": flipped(ear), "right ear": ear, "head": ellipse(0, 0.42, 0.7, 0.6)}
-
-
-def _sailboat() -> dict[str, Points]:
-    return {
-        "hull": polygon((-1.0, 0.48), (1.0, 0.48), (0.62, 0.92), (-0.66, 0.92)),
-        "mainsail": polygon((0.0, -0.98), (0.86, 0.36), (0.0, 0.36)),
-        "jib": polygon((-0.14, -0.6), (-0.14, 0.36), (-0.78, 0.36)),
-        "mast": polygon((-0.16, -0.98), (0.02, -0.98), (0.02, 0.5), (-0.16, 0.5)),
-    }
+    return {"left ear": ear * FLIP, "right ear": ear, "head": ellipse(0, 0.42, 0.7, 0.6)}
 
 
 def _star() -> dict[str, Points]:
     angle = tau * np.arange(10) / 10 - tau / 4
     radius = np.where(np.arange(10) % 2 == 0, 1.0, 0.46)
     corner = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
-    inner = corner[1::2]
-    points = {f"point {k + 1}": np.stack([corner[2 * k - 1], corner[2 * k], corner[2 * k + 1]]) * 1.0 for k in range(5)}
-    return points | {"core": inner * 1.02}
-
-
-def _tree() -> dict[str, Points]:
-    return {
-        "top": mirrored((0.0, -1.0), (0.46, -0.36)),
-        "middle": mirrored((0.0, -0.72), (0.62, 0.14)),
-        "bottom": mirrored((0.0, -0.3), (0.8, 0.68)),
-        "trunk": mirrored((0.16, 0.6), (0.16, 1.0)),
-    }
+    points = {f"point {k + 1}": np.stack([corner[2 * k - 1], corner[2 * k], corner[2 * k + 1]]) for k in range(5)}
+    return points | {"core": corner[1::2] * 1.02}
 
 
 def _vase() -> dict[str, Points]:
@@ -190,17 +117,61 @@ def _vase() -> dict[str, Points]:
     return {"neck": mirrored(*neck), "belly": mirrored(*belly), "foot": mirrored((0.28, 0.82), (0.42, 1.0))}
 
 
-_DRAWN: dict[str, Callable[[], dict[str, Points]]] = {
-    draw.__name__[1:]: draw
-    for draw in (
-        *(_arrow, _bolt, _butterfly, _crescent, _crown, _fish, _flower, _heart),
-        *(_house, _mug, _mushroom, _rabbit, _sailboat, _star, _tree, _vase),
-    )
+DRAWN: dict[str, dict[str, Points]] = {
+    "arrow": {
+        "head": polygon((0.05, -0.85), (1.0, 0.0), (0.05, 0.85)),
+        "shaft": polygon((-1.0, -0.36), (0.1, -0.36), (0.1, 0.36), (-1.0, 0.36)),
+    },
+    "bolt": {
+        "top": polygon((-0.2, -1.0), (0.62, -1.0), (0.22, -0.3), (0.0, 0.12), (-0.62, 0.12)),
+        "tip": polygon((-0.14, 0.12), (0.2, -0.28), (0.74, -0.28), (-0.38, 1.0)),
+    },
+    "butterfly": _butterfly(),
+    "crescent": _crescent(),
+    "crown": {
+        "band": polygon((-0.82, 0.34), (0.82, 0.34), (0.82, 0.8), (-0.82, 0.8)),
+        "spikes": polygon(
+            (-0.8, 0.4), (-0.98, -0.5), (-0.45, 0.0), (0.0, -0.72), (0.45, 0.0), (0.98, -0.5), (0.8, 0.4)
+        ),
+        "left jewel": ellipse(-0.98, -0.52, 0.16, 0.16),
+        "middle jewel": ellipse(0, -0.74, 0.18, 0.18),
+        "right jewel": ellipse(0.98, -0.52, 0.16, 0.16),
+    },
+    "fish": _fish(),
+    "flower": _flower(),
+    "heart": _heart(),
+    "house": {
+        "roof": polygon((-1.0, -0.1), (0.0, -0.98), (1.0, -0.1)),
+        "wall": polygon((-0.72, -0.15), (0.72, -0.15), (0.72, 0.85), (-0.72, 0.85)),
+        "chimney": polygon((0.42, -0.9), (0.72, -0.9), (0.72, -0.2), (0.42, -0.2)),
+    },
+    "mug": {
+        "cup": mirrored((0.6, -0.75), (0.58, 0.5), (0.5, 0.68), (0.36, 0.75)) - [0.25, 0],
+        "handle": band(0.3, -0.08, 0.66, 0.52, 0.22, (-100, 100)),
+    },
+    "mushroom": {
+        "cap": np.concatenate([ellipse(0, 0, 1.0, 0.88, arc=(180, 360)), ellipse(0, 0, 1.0, 0.16, arc=(0, 180))]),
+        "stem": mirrored((0.26, 0.0), (0.25, 0.45), (0.36, 0.78), (0.3, 0.88)),
+    },
+    "rabbit": _rabbit(),
+    "sailboat": {
+        "hull": polygon((-1.0, 0.48), (1.0, 0.48), (0.62, 0.92), (-0.66, 0.92)),
+        "mainsail": polygon((0.0, -0.98), (0.86, 0.36), (0.0, 0.36)),
+        "jib": polygon((-0.14, -0.6), (-0.14, 0.36), (-0.78, 0.36)),
+        "mast": polygon((-0.16, -0.98), (0.02, -0.98), (0.02, 0.5), (-0.16, 0.5)),
+    },
+    "star": _star(),
+    "tree": {
+        "top": mirrored((0.0, -1.0), (0.46, -0.36)),
+        "middle": mirrored((0.0, -0.72), (0.62, 0.14)),
+        "bottom": mirrored((0.0, -0.3), (0.8, 0.68)),
+        "trunk": mirrored((0.16, 0.6), (0.16, 1.0)),
+    },
+    "vase": _vase(),
 }
-
-NAMES = tuple(_DRAWN)
+"""The silhouettes by name, each by its parts, in any units; y points down."""
+NAMES = tuple(DRAWN)
 """The classes of the world, named by their silhouettes, in the order of the logits."""
-
 BLOBS = 16
 """How many shapes without a class there are, for images in which only texture tells the class."""
 
@@ -230,7 +201,7 @@ def silhouettes() -> tuple[Mapping[str, Points], ...]:
     >>> [len(silhouettes()), sorted(silhouettes()[5])]
     [32, ['back fin', 'body', 'head', 'tail']]
     """
-    drawn = [draw() for draw in _DRAWN.values()] + [_blob(k) for k in range(BLOBS)]
+    drawn = [*DRAWN.values(), *(_blob(k) for k in range(BLOBS))]
     return tuple(_normalized(parts) for parts in drawn)
 
 
@@ -242,7 +213,7 @@ def _coverage(parts: Mapping[str, Points]) -> NDArray[np.float32]:
         texels = (part / EXTENT + 1) * (side / 2) - 0.5
         pen.polygon([(float(x), float(y)) for x, y in texels], fill=255)
     soft = canvas.filter(ImageFilter.BoxBlur(_SOFT_TEXELS * _OVERSAMPLING / 2)).reduce(_OVERSAMPLING)
-    return (np.asarray(soft, dtype=np.float32) / 255).astype(np.float32)
+    return np.asarray(soft, dtype=np.float32) / np.float32(255)
 
 
 @functools.cache
@@ -252,11 +223,10 @@ def coverage_tables() -> NDArray[np.float32]:
 
 
 @functools.cache
-def radius_scale() -> NDArray[np.float64]:
+def radius_scale() -> NDArray[np.float32]:
     """What to multiply a silhouette's radius with so that all cover about the same area, as far as they fit.
 
     Without it area would tell classes apart: a bolt fills 27 % of its circle, a flower 60 %.
     """
     area = coverage_tables().mean((1, 2)) * (2 * EXTENT) ** 2
-    scale = np.sqrt(np.median(area) / area)
-    return np.clip(scale, 0.86, 1.16)
+    return np.sqrt(np.median(area) / area).clip(0.86, 1.16)

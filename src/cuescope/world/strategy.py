@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cuescope.models.bagnet import BagNet
 from cuescope.models.bow import BagOfWords
-from cuescope.world.images import Variant, WorldImages
+from cuescope.world.images import WorldImages
 from cuescope.world.models import MEAN, STD
 
 _BATCH = 96
 
 
-@dataclass(frozen=True)
-class Strategy:
-    """Shares, 0..1. `evidence_on_object` is None for a model without patch logits."""
+class Strategy(NamedTuple):
+    """Shares, 0..1: accuracies, and decisions for either cue of all conflict images.
+
+    `evidence_on_object` is how often the patch that speaks most for the label has its middle on the object; None for a
+    model without patch logits.
+    """
 
     congruent: float
-    """Accuracy where both cues agree."""
     shape_only: float
     texture_only: float
     shape_decisions: float
-    """Share of the conflict images, of all of them."""
     texture_decisions: float
     evidence_on_object: float | None
-    """How often the patch that speaks most for the label has its middle on the object."""
 
     @property
     def shape_bias(self) -> float | None:
@@ -44,36 +43,25 @@ def network_input(pixels: Tensor) -> Tensor:
 
 def strategy(module: nn.Module, seed: int = 0, count: int = 960) -> Strategy:
     """What does a model of the world decide by? Measured on `count` images of each kind, drawn from `seed`."""
-    said = {v: _decisions(module, WorldImages(v, seed=seed, count=count)) for v in _VARIANTS}
-    conflict, shape = said["conflict"]
-    texture = (shape + 1 + torch.arange(count) // 16 % 15) % 16
-    return Strategy(
-        congruent=_share(*said["congruent"]),
-        shape_only=_share(*said["shape-only"]),
-        texture_only=_share(*said["texture-only"]),
-        shape_decisions=_share(conflict, shape),
-        texture_decisions=_share(conflict, texture),
-        evidence_on_object=_evidence_on_object(module, seed, count)
-        if isinstance(module, BagNet | BagOfWords)
-        else None,
+    congruent, shape_only, texture_only = (
+        _share(*_decisions(module, WorldImages(variant, seed=seed, count=count)))
+        for variant in ("congruent", "shape-only", "texture-only")
     )
+    decisions, shape = _decisions(module, WorldImages("conflict", seed=seed, count=count))
+    texture = (shape + 1 + torch.arange(count) // 16 % 15) % 16
+    evidence = _evidence_on_object(module, seed, count) if isinstance(module, BagNet | BagOfWords) else None
+    return Strategy(congruent, shape_only, texture_only, _share(decisions, shape), _share(decisions, texture), evidence)
 
 
-_VARIANTS: tuple[Variant, ...] = ("congruent", "conflict", "shape-only", "texture-only")
-
-
-def _share(said: Tensor, meant: Tensor) -> float:
-    return float((said == meant).double().mean())
+def _share(decisions: Tensor, labels: Tensor) -> float:
+    return float((decisions == labels).double().mean())
 
 
 @torch.no_grad()
 def _decisions(module: nn.Module, images: WorldImages) -> tuple[Tensor, Tensor]:
-    said, labels = [], []
-    for start in range(0, len(images), _BATCH):
-        pixels, label = images.render(np.arange(start, min(start + _BATCH, len(images))))
-        said.append(module(network_input(pixels)).argmax(1))
-        labels.append(label)
-    return torch.cat(said), torch.cat(labels)
+    """(count,) classes with the highest logit, and (count,) labels."""
+    pixels, labels = images.render(range(len(images)))
+    return torch.cat([module(network_input(some)).argmax(1) for some in pixels.split(_BATCH)]), labels
 
 
 @torch.no_grad()

@@ -62,9 +62,9 @@ def _bow(weights: str) -> Found:
 
 def _world(name: str, weights: str) -> Found:
     from cuescope.world import models as world
+    from cuescope.world.draw import SIZE_PX
 
-    size = (world.SIZE_PX, world.SIZE_PX)
-    how = Preprocessing(size, size[0], "bilinear", world.MEAN, world.STD, source="the built-in world")
+    how = Preprocessing((SIZE_PX, SIZE_PX), SIZE_PX, "bilinear", world.MEAN, world.STD, source="the built-in world")
     file = weights or world.weights_file(name)
     if weights == RANDOM:
         module, notes = world.build_world(name), ("untrained: random weights",)

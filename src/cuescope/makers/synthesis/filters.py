@@ -17,15 +17,12 @@ from cuescope.makers.synthesis.gram import Features, Target, gram
 
 @dataclass(frozen=True)
 class RandomFilters(Features):
-    """Which filters fire together in an image, at scales that are octaves apart?
+    """Which filters fire together in an image, at scales that are octaves apart? Ustyuzhaninov et al. 2016.
 
     `count` random filters of `size_px` over three colors, zero on average and of length one, then a ReLU, and a
     constant beside them, whose products with them are their means; on the image and on up to `levels` - 1 halvings of
-    it. The distance is the sum over the levels of ||G - G*||^2 / ||G*||^2.
-
-    Ustyuzhaninov, Brendel, Gatys and Bethge 2016, whose best networks of one random layer have filters of
-    several sizes; a pyramid gives the same sizes for less work. The image that is searched is wrapped
-    at its borders, so that its edges are as good as its middle.
+    it, for the paper's filters of several sizes. The distance is the sum over the levels of ||G - G*||^2 / ||G*||^2.
+    The image that is searched is wrapped at its borders, so that its edges are as good as its middle.
 
     >>> target = RandomFilters().target(torch.rand(1, 3, 32, 32))
     >>> target(torch.rand(1, 3, 32, 32)).shape
@@ -47,29 +44,26 @@ class RandomFilters(Features):
         return _filters(self.count, self.size_px, self.seed)
 
     def start(self, noise: Tensor, source: Tensor) -> Tensor:
-        """White noise (B, 3, H, W) of mean 0 and variance 1 as noise of the source's mean and variance a channel."""
+        """See `Features`: noise of the source's mean and variance a channel."""
         return source.mean((2, 3), keepdim=True) + noise * source.std((2, 3), keepdim=True)
 
     def target(self, source: Tensor) -> Target:
         """See `Features`. Raises CueError where the image is smaller than two filters."""
         height, width = source.shape[2:]
         if min(height, width) < 2 * self.size_px:
-            raise CueError(
-                f"an image of {width} x {height} px",
-                wanted=f"sides of at least {2 * self.size_px} px, two of the filters",
-                do="give a larger size_px",
-            )
+            wanted = f"sides of at least {2 * self.size_px} px, two of the filters"
+            raise CueError(f"an image of {width} x {height} px", wanted=wanted, do="give a larger size_px")
         weights = self.weights().to(source.device)
         middle = source.mean((2, 3), keepdim=True)
         contrast = (source - middle).square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1 / 255)
-        levels = self._levels(min(height, width))
+        # As many as there are, less those that no longer hold two filters.
+        levels = sum(min(height, width) >> level >= 2 * self.size_px for level in range(self.levels))
 
         def statistics(pixels: Tensor, wrap: bool) -> list[Tensor]:
             x = (pixels - middle) / contrast
-            found = []
-            for level in range(levels):
-                if level:
-                    x = _halved(x, wrap)
+            found = [_together(x, weights, self.size_px, wrap)]
+            for _ in range(levels - 1):
+                x = _halved(x, wrap)
                 found.append(_together(x, weights, self.size_px, wrap))
             return found
 
@@ -83,10 +77,6 @@ class RandomFilters(Features):
             return torch.stack(parts).sum(0)
 
         return distance
-
-    def _levels(self, side: int) -> int:
-        """As many as there are, less those that no longer hold two filters."""
-        return sum(side >> level >= 2 * self.size_px for level in range(self.levels)) or 1
 
 
 @functools.lru_cache(8)

@@ -16,8 +16,7 @@ class LayerMaps:
     """What do these layers of a classifier show of images (B, 3, H, W) in [0, 1]? Maps (B, C, h, w) float32 by name.
 
     Gradients flow through. `network` takes the place of the classifier's own. Raises CueError for a black box, for
-    layers that the network does not have, with the nearest names, and, when called, for images of a size that the
-    network cannot take or over which a layer has no map.
+    unknown layers, and, when called, for images of a size that the network cannot take or that leaves a layer no map.
 
     >>> from cuescope.classifier.sources import load
     >>> maps = LayerMaps(load("torchvision/squeezenet1_1@random", device="cpu"), ["features.1"])
@@ -31,18 +30,18 @@ class LayerMaps:
                 raise unknown("layer", name, classifier.layers)
         self.classifier, self.network = classifier, network or network_of(classifier)
         self.names = tuple(dict.fromkeys(names))
-        self._known: dict[torch.Size, list[hooks.Layer]] = {}
+        self._layers: dict[torch.Size, list[hooks.Layer]] = {}
 
     def __call__(self, pixels: Tensor) -> dict[str, Tensor]:
         normalized = self.classifier.normalize(pixels)
         with hooks.evaluating(self.network):
-            maps = hooks.capture(self.network, normalized, self._layers(normalized))
+            maps = hooks.capture(self.network, normalized, self._surveyed(normalized))
         return {name: found.float() for name, found in maps.items()}
 
-    def _layers(self, normalized: Tensor) -> list[hooks.Layer]:
+    def _surveyed(self, normalized: Tensor) -> list[hooks.Layer]:
         """The layers, surveyed once for each size of image."""
         size = normalized.shape[2:]
-        if size not in self._known:
+        if size not in self._layers:
             image = f"{size[1]} x {size[0]} px"
             try:
                 with torch.no_grad():
@@ -53,8 +52,8 @@ class LayerMaps:
             if missing := [name for name in self.names if name not in known]:
                 found = f"layer '{missing[0]}' has no map over an image of {image}"
                 raise CueError(found, wanted="layers that still see places", do="give larger images or earlier layers")
-            self._known[size] = [known[name] for name in self.names]
-        return self._known[size]
+            self._layers[size] = [known[name] for name in self.names]
+        return self._layers[size]
 
 
 def network_of(classifier: Classifier) -> nn.Module:
@@ -76,16 +75,15 @@ def vgg_blocks(network: nn.Module, name: str, do: str) -> list[tuple[list[str], 
     >>> vgg_blocks(network, "vgg19", "give layers")[1]
     (['features.6', 'features.8'], 'features.9')
     """
-    trunk = getattr(network, "features", None)
+    parts = dict(network.named_modules()) if type(network).__name__ == "VGG" else {}
     blocks: list[tuple[list[str], str]] = []
-    if type(network).__name__ == "VGG" and isinstance(trunk, nn.Sequential):
-        rectified: list[str] = []
-        for i, part in enumerate(trunk):
-            if isinstance(part, nn.ReLU):
-                rectified.append(f"features.{i}")
-            elif isinstance(part, nn.MaxPool2d):
-                blocks.append((rectified, f"features.{i}"))
-                rectified = []
+    rectified: list[str] = []
+    for layer, part in parts.items():
+        if isinstance(part, nn.ReLU):
+            rectified.append(layer)
+        elif isinstance(part, nn.MaxPool2d):
+            blocks.append((rectified, layer))
+            rectified = []
     if len(blocks) != 5:
         found = f"{name} is no VGG, for which the layers are known"
         raise CueError(found, wanted="the names of the layers to measure", do=do)

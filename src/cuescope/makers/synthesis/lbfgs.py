@@ -10,19 +10,16 @@ from torch import Tensor
 
 Function = Callable[[Tensor, list[int]], tuple[Tensor, Tensor]]
 """(A, N) points of the problems numbered in the list -> their (A,) values and (A, N) gradients."""
-
 DECREASE = 1e-4
 """The part of the decrease that the slope promises which a step must bring (Armijo)."""
-
 TRIALS = 20
 """Lengths tried on one direction. Where none decreases the value, it cannot fall farther in this precision."""
-
 CHUNK = 4096
 """Sums run over chunks of so many numbers, so that torch adds in the same order however many problems there are."""
 
 
 class Minimum(NamedTuple):
-    """`x` (B, N), the values (B,) at the start and at `x`, the steps taken and the evaluations made (B,)."""
+    """`x` (B, N), the values (B,) at the start and at `x`, the steps and the evaluations (B,)."""
 
     x: Tensor
     start: Tensor
@@ -31,23 +28,14 @@ class Minimum(NamedTuple):
     evaluations: Tensor
 
 
-def minimize(
-    function: Function,
-    start: Tensor,
-    low: Tensor,
-    high: Tensor,
-    *,
-    steps: int,
-    memory: int = 20,
-    progress: Callable[[int], None] | None = None,
-) -> Minimum:
+def minimize(function: Function, start: Tensor, low: Tensor, high: Tensor, *, steps: int, memory: int = 20) -> Minimum:
     """Where, within bounds, are these functions smallest, as far as so many steps of L-BFGS lead?
 
     `start`, `low` and `high` are (B, N); a bound may be (B, 1), and infinite. Each problem has its own history of
     `memory` steps, its own line search and its own end: one in a batch takes bit for bit the steps that it takes
     alone, if `function` does so. Coordinates at a bound that the gradient points out of are held there, and the
-    rest is searched as if they did not exist (Bertsekas 1982's projected Newton, with L-BFGS for the Hessian);
-    `progress(step)` is called after each step. The values that a step accepts never rise.
+    rest is searched as if they did not exist (Bertsekas 1982's projected Newton, with L-BFGS for the Hessian). The
+    values that a step accepts never rise.
 
     >>> def bowl(x, problems):
     ...     return ((x - 3) ** 2).sum(1), 2 * (x - 3)
@@ -62,44 +50,39 @@ def minimize(
     taken = torch.zeros(count, dtype=torch.long)
     evaluations = torch.ones(count, dtype=torch.long)
     going = torch.ones(count, dtype=torch.bool, device=x.device)
-    for step in range(steps):
+    for _ in range(steps):
         free = ~(((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0)))
         slope = torch.where(free, gradient, 0)
         going &= slope.abs().amax(1) > 0
         if not going.any():
             break
-        direction = history.direction(slope, free)
-        moved = _search(function, x, value, gradient, direction, low, high, going, evaluations)
-        going &= moved.found & (moved.x != x).any(1)
-        history.add(moved.x - x, moved.gradient - gradient, going)
-        x, value, gradient = moved.x, moved.value, moved.gradient
+        point = _Point(x, value, gradient)
+        new, found = _search(function, point, history.direction(slope, free), (low, high), going, evaluations)
+        going &= found & (new.x != x).any(1)
+        history.add(new.x - x, new.gradient - gradient, going)
+        x, value, gradient = new
         taken += going.cpu()
-        if progress is not None:
-            progress(step + 1)
     return Minimum(x, first, value, taken, evaluations)
 
 
-class _Moved(NamedTuple):
+class _Point(NamedTuple):
     x: Tensor
     value: Tensor
     gradient: Tensor
-    found: Tensor
 
 
 def _search(
     function: Function,
-    x: Tensor,
-    value: Tensor,
-    gradient: Tensor,
+    point: _Point,
     direction: Tensor,
-    low: Tensor,
-    high: Tensor,
+    bounds: tuple[Tensor, Tensor],
     going: Tensor,
     evaluations: Tensor,
-) -> _Moved:
-    """For each problem the first point on its bent path x + t d, t = 1 and shorter, with enough decrease."""
+) -> tuple[_Point, Tensor]:
+    """For each problem the first point on its bent path x + t d, t = 1 and shorter, with enough decrease, if any."""
+    (x, value, gradient), (low, high) = point, bounds
     found, length = torch.zeros_like(going), torch.ones_like(value)
-    new = _Moved(x.clone(), value.clone(), gradient.clone(), found)
+    new = _Point(x.clone(), value.clone(), gradient.clone())
     for _ in range(TRIALS):
         open_ = (going & ~found).nonzero()[:, 0]
         if not len(open_):
@@ -113,13 +96,9 @@ def _search(
         which = open_[good]
         new.x[which], new.value[which], new.gradient[which] = trial[good], there[good], pull[good]
         found[which] = True
-        length[open_] *= _shorter(promise, there - value[open_])
-    return new
-
-
-def _shorter(promise: Tensor, rise: Tensor) -> Tensor:
-    """By how much to shorten a step: the minimum of the parabola through what is known, from a tenth to a half."""
-    return (-promise / (2 * (rise - promise))).nan_to_num(0.1).clamp(0.1, 0.5)
+        # To the minimum of the parabola through what is known, from a tenth to a half.
+        length[open_] *= (-promise / (2 * (there - value[open_] - promise))).nan_to_num(0.1).clamp(0.1, 0.5)
+    return new, found
 
 
 class _History:

@@ -24,9 +24,8 @@ class NetworkFeatures(Features):
     features over M places, each layer with the same weight. The paper's VGG-19 was rescaled so that every feature
     is 1 on average; for any other weights each layer is divided by its mean over the source, to the same effect.
     `average_pooling` puts means in the place of maxima in all pooling, as the paper does. `layers` are the
-    paper's for a VGG of torchvision (conv1_1 rectified, pool1 to pool4) where none are given.
-
-    Raises CueError for a black box, and for layers that the network does not have, with the nearest names.
+    paper's for a VGG of torchvision (conv1_1 rectified, pool1 to pool4) where none are given. Raises CueError for a
+    black box, and for layers that the network does not have, with the nearest names.
 
     >>> from cuescope.classifier.sources import load
     >>> features = NetworkFeatures(load("torchvision/squeezenet1_1@random", device="cpu"), ["features.1"])
@@ -45,12 +44,8 @@ class NetworkFeatures(Features):
 
     @property
     def about(self) -> Mapping[str, Any]:
-        return {
-            "features": self.classifier.name,
-            "digest": self.classifier.digest,
-            "layers": list(self.layers),
-            "average pooling": self.average_pooling,
-        }
+        network = {"features": self.classifier.name, "digest": self.classifier.digest}
+        return {**network, "layers": list(self.layers), "average pooling": self.average_pooling}
 
     def start(self, noise: Tensor, source: Tensor) -> Tensor:
         """White noise of mean 0 and variance 1 as the network takes it, as pixels."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.classes import category_scores, decision_members, folded
@@ -15,11 +14,8 @@ from cuescope.training.labeled import labeled_classes
 BATCH = 32
 
 
-@dataclass(frozen=True)
-class Judged:
-    """The originals to be used: by class, numbers in their image sets. `verdicts` hold for each judge how often it was
-    right about the shapes and the textures; without judges they are empty.
-    """
+class Judged(NamedTuple):
+    """The originals to be used: by class, numbers in their image sets; for each judge how often it was right."""
 
     shapes: dict[str, list[int]]
     textures: dict[str, list[int]]
@@ -31,9 +27,8 @@ def judged(shapes: ImageSet, textures: ImageSet, judges: Sequence[str], load: Ca
     """Which originals does every judge classify correctly? In the paper all four networks had to be right about them.
 
     A judge decides among the sixteen categories where it knows ImageNet and the classes are of them (mean of the
-    probabilities of each category's classes), else among all its classes.
-
-    Raises CueError where the two sets have fewer than two classes in common, or a judge does not know one.
+    probabilities of each category's classes), else among all its classes. Raises CueError where the two sets have fewer
+    than two classes in common, or a judge does not know one.
 
     >>> from cuescope.classifier.sources import load
     >>> from cuescope.world.images import WorldImages
@@ -45,12 +40,10 @@ def judged(shapes: ImageSet, textures: ImageSet, judges: Sequence[str], load: Ca
     by_class = {"shapes": _by_class(shapes), "textures": _by_class(textures)}
     common = sorted(set(by_class["shapes"]) & set(by_class["textures"]))
     if len(common) < 2:
-        raise CueError(
-            f"{shapes.name} and {textures.name} have "
-            + (f"only the class '{common[0]}' in common" if common else "no class in common"),
-            wanted="shapes and textures of at least two classes, in folders of the same names",
-            do="rename the folders",
-        )
+        what = f"only the class '{common[0]}'" if common else "no class"
+        wanted = "shapes and textures of at least two classes, in folders of the same names"
+        found = f"{shapes.name} and {textures.name} have {what} in common"
+        raise CueError(found, wanted=wanted, do="rename the folders")
     chosen = {kind: {name: found[name] for name in common} for kind, found in by_class.items()}
     verdicts: dict[str, Any] = {}
     skipped: list[Skipped] = []

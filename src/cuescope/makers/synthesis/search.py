@@ -16,13 +16,12 @@ from cuescope.network.executor import one_thread_each
 
 TOGETHER = 65_536
 """Pixels of the images that one thread searches together, so that Python's own time is shared by several."""
-
 SLOT = 8
 """Images in one pass on a GPU. Always so many, the last ones repeated if need be: the same sums in every batch."""
 
 
 class Found(NamedTuple):
-    """Images (B, 3, H, W) in [0, 1], their distances (B,) at the start and at the end, and the work done."""
+    """Images (B, 3, H, W) in [0, 1], their distances (B,) at the start and at the end, and the work done (B,)."""
 
     pixels: Tensor
     start: Tensor
@@ -38,20 +37,20 @@ def batch_of(device: torch.device, height: int, width: int, features: Features) 
     return _group(height, width) * (torch.get_num_threads() if features.threads else 1)
 
 
-def search(source: Tensor, features: Features, *, steps: int, noise: Tensor, memory: int) -> Found:
+def search(source: Tensor, features: Features, *, steps: int, noise: Tensor) -> Found:
     """Which images measure like these and start as this noise? `source` and `noise` are (B, 3, H, W).
 
     Values keep to the range of their source, over all colors. Each image is searched on its own: what stands beside
     it in the batch changes nothing, and on a CPU nor does the number of threads.
     """
     if source.device.type != "cpu":
-        return _pack([_Group(source, features, noise, SLOT).find(steps, memory)], source)
+        return _pack([_Group(source, features, noise, SLOT).find(steps)], source)
     size = _group(*source.shape[2:])
     groups = [_Group(source[at : at + size], features, noise[at : at + size], 1) for at in range(0, len(source), size)]
     if not features.threads:
-        return _pack([group.find(steps, memory) for group in groups], source)
+        return _pack([group.find(steps) for group in groups], source)
     with one_thread_each() as threads, ThreadPoolExecutor(min(threads, len(groups))) as pool:
-        waiting = [pool.submit(group.find, steps, memory) for group in groups]
+        waiting = [pool.submit(group.find, steps) for group in groups]
         try:
             return _pack([future.result() for future in waiting], source)
         except BaseException:
@@ -61,7 +60,7 @@ def search(source: Tensor, features: Features, *, steps: int, noise: Tensor, mem
 
 
 class _StoppedError(Exception):
-    """Another thread failed or was interrupted: the result of this one is not needed."""
+    """Another thread failed or was interrupted."""
 
 
 class _Group:
@@ -71,7 +70,7 @@ class _Group:
         self.source, self.features, self.noise, self.slot = source, features, noise, slot
         self.stop = threading.Event()
 
-    def find(self, steps: int, memory: int) -> Sequence[Tensor]:
+    def find(self, steps: int) -> Sequence[Tensor]:
         count, shape = len(self.source), self.source.shape[1:]
         places = [list(range(at, min(at + self.slot, count))) for at in range(0, count, self.slot)]
         targets = [self.features.target(self._filled(self.source[at])) for at in places]
@@ -92,7 +91,7 @@ class _Group:
 
         low, high = (extreme[:, None] for extreme in (self.source.amin((1, 2, 3)), self.source.amax((1, 2, 3))))
         start = self.features.start(self.noise, self.source).flatten(1)
-        return minimize(measure, start, low, high, steps=steps, memory=memory)
+        return minimize(measure, start, low, high, steps=steps)
 
     def _filled(self, images: Tensor) -> Tensor:
         missing = self.slot - len(images)

@@ -14,23 +14,19 @@ from cuescope.classifier.sources.stylizers import load_stylizer
 from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet, Skipped, UnreadableError
 from cuescope.data.ops.convert import as_bytes
+from cuescope.makers.base import SIDE_PX
 from cuescope.models.adain import SMALLEST_PX, Style, Stylizer
 
-SIDE_PX = 224
-"""Of the images that `TOGETHER` counts."""
-
 TOGETHER, TOGETHER_GPU = 8, 64
-"""Images of that side that go through a stylizer at once, on a processor and on a GPU."""
-
+"""Images of the usual side that go through a stylizer at once, on a processor and on a GPU."""
 KEPT_BYTES = 1 << 30
 """Of statistics in memory: those of all 79,395 paintings for VGG-19, and some 30,000 of the embedded stylizer."""
 
 
 class Styles:
-    """Style images by number, each read once and its statistics kept.
+    """Style images by number, each read once and its statistics kept, of its `square`.
 
-    Of each the largest middle square is taken, reduced to `side_px` (Lanczos), never enlarged. An image that cannot
-    be read or is too small cannot be used: the next one takes its place, and `skipped` lists it.
+    An image that cannot be read or is too small cannot be used: the next one takes its place, and `skipped` lists it.
 
     >>> from cuescope.models.wct import embedded
     >>> from cuescope.world.images import WorldImages
@@ -49,15 +45,10 @@ class Styles:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    @property
-    def about(self) -> dict[str, Any]:
-        """The images, for a manifest."""
-        return {"name": self.images.name, "count": len(self), "digest": self.images.digest}
-
-    @property
-    def stylizer_about(self) -> dict[str, Any]:
-        """The stylizer, for a manifest."""
-        return {"name": self.stylizer.name, "digest": self.stylizer.digest}
+    def about(self, name: str) -> dict[str, dict[str, Any]]:
+        """The stylizer, and the images under a name, for a manifest."""
+        images = {"name": self.images.name, "count": len(self), "digest": self.images.digest}
+        return {"stylizer": {"name": self.stylizer.name, "digest": self.stylizer.digest}, name: images}
 
     def leave_out_small(self, least_px: int) -> None:
         """Number only those that can be read and have sides of so many px: each is decoded for it."""
@@ -71,15 +62,8 @@ class Styles:
         """The images that cannot be used, as far as is known."""
         return list(self._unfit.values())
 
-    def _name(self, number: int) -> str:
-        return f"{self.images.name}/{self.images.id(number)}"
-
-    def first(self) -> int:
-        """The number of a style that can be used. Raises CueError where there is none."""
-        return self.usable(0)
-
     def usable(self, number: int) -> int:
-        """The number in the image set of style `number`, or of the next one that can be used."""
+        """The number in the image set of style `number`, or of the next that can be used; CueError without one."""
         for step in range(len(self)):
             found = self.numbers[(number + step) % len(self)]
             if self.serves(found):
@@ -118,24 +102,20 @@ class Styles:
         """The image as a style, (3, s, s) in [0, 1]; None, with the reason in `skipped`, where it cannot be used."""
         try:
             pixels = self.images.read(number).pixels
+            height, width = pixels.shape[1:]
+            if min(height, width) < least_px:
+                raise UnreadableError(f"{width} x {height} px; styles have sides of at least {least_px} px")
         except UnreadableError as error:
-            self._unfit[number] = Skipped(self._name(number), str(error))
-            return None
-        height, width = pixels.shape[1:]
-        if min(height, width) < least_px:
-            why = f"{width} x {height} px; styles have sides of at least {least_px} px"
-            self._unfit[number] = Skipped(self._name(number), why)
+            self._unfit[number] = Skipped(f"{self.images.name}/{self.images.id(number)}", str(error))
             return None
         return square(pixels, self.side_px).float() / 255
 
     def _none(self) -> CueError:
-        first = next(iter(self.skipped), None)
-        return CueError(
-            f"none of the {len(self.images)} images of {self.images.name} serves as a style"
-            + (f": '{first.id}' is {first.why}" if first else ""),
-            wanted=f"images with sides of at least {SMALLEST_PX} px",
-            do="give another folder of styles",
-        )
+        found = f"none of the {len(self.images)} images of {self.images.name} serves as a style"
+        for first in self.skipped[:1]:
+            found += f": '{first.id}' is {first.why}"
+        wanted = f"images with sides of at least {SMALLEST_PX} px"
+        return CueError(found, wanted=wanted, do="give another folder of styles")
 
 
 def stylizer_of(spec: str, precision: Literal["float32", "bfloat16"], device: torch.device) -> Stylizer:
@@ -147,18 +127,12 @@ def stylizer_of(spec: str, precision: Literal["float32", "bfloat16"], device: to
 
 
 def batch_of(device: torch.device, side_px: int) -> int:
-    """How many images of this side are best stylized at once.
-
-    >>> batch_of(torch.device("cpu"), 224), batch_of(torch.device("cpu"), 112)
-    (8, 32)
-    """
+    """How many images of this side are best stylized at once: 8 of 224 px on a CPU, 32 of 112 px."""
     return max(1, (TOGETHER if device.type == "cpu" else TOGETHER_GPU) * SIDE_PX**2 // side_px**2)
 
 
 def square(pixels: torch.Tensor, side_px: int) -> torch.Tensor:
-    """The largest middle square of an image (3, H, W) uint8, reduced to `side_px` (Lanczos) if it is larger.
-
-    As Stylized-ImageNet prepared its paintings.
+    """The largest middle square of an image (3, H, W) uint8, reduced to `side_px` (Lanczos), as Stylized-ImageNet's.
 
     >>> square(torch.zeros(3, 50, 90, dtype=torch.uint8), 40).shape
     torch.Size([3, 40, 40])

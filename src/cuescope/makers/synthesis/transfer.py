@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.makers.synthesis.gram import gram
 from cuescope.makers.synthesis.layers import LayerMaps, network_of, vgg_blocks
 from cuescope.makers.synthesis.lbfgs import minimize
-
-MEMORY = 20
 
 
 class Transfer:
@@ -24,9 +22,8 @@ class Transfer:
     mean of ||G - G*||^2 / ||G*||^2, G = F F^T / M. Both are relative, so that a weight means the same for any network;
     the authors' weights are for the scale of their VGG. As in their later code the search begins with the content.
 
-    Without names the layers are the paper's for a VGG of torchvision: relu4_2; relu1_1, 2_1, 3_1, 4_1 and 5_1.
-
-    Raises CueError for a black box, and for layers that the network does not have.
+    Empty layers are the paper's for a VGG of torchvision: relu4_2; relu1_1, 2_1, 3_1, 4_1 and 5_1. Raises CueError for
+    a black box, and for layers that the network does not have.
 
     >>> from cuescope.classifier.sources import load
     >>> net = load("torchvision/squeezenet1_1@random", device="cpu")
@@ -36,16 +33,13 @@ class Transfer:
     """
 
     def __init__(
-        self,
-        classifier: Classifier,
-        content_layer: str = "",
-        style_layers: Sequence[str] = (),
-        style_weight: float = 10.0,
+        self, classifier: Classifier, content_layer: str, style_layers: Sequence[str], style_weight: float = 10.0
     ) -> None:
-        network = network_of(classifier)
         if not content_layer or not style_layers:
-            content, styles = paper_layers(network, classifier.name)
-            content_layer, style_layers = content_layer or content, list(style_layers) or styles
+            options = "give --content-layer NAME and --style-layers NAME,NAME,..."
+            blocks = vgg_blocks(network_of(classifier), classifier.name, options)
+            content_layer = content_layer or blocks[3][0][1]
+            style_layers = style_layers or [rectified[0] for rectified, _ in blocks]
         self.classifier, self.content_layer = classifier, content_layer
         self.style_layers, self.style_weight = list(style_layers), style_weight
         self.maps = LayerMaps(classifier, [content_layer, *style_layers])
@@ -79,17 +73,4 @@ class Transfer:
 
         start = content.flatten()[None]
         low, high = start.new_zeros(1, 1), start.new_ones(1, 1)
-        return minimize(measure, start, low, high, steps=steps, memory=MEMORY).x.view(content.shape)
-
-
-def paper_layers(network: nn.Module, name: str) -> tuple[str, list[str]]:
-    """relu4_2, and relu1_1 to relu5_1, of a VGG of torchvision. Raises CueError for any other network.
-
-    >>> import torchvision
-    >>> with torch.device("meta"):
-    ...     network = torchvision.models.vgg19(init_weights=False)
-    >>> paper_layers(network, "vgg19")
-    ('features.22', ['features.1', 'features.6', 'features.11', 'features.20', 'features.29'])
-    """
-    blocks = vgg_blocks(network, name, "give --content-layer NAME and --style-layers NAME,NAME,...")
-    return blocks[3][0][1], [rectified[0] for rectified, _ in blocks]
+        return minimize(measure, start, low, high, steps=steps).x.view(content.shape)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import traceback
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from cuescope.core.errors import CueError
 from cuescope.core.findings import Conclusion, Finding, about_two
+from cuescope.core.progress import Progress
 from cuescope.instruments import registry
 from cuescope.instruments.base import Instrument, Misfit, name_of
 from cuescope.runs.comparisons.paired import matched
@@ -20,8 +21,6 @@ from cuescope.runs.store import Cell, Run
 
 DRAWN = 3
 """Pairs of one question that keep their panels: n classifiers make n(n - 1)/2 pairs, each with its numbers."""
-
-Progress = Callable[[int, int, str], None]
 
 
 def findings(

@@ -23,11 +23,7 @@ def recipes() -> dict[str, Recipe]:
 
 
 def find(name: str) -> Recipe:
-    """The recipe of this name. Raises CueError with the nearest names where there is none.
-
-    >>> find("bow").what.partition(":")[0]
-    'A bag of visual words on your own labeled images'
-    """
+    """The recipe of this name. Raises CueError with the nearest names where there is none."""
     if name not in recipes():
         raise unknown("recipe", name, recipes())
     return recipes()[name]

@@ -13,14 +13,8 @@ from cuescope.training.recipe import Recipe, later
 from cuescope.training.settings import Blurred, Relabeled, Settings, Stylized, WordSettings
 
 FROM_SCRATCH: dict[str, Any] = {
-    "steps": 500,
-    "batch": 64,
-    "optimizer": "adamw",
-    "learning_rate": 4e-3,
-    "warmup_steps": 50,
-    "weight_decay": 0.02,
-    "mean": (0.5, 0.5, 0.5),
-    "std": (0.25, 0.25, 0.25),
+    **{"steps": 500, "batch": 64, "optimizer": "adamw", "learning_rate": 4e-3, "warmup_steps": 50},
+    **{"weight_decay": 0.02, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)},
 }
 FIT = "cuescope.training.world:"
 

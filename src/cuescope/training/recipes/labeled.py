@@ -1,11 +1,21 @@
-"""The network of Zeiler and Fergus 2014, its variants, and that of Krizhevsky et al. 2012."""
+"""What learns from the user's own labeled images: a bag of visual words, ZFNet and its variants."""
 
 from __future__ import annotations
 
 from cuescope.training.recipe import Recipe, later
-from cuescope.training.settings import ZFNetSettings
+from cuescope.training.settings import WordSettings, ZFNetSettings
 
 RECIPES = (
+    Recipe(
+        "bow",
+        """A bag of visual words on your own labeled images: the classical baseline, in minutes, without a GPU.
+
+        It knows which small patches an image consists of and nothing else, so what it gets right needs no shape.
+        """,
+        WordSettings(),
+        later("cuescope.training.bow:fit_words"),
+        needs=frozenset({"label"}),
+    ),
     Recipe(
         "zfnet",
         """ZFNet, a variant of it or the network of 2012 on your own labeled images, as Zeiler and Fergus trained it.
