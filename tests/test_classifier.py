@@ -25,7 +25,7 @@ from cuescope.core.classes import SIXTEEN, ClassSpace, category_members, categor
 from cuescope.core.errors import CueError
 from cuescope.data.images import Box, Sample
 from cuescope.data.preprocessing import locate
-from cuescope.methods.attribution import attributions
+from cuescope.methods.attribution import Attributions
 from cuescope.methods.deconvnet import project
 from cuescope.methods.end_features import EndFeatures
 from cuescope.models.seeding import seeded
@@ -281,7 +281,7 @@ WAYS: dict[str, Callable[[Classifier, Tensor], Sequence[Tensor]]] = {
     "deconvnet": lambda c, pixels: [project(c, pixels, "relu", [1] * len(pixels)).maps],
     "first and last layer": lambda c, pixels: list(EndFeatures.of(c).look(pixels)[0].values()),
     "attribution": lambda c, pixels: [
-        found for found in attributions(c, pixels[0], 1, steps=6).values() if isinstance(found, Tensor)
+        found for found in Attributions.of(c).maps(pixels[0], 1, steps=6).values() if isinstance(found, Tensor)
     ],
 }
 

@@ -38,10 +38,10 @@ def one_class():
 FAILING = '''
 from dataclasses import dataclass
 from typing import ClassVar
-import polars as pl
+from cuescope.instruments.base import Instrument
 
 @dataclass(frozen=True)
-class MyCue:
+class MyCue(Instrument):
     """Fails on purpose.
 
     >>> MyCue()
@@ -50,7 +50,7 @@ class MyCue:
     reference: ClassVar[str] = "none"
     needs: ClassVar[frozenset] = frozenset()
     version: ClassVar[int] = 1
-    per_image: ClassVar[dict] = {}
+    columns: ClassVar[dict] = {}
 
     def observe(self, classifier, batch):
         raise ValueError("my cue is broken")
@@ -108,12 +108,12 @@ def test_audit_makes_a_report_and_skips_what_it_cannot_read(here: Path, capsys: 
 
 def test_a_finished_run_does_nothing_and_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call(*AUDIT, *QUICK, capsys=capsys)
-    before = {p: p.stat().st_mtime_ns for p in Path("out").rglob("*") if p.is_file()}
+    before = {p: p.stat().st_mtime_ns for p in Path("out").rglob("[!.]*") if p.is_file()}
     status, out, err = call(*AUDIT, *QUICK, capsys=capsys)
     assert status == 0
     assert "nothing to do" in err
     assert "top-1 accuracy" in out
-    assert {p: p.stat().st_mtime_ns for p in Path("out").rglob("*") if p.is_file()} == before
+    assert {p: p.stat().st_mtime_ns for p in Path("out").rglob("[!.]*") if p.is_file()} == before
 
 
 def test_a_changed_parameter_starts_its_own_cell(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,12 +279,12 @@ def test_ctrl_c_keeps_the_finished_chunks(
 
 
 def test_two_runs_are_compared_by_their_rows(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One classifier alone is told that agreement takes two; two runs of one each have it."""
+    """One classifier alone has no agreement, which is said; two runs of one each have it."""
     (here / "other.py").write_text(MODEL.replace("3 * x", "-3 * x"))
     only = ["--only", "error_agreement,logit_correlation"]
     status, out, err = call(*AUDIT, *only, capsys=capsys)
     assert status == 0, err
-    assert "takes a second classifier on the same images" in out
+    assert "a second classifier on the same images" in out
     status, _, err = call("audit", "other.py:make", *AUDIT[2:-1], "out2", *only, capsys=capsys)
     assert status == 0, err
     status, out, _ = call("compare", "out", capsys=capsys)
@@ -348,7 +348,7 @@ def test_other_commands_say_what_is_wrong(
     assert said in err
 
 
-def test_list_tells_of_every_instrument(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_has_every_instrument(capsys: pytest.CaptureFixture[str]) -> None:
     from cuescope.instruments import registry
 
     status, out, _ = call("list", "instruments", "--json", capsys=capsys)
@@ -356,7 +356,7 @@ def test_list_tells_of_every_instrument(capsys: pytest.CaptureFixture[str]) -> N
     assert list(json.loads(out)) == registry.names()
 
 
-def test_the_list_of_models_tells_of_the_suffix(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_of_models_names_the_suffix(capsys: pytest.CaptureFixture[str]) -> None:
     _, text, _ = call("list", "models", "world-congruent", capsys=capsys)
     assert text.startswith("cuescope/world-congruent")
     assert "NAME+blur4 " in text

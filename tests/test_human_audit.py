@@ -79,7 +79,7 @@ def test_one_pass_over_the_stimuli_serves_both_questions(here: Path, capsys: pyt
     assert "Whose errors are like its own" in (here / "again.html").read_text()
 
 
-def test_what_is_not_given_is_told_and_no_error(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_given_is_said_and_no_error(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, err = call("--cue-conflict", "stimuli", "--only", "shape_bias", capsys=capsys)
     assert status == 0, err
     shutil.rmtree(here / "out")

@@ -79,7 +79,7 @@ def test_every_option_has_one_description() -> None:
 
 def test_messages_say_which_input_helps() -> None:
     assert wanted({"answers"})[1] == "--cue-conflict DIR --human-data DIR"
-    assert wanted({"labels"})[1] == "--label-maps DIR or --boxes DIR or --real FILE"
+    assert wanted({"labels"})[1] == "--label-maps DIR, --boxes DIR or --real FILE"
     assert wanted({"logits"}) == ("", "")
 
 

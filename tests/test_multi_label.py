@@ -150,8 +150,9 @@ def test_labels_are_those_of_the_classifier() -> None:
     space = ClassSpace("mine", ("blue", "pink", "green", "red"))
     images = Images(told([(3, 2), (1,), (0, 1)]), classes=space)
     images.knows = images.knows | {"labels"}
-    task = Task(toy(MeanColor()), images, MultiLabel(), place=(2, -1, 1, 0))
-    assert task.all_labels(images.samples) == ((0, 1), (), (2,))
+    classifier = toy(MeanColor())
+    task = Task(classifier, images, MultiLabel(), place=(2, -1, 1, 0))
+    assert task.batch(classifier.see(images.samples), images.samples).all_labels == ((0, 1), (), (2,))
 
 
 def test_an_audit_with_labels_in_another_order(tmp_path: Path) -> None:
@@ -257,7 +258,7 @@ def test_maps_that_do_not_fit(photos: Path, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(CueError, match="is truncated"):
         audit(toy(MeanColor()), images=photos, label_maps=path, only=["multi_label"], out=tmp_path / "run")
-    with pytest.raises(CueError, match="label maps of the images, boxes of their objects, or ReaL's labels"):
+    with pytest.raises(CueError, match="give --label-maps DIR, --boxes DIR or --real FILE"):
         audit(toy(MeanColor()), images=photos, only=["multi_label"], out=tmp_path / "run")
 
 

@@ -259,7 +259,7 @@ def test_look_writes_a_strip_or_a_gif(tmp_path: Path) -> None:
         assert sheet.format == "PNG"
         with_strip = sheet.height
     finding = concluded(toy(Corner(), size=64), [Sample("a", pixels)])
-    with Image.open(look_png(finding, None, tmp_path / "plain.png")) as plainer:
+    with Image.open(look_png(ShiftMap().finding(finding, ABOUT), None, tmp_path / "plain.png")) as plainer:
         assert plainer.height < with_strip
     with pytest.raises(CueError, match="accuracy has no frames") as error:
         look("accuracy", toy(Constant()), tmp_path / "a.png", out=tmp_path / "x.gif", label=0)

@@ -68,9 +68,10 @@ class Instrument:
     def __init_subclass__(
         cls, *, version: int | None = None, order: int | None = None, needs: Collection[str] | None = None
     ) -> None:
-        for fact, value in (("version", version), ("order", order), ("needs", needs)):
+        facts = {"version": version, "order": order, "needs": None if needs is None else frozenset(needs)}
+        for fact, value in facts.items():
             if value is not None:
-                setattr(cls, fact, frozenset(value) if fact == "needs" else value)
+                setattr(cls, fact, value)
 
     def start(self, classifier: Classifier) -> Observer:
         """Once for each classifier, before its first batch: layers found, graph analyzed.

@@ -114,7 +114,17 @@ def wanted(knowledge: Iterable[str]) -> tuple[str, str]:
     ('label maps or boxes of their objects', '--label-maps DIR or --boxes DIR')
     """
     found = [source for source in sources().values() if source.provides & frozenset(knowledge)]
-    return " or ".join(source.what for source in found), " or ".join(source.usage for source in found)
+    return either(source.what for source in found), either(source.usage for source in found)
+
+
+def either(options: Iterable[str]) -> str:
+    """Several options in words.
+
+    >>> either(["a", "b", "c"])
+    'a, b or c'
+    """
+    *first, last = [*options] or [""]
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def find_images(

@@ -17,7 +17,7 @@ from cuescope.instruments.base import Instrument, Misfit, name_of
 from cuescope.runs import inputs
 from cuescope.runs.inputs import Source
 from cuescope.runs.options import AuditOptions
-from cuescope.runs.runner import Task
+from cuescope.runs.runner import Task, none_applies
 
 CHECKPOINTS = "the checkpoints of a network, in their order", "MODEL@one.safetensors MODEL@two.safetensors"
 """What to give, and how, for an instrument that needs "checkpoints"."""
@@ -86,12 +86,7 @@ def make_plan(
             else:
                 tasks.append(task)
     if not tasks:
-        reasons = sorted({why for _, why in unmet} | {u["why"] for u in unasked})
-        raise CueError(
-            "none of the instruments asked for applies here: " + "; ".join(reasons),
-            wanted="at least one that does",
-            do="see `cuescope list instruments` for what each needs",
-        )
+        raise none_applies([*(why for _, why in unmet), *(question["why"] for question in unasked)])
     used = {id(task.images) for task in tasks} | {id(task.images) for task, _ in unmet}
     return Plan(tasks, unmet, unasked, classifiers, [(role, s) for role, s in sets.items() if id(s) in used])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -119,6 +119,8 @@ def run(
         if not cell.concluded:
             cell.forget_failure()
             readers.append(_started(task, cell))
+    if readers and all(cell.concluded and cell.why for cell in cells):
+        raise none_applies(cell.why for cell in cells)
     by_root: dict[int, list[Task]] = defaultdict(list)
     for task, cell in zip(tasks, cells, strict=True):
         # Also of what is finished: a run that goes on is to see the same batches.
@@ -130,6 +132,12 @@ def run(
         if working:
             _Pass(group, working, out, workers, show).run()
     return cells
+
+
+def none_applies(reasons: Iterable[str]) -> CueError:
+    """The error of an audit in which no instrument can be asked."""
+    found = "none of the instruments asked for applies here: " + "; ".join(sorted(set(reasons)))
+    return CueError(found, wanted="at least one that does", do="see `cuescope list instruments` for what each needs")
 
 
 def _started(task: Task, cell: Cell) -> _Reader:

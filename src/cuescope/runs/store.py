@@ -294,9 +294,8 @@ class Run(Displayed):
         if found and (names or not classifier):
             return found[names[0] if classifier else next(iter(found))]
         have = ", ".join(sorted({c.instrument for c in self.cells if c.finding}))
-        raise CueError(
-            f"no finding of '{instrument}' for '{classifier}'", wanted=f"one of: {have}", do="check the name"
-        )
+        missing = f"no finding of '{instrument}' for '{classifier}'"
+        raise CueError(missing, wanted=f"one of: {have}", do="check the name")
 
     def write_classes(self, spaces: Mapping[str, tuple[str, ...]]) -> None:
         """Remember the names of the classes of each class space, so that rows can be read without any model."""
