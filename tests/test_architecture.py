@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,12 @@ ROOMS = (
     *("training", "runs", "makers", "report", "api", "cli"),
 )
 """Each imports only from itself and from rooms named before it."""
-TREES = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@functools.cache
+def trees() -> dict[Path, ast.Module]:
+    """Each file of the package, parsed once."""
+    return {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def imports(tree: ast.Module) -> list[tuple[int, str]]:
@@ -37,7 +43,7 @@ def test_the_house_has_fourteen_rooms() -> None:
 @pytest.mark.parametrize("room", ROOMS)
 def test_imports_go_one_way(room: str) -> None:
     wrong = []
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         if path.relative_to(PACKAGE).parts[0] != room:
             continue
         for line, name in imports(tree):
@@ -51,19 +57,19 @@ def test_imports_go_one_way(room: str) -> None:
 
 
 def test_files_are_short() -> None:
-    lines = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in TREES}
+    lines = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in trees()}
     assert not {name: count for name, count in lines.items() if count > 350}
 
 
 def test_only_hooks_touches_hooks() -> None:
-    for path in TREES:
+    for path in trees():
         if path.name != "hooks.py":
             assert ".register_forward_hook" not in path.read_text(), path
             assert ".register_forward_pre_hook" not in path.read_text(), path
 
 
 def test_nothing_unpickles() -> None:
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "pickle.load", "pickle.loads"):
                 keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}

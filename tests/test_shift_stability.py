@@ -11,7 +11,6 @@ import polars as pl
 import pytest
 import torch
 from PIL import Image
-from scipy.signal import convolve2d
 
 from cuescope.classifier.classifier import Classifier, Preprocessing
 from cuescope.core.classes import IMAGENET
