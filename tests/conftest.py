@@ -1,12 +1,13 @@
 """Shared fixtures: the real data pack, where it is present."""
 
+import os
 from pathlib import Path
 
 import pytest
-import torch
 
-# Networks this small are slower on several threads, and two test processes run side by side.
-torch.set_num_threads(1)
+# Networks this small are slower on several threads, and two test processes run side by side. Set for the processes that
+# tests start, too; torch and scipy read it when they are imported, and the process that deals out the tests needs neither.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -27,6 +27,8 @@ from toys import plain
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = registry.names()
+DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+COUNT = 6
 QUICK = {"images": 6, "size_px": 24, "stride_px": 16, "points": 4, "steps": 4, "draws": 1, "parts_px": (8, 12)}
 QUICK |= {"rotation_step": 90.0, "scale_step": 0.4, "translation_step_px": 30}
 
@@ -40,14 +42,14 @@ class Worded(BagNet):
         return self.patch_logits(x).argmax(1)
 
 
-@pytest.fixture(scope="module")
-def classifier() -> Classifier:
+@pytest.fixture(scope="module", params=DEVICES)
+def classifier(request: pytest.FixtureRequest) -> Classifier:
     """A small untrained BagNet: it has logits, features, gradients and patch logits, and names its patches."""
     generator = torch.Generator().manual_seed(0)
     module = Worded(**bagnet_arguments()).eval()
     for parameter in module.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
-    return Classifier(module, classes=CLASSES, preprocessing=plain(64), name="bagnet-toy")
+    return Classifier(module, classes=CLASSES, preprocessing=plain(48), name="bagnet-toy", device=request.param)
 
 
 def bagnet_arguments() -> dict[str, object]:
@@ -56,7 +58,19 @@ def bagnet_arguments() -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def images() -> WorldImages:
-    return WorldImages("conflict", count=8, seed=9)
+    return WorldImages("conflict", count=COUNT, seed=9)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    """An instrument; of this scope, so that all tests of one follow each other and share `rows`."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def rows(name: str, classifier: Classifier, images: WorldImages) -> pl.DataFrame:
+    """What the instrument notes of all images in one batch."""
+    return observe(make(name), classifier, see(classifier, images, list(range(COUNT))))
 
 
 def make(name: str) -> Instrument:
@@ -105,7 +119,6 @@ def rounded(rows: pl.DataFrame) -> list[dict[str, object]]:
     return [{k: tidy(v) for k, v in row.items()} for row in rows.sort(keys).iter_rows(named=True)]
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_facts_are_there(name: str) -> None:
     kind = registry.find(name)
     assert kind.question.endswith("?")
@@ -139,7 +152,6 @@ def test_facts_are_there(name: str) -> None:
         assert default is not dataclasses.MISSING
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_documented(name: str) -> None:
     page = (ROOT / "docs" / "instruments.md").read_text()
     assert f"`{name}`" in page
@@ -147,11 +159,10 @@ def test_documented(name: str) -> None:
         assert f"`{field}`" in page, f"docs/instruments.md tells of {name}'s {field}"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_json_round_trip_and_no_bad_numbers(name: str, classifier: Classifier, images: WorldImages) -> None:
+def test_json_round_trip_and_no_bad_numbers(name: str, classifier: Classifier, rows: pl.DataFrame) -> None:
     tool = make(name)
     facts = json.loads(json.dumps(dict(tool.start(classifier).facts)))
-    finding = conclude(tool, observe(tool, classifier, see(classifier, images, list(range(8)))), facts)
+    finding = conclude(tool, rows, facts)
     text = json.dumps(finding.to_json(), allow_nan=False)
     assert Finding.from_json(json.loads(text)).to_json() == json.loads(text)
     assert finding.instrument == name
@@ -164,7 +175,6 @@ def test_json_round_trip_and_no_bad_numbers(name: str, classifier: Classifier, i
     assert {m.per_image for m in finding.measures if m.per_image} <= set(tool.columns)
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_leaves_no_trace(name: str, classifier: Classifier, images: WorldImages) -> None:
     module = classifier.module
     assert module is not None
@@ -174,8 +184,8 @@ def test_leaves_no_trace(name: str, classifier: Classifier, images: WorldImages)
     before = trace(module)
     state = torch.random.get_rng_state()
     tool = make(name)
-    rows = observe(tool, classifier, see(classifier, images, [0, 1]))
-    list(tool.illustrate(classifier, see(classifier, images, [0, 1]), rows))
+    batch = see(classifier, images, [0, 1])
+    list(tool.illustrate(classifier, batch, observe(tool, classifier, batch)))
     assert trace(module) == before
     assert torch.equal(torch.random.get_rng_state(), state)
     module.eval()
@@ -189,15 +199,14 @@ def trace(module: nn.Module) -> list[object]:
     return [tensors, grads, buffers, hooks, [m.training for m in module.modules()]]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_batches_and_order_do_not_matter(name: str, classifier: Classifier, images: WorldImages) -> None:
+def test_batches_and_order_do_not_matter(
+    name: str, classifier: Classifier, images: WorldImages, rows: pl.DataFrame
+) -> None:
     tool = make(name)
-    whole = observe(tool, classifier, see(classifier, images, [0, 1, 2, 3]))
-    parts = [observe(tool, classifier, see(classifier, images, group)) for group in ([3], [2, 0], [1])]
-    assert rounded(tool.reduce(pl.concat(parts))) == rounded(tool.reduce(whole))
+    parts = [observe(tool, classifier, see(classifier, images, group)) for group in ([3], [5, 2, 0], [4, 1])]
+    assert rounded(tool.reduce(pl.concat(parts))) == rounded(tool.reduce(rows))
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_one_image_and_none(name: str, classifier: Classifier, images: WorldImages) -> None:
     tool = make(name)
     facts = tool.start(classifier).facts
@@ -209,14 +218,14 @@ def test_one_image_and_none(name: str, classifier: Classifier, images: WorldImag
     assert all(m.value is None or m.n for m in none.measures), "nothing was seen, so nothing was measured"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_illustrates_few_images_with_pixels(name: str, classifier: Classifier, images: WorldImages) -> None:
+def test_illustrates_few_images_with_pixels(
+    name: str, classifier: Classifier, images: WorldImages, rows: pl.DataFrame
+) -> None:
     tool = make(name)
-    rows = observe(tool, classifier, see(classifier, images, list(range(8))))
     chosen = tool.examples(rows)
     assert len(chosen) <= 12 or type(tool).reduce is not Instrument.reduce
     assert set(chosen) <= set(rows["id"])
-    indices = [i for i in range(8) if images.id(i) in chosen]
+    indices = [i for i in range(COUNT) if images.id(i) in chosen]
     if not indices:
         return
     for panel in tool.illustrate(classifier, see(classifier, images, indices), tool.rows_to_show(rows, chosen)):

@@ -11,7 +11,6 @@ import polars as pl
 import pytest
 import torch
 from PIL import Image
-from scipy.signal import convolve2d
 
 from cuescope.classifier.classifier import Classifier, Preprocessing
 from cuescope.core.classes import IMAGENET
@@ -118,6 +117,8 @@ def test_growing_keeps_the_top_left_corner() -> None:
 
 def painted(canvas: np.ndarray[Any, Any], known: tuple[int, int, int, int]) -> np.ndarray[Any, Any]:
     """The plain way: blur the whole canvas round after round."""
+    from scipy.signal import convolve2d  # takes seconds to import
+
     image, mask = canvas.astype(float), np.zeros(canvas.shape[:2])
     mask[known[0] : known[2], known[1] : known[3]] = 1
     row = np.array([[0.5, 0.5]])
