@@ -136,7 +136,9 @@ def _gather(folder: Run, plan: Plan, cells: Sequence[Cell], started: float) -> N
     lost = folder.write_skipped({images.name: (images.digest, images.skipped) for _, images in plan.sets})
     for described in manifest["image_sets"]:
         described["skipped"] = lost[described["name"]]
-    folder.write_classes({classifier.classes.name: classifier.classes.names for classifier in plan.classifiers})
+    # The names of the classes of each class space, so that rows can be read without any model.
+    spaces = (classifier.classes for classifier in plan.classifiers)
+    write_json(folder.path / "classes.json", {space.name: list(space.names) for space in spaces})
     folder.write_manifest()
 
 

@@ -77,13 +77,7 @@ def _recipe(name: str, maker: Maker, images: ImageSet, work: Work) -> dict[str, 
 
 
 def _perform(
-    name: str,
-    images: ImageSet,
-    work: Work,
-    folder: OutputFolder,
-    workers: int,
-    command: str,
-    progress: Progress | None,
+    name: str, images: ImageSet, work: Work, folder: OutputFolder, workers: int, command: str, progress: Progress | None
 ) -> Making:
     groups, total = list(_left(work, folder)), sum(piece.images for piece in work.pieces)
     before = sum(entry.get("images", 1) for entry in folder.entries.values())
@@ -138,11 +132,7 @@ def _left(work: Work, folder: OutputFolder) -> Iterator[list[Piece]]:
 
 
 def _make(
-    work: Work,
-    group: Sequence[Piece],
-    samples: Mapping[int, Sample],
-    lost: Mapping[str, Skipped],
-    images: ImageSet,
+    work: Work, group: Sequence[Piece], samples: Mapping[int, Sample], lost: Mapping[str, Skipped], images: ImageSet
 ) -> tuple[list[File], int, list[Skipped]]:
     """The files of a group, of how many images they are, and the images that are unfit."""
     decoded = [(piece, [samples[i] for i in piece.sources if i in samples]) for piece in group]

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from cuescope.core.display import Displayed
+from cuescope.core.naming import short_name
 
 SCHEMA = 2
 """Version of the JSON that findings are written in."""
@@ -93,15 +94,6 @@ def about_two(about: tuple[About, About]) -> str:
     'timm/a and timm/b'
     """
     return f"{about[0].classifier} and {about[1].classifier}"
-
-
-def short_name(classifier: str) -> str:
-    """A classifier's name without its source and its weights.
-
-    >>> short_name("timm/resnet50.a1@a.safetensors")
-    'resnet50.a1'
-    """
-    return classifier.partition("@")[0].rpartition("/")[2]
 
 
 def short_names(about: tuple[About, About]) -> tuple[str, str]:

@@ -34,11 +34,7 @@ LONGEST_TITLE = 60
 @cache
 def environment() -> Environment:
     env = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     of_words = ("value", "bare", "interval", "amount", "duration", "listed")
     env.filters |= {name: getattr(words, name) for name in of_words}

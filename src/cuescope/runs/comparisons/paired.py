@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from cuescope.core import stats
@@ -25,7 +24,8 @@ def difference(a: pl.DataFrame, b: pl.DataFrame, column: str) -> tuple[float, tu
     )
     if not both.height:
         raise ValueError("the two have no image in common")
-    return stats.paired_difference(_numbers(both["a"]), _numbers(both["b"]))
+    a_values, b_values = (both[key].fill_null(float("nan")).to_numpy() for key in "ab")
+    return stats.paired_difference(a_values, b_values)
 
 
 def verdicts(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -83,7 +83,3 @@ def _verdicts(a: Cell, b: Cell) -> Iterable[dict[str, Any]]:
             "n": n,
             "why": "" if interval else "too few images for an interval",
         }
-
-
-def _numbers(column: pl.Series) -> np.ndarray[Any, Any]:
-    return column.fill_null(float("nan")).to_numpy()
