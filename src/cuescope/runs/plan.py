@@ -30,6 +30,10 @@ class Plan:
     classifiers: list[Classifier]
     sets: list[tuple[str, ImageSet]]
 
+    @property
+    def all_tasks(self) -> list[Task]:
+        return [*self.tasks, *(task for task, _ in self.unmet)]
+
 
 def find_instruments(only: Sequence[str], also: Sequence[str], settings: Mapping[str, Any]) -> list[Instrument]:
     """The instruments asked for, their parameters set. Raises CueError for unknown names and parameters."""
@@ -91,7 +95,7 @@ def make_plan(
         found = "none of the instruments asked for applies here: " + "; ".join(reasons)
         do = "see `cuescope list instruments` for what each needs"
         raise CueError(found, wanted="at least one that does", do=do)
-    used = {id(task.images) for task in tasks} | {id(task.images) for task, _ in unmet}
+    used = {id(task.images) for task in [*tasks, *(task for task, _ in unmet)]}
     return Plan(tasks, unmet, unasked, classifiers, [(role, s) for role, s in sets.items() if id(s) in used])
 
 
