@@ -18,13 +18,9 @@ if TYPE_CHECKING:
 def compare(*runs: Path, json: bool = False) -> None:
     """Which of two classifiers is better, and do they agree? Over the images that both have seen.
 
-    Parameters
-    ----------
-    runs
-        Run folders: one with several classifiers, or several.
-    json
-        Print JSON instead of tables: {"comparisons": [...], "pairs": [...]}, as the run folder holds them.
-
+    Args:
+        runs: Run folders: one with several classifiers, or several.
+        json: Print JSON instead of tables: {"comparisons": [...], "pairs": [...]}, as the run folder holds them.
     """
     from cuescope.runs.comparisons.paired import verdicts
     from cuescope.runs.comparisons.pairs import findings

@@ -29,23 +29,14 @@ def train(
 ) -> None:
     """A model of a recipe: bow or zfnet on your own images, the networks of the built-in world on drawn ones.
 
-    Parameters
-    ----------
-    recipe
-        Its name, as in `cuescope list recipes`.
-    out
-        File of weights to write, such as mine.safetensors.
-    images
-        Folder of labeled images, a folder for each class or with a labels.csv. Or world:VARIANT[:COUNT].
-    labels
-        CSV with the columns file,index.
-    set_
-        A setting of the recipe, as in --set words=500. Can be repeated.
-    seed
-        Of all that is drawn at random.
-    limit
-        Learn from this many images, spread evenly over the folder.
-
+    Args:
+        recipe: Its name, as in `cuescope list recipes`.
+        out: File of weights to write, such as mine.safetensors.
+        images: Folder of labeled images, a folder for each class or with a labels.csv. Or world:VARIANT[:COUNT].
+        labels: CSV with the columns file,index.
+        set_: A setting of the recipe, as in --set words=500. Can be repeated.
+        seed: Of all that is drawn at random.
+        limit: Learn from this many images, spread evenly over the folder.
     """
     from cuescope.api.train import train as do_train
     from cuescope.cli.audit import settings

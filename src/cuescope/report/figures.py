@@ -15,8 +15,7 @@ from cuescope.report.draw import dots, maps, plots, words
 from cuescope.report.draw.axes import Part
 from cuescope.report.draw.color import Array
 from cuescope.report.draw.scene import glyph_svg, svg
-from cuescope.report.gather import Entry
-from cuescope.report.subjects import Subject
+from cuescope.report.gather import Entry, Subject
 
 ROOM = 4
 """Images of one figure side by side in a place: with more, the names in their legends break."""
@@ -97,17 +96,14 @@ def drawn(panels: Sequence[tuple[Entry, Panel]]) -> Drawn:
     groups = [(None, parts)] if merged else [(s, [part]) for s, part in zip(plain.subjects, parts, strict=True)]
     top = max((v for part in parts for v in part.data.get("values", ())), default=None)
     numbers = {"dots": _numbers, "points": _places}.get(kind)
+    labels = [f"{first.title}: {words.listed([part.name for part in some])}" for _, some in groups]
     return replace(
         plain,
-        plots=tuple((who, svg(plots.plot(some, kind, _label(first, some), top))) for who, some in groups),
+        plots=tuple((who, svg(plots.plot(p, kind, text, top))) for (who, p), text in zip(groups, labels, strict=True)),
         legend=_legend(plain.subjects, parts, kind),
         tables=tuple((who, numbers(some)) for who, some in groups if numbers),
         note=_omitted(parts, kind),
     )
-
-
-def _label(panel: Panel, parts: Sequence[Part]) -> str:
-    return f"{panel.title}: {words.listed([part.name for part in parts])}"
 
 
 def _legend(subjects: Sequence[Subject], parts: list[Part], kind: str) -> tuple[tuple[str, str], ...]:
@@ -199,15 +195,11 @@ def _gallery(panels: Sequence[tuple[Entry, Panel]]) -> tuple[tuple[Card, ...], .
     """Cards in rows: the same image as several classifiers saw it side by side, else a row for each classifier."""
     read = [[(f, maps.pixels_of(f, e.cell.folder)) for f in p.figures[:MOST_FIGURES]] for e, p in panels]
     cards = [[_card(e.subject, f, px, e.cell.folder) for f, px in fs] for (e, _), fs in zip(panels, read, strict=True)]
-    prints = [[_thumbprint(px) for _, px in fs] for fs in read]
+    small = [[Image.fromarray(px).convert("L").resize((12, 12), Image.Resampling.BOX) for _, px in fs] for fs in read]
+    prints = [[np.asarray(image, dtype=np.float64) for image in images] for images in small]
     if len(panels) > 1 and all(_alike(prints[0], other) for other in prints[1:]):
         return tuple(zip(*cards, strict=True))
     return tuple(tuple(row) for row in cards)
-
-
-def _thumbprint(pixels: Array) -> Array:
-    small = Image.fromarray(pixels).convert("L").resize((12, 12), Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.float64)
 
 
 def _alike(first: list[Array], second: list[Array]) -> bool:

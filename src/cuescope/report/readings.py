@@ -10,8 +10,7 @@ from cuescope.core.findings import Measure
 from cuescope.report.draw import words
 from cuescope.report.draw.axes import domain, place, ruler, track
 from cuescope.report.draw.scene import glyph_svg, svg
-from cuescope.report.gather import Content, Row
-from cuescope.report.subjects import Subject
+from cuescope.report.gather import Content, Row, Subject
 
 DIAMOND = glyph_svg("diamond", "ink", hollow=True)
 
