@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -23,8 +22,7 @@ MOST_FIGURES = 12
 MOST_TABLE_ROWS = 400
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A table's cell: what is read, and what it is sorted by."""
 
     text: str
@@ -32,8 +30,7 @@ class Cell:
     number: bool = False
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     left_out: int = 0
@@ -42,8 +39,7 @@ class Table:
         return any(row[column].number for row in self.rows)
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """One image of a card: an image itself or a map laid over it."""
 
     uri: str
@@ -53,8 +49,7 @@ class Layer:
     legend: tuple[tuple[str, str, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class Card:
+class Card(NamedTuple):
     subject: Subject
     caption: str
     layers: tuple[Layer, ...]
@@ -62,8 +57,7 @@ class Card:
     """Shown over two places: more than twice as wide as high, or of more images than a place has room for."""
 
 
-@dataclass(frozen=True)
-class Drawn:
+class Drawn(NamedTuple):
     """A panel ready to be laid out, with one plot for all classifiers or one for each."""
 
     kind: str
@@ -88,17 +82,16 @@ def drawn(panels: Sequence[tuple[Entry, Panel]]) -> Drawn:
     if kind == "images":
         most = max(len(panel.figures) for _, panel in panels)
         note = f"The first {MOST_FIGURES} of {most} images; the others are in the run folder."
-        return replace(plain, rows=_gallery(panels), note=note if most > MOST_FIGURES else "")
+        return plain._replace(rows=_gallery(panels), note=note if most > MOST_FIGURES else "")
     if kind == "table":
-        return replace(plain, tables=tuple((e.subject, table(p.data["columns"], p.data["rows"])) for e, p in panels))
+        return plain._replace(tables=tuple((e.subject, table(p.data["columns"], p.data["rows"])) for e, p in panels))
     parts = [Part(entry.subject.index, entry.subject.title, panel.data) for entry, panel in panels]
     merged = plots.mergeable(parts, kind)
     groups = [(None, parts)] if merged else [(s, [part]) for s, part in zip(plain.subjects, parts, strict=True)]
     top = max((v for part in parts for v in part.data.get("values", ())), default=None)
     numbers = {"dots": _numbers, "points": _places}.get(kind)
     labels = [f"{first.title}: {words.listed([part.name for part in some])}" for _, some in groups]
-    return replace(
-        plain,
+    return plain._replace(
         plots=tuple((who, svg(plots.plot(p, kind, text, top))) for (who, p), text in zip(groups, labels, strict=True)),
         legend=_legend(plain.subjects, parts, kind),
         tables=tuple((who, numbers(some)) for who, some in groups if numbers),

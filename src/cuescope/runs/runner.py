@@ -16,7 +16,7 @@ import polars as pl
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
 from cuescope.core.files import write_json
-from cuescope.core.findings import About, Conclusion, Finding, Panel
+from cuescope.core.findings import About, Conclusion, Finding
 from cuescope.data.derived import derived, root, root_position
 from cuescope.data.images import Batch, ImageSet, Sample, Skipped, UnreadableError
 from cuescope.instruments.base import Instrument, Misfit, Observer, name_of
@@ -193,7 +193,12 @@ class _Reader:
         if not pack or not self.works or self.observer is None:
             return
         try:
-            batch = self.task.batch(_packed(pack), [sample for _, _, sample in pack])
+            first, places = pack[0][0], [at for _, at, _ in pack]
+            if any(seen is not first for seen, _, _ in pack):
+                packed = Batch.join([seen if len(seen) == 1 else seen.select([at]) for seen, at, _ in pack])
+            else:  # Without a copy where the images are one batch already.
+                packed = first if places == list(range(len(first))) else first.select(places)
+            batch = self.task.batch(packed, [sample for _, _, sample in pack])
             finite = zip(batch.ids, batch.logits.isfinite().all(1).tolist(), strict=True)
             if bad := [name for name, known in finite if not known]:
                 name = self.task.classifier.name
@@ -202,15 +207,6 @@ class _Reader:
                 self.frames.append(self.observer.observe(batch))
         except Exception:
             self.cell.fail(traceback.format_exc())
-
-
-def _packed(pack: Sequence[tuple[Batch, int, Sample]]) -> Batch:
-    """The images of a pack as one batch, without a copy where they are one already."""
-    first = pack[0][0]
-    if all(seen is first for seen, _, _ in pack):
-        places = [at for _, at, _ in pack]
-        return first if places == list(range(len(first))) else first.select(places)
-    return Batch.join([seen if len(seen) == 1 else seen.select([at]) for seen, at, _ in pack])
 
 
 @dataclass(eq=False)
@@ -317,20 +313,14 @@ def _conclude(reader: _Reader, pictures: Pictures) -> None:
             rows = cell.rows(tool)
             about = task.about(cell.facts)
             finding = tool.finding(tool.conclude(rows, about), about)
-            finding = finding.with_panels(_illustrated(task, rows, pictures))
+            chosen = set(tool.examples(rows))
+            numbers = [i for i in task.wanted if task.images.id(i) in chosen] if chosen else []
+            if found := pictures.of(task.classifier, task.images, numbers):
+                batch = task.batch(*found)
+                shown = tool.rows_to_show(rows, batch.ids)
+                finding = finding.with_panels(tuple(tool.illustrate(task.classifier, batch, shown)))
         cell.write_finding(finding)
     except CueError:
         raise
     except Exception:
         cell.fail(traceback.format_exc())
-
-
-def _illustrated(task: Task, rows: pl.DataFrame, pictures: Pictures) -> tuple[Panel, ...]:
-    chosen = set(task.instrument.examples(rows))
-    numbers = [i for i in task.wanted if task.images.id(i) in chosen] if chosen else []
-    found = pictures.of(task.classifier, task.images, numbers)
-    if found is None:
-        return ()
-    seen, samples = found
-    batch = task.batch(seen, samples)
-    return tuple(task.instrument.illustrate(task.classifier, batch, task.instrument.rows_to_show(rows, batch.ids)))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cuescope.report.draw import words
 from cuescope.report.draw.axes import Part, Scale, domain, shortened, width_of
@@ -19,8 +18,7 @@ TOTAL_GAP = 6.0
 """Between the rows of a dot plot and its total."""
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """Somebody else in a dot plot: the hollow glyph, the values by row, and bands about them. The first is in ink."""
 
     who: str
