@@ -258,7 +258,8 @@ def test_look_writes_a_strip_or_a_gif(tmp_path: Path) -> None:
     with Image.open(path) as sheet:
         assert sheet.format == "PNG"
         with_strip = sheet.height
-    finding = concluded(toy(Corner(), size=64), [Sample("a", pixels)])
+    said = concluded(toy(Corner(), size=64), [Sample("a", pixels)])
+    finding = ShiftMap().finding(said, About("net", "images", ()))
     with Image.open(look_png(finding, None, tmp_path / "plain.png")) as plainer:
         assert plainer.height < with_strip
     with pytest.raises(CueError, match="accuracy has no frames") as error:

@@ -6,8 +6,8 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 from cuescope import report
 from cuescope.classifier.classifier import Classifier
@@ -30,8 +30,7 @@ MADE = ("comparisons.json", "pairs.json", "report.html")
 """What is made of the cells. The manifest, written last, holds a hash of each."""
 
 
-@dataclass
-class Audit:
+class Audit(NamedTuple):
     """A finished audit: its run folder, and whether anything was left to do."""
 
     run: Run

@@ -7,9 +7,9 @@ import json
 import stat
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from cuescope.core.download import download
 from cuescope.core.errors import CueError
@@ -26,8 +26,7 @@ LARGEST_ARCHIVE, LARGEST_DATA = 2 << 30, 256 << 20
 Progress = Callable[[int, int, str], None]
 
 
-@dataclass(frozen=True)
-class Got:
+class Got(NamedTuple):
     """What lies in the folder: its files, how many of them have a digest that is known, and whether it is new."""
 
     path: Path

@@ -75,6 +75,7 @@ def make(
 def _perform(
     name: str, images: ImageSet, work: Work, folder: OutputFolder, workers: int, command: str, progress: Progress | None
 ) -> Making:
+    show = progress or (lambda *_: None)
     groups, total = list(_left(work, folder)), sum(piece.images for piece in work.pieces)
     before = sum(entry.get("images", 1) for entry in folder.entries.values())
     skipped = {s.id: s for s in (*images.skipped, *folder.skipped)}
@@ -85,10 +86,6 @@ def _perform(
     seconds, started, made = float(folder.manifest.get("seconds", 0)), time.perf_counter(), 0
     about = {"command": command, "created": folder.manifest.get("created", now()), "seconds": seconds}
     folder.begin({**versions("cuescope", "torch"), **about, "notes": list(images.notes)})
-
-    def report() -> None:
-        if progress is not None:
-            progress(before + made, total, name)
 
     def finish(done: bool, entries: Sequence[Mapping[str, Any]] | None = None) -> None:
         spent = round(seconds + time.perf_counter() - started, 2)
@@ -102,7 +99,7 @@ def _perform(
     try:
         with Writing(folder, workers) as writing:
             for group, (samples, lost) in zip(groups, images.stream(sources, workers), strict=True):
-                report()
+                show(before + made, total, name)
                 files, count, unfit = _make(work, group, dict(samples), {s.id: s for s in lost}, images)
                 skipped |= {s.id: s for s in (*lost, *unfit)}
                 writing.put(files)
@@ -114,7 +111,7 @@ def _perform(
         wanted = f"nothing: every finished image is kept ({kept:,} of {total:,})"
         do = "run the same command again, it goes on where it stopped"
         raise CueError("interrupted", wanted=wanted, do=do) from None
-    report()
+    show(before + made, total, name)
     return Making(folder.path, made, before, tuple(skipped.values()), work.outputs)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
@@ -22,8 +21,7 @@ CHECKPOINTS = "the checkpoints of a network, in their order", "MODEL@one.safeten
 """What to give, and how, for an instrument that needs "checkpoints"."""
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     tasks: list[Task]
     unmet: list[tuple[Task, str]]
     unasked: list[dict[str, str]]

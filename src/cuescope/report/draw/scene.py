@@ -145,11 +145,7 @@ def outline(glyph: str, at: Point, radius: float) -> list[Point]:
 def svg(scene: Scene) -> str:
     """The scene as one SVG element that scales with its container; every text is escaped."""
     view = f'class="{scene.kind}" viewBox="0 0 {_n(scene.width)} {_n(scene.height)}"'
-    return f'<svg {view} role="img" aria-label="{escape(scene.label)}">{_body(scene)}</svg>'
-
-
-def _body(scene: Scene) -> str:
-    return "".join(_element(item) for item in scene.items)
+    return f'<svg {view} role="img" aria-label="{escape(scene.label)}">{"".join(map(_element, scene.items))}</svg>'
 
 
 def glyph_svg(glyph: str, role: str, hollow: bool = False) -> str:
@@ -161,7 +157,7 @@ def glyph_svg(glyph: str, role: str, hollow: bool = False) -> str:
 def _element(item: Item) -> str:
     if isinstance(item, Placed):
         move = f"translate({_n(item.at[0])} {_n(item.at[1])}) scale({_n(item.times)})"
-        return f'<g transform="{move}">{_body(item.scene)}</g>'
+        return f'<g transform="{move}">{"".join(map(_element, item.scene.items))}</g>'
     if isinstance(item, Picture):
         height, width = item.pixels.shape[:2]
         data = maps.data_uri(item.pixels, exact=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -34,7 +34,37 @@ def verdicts(runs: Sequence[Run]) -> list[dict[str, Any]]:
     Only findings of the same instrument, version, parameters and image set are set against each other. Each
     verdict: instrument, measure, title, a, b, value (a less b), interval, n, why.
     """
-    return [verdict for (_, a), (_, b) in matched(runs) for verdict in _verdicts(a, b)]
+    found = []
+    for (_, a), (_, b) in matched(runs):
+        finding_a, finding_b = a.finding, b.finding
+        if finding_a is None or finding_b is None:
+            continue
+        other = {measure.name for measure in finding_b.measures if measure.value is not None}
+        shared = [m for m in finding_a.measures if m.per_image and m.value is not None and m.name in other]
+        if not shared:
+            continue
+        columns = list(dict.fromkeys(["id", *(measure.per_image for measure in shared)]))
+        rows_a, rows_b = a.rows(columns=columns), b.rows(columns=columns)
+        for measure in shared:
+            try:
+                value, interval, n = difference(rows_a, rows_b, measure.per_image)
+            except ValueError:
+                continue
+            verdict = {
+                "instrument": a.instrument,
+                "measure": measure.name,
+                "title": measure.label,
+                "unit": measure.unit,
+                "better": measure.better,
+                "a": a.classifier,
+                "b": b.classifier,
+                "value": value,
+                "interval": list(interval) if interval else None,
+                "n": n,
+                "why": "" if interval else "too few images for an interval",
+            }
+            found.append(verdict)
+    return found
 
 
 def matched(runs: Sequence[Run]) -> Iterator[tuple[tuple[Run, Cell], tuple[Run, Cell]]]:
@@ -53,33 +83,3 @@ def matched(runs: Sequence[Run]) -> Iterator[tuple[tuple[Run, Cell], tuple[Run, 
     for (run_a, a, asked_a, who_a), (run_b, b, asked_b, who_b) in itertools.combinations(cells.values(), 2):
         if asked_a == asked_b and who_a != who_b:
             yield (run_a, a), (run_b, b)
-
-
-def _verdicts(a: Cell, b: Cell) -> Iterable[dict[str, Any]]:
-    finding_a, finding_b = a.finding, b.finding
-    if finding_a is None or finding_b is None:
-        return
-    other = {measure.name for measure in finding_b.measures if measure.value is not None}
-    shared = [m for m in finding_a.measures if m.per_image and m.value is not None and m.name in other]
-    if not shared:
-        return
-    columns = list(dict.fromkeys(["id", *(measure.per_image for measure in shared)]))
-    rows_a, rows_b = a.rows(columns=columns), b.rows(columns=columns)
-    for measure in shared:
-        try:
-            value, interval, n = difference(rows_a, rows_b, measure.per_image)
-        except ValueError:
-            continue
-        yield {
-            "instrument": a.instrument,
-            "measure": measure.name,
-            "title": measure.label,
-            "unit": measure.unit,
-            "better": measure.better,
-            "a": a.classifier,
-            "b": b.classifier,
-            "value": value,
-            "interval": list(interval) if interval else None,
-            "n": n,
-            "why": "" if interval else "too few images for an interval",
-        }
