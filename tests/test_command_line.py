@@ -37,20 +37,16 @@ def one_class():
 """
 FAILING = '''
 from dataclasses import dataclass
-from typing import ClassVar
 import polars as pl
+from cuescope.instruments.base import Instrument
 
 @dataclass(frozen=True)
-class MyCue:
-    """Fails on purpose.
+class MyCue(Instrument, version=1, needs={"logits"}):
+    """Fails on purpose."""
 
-    >>> MyCue()
-    """
-    question: ClassVar[str] = "Does it fail?"
-    reference: ClassVar[str] = "none"
-    needs: ClassVar[frozenset] = frozenset()
-    version: ClassVar[int] = 1
-    per_image: ClassVar[dict] = {}
+    question = "Does it fail?"
+    reference = "none"
+    columns = {"id": pl.String}
 
     def observe(self, classifier, batch):
         raise ValueError("my cue is broken")
@@ -108,12 +104,12 @@ def test_audit_makes_a_report_and_skips_what_it_cannot_read(here: Path, capsys: 
 
 def test_a_finished_run_does_nothing_and_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call(*AUDIT, *QUICK, capsys=capsys)
-    before = {p: p.stat().st_mtime_ns for p in Path("out").rglob("*") if p.is_file()}
+    before = {p: p.stat().st_mtime_ns for p in Path("out").rglob("[!.]*") if p.is_file()}
     status, out, err = call(*AUDIT, *QUICK, capsys=capsys)
     assert status == 0
     assert "nothing to do" in err
     assert "top-1 accuracy" in out
-    assert {p: p.stat().st_mtime_ns for p in Path("out").rglob("*") if p.is_file()} == before
+    assert {p: p.stat().st_mtime_ns for p in Path("out").rglob("[!.]*") if p.is_file()} == before
 
 
 def test_a_changed_parameter_starts_its_own_cell(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

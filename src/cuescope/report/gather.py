@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cuescope.core.files import read_json
 from cuescope.core.findings import Finding, Measure, Panel, Published
@@ -47,8 +47,7 @@ class Subject:
         return "".join(subject.mark for subject in self.two) or glyph_svg(glyph(self.index), self.role)
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A cell with its classifier, its finding read once."""
 
     subject: Subject
@@ -60,8 +59,7 @@ class Entry:
         return self.finding is not None and not self.finding.why and self.cell.status in ("done", "partial")
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One measure of several classifiers; None where a classifier has no such measure."""
 
     first: Measure
@@ -77,8 +75,7 @@ class Row:
         return list(dict.fromkeys(p for m in self.measures for p in m.published))
 
 
-@dataclass(frozen=True)
-class Square:
+class Square(NamedTuple):
     """A headline measure of each two classifiers, the same above and below an empty diagonal."""
 
     title: str
@@ -86,8 +83,7 @@ class Square:
     rows: tuple[tuple[Measure | None, ...], ...]
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """The answers of one instrument on one image set."""
 
     images: str
@@ -181,8 +177,7 @@ class Group:
         return Square(titles[0], tuple(subjects), tuple(rows))
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """One question with all its answers."""
 
     instrument: str
@@ -202,8 +197,7 @@ class Section:
         return any(group.answers for group in self.groups)
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(NamedTuple):
     """All that a page shows."""
 
     runs: tuple[Run, ...]

@@ -16,9 +16,10 @@ from markupsafe import Markup, escape
 
 from cuescope.core.findings import Finding
 from cuescope.report.draw import words
-from cuescope.report.figures import Table, drawn, table
-from cuescope.report.gather import Content, Entry, Group, Section, Subject
+from cuescope.report.figures import drawn, table
+from cuescope.report.gather import Content, Entry, Group, Section, Subject, gather
 from cuescope.report.readings import block, differences, sources
+from cuescope.runs.store import Run
 
 HERE = Path(__file__).parent / "page"
 PREPROCESSING = {"size": "input size", "source": "preprocessing by", "mean": "minus the mean", "std": "divided by"}
@@ -52,6 +53,12 @@ def _rendered(name: str, **what: Any) -> str:
 def page(content: Content) -> str:
     """The whole report."""
     skipped = [[s["set"], s["id"], s["why"]] for s in content.skipped[:MOST_SKIPPED]]
+    asked = []
+    for entry in content.entries:
+        cell, given = entry.cell, entry.cell.identity
+        params = ", ".join(f"{k} = {v}" for k, v in (given.get("params") or {}).items())
+        name = f"{cell.instrument} (version {given['version']})"
+        asked.append([name, entry.subject.title, cell.images, params, cell.status, round(cell.seconds, 1)])
     return _rendered(
         "page",
         content=content,
@@ -60,13 +67,13 @@ def page(content: Content) -> str:
         skipped=table(["image set", "image", "why"], skipped),
         skipped_more=len(content.skipped) - len(skipped),
         methods=[(s, method(s)) for s in content.subjects],
-        work=work_table(content),
+        work=table(["instrument", "classifier", "images", "parameters", "status", "seconds"], asked),
     )
 
 
-def overview(content: Content) -> str:
-    """Verdict and headline measures only, for a notebook."""
-    return _rendered("overview", content=content)
+def overview(run: Run) -> str:
+    """Verdict and headline measures of a run only, for a notebook."""
+    return _rendered("overview", content=gather([run]))
 
 
 def fragment(finding: Finding) -> str:
@@ -127,14 +134,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def work_table(content: Content) -> Table:
-    """Every cell of the runs: what was asked of which classifier on which images, with which parameters, how long."""
-    rows = []
-    for entry in content.entries:
-        cell, given = entry.cell, entry.cell.identity
-        params = ", ".join(f"{k} = {v}" for k, v in (given.get("params") or {}).items())
-        name = f"{cell.instrument} (version {given['version']})"
-        rows.append([name, entry.subject.title, cell.images, params, cell.status, round(cell.seconds, 1)])
-    return table(["instrument", "classifier", "images", "parameters", "status", "seconds"], rows)
