@@ -37,20 +37,16 @@ def one_class():
 """
 FAILING = '''
 from dataclasses import dataclass
-from typing import ClassVar
+import polars as pl
 from cuescope.instruments.base import Instrument
 
 @dataclass(frozen=True)
-class MyCue(Instrument):
-    """Fails on purpose.
+class MyCue(Instrument, version=1, needs={"logits"}):
+    """Fails on purpose."""
 
-    >>> MyCue()
-    """
-    question: ClassVar[str] = "Does it fail?"
-    reference: ClassVar[str] = "none"
-    needs: ClassVar[frozenset] = frozenset()
-    version: ClassVar[int] = 1
-    columns: ClassVar[dict] = {}
+    question = "Does it fail?"
+    reference = "none"
+    columns = {"id": pl.String}
 
     def observe(self, classifier, batch):
         raise ValueError("my cue is broken")

@@ -16,8 +16,7 @@ from cuescope.core.errors import CueError
 from cuescope.core.files import read_json, write_json
 from cuescope.core.findings import Figure, Map, Measure
 from cuescope.report import figures
-from cuescope.report.gather import gather
-from cuescope.report.subjects import Subject
+from cuescope.report.gather import Subject, gather
 from cuescope.runs.store import Run
 from made_findings import MOBILE, SQUEEZE, accuracy, occlusion, photograph, shape_bias
 from runs import identity, make_run

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from cuescope.core.findings import Finding
-from cuescope.report import html, notebook, terminal
+from cuescope.report import html, terminal
 from cuescope.runs.store import Run
 from made_findings import SQUEEZE, accuracy, occlusion, photograph
 from runs import make_run
@@ -37,4 +37,4 @@ def test_notebook_fragments(run) -> None:
     assert "data:image" not in html.fragment(stored)
     nothing = Finding("evidence", 1, {}, "net", "set", why="it has no patch logits")
     assert "it has no patch logits" in html.fragment(nothing)
-    assert "It is right on 59.4%" in notebook.run_fragment(run)
+    assert "It is right on 59.4%" in html.overview(run)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 from cuescope import report
 from cuescope.classifier.classifier import Classifier
@@ -16,6 +15,7 @@ from cuescope.core.errors import CueError
 from cuescope.core.files import write_json
 from cuescope.core.naming import short_name
 from cuescope.core.progress import Progress
+from cuescope.core.provenance import now, versions
 from cuescope.data.images import ImageSet
 from cuescope.instruments.base import name_of
 from cuescope.report import notebook  # noqa: F401  what an audit returns shows itself
@@ -31,8 +31,7 @@ MADE = ("comparisons.json", "pairs.json", "report.html")
 """What is made of the cells. The manifest, written last, holds a hash of each."""
 
 
-@dataclass
-class Audit:
+class Audit(NamedTuple):
     """A finished audit: its run folder, and whether anything was left to do."""
 
     run: Run
@@ -77,8 +76,7 @@ def perform(models: Sequence[Any], options: AuditOptions, command: str = "", pro
             return Audit(folder, False, [])
         started = time.perf_counter()
         folder.manifest = _manifest(plan, command, previous)
-        tasks = [*plan.tasks, *(task for task, _ in plan.unmet)]
-        cells = [folder.cell(task.identity) for task in tasks]
+        cells = [folder.cell(task.identity) for task in plan.all_tasks]
         seconds = {cell["folder"]: cell["seconds"] for cell in previous.get("cells", ())}
         for cell in cells:
             cell.seconds = seconds.get(f"cells/{cell.folder.name}", 0.0)
@@ -99,7 +97,7 @@ def perform(models: Sequence[Any], options: AuditOptions, command: str = "", pro
 def _committed(manifest: Mapping[str, Any], plan: Plan, folder: Run) -> bool:
     """Whether the run is finished with exactly these cells, and what was made of them is still what was written."""
     concluded = {cell["folder"] for cell in manifest.get("cells", ()) if cell["status"] in ("done", "not applicable")}
-    cells = [folder.cell(task.identity) for task in [*plan.tasks, *(task for task, _ in plan.unmet)]]
+    cells = [folder.cell(task.identity) for task in plan.all_tasks]
     made: Mapping[str, str] = manifest.get("made", {})
     return (
         bool(manifest.get("finished"))
@@ -110,16 +108,21 @@ def _committed(manifest: Mapping[str, Any], plan: Plan, folder: Run) -> bool:
 
 
 def _manifest(plan: Plan, command: str, previous: Mapping[str, Any]) -> dict[str, Any]:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    asked = [task.instrument for task in [*plan.tasks, *(task for task, _ in plan.unmet)]]
+    asked = [task.instrument for task in plan.all_tasks]
     return {
         "schema": SCHEMA,
-        "cuescope": _version("cuescope"),
+        **versions("cuescope"),
         "command": command or "cuescope.audit(" + ", ".join(repr(c.name) for c in plan.classifiers) + ", ...)",
-        "created": previous.get("created", now),
+        "created": previous.get("created", now()),
         "finished": None,
         "seconds": float(previous.get("seconds", 0.0)),
-        "environment": _environment(plan.classifiers[0]),
+        "environment": {
+            "python": platform.python_version(),
+            **versions("torch", "torchvision", "timm"),
+            "device": str(plan.classifiers[0].device),
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+        },
         "image_sets": [_describe_set(role, images) for role, images in plan.sets],
         "classifiers": [_describe(classifier) for classifier in plan.classifiers],
         "cells": [],
@@ -137,7 +140,9 @@ def _gather(folder: Run, plan: Plan, cells: Sequence[Cell], started: float) -> N
     lost = folder.write_skipped({images.name: (images.digest, images.skipped) for _, images in plan.sets})
     for described in manifest["image_sets"]:
         described["skipped"] = lost[described["name"]]
-    folder.write_classes({classifier.classes.name: classifier.classes.names for classifier in plan.classifiers})
+    # The names of the classes of each class space, so that rows can be read without any model.
+    spaces = (classifier.classes for classifier in plan.classifiers)
+    write_json(folder.path / "classes.json", {space.name: list(space.names) for space in spaces})
     folder.write_manifest()
 
 
@@ -147,7 +152,7 @@ def _finish(folder: Run, plan: Plan, progress: Progress | None) -> None:
     asked = [task.instrument for task in plan.tasks]
     found = pairs.findings([folder], asked=asked, progress=progress)
     stored.write(folder, found, [name_of(tool) for tool in asked if tool.compares])
-    folder.manifest["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+    folder.manifest["finished"] = now()
     report.write([folder], folder.path / "report.html")
     folder.manifest["made"] = {name: folder.digest(name) for name in MADE}
     folder.write_manifest()
@@ -181,23 +186,3 @@ def _describe_set(role: str, images: ImageSet) -> dict[str, Any]:
         "notes": list(images.notes),
         "digest": images.digest,
     }
-
-
-def _environment(classifier: Classifier) -> dict[str, Any]:
-    import os
-
-    packages = ("torch", "torchvision", "timm")
-    return {
-        "python": platform.python_version(),
-        **{name: _version(name) for name in packages},
-        "device": str(classifier.device),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -6,9 +6,9 @@ import hashlib
 import json
 import stat
 import zipfile
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from cuescope.core.download import download
 from cuescope.core.errors import CueError
@@ -24,8 +24,7 @@ LARGEST_ARCHIVE, LARGEST_DATA = 2 << 30, 256 << 20
 """Bytes that are downloaded, and unpacked, at most: several times what there is."""
 
 
-@dataclass(frozen=True)
-class Got:
+class Got(NamedTuple):
     """What lies in the folder: its files, how many of them have a digest that is known, and whether it is new."""
 
     path: Path
@@ -64,10 +63,15 @@ def get_human_data(folder: str | Path, *, url: str = URL, progress: Progress | N
         folder.mkdir(parents=True, exist_ok=True)
         download(url, archive, do=do, largest=LARGEST_ARCHIVE, progress=show)
         found = _unpacked(archive)
-        _check(found, known, url)
+        if missing := sorted(known.keys() - found.keys()):
+            lacking = f"what {url} gives lacks {len(missing)} of {len(known)} files, such as {INSIDE}/{missing[0]}"
+            raise CueError(lacking, wanted="the repository of Geirhos et al. 2019", do="check the address")
+        digests = {name: _digest(data) for name, data in found.items()}
+        if changed := [name for name, digest in known.items() if digests[name] != digest]:
+            other = f"{INSIDE}/{changed[0]} from {url} has another SHA-256 than is known ({len(changed)} files in all)"
+            raise CueError(other, wanted="the files as published", do="do not use them; check the address")
         for name, data in found.items():
             write(folder / name, data)
-        digests = {name: _digest(data) for name, data in found.items()}
         write_json(folder / SOURCE, {"url": url, "folder": INSIDE, "sha256": digests})
         archive.unlink()
         archive.with_suffix(".tag").unlink(missing_ok=True)
@@ -124,14 +128,3 @@ def _wanted(member: zipfile.ZipInfo) -> str | None:
     if path.is_absolute() or ".." in path.parts or not below or any(":" in p for p in below):
         raise CueError(f"the archive has a file '{member.filename}'", wanted="paths within it", do="do not use it")
     return None if stat.S_ISLNK(member.external_attr >> 16) else "/".join(below)
-
-
-def _check(found: dict[str, bytes], known: dict[str, str], url: str) -> None:
-    missing = sorted(set(known) - set(found))
-    if missing:
-        lacking = f"what {url} gives lacks {len(missing)} of {len(known)} files, such as {INSIDE}/{missing[0]}"
-        raise CueError(lacking, wanted="the repository of Geirhos et al. 2019", do="check the address")
-    changed = [name for name, digest in known.items() if _digest(found[name]) != digest]
-    if changed:
-        other = f"{INSIDE}/{changed[0]} from {url} has another SHA-256 than is known ({len(changed)} files in all)"
-        raise CueError(other, wanted="the files as published", do="do not use them; check the address")

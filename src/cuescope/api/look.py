@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError, unknown
@@ -76,7 +75,10 @@ def look(
         write_gif(frames, path)
     else:
         look_png(finding, None, path, frames)
-    return path, _answer(classifier, batch.logits[0]) + "\n" + finding.sentence
+    top = batch.logits[0].double().softmax(0).topk(min(3, len(space)))
+    pairs = zip(top.values.tolist(), top.indices.tolist(), strict=True)
+    answer = ", ".join(f"{space.names[k]} ({p:.1%})" for p, k in pairs)
+    return path, f"It says {answer}.\n{finding.sentence}"
 
 
 def class_index(space: ClassSpace, label: str | int) -> int:
@@ -93,9 +95,3 @@ def class_index(space: ClassSpace, label: str | int) -> int:
         if folded.count(text.lower()) == 1:
             return folded.index(text.lower())
     raise unknown("class", text, space.names)
-
-
-def _answer(classifier: Classifier, logits: Any) -> str:
-    top = logits.double().softmax(0).topk(min(3, len(classifier.classes)))
-    pairs = zip(top.values.tolist(), top.indices.tolist(), strict=True)
-    return "It says " + ", ".join(f"{classifier.classes.names[k]} ({p:.1%})" for p, k in pairs) + "."

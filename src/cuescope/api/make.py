@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
 from cuescope.classifier.sources import load
 from cuescope.core.errors import CueError
 from cuescope.core.progress import Progress
+from cuescope.core.provenance import now, versions
 from cuescope.data.images import ImageSet, Sample, Skipped
 from cuescope.makers import registry
-from cuescope.makers.base import Maker, Piece, Tools, Work
+from cuescope.makers.base import Piece, Tools, Work
 from cuescope.makers.output_folder import File, OutputFolder, Writing
 from cuescope.network.executor import find_device
 from cuescope.runs.inputs import find_images
@@ -60,29 +59,21 @@ def make(
     where = find_device(device)
     work = maker.start(images, Tools(lambda spec: load(spec, device=device, fold=False), find_images, where))
     root = None if isinstance(source, ImageSet) or str(source).startswith("world:") else Path(source)
-    output = OutputFolder(folder, _recipe(name, maker, images, work), root)
-    return _perform(name, images, work, output, workers, command or f"cuescope.make({name!r}, ...)", progress)
-
-
-def _recipe(name: str, maker: Maker, images: ImageSet, work: Work) -> dict[str, Any]:
-    return {
+    recipe = {
         "maker": name,
         "version": maker.version,
         "parameters": dataclasses.asdict(cast(Any, maker)),
         "images": {"name": images.name, "count": len(images), "digest": images.digest},
         **work.about,
     }
+    output = OutputFolder(folder, recipe, root)
+    return _perform(name, images, work, output, workers, command or f"cuescope.make({name!r}, ...)", progress)
 
 
 def _perform(
-    name: str,
-    images: ImageSet,
-    work: Work,
-    folder: OutputFolder,
-    workers: int,
-    command: str,
-    progress: Progress | None,
+    name: str, images: ImageSet, work: Work, folder: OutputFolder, workers: int, command: str, progress: Progress | None
 ) -> Making:
+    show = progress or (lambda *_: None)
     groups, total = list(_left(work, folder)), sum(piece.images for piece in work.pieces)
     before = sum(entry.get("images", 1) for entry in folder.entries.values())
     skipped = {s.id: s for s in (*images.skipped, *folder.skipped)}
@@ -91,17 +82,14 @@ def _perform(
         skipped |= {s.id: s for s in work.skipped}
         return Making(folder.path, 0, before, tuple(skipped.values()), work.outputs)
     seconds, started, made = float(folder.manifest.get("seconds", 0)), time.perf_counter(), 0
-    folder.begin(_about(command, images, folder))
-
-    def report() -> None:
-        if progress is not None:
-            progress(before + made, total, name)
+    about = {"command": command, "created": folder.manifest.get("created", now()), "seconds": seconds}
+    folder.begin({**versions("cuescope", "torch"), **about, "notes": list(images.notes)})
 
     def finish(done: bool, entries: Sequence[Mapping[str, Any]] | None = None) -> None:
         spent = round(seconds + time.perf_counter() - started, 2)
         # Of the maker's own some come up on the way, such as styles that cannot be read.
         skipped.update({s.id: s for s in work.skipped})
-        about = {"seconds": spent, "finished": _now() if done else None}
+        about = {"seconds": spent, "finished": now() if done else None}
         folder.finish(about, list(skipped.values()), images.classes if work.labeled else None, entries)
 
     # Several files may be made of one image: it is decoded once for those that are made together.
@@ -109,7 +97,7 @@ def _perform(
     try:
         with Writing(folder, workers) as writing:
             for group, (samples, lost) in zip(groups, images.stream(sources, workers), strict=True):
-                report()
+                show(before + made, total, name)
                 files, count, unfit = _make(work, group, dict(samples), {s.id: s for s in lost}, images)
                 skipped |= {s.id: s for s in (*lost, *unfit)}
                 writing.put(files)
@@ -118,12 +106,10 @@ def _perform(
     except KeyboardInterrupt:
         finish(False)
         kept = total - sum(piece.images for group in _left(work, folder) for piece in group)
-        raise CueError(
-            "interrupted",
-            wanted=f"nothing: every finished image is kept ({kept:,} of {total:,})",
-            do="run the same command again, it goes on where it stopped",
-        ) from None
-    report()
+        wanted = f"nothing: every finished image is kept ({kept:,} of {total:,})"
+        do = "run the same command again, it goes on where it stopped"
+        raise CueError("interrupted", wanted=wanted, do=do) from None
+    show(before + made, total, name)
     return Making(folder.path, made, before, tuple(skipped.values()), work.outputs)
 
 
@@ -136,21 +122,15 @@ def _left(work: Work, folder: OutputFolder) -> Iterator[list[Piece]]:
 
 
 def _make(
-    work: Work,
-    group: Sequence[Piece],
-    samples: Mapping[int, Sample],
-    lost: Mapping[str, Skipped],
-    images: ImageSet,
+    work: Work, group: Sequence[Piece], samples: Mapping[int, Sample], lost: Mapping[str, Skipped], images: ImageSet
 ) -> tuple[list[File], int, list[Skipped]]:
     """The files of a group, of how many images they are, and the images that are unfit."""
     decoded = [(piece, [samples[i] for i in piece.sources if i in samples]) for piece in group]
     found = [(piece, chosen) for piece, chosen in decoded if chosen]
-    if not found:
-        return [], 0, []
     files: list[File] = []
     unfit: list[Skipped] = []
     count = 0
-    outputs = work.make([piece for piece, _ in found], [sample for _, chosen in found for sample in chosen])
+    outputs = work.make([p for p, _ in found], [sample for _, chosen in found for sample in chosen]) if found else ()
     for (piece, chosen), output in zip(found, outputs, strict=True):
         if isinstance(output, Skipped):
             unfit.append(output)
@@ -162,24 +142,3 @@ def _make(
         files.append(({"file": piece.file, **entry, **output.about}, output.data))
         count += len(chosen)
     return files, count, unfit
-
-
-def _about(command: str, images: ImageSet, folder: OutputFolder) -> dict[str, Any]:
-    return {
-        **{package: _version(package) for package in ("cuescope", "torch")},
-        "command": command,
-        "created": folder.manifest.get("created", _now()),
-        "seconds": folder.manifest.get("seconds", 0.0),
-        "notes": list(images.notes),
-    }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -14,7 +14,7 @@ from cuescope.core.progress import Progress, quiet
 from cuescope.training.recipes import find
 
 if TYPE_CHECKING:
-    from cuescope.data.images import ImageSet, Skipped
+    from cuescope.data.images import Skipped
 
 
 class Training(NamedTuple):
@@ -55,7 +55,15 @@ def train(
     chosen = recipe.configured(settings or {}, seed)
     found, source = None, "world:congruent"
     if recipe.needs:
-        found = _images(name, images, labels, limit, path)
+        if images is None:
+            do = f"cuescope train {name} --images DIR --out {path}"
+            raise CueError(f"{name} needs images to learn from", wanted="a folder of labeled images", do=do)
+        if limit is not None and limit < 1:
+            raise CueError(f"limit is {limit}", wanted="at least 1 image", do="correct --limit")
+        # Only here: what is wrong in the request itself is reported before torch is imported.
+        from cuescope.runs.inputs import find_images
+
+        found = find_images(images, labels=labels, limit=limit)
         source = str(images) if isinstance(images, str | Path) else found.name
     elif (images, labels, limit) != (None, None, None):
         do = "leave out --images, --labels and --limit, or train the recipe bow or zfnet"
@@ -64,18 +72,6 @@ def train(
     write(path, trained.weights)
     notes = (*(found.notes if found else ()), *trained.notes)
     return Training(path, f"cuescope/{trained.model}@{path}", trained.accuracy, trained.skipped, notes, source)
-
-
-def _images(name: str, images: Any, labels: Any, limit: int | None, path: Path) -> ImageSet:
-    if images is None:
-        do = f"cuescope train {name} --images DIR --out {path}"
-        raise CueError(f"{name} needs images to learn from", wanted="a folder of labeled images", do=do)
-    if limit is not None and limit < 1:
-        raise CueError(f"limit is {limit}", wanted="at least 1 image", do="correct --limit")
-    # Only here: what is wrong in the request itself is reported before torch is imported.
-    from cuescope.runs.inputs import find_images
-
-    return find_images(images, labels=labels, limit=limit)
 
 
 def _writable(path: Path) -> Path:

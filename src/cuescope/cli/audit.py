@@ -31,16 +31,11 @@ TYPED = {
 def audit(*models: str, json: bool = False, **given: Any) -> int:
     """Which cues do these classifiers use? Every instrument on every classifier, a run folder and a report.
 
-    Parameters
-    ----------
-    models
-        timm/NAME, torchvision/NAME, cuescope/NAME, each with @WEIGHTS (a file) or @random if wanted;
-        package.module:factory, file.py:factory, or model.onnx.
-    given
-        The options.
-    json
-        Print the findings as JSON instead of a table.
-
+    Args:
+        models: timm/NAME, torchvision/NAME, cuescope/NAME, each with @WEIGHTS (a file) or @random if wanted;
+            package.module:factory, file.py:factory, or model.onnx.
+        given: The options.
+        json: Print the findings as JSON instead of a table.
     """
     names = [name.strip() for name in given.pop("only", "").split(",") if name.strip()]
     also = [str(path) for path in given.pop("also", ())]

@@ -12,19 +12,14 @@ from cuescope.core.naming import short_name
 
 if TYPE_CHECKING:
     from cuescope.runs.comparisons.stored import Pair
-    from cuescope.runs.store import Run
 
 
 def compare(*runs: Path, json: bool = False) -> None:
     """Which of two classifiers is better, and do they agree? Over the images that both have seen.
 
-    Parameters
-    ----------
-    runs
-        Run folders: one with several classifiers, or several.
-    json
-        Print JSON instead of tables: {"comparisons": [...], "pairs": [...]}, as the run folder holds them.
-
+    Args:
+        runs: Run folders: one with several classifiers, or several.
+        json: Print JSON instead of tables: {"comparisons": [...], "pairs": [...]}, as the run folder holds them.
     """
     from cuescope.runs.comparisons.paired import verdicts
     from cuescope.runs.comparisons.pairs import findings
@@ -38,22 +33,15 @@ def compare(*runs: Path, json: bool = False) -> None:
         print(json_module.dumps({"comparisons": found, "pairs": [pair.to_json() for pair in pairs]}, indent=1))
         return
     if not found and not pairs:
-        raise CueError(
-            f"nothing can be compared: {_held(opened)}",
-            wanted="two classifiers with the same instrument, parameters and images",
-            do="audit both with the same --images",
-        )
+        names = list(dict.fromkeys(cell.classifier for run in opened for cell in run.cells))
+        several = f"the {len(names)} classifiers have no instrument, parameters and images in common"
+        why = f"there is one classifier, {names[0]}" if len(names) == 1 else several
+        wanted = "two classifiers with the same instrument, parameters and images"
+        raise CueError(f"nothing can be compared: {why}", wanted=wanted, do="audit both with the same --images")
     if found:
         _print_differences(found)
     if pairs:
         _print_pairs(pairs)
-
-
-def _held(runs: Sequence[Run]) -> str:
-    names = list(dict.fromkeys(cell.classifier for run in runs for cell in run.cells))
-    if len(names) == 1:
-        return f"there is one classifier, {names[0]}"
-    return f"the {len(names)} classifiers have no instrument, parameters and images in common"
 
 
 def _print_differences(found: Sequence[dict[str, Any]]) -> None:

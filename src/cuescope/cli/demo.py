@@ -26,15 +26,10 @@ MODELS = ("cuescope/world-congruent", "cuescope/world-shape", "cuescope/world-ba
 def demo(*, out: Path = Path("demo"), images: int = 480, json: bool = False) -> int:
     """The whole audit on the built-in world and its three models, whose strategies are known.
 
-    Parameters
-    ----------
-    out
-        Run folder; the report is report.html in it.
-    images
-        Images of the world to look at, and as many with their cues in conflict.
-    json
-        Print the findings as JSON instead of a table.
-
+    Args:
+        out: Run folder; the report is report.html in it.
+        images: Images of the world to look at, and as many with their cues in conflict.
+        json: Print the findings as JSON instead of a table.
     """
     from cuescope.api.audit import perform
     from cuescope.api.make import make

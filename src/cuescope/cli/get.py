@@ -11,15 +11,10 @@ from cuescope.cli.terminal import progress, say
 def get(what: Literal["human-data"], folder: Path, *, url: str | None = None) -> None:
     """What people answered: the raw trials of Geirhos et al. 2019, for `cuescope audit --human-data`.
 
-    Parameters
-    ----------
-    what
-        human-data: trials of people and networks as CSVs. The authors state no license for them.
-    folder
-        Where to put them. A download that was stopped goes on; a complete one is left alone.
-    url
-        Another address of the same ZIP archive.
-
+    Args:
+        what: human-data: trials of people and networks as CSVs. The authors state no license for them.
+        folder: Where to put them. A download that was stopped goes on; a complete one is left alone.
+        url: Another address of the same ZIP archive.
     """
     from cuescope.api.get import URL, get_human_data
 

@@ -12,15 +12,10 @@ def list_(
 ) -> None:
     """The instruments with their parameters, the models, the makers, the recipes, or the built-in images.
 
-    Parameters
-    ----------
-    what
-        instruments, models, makers, recipes or images.
-    search
-        Only names that contain this.
-    json
-        Print JSON instead of text.
-
+    Args:
+        what: instruments, models, makers, recipes or images.
+        search: Only names that contain this.
+        json: Print JSON instead of text.
     """
     tables = {"instruments": _instruments, "models": _models, "makers": _makers, "recipes": _recipes, "images": _images}
     found = {name: entry for name, entry in tables[what]().items() if search.lower() in name.lower()}

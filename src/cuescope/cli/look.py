@@ -24,25 +24,15 @@ def look(
 ) -> None:
     """What does this instrument see in this image? Writes one PNG, or a GIF, and prints the sentence.
 
-    Parameters
-    ----------
-    instrument
-        Its name, or a Python file with one of your own.
-    model
-        As for `cuescope audit`.
-    image
-        An image file.
-    out
-        The PNG; INSTRUMENT-IMAGE.png in the current folder by default. NAME.gif for an animation (shift_map).
-    label
-        Name, WordNet id or index of the right class, where it is known.
-    set_
-        A parameter, as in --set size_px=32. Can be repeated.
-    classes
-        Names of the classifier's classes: a text file or a JSON list.
-    device
-        auto, cpu, cuda, cuda:1, mps.
-
+    Args:
+        instrument: Its name, or a Python file with one of your own.
+        model: As for `cuescope audit`.
+        image: An image file.
+        out: The PNG; INSTRUMENT-IMAGE.png in the current folder by default. NAME.gif for an animation (shift_map).
+        label: Name, WordNet id or index of the right class, where it is known.
+        set_: A parameter, as in --set size_px=32. Can be repeated.
+        classes: Names of the classifier's classes: a text file or a JSON list.
+        device: auto, cpu, cuda, cuda:1, mps.
     """
     values = settings(set_ or ())
     # Before torch is imported, which takes seconds.

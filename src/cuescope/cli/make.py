@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from cuescope.api.make import make as perform
 from cuescope.cli.terminal import command_line, progress, say
 from cuescope.core.parameters import parameters
 from cuescope.makers import registry
+from cuescope.runs.options import keywords
 
 make = App(
     name="make",
@@ -43,12 +43,9 @@ def _command(name: str) -> None:
 
     source = Annotated[str, Parameter(help="Folder of images, at any depth, or world:VARIANT[:COUNT].")]
     target = Annotated[Path, Parameter(help="Folder for what is made. One that was stopped goes on.")]
-    only, keyword = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.KEYWORD_ONLY
+    only = inspect.Parameter.POSITIONAL_ONLY
     signature = [inspect.Parameter("src", only, annotation=source), inspect.Parameter("dst", only, annotation=target)]
-    for key, (type_, default, meaning) in options.items():
-        annotation = Annotated[type_, Parameter(help=meaning)]
-        default = inspect.Parameter.empty if default is dataclasses.MISSING else default
-        signature.append(inspect.Parameter(key, keyword, default=default, annotation=annotation))
+    signature += keywords(options, lambda _, kind, meaning: Annotated[kind, Parameter(help=meaning)])
     run.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
     run.__doc__ = f"Make {kind.what}. {kind.reference}."
     make.command(run, name=name)

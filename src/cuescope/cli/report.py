@@ -10,13 +10,9 @@ from cuescope.core.errors import CueError
 def report(*runs: Path, out: Path | None = None) -> None:
     """Make the report again from run folders, several side by side; needs no model and no images.
 
-    Parameters
-    ----------
-    runs
-        Run folders.
-    out
-        The page; report.html in the first run by default.
-
+    Args:
+        runs: Run folders.
+        out: The page; report.html in the first run by default.
     """
     from cuescope.report import write
 

@@ -23,7 +23,15 @@ def progress() -> Iterator[Callback]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _plain()
+        last = [0.0, ""]
+
+        def line(done: int, total: int, what: str) -> None:
+            now = time.monotonic()
+            if not total or what != last[1] or done == total or now - float(last[0]) >= EVERY_S:
+                last[:] = [now, what]
+                print(f"{what}: {done} of {total} images" if total else what, file=sys.stderr, flush=True)
+
+        yield line
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -33,18 +41,6 @@ def progress() -> Iterator[Callback]:
             bar.update(row, description=what, completed=done, total=total or None)
 
         yield show
-
-
-def _plain() -> Callback:
-    last = [0.0, ""]
-
-    def show(done: int, total: int, what: str) -> None:
-        now = time.monotonic()
-        if not total or what != last[1] or done == total or now - float(last[0]) >= EVERY_S:
-            last[:] = [now, what]
-            print(f"{what}: {done} of {total} images" if total else what, file=sys.stderr, flush=True)
-
-    return show
 
 
 def say(text: str) -> None:

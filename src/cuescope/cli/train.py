@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from cuescope.cli.terminal import progress, say
-
-if TYPE_CHECKING:
-    from cuescope.api.train import Training
 
 SHOWN = 5
 """Images that could not be read, listed by name."""
@@ -29,52 +26,31 @@ def train(
 ) -> None:
     """A model of a recipe: bow or zfnet on your own images, the networks of the built-in world on drawn ones.
 
-    Parameters
-    ----------
-    recipe
-        Its name, as in `cuescope list recipes`.
-    out
-        File of weights to write, such as mine.safetensors.
-    images
-        Folder of labeled images, a folder for each class or with a labels.csv. Or world:VARIANT[:COUNT].
-    labels
-        CSV with the columns file,index.
-    set_
-        A setting of the recipe, as in --set words=500. Can be repeated.
-    seed
-        Of all that is drawn at random.
-    limit
-        Learn from this many images, spread evenly over the folder.
-
+    Args:
+        recipe: Its name, as in `cuescope list recipes`.
+        out: File of weights to write, such as mine.safetensors.
+        images: Folder of labeled images, a folder for each class or with a labels.csv. Or world:VARIANT[:COUNT].
+        labels: CSV with the columns file,index.
+        set_: A setting of the recipe, as in --set words=500. Can be repeated.
+        seed: Of all that is drawn at random.
+        limit: Learn from this many images, spread evenly over the folder.
     """
     from cuescope.api.train import train as do_train
     from cuescope.cli.audit import settings
 
+    given = settings(set_ or ())
     with progress() as show:
         trained = do_train(
-            recipe,
-            out,
-            images=images,
-            labels=labels,
-            settings=settings(set_ or ()),
-            seed=seed,
-            limit=limit,
-            progress=show,
+            recipe, out, images=images, labels=labels, settings=given, seed=seed, limit=limit, progress=show
         )
-    _print(trained)
-
-
-def _print(trained: Training) -> None:
-    """Print how good it is, what was left out, and the command to type next."""
     for note in trained.notes:
         say(note)
-    if trained.skipped:
-        many = len(trained.skipped) > 1
-        say(f"{len(trained.skipped):,} image{'s' * many} could not be used:")
+    if lost := len(trained.skipped):
+        say(f"{lost:,} image{'s' * (lost > 1)} could not be used:")
         for one in trained.skipped[:SHOWN]:
             say(f"  {one.id}: {one.why}")
-        if len(trained.skipped) > SHOWN:
-            say(f"  ... and {len(trained.skipped) - SHOWN:,} more")
+        if lost > SHOWN:
+            say(f"  ... and {lost - SHOWN:,} more")
     found = trained.accuracy
     if found.value is None:
         print(f"held-out accuracy: not measured ({found.why})")
@@ -83,5 +59,5 @@ def _print(trained: Training) -> None:
         print(f"held-out accuracy {found.value:.1%} ({low:.1%} to {high:.1%}; {found.count} of {found.n} images)")
     print(f"wrote {trained.path} ({trained.path.stat().st_size / 1e6:.1f} MB)")
     # The world's models are tried on images of another seed; of a user's it has seen these, and would be right on them.
-    images = trained.images if trained.images.startswith("world:") else "OTHER-IMAGES"
-    print("next: " + shlex.join(["cuescope", "audit", trained.model, "--images", images]))
+    tried = trained.images if trained.images.startswith("world:") else "OTHER-IMAGES"
+    print("next: " + shlex.join(["cuescope", "audit", trained.model, "--images", tried]))

@@ -14,7 +14,8 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.classes import IMAGENET
 from cuescope.core.error_consistency import interval_of
-from cuescope.core.findings import About, Conclusion, Measure, Panel, Published, short_name
+from cuescope.core.findings import About, Conclusion, Measure, Panel, Published
+from cuescope.core.naming import short_name
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Misfit, Rows, where_labeled
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Map, Measure, Panel, dot, short_name
+from cuescope.core.findings import About, Conclusion, Figure, Map, Measure, Panel, dot
+from cuescope.core.naming import short_name
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.instruments.base import Instrument, Observer, Rows, by_id

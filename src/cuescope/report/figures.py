@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,8 +14,7 @@ from cuescope.report.draw import dots, maps, plots, words
 from cuescope.report.draw.axes import Part
 from cuescope.report.draw.color import Array
 from cuescope.report.draw.scene import glyph_svg, svg
-from cuescope.report.gather import Entry
-from cuescope.report.subjects import Subject
+from cuescope.report.gather import Entry, Subject
 
 ROOM = 4
 """Images of one figure side by side in a place: with more, the names in their legends break."""
@@ -24,8 +22,7 @@ MOST_FIGURES = 12
 MOST_TABLE_ROWS = 400
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A table's cell: what is read, and what it is sorted by."""
 
     text: str
@@ -33,8 +30,7 @@ class Cell:
     number: bool = False
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     left_out: int = 0
@@ -43,8 +39,7 @@ class Table:
         return any(row[column].number for row in self.rows)
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """One image of a card: an image itself or a map laid over it."""
 
     uri: str
@@ -54,8 +49,7 @@ class Layer:
     legend: tuple[tuple[str, str, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class Card:
+class Card(NamedTuple):
     subject: Subject
     caption: str
     layers: tuple[Layer, ...]
@@ -63,8 +57,7 @@ class Card:
     """Shown over two places: more than twice as wide as high, or of more images than a place has room for."""
 
 
-@dataclass(frozen=True)
-class Drawn:
+class Drawn(NamedTuple):
     """A panel ready to be laid out, with one plot for all classifiers or one for each."""
 
     kind: str
@@ -89,25 +82,21 @@ def drawn(panels: Sequence[tuple[Entry, Panel]]) -> Drawn:
     if kind == "images":
         most = max(len(panel.figures) for _, panel in panels)
         note = f"The first {MOST_FIGURES} of {most} images; the others are in the run folder."
-        return replace(plain, rows=_gallery(panels), note=note if most > MOST_FIGURES else "")
+        return plain._replace(rows=_gallery(panels), note=note if most > MOST_FIGURES else "")
     if kind == "table":
-        return replace(plain, tables=tuple((e.subject, table(p.data["columns"], p.data["rows"])) for e, p in panels))
+        return plain._replace(tables=tuple((e.subject, table(p.data["columns"], p.data["rows"])) for e, p in panels))
     parts = [Part(entry.subject.index, entry.subject.title, panel.data) for entry, panel in panels]
     merged = plots.mergeable(parts, kind)
     groups = [(None, parts)] if merged else [(s, [part]) for s, part in zip(plain.subjects, parts, strict=True)]
     top = max((v for part in parts for v in part.data.get("values", ())), default=None)
     numbers = {"dots": _numbers, "points": _places}.get(kind)
-    return replace(
-        plain,
-        plots=tuple((who, svg(plots.plot(some, kind, _label(first, some), top))) for who, some in groups),
+    labels = [f"{first.title}: {words.listed([part.name for part in some])}" for _, some in groups]
+    return plain._replace(
+        plots=tuple((who, svg(plots.plot(p, kind, text, top))) for (who, p), text in zip(groups, labels, strict=True)),
         legend=_legend(plain.subjects, parts, kind),
         tables=tuple((who, numbers(some)) for who, some in groups if numbers),
         note=_omitted(parts, kind),
     )
-
-
-def _label(panel: Panel, parts: Sequence[Part]) -> str:
-    return f"{panel.title}: {words.listed([part.name for part in parts])}"
 
 
 def _legend(subjects: Sequence[Subject], parts: list[Part], kind: str) -> tuple[tuple[str, str], ...]:
@@ -199,15 +188,11 @@ def _gallery(panels: Sequence[tuple[Entry, Panel]]) -> tuple[tuple[Card, ...], .
     """Cards in rows: the same image as several classifiers saw it side by side, else a row for each classifier."""
     read = [[(f, maps.pixels_of(f, e.cell.folder)) for f in p.figures[:MOST_FIGURES]] for e, p in panels]
     cards = [[_card(e.subject, f, px, e.cell.folder) for f, px in fs] for (e, _), fs in zip(panels, read, strict=True)]
-    prints = [[_thumbprint(px) for _, px in fs] for fs in read]
+    small = [[Image.fromarray(px).convert("L").resize((12, 12), Image.Resampling.BOX) for _, px in fs] for fs in read]
+    prints = [[np.asarray(image, dtype=np.float64) for image in images] for images in small]
     if len(panels) > 1 and all(_alike(prints[0], other) for other in prints[1:]):
         return tuple(zip(*cards, strict=True))
     return tuple(tuple(row) for row in cards)
-
-
-def _thumbprint(pixels: Array) -> Array:
-    small = Image.fromarray(pixels).convert("L").resize((12, 12), Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.float64)
 
 
 def _alike(first: list[Array], second: list[Array]) -> bool:

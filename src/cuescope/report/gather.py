@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cuescope.core.files import read_json
 from cuescope.core.findings import Finding, Measure, Panel, Published
 from cuescope.core.naming import title
-from cuescope.report.subjects import Subject, classifier, identity, subjects_of
+from cuescope.report.draw.color import accent, glyph
+from cuescope.report.draw.scene import glyph_svg
 from cuescope.runs.comparisons.stored import Pair, read
 
 if TYPE_CHECKING:
@@ -23,7 +24,30 @@ PAIRS_SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Entry:
+class Subject:
+    """A classifier as the page knows it: one number, so one color and one glyph, everywhere.
+
+    Two classifiers that are compared are a subject without a number: in ink, with both glyphs.
+    """
+
+    index: int | None
+    name: str
+    entry: Mapping[str, Any]
+    """Its entry in the manifest."""
+    title: str = ""
+    """What readers see: short, unless two classifiers would have the same title."""
+    two: tuple[Subject, ...] = ()
+
+    @property
+    def role(self) -> str:
+        return accent(self.index)
+
+    @property
+    def mark(self) -> str:
+        return "".join(subject.mark for subject in self.two) or glyph_svg(glyph(self.index), self.role)
+
+
+class Entry(NamedTuple):
     """A cell with its classifier, its finding read once."""
 
     subject: Subject
@@ -34,15 +58,8 @@ class Entry:
     def answered(self) -> bool:
         return self.finding is not None and not self.finding.why and self.cell.status in ("done", "partial")
 
-    @property
-    def settings(self) -> str:
-        """The parameters of the cell and the version of its instrument, as a reader would type them."""
-        params = self.cell.identity.get("params") or {}
-        return ", ".join([*(f"{k}={v}" for k, v in params.items()), f"version {self.cell.identity['version']}"])
 
-
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One measure of several classifiers; None where a classifier has no such measure."""
 
     first: Measure
@@ -58,8 +75,7 @@ class Row:
         return list(dict.fromkeys(p for m in self.measures for p in m.published))
 
 
-@dataclass(frozen=True)
-class Square:
+class Square(NamedTuple):
     """A headline measure of each two classifiers, the same above and below an empty diagonal."""
 
     title: str
@@ -67,8 +83,7 @@ class Square:
     rows: tuple[tuple[Measure | None, ...], ...]
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """The answers of one instrument on one image set."""
 
     images: str
@@ -130,11 +145,9 @@ class Group:
 
     def why_missing(self, subject: Subject) -> tuple[str, str]:
         """Why a classifier has no number here: in a word, and in full."""
-        entry = next((e for e in self.entries if e.subject == subject), None)
-        if entry is None:
-            return "not asked", ""
-        word = {"failed": "failed", "partial": "not finished"}.get(entry.cell.status, "does not apply")
-        return word, entry.cell.why
+        cell = next((e.cell for e in self.entries if e.subject == subject), None)
+        word = {"failed": "failed", "partial": "not finished"}.get(cell.status if cell else "", "does not apply")
+        return (word, cell.why) if cell else ("not asked", "")
 
     @property
     def pairs_in_full(self) -> Group:
@@ -143,12 +156,10 @@ class Group:
 
     @property
     def pairs_left_out(self) -> int:
-        """How many pairs are only in the square table."""
         return max(0, sum(entry.answered for entry in self.pairs) - PAIRS_SHOWN)
 
     @property
     def pairs_unanswered(self) -> list[Entry]:
-        """Pairs that could not be compared, each with the reason in its cell."""
         return [entry for entry in self.pairs if not entry.answered]
 
     @property
@@ -166,8 +177,7 @@ class Group:
         return Square(titles[0], tuple(subjects), tuple(rows))
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """One question with all its answers."""
 
     instrument: str
@@ -186,13 +196,8 @@ class Section:
     def answered(self) -> bool:
         return any(group.answers for group in self.groups)
 
-    @property
-    def unanswered(self) -> list[Entry]:
-        return [entry for entry in self.entries if not entry.answered]
 
-
-@dataclass(frozen=True)
-class Content:
+class Content(NamedTuple):
     """All that a page shows."""
 
     runs: tuple[Run, ...]
@@ -219,8 +224,33 @@ class Content:
         """Whether any headline measure has a published value beside it."""
         return any(row.published for group in self.groups for row in group.headlines)
 
-    def with_status(self, status: str) -> list[Entry]:
-        return [entry for entry in self.entries if entry.cell.status == status]
+
+def classifier(run: Run, name: str) -> Mapping[str, Any]:
+    """The manifest's entry of a classifier, or its name alone where there is none."""
+    return next((c for c in run.manifest["classifiers"] if c["name"] == name), {"name": name})
+
+
+def identity(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """What makes two entries the same classifier: name and weights."""
+    return entry["name"], str(entry.get("digest") or "")
+
+
+def subjects_of(runs: Sequence[Run]) -> dict[tuple[str, str], Subject]:
+    """All classifiers of the runs, by identity, numbered in the order in which they first appear.
+
+    Each is called by the shortest of title, full name, and full name with run folder that no other one has.
+    """
+    found: dict[tuple[str, str], tuple[Mapping[str, Any], Run]] = {}
+    for run in runs:
+        for entry in [*run.manifest["classifiers"], *(classifier(run, cell.classifier) for cell in run.cells)]:
+            found.setdefault(identity(entry), (entry, run))
+    short = [entry.get("title") or entry["name"] for entry, _ in found.values()]
+    full = [entry["name"] for entry, _ in found.values()]
+    subjects = {}
+    for i, (key, (entry, run)) in enumerate(found.items()):
+        unique = short[i] if short.count(short[i]) == 1 else full[i] if full.count(full[i]) == 1 else None
+        subjects[key] = Subject(i, full[i], entry, unique or f"{full[i]} ({run.path.name})")
+    return subjects
 
 
 def gather(runs: Sequence[Run], comparisons: Iterable[Mapping[str, Any]] = (), pairs: Iterable[Pair] = ()) -> Content:
@@ -250,7 +280,8 @@ def gather(runs: Sequence[Run], comparisons: Iterable[Mapping[str, Any]] = (), p
     unasked = {u["instrument"]: u for run in runs for u in run.manifest.get("unasked", ())}
     names = sorted(by_instrument, key=lambda name: (order.get(name, LAST), name))
     groups = {name: tuple(_groups(by_instrument[name], two.values(), name in comparing)) for name in names}
-    paired = [*comparisons, *(c for run in runs for c in _comparisons(run))]
+    files = [run.path / "comparisons.json" for run in runs]
+    paired = [*comparisons, *(c for path in files if path.is_file() for c in read_json(path)["comparisons"])]
     return Content(
         tuple(runs),
         tuple(subjects.values()),
@@ -261,15 +292,13 @@ def gather(runs: Sequence[Run], comparisons: Iterable[Mapping[str, Any]] = (), p
     )
 
 
-def _comparisons(run: Run) -> list[Mapping[str, Any]]:
-    path = run.path / "comparisons.json"
-    return read_json(path)["comparisons"] if path.is_file() else []
-
-
 def _groups(entries: list[Entry], pairs: Collection[Pair], compares: bool) -> Iterable[Group]:
     together: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
-        together.setdefault((entry.cell.images, entry.settings), []).append(entry)
+        given = entry.cell.identity
+        settings = [f"{k}={v}" for k, v in (given.get("params") or {}).items()]
+        key = entry.cell.images, ", ".join([*settings, f"version {given['version']}"])
+        together.setdefault(key, []).append(entry)
     images = [where for where, _ in together]
     for (where, settings), group in together.items():
         setting = settings if images.count(where) > 1 else ""

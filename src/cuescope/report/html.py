@@ -16,10 +16,10 @@ from markupsafe import Markup, escape
 
 from cuescope.core.findings import Finding
 from cuescope.report.draw import words
-from cuescope.report.figures import Table, drawn, table
-from cuescope.report.gather import Content, Entry, Group, Section
+from cuescope.report.figures import drawn, table
+from cuescope.report.gather import Content, Entry, Group, Section, Subject, gather
 from cuescope.report.readings import block, differences, sources
-from cuescope.report.subjects import Subject
+from cuescope.runs.store import Run
 
 HERE = Path(__file__).parent / "page"
 PREPROCESSING = {"size": "input size", "source": "preprocessing by", "mean": "minus the mean", "std": "divided by"}
@@ -32,44 +32,48 @@ LONGEST_TITLE = 60
 
 
 @cache
-def environment() -> Environment:
+def _environment() -> Environment:
     env = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     of_words = ("value", "bare", "interval", "amount", "duration", "listed")
     env.filters |= {name: getattr(words, name) for name in of_words}
     env.filters |= {"svg": Markup, "date": _date, "breakable": breakable, "sentence": lambda s: s[:1].upper() + s[1:]}
     env.filters["shade"] = lambda agreement: round(DARKEST * min(max(agreement, 0.0), 1.0), 1)
     env.globals |= {"block": block, "drawn": drawn, "sources": sources, "dash": words.DASH}
-    env.globals |= {name.replace(".", "_"): _source(name) for name in ("style.css", "page.css", "page.js")}
+    for name in ("style.css", "page.css", "page.js"):
+        env.globals[name.replace(".", "_")] = Markup((HERE / name).read_text(encoding="utf-8"))
     return env
+
+
+def _rendered(name: str, **what: Any) -> str:
+    return _environment().get_template(f"{name}.html.j2").render(**what)
 
 
 def page(content: Content) -> str:
     """The whole report."""
     skipped = [[s["set"], s["id"], s["why"]] for s in content.skipped[:MOST_SKIPPED]]
-    return (
-        environment()
-        .get_template("page.html.j2")
-        .render(
-            content=content,
-            title=headline(content.subjects),
-            differences=differences(content),
-            skipped=table(["image set", "image", "why"], skipped),
-            skipped_more=len(content.skipped) - len(skipped),
-            methods=[(s, method(s)) for s in content.subjects],
-            work=work_table(content),
-        )
+    asked = []
+    for entry in content.entries:
+        cell, given = entry.cell, entry.cell.identity
+        params = ", ".join(f"{k} = {v}" for k, v in (given.get("params") or {}).items())
+        name = f"{cell.instrument} (version {given['version']})"
+        asked.append([name, entry.subject.title, cell.images, params, cell.status, round(cell.seconds, 1)])
+    return _rendered(
+        "page",
+        content=content,
+        title=headline(content.subjects),
+        differences=differences(content),
+        skipped=table(["image set", "image", "why"], skipped),
+        skipped_more=len(content.skipped) - len(skipped),
+        methods=[(s, method(s)) for s in content.subjects],
+        work=table(["instrument", "classifier", "images", "parameters", "status", "seconds"], asked),
     )
 
 
-def overview(content: Content) -> str:
-    """Verdict and headline measures only, for a notebook."""
-    return environment().get_template("overview.html.j2").render(content=content)
+def overview(run: Run) -> str:
+    """Verdict and headline measures of a run only, for a notebook."""
+    return _rendered("overview", content=gather([run]))
 
 
 def fragment(finding: Finding) -> str:
@@ -79,7 +83,7 @@ def fragment(finding: Finding) -> str:
     kept = tuple(p for p in finding.panels if all(f.pixels is not None for f in p.figures))
     entry = Entry(subject, cell, replace(finding, panels=kept))
     section = Section(finding.instrument, "", (Group(finding.images, (entry,)),))
-    return environment().get_template("fragment.html.j2").render(section=section, finding=finding)
+    return _rendered("fragment", section=section, finding=finding)
 
 
 def headline(subjects: Sequence[Subject]) -> str:
@@ -119,11 +123,7 @@ def breakable(text: str) -> Markup:
 
 
 def _date(text: str) -> str:
-    """An ISO time as a date.
-
-    >>> _date("2026-11-20T21:48:00+00:00")
-    'November 20, 2026'
-    """
+    """An ISO time as "November 20, 2026"."""
     day = datetime.fromisoformat(text)
     return f"{day:%B} {day.day}, {day.year}"
 
@@ -134,19 +134,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def work_table(content: Content) -> Table:
-    """Every cell of the runs: what was asked of which classifier on which images, with which parameters, how long."""
-    rows = []
-    for entry in content.entries:
-        cell, given = entry.cell, entry.cell.identity
-        params = ", ".join(f"{k} = {v}" for k, v in (given.get("params") or {}).items())
-        name = f"{cell.instrument} (version {given['version']})"
-        rows.append([name, entry.subject.title, cell.images, params, cell.status, round(cell.seconds, 1)])
-    return table(["instrument", "classifier", "images", "parameters", "status", "seconds"], rows)
-
-
-@cache
-def _source(name: str) -> Markup:
-    return Markup((HERE / name).read_text(encoding="utf-8"))

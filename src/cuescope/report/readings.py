@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from cuescope.core.findings import Measure
 from cuescope.report.draw import words
 from cuescope.report.draw.axes import domain, place, ruler, track
 from cuescope.report.draw.scene import glyph_svg, svg
 from cuescope.report.gather import Content, Row
-from cuescope.report.subjects import Subject
 
 DIAMOND = glyph_svg("diamond", "ink", hollow=True)
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """One line of a block: a classifier, the number, its interval, and both on the scale."""
 
     mark: str
@@ -34,8 +30,7 @@ class Reading:
     """Of a difference: which classifier is better, if that is clear."""
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """A measure with its readings and the ruler beneath them."""
 
     title: str
@@ -54,7 +49,15 @@ def block(row: Row) -> Block:
     unit, chance = row.first.unit, row.first.chance
     numbers = [x for m in row.measures for x in (m.value, m.chance, *(m.interval or ()))]
     ends = domain([0.0, *numbers, *(p.value for p in row.published)], unit)
-    readings = [_reading(subject, m, ends, unit) for subject, m in row.cells]
+    readings = []
+    for subject, m in row.cells:
+        if m is None or m.value is None:
+            why = "not asked of this classifier" if m is None else m.why
+            readings.append(Reading(subject.mark, subject.title, words.MISSING, why=why))
+            continue
+        graphic = track(ends, unit, m.value, m.interval, index=subject.index, chance=m.chance, name=subject.title)
+        number, interval = words.value(m.value, unit), words.interval(m.interval, unit)
+        readings.append(Reading(subject.mark, subject.title, number, interval, words.amount(m), track=svg(graphic)))
     for p in row.published:
         graphic = svg(track(ends, unit, p.value, published=True, chance=chance, name=f"{p.who} (published)"))
         readings.append(Reading(DIAMOND, p.who, words.value(p.value, unit), published=True, track=graphic))
@@ -73,15 +76,6 @@ def sources(row: Row) -> tuple[str, ...]:
     if len(by_source) == 1:
         return tuple(by_source)
     return tuple(f"{words.listed(who)}: {source}" for source, who in by_source.items())
-
-
-def _reading(subject: Subject, m: Measure | None, ends: tuple[float, float], unit: str) -> Reading:
-    if m is None or m.value is None:
-        why = "not asked of this classifier" if m is None else m.why
-        return Reading(subject.mark, subject.title, words.MISSING, why=why)
-    graphic = track(ends, unit, m.value, m.interval, index=subject.index, chance=m.chance, name=subject.title)
-    number, interval = words.value(m.value, unit), words.interval(m.interval, unit)
-    return Reading(subject.mark, subject.title, number, interval, words.amount(m), track=svg(graphic))
 
 
 def differences(content: Content) -> list[Block]:
@@ -112,8 +106,8 @@ def _differences(comparisons: Sequence[Mapping[str, Any]], known: Mapping[str, A
         number = ("+" if unit != "difference" and (value or 0) > 0 else "") + words.value(value, unit)
         amount = f"{c['n']:,} images" if c.get("n") else ""
         graphic = "" if value is None else svg(track(ends, unit, value, interval, name=f"{a} minus {minus[1]}"))
-        one = Reading(mark, a, number, words.interval(interval, unit), amount, why, track=graphic)
-        readings.append(replace(one, minus=minus, outcome=_outcome(c, a, minus[1])))
+        span, outcome = words.interval(interval, unit), _outcome(c, a, minus[1])
+        readings.append(Reading(mark, a, number, span, amount, why, False, graphic, minus, outcome))
     return Block(title, better, tuple(readings), tuple(ruler(ends, unit)), headline=headline)
 
 

@@ -30,7 +30,6 @@ class Source:
     provides: frozenset[str]
     """What its samples know (ImageSet.knows); an instrument that needs any of it is asked on these images."""
     open: Callable[[Any, Given], ImageSet]
-    """From what was given to an image set."""
     extends: str = ""
     """The role of the image set that it adds to, where it gives no set of its own."""
     kind: Literal["folder", "file", "either"] = "folder"
@@ -149,7 +148,10 @@ def find_images(
 
     if isinstance(source, ImageSet) or str(source).startswith(WORLD):
         images = source if isinstance(source, ImageSet) else _world(str(source), limit)
-        _refuse(images, labels=labels, real=real, boxes=None if isinstance(images, FileSet) else boxes)
+        foreign = {"labels": labels, "real": real, "boxes": None if isinstance(images, FileSet) else boxes}
+        if flags := " and ".join(f"--{name}" for name, path in foreign.items() if path is not None):
+            do = f"leave out {flags}, or give the folder of images that they belong to"
+            raise CueError(f"{flags} with {images.name}, which is no folder", wanted="a folder of images", do=do)
         return subset(images if boxes is None else with_boxes(cast(FileSet, images), boxes), limit)
     name, layout = "", voc_folders(source)
     if layout is not None:
@@ -175,14 +177,6 @@ def check_image(path: str | Path) -> Path:
     if not path.is_file():
         raise CueError(f"no image '{path}'", wanted="an image file", do="check the path")
     return path
-
-
-def _refuse(images: ImageSet, **paths: Any) -> None:
-    """Raise CueError where any of these was given for images that are not those of a folder."""
-    if names := [name for name, path in paths.items() if path is not None]:
-        flags = " and ".join(f"--{name}" for name in names)
-        do = f"leave out {flags}, or give the folder of images that they belong to"
-        raise CueError(f"{flags} with {images.name}, which is no folder", wanted="a folder of images", do=do)
 
 
 def _world(text: str, limit: int | None) -> ImageSet:

@@ -95,28 +95,31 @@ def check_look(instrument: str, model: Any, image: Any, out: Any, settings: Mapp
 
 def described() -> dict[str, tuple[Any, Any, str]]:
     """Type, default (MISSING: there is none) and help of each option by its Python name, the inputs first."""
-    inputs: dict[str, tuple[Any, Any, str]] = {
-        source.name: (str if source.world else Path, None, source.help) for source in sources().values()
-    }
-    inputs["images"] = (str, MISSING, sources()["images"].help)
-    return inputs | {name: about for name, about in parameters(AuditOptions).items() if name != "inputs"}
+    own = parameters(AuditOptions)
+    del own["inputs"]
+    inputs = {s.name: (str if s.world else Path, None, s.help) for s in sources().values()}
+    return inputs | {"images": (str, MISSING, sources()["images"].help)} | own
+
+
+def keywords(
+    options: Mapping[str, tuple[Any, Any, str]], annotate: Callable[[str, Any, str], Any]
+) -> list[inspect.Parameter]:
+    """Options by type, default (MISSING: there is none) and help as what a signature is made of."""
+    found = []
+    for name, (kind, default, meaning) in options.items():
+        start = inspect.Parameter.empty if default is MISSING else default
+        annotation = annotate(name, kind, meaning)
+        found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=start, annotation=annotation))
+    return found
 
 
 def with_options(annotate: Callable[[str, Any, str], Any]) -> Callable[[Function], Function]:
     """Give a function that takes **options a signature in which each has its name, default and annotation."""
 
     def decorate(function: Function) -> Function:
-        own = list(inspect.signature(function).parameters.values())
-        options = [
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if default is MISSING else default,
-                annotation=annotate(name, kind, meaning),
-            )
-            for name, (kind, default, meaning) in described().items()
-        ]
-        function.__signature__ = inspect.Signature([own[0], *options, *own[1:-1]])  # type: ignore[attr-defined]
+        first, *others, _ = inspect.signature(function).parameters.values()
+        signature = inspect.Signature([first, *keywords(described(), annotate), *others])
+        function.__signature__ = signature  # type: ignore[attr-defined]
         return function
 
     return decorate

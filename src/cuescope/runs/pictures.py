@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -48,37 +49,26 @@ class Pictures:
 
     def of(self, classifier: Classifier, images: ImageSet, indices: Sequence[int]) -> tuple[Batch, list[Sample]] | None:
         """Images of `images` as the classifier sees them, with their samples; None where none can be read."""
-        positions = {i: root_position(images, i) for i in indices}
         if not self.small:
-            return self._again(classifier, images, indices)
-        for position in positions.values():
+            # One that was readable a moment ago and is no more is not shown.
+            readable = []
+            for index in indices:
+                with suppress(UnreadableError):
+                    readable.append(images.read(index))
+            return (classifier.see(readable), readable) if readable else None
+        positions = [root_position(images, i) for i in indices]
+        for position in positions:
             if (id(classifier), position) not in self.seen:
-                self._see(classifier, position)
-        found = {i: p for i, p in positions.items() if (id(classifier), p) in self.seen}
-        samples = [derived(images, self.samples[p]) for p in found.values()]
+                # See the batch again that the image was in.
+                again = dict(next(self.images.stream([self.group[position].tolist()]))[0])
+                self.room = max(self.room, 1)
+                self.keep(classifier, again, classifier.see(list(again.values())))
+        found = [p for p in positions if (id(classifier), p) in self.seen]
+        samples = [derived(images, self.samples[p]) for p in found]
         if not samples:
             return None
-        kept = [self.seen[id(classifier), p] for p in found.values()]
+        kept = [self.seen[id(classifier), p] for p in found]
         pixels = torch.stack([pixels for pixels, _ in kept]).to(classifier.device)
         pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
         labels = torch.full((len(samples),), -1)
         return Batch(tuple(samples), pixels, torch.stack([logits for _, logits in kept]), labels), samples
-
-    def _see(self, classifier: Classifier, position: int) -> None:
-        """See the batch again that the image was in."""
-        group = self.group[position].tolist()
-        samples, _ = next(self.images.stream([group]))
-        self.room = max(self.room, 1)
-        self.keep(classifier, dict(samples), classifier.see([sample for _, sample in samples]))
-
-    def _again(
-        self, classifier: Classifier, images: ImageSet, indices: Sequence[int]
-    ) -> tuple[Batch, list[Sample]] | None:
-        samples = []
-        for index in indices:
-            try:
-                samples.append(images.read(index))
-            except UnreadableError:
-                # It was readable a moment ago: it is shown no more.
-                continue
-        return (classifier.see(samples), samples) if samples else None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
@@ -15,7 +14,6 @@ from cuescope.data.images import ImageSet
 from cuescope.instruments import names, registry
 from cuescope.instruments.base import Instrument, Misfit, name_of
 from cuescope.runs import inputs
-from cuescope.runs.inputs import Source
 from cuescope.runs.options import AuditOptions
 from cuescope.runs.runner import Task, none_applies
 
@@ -23,13 +21,16 @@ CHECKPOINTS = "the checkpoints of a network, in their order", "MODEL@one.safeten
 """What to give, and how, for an instrument that needs "checkpoints"."""
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     tasks: list[Task]
     unmet: list[tuple[Task, str]]
     unasked: list[dict[str, str]]
     classifiers: list[Classifier]
     sets: list[tuple[str, ImageSet]]
+
+    @property
+    def all_tasks(self) -> list[Task]:
+        return [*self.tasks, *(task for task, _ in self.unmet)]
 
 
 def find_instruments(only: Sequence[str], also: Sequence[str], settings: Mapping[str, Any]) -> list[Instrument]:
@@ -40,13 +41,13 @@ def find_instruments(only: Sequence[str], also: Sequence[str], settings: Mapping
 def find_classifiers(models: Sequence[Any], options: AuditOptions) -> list[Classifier]:
     """The classifiers, loaded. Raises CueError for one that is given twice."""
     how = {name: getattr(options, name) for name in ("classes", "device", "precision", "batch_size", "compile")}
-    found: list[Classifier] = []
+    found: dict[str, Classifier] = {}
     for model in models:
         classifier = load(model, **how)
-        if any(classifier.name == other.name for other in found):
+        if classifier.name in found:
             raise CueError(f"'{classifier.name}' is given twice", wanted="different models", do="name each once")
-        found.append(classifier)
-    return found
+        found[classifier.name] = classifier
+    return list(found.values())
 
 
 def make_plan(
@@ -61,8 +62,10 @@ def make_plan(
     tasks, unmet, unasked = [], [], []
     networks = Counter(classifier.name.partition("@")[0] for classifier in classifiers)
     of_run = frozenset({"checkpoints"} if max(networks.values(), default=0) > 1 else ())
+    own = [source for source in inputs.sources().values() if source.extends != "images"]
     for instrument in asked:
-        source = _source(instrument)
+        # The last first: what extends the images of another comes after it.
+        source = next((s for s in reversed(own) if instrument.needs & s.provides), own[0])
         images = sets.get(source.extends or source.role, sets["images"])
         if lacking := instrument.needs & (source.provides | {"checkpoints"}) - images.knows - of_run:
             what, usage = CHECKPOINTS if "checkpoints" in lacking else inputs.wanted(lacking)
@@ -87,26 +90,17 @@ def make_plan(
                 tasks.append(task)
     if not tasks:
         raise none_applies([*(why for _, why in unmet), *(question["why"] for question in unasked)])
-    used = {id(task.images) for task in tasks} | {id(task.images) for task, _ in unmet}
+    used = {id(task.images) for task in [*tasks, *(task for task, _ in unmet)]}
     return Plan(tasks, unmet, unasked, classifiers, [(role, s) for role, s in sets.items() if id(s) in used])
 
 
-def why_not(
-    instrument: Instrument, classifier: Classifier, images: ImageSet, of_run: frozenset[str] = frozenset()
-) -> str:
+def why_not(tool: Instrument, classifier: Classifier, images: ImageSet, of_run: frozenset[str] = frozenset()) -> str:
     """Why the instrument does not apply, and which input would help; "" where it does."""
-    if not instrument.needs - of_run - classifier.capabilities - images.knows:
+    if not tool.needs - of_run - classifier.capabilities - images.knows:
         return ""
-    usage = inputs.wanted({registry.missing(instrument, classifier, images)})[1]
-    why = registry.unmet(instrument, classifier, images)
+    usage = inputs.wanted({registry.missing(tool, classifier, images)})[1]
+    why = registry.unmet(tool, classifier, images)
     return f"{why}; give {usage}" if usage else why
-
-
-def _source(instrument: Instrument) -> Source:
-    """The input whose images the instrument is asked on: the one that provides what it needs, or "images"."""
-    own = [source for source in inputs.sources().values() if source.extends != "images"]
-    # The last first: what extends the images of another comes after it.
-    return next((source for source in reversed(own) if instrument.needs & source.provides), own[0])
 
 
 def _place(images: ImageSet, classifier: Classifier, labels_given: bool) -> tuple[tuple[int, ...], str]:

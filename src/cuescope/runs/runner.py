@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ import polars as pl
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
-from cuescope.core.findings import About, Conclusion, Finding, Panel
+from cuescope.core.files import write_json
+from cuescope.core.findings import About, Conclusion, Finding
 from cuescope.core.progress import Progress, quiet
 from cuescope.data.derived import derived, root, root_position
 from cuescope.data.images import Batch, ImageSet, Sample, Skipped, UnreadableError
@@ -106,16 +107,15 @@ def run(
 ) -> Sequence[Cell]:
     """Read every instrument of the tasks and conclude; the cells, in the order of the tasks.
 
-    A failing instrument is recorded in its cell and the others go on. Chunks that are already in the run
-    folder are not done again. Raises CueError where an image set has no readable image, and for parameters that
-    do not fit a classifier.
+    A failing instrument is recorded in its cell and the others go on. Chunks that are in the run folder are not done
+    again. Raises CueError where an image set has no readable image, and for parameters that do not fit a classifier.
     """
     show = progress or quiet
     cells = cells or [out.cell(task.identity) for task in tasks]
     readers = []
     for task, cell in zip(tasks, cells, strict=True):
         if not cell.concluded:
-            cell.forget_failure()
+            (cell.folder / "error.txt").unlink(missing_ok=True)
             readers.append(_started(task, cell))
     if readers and all(cell.concluded and cell.why for cell in cells):
         raise none_applies(cell.why for cell in cells)
@@ -144,7 +144,8 @@ def _started(task: Task, cell: Cell) -> _Reader:
     try:
         with timed(cell):
             observer = task.instrument.start(task.classifier)
-        cell.write_facts(observer.facts)
+        if observer.facts:
+            write_json(cell.folder / "facts.json", observer.facts)
     except Misfit as misfit:
         cell.write_finding(task.inapplicable(str(misfit)))
     except CueError:
@@ -181,9 +182,6 @@ class _Reader:
         first, end = np.searchsorted(self.task.positions, [low, high + 1])
         return (k for k in range(first, end) if self.open[k])
 
-    def wants(self, group: np.ndarray[Any, Any]) -> bool:
-        return next(self.within(group[0], group[-1]), None) is not None
-
     def take(self, seen: Batch | None, at: int | None, sample: Sample | None, number: int) -> None:
         """The image of this number came by: at a place of a batch, or it was lost. Full packs are observed."""
         if seen is not None and at is not None and sample is not None:
@@ -196,37 +194,25 @@ class _Reader:
             self.cell.write_rows(number // CHUNK, self.task.instrument.reduce(rows))
             self.frames = []
 
-    def hold(self, cut: Callable[[Batch, int], Batch]) -> None:
-        """Let go of the whole batches that waiting images lie in."""
-        self.pack = [(cut(seen, at), 0, sample) for seen, at, sample in self.pack]
-
     def _observe(self) -> None:
         pack, self.pack = self.pack, []
         if not pack or not self.works or self.observer is None:
             return
         try:
-            batch = self.task.batch(_packed(pack), [sample for _, _, sample in pack])
-            _check_finite(self.task.classifier, batch)
+            first, places = pack[0][0], [at for _, at, _ in pack]
+            if any(seen is not first for seen, _, _ in pack):
+                packed = Batch.join([seen if len(seen) == 1 else seen.select([at]) for seen, at, _ in pack])
+            else:  # Without a copy where the images are one batch already.
+                packed = first if places == list(range(len(first))) else first.select(places)
+            batch = self.task.batch(packed, [sample for _, _, sample in pack])
+            finite = zip(batch.ids, batch.logits.isfinite().all(1).tolist(), strict=True)
+            if bad := [name for name, known in finite if not known]:
+                name = self.task.classifier.name
+                raise ValueError(f"{name} gives logits that are NaN or infinite, as for '{bad[0]}'")
             with timed(self.cell):
                 self.frames.append(self.observer.observe(batch))
         except Exception:
             self.cell.fail(traceback.format_exc())
-
-
-def _packed(pack: Sequence[tuple[Batch, int, Sample]]) -> Batch:
-    """The images of a pack as one batch, without a copy where they are one already."""
-    first = pack[0][0]
-    if all(seen is first for seen, _, _ in pack):
-        places = [at for _, at, _ in pack]
-        return first if places == list(range(len(first))) else first.select(places)
-    return Batch.join([seen if len(seen) == 1 else seen.select([at]) for seen, at, _ in pack])
-
-
-def _check_finite(classifier: Classifier, batch: Batch) -> None:
-    """Logits must be numbers: no instrument can say anything of NaN."""
-    bad = [name for name, logits in zip(batch.ids, batch.logits, strict=True) if not logits.isfinite().all()]
-    if bad:
-        raise ValueError(f"{classifier.name} gives logits that are NaN or infinite, as for '{bad[0]}'")
 
 
 @dataclass(eq=False)
@@ -253,7 +239,7 @@ class _Pass:
                 _conclude(reader, pictures)
 
     def _read(self, images: ImageSet, batches: list[np.ndarray[Any, Any]], pictures: Pictures) -> None:
-        needed = [group for group in batches if any(reader.wants(group) for reader in self.readers)]
+        needed = [g for g in batches if any(True for reader in self.readers for _ in reader.within(g[0], g[-1]))]
         total, done, readable = sum(map(len, needed)), 0, 0
         first: Skipped | None = None
         self.progress(0, total, images.name)
@@ -277,7 +263,9 @@ class _Pass:
     ) -> None:
         """Show the images of one batch to each classifier, and hand them to the tasks that want them."""
         places = {position: at for at, position in enumerate(samples)}
-        low, high, lost = int(group[0]), int(group[-1]), _Lost(self.out, skipped)
+        low, high = int(group[0]), int(group[-1])
+        # By the digest of the set that they are missing from, and the chunk.
+        lost: dict[tuple[str, int], dict[str, Skipped]] = defaultdict(dict)
         by_classifier: dict[int, list[_Reader]] = defaultdict(list)
         for reader in self.readers:
             if reader.works:
@@ -296,55 +284,31 @@ class _Pass:
                 continue
             if seen is not None:
                 pictures.keep(classifier, samples, seen)
-            cut = _Cut()
+            # Single images of this batch, each copied once however many tasks wait for it.
+            single = cache(lambda batch, at: batch.select([at]) if len(batch) > 1 else batch)
             for reader, numbers in wanting:
                 for number in numbers:
                     position = int(reader.task.positions[number])
-                    sample = lost.derived(reader.task, number, samples.get(position), low // CHUNK)
+                    missing = lost[reader.task.images.digest, low // CHUNK]
+                    sample = self._sample(reader.task, number, samples.get(position), skipped, missing)
                     reader.take(seen, places.get(position), sample, number)
-                reader.hold(cut)
-        lost.write()
+                reader.pack = [(single(batch, at), 0, sample) for batch, at, sample in reader.pack]
+        for (digest, chunk), found in lost.items():
+            self.out.note_skipped(digest, chunk, found.values())
 
-
-class _Cut:
-    """Single images of one batch, each copied once however many tasks wait for it."""
-
-    def __init__(self) -> None:
-        self.made: dict[int, Batch] = {}
-
-    def __call__(self, seen: Batch, at: int) -> Batch:
-        if len(seen) == 1:
-            return seen
-        if at not in self.made:
-            self.made[at] = seen.select([at])
-        return self.made[at]
-
-
-class _Lost:
-    """Images of one batch that cannot be used, by the set that they are missing from."""
-
-    def __init__(self, out: Run, skipped: Mapping[str, Skipped]) -> None:
-        self.out, self.skipped = out, skipped
-        self.found: dict[tuple[str, int], dict[str, Skipped]] = defaultdict(dict)
-
-    def derived(self, task: Task, number: int, sample: Sample | None, chunk: int) -> Sample | None:
-        """The sample as the task's set has it, or None where it cannot be used there, which is noted."""
-        index = task.wanted[number]
-        lost = self.found[task.images.digest, chunk]
+    def _sample(
+        self, task: Task, number: int, sample: Sample | None, skipped: dict[str, Skipped], lost: dict[str, Skipped]
+    ) -> Sample | None:
+        """The sample as the task's set has it, or None where it cannot be used there, which is noted in `lost`."""
+        name = task.images.id(task.wanted[number])
         if sample is None:
-            name = task.images.id(index)
-            if name in self.skipped:
-                lost[name] = self.skipped[name]
+            lost |= {name: skipped[name]} if name in skipped else {}
             return None
         try:
             return derived(task.images, sample)
         except UnreadableError as error:
-            lost[sample.id] = Skipped(task.images.id(index), str(error))
+            lost[sample.id] = Skipped(name, str(error))
             return None
-
-    def write(self) -> None:
-        for (digest, chunk), lost in self.found.items():
-            self.out.note_skipped(digest, chunk, lost.values())
 
 
 def _conclude(reader: _Reader, pictures: Pictures) -> None:
@@ -355,20 +319,14 @@ def _conclude(reader: _Reader, pictures: Pictures) -> None:
             rows = cell.rows(tool)
             about = task.about(cell.facts)
             finding = tool.finding(tool.conclude(rows, about), about)
-            finding = finding.with_panels(_illustrated(task, rows, pictures))
+            chosen = set(tool.examples(rows))
+            numbers = [i for i in task.wanted if task.images.id(i) in chosen] if chosen else []
+            if found := pictures.of(task.classifier, task.images, numbers):
+                batch = task.batch(*found)
+                shown = tool.rows_to_show(rows, batch.ids)
+                finding = finding.with_panels(tuple(tool.illustrate(task.classifier, batch, shown)))
         cell.write_finding(finding)
     except CueError:
         raise
     except Exception:
         cell.fail(traceback.format_exc())
-
-
-def _illustrated(task: Task, rows: pl.DataFrame, pictures: Pictures) -> tuple[Panel, ...]:
-    chosen = set(task.instrument.examples(rows))
-    numbers = [i for i in task.wanted if task.images.id(i) in chosen] if chosen else []
-    found = pictures.of(task.classifier, task.images, numbers)
-    if found is None:
-        return ()
-    seen, samples = found
-    batch = task.batch(seen, samples)
-    return tuple(task.instrument.illustrate(task.classifier, batch, task.instrument.rows_to_show(rows, batch.ids)))

@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -26,6 +26,7 @@ from cuescope.core.display import Displayed
 from cuescope.core.errors import CueError
 from cuescope.core.files import check_run_folder, inside, read_bytes, read_json, sweep, why_not, write, write_json
 from cuescope.core.findings import About, Figure, Finding, Inset, Panel
+from cuescope.core.naming import short_name
 
 if TYPE_CHECKING:
     # For types alone: reading a run needs no torch.
@@ -68,6 +69,10 @@ class Cell:
         return str(self.identity["instrument"])
 
     @property
+    def _finding(self) -> Path:
+        return self.folder / "finding.json"
+
+    @property
     def concluded(self) -> bool:
         return self._finding.is_file()
 
@@ -91,25 +96,20 @@ class Cell:
     @property
     def facts(self) -> dict[str, Any]:
         """What the instrument found out about the classifier before its first batch."""
-        path = self.folder / "facts.json"
-        return read_json(path) if path.is_file() else {}
+        return _json(self.folder / "facts.json")
 
-    def write_facts(self, facts: Mapping[str, Any]) -> None:
-        if facts:
-            write_json(self.folder / "facts.json", facts)
-
-    def rows(self, tool: Instrument | None = None, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    def rows(self, tool: Instrument | None = None, columns: list[str] | None = None) -> pl.DataFrame:
         """All rows in the order of the images: these columns, or all. Raises CueError for a damaged file.
 
         `tool` is the instrument: rows are reduced by it chunk by chunk, and typed where there are none.
         """
         kept = [] if tool is None else [tool.empty]
         height, most = 0, HELD_ROWS
-        for path in self._parts():
+        folder = self.folder / "rows"
+        files = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+        for path in (file for file in files if re.fullmatch(r"\d{6,}\.parquet", file.name)):
             try:
-                kept.append(
-                    pl.read_parquet(io.BytesIO(read_bytes(path, 2**40)), columns=list(columns) if columns else None)
-                )
+                kept.append(pl.read_parquet(io.BytesIO(read_bytes(path, 2**40)), columns=columns))
                 height += kept[-1].height
                 if tool is not None and height > most:
                     kept = [tool.reduce(pl.concat(kept))]
@@ -140,9 +140,6 @@ class Cell:
         self.status, self.why = "failed", trace.strip().splitlines()[-1]
         write(self.folder / "error.txt", trace.encode())
 
-    def forget_failure(self) -> None:
-        (self.folder / "error.txt").unlink(missing_ok=True)
-
     def summary(self) -> dict[str, Any]:
         """The cell's line in the manifest."""
         keys = ("classifier", "images", "instrument", "version", "params")
@@ -154,17 +151,8 @@ class Cell:
             "seconds": round(self.seconds, 3),
         }
 
-    @property
-    def _finding(self) -> Path:
-        return self.folder / "finding.json"
-
     def _part(self, chunk: int) -> Path:
         return self.folder / "rows" / f"{chunk:06d}.parquet"
-
-    def _parts(self) -> list[Path]:
-        folder = self.folder / "rows"
-        files = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
-        return [file for file in files if re.fullmatch(r"\d{6,}\.parquet", file.name)]
 
     def _with_files(self, panel: Panel) -> Panel:
         figures = []
@@ -202,18 +190,14 @@ class Run(Displayed):
     def open(cls, path: str | Path) -> Run:
         """An existing run. Raises CueError where there is none, or one of another version."""
         path = Path(path)
-        manifest_path = path / "manifest.json"
-        if not manifest_path.is_file():
-            raise CueError(
-                f"no run in '{path}'", wanted="a folder that `cuescope audit --out` wrote", do="check the path"
-            )
-        manifest = read_json(manifest_path)
+        if not (path / "manifest.json").is_file():
+            wanted = "a folder that `cuescope audit --out` wrote"
+            raise CueError(f"no run in '{path}'", wanted=wanted, do="check the path")
+        manifest = read_json(path / "manifest.json")
         if manifest.get("schema") != SCHEMA:
-            raise CueError(
-                f"'{path}' is a run of schema {manifest.get('schema')}",
-                wanted=f"schema {SCHEMA}",
-                do="read it with the cuescope that wrote it, or audit again into another folder",
-            )
+            found = f"'{path}' is a run of schema {manifest.get('schema')}"
+            do = "read it with the cuescope that wrote it, or audit again into another folder"
+            raise CueError(found, wanted=f"schema {SCHEMA}", do=do)
         return cls(path, manifest)
 
     @classmethod
@@ -227,11 +211,8 @@ class Run(Displayed):
             probe.write_bytes(b"")
             probe.unlink()
         except (OSError, ValueError) as error:
-            raise CueError(
-                f"cannot write to '{path}': {why_not(error)}",
-                wanted="a folder that can be written",
-                do="choose another --out",
-            ) from None
+            found, do = f"cannot write to '{path}': {why_not(error)}", "choose another --out"
+            raise CueError(found, wanted="a folder that can be written", do=do) from None
         return cls.open(path) if (path / "manifest.json").is_file() else cls(path)
 
     @contextmanager
@@ -246,11 +227,8 @@ class Run(Displayed):
             lock.acquire()
         except Timeout:
             holder = path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
-            raise CueError(
-                f"'{self.path}' is in use by {holder}",
-                wanted="one audit at a time in a folder",
-                do="wait for it, stop it, or choose another --out",
-            ) from None
+            found, do = f"'{self.path}' is in use by {holder}", "wait for it, stop it, or choose another --out"
+            raise CueError(found, wanted="one audit at a time in a folder", do=do) from None
         try:
             now = datetime.now().astimezone().isoformat(" ", "seconds")
             path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}\n", encoding="utf-8")
@@ -287,25 +265,21 @@ class Run(Displayed):
         for cell in self.cells:
             if cell.instrument == instrument and (finding := cell.finding):
                 found.setdefault(cell.classifier, finding)
-        names = [classifier] if classifier in found else [name for name in found if classifier in _called(name)]
+        called = {name: (name.partition("@")[0], short := short_name(name), short.partition(".")[0]) for name in found}
+        names = [classifier] if classifier in found else [name for name in found if classifier in called[name]]
         if len(names) > 1:
             do = f"give the whole name: {' or '.join(sorted(names))}"
             raise CueError(f"'{classifier}' may be {len(names)} classifiers", wanted="one of them", do=do)
         if found and (names or not classifier):
             return found[names[0] if classifier else next(iter(found))]
         have = ", ".join(sorted({c.instrument for c in self.cells if c.finding}))
-        missing = f"no finding of '{instrument}' for '{classifier}'"
-        raise CueError(missing, wanted=f"one of: {have}", do="check the name")
-
-    def write_classes(self, spaces: Mapping[str, tuple[str, ...]]) -> None:
-        """Remember the names of the classes of each class space, so that rows can be read without any model."""
-        write_json(self.path / "classes.json", {space: list(names) for space, names in spaces.items()})
+        lacking = f"no finding of '{instrument}' for '{classifier}'"
+        raise CueError(lacking, wanted=f"one of: {have}", do="check the name")
 
     def about(self, cell: Cell) -> About:
         """What is known, without any model, of where a cell's rows come from."""
         classifier = next(c for c in self.manifest["classifiers"] if c["name"] == cell.classifier)
-        path = self.path / "classes.json"
-        names = read_json(path).get(classifier["space"], ()) if path.is_file() else ()
+        names = _json(self.path / "classes.json").get(classifier["space"], ())
         return About(cell.classifier, cell.images, tuple(names), classifier["space"], cell.facts)
 
     def write_manifest(self) -> None:
@@ -319,9 +293,9 @@ class Run(Displayed):
     def note_skipped(self, digest: str, chunk: int, skipped: Iterable[Skipped]) -> None:
         """Remember which images of a chunk were left out, also for a later run that need not decode it again."""
         path = self.path / "skipped" / digest[:12] / f"{chunk:06d}.json"
-        known = read_json(path) if path.is_file() else {}
+        known = _json(path)
         found = known | {s.id: s.why for s in skipped}
-        if found and found != known:
+        if found != known:
             write_json(path, found)
 
     def write_skipped(self, sets: Mapping[str, tuple[str, Iterable[Skipped]]]) -> dict[str, int]:
@@ -357,8 +331,5 @@ def timed(cell: Cell) -> Iterator[None]:
         cell.seconds += time.perf_counter() - start
 
 
-def _called(name: str) -> tuple[str, ...]:
-    """What a classifier may be called: its name without weights, library and tag, one after the other."""
-    name = name.partition("@")[0]
-    last = name.rpartition("/")[2]
-    return name, last, last.partition(".")[0]
+def _json(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}

@@ -9,7 +9,6 @@ import importlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cuescope.core.errors import CueError
+from cuescope.core.provenance import versions
 
 COMMON = (
     *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
@@ -66,13 +66,7 @@ def corrupting() -> Any:
 def about_corrupting() -> dict[str, str]:
     """The versions of what decides about a corrupted image, for a manifest."""
     corrupting()
-    found: dict[str, str] = {}
-    for name in (DISTRIBUTION, "numpy", "scikit-image", "opencv-python", "numba", "scipy", "pillow"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return versions(DISTRIBUTION, "numpy", "scikit-image", "opencv-python", "numba", "scipy", "pillow")
 
 
 def eidolon(image: NDArray[np.uint8], reach: float, coherence: float, seed: int) -> NDArray[np.uint8]:

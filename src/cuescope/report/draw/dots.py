@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from cuescope.report.draw import words
 from cuescope.report.draw.axes import Part, Scale, domain, shortened, width_of
@@ -19,8 +18,7 @@ TOTAL_GAP = 6.0
 """Between the rows of a dot plot and its total."""
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """Somebody else in a dot plot: the hollow glyph, the values by row, and bands about them. The first is in ink."""
 
     who: str
@@ -53,15 +51,26 @@ def dots(parts: Sequence[Part], label: str = "") -> Scene:
     labels = [*labels, total] if total else labels
     unit = parts[0].data.get("unit", "")
     left = min(max((width_of(text) for text in labels), default=0), LABELS) + 10
-    scale = Scale(*domain(_dot_numbers(parts), unit), left + 4, WIDTH - 12, unit)
+    numbers = [row.get(key) for p in parts for row in dot_rows(p.data) for key in ("value", "low", "high")]
+    for mark in (mark for part in parts for mark in part.data.get("marks", ())):
+        numbers += [*mark["values"], *mark.get("low", ()), *mark.get("high", ())]
+    scale = Scale(*domain(numbers, unit), left + 4, WIDTH - 12, unit)
     pitch = 15.0 + 5 * (len(parts) - 1)
     top, bottom = 18.0, 18.0 + pitch * len(labels) + (TOTAL_GAP if total else 0)
-    items = _vertical_grid(scale, top - 4, bottom)
+    items: list[Item] = []
+    for tick in scale.ticks():
+        x, role = scale(tick), "muted" if tick == 0 and scale.low < 0 else "rule"
+        items.append(Line([(x, top - 4), (x, bottom)], role, 0.8))
+        items.append(Text((x, top - 8), scale.tick_text(tick), anchor="end" if x > WIDTH - 16 else "middle"))
     marks = references(parts)
     if total:
         last = bottom - pitch - TOTAL_GAP / 2
         items.append(Line([(0, last), (WIDTH, last)], "rule", 0.8))
-        items += _total_lines(parts, marks, total, scale, top - 4, bottom - pitch / 2)
+        lines = [(mark.values.get(total), mark.role, 0.9, "2 2.5") for mark in marks]
+        lines += [(part.data["total"]["value"], accent(part.index), 1.2, "") for part in parts]
+        for number, role, width, dash in lines:
+            if number is not None:
+                items.append(Line([(scale(number), top - 4), (scale(number), bottom - pitch / 2)], role, width, dash))
     for i, text in enumerate(labels):
         middle = top + pitch * (i + 0.5) + (TOTAL_GAP if text == total and i == len(labels) - 1 else 0)
         items.append(Text((left - 6, middle + 3.6), shortened(text, left - 8), "ink", anchor="end", title=text))
@@ -72,9 +81,13 @@ def dots(parts: Sequence[Part], label: str = "") -> Scene:
         for k, part in enumerate(parts):
             y = middle + 5 * (k - (len(parts) - 1) / 2)
             row = next((r for r in dot_rows(part.data) if str(r["label"]) == text), None)
-            if row is not None:
-                items += _dot(row, scale, y, part)
-                tips.append(_dot_tip(row, unit, part))
+            if row is None:
+                continue
+            tips.append(_dot_tip(row, unit, part))
+            if row["value"] is not None:
+                role, interval = accent(part.index), span(row)
+                items += [Line([(scale(end), y) for end in interval], role, 1.4)] if interval else []
+                items.append(Mark((scale(row["value"]), y), glyph(part.index), role, 3.4))
         items.append(Area(box(0, middle - pitch / 2, WIDTH, middle + pitch / 2), "ink", 0, "\n".join(tips)))
     ends = parts[0].data.get("ends")
     if not ends:
@@ -94,14 +107,6 @@ def span(row: Mapping[str, Any]) -> tuple[float, float] | None:
     return None if low is None or high is None else (low, high)
 
 
-def _total_lines(
-    parts: Sequence[Part], marks: Sequence[Reference], total: str, scale: Scale, top: float, bottom: float
-) -> list[Item]:
-    lines = [(mark.values.get(total), mark.role, 0.9, "2 2.5") for mark in marks]
-    lines += [(part.data["total"]["value"], accent(part.index), 1.2, "") for part in parts]
-    return [Line([(scale(x), top), (scale(x), bottom)], role, w, dash) for x, role, w, dash in lines if x is not None]
-
-
 def _reference(mark: Reference, text: str, scale: Scale, y: float, pitch: float) -> list[Item]:
     items: list[Item] = []
     if text in mark.spans:
@@ -113,27 +118,11 @@ def _reference(mark: Reference, text: str, scale: Scale, y: float, pitch: float)
     return items
 
 
-def _dot(row: Mapping[str, Any], scale: Scale, y: float, part: Part) -> list[Item]:
-    if row["value"] is None:
-        return []
-    role, interval = accent(part.index), span(row)
-    line = [Line([(scale(end), y) for end in interval], role, 1.4)] if interval else []
-    return [*line, Mark((scale(row["value"]), y), glyph(part.index), role, 3.4)]
-
-
 def _dot_tip(row: Mapping[str, Any], unit: str, part: Part) -> str:
     text = f"{part.name}: {words.value(row['value'], unit)}"
     if row["value"] is not None and span(row):
         text += f" ({words.interval(span(row), unit)})"
     return text + (f", n = {row['n']:,}" if row.get("n") else "")
-
-
-def _dot_numbers(parts: Sequence[Part]) -> Iterable[float | None]:
-    for part in parts:
-        for row in dot_rows(part.data):
-            yield from (row["value"], row.get("low"), row.get("high"))
-        for mark in part.data.get("marks", ()):
-            yield from (*mark["values"], *mark.get("low", ()), *mark.get("high", ()))
 
 
 def references(parts: Sequence[Part]) -> list[Reference]:
@@ -144,22 +133,9 @@ def references(parts: Sequence[Part]) -> list[Reference]:
         for mark in part.data.get("marks", ()):
             if mark["who"] in found:
                 continue
-            k = len(found)
+            shape, role = REFERENCES[len(found) % len(REFERENCES)], "muted" if found else "ink"
             spans = zip(labels, mark.get("low", ()), mark.get("high", ()), strict=False)
-            found[mark["who"]] = Reference(
-                mark["who"],
-                REFERENCES[k % len(REFERENCES)],
-                "muted" if k else "ink",
-                dict(zip(labels, mark["values"], strict=True)),
-                {text: (low, high) for text, low, high in spans if low is not None and high is not None},
-            )
+            bands = {text: (low, high) for text, low, high in spans if low is not None and high is not None}
+            values = dict(zip(labels, mark["values"], strict=True))
+            found[mark["who"]] = Reference(mark["who"], shape, role, values, bands)
     return list(found.values())
-
-
-def _vertical_grid(scale: Scale, top: float, bottom: float) -> list[Item]:
-    items: list[Item] = []
-    for tick in scale.ticks():
-        x = scale(tick)
-        items.append(Line([(x, top), (x, bottom)], "muted" if tick == 0 and scale.low < 0 else "rule", 0.8))
-        items.append(Text((x, top - 4), scale.tick_text(tick), anchor="end" if x > WIDTH - 16 else "middle"))
-    return items

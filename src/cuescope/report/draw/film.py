@@ -62,19 +62,18 @@ def _cards(frames: Sequence[Frame], side: int, size: float) -> list[Scene]:
     answers = [
         [shortened(line, room, size, width_of) for line in (name[0], " ".join(name[1:])) if line] for name in names
     ]
-    most = max(len(answer) for answer in answers)
-    return [_card(frame, answer, most, side, size) for frame, answer in zip(frames, answers, strict=True)]
-
-
-def _card(frame: Frame, answer: list[str], most: int, side: int, size: float) -> Scene:
-    image = maps.resized(frame.pixels, side)
-    room = lines([""] * (most + 1), size, side).height
-    top, shade = image.shape[0] + EDGE, color.label(frame.rank)
-    said = lines([*answer, words.value(frame.probability, "share")], size, side, _ink_on(shade), (GAP, 2))
-    items: list[Item] = [Placed(((side - image.shape[1]) // 2, 0), picture(image))]
-    items += [Placed((0, top), _field(side, room, shade)), Placed((0, top), said)]
-    done = lines([shortened(frame.caption, side - GAP, size, width_of)], size, side, "muted", (GAP, top + room + 2))
-    return Scene(done.height, [*items, *done.items], width=side)
+    height = lines([""] * (max(map(len, answers)) + 1), size, side).height
+    cards = []
+    for frame, answer in zip(frames, answers, strict=True):
+        image, shade = maps.resized(frame.pixels, side), color.label(frame.rank)
+        top = image.shape[0] + EDGE
+        said = lines([*answer, words.value(frame.probability, "share")], size, side, _ink_on(shade), (GAP, 2))
+        items: list[Item] = [Placed(((side - image.shape[1]) // 2, 0), picture(image))]
+        items += [Placed((0, top), _field(side, height, shade)), Placed((0, top), said)]
+        caption = shortened(frame.caption, side - GAP, size, width_of)
+        done = lines([caption], size, side, "muted", (GAP, top + height + 2))
+        cards.append(Scene(done.height, [*items, *done.items], width=side))
+    return cards
 
 
 def _field(width: float, height: float, shade: Color) -> Scene:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -78,7 +77,11 @@ def overlay(pixels: Array, layer: Map) -> Array:
         return cells.repeat(times, 0).repeat(times, 1)
     weights = np.array([0.299, 0.587, 0.114])
     laid = np.repeat((pixels @ weights)[..., None] * 0.75 + 40, 3, -1)
-    x0, y0, x1, y1 = _corners(layer, pixels)
+    height, width = pixels.shape[:2]
+    x0, y0, x1, y1 = layer.extent or (0.0, 0.0, 1.0, 1.0)
+    # In pixels of the image: at least one of it, and maybe some beyond it.
+    x0, y0 = min(round(x0 * width), width - 1), min(round(y0 * height), height - 1)
+    x1, y1 = max(round(x1 * width), x0 + 1, 1), max(round(y1 * height), y0 + 1, 1)
     painted, strength = _painted(layer, x1 - x0, y1 - y0), _strength(layer, x1 - x0, y1 - y0)
     # A map may reach beyond the image: what lies there is cut off.
     top, left, (bottom, right) = max(y0, 0), max(x0, 0), (min(y1, laid.shape[0]), min(x1, laid.shape[1]))
@@ -86,14 +89,6 @@ def overlay(pixels: Array, layer: Map) -> Array:
     painted, strength = painted[inside], strength[inside]
     laid[top:bottom, left:right] = laid[top:bottom, left:right] * (1 - strength) + painted * strength
     return laid.clip(0, 255).round().astype(np.uint8)
-
-
-def _corners(layer: Map, pixels: Array) -> tuple[int, int, int, int]:
-    """The rectangle that the map covers, in pixels of the image: at least one of it, and maybe some beyond it."""
-    height, width = pixels.shape[:2]
-    x0, y0, x1, y1 = layer.extent or (0.0, 0.0, 1.0, 1.0)
-    left, top = min(round(x0 * width), width - 1), min(round(y0 * height), height - 1)
-    return left, top, max(round(x1 * width), left + 1, 1), max(round(y1 * height), top + 1, 1)
 
 
 def _painted(layer: Map, width: int, height: int) -> Array:
@@ -153,14 +148,11 @@ def legend(layer: Map) -> list[tuple[str, tuple[int, int, int], float]]:
     """The labels of a map by area: name, color, share of the map; the gray ones together as "others"."""
     areas = _areas(layer)
     total, most = sum(count for _, count in areas), len(color.LABELS)
-    named = [(_label(layer, code), color.label(i), n / total) for i, (code, n) in enumerate(areas[:most])]
+    names = [layer.legend[k] if 0 <= k < len(layer.legend) else f"label {k}" for k, _ in areas[:most]]
+    named = [(name, color.label(i), areas[i][1] / total) for i, name in enumerate(names)]
     if rest := areas[most:]:
         named.append((f"{len(rest)} others", color.rgb(color.OTHER), sum(n for _, n in rest) / total))
     return named
-
-
-def _label(layer: Map, code: int) -> str:
-    return layer.legend[code] if 0 <= code < len(layer.legend) else f"label {code}"
 
 
 def color_bar(layer: Map) -> tuple[str, str, str]:
@@ -183,17 +175,13 @@ def end_text(number: float, unit: str) -> str:
 
 def data_uri(pixels: Array, exact: bool = False) -> str:
     """The image for a page: PNG where that is small (drawn images) or asked for, else JPEG (photographs)."""
-    kind, data = "png", _encoded(pixels, "PNG", optimize=not exact)
-    if len(data) > 24_000 and not exact:
+    kind, image, out = "png", Image.fromarray(pixels), io.BytesIO()
+    image.save(out, "PNG", optimize=not exact)
+    if out.tell() > 24_000 and not exact:
         # Not optimized: Pillow then allots a byte a pixel, and noise (random filters, say) needs more and fails.
-        kind, data = "jpeg", _encoded(pixels, "JPEG", quality=84, subsampling=0)
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _encoded(pixels: Array, kind: str, **options: Any) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, kind, **options)
-    return out.getvalue()
+        kind, out = "jpeg", io.BytesIO()
+        image.save(out, "JPEG", quality=84, subsampling=0)
+    return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
 def pixels_of(image: Figure | Inset, folder: Path | None) -> Array:

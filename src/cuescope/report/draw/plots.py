@@ -57,15 +57,14 @@ def lines(parts: Sequence[Part], label: str = "") -> Scene:
     axes = across, up, dict(data.get("ticks") or ())
     items = _frame(across, up, data.get("x", ""), data.get("y", ""), data.get("ticks"))
     if data.get("chance") is not None:
-        items.append(Line([(across.start, up(data["chance"])), (across.end, up(data["chance"]))], "muted", 1, "3 3"))
+        items.append(Line([(x, up(data["chance"])) for x in (across.start, across.end)], "muted", 1, "3 3"))
     if any(p.data.get("diagonal") for p in parts):
-        items.append(Line([(across(x_ends[0]), up(x_ends[0])), (across(x_ends[1]), up(x_ends[1]))], "muted", 1, "3 3"))
+        items.append(Line([(across(end), up(end)) for end in x_ends], "muted", 1, "3 3"))
     for shape, curve in reference_curves(parts):
         items += _curve(curve["who"], curve, shape, "ink", axes, hollow=True)
     for part, k, series in every:
-        role, name = accent(part.index), part.name
-        if len(part.data["series"]) > 1:
-            name += f", {series['name']}"
+        role = accent(part.index)
+        name = f"{part.name}, {series['name']}" if len(part.data["series"]) > 1 else part.name
         low, high = series.get("low"), series.get("high")
         if low and high:
             spans = zip(series["x"], low, high, strict=True)
@@ -161,7 +160,9 @@ def points(part: Part, label: str = "") -> Scene:
     if data.get("diagonal"):
         x_ends = y_ends = min(x_ends[0], y_ends[0]), max(x_ends[1], y_ends[1])
     side = POINTS_WIDTH - 10 - 42
-    across, up = Scale(*_wider(x_ends), 42, 42 + side), Scale(*_wider(y_ends), 26 + side, 26)
+    # Room for marks that stand on the ends.
+    (x0, x1), (y0, y1) = ((a - 0.04 * (b - a), b + 0.04 * (b - a)) for a, b in (x_ends, y_ends))
+    across, up = Scale(x0, x1, 42, 42 + side), Scale(y0, y1, 26 + side, 26)
     items = _frame(across, up, data.get("x", ""), data.get("y", ""))
     if data.get("diagonal"):
         items.append(Line([(across(end), up(end)) for end in (across.low, across.high)], "muted", 1, "3 3"))
@@ -173,12 +174,6 @@ def points(part: Part, label: str = "") -> Scene:
         radius = max(1.2, unit * math.sqrt(len(there)))
         items.append(Mark((across(x), up(y)), "circle", accent(part.index), radius, title=_point_tip(there, data)))
     return Scene(26 + side + 36, items, label, POINTS_WIDTH, "plot narrow")
-
-
-def _wider(ends: tuple[float, float]) -> tuple[float, float]:
-    """Room for marks that stand on the ends."""
-    room = 0.04 * (ends[1] - ends[0])
-    return ends[0] - room, ends[1] + room
 
 
 def gathered(
@@ -195,14 +190,12 @@ def gathered(
     if len(places) <= MOST_PLACES:
         return list(places.items())
     snapped: dict[Point, list[Mapping[str, Any]]] = {}
+    (x0, x1), (y0, y1) = x_ends, y_ends
+    x_step, y_step = (x1 - x0) / GRID, (y1 - y0) / GRID
     for (x, y), there in places.items():
-        snapped.setdefault((_snapped(x, x_ends), _snapped(y, y_ends)), []).extend(there)
+        place = x0 + round((x - x0) / x_step) * x_step, y0 + round((y - y0) / y_step) * y_step
+        snapped.setdefault(place, []).extend(there)
     return list(snapped.items())
-
-
-def _snapped(number: float, ends: tuple[float, float]) -> float:
-    step = (ends[1] - ends[0]) / GRID
-    return ends[0] + round((number - ends[0]) / step) * step
 
 
 def _point_tip(there: Sequence[Mapping[str, Any]], data: Mapping[str, Any]) -> str:

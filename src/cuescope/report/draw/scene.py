@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 from cuescope.report.draw import maps
 from cuescope.report.draw.color import Array
@@ -20,8 +20,7 @@ FONT = 10.0
 WIDTH = 360.0
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A line through points; `dash` as in SVG."""
 
     points: Sequence[Point]
@@ -31,8 +30,7 @@ class Line:
     title: str = ""
 
 
-@dataclass(frozen=True)
-class Area:
+class Area(NamedTuple):
     """A filled polygon. With opacity 0 it only catches the pointer for its title."""
 
     points: Sequence[Point]
@@ -41,8 +39,7 @@ class Area:
     title: str = ""
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """A glyph at a point: filled for what was measured, hollow for what others published."""
 
     at: Point
@@ -53,8 +50,7 @@ class Mark:
     title: str = ""
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     at: Point
     text: str
     role: str = "muted"
@@ -63,15 +59,13 @@ class Text:
     title: str = ""
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """Pixels, (H, W, 3) uint8, a unit each."""
 
     pixels: Array
 
 
-@dataclass(frozen=True)
-class Placed:
+class Placed(NamedTuple):
     """A scene within another, its upper left corner at a point, `times` as large."""
 
     at: Point
@@ -82,8 +76,7 @@ class Placed:
 Item = Line | Area | Mark | Text | Picture | Placed
 
 
-@dataclass(frozen=True)
-class Scene:
+class Scene(NamedTuple):
     """Marks in order of painting. `label` says in words what is seen, for readers who do not see it."""
 
     height: float
@@ -152,11 +145,7 @@ def outline(glyph: str, at: Point, radius: float) -> list[Point]:
 def svg(scene: Scene) -> str:
     """The scene as one SVG element that scales with its container; every text is escaped."""
     view = f'class="{scene.kind}" viewBox="0 0 {_n(scene.width)} {_n(scene.height)}"'
-    return f'<svg {view} role="img" aria-label="{escape(scene.label)}">{_body(scene)}</svg>'
-
-
-def _body(scene: Scene) -> str:
-    return "".join(_element(item) for item in scene.items)
+    return f'<svg {view} role="img" aria-label="{escape(scene.label)}">{"".join(map(_element, scene.items))}</svg>'
 
 
 def glyph_svg(glyph: str, role: str, hollow: bool = False) -> str:
@@ -168,7 +157,7 @@ def glyph_svg(glyph: str, role: str, hollow: bool = False) -> str:
 def _element(item: Item) -> str:
     if isinstance(item, Placed):
         move = f"translate({_n(item.at[0])} {_n(item.at[1])}) scale({_n(item.times)})"
-        return f'<g transform="{move}">{_body(item.scene)}</g>'
+        return f'<g transform="{move}">{"".join(map(_element, item.scene.items))}</g>'
     if isinstance(item, Picture):
         height, width = item.pixels.shape[:2]
         data = maps.data_uri(item.pixels, exact=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from cuescope.core import stats
@@ -25,7 +24,8 @@ def difference(a: pl.DataFrame, b: pl.DataFrame, column: str) -> tuple[float, tu
     )
     if not both.height:
         raise ValueError("the two have no image in common")
-    return stats.paired_difference(_numbers(both["a"]), _numbers(both["b"]))
+    a_values, b_values = (both[key].fill_null(float("nan")).to_numpy() for key in "ab")
+    return stats.paired_difference(a_values, b_values)
 
 
 def verdicts(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -34,7 +34,37 @@ def verdicts(runs: Sequence[Run]) -> list[dict[str, Any]]:
     Only findings of the same instrument, version, parameters and image set are set against each other. Each
     verdict: instrument, measure, title, a, b, value (a less b), interval, n, why.
     """
-    return [verdict for (_, a), (_, b) in matched(runs) for verdict in _verdicts(a, b)]
+    found = []
+    for (_, a), (_, b) in matched(runs):
+        finding_a, finding_b = a.finding, b.finding
+        if finding_a is None or finding_b is None:
+            continue
+        other = {measure.name for measure in finding_b.measures if measure.value is not None}
+        shared = [m for m in finding_a.measures if m.per_image and m.value is not None and m.name in other]
+        if not shared:
+            continue
+        columns = list(dict.fromkeys(["id", *(measure.per_image for measure in shared)]))
+        rows_a, rows_b = a.rows(columns=columns), b.rows(columns=columns)
+        for measure in shared:
+            try:
+                value, interval, n = difference(rows_a, rows_b, measure.per_image)
+            except ValueError:
+                continue
+            verdict = {
+                "instrument": a.instrument,
+                "measure": measure.name,
+                "title": measure.label,
+                "unit": measure.unit,
+                "better": measure.better,
+                "a": a.classifier,
+                "b": b.classifier,
+                "value": value,
+                "interval": list(interval) if interval else None,
+                "n": n,
+                "why": "" if interval else "too few images for an interval",
+            }
+            found.append(verdict)
+    return found
 
 
 def matched(runs: Sequence[Run]) -> Iterator[tuple[tuple[Run, Cell], tuple[Run, Cell]]]:
@@ -53,37 +83,3 @@ def matched(runs: Sequence[Run]) -> Iterator[tuple[tuple[Run, Cell], tuple[Run, 
     for (run_a, a, asked_a, who_a), (run_b, b, asked_b, who_b) in itertools.combinations(cells.values(), 2):
         if asked_a == asked_b and who_a != who_b:
             yield (run_a, a), (run_b, b)
-
-
-def _verdicts(a: Cell, b: Cell) -> Iterable[dict[str, Any]]:
-    finding_a, finding_b = a.finding, b.finding
-    if finding_a is None or finding_b is None:
-        return
-    other = {measure.name for measure in finding_b.measures if measure.value is not None}
-    shared = [m for m in finding_a.measures if m.per_image and m.value is not None and m.name in other]
-    if not shared:
-        return
-    columns = list(dict.fromkeys(["id", *(measure.per_image for measure in shared)]))
-    rows_a, rows_b = a.rows(columns=columns), b.rows(columns=columns)
-    for measure in shared:
-        try:
-            value, interval, n = difference(rows_a, rows_b, measure.per_image)
-        except ValueError:
-            continue
-        yield {
-            "instrument": a.instrument,
-            "measure": measure.name,
-            "title": measure.label,
-            "unit": measure.unit,
-            "better": measure.better,
-            "a": a.classifier,
-            "b": b.classifier,
-            "value": value,
-            "interval": list(interval) if interval else None,
-            "n": n,
-            "why": "" if interval else "too few images for an interval",
-        }
-
-
-def _numbers(column: pl.Series) -> np.ndarray[Any, Any]:
-    return column.fill_null(float("nan")).to_numpy()

@@ -40,15 +40,13 @@ def findings(
     []
     """
     at_hand = {name_of(tool): tool for tool in asked}
-    waiting = []
-    for one, other in matched(runs):
-        tool = _tool(one[1], at_hand)
-        if tool is not None and frozenset((one[1].folder.name, other[1].folder.name)) not in known:
-            waiting.append((tool, one, other))
     drawn: Counter[str] = Counter()
     rows: dict[Path, Any] = {}
     found = []
-    for tool, one, other in waiting:
+    for one, other in matched(runs):
+        tool = _tool(one[1], at_hand)
+        if tool is None or frozenset((one[1].folder.name, other[1].folder.name)) in known:
+            continue
         if progress:
             names = one[1].classifier, other[1].classifier
             progress(0, 0, f"comparing {names[0]} and {names[1]}: {one[1].instrument}")
@@ -99,6 +97,6 @@ def _compared(tool: Instrument, one: tuple[Run, Cell], other: tuple[Run, Cell], 
         # One comparison that fails, in an instrument of the user's perhaps, must not lose the report.
         error, why = traceback.format_exc(), f"the comparison failed: {problem or type(problem).__name__}"
         params = cells[0].identity["params"]
-        told = cells[0].instrument, cells[0].identity["version"], params, about_two(about), cells[0].images
-        finding = Finding(*told, sentence=f"{why[0].upper()}{why[1:]}.", why=why)
+        asked = cells[0].instrument, cells[0].identity["version"], params, about_two(about), cells[0].images
+        finding = Finding(*asked, sentence=f"{why[0].upper()}{why[1:]}.", why=why)
     return Pair(cells[0].classifier, cells[1].classifier, names, finding, error)

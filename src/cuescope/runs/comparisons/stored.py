@@ -35,8 +35,8 @@ class Pair:
         return frozenset(self.cells)
 
     def to_json(self) -> dict[str, Any]:
-        told = {"a": self.a, "b": self.b, "cells": list(self.cells), "finding": self.finding.to_json()}
-        return told | ({"error": self.error} if self.error else {})
+        pair = {"a": self.a, "b": self.b, "cells": list(self.cells), "finding": self.finding.to_json()}
+        return pair | ({"error": self.error} if self.error else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Pair:
@@ -47,8 +47,8 @@ class Pair:
 
 def write(run: Run, pairs: Iterable[Pair], comparing: Iterable[str]) -> None:
     """Write pairs.json of a run; `comparing` are the names of its instruments that compare."""
-    told = {"schema": SCHEMA, "comparing": sorted(set(comparing)), "pairs": [pair.to_json() for pair in pairs]}
-    write_json(run.path / "pairs.json", told)
+    data = {"schema": SCHEMA, "comparing": sorted(set(comparing)), "pairs": [pair.to_json() for pair in pairs]}
+    write_json(run.path / "pairs.json", data)
 
 
 def read(run: Run) -> tuple[list[Pair], list[str]]:
