@@ -115,18 +115,15 @@ class Ablation(Instrument, version=2, order=290, needs={"logits", "features"}):
     def _sentence(self, seen: _Seen, spared: Measure, left: Measure) -> str:
         if spared.value is None or left.value is None:
             return f"Which layers it needs is not measured: {spared.why}."
-        n, worst = len(seen.intact), seen.at("largest")
-        images = f"{n} image{'s' * (n > 1)}"
-        does = "is right on" if seen.labeled else "keeps its answer on"
-        whole = f", in place of {seen.intact.mean():.0%}" if seen.labeled else ""
+        does, whole = "keeps its answer on", ""
+        if seen.labeled:
+            does, whole = "is right on", f", in place of {seen.intact.mean():.0%}"
+        much, worst = f"{left.value:.0%} of {left.n} image{'s' * (left.n > 1)}", seen.at("largest")
         if len(seen.names) == 1:
-            return f"Without {seen.names[0]} it {does} {left.value:.0%} of {images}{whole}."
+            return f"Without {seen.names[0]} it {does} {much}{whole}."
+        text = f"Without one of its layers it {does} {much} on average{whole}: on {seen.without[:, worst].mean():.0%} "
         few = f"{spared.count or 'none'} of the {spared.n} tried {'costs' if (spared.count or 0) < 2 else 'cost'}"
-        return (
-            f"Without one of its layers it {does} {left.value:.0%} of {images} on average{whole}: on "
-            f"{seen.without[:, worst].mean():.0%} without {seen.names[worst]}, and {few} less than "
-            f"{100 * self.loss:g} points."
-        )
+        return f"{text}without {seen.names[worst]}, and {few} less than {100 * self.loss:g} points."
 
     def _caveats(self, rows: Rows, seen: _Seen, about: About) -> Iterable[str]:
         yield (
@@ -201,8 +198,8 @@ def _panels(seen: _Seen, weights: Sequence[float]) -> Iterable[Panel]:
         falls = [dot(name, *stats.paired_difference(seen.intact, answers)) for name, answers in layers]
         caption = (
             "By how much the accuracy falls on the same images. Where the bar crosses 0, these images do not show "
-            "whether the layer is needed at all."
         )
+        caption += "whether the layer is needed at all."
         yield Panel("falls", "dots", "What each layer is worth", caption, {"unit": "difference", "rows": falls})
     kept = seen.kept.mean(0)
     table = [[name, f"{w:.1%}", f"{k:.1%}"] for name, w, k in zip(seen.names, weights, kept, strict=True)]

@@ -19,9 +19,9 @@ from cuescope.instruments.base import Instrument, Rows, answered, by_id, gallery
 class Accuracy(Instrument, version=2, order=10, needs={"logits", "label"}):
     """Top-1 and top-5 accuracy, accuracy per class, calibration and the most confused pairs.
 
-    Calibration is the expected calibration error (Guo et al. 2017, eq. 3): the mean distance of confidence
-    from accuracy over equally wide bins of confidence, weighted by their images. Where images carry several right
-    labels each (ReaL, say), `multi_label` scores answers against all of them.
+    Calibration is the expected calibration error (Guo et al. 2017, eq. 3): the mean distance of confidence from
+    accuracy over equally wide bins of confidence, weighted by their images. Where images have several right labels
+    each, `multi_label` scores answers against all of them.
 
     >>> Accuracy(bins=10).bins
     10
@@ -57,9 +57,8 @@ class Accuracy(Instrument, version=2, order=10, needs={"logits", "label"}):
         right = {"top1": predicted == batch.labels, "top5": rank < 5}
         found = {"p_label": probabilities.gather(1, at)[:, 0], "rank": rank, **right}
         known = {name: where_labeled(batch, values) for name, values in found.items()}
-        return self.table(
-            {**answered(batch), "predicted": predicted.numpy(), "confidence": confidence.numpy(), **known}
-        )
+        first = {"predicted": predicted.numpy(), "confidence": confidence.numpy()}
+        return self.table({**answered(batch), **first, **known})
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         labeled = rows.drop_nulls("label")
@@ -115,12 +114,8 @@ class Accuracy(Instrument, version=2, order=10, needs={"logits", "label"}):
         yield Panel("confidence", "bars", "How confident it is", "Images in each bin of the reliability plot.", data)
 
     def _per_class(self, labeled: pl.DataFrame, about: About) -> Iterable[Panel]:
-        table = (
-            labeled.group_by("label")
-            .agg(pl.len().alias("n"), pl.col("top1").sum().alias("k"))
-            .filter(pl.col("n") >= self.per_class_images)
-            .sort(pl.col("k") / pl.col("n"), "label")
-        )
+        classes = labeled.group_by("label").agg(pl.len().alias("n"), pl.col("top1").sum().alias("k"))
+        table = classes.filter(pl.col("n") >= self.per_class_images).sort(pl.col("k") / pl.col("n"), "label")
         if not table.height:
             return
         counts = table.head(30).iter_rows()

@@ -106,7 +106,7 @@ class Correspondence(Instrument, version=2, order=280, needs={"features", "parts
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         groups, classes = groups_of(rows, self.across_classes)
-        drawn, why = stats.Draws(classes, self.seed), "" if groups else _why(rows, self.across_classes)
+        drawn, why = stats.Draws(classes, self.seed), "" if groups else _why(rows["id"].n_unique(), self.across_classes)
         found = {m.name: m for depth in reversed(DEPTHS) for m in _measures(groups, drawn, depth, why, about)}
         panels = (_distances(found), _table(groups, drawn, about)) if groups else ()
         caveats = _caveats(rows, groups, about) if groups else ()
@@ -194,12 +194,10 @@ def _table(groups: Sequence[Group], drawn: stats.Draws, about: About) -> Panel:
     return Panel("parts", "table", "Each part", caption, {"columns": columns, "rows": rows})
 
 
-def _why(rows: Rows, across_classes: bool) -> str:
+def _why(images: int, across_classes: bool) -> str:
     """Why there is no pair."""
-    if not rows.height:
-        return "no image shows a part"
-    if rows["id"].n_unique() == 1:
-        return "one image has no pairs: it takes several that show the same part"
+    if images < 2:
+        return "one image has no pairs: it takes several that show the same part" if images else "no image shows a part"
     if across_classes:
         return "no two images show the same part"
     return "no two images of one class show the same part (across_classes=yes compares parts of one name in any two)"
@@ -209,7 +207,7 @@ def _sentence(found: Mapping[str, Measure], about: About) -> str:
     part, random, other = (found[f"{DISTANCES[kind]}_high"] for kind in TITLES)
     if part.value is None or random.value is None:
         return f"Whether it relates the same part of different objects is not measured: {part.why}."
-    others = f" and {other.value:.1%} with two different parts" if other.value is not None else ""
+    others = "" if other.value is None else f" and {other.value:.1%} with two different parts"
     return (
         f"When the same part is masked in two images, {part.value:.1%} of the units of {about.facts['layers'][1]} "
         f"change in different ways, against {random.value:.1%} with squares at random places{others} ({part.n} "

@@ -57,7 +57,7 @@ class CropSupervision(Instrument, version=1, order=170, needs={"regions"}):
     ratio: tuple[float, ...] = STANDARD[1]
     """The smallest and the largest ratio of a crop's width to its height."""
     bins: int = 6
-    """Equally wide parts of the scale, in which crops are told apart."""
+    """Equally wide parts of the scale, in which crops are counted."""
     seed: int = 0
     """Of the crops; an image has the same ones in every run."""
 
@@ -84,7 +84,7 @@ class CropSupervision(Instrument, version=1, order=170, needs={"regions"}):
         low, high = self.scale
         crops = random_resized_crops(height, width, self.crops, random, (low, high), (self.ratio[0], self.ratio[1]))
         share = crops[:, 2] * crops[:, 3] / (height * width)
-        # Whole pixels bring a crop a little over the ends; one from the middle may be far below.
+        # Whole pixels bring a crop a little over the limits; one from the middle may be far below.
         place = np.clip((share - low) / max(high - low, 1e-9) * self.bins, 0, self.bins - 1).astype(np.int64)
 
         def counted(which: np.ndarray[Any, Any]) -> list[int]:

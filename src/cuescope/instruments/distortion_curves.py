@@ -9,16 +9,14 @@ from typing import Literal
 import polars as pl
 
 from cuescope.classifier.classifier import Classifier
-from cuescope.core import stats
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_members, category_scores
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot, short_names
 from cuescope.core.published import distortions as others
 from cuescope.data.images import Batch, Condition
 from cuescope.data.ops.distortions import level_text
 from cuescope.instruments.base import Instrument, Rows, answered, by_id, gallery, typed, where_labeled
-from cuescope.instruments.severity_curves import Curve, area, curves_of, difference, in_order, parted, title_of
+from cuescope.instruments.severity_curves import Curve, areas, curves_of, difference, in_order, panels, parted, title_of
 
-Rule = Literal["auto", "sixteen", "own"]
 _CATEGORY = {index: name for name, members in SIXTEEN.items() for index in members}
 
 
@@ -35,7 +33,7 @@ class DistortionCurves(Instrument, version=1, order=80, needs={"logits", "label"
     'sixteen'
     """
 
-    rule: Rule = "auto"
+    rule: Literal["auto", "sixteen", "own"] = "auto"
     """sixteen: a choice among the 16 categories; own: top-1 accuracy; auto: the first where it fits all images."""
 
     question = "How fast does it fail as images are distorted?"
@@ -75,8 +73,8 @@ class DistortionCurves(Instrument, version=1, order=80, needs={"logits", "label"
         lacking = "no image has a label among the classifier's classes" if rows.height else "no image was seen"
         if rows.height and sixteen:
             lacking = "no image is labeled in the 16 categories, or the classifier's classes are not ImageNet's"
-        measures, caveats = _measures(curves, chance, lacking), tuple(_caveats(rows, scored, curves, sixteen))
-        return Conclusion(measures, tuple(_panels(curves, chance)), _sentence(measures, curves), caveats)
+        measures, caveats = areas(curves, chance, lacking), tuple(_caveats(rows, scored, curves, sixteen))
+        return Conclusion(measures, tuple(panels(curves, chance)), _sentence(measures, curves), caveats)
 
     def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Conclusion:
         """By how much the areas differ, on the images that both were shown, by the rule that both allow."""
@@ -97,8 +95,8 @@ class DistortionCurves(Instrument, version=1, order=80, needs={"logits", "label"
 
     def _sixteen(self, rows: Rows) -> bool:
         """Whether the answer is a choice among the 16 categories."""
-        labeled = rows.filter(pl.col("label").is_not_null() | pl.col("category").is_not_null())
-        fits = labeled.height > 0 and not labeled["category"].null_count()
+        categories = rows.filter(pl.any_horizontal(pl.col("label", "category").is_not_null()))["category"]
+        fits = len(categories) > 0 and not categories.null_count()
         return self.rule == "sixteen" or (self.rule == "auto" and fits)
 
     def examples(self, rows: Rows) -> list[str]:
@@ -132,29 +130,6 @@ def _scored(rows: Rows, sixteen: bool) -> pl.DataFrame:
     """The rows that count by this rule, with 1 for a right answer in `score`."""
     column = "right_category" if sixteen else "right"
     return rows.drop_nulls(column).with_columns(pl.col(column).cast(pl.Float64).alias("score"))
-
-
-def _measures(curves: Sequence[Curve], chance: float | None, why: str) -> tuple[Measure, ...]:
-    if not curves:
-        return (Measure("area", None, "share", title="area under the curves", why=why, headline=True),)
-    title = f"area under the curves, mean of {len(curves)} distortions" if len(curves) > 1 else "area under the curve"
-    each = (area(f"area_{c.key}", [c], title=f"area under the curve: {c.title}", chance=chance) for c in curves)
-    return area("area", curves, title=title, chance=chance, headline=True), *each
-
-
-def _panels(curves: Sequence[Curve], chance: float | None) -> Iterable[Panel]:
-    yield from (curve.panel(chance) for curve in curves)
-    known, cells = any(curve.known for curve in curves), []
-    for curve in curves:
-        people = curve.of(others.PEOPLE) if curve.known else [None] * len(curve.levels)
-        for level, k, n, reference in zip(curve.levels, curve.k, curve.n, people, strict=True):
-            span = "–".join(f"{end:.3f}" for end in stats.wilson(k, n))
-            cell = [curve.title, level_text(level), round(k / n, 3), span, n]
-            cells.append([*cell, reference] if known else cell)
-    if curves:
-        columns = ["distortion", "level", "share", "95 % interval", "n", *([others.PEOPLE] if known else [])]
-        caption, data = "The share that is right at each level.", {"columns": columns, "rows": cells}
-        yield Panel("levels", "table", "Every level", caption, data)
 
 
 def _sentence(measures: Sequence[Measure], curves: Sequence[Curve]) -> str:

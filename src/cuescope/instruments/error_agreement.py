@@ -26,8 +26,7 @@ class ErrorAgreement(Instrument, version=1, order=60, needs={"logits", "label"})
     Error consistency is Cohen's kappa of being right: how much more often two classifiers are both right or both
     wrong than two independent ones of the same accuracies would be (Geirhos et al. 2020, section 2). It has no value
     where either is right on all images or on none. Beside it stands the correlation of the accuracies per class
-    (Brendel & Bethge 2019: top-5 accuracy, one point a class). An image is right where the first logit is that of
-    its label: cue-conflict images count by their label too, where they have one.
+    (Brendel & Bethge 2019: top-5 accuracy, one point a class). Cue-conflict images count by their label too.
 
     >>> ErrorAgreement(class_images=5).class_images
     5

@@ -63,19 +63,17 @@ class Evolution(Instrument, version=1, order=260, needs={"features", "checkpoint
 
     def peers(self, classifier: Classifier, classifiers: Sequence[Classifier]) -> tuple[Classifier, ...]:
         """The checkpoints of the same network before this one, which must be the last of them."""
-        network, _, _ = classifier.name.partition("@")
+        network = classifier.name.partition("@")[0]
         same = [c for c in classifiers if c.name.partition("@")[0] == network and c.classes == classifier.classes]
         if len(same) < 2:
             raise Misfit(f"{classifier.name} is one checkpoint alone")
         if same[-1] is not classifier:
             raise Misfit(f"it is an earlier checkpoint of {same[-1].name}, which is asked for all of them")
-        for net in same:
-            if net.preprocessing != classifier.preprocessing:
-                raise Misfit(f"{net.name} and {classifier.name} take their images in different ways")
+        if other := next((c.name for c in same if c.preprocessing != classifier.preprocessing), ""):
+            raise Misfit(f"{other} and {classifier.name} take their images in different ways")
         return tuple(same[:-1])
 
     def start(self, classifier: Classifier) -> Observer:
-        """It watches the peak of every channel of the layers."""
         watch = peaks_of(classifier, classifier.stages(self.layers))
         return Observer(partial(self._rows, classifier, watch), watch)
 
@@ -106,16 +104,14 @@ class Evolution(Instrument, version=1, order=260, needs={"features", "checkpoint
         best = _best(rows).with_columns(jump=(pl.col("id") != pl.col("id").shift()).over("order", "channel"))
         title = "steps at which the image that excites a unit most is another one"
         jumps = stats.share("jumps", best.filter(pl.col("step") > 0)["jump"], why=why, title=title)
-        names = rows.select("step", "checkpoint").unique().sort("step")["checkpoint"].to_list()
-        panels = (_panel(curves, names),) if curves else ()
+        panels = (_panel(curves, rows.unique("step").sort("step")["checkpoint"].to_list()),) if curves else ()
         caveat = "Checkpoints are counted from 1, in the order they were given, whatever lies between them."
         return Conclusion((*measures, jumps), panels, _sentence(settled, steps, why), (caveat,))
 
     def _settled(self, layer: str, curve: np.ndarray[Any, Any], last: bool) -> Measure:
         """The mean over units of the first checkpoint from which on they stay what they are."""
-        held = curve >= self.settled_at
         # The last one of the checkpoints below the mark, counted from 1, and one more.
-        first = curve.shape[1] - np.cumprod(held[:, ::-1], axis=1).sum(1) + 1
+        first = curve.shape[1] - np.cumprod(curve[:, ::-1] >= self.settled_at, axis=1).sum(1) + 1
         title = f"checkpoint at which a unit of '{layer}' has settled, of {curve.shape[1]}"
         return stats.mean("settled" if last else f"settled_{layer}", first, "", title=title, headline=last)
 
@@ -130,8 +126,8 @@ class Evolution(Instrument, version=1, order=260, needs={"features", "checkpoint
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         best = self._strongest(rows.filter(pl.col("id").is_in(batch.ids)))
-        for number, ((layer,), mine) in enumerate(best.group_by("layer", maintain_order=True)):
-            name, lacking = str(layer), why_not(classifier, str(layer), self.variant)
+        for number, mine in enumerate(best.partition_by("layer", maintain_order=True)):
+            name, lacking = mine["layer"][0], why_not(classifier, mine["layer"][0], self.variant)
             units = [unit.to_dicts() for unit in mine.partition_by("channel", maintain_order=True)]
             figures = tuple(self._strip(classifier, batch, steps, not lacking) for steps in units)
             above = f"There is no {self.variant}: {lacking}. The" if lacking else ""
@@ -186,8 +182,8 @@ def _panel(curves: Mapping[str, np.ndarray[Any, Any]], names: Sequence[str]) -> 
     for layer, curve in curves.items():
         spans = [stats.bootstrap_mean(c) if len(c) > 1 else (float(c[0]), float(c[0])) for c in curve.T]
         low, high = (list(side) for side in zip(*spans, strict=True))
-        steps = list(range(1, curve.shape[1] + 1))
-        series.append({"name": layer, "x": steps, "y": curve.mean(0).tolist(), "low": low, "high": high})
+        x, y = list(range(1, curve.shape[1] + 1)), curve.mean(0).tolist()
+        series.append({"name": layer, "x": x, "y": y, "low": low, "high": high})
     numbered = ", ".join(f"{i}: {name}" for i, name in enumerate(names, 1))
     caption = f"Mean over units of the correlation with themselves at the last checkpoint. {numbered}."
     data = {"x": "checkpoint", "y": "correlation with the last", "series": series, "diagonal": False}

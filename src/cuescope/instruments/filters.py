@@ -92,12 +92,11 @@ class Filters(Instrument, version=2, order=230, needs={"logits", "features"}):
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         facts, bank = about.facts, self._bank(about.facts, rows)
-        measures = tuple(_measures(facts, bank, rows))
+        found = {measure.name: measure for measure in _measures(facts, bank, rows)}
         if not rows.height:
-            return Conclusion(measures, sentence="Filters are not measured: no image was seen.")
-        found = {measure.name: measure for measure in measures}
+            return Conclusion(tuple(found.values()), sentence="Filters are not measured: no image was seen.")
         panels, caveats = tuple(_panels(facts, bank, found)), tuple(_caveats(facts, rows.height))
-        return Conclusion(measures, panels, _sentence(facts, found), caveats)
+        return Conclusion(tuple(found.values()), panels, _sentence(facts, found), caveats)
 
     def _bank(self, facts: Mapping[str, Any], rows: Rows) -> pl.DataFrame:
         """A row a filter: what it is, and its responses to the images."""

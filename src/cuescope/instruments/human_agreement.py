@@ -63,8 +63,8 @@ class HumanAgreement(Instrument, version=1, order=50, needs={"logits", "shape", 
             answers = [(a.who, a.kind == "human", a.category) for a in sample.answers]
             people = [category == decision for _, human, category in answers if human]
             row = {"id": sample.id, "shape": shape, "conflict": shape != sample.cues["texture"], "decision": decision}
-            row |= {"right": decision == shape if answers else None}
-            row |= {"same_as_people": float(np.mean(people)) if people else None}
+            row["right"] = decision == shape if answers else None
+            row["same_as_people"] = float(np.mean(people)) if people else None
             rows.append({**row, **{name: [a[i] for a in answers] for i, name in enumerate(("who", "human", "answer"))}})
         return pl.DataFrame(rows, schema=dict(self.columns))
 
@@ -72,10 +72,9 @@ class HumanAgreement(Instrument, version=1, order=50, needs={"logits", "shape", 
         asked = Asked.of(rows)
         kappas = Kappas.of(asked, [asked.right], self.seed, self.resamples)
         standard = about.space == IMAGENET and set(asked.rows["shape"]) <= set(SIXTEEN) and self.aggregation == "mean"
-        measures = tuple(_measures(asked, kappas, standard))
-        panels = tuple(_panels(asked, kappas)) if len(asked.who) else ()
+        measures, panels = tuple(_measures(asked, kappas, standard)), _panels(asked, kappas) if len(asked.who) else ()
         caveats = _caveats(asked, rows.height - asked.rows.height, standard)
-        return Conclusion(measures, panels, _sentence(measures), caveats)
+        return Conclusion(measures, tuple(panels), _sentence(measures), caveats)
 
     def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Conclusion:
         """Which of two errs more as people do, over the same images; and how far they err as each other."""
@@ -108,10 +107,8 @@ def _kappa(name: str, values: Array, n: int, why: str, **more: Any) -> Measure:
 
 def _why(asked: Asked, others: Array) -> str:
     """Why there is no kappa with these."""
-    if not len(asked.right):
-        return "no image has answers of others"
-    if not others.any():
-        return "none of them was asked"
+    if not len(asked.right) or not others.any():
+        return "none of them was asked" if len(asked.right) else "no image has answers of others"
     if asked.right.mean() in (0, 1):
         side = "right" if asked.right[0] else "wrong"
         return f"it is {side} on every image, so its accuracy alone fixes the agreement"
@@ -176,8 +173,8 @@ def _accuracies(asked: Asked) -> Panel:
     parts = ("all images", conflict | True), ("cues in conflict", conflict), ("cues agree", ~conflict)
     rows, people = [], []
     for label, part in parts:
-        n, right = int(part.sum()), int(asked.right[part].sum())
-        if n:
+        if n := int(part.sum()):
+            right = int(asked.right[part].sum())
             rows.append(dot(label, right / n, stats.wilson(right, n), n))
             people.append(_means(asked.others[part][:, asked.human].T))
     caption = "The shape is what is right. The band goes from the least to the most successful person."
@@ -230,5 +227,5 @@ def _sentence_of_two(measures: Sequence[Measure], names: Sequence[str]) -> str:
     low, high = difference.interval or (-1.0, 1.0)
     if low <= 0 <= high:
         return f"Neither errs clearly more as people do: the kappas differ by {abs(difference.value):.2f}."
-    better = names[0] if difference.value > 0 else names[1]
+    better = names[difference.value <= 0]
     return f"{better} errs more as people do: its kappa with them is larger by {abs(difference.value):.2f}."

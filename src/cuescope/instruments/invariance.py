@@ -84,8 +84,8 @@ class Invariance(Instrument, version=2, order=270, needs={"logits"}):
             raise ValueError("scale_most must be at least 1 + scale_step")
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        return tuple(kind for kind in TRANSFORMS if kind != "horizontal" or self.horizontal)
+    def kinds(self) -> list[str]:
+        return [kind for kind in TRANSFORMS if kind != "horizontal" or self.horizontal]
 
     def steps(self, kind: str, size: tuple[int, int]) -> list[float]:
         """What an input of this size (H, W) is asked: shifts in px of 224, factors, or degrees."""
@@ -110,19 +110,18 @@ class Invariance(Instrument, version=2, order=270, needs={"logits"}):
     def _row(self, layers: EndFeatures, batch: Batch, i: int) -> dict[str, Any]:
         classifier, pixels, label = layers.classifier, batch.pixels[i], int(batch.labels[i])
         color = fill_color(self.fill, classifier.preprocessing.mean)
-        tracked = label if label >= 0 else int(batch.logits[i].argmax())
+        known, answer = (label, label) if label >= 0 else (None, int(batch.logits[i].argmax()))
         own, logits = layers.look(pixels[None])
-        p_clean = float(logits.double().softmax(1)[0, tracked])
-        row: dict[str, Any] = {"id": batch.ids[i], "label": label if label >= 0 else None, "tracked": tracked}
-        row["p_clean"] = p_clean
+        clean = float(logits.double().softmax(1)[0, answer])
+        row: dict[str, Any] = {"id": batch.ids[i], "label": known, "tracked": answer, "p_clean": clean}
         for kind in self.kinds:
             how, steps = TRANSFORMS[kind], self.steps(kind, (pixels.shape[1], pixels.shape[2]))
             views = torch.stack([how.apply(pixels, step, color) for step in steps if step != how.neutral])
             features, logits = layers.look(views)
-            found: dict[str, list[float | None]] = {"p": logits.double().softmax(1)[:, tracked].tolist()}
+            found: dict[str, list[float | None]] = {"p": logits.double().softmax(1)[:, answer].tolist()}
             found |= {side: distances(seen, own[side]) for side, seen in features.items()}
             for name, curve in found.items():
-                curve.insert(steps.index(how.neutral), p_clean if name == "p" else 0.0)
+                curve.insert(steps.index(how.neutral), clean if name == "p" else 0.0)
                 row[f"{kind}_{name}"] = curve
                 near = [value for k in how.near(steps) if (value := curve[k]) is not None]
                 if name != "p" and near:
@@ -145,11 +144,10 @@ class Invariance(Instrument, version=2, order=270, needs={"logits"}):
             why = lacking or facts[f"{side}_why"] or "its features are all 0"
             title, headline = f"distance at the {side} layer after {one}", kind == "vertical"
             yield stats.mean(name, values, "", why=why, title=title, headline=headline, per_image=name)
-        p = curves(rows, facts, kind, "p")
+        p, clean = curves(rows, facts, kind, "p"), rows["p_clean"]
         for name, which, after in (("kept", near, one), ("kept_far", others, f"{how.every}, on average")):
             more = {"title": f"P(class) kept after {after}", "headline": (name, kind) == ("kept_far", "rotation")}
-            kept, clean = p[:, which].mean(1), rows["p_clean"]
-            yield stats.ratio(f"{name}_{kind}", kept, clean, why=lacking, better="higher", **more)
+            yield stats.ratio(f"{name}_{kind}", p[:, which].mean(1), clean, why=lacking, better="higher", **more)
 
     def examples(self, rows: Rows) -> list[str]:
         """A few images, the same for every classifier, so that they stand side by side."""
@@ -220,16 +218,16 @@ def panels_of(rows: Rows, facts: Mapping[str, Any], kind: str) -> Iterable[Panel
 
 
 def sentence_of(rows: Rows, facts: Mapping[str, Any], found: Mapping[str, Measure]) -> str:
-    kept = found["kept_far_rotation"].value
-    if kept is None:
-        return f"How far features and answer move is not measured: {found['kept_far_rotation'].why}."
+    kept = found["kept_far_rotation"]
+    if kept.value is None:
+        return f"How far features and answer move is not measured: {kept.why}."
     how, steps = TRANSFORMS["vertical"], facts["vertical_at"]
     pairs = [(which, found[f"{side}_vertical"].value) for side, which in (("low", "first"), ("high", "last"))]
     moved = [f"its {which} layer's features by {v:.0%} of their length" for which, v in pairs if v is not None]
     images = "one image" if rows.height == 1 else f"{rows.height} images"
-    text = f"a shift by {how.text(abs(steps[how.near(steps)[-1]]))} of {PAPER_PX} moves {' and '.join(moved)}; "
-    text = f"{text if moved else ''}when the image is turned, the class keeps {kept:.0%} of its probability on average"
-    return f"{text[0].upper()}{text[1:]} ({images})."
+    shift = f"A shift by {how.text(abs(steps[how.near(steps)[-1]]))} of {PAPER_PX} moves {' and '.join(moved)}; when"
+    when = shift if moved else "When"
+    return f"{when} the image is turned, the class keeps {kept.value:.0%} of its probability on average ({images})."
 
 
 def caveats(rows: Rows, facts: Mapping[str, Any], fill: Fill) -> Iterable[str]:
