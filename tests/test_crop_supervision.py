@@ -50,22 +50,22 @@ def torchvision_crops(
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 90), (90, 40), (7, 9)])
 def test_crops_are_distributed_as_torchvisions(size: tuple[int, int]) -> None:
-    theirs, ours = torchvision_crops(*size, 3000), random_resized_crops(*size, 3000, np.random.default_rng(0))
-    theirs, ours = (
-        np.column_stack([c, c[:, 2] * c[:, 3], c[:, 0] + c[:, 2], c[:, 1] + c[:, 3]]) for c in (theirs, ours)
+    expected, ours = torchvision_crops(*size, 3000), random_resized_crops(*size, 3000, np.random.default_rng(0))
+    expected, ours = (
+        np.column_stack([c, c[:, 2] * c[:, 3], c[:, 0] + c[:, 2], c[:, 1] + c[:, 3]]) for c in (expected, ours)
     )
-    error = np.sqrt((theirs.var(0) + ours.var(0)) / 3000)
-    assert (abs(theirs.mean(0) - ours.mean(0)) < 4 * error + 1e-9).all()
-    assert np.allclose(theirs.std(0), ours.std(0), rtol=0.08)
+    error = np.sqrt((expected.var(0) + ours.var(0)) / 3000)
+    assert (abs(expected.mean(0) - ours.mean(0)) < 4 * error + 1e-9).all()
+    assert np.allclose(expected.std(0), ours.std(0), rtol=0.08)
     assert (ours.min(0) >= 0).all()
     assert ours[:, 5].max() <= size[0]
     assert ours[:, 6].max() <= size[1]
 
 
 def test_wide_crops_are_wide() -> None:
-    theirs = torchvision_crops(80, 80, 2000, ratio=(2.0, 3.0))
+    expected = torchvision_crops(80, 80, 2000, ratio=(2.0, 3.0))
     ours = random_resized_crops(80, 80, 2000, np.random.default_rng(0), ratio=(2.0, 3.0))
-    assert abs(theirs.mean(0) - ours.mean(0)).max() < 4 * 20 * math.sqrt(2 / 2000)
+    assert abs(expected.mean(0) - ours.mean(0)).max() < 4 * 20 * math.sqrt(2 / 2000)
     assert (ours[:, 3] > 1.8 * ours[:, 2]).all()
 
 
@@ -129,10 +129,10 @@ def test_the_world_by_torchvisions_crops_and_plain_loops() -> None:
         best = [max(plain_iou((x, y, x + w, y + h), box) for box in boxes) for y, x, h, w in crops]
         missing.append(np.mean([iou == 0 for iou in best]))
         over_half.append(np.mean([iou > 0.5 for iou in best]))
-    for name, theirs in (("missing", missing), ("over_half", over_half)):
+    for name, expected in (("missing", missing), ("over_half", over_half)):
         # Each side's error, of as many crops of the same images.
-        error = math.sqrt(2 * sum(p * (1 - p) / 400 for p in theirs)) / 12
-        assert value(finding, name) == pytest.approx(np.mean(theirs), abs=4 * error)
+        error = math.sqrt(2 * sum(p * (1 - p) / 400 for p in expected)) / 12
+        assert value(finding, name) == pytest.approx(np.mean(expected), abs=4 * error)
         assert finding[name].n == 12
     assert finding["missing"].interval is not None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed, where_labeled
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, answered, typed, where_labeled
 from cuescope.network.layer_removal import Cut, cuts, left_out
 
 NO_ANSWER = -1
@@ -31,9 +31,8 @@ class Ablation(Instrument, version=2, order=290, needs={"logits", "features"}):
     Each layer whose output has the shape of its input is replaced by the identity, one at a time; the images that are
     still answered correctly are counted, or without labels the answers that stay. A residual block thereby loses its
     branch (Veit et al. 2016). Blocks are taken where there are several, else single convolutions and linear layers, and
-    stretches of layers that restore the shape; a layer that changes the shape cannot be removed. Zeiler & Fergus 2014
-    train networks anew without the layers, which shows what is needed to learn the task; this shows what the network at
-    hand relies on. A batch norm that is folded into a convolution is removed with it.
+    stretches of layers that restore the shape, with the batch norms folded into them. Zeiler & Fergus 2014 train
+    networks anew without the layers, which shows what is needed to learn the task, not what this one relies on.
 
     >>> Ablation(names=("layer1.1", "layer2.1")).images
     64
@@ -84,46 +83,25 @@ class Ablation(Instrument, version=2, order=290, needs={"logits", "features"}):
     def _observe(self, classifier: Classifier, chosen: Sequence[Cut], batch: Batch) -> Rows:
         """Per image: the answer, and the answer without each layer."""
         without = torch.stack([_answers(classifier, cut, batch.pixels) for cut in chosen], 1)
-        predicted = batch.logits.argmax(1)
-        return self.table(
-            {
-                "id": batch.ids,
-                "label": where_labeled(batch, batch.labels),
-                "predicted": predicted.numpy(),
-                "without": without.tolist(),
-                "right_without": where_labeled(batch, (without == batch.labels[:, None]).double().mean(1)),
-                "kept_without": (without == predicted[:, None]).double().mean(1).numpy(),
-            }
-        )
+        right = where_labeled(batch, (without == batch.labels[:, None]).double().mean(1))
+        kept = (without == batch.logits.argmax(1)[:, None]).double().mean(1).numpy()
+        found = {"without": without.tolist(), "right_without": right, "kept_without": kept}
+        return self.table({**answered(batch), **found})
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         seen = _seen(rows, about)
         none = "" if rows.height else "no image was seen"
         unlabeled = none or ("" if seen.labeled else "no image has a label")
-        without = stats.mean(
-            "accuracy_without",
-            [] if unlabeled else seen.without.mean(1),
-            title="accuracy without one layer",
-            why=unlabeled,
-            headline=seen.labeled,
-            chance=1 / max(len(about.classes), 1),
-            per_image="right_without",
-        )
-        kept = stats.mean(
-            "answers_kept",
-            seen.kept.mean(1),
-            title="answers kept without one layer",
-            why=none,
-            headline=not seen.labeled,
-            per_image="kept_without",
-        )
+        right, whole = ([], []) if unlabeled else (seen.without.mean(1), seen.intact)
+        more = {"headline": seen.labeled, "chance": 1 / max(len(about.classes), 1), "per_image": "right_without"}
+        without = stats.mean("accuracy_without", right, title="accuracy without one layer", why=unlabeled, **more)
+        more = {"headline": not seen.labeled, "per_image": "kept_without"}
+        kept = stats.mean("answers_kept", seen.kept.mean(1), title="answers kept without one layer", why=none, **more)
         spared = self._spared(seen, none)
-        whole = [] if unlabeled else seen.intact
         accuracy = stats.share("accuracy", whole, title="accuracy of the whole network", why=unlabeled)
-        falls = (_fall(seen, "largest", none), _fall(seen, "smallest", none))
-        panels = tuple(_panels(seen)) if rows.height else ()
+        measures = (without, kept, spared, *(_fall(seen, which, none) for which in ("largest", "smallest")), accuracy)
+        panels = tuple(_panels(seen, about.facts["weights"])) if rows.height else ()
         sentence = self._sentence(seen, spared, without if seen.labeled else kept)
-        measures = (without, kept, spared, *falls, accuracy)
         return Conclusion(measures, panels, sentence, tuple(self._caveats(rows, seen, about)))
 
     def _spared(self, seen: _Seen, why: str) -> Measure:
@@ -137,18 +115,15 @@ class Ablation(Instrument, version=2, order=290, needs={"logits", "features"}):
     def _sentence(self, seen: _Seen, spared: Measure, left: Measure) -> str:
         if spared.value is None or left.value is None:
             return f"Which layers it needs is not measured: {spared.why}."
-        n, worst = len(seen.intact), seen.at("largest")
-        images = f"{n} image{'s' * (n > 1)}"
-        does = "is right on" if seen.labeled else "keeps its answer on"
-        whole = f", in place of {seen.intact.mean():.0%}" if seen.labeled else ""
+        does, whole = "keeps its answer on", ""
+        if seen.labeled:
+            does, whole = "is right on", f", in place of {seen.intact.mean():.0%}"
+        much, worst = f"{left.value:.0%} of {left.n} image{'s' * (left.n > 1)}", seen.at("largest")
         if len(seen.names) == 1:
-            return f"Without {seen.names[0]} it {does} {left.value:.0%} of {images}{whole}."
+            return f"Without {seen.names[0]} it {does} {much}{whole}."
+        text = f"Without one of its layers it {does} {much} on average{whole}: on {seen.without[:, worst].mean():.0%} "
         few = f"{spared.count or 'none'} of the {spared.n} tried {'costs' if (spared.count or 0) < 2 else 'cost'}"
-        return (
-            f"Without one of its layers it {does} {left.value:.0%} of {images} on average{whole}: on "
-            f"{seen.without[:, worst].mean():.0%} without {seen.names[worst]}, and {few} less than "
-            f"{100 * self.loss:g} points."
-        )
+        return f"{text}without {seen.names[worst]}, and {few} less than {100 * self.loss:g} points."
 
     def _caveats(self, rows: Rows, seen: _Seen, about: About) -> Iterable[str]:
         yield (
@@ -167,7 +142,6 @@ class _Seen(NamedTuple):
     """What became of the images: of the labeled ones whether it is right, or of all whether the answer stays."""
 
     names: list[str]
-    weights: list[float]
     intact: NDArray[np.float64]
     """(n,): whether the whole network is right; all 1 without labels."""
     without: NDArray[np.float64]
@@ -180,8 +154,8 @@ class _Seen(NamedTuple):
     def falls(self) -> NDArray[np.float64]:
         return self.intact[:, None] - self.without
 
-    def at(self, which: Literal["largest", "smallest"]) -> int:
-        """The layer of the largest or smallest fall; the first where several fall alike."""
+    def at(self, which: str) -> int:
+        """The layer of the "largest" or "smallest" fall; the first where several fall alike."""
         means = self.falls.mean(0)
         return int(means.argmax() if which == "largest" else means.argmin())
 
@@ -196,43 +170,39 @@ def _answers(classifier: Classifier, cut: Cut, pixels: Tensor) -> Tensor:
 
 
 def _seen(rows: Rows, about: About) -> _Seen:
-    names, weights = about.facts["layers"], about.facts["weights"]
+    names = about.facts["layers"]
     without = np.array(rows["without"].to_list(), int).reshape(rows.height, len(names))
     kept = (without == rows["predicted"].to_numpy()[:, None]).astype(float)
     known = rows["label"].is_not_null().to_numpy()
     if not known.any():
-        return _Seen(names, weights, np.ones(rows.height), kept, kept, labeled=False)
+        return _Seen(names, np.ones(rows.height), kept, kept, labeled=False)
     labels = rows["label"].fill_null(NO_ANSWER - 1).to_numpy()
     intact, right = rows["predicted"].to_numpy() == labels, without == labels[:, None]
-    return _Seen(names, weights, intact[known] * 1.0, right[known] * 1.0, kept, labeled=True)
+    return _Seen(names, intact[known] * 1.0, right[known] * 1.0, kept, labeled=True)
 
 
-def _fall(seen: _Seen, which: Literal["largest", "smallest"], why: str) -> Measure:
+def _fall(seen: _Seen, which: str, why: str) -> Measure:
     title = f"{which} fall of {'accuracy' if seen.labeled else 'the answers kept'} without one layer"
     without = [] if why else seen.without[:, seen.at(which)]
     return stats.difference(f"{which}_fall", seen.intact, without, title=title, why=why)
 
 
-def _panels(seen: _Seen) -> Iterable[Panel]:
-    n = len(seen.intact)
-    dots: list[dict[str, Any]] = []
-    falls: list[dict[str, Any]] = []
-    for name, answers in zip(seen.names, seen.without.T, strict=True):
-        k = int(answers.sum())
-        dots.append(dot(name, k / n, stats.wilson(k, n), n))
-        value, interval, _ = stats.paired_difference(seen.intact, answers)
-        falls.append(dot(name, value, interval, n))
+def _panels(seen: _Seen, weights: Sequence[float]) -> Iterable[Panel]:
+    n, layers = len(seen.intact), list(zip(seen.names, seen.without.T, strict=True))
+    counts = [(name, int(answers.sum())) for name, answers in layers]
+    dots = [dot(name, k / n, stats.wilson(k, n), n) for name, k in counts]
     marks = [{"who": "the whole network", "values": [float(seen.intact.mean())] * len(dots)}] if seen.labeled else []
     title = "Accuracy without each layer" if seen.labeled else "Answers kept without each layer"
     caption = "In the order of the network. The bars are 95% intervals over images."
     yield Panel("without", "dots", title, caption, {"unit": "share", "rows": dots, "marks": marks})
     if seen.labeled:
+        falls = [dot(name, *stats.paired_difference(seen.intact, answers)) for name, answers in layers]
         caption = (
             "By how much the accuracy falls on the same images. Where the bar crosses 0, these images do not show "
-            "whether the layer is needed at all."
         )
+        caption += "whether the layer is needed at all."
         yield Panel("falls", "dots", "What each layer is worth", caption, {"unit": "difference", "rows": falls})
     kept = seen.kept.mean(0)
-    table = [[name, f"{w:.1%}", f"{k:.1%}"] for name, w, k in zip(seen.names, seen.weights, kept, strict=True)]
+    table = [[name, f"{w:.1%}", f"{k:.1%}"] for name, w, k in zip(seen.names, weights, kept, strict=True)]
     data = {"columns": ["layer", "of all weights", "answers kept without it"], "rows": table}
     yield Panel("layers", "table", "The layers", "How much of the network each layer is.", data)

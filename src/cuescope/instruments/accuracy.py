@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,16 +12,16 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed, where_labeled
+from cuescope.instruments.base import Instrument, Rows, answered, by_id, gallery, typed, where_labeled
 
 
 @dataclass(frozen=True)
 class Accuracy(Instrument, version=2, order=10, needs={"logits", "label"}):
     """Top-1 and top-5 accuracy, accuracy per class, calibration and the most confused pairs.
 
-    Calibration is the expected calibration error (Guo et al. 2017, eq. 3): the mean distance of confidence
-    from accuracy over equally wide bins of confidence, weighted by their images. Where images carry several right
-    labels each (ReaL, say), `multi_label` scores answers against all of them.
+    Calibration is the expected calibration error (Guo et al. 2017, eq. 3): the mean distance of confidence from
+    accuracy over equally wide bins of confidence, weighted by their images. Where images have several right labels
+    each, `multi_label` scores answers against all of them.
 
     >>> Accuracy(bins=10).bins
     10
@@ -55,29 +54,15 @@ class Accuracy(Instrument, version=2, order=10, needs={"logits", "label"}):
         at = batch.labels.clamp(min=0)[:, None]
         # The rank counts only what beats the label, so a tie does not push it out of the top 5.
         rank = (batch.logits > batch.logits.gather(1, at)).sum(1)
-        return self.table(
-            {
-                "id": batch.ids,
-                "label": where_labeled(batch, batch.labels),
-                "predicted": predicted.numpy(),
-                "confidence": confidence.numpy(),
-                "p_label": where_labeled(batch, probabilities.gather(1, at)[:, 0]),
-                "rank": where_labeled(batch, rank),
-                "top1": where_labeled(batch, predicted == batch.labels),
-                "top5": where_labeled(batch, rank < 5),
-            }
-        )
+        right = {"top1": predicted == batch.labels, "top5": rank < 5}
+        found = {"p_label": probabilities.gather(1, at)[:, 0], "rank": rank, **right}
+        known = {name: where_labeled(batch, values) for name, values in found.items()}
+        first = {"predicted": predicted.numpy(), "confidence": confidence.numpy()}
+        return self.table({**answered(batch), **first, **known})
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         labeled = rows.drop_nulls("label")
-        k = len(about.classes)
-        why = "no image has a label"
-        top1 = _share("top1", labeled, title="top-1 accuracy", why=why, chance=1 / k, headline=True)
-        if k > 5:
-            top5 = _share("top5", labeled, title="top-5 accuracy", why=why, chance=5 / k, headline=True)
-        else:
-            why = f"there are only {k} classes"
-            top5 = Measure("top5", None, "share", labeled.height, title="top-5 accuracy", why=why)
+        top1, top5 = (_top(m, len(about.classes), labeled) for m in (1, 5))
         ece = self._calibration(labeled)
         panels = *self._reliability(labeled), *self._per_class(labeled, about), *self._confused(labeled, about)
         return Conclusion((top1, top5, ece), panels, _sentence(top1, ece, labeled), self._caveats(labeled, rows))
@@ -102,64 +87,46 @@ class Accuracy(Instrument, version=2, order=10, needs={"logits", "label"}):
         title = "calibration error (ECE)"
         if labeled.height < 2:
             return Measure("ece", None, "share", labeled.height, title=title, why="fewer than two labeled images")
-        gaps = np.stack(self._bins(labeled), 1)
-        value = float(np.abs(gaps[:, 1] - gaps[:, 2]).sum() / labeled.height)
         confidence, right = labeled["confidence"].to_numpy(), labeled["top1"].to_numpy().astype(float)
-        generator, values = np.random.default_rng(0), []
-        for _ in range(500):
-            draw = generator.integers(0, labeled.height, labeled.height)
-            values.append(_ece(confidence[draw], right[draw], self.bins))
+        value, generator = _ece(confidence, right, self.bins), np.random.default_rng(0)
+        draws = (generator.integers(0, labeled.height, labeled.height) for _ in range(500))
+        values = [_ece(confidence[draw], right[draw], self.bins) for draw in draws]
         low, high = np.percentile(values, [2.5, 97.5])
         # Resampling adds noise that the error counts as miscalibration: shift the interval back to the value.
         shift = float(np.mean(values)) - value
         interval = (max(0.0, float(low) - shift), float(high) - shift)
         return Measure("ece", value, "share", labeled.height, interval, title=title, better="lower", headline=True)
 
-    def _bins(self, labeled: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return _bin(labeled["confidence"].to_numpy(), labeled["top1"].to_numpy().astype(float), self.bins)
-
     def _reliability(self, labeled: pl.DataFrame) -> Iterable[Panel]:
         if labeled.height < 2:
             return
-        count, confidence, right = self._bins(labeled)
-        full = count > 0
-        spans = [stats.wilson(int(r), int(c)) for r, c in zip(right[full], count[full], strict=True)]
-        series = {
-            "name": "",
-            "x": (confidence[full] / count[full]).tolist(),
-            "y": (right[full] / count[full]).tolist(),
-            "low": [low for low, _ in spans],
-            "high": [high for _, high in spans],
-        }
+        bins = _bin(labeled["confidence"].to_numpy(), labeled["top1"].to_numpy().astype(float), self.bins)
+        images, confidence, right = (values[bins[0] > 0] for values in bins)
+        spans = [stats.wilson(int(r), int(n)) for r, n in zip(right, images, strict=True)]
+        low, high = (list(side) for side in zip(*spans, strict=True))
+        x, y = (confidence / images).tolist(), (right / images).tolist()
+        series = {"name": "", "x": x, "y": y, "low": low, "high": high}
         data = {"x": "confidence", "y": "share that is right", "series": [series], "diagonal": True}
         caption = "On the diagonal, confidence is honest; below it, the classifier is surer than it is right."
         yield Panel("reliability", "lines", "Confidence against accuracy", caption, data)
         edges = np.linspace(0, 1, self.bins + 1).tolist()
-        data = {"x": "confidence", "y": "images", "edges": edges, "values": count.astype(int).tolist()}
+        data = {"x": "confidence", "y": "images", "edges": edges, "values": bins[0].astype(int).tolist()}
         yield Panel("confidence", "bars", "How confident it is", "Images in each bin of the reliability plot.", data)
 
     def _per_class(self, labeled: pl.DataFrame, about: About) -> Iterable[Panel]:
-        table = (
-            labeled.group_by("label")
-            .agg(pl.len().alias("n"), pl.col("top1").sum().alias("k"))
-            .filter(pl.col("n") >= self.per_class_images)
-            .sort(pl.col("k") / pl.col("n"), "label")
-        )
+        classes = labeled.group_by("label").agg(pl.len().alias("n"), pl.col("top1").sum().alias("k"))
+        table = classes.filter(pl.col("n") >= self.per_class_images).sort(pl.col("k") / pl.col("n"), "label")
         if not table.height:
             return
-        worst = []
-        for label, n, k in table.head(30).iter_rows():
-            worst.append(dot(about.classes[label], k / n, stats.wilson(k, n), n))
+        counts = table.head(30).iter_rows()
+        worst = [dot(about.classes[label], k / n, stats.wilson(k, n), n) for label, n, k in counts]
         caption = "Top-1 accuracy per class, lowest first" + (f"; 30 of {table.height}" if table.height > 30 else "")
         yield Panel("per_class", "dots", "Which classes it gets wrong", caption + ".", {"unit": "share", "rows": worst})
 
     def _confused(self, labeled: pl.DataFrame, about: About) -> Iterable[Panel]:
         wrong = labeled.filter(~pl.col("top1"))
-        top = (
-            wrong.group_by("label", "predicted")
-            .len("n")
-            .sort("n", "label", "predicted", descending=[True, False, False])
-        )
+        pairs = wrong.group_by("label", "predicted").len("n")
+        top = pairs.sort("n", "label", "predicted", descending=[True, False, False])
         if not top.height or not self.pairs:
             return
         of = dict(labeled.group_by("label").len("n").iter_rows())
@@ -181,18 +148,20 @@ class Accuracy(Instrument, version=2, order=10, needs={"logits", "label"}):
         return tuple(caveats)
 
 
-def _share(name: str, labeled: pl.DataFrame, **more: Any) -> Measure:
-    return stats.share(name, labeled[name], better="higher", per_image=name, **more)
+def _top(m: int, classes: int, labeled: pl.DataFrame) -> Measure:
+    """The share of images whose label is among the first m of the classes."""
+    name, title = f"top{m}", f"top-{m} accuracy"
+    if m > 1 and classes <= m:
+        return Measure(name, None, "share", labeled.height, title=title, why=f"there are only {classes} classes")
+    more = {"chance": m / classes, "better": "higher", "headline": True, "per_image": name}
+    return stats.share(name, labeled[name], title=title, why="no image has a label", **more)
 
 
 def _bin(confidence: np.ndarray, right: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images, summed confidence and right answers in each of the bins (low, high]."""
     at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    return (
-        np.bincount(at, minlength=bins),
-        np.bincount(at, confidence, minlength=bins),
-        np.bincount(at, right, minlength=bins),
-    )
+    summed, hits = (np.bincount(at, weights, bins) for weights in (confidence, right))
+    return np.bincount(at, minlength=bins), summed, hits
 
 
 def _ece(confidence: np.ndarray, right: np.ndarray, bins: int) -> float:

@@ -189,3 +189,9 @@ def peaks_of(classifier: Classifier, layers: Iterable[str]) -> list[Watch]:
     if not found:
         raise Misfit(f"{classifier.name} has no layers that can be distinguished")
     return found
+
+
+def answered(batch: Batch) -> dict[str, Any]:
+    """The columns id, label (None where there is none) and predicted, the class of the largest logit."""
+    predicted = batch.logits.argmax(1).numpy()
+    return {"id": batch.ids, "label": where_labeled(batch, batch.labels), "predicted": predicted}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,17 +14,16 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.classes import IMAGENET
 from cuescope.core.errors import CueError
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Published, dot
+from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Published, Unit, dot
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import sheet
 from cuescope.data.ops.occlude import Fill, Rectangle, fill_color
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
 from cuescope.methods.parts.masking import chosen_layers, picture, signs, squares
 from cuescope.methods.parts.pairs import DEPTHS, Group, between, groups_of, mean
 
 TITLES = {"part": "the same part", "random": "random places", "other": "another part"}
 DISTANCES = {"part": "part", "random": "random", "other": "other_part"}
-DIFFERENCES = {"random": "difference", "other": "difference_other_part"}
 """Names of measures, by what the distances are of."""
 MOST_ROWS, MOST_SHOWN, STRIP, STRIPS = 16, 12, 5, 6
 """Rows of the table of parts, images to show, images in a strip, and strips."""
@@ -42,12 +41,11 @@ class Correspondence(Instrument, version=2, order=280, needs={"features", "parts
     images of one class; all parts count alike; intervals are over images, resampled within their class.
 
     The low layer is the last map, which keeps places, as the paper's layer 5: there the part should also lie at the
-    same place in all images, as in its frontal dogs. The high layer is the vector that the last layer reads, as the
-    paper's layer 7, or the last map averaged over its places. A unit that changes in neither image, as one that a ReLU
-    keeps at 0, counts as equal, which is why the paper's values are small: the same is measured for the units that
-    change in one of the two. A network with random weights shows part of it, since a part also looks alike: audit
-    MODEL@random beside MODEL (on the world's images, high layer: -.09 below random places and -.02 below another part,
-    and trained on shapes -.24 and -.13; on a dozen faces of dogs, aligned, as much as a trained one).
+    same place in all images. The high layer is the vector that the last layer reads, as the paper's layer 7, or the
+    last map averaged over its places. A unit that changes in neither image, as one that a ReLU keeps at 0, counts as
+    equal, so values are small: the same is measured for the units that change in one of the two. A network with random
+    weights shows part of it, since a part also looks alike: audit MODEL@random beside MODEL (on the world's images,
+    high layer: -.09 below random places and -.02 below another part, trained on shapes -.24 and -.13).
 
     >>> Correspondence(layers=("layer3", "layer3:mean"), draws=5).fill
     'mean'
@@ -72,16 +70,9 @@ class Correspondence(Instrument, version=2, order=280, needs={"features", "parts
     question = "Does it relate the same part of different objects?"
     reference = "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4.3 and table 1"
     columns = {
-        "id": pl.String,
-        "label": pl.Int32,
-        "part": pl.String,
-        "kind": pl.String,
-        "draw": pl.Int32,
-        **dict.fromkeys(Rectangle._fields, pl.Int32),
-        "depth": pl.String,
-        "units": pl.Int32,
-        "fallen": pl.Binary,
-        "risen": pl.Binary,
+        **typed(pl.String, "id part kind depth"),
+        **dict.fromkeys(("label", "draw", "units", *Rectangle._fields), pl.Int32),
+        **typed(pl.Binary, "fallen risen"),
     }
     """A row for each image, square and layer. The last two hold a bit a unit, as np.packbits gives them."""
 
@@ -115,21 +106,20 @@ class Correspondence(Instrument, version=2, order=280, needs={"features", "parts
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         groups, classes = groups_of(rows, self.across_classes)
-        estimate = partial(mean, drawn=stats.Draws(classes, self.seed))
-        why = "" if groups else _why(rows, self.across_classes)
-        found = {m.name: m for depth in reversed(DEPTHS) for m in _measures(groups, estimate, depth, why, about)}
-        panels = (_distances(found), _table(groups, estimate, about)) if groups else ()
+        drawn, why = stats.Draws(classes, self.seed), "" if groups else _why(rows["id"].n_unique(), self.across_classes)
+        found = {m.name: m for depth in reversed(DEPTHS) for m in _measures(groups, drawn, depth, why, about)}
+        panels = (_distances(found), _table(groups, drawn, about)) if groups else ()
         caveats = _caveats(rows, groups, about) if groups else ()
         return Conclusion(tuple(found.values()), panels, _sentence(found, about), caveats)
 
     def examples(self, rows: Rows) -> list[str]:
         """Images that show the parts it relates most."""
-        chosen: dict[str, None] = {}
+        chosen: list[str] = []
         for group in groups_of(rows, self.across_classes)[0]:
             ids = sorted(group.ids, key=lambda name: name not in chosen)[:STRIP]
-            if len(chosen | dict.fromkeys(ids)) <= MOST_SHOWN:
-                chosen |= dict.fromkeys(ids)
-        return list(chosen)
+            both = list(dict.fromkeys([*chosen, *ids]))
+            chosen = both if len(both) <= MOST_SHOWN else chosen
+        return chosen
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         color = fill_color(self.fill, classifier.preprocessing.mean)
@@ -148,41 +138,32 @@ class Correspondence(Instrument, version=2, order=280, needs={"features", "parts
         yield Panel("parts", "images", "The same part masked in several images", caption, figures=tuple(figures))
 
 
-Estimate = Callable[..., tuple[float | None, tuple[float, float] | None, int]]
-"""The mean over groups of the values of their pairs, its interval over images, and how many images have a pair."""
 _SOURCE = "Zeiler & Fergus 2014, table 1, layer {}, 5 frontal dogs; a mean over units, by its size"
-_PAPER = {"right eye": (0.067, 0.069), "left eye": (0.069, 0.068), "nose": (0.079, 0.069)}
 _PAPER_RANDOM = (0.107, 0.073)
+_PAPER_PARTS = {"right eye": (0.067, 0.069), "left eye": (0.069, 0.068), "nose": (0.079, 0.069)}
+_PAPER = {"part": _PAPER_PARTS, "random": {"random": _PAPER_RANDOM}, "other": {}}
 """Of layers 5 and 7. That the printed sums are means over pairs and units is inferred from their size."""
 
 
-def _measures(groups: Sequence[Group], estimate: Estimate, depth: str, why: str, about: About) -> Iterable[Measure]:
+def _measures(groups: Sequence[Group], drawn: stats.Draws, depth: str, why: str, about: About) -> Iterable[Measure]:
     """Of one layer: how much lower the part's distance is than that of random squares, and the distances."""
 
-    def measure(name: str, values: Any, unit: Any, title: str, lacking: str, **more: Any) -> Measure:
-        value, interval, n = estimate([(group, values(group)) for group in groups])
+    def measure(name: str, values: list[Any], unit: Unit, title: str, lacking: str, **more: Any) -> Measure:
+        value, interval, n = mean(list(zip(groups, values, strict=True)), drawn)
         reason = "" if value is not None else why or lacking
         return Measure(f"{name}_{depth}", value, unit, n, interval, reason, f"{title} ({depth} layer)", **more)
 
-    no_other = "no two images show different parts"
-    for rival, name in DIFFERENCES.items():
-        values, headline = partial(Group.less, depth=depth, rival=rival), depth == "high"
-        title = f"differing signs: the same part minus {TITLES[rival]}"
-        yield measure(name, values, "difference", title, no_other, better="lower", headline=headline)
+    no_other, k = "no two images show different parts", DEPTHS.index(depth)
+    for rival, name in (("random", "difference"), ("other", "difference_other_part")):
+        values, title = [g.less(depth, rival) for g in groups], f"differing signs: the same part minus {TITLES[rival]}"
+        yield measure(name, values, "difference", title, no_other, better="lower", headline=depth == "high")
     for kind, name in DISTANCES.items():
-        values = partial(Group.of, depth=depth, kind=kind)
-        published = _published(kind, depth) if about.space == IMAGENET else ()
+        values, paper = [g.of(depth, kind) for g in groups], _PAPER[kind] if about.space == IMAGENET else {}
+        published = tuple(Published(f"ZFNet, {x}", both[k], _SOURCE.format((5, 7)[k])) for x, both in paper.items())
         yield measure(name, values, "share", f"differing signs: {TITLES[kind]}", no_other, published=published)
     for kind in ("part", "random"):
-        values = partial(Group.of, depth=depth, kind=kind, units="changed")
-        title = f"differing signs of units that change: {TITLES[kind]}"
-        yield measure(f"{kind}_changed", values, "share", title, "no unit changes")
-
-
-def _published(kind: str, depth: str) -> tuple[Published, ...]:
-    k, layer = DEPTHS.index(depth), {"low": 5, "high": 7}[depth]
-    values = _PAPER if kind == "part" else {"random": _PAPER_RANDOM} if kind == "random" else {}
-    return tuple(Published(f"ZFNet, {part}", both[k], _SOURCE.format(layer)) for part, both in values.items())
+        values, title = [g.of(depth, kind, "changed") for g in groups], "differing signs of units that change: "
+        yield measure(f"{kind}_changed", values, "share", title + TITLES[kind], "no unit changes")
 
 
 def _distances(found: Mapping[str, Measure]) -> Panel:
@@ -193,8 +174,8 @@ def _distances(found: Mapping[str, Measure]) -> Panel:
     return Panel("distances", "dots", title, caption, {"unit": "share", "rows": dots})
 
 
-def _table(groups: Sequence[Group], estimate: Estimate, about: About) -> Panel:
-    paper = about.space == IMAGENET and any(group.part in _PAPER for group in groups)
+def _table(groups: Sequence[Group], drawn: stats.Draws, about: About) -> Panel:
+    paper = about.space == IMAGENET and any(group.part in _PAPER_PARTS for group in groups)
     columns = ["part", "layer", "difference", "same part", "random places", "images"]
     columns += ["ZFNet: same part", "ZFNet: random"] if paper else []
     half, rows = MOST_ROWS // 2, []
@@ -202,10 +183,10 @@ def _table(groups: Sequence[Group], estimate: Estimate, about: About) -> Panel:
         for k, depth in enumerate(DEPTHS):
             cells: list[Any] = [group.name(about.classes), depth]
             for values in (group.less(depth, "random"), group.of(depth, "part"), group.of(depth, "random")):
-                value, interval, _ = estimate([(group, values)])
+                value, interval, _ = mean([(group, values)], drawn)
                 span = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
                 cells.append("" if value is None else f"{value:.3f}{span}")
-            known = [_PAPER[group.part][k], _PAPER_RANDOM[k]] if group.part in _PAPER else ["", ""]
+            known = [_PAPER_PARTS[group.part][k], _PAPER_RANDOM[k]] if group.part in _PAPER_PARTS else ["", ""]
             rows.append([*cells, len(group.ids), *(known if paper else ())])
     caption = "Mean distances of pairs, with 95% intervals over images; random squares have the size of the part."
     if len(groups) > MOST_ROWS:
@@ -213,12 +194,10 @@ def _table(groups: Sequence[Group], estimate: Estimate, about: About) -> Panel:
     return Panel("parts", "table", "Each part", caption, {"columns": columns, "rows": rows})
 
 
-def _why(rows: Rows, across_classes: bool) -> str:
+def _why(images: int, across_classes: bool) -> str:
     """Why there is no pair."""
-    if not rows.height:
-        return "no image shows a part"
-    if rows["id"].n_unique() == 1:
-        return "one image has no pairs: it takes several that show the same part"
+    if images < 2:
+        return "one image has no pairs: it takes several that show the same part" if images else "no image shows a part"
     if across_classes:
         return "no two images show the same part"
     return "no two images of one class show the same part (across_classes=yes compares parts of one name in any two)"
@@ -228,7 +207,7 @@ def _sentence(found: Mapping[str, Measure], about: About) -> str:
     part, random, other = (found[f"{DISTANCES[kind]}_high"] for kind in TITLES)
     if part.value is None or random.value is None:
         return f"Whether it relates the same part of different objects is not measured: {part.why}."
-    others = f" and {other.value:.1%} with two different parts" if other.value is not None else ""
+    others = "" if other.value is None else f" and {other.value:.1%} with two different parts"
     return (
         f"When the same part is masked in two images, {part.value:.1%} of the units of {about.facts['layers'][1]} "
         f"change in different ways, against {random.value:.1%} with squares at random places{others} ({part.n} "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,13 +28,12 @@ _ASKED = {
     "other_than_whole": ("crops whose own label is not that of the whole image", "no image has a label map", True),
 }
 """Per measure: its title, why it may be missing, whether it is shown large."""
-_LEGEND = {
+_BOX_CURVES = {
     "missing": "no overlap",
     "over_half": "IoU > .5 with a box",
     "over_half_union": "IoU > .5 with the union",
-    "other_than_label": "not the image's label",
-    "other_than_whole": "not that of the whole image",
 }
+_LABEL_CURVES = {"other_than_label": "not the image's label", "other_than_whole": "not that of the whole image"}
 _PUBLISHED = {"missing": CROPS_MISSING, "over_half": CROPS_OVER_HALF}
 
 
@@ -42,11 +41,10 @@ _PUBLISHED = {"missing": CROPS_MISSING, "over_half": CROPS_OVER_HALF}
 class CropSupervision(Instrument, version=1, order=170, needs={"regions"}):
     """How much wrong supervision random resized crops give: crops that do not show the object of the image's label.
 
-    Of each image random crops are taken as torchvision's `RandomResizedCrop` takes them, of the image as decoded, and
-    compared with the boxes of the label's class: crops that overlap with none of them, and crops whose intersection
-    over union is over .5 with one of them, or with their union. Of images with label maps: crops of which the map's
-    first class is another than the image's label, and another than that of the whole image. It asks of the images
-    alone: one classifier stands for all. Intervals are of the images, which are resampled.
+    Random crops of the image as decoded, taken as torchvision's `RandomResizedCrop` takes them, are compared with the
+    boxes of the label's class: crops that overlap with none of them, and crops whose intersection over union is over .5
+    with one of them, or with their union. Of images with label maps: crops of which the map's first class is another
+    than the image's label, and another than that of the whole image. It asks of the images alone.
 
     >>> CropSupervision(crops=20).bins
     6
@@ -59,7 +57,7 @@ class CropSupervision(Instrument, version=1, order=170, needs={"regions"}):
     ratio: tuple[float, ...] = STANDARD[1]
     """The smallest and the largest ratio of a crop's width to its height."""
     bins: int = 6
-    """Equally wide parts of the scale, in which crops are told apart."""
+    """Equally wide parts of the scale, in which crops are counted."""
     seed: int = 0
     """Of the crops; an image has the same ones in every run."""
 
@@ -83,10 +81,10 @@ class CropSupervision(Instrument, version=1, order=170, needs={"regions"}):
         height, width = sample.pixels.shape[1:]
         # Of the image's name: the same crops alone, in any batch, and whatever stands before it.
         random = np.random.default_rng([self.seed, zlib.crc32(sample.id.encode())])
-        (low, high), ratio = self.scale, (self.ratio[0], self.ratio[1])
-        crops = random_resized_crops(height, width, self.crops, random, (low, high), ratio)
+        low, high = self.scale
+        crops = random_resized_crops(height, width, self.crops, random, (low, high), (self.ratio[0], self.ratio[1]))
         share = crops[:, 2] * crops[:, 3] / (height * width)
-        # Whole pixels bring a crop a little over the ends; one from the middle may be far below.
+        # Whole pixels bring a crop a little over the limits; one from the middle may be far below.
         place = np.clip((share - low) / max(high - low, 1e-9) * self.bins, 0, self.bins - 1).astype(np.int64)
 
         def counted(which: np.ndarray[Any, Any]) -> list[int]:
@@ -109,22 +107,20 @@ class CropSupervision(Instrument, version=1, order=170, needs={"regions"}):
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         standard = (tuple(self.scale), tuple(self.ratio)) == STANDARD
         measures = tuple(_measure(rows, name, standard) for name in _ASKED)
-        return Conclusion(
-            measures, tuple(self._panels(rows)), _sentence(measures), tuple(self._caveats(rows, standard))
-        )
+        caveats = tuple(self._caveats(rows, standard))
+        return Conclusion(measures, tuple(self._panels(rows)), _sentence(measures), caveats)
 
     def _panels(self, rows: pl.DataFrame) -> Iterator[Panel]:
         edges = np.linspace(self.scale[0], self.scale[1], self.bins + 1)
         middles = ((edges[:-1] + edges[1:]) / 2).tolist()
-        kinds = (
-            ("boxes_by_scale", ("missing", "over_half", "over_half_union"), "Crops and the box of the object, by size"),
-            ("labels_by_scale", ("other_than_label", "other_than_whole"), "Crops of another label, by size"),
-        )
         # Of one box the union is that box, and its curve the same one.
         same = {"over_half_union"} if rows["boxes"].max() == 1 else set()
-        for name, columns, title in kinds:
-            curves = {_LEGEND[column]: _by_scale(rows, column, middles) for column in columns if column not in same}
-            series = [{"name": legend, **curve} for legend, curve in curves.items() if curve["x"]]
+        for name, legend, title in (
+            ("boxes_by_scale", _BOX_CURVES, "Crops and the box of the object, by size"),
+            ("labels_by_scale", _LABEL_CURVES, "Crops of another label, by size"),
+        ):
+            curves = [_by_scale(rows, key, middles, text) for key, text in legend.items() if key not in same]
+            series = [curve for curve in curves if curve["x"]]
             if series:
                 data = {"x": "crop's share of the image", "y": "share of crops", "series": series, "y_ends": [0.0, 1.0]}
                 yield Panel(name, "lines", title, "Bands are 95 % intervals, images resampled.", data)
@@ -152,30 +148,24 @@ def _measure(rows: pl.DataFrame, name: str, standard: bool) -> Measure:
     known = rows.drop_nulls(name)
     if not known.height:
         return Measure(name, None, "share", title=title, why=why if rows.height else "no image was seen")
-    shares = (known[name].list.sum() / known["crops"].list.sum()).to_numpy()
     published = listed(_PUBLISHED[name], CROPS_SOURCE) if standard and name in _PUBLISHED else ()
-    interval = stats.mean_of_shares(shares) if len(shares) > 1 else None
-    value = float(shares.mean())
-    return Measure(name, value, "share", len(shares), interval, title=title, published=published, headline=headline)
+    shares, more = known[name].list.sum() / known["crops"].list.sum(), {"published": published, "headline": headline}
+    measure = stats.mean_share(name, shares, title=title, **more)
+    return measure if known.height > 1 else replace(measure, interval=None)
 
 
-def _by_scale(rows: pl.DataFrame, name: str, middles: Sequence[float]) -> dict[str, list[float]]:
+def _by_scale(rows: pl.DataFrame, name: str, middles: Sequence[float], legend: str) -> dict[str, Any]:
     """A curve over the parts of the scale that some crop is in; no point where an interval cannot be had."""
-    known = rows.drop_nulls(name)
-    series: dict[str, list[float]] = {"x": [], "y": [], "low": [], "high": []}
+    known, points = rows.drop_nulls(name), []
     for k, middle in enumerate(middles):
         above, below = (known[column].list.get(k).to_numpy() for column in (name, "crops"))
-        interval = stats.bootstrap_ratio(above, below) if len(above) > 1 and below.any() else None
-        if interval is not None:
-            point = (middle, float(above.sum() / below.sum()), *interval)
-            for key, value in zip(series, point, strict=True):
-                series[key].append(value)
-    return series
+        if interval := stats.bootstrap_ratio(above, below):
+            points.append((middle, float(above.sum() / below.sum()), *interval))
+    return {"name": legend, **{key: [point[i] for point in points] for i, key in enumerate(("x", "y", "low", "high"))}}
 
 
 def _sentence(measures: Sequence[Measure]) -> str:
-    missing, over_half, _, other, _ = measures
-    parts = []
+    (missing, over_half, _, other, _), parts = measures, []
     if missing.value is not None and over_half.value is not None:
         parts.append(
             f"of the crops of {missing.n:,} images {missing.value:.1%} show nothing of the object's box, and "

@@ -20,8 +20,7 @@ from cuescope.data.ops.tiles import contrast, sheet, tile
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, peaks_of, typed
 from cuescope.methods.deconvnet import CHOICES, Variant, project, visible, why_not
 
-SHOWN = 4
-"""Images that are drawn."""
+SHOWN_IMAGES = 4
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,9 @@ class Deconvnet(Instrument, version=2, order=250, needs={"features", "gradients"
         for order, ((layer, _), peaks) in enumerate(classifier.watch(batch, watch).items()):
             for rank, chosen in enumerate(self._units(peaks)):
                 maps = project(classifier, batch.pixels, layer, chosen, variant=self.variant).maps
-                for i, name in enumerate(batch.ids):
-                    unit = {"channel": chosen[i], "value": float(peaks[i, chosen[i], 0]), **_where(maps[i], objects[i])}
-                    rows.append({"id": name, "order": order, "layer": layer, "rank": rank, **unit})
+                for i, unit in enumerate(chosen):
+                    row = {"id": batch.ids[i], "order": order, "layer": layer, "rank": rank, "channel": unit}
+                    rows.append({**row, "value": float(peaks[i, unit, 0]), **_where(maps[i], objects[i])})
         return pl.DataFrame(rows, self.columns)
 
     def _units(self, peaks: Tensor) -> list[list[int]]:
@@ -93,10 +92,8 @@ class Deconvnet(Instrument, version=2, order=250, needs={"features", "gradients"
         known, why = rows.filter(pl.col("focus").is_not_null()), "no image was seen"
         by_layer = {str(layer): part for (layer,), part in known.group_by("layer", maintain_order=True)}
         found = {layer: _measures(part, f"of units of '{layer}'", why) for layer, part in by_layer.items()}
-        if found:
-            last = list(found.values())[-1]
-        else:
-            last = _measures(known, "of units", "no unit of the images is excited" if rows.height else why)
+        none = _measures(known, "of units", "no unit of the images is excited" if rows.height else why)
+        last = [none, *found.values()][-1]
         caveats = [f"{reason}." for reason in about.facts.get("refused", ())]
         if self.variant == "deconvnet":
             caveats.append(f"What the paper leaves open: {'; '.join(CHOICES)}.")
@@ -104,18 +101,15 @@ class Deconvnet(Instrument, version=2, order=250, needs={"features", "gradients"
 
     def examples(self, rows: Rows) -> list[str]:
         """The first images."""
-        return rows["id"].unique(maintain_order=True).head(SHOWN).to_list()
+        return rows["id"].unique(maintain_order=True).head(SHOWN_IMAGES).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         figures = []
-        for i, name in enumerate(batch.ids):
-            mine = rows.filter((pl.col("id") == name) & pl.col("focus").is_not_null())
-            insets = [
-                self._inset(classifier, batch.pixels[i : i + 1], layer, mine.filter(pl.col("layer") == layer))
-                for layer in mine["layer"].unique(maintain_order=True)
-            ]
-            answer = classifier.classes.names[int(batch.logits[i].argmax())]
-            figures.append(Figure(f"It says {answer}", to_image(batch.pixels[i]), insets=tuple(insets)))
+        for name, pixels, logits in zip(batch.ids, batch.pixels, batch.logits, strict=True):
+            layers = rows.filter(pl.col("id") == name).drop_nulls("focus").partition_by("layer", maintain_order=True)
+            insets = tuple(self._inset(classifier, pixels[None], units) for units in layers)
+            answer = classifier.classes.names[int(logits.argmax())]
+            figures.append(Figure(f"It says {answer}", to_image(pixels), insets=insets))
         which = "the units asked for" if self.channels else f"the {self.units} strongest units of the image"
         caption = (
             f"For each layer, from fine to coarse, {which} by the {self.variant}, each stretched to its own "
@@ -123,9 +117,9 @@ class Deconvnet(Instrument, version=2, order=250, needs={"features", "gradients"
         )
         yield Panel("projections", "images", "What excites the strongest units", caption, figures=tuple(figures))
 
-    def _inset(self, classifier: Classifier, image: Tensor, layer: str, rows: Rows) -> Inset:
-        """A row for each unit: what excites it, and the part of the image that it can see."""
-        chosen = rows["channel"].to_list()
+    def _inset(self, classifier: Classifier, image: Tensor, units: Rows) -> Inset:
+        """A row for each unit of a layer: what excites it, and the part of the image that it can see."""
+        chosen, layer = units["channel"].to_list(), units["layer"][0]
         found = project(classifier, image.expand(len(chosen), -1, -1, -1), layer, chosen, variant=self.variant)
         places, tiles = list(zip(found.rows.tolist(), found.columns.tolist(), strict=True)), []
         for down, window in zip(found.maps, visible(classifier, layer, places, image), strict=True):
@@ -136,14 +130,12 @@ class Deconvnet(Instrument, version=2, order=250, needs={"features", "gradients"
 def _where(projection: Tensor, on_object: Tensor | None) -> dict[str, Any]:
     """Where the energy of a projection lies; nothing for one that is zero everywhere."""
     energy = projection.double().square().sum(0)
-    total = float(energy.sum())
+    total, ordered = float(energy.sum()), energy.flatten().sort(descending=True).values
     if not total:
         return {}
-    ordered = energy.flatten().sort(descending=True).values
-    found: dict[str, Any] = {"focus": float(ordered[: max(1, round(0.1 * len(ordered)))].sum()) / total}
+    found = {"focus": float(ordered[: max(1, round(0.1 * len(ordered)))].sum()) / total}
     if on_object is not None:
-        found["on_object"] = float(energy[on_object].sum()) / total
-        found["object"] = float(on_object.double().mean())
+        found |= {"on_object": float(energy[on_object].sum()) / total, "object": float(on_object.double().mean())}
     return found
 
 

@@ -9,16 +9,14 @@ from typing import Literal
 import polars as pl
 
 from cuescope.classifier.classifier import Classifier
-from cuescope.core import stats
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_members, category_scores
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot, short_names
 from cuescope.core.published import distortions as others
 from cuescope.data.images import Batch, Condition
 from cuescope.data.ops.distortions import level_text
-from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed, where_labeled
-from cuescope.instruments.severity_curves import Curve, area, curves_of, difference, in_order, parted, title_of
+from cuescope.instruments.base import Instrument, Rows, answered, by_id, gallery, typed, where_labeled
+from cuescope.instruments.severity_curves import Curve, areas, curves_of, difference, in_order, panels, parted, title_of
 
-Rule = Literal["auto", "sixteen", "own"]
 _CATEGORY = {index: name for name, members in SIXTEEN.items() for index in members}
 
 
@@ -35,7 +33,7 @@ class DistortionCurves(Instrument, version=1, order=80, needs={"logits", "label"
     'sixteen'
     """
 
-    rule: Rule = "auto"
+    rule: Literal["auto", "sixteen", "own"] = "auto"
     """sixteen: a choice among the 16 categories; own: top-1 accuracy; auto: the first where it fits all images."""
 
     question = "How fast does it fail as images are distorted?"
@@ -54,15 +52,9 @@ class DistortionCurves(Instrument, version=1, order=80, needs={"logits", "label"
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per distorted image: its condition, its label and the answer, by class and by the 16 categories."""
         conditions = [sample.condition or Condition("none", 0.0, sample.id) for sample in batch.samples]
-        predicted = batch.logits.argmax(1)
-        rows = {
-            "id": batch.ids,
-            **{key: [getattr(condition, key) for condition in conditions] for key in Condition._fields},
-            "side_px": [min(sample.pixels.shape[1:]) for sample in batch.samples],
-            "label": where_labeled(batch, batch.labels),
-            "predicted": predicted.numpy(),
-            "right": where_labeled(batch, predicted == batch.labels),
-        }
+        rows = answered(batch) | {key: [getattr(one, key) for one in conditions] for key in Condition._fields}
+        rows["side_px"] = [min(sample.pixels.shape[1:]) for sample in batch.samples]
+        rows["right"] = where_labeled(batch, batch.logits.argmax(1) == batch.labels)
         if classifier.classes.name == IMAGENET:
             members = category_members(classifier.classes, sorted(SIXTEEN))
             names, best = list(members), category_scores(batch.logits, members).argmax(1).tolist()
@@ -78,9 +70,11 @@ class DistortionCurves(Instrument, version=1, order=80, needs={"logits", "label"
         scored = _scored(rows, sixteen)
         curves = curves_of(scored, sixteen)
         chance = others.CHANCE if sixteen else 1 / len(about.classes) if about.classes else None
-        measures = _measures(curves, chance, _lacking(rows, sixteen))
-        caveats = tuple(_caveats(rows, scored, curves, sixteen))
-        return Conclusion(measures, tuple(_panels(curves, chance)), _sentence(measures, curves), caveats)
+        lacking = "no image has a label among the classifier's classes" if rows.height else "no image was seen"
+        if rows.height and sixteen:
+            lacking = "no image is labeled in the 16 categories, or the classifier's classes are not ImageNet's"
+        measures, caveats = areas(curves, chance, lacking), tuple(_caveats(rows, scored, curves, sixteen))
+        return Conclusion(measures, tuple(panels(curves, chance)), _sentence(measures, curves), caveats)
 
     def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Conclusion:
         """By how much the areas differ, on the images that both were shown, by the rule that both allow."""
@@ -89,14 +83,11 @@ class DistortionCurves(Instrument, version=1, order=80, needs={"logits", "label"
         curves = [curves_of(a.join(b.select("id"), on="id"), sixteen) for a, b in ((one, other), (other, one))]
         title, names = "area under the curves, first less second", short_names(about)
         if not curves[0]:
-            why = "no scored image is shared"
-            none = Measure("difference", None, "difference", title=title, why=why)
-            return Conclusion((none,), sentence=f"Their curves cannot be compared: {why}.")
-        each = [
-            difference(f"difference_{a.key}", [a], [b], f"{a.title}, first less second")
-            for a, b in zip(*curves, strict=True)
-        ]
-        rows = [dot(curve.title, m.value, m.interval, m.n) for curve, m in zip(curves[0], each, strict=True)]
+            none = Measure("difference", None, "difference", title=title, why="no scored image is shared")
+            return Conclusion((none,), sentence=f"Their curves cannot be compared: {none.why}.")
+        both = list(zip(*curves, strict=True))
+        each = [difference(f"difference_{a.key}", [a], [b], f"{a.title}, first less second") for a, b in both]
+        rows = [dot(curve.title, m.value, m.interval, m.n) for (curve, _), m in zip(both, each, strict=True)]
         caption, data = f"First and second: {' and '.join(names)}.", {"unit": "difference", "rows": rows}
         panel = Panel("difference", "dots", "Area of the first less that of the second", caption, data)
         overall = difference("difference", curves[0], curves[1], title)
@@ -104,21 +95,19 @@ class DistortionCurves(Instrument, version=1, order=80, needs={"logits", "label"
 
     def _sixteen(self, rows: Rows) -> bool:
         """Whether the answer is a choice among the 16 categories."""
-        labeled = rows.filter(pl.col("label").is_not_null() | pl.col("category").is_not_null())
-        fits = labeled.height > 0 and not labeled["category"].null_count()
+        categories = rows.filter(pl.any_horizontal(pl.col("label", "category").is_not_null()))["category"]
+        fits = len(categories) > 0 and not categories.null_count()
         return self.rule == "sixteen" or (self.rule == "auto" and fits)
 
     def examples(self, rows: Rows) -> list[str]:
         """One image at the middle level of each distortion."""
-        chosen: list[str] = []
-        source = ""
+        chosen, source = [], ""
         for name, table in parted(rows):
             levels = in_order(name, table["level"].unique().to_list())
             middle = table.filter(pl.col("level") == levels[len(levels) // 2]).sort("source")
             same = middle.filter(pl.col("source") == source)
-            row = (same if same.height else middle).row(0, named=True)
-            source = row["source"]
-            chosen.append(row["id"])
+            image, source = (same if same.height else middle).select("id", "source").row(0)
+            chosen.append(image)
         return chosen[:12]
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
@@ -128,9 +117,9 @@ class DistortionCurves(Instrument, version=1, order=80, needs={"logits", "label"
             row = row_of[name]
             by_category = row["category"] is not None and self.rule != "own"
             label = row["category"] if by_category else None if row["label"] is None else names[row["label"]]
-            answer = f"it says {row['decision'] if by_category else names[row['predicted']]}"
-            what = f"{title_of(row['distortion'])}, {level_text(row['level'])}"
-            return f"{what}: {answer}" if label is None else f"{what}: labeled {label}; {answer}"
+            answer = row["decision"] if by_category else names[row["predicted"]]
+            what = f"{title_of(row['distortion'])}, {level_text(row['level'])}:"
+            return f"{what} it says {answer}" if label is None else f"{what} labeled {label}; it says {answer}"
 
         if figures := gallery(batch, batch.ids, caption_of):
             caption = "One image of each distortion, at its middle level."
@@ -143,47 +132,15 @@ def _scored(rows: Rows, sixteen: bool) -> pl.DataFrame:
     return rows.drop_nulls(column).with_columns(pl.col(column).cast(pl.Float64).alias("score"))
 
 
-def _lacking(rows: pl.DataFrame, sixteen: bool) -> str:
-    if not rows.height:
-        return "no image was seen"
-    if sixteen:
-        return "no image is labeled in the 16 categories, or the classifier's classes are not ImageNet's"
-    return "no image has a label among the classifier's classes"
-
-
-def _measures(curves: Sequence[Curve], chance: float | None, why: str) -> tuple[Measure, ...]:
-    if not curves:
-        return (Measure("area", None, "share", title="area under the curves", why=why, headline=True),)
-    title = f"area under the curves, mean of {len(curves)} distortions" if len(curves) > 1 else "area under the curve"
-    each = (area(f"area_{c.key}", [c], title=f"area under the curve: {c.title}", chance=chance) for c in curves)
-    return area("area", curves, title=title, chance=chance, headline=True), *each
-
-
-def _panels(curves: Sequence[Curve], chance: float | None) -> Iterable[Panel]:
-    yield from (curve.panel(chance) for curve in curves)
-    known, cells = any(curve.known for curve in curves), []
-    for curve in curves:
-        people = curve.of(others.PEOPLE) if curve.known else [None] * len(curve.levels)
-        for level, k, n, reference in zip(curve.levels, curve.k, curve.n, people, strict=True):
-            low, high = stats.wilson(k, n)
-            cell = [curve.title, level_text(level), round(k / n, 3), f"{low:.3f}–{high:.3f}", n]
-            cells.append([*cell, reference] if known else cell)
-    if curves:
-        columns = ["distortion", "level", "share", "95 % interval", "n", *([others.PEOPLE] if known else [])]
-        caption, data = "The share that is right at each level.", {"columns": columns, "rows": cells}
-        yield Panel("levels", "table", "Every level", caption, data)
-
-
 def _sentence(measures: Sequence[Measure], curves: Sequence[Curve]) -> str:
     overall, *each = measures
     if overall.value is None:
         return f"Its accuracy on distorted images is not measured: {overall.why}."
-    several = len(curves) > 1
-    text = f"Over the levels of {f'{len(curves)} distortions' if several else curves[0].title} "
-    text += f"it is right on {overall.value:.1%}"
+    which = f"{len(curves)} distortions" if len(curves) > 1 else curves[0].title
+    text = f"Over the levels of {which} it is right on {overall.value:.1%}"
     if overall.published:
         text += f"; people, by the same rule on the authors' images, on {overall.published[0].value:.1%}"
-    if several:
+    if len(curves) > 1:
         ranked = sorted(zip(curves, each, strict=True), key=lambda one: one[0].area)
         (worst, low), (best, high) = ranked[0], ranked[-1]
         if low.interval and high.interval and low.interval[1] < high.interval[0]:
@@ -194,29 +151,28 @@ def _sentence(measures: Sequence[Measure], curves: Sequence[Curve]) -> str:
 
 
 def _sentence_of_two(measure: Measure, names: tuple[str, str]) -> str:
-    value = measure.value or 0.0
-    if measure.interval is None or measure.interval[0] <= 0 <= measure.interval[1]:
+    value, (low, high) = measure.value or 0.0, measure.interval or (-1.0, 1.0)
+    if low <= 0 <= high:
         return f"Which of them is more robust to the distortions is open: {100 * value:+.1f} points for {names[0]}."
     better, worse = names if value > 0 else names[::-1]
     return f"On average {better} is more robust to the distortions than {worse}, by {100 * abs(value):.1f} points."
 
 
 def _caveats(rows: Rows, scored: pl.DataFrame, curves: Sequence[Curve], sixteen: bool) -> Iterator[str]:
-    if sixteen:
-        yield (
-            "Category probability: mean over the category's classes of the softmax over all classes; the best of the "
-            f"16 is the answer. The images here show {scored['category'].n_unique()} of them and count alike."
-        )
-    else:
-        yield "Top-1 accuracy over the classifier's own classes: no choice among 16 categories, as people's are."
+    yield (
+        "Category probability: mean over the category's classes of the softmax over all classes; the best of the "
+        f"16 is the answer. The images here show {scored['category'].n_unique()} of them and count alike."
+        if sixteen
+        else "Top-1 accuracy over the classifier's own classes: no choice among 16 categories, as people's are."
+    )
     if any(curve.known for curve in curves):
         yield (
             "Published accuracies are of the authors' own images, as many of each category; by what aggregation those "
             "of networks were found is not stated there. Compare how curves fall more than where they lie."
         )
-        sides = sorted(set(scored["side_px"]))
-        if sides != [224]:
-            yield f"These images are of {sides[0]} to {sides[-1]} px, the authors' of 224 px."
+        low, high = scored["side_px"].min(), scored["side_px"].max()
+        if (low, high) != (224, 224):
+            yield f"These images are of {low} to {high} px, the authors' of 224 px."
     if lost := rows.height - scored.height:
         yield f"{lost:,} images without a label {'in the 16 categories ' * sixteen}are left out."
     if curves:

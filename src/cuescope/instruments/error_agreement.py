@@ -13,7 +13,7 @@ from cuescope.core import stats
 from cuescope.core.error_consistency import kappa, kappa_intervals
 from cuescope.core.findings import About, Conclusion, Measure, Panel, short_names
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Rows, typed, where_labeled
+from cuescope.instruments.base import Instrument, Rows, answered, typed, where_labeled
 
 TOP5_CLASSES = 10
 """With no more classes than these, the label is among the first five of nearly every answer."""
@@ -26,8 +26,7 @@ class ErrorAgreement(Instrument, version=1, order=60, needs={"logits", "label"})
     Error consistency is Cohen's kappa of being right: how much more often two classifiers are both right or both
     wrong than two independent ones of the same accuracies would be (Geirhos et al. 2020, section 2). It has no value
     where either is right on all images or on none. Beside it stands the correlation of the accuracies per class
-    (Brendel & Bethge 2019: top-5 accuracy, one point a class). An image is right where the first logit is that of
-    its label: cue-conflict images count by their label too, where they have one.
+    (Brendel & Bethge 2019: top-5 accuracy, one point a class). Cue-conflict images count by their label too.
 
     >>> ErrorAgreement(class_images=5).class_images
     5
@@ -52,15 +51,9 @@ class ErrorAgreement(Instrument, version=1, order=60, needs={"logits", "label"})
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: its label, the answer, and whether the label is the first (`right`) or among the first five."""
-        predicted = batch.logits.argmax(1)
         # The rank counts only what beats the label, so a tie does not push it out of the top 5.
         rank = (batch.logits > batch.logits.gather(1, batch.labels.clamp(min=0)[:, None])).sum(1)
-        rows = {
-            "id": batch.ids,
-            "label": where_labeled(batch, batch.labels),
-            "predicted": predicted.numpy(),
-            "right": where_labeled(batch, predicted == batch.labels),
-        }
+        rows = {**answered(batch), "right": where_labeled(batch, batch.logits.argmax(1) == batch.labels)}
         if batch.logits.shape[1] > TOP5_CLASSES:
             rows["right5"] = where_labeled(batch, rank < 5)
         return self.table(rows)
@@ -70,8 +63,8 @@ class ErrorAgreement(Instrument, version=1, order=60, needs={"logits", "label"})
         classes = labeled.group_by("label").agg(pl.len().alias("n"), pl.col("right").sum().alias("k")).sort("label")
         several = classes.filter(pl.col("n") >= self.class_images)
         why = _too_few(self.class_images) if classes.height else "no image has a label"
-        title, k = "classes never right", int((several["k"] == 0).sum())
-        never = stats.share("never_right", k, several.height, why=why, title=title, better="lower")
+        missed = several["k"] == 0
+        never = stats.share("never_right", missed, why=why, title="classes never right", better="lower")
         mean, caveats = _mean(classes, labeled), self._caveats(rows.height - labeled.height, classes["n"])
         return Conclusion((mean, never), tuple(self._spread(several, about)), _sentence_of_one(mean, never), caveats)
 
@@ -80,15 +73,15 @@ class ErrorAgreement(Instrument, version=1, order=60, needs={"logits", "label"})
         one, other = first.drop_nulls("label"), second.drop_nulls("label")
         known = one.join(other, on="id", suffix="_2", maintain_order="left")
         a, b = known["right"].to_numpy().astype(bool), known["right_2"].to_numpy().astype(bool)
-        classes, names = self._by_class(known), short_names(about)
+        wanted, names = ("right", "right_2", "right5", "right5_2"), short_names(about)
+        table = known.group_by("label").agg(pl.len().alias("n"), *(pl.col(c).mean() for c in wanted))
+        classes = table.filter(pl.col("n") >= self.class_images).sort("label")
         kappa, observed, expected = _agreement(a, b, names)
         lost = len(set(first["id"]) & set(second["id"])) - known.height
-        return Conclusion(
-            (kappa, observed, expected, _same_mistake(known, about), *self._class_correlations(classes)),
-            (*_scatter(classes, about, names), *_four(a, b, names)),
-            _sentence_of_two(kappa, observed, expected, names),
-            self._caveats(lost, known.group_by("label").len("n")["n"]),
-        )
+        measures = (kappa, observed, expected, _same_mistake(known, about), *self._class_correlations(classes))
+        panels = (*_scatter(classes, about, names), *_four(a, b, names))
+        sentence = _sentence_of_two(kappa, observed, expected, names)
+        return Conclusion(measures, panels, sentence, self._caveats(lost, table["n"]))
 
     def _spread(self, several: pl.DataFrame, about: About) -> Iterable[Panel]:
         if not several.height:
@@ -100,27 +93,18 @@ class ErrorAgreement(Instrument, version=1, order=60, needs={"logits", "label"})
         hard = several.with_columns(share.alias("share")).sort("share", "n", "label", descending=[False, True, False])
         wrong = hard.filter(pl.col("k") < pl.col("n")).head(self.hardest)
         cells = [[about.classes[c], k, n] for c, n, k, _ in wrong.iter_rows()]
+        data = {"columns": ["class", "right", "of"], "rows": cells}
         if cells:
-            caption = "The classes that are recognized least often."
-            data = {"columns": ["class", "right", "of"], "rows": cells}
-            yield Panel("hardest", "table", "Hardest classes", caption, data)
-
-    def _by_class(self, known: pl.DataFrame) -> pl.DataFrame:
-        """Accuracy per class of both, of the classes with enough images."""
-        wanted = ("right", "right_2", "right5", "right5_2")
-        table = known.group_by("label").agg(pl.len().alias("n"), *(pl.col(c).mean() for c in wanted))
-        return table.filter(pl.col("n") >= self.class_images).sort("label")
+            yield Panel("hardest", "table", "Hardest classes", "The classes that are recognized least often.", data)
 
     def _class_correlations(self, classes: pl.DataFrame) -> Iterable[Measure]:
         for name, column, order in (("class_top5", "right5", "top-5"), ("class_top1", "right", "top-1")):
-            title = f"correlation of {order} accuracy per class"
+            title, lacking = f"correlation of {order} accuracy per class", _too_few(self.class_images)
             both = classes.drop_nulls([column, f"{column}_2"])
-            value, interval, why = stats.pearson(both[column], both[f"{column}_2"])
-            if both.height < 3:
-                why = _too_few(self.class_images)
             if column == "right5" and both.height < classes.height:
-                both, value, interval = both.clear(), None, None
-                why = f"one of them has {TOP5_CLASSES} classes or fewer"
+                both, lacking = both.clear(), f"one of them has {TOP5_CLASSES} classes or fewer"
+            value, interval, why = stats.pearson(both[column], both[f"{column}_2"])
+            why = lacking if both.height < 3 else why
             yield Measure(name, value, "correlation", both.height, interval, title=title, why=why)
 
     def _caveats(self, lost: int, images: pl.Series) -> tuple[str, ...]:
@@ -156,19 +140,15 @@ def _agreement(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> Iterable
     n, why, title = len(a), "no image has a label that both know", "error consistency (kappa)"
     p, q = (float(x.mean()) if n else 0.0 for x in (a, b))
     value, (interval, expecting) = kappa(a.tolist(), b.tolist()), kappa_intervals(a.tolist(), b.tolist())
-    if value is None:
-        reason = _degenerate(p, q, names) if n else why
-        yield Measure("kappa", None, "kappa", n, why=reason, title=title, chance=0.0, headline=True)
-    else:
-        yield Measure("kappa", value, "kappa", n, interval, title=title, chance=0.0, headline=True)
+    who, share = (names[0], p) if p in (0, 1) else (names[1], q)
+    side = f"{who} is {'right' if share else 'wrong'} on every image"
+    reason = f"{side}, so its accuracy alone fixes the agreement" if n else why
+    # Where there is no kappa, rounding may still give its resamples one.
+    found = (interval, "") if value is not None else (None, reason)
+    yield Measure("kappa", value, "kappa", n, *found, title, chance=0.0, headline=True)
     yield stats.share("observed", a == b, why=why, title="both right or both wrong")
     expected = p * q + (1 - p) * (1 - q) if n else None
     yield Measure("expected", expected, "share", n, expecting, "" if n else why, title="the same by chance alone")
-
-
-def _degenerate(p: float, q: float, names: tuple[str, str]) -> str:
-    who, share = (names[0], p) if p in (0, 1) else (names[1], q)
-    return f"{who} is {'right' if share else 'wrong'} on every image, so its accuracy alone fixes the agreement"
 
 
 def _same_mistake(known: pl.DataFrame, about: tuple[About, About]) -> Measure:
@@ -185,10 +165,8 @@ def _scatter(classes: pl.DataFrame, about: tuple[About, About], names: tuple[str
         return
     full = not classes["right5"].null_count() and not classes["right5_2"].null_count()
     column, order = ("right5", "top-5") if full else ("right", "top-1")
-    points = [
-        {"x": row[column], "y": row[f"{column}_2"], "label": about[0].classes[row["label"]], "n": row["n"]}
-        for row in classes.iter_rows(named=True)
-    ]
+    rows = classes.select(column, f"{column}_2", "label", "n").iter_rows()
+    points = [{"x": x, "y": y, "label": about[0].classes[label], "n": n} for x, y, label, n in rows]
     data = {"x": f"{names[0]}: {order} accuracy", "y": f"{names[1]}: {order} accuracy"}
     caption = f"A point a class: its {order} accuracy for both. On the diagonal it is as hard for one as for the other."
     yield Panel("per_class", "points", "Which classes are hard", caption, {**data, "points": points, "diagonal": True})
@@ -196,14 +174,11 @@ def _scatter(classes: pl.DataFrame, about: tuple[About, About], names: tuple[str
 
 def _four(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> Iterable[Panel]:
     """The 2 x 2 table of who is right."""
-    if not len(a):
-        return
-    rows = [
-        [f"{names[0]} right", int((a & b).sum()), int((a & ~b).sum())],
-        [f"{names[0]} wrong", int((~a & b).sum()), int((~a & ~b).sum())],
-    ]
+    sides = (("right", a), ("wrong", ~a))
+    rows = [[f"{names[0]} {side}", int((first & b).sum()), int((first & ~b).sum())] for side, first in sides]
     data = {"columns": ["images", f"{names[1]} right", f"{names[1]} wrong"], "rows": rows}
-    yield Panel("four", "table", "Who is right on which images", "", data)
+    if len(a):
+        yield Panel("four", "table", "Who is right on which images", "", data)
 
 
 def _sentence_of_one(mean: Measure, never: Measure) -> str:
@@ -224,9 +199,8 @@ def _sentence_of_two(kappa: Measure, observed: Measure, expected: Measure, names
     text += f"their accuracies alone would give {expected.value:.1%}"
     if kappa.value is None:
         return f"{text}. Kappa is not measured: {kappa.why}."
-    low, high = kappa.interval or (kappa.value, kappa.value)
-    number = f"kappa {round(kappa.value, 2) + 0:.2f}"  # never -0.00
-    side = "They err on the same images" if low > 0 else "They err on different images" if high < 0 else ""
-    if not side or not kappa.interval:
+    (low, high), number = kappa.interval or (-1, 1), f"kappa {round(kappa.value, 2) + 0:.2f}"  # never -0.00
+    if low <= 0 <= high:
         return f"{text} ({number}): no clear agreement beyond chance."
-    return f"{side} more often than chance would have it: {number}. {text}."
+    which = "the same" if low > 0 else "different"
+    return f"They err on {which} images more often than chance would have it: {number}. {text}."

@@ -28,9 +28,9 @@ class Evidence(Instrument, version=3, order=150, needs={"dense_logits"}):
 
     For a BagNet it is exact: position (i, j) holds the logit that the patch of q x q pixels starting at (stride i,
     stride j) gives by itself, and the mean of the map is the logit of the whole image (Brendel & Bethge 2019,
-    section 2). For any other network that pools globally it is its class activation map (Zhou et al. 2016): each
-    position has seen far more than its place, which is said with the receptive field. Where a map should add up to
-    the logit, that is checked on every call. The class is the label where it is known, else the answer.
+    section 2). For any other network that pools globally it is its class activation map (Zhou et al. 2016), whose
+    positions have seen far more than their place. Where a map should add up to the logit, that is checked on every
+    call. The class is the label where it is known, else the answer.
 
     >>> Evidence(images=4).images
     4
@@ -72,68 +72,39 @@ class Evidence(Instrument, version=3, order=150, needs={"dense_logits"}):
         predicted = batch.logits.argmax(1)
         target = torch.where(batch.labels >= 0, batch.labels, predicted)
         rows = []
-        for i, sample in enumerate(batch.samples):
-            k = int(target[i])
-            evidence = maps[i, k].numpy()
+        for i, (sample, k) in enumerate(zip(batch.samples, target.tolist(), strict=True)):
+            evidence, logit = maps[i, k].numpy(), batch.logits[i, k]
             place = dense.place(evidence.shape, batch.pixels.shape[2:])
-            rows.append(
-                {
-                    "id": sample.id,
-                    "target": k,
-                    "is_label": bool(batch.labels[i] >= 0),
-                    "predicted": int(predicted[i]),
-                    "logit": float(batch.logits[i, k]),
-                    "gap": float((means[i, k] - batch.logits[i, k]).abs()) if dense.additive else None,
-                    "top_part": _top_part(evidence, self.top_share),
-                    "hit": _hit(evidence, sample, place),
-                    "height": evidence.shape[0],
-                    "width": evidence.shape[1],
-                    "extent": list(place.extent),
-                    "map": evidence.astype(float).ravel().tolist(),
-                }
-            )
+            gap = float((means[i, k] - logit).abs()) if dense.additive else None
+            row = {"id": sample.id, "target": k, "predicted": int(predicted[i]), "logit": float(logit), "gap": gap}
+            row |= {"is_label": bool(batch.labels[i] >= 0), "hit": _hit(evidence, sample, place)}
+            row |= {"height": evidence.shape[0], "width": evidence.shape[1], "extent": list(place.extent)}
+            row |= {"top_part": _top_part(evidence, self.top_share), "map": evidence.astype(float).ravel().tolist()}
+            rows.append(row)
         return pl.DataFrame(rows, schema=dict(self.columns))
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         local, field = (about.facts["local"], about.facts["field_px"]) if rows.height else (False, None)
-        part = "patch" if local else "position"
-        pointing = stats.share(
-            "pointing_game",
-            rows["hit"].drop_nulls(),
-            why="the images carry neither masks nor boxes",
-            title=f"strongest {part} lies on the object (pointing game)",
-            better="higher",
-            per_image="hit",
-        )
-        top = stats.mean(
-            "top_patches",
-            rows["top_part"].drop_nulls(),
-            why="no map with evidence",
-            title=f"positive evidence that the strongest {self.top_share:.0%} of {part}{'es' if local else 's'} hold",
-            chance=self.top_share,
-            per_image="top_part",
-        )
-        gaps = rows["gap"].drop_nulls().to_list()
-        gap = Measure(
-            "identity_gap",
-            max(gaps, default=None),
-            n=len(gaps),
-            title="largest distance of the map's mean from the logit",
-            why="" if gaps else "the head after the pooling is not linear: the map does not add up to the logit",
-        )
-        size = Measure(
-            "receptive_field",
-            float(field) if field else None,
-            "px",
-            rows.height,
-            title="side of the patch that one position sees",
-            why="" if field else "every position sees the whole image" if rows.height else "no image was seen",
-        )
+        part, parts = ("patch", "patches") if local else ("position", "positions")
+        why, title = "the images carry neither masks nor boxes", f"strongest {part} lies on the object (pointing game)"
+        hits = rows["hit"].drop_nulls()
+        pointing = stats.share("pointing_game", hits, why=why, title=title, better="higher", per_image="hit")
+        title = f"positive evidence that the strongest {self.top_share:.0%} of {parts} hold"
+        more = {"why": "no map with evidence", "title": title, "chance": self.top_share, "per_image": "top_part"}
+        top = stats.mean("top_patches", rows["top_part"].drop_nulls(), **more)
+        gaps, title = rows["gap"].drop_nulls().to_list(), "largest distance of the map's mean from the logit"
+        why = "" if gaps else "the head after the pooling is not linear: the map does not add up to the logit"
+        gap = Measure("identity_gap", max(gaps, default=None), n=len(gaps), title=title, why=why)
+        side, title = float(field) if field else None, "side of the patch that one position sees"
+        why = "" if field else "every position sees the whole image" if rows.height else "no image was seen"
+        size = Measure("receptive_field", side, "px", rows.height, title=title, why=why)
         first, second = (top, pointing) if pointing.value is None else (pointing, top)
-        sentence = _sentence(pointing, top, local, field, self.top_share)
-        caveats = (_caveat(field),) if rows.height and not local else ()
-        logits = "The map is in logits: evidence for the class, not yet against the others."
-        return Conclusion((replace(first, headline=True), second, size, gap), (), sentence, (*caveats, logits))
+        seen = f"{field} x {field} pixels" if field else "the whole image"
+        caveats = ["The map is in logits: evidence for the class, not yet against the others."]
+        if rows.height and not local:
+            caveats.insert(0, f"Not local: each position of this class activation map sees {seen}.")
+        sentence = _sentence(pointing, top, local, seen, self.top_share)
+        return Conclusion((replace(first, headline=True), second, size, gap), (), sentence, tuple(caveats))
 
     def finding(self, said: Conclusion, about: About) -> Finding:
         found = super().finding(said, about)
@@ -166,13 +137,11 @@ class Evidence(Instrument, version=3, order=150, needs={"dense_logits"}):
 
 def _check_identity(means: torch.Tensor, logits: torch.Tensor, classifier: Classifier) -> None:
     """The map must be a decomposition of the prediction, or it must not be shown."""
-    gap = float((means - logits).abs().max())
-    scale = max(1.0, float(logits.abs().max()))
+    gap, scale = float((means - logits).abs().max()), max(1.0, float(logits.abs().max()))
     tolerance = 0.05 if classifier.precision == "bfloat16" else 1e-3
     if gap > tolerance * scale:
-        raise RuntimeError(
-            f"the mean of {classifier.name}'s patch logits is {gap:.3g} away from its logits: not an evidence map"
-        )
+        away = f"{gap:.3g} away from its logits: not an evidence map"
+        raise RuntimeError(f"the mean of {classifier.name}'s patch logits is {away}")
 
 
 def _top_part(evidence: np.ndarray[Any, Any], share: float) -> float | None:
@@ -195,31 +164,22 @@ def _hit(evidence: np.ndarray[Any, Any], sample: Sample, place: Place) -> bool |
 
 
 def _panel_caption(local: bool, shown: int) -> str:
-    text = "Red speaks for the class, blue against it. "
-    if not local:
-        return text + "Each position has seen much more than its place: this is no evidence of single patches."
-    text += "Each position is the logit of one patch by itself, and their mean is the logit of the image."
-    display = " The display heatmap has a patch around every pixel and zeros around the image; it does not add up."
-    return text + display * bool(shown)
+    text = "Each position has seen much more than its place: this is no evidence of single patches."
+    if local:
+        text = "Each position is the logit of one patch by itself, and their mean is the logit of the image."
+    if local and shown:
+        text += " The display heatmap has a patch around every pixel and zeros around the image; it does not add up."
+    return f"Red speaks for the class, blue against it. {text}"
 
 
-def _caveat(field: object) -> str:
-    seen = f"{field} x {field} pixels" if field else "the whole image"
-    return f"Not local: each position of this class activation map sees {seen}."
-
-
-def _sentence(pointing: Measure, top: Measure, local: bool, field: object, share: float) -> str:
+def _sentence(pointing: Measure, top: Measure, local: bool, seen: str, share: float) -> str:
     if top.value is None:
         return "No image gave evidence to map."
-    what = f"patches of {field} x {field} pixels" if local else "positions"
+    text = f"Its answer is no sum of local patches, since each position sees {seen}; the strongest {share:.0%}"
     if local:
-        text = (
-            f"Its answer is exactly the mean of what {what} say by themselves; the strongest {share:.0%} of them hold"
-        )
-    else:
-        seen = f"{field} x {field} pixels" if field else "the whole image"
-        text = f"Its answer is no sum of local patches, since each position sees {seen}; the strongest {share:.0%} hold"
-    text += f" {top.value:.0%} of the evidence"
+        text = f"Its answer is exactly the mean of what patches of {seen} say by themselves; the strongest {share:.0%}"
+        text += " of them"
+    text += f" hold {top.value:.0%} of the evidence"
     if pointing.value is None:
         return text + "."
     return f"{text}, and the strongest one lies on the object in {pointing.value:.0%} of {pointing.n} images."

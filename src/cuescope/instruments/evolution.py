@@ -23,13 +23,12 @@ from cuescope.methods.deconvnet import Variant, project, visible, why_not
 
 @dataclass(frozen=True)
 class Evolution(Instrument, version=1, order=260, needs={"features", "checkpoints"}):
-    """Units over the checkpoints of a training (Zeiler & Fergus 2014, section 4.1 and figure 4).
+    """Units over the checkpoints of one network, in their order; the last one is asked (section 4.1 and figure 4).
 
-    Give the checkpoints of one network in their order; the last one is asked. For a random subset of each layer's units
-    the strongest activation over the images is found at each checkpoint and projected down to the pixels; a sudden jump
-    is a change of the image that it comes from. When a unit has become what it stays is a measure of our own: the
-    correlation, over the images, of how strongly it is excited at a checkpoint and at the last one. It has settled at
-    the first checkpoint from which on that is never below `settled_at`.
+    For a random subset of each layer's units the strongest activation over the images is found at each checkpoint and
+    projected down to the pixels; a sudden jump is a change of the image that it comes from. Our own is when a unit has
+    settled: from the first checkpoint on at which the correlation, over the images, of how strongly it is excited there
+    and at the last one is never again below `settled_at`.
 
     >>> Evolution(units=8).settled_at
     0.9
@@ -70,13 +69,11 @@ class Evolution(Instrument, version=1, order=260, needs={"features", "checkpoint
             raise Misfit(f"{classifier.name} is one checkpoint alone")
         if same[-1] is not classifier:
             raise Misfit(f"it is an earlier checkpoint of {same[-1].name}, which is asked for all of them")
-        for net in same:
-            if net.preprocessing != classifier.preprocessing:
-                raise Misfit(f"{net.name} and {classifier.name} take their images in different ways")
+        if other := next((c.name for c in same if c.preprocessing != classifier.preprocessing), ""):
+            raise Misfit(f"{other} and {classifier.name} take their images in different ways")
         return tuple(same[:-1])
 
     def start(self, classifier: Classifier) -> Observer:
-        """It watches the peak of every channel of the layers."""
         watch = peaks_of(classifier, classifier.stages(self.layers))
         return Observer(partial(self._rows, classifier, watch), watch)
 
@@ -87,29 +84,19 @@ class Evolution(Instrument, version=1, order=260, needs={"features", "checkpoint
         for step, net in enumerate((*batch.peers, classifier)):
             found = net.watch(batch if net is classifier else unseen, watch)
             for order, ((layer, _), peaks) in enumerate(found.items()):
-                chosen = self._subset(order, peaks.shape[1])
-                values = {
-                    "id": np.repeat(batch.ids, len(chosen)),
-                    "step": step,
-                    "checkpoint": net.name.partition("@")[2] or net.name,
-                    "order": order,
-                    "layer": layer,
-                    "channel": np.tile(chosen, len(batch)),
-                    "value": peaks[:, chosen, 0].flatten().numpy(),
-                    "place": peaks[:, chosen, 1].flatten().numpy(),
-                    "columns": classifier.layer(layer).size[1],
-                }
-                frames.append(self.table(values))
+                random, count = np.random.default_rng([self.seed, order]), peaks.shape[1]
+                chosen = np.sort(random.choice(count, min(self.units, count), replace=False))
+                value, place = (peaks[:, chosen, i].flatten().numpy() for i in (0, 1))
+                units = {"channel": np.tile(chosen, len(batch)), "value": value, "place": place}
+                at = {"step": step, "checkpoint": net.name.partition("@")[2] or net.name, "order": order}
+                at |= {"layer": layer, "columns": classifier.layer(layer).size[1]}
+                frames.append(self.table({"id": np.repeat(batch.ids, len(chosen)), **at, **units}))
         return pl.concat(frames)
 
-    def _subset(self, order: int, count: int) -> np.ndarray[Any, Any]:
-        generator = np.random.default_rng([self.seed, order])
-        return np.sort(generator.choice(count, min(self.units, count), replace=False))
-
     def conclude(self, rows: Rows, about: About) -> Conclusion:
-        steps, why = rows["step"].n_unique(), "no unit responds differently to different images"
-        if steps < 2:
-            why = "there is one checkpoint alone" if steps else "no image was seen"
+        steps = rows["step"].n_unique()
+        lacking = {0: "no image was seen", 1: "there is one checkpoint alone"}
+        why = lacking.get(steps, "no unit responds differently to different images")
         curves = {layer: curve for layer, curve in (_curves(rows) if steps > 1 else {}).items() if len(curve)}
         settled = {layer: self._settled(layer, curve, layer == list(curves)[-1]) for layer, curve in curves.items()}
         title = "checkpoints until a unit has settled"
@@ -117,25 +104,21 @@ class Evolution(Instrument, version=1, order=260, needs={"features", "checkpoint
         best = _best(rows).with_columns(jump=(pl.col("id") != pl.col("id").shift()).over("order", "channel"))
         title = "steps at which the image that excites a unit most is another one"
         jumps = stats.share("jumps", best.filter(pl.col("step") > 0)["jump"], why=why, title=title)
-        names = rows.select("step", "checkpoint").unique().sort("step")["checkpoint"].to_list()
-        panels = (_panel(curves, names),) if curves else ()
+        panels = (_panel(curves, rows.unique("step").sort("step")["checkpoint"].to_list()),) if curves else ()
         caveat = "Checkpoints are counted from 1, in the order they were given, whatever lies between them."
         return Conclusion((*measures, jumps), panels, _sentence(settled, steps, why), (caveat,))
 
     def _settled(self, layer: str, curve: np.ndarray[Any, Any], last: bool) -> Measure:
         """The mean over units of the first checkpoint from which on they stay what they are."""
-        held = curve >= self.settled_at
         # The last one of the checkpoints below the mark, counted from 1, and one more.
-        first = curve.shape[1] - np.cumprod(held[:, ::-1], axis=1).sum(1) + 1
+        first = curve.shape[1] - np.cumprod(curve[:, ::-1] >= self.settled_at, axis=1).sum(1) + 1
         title = f"checkpoint at which a unit of '{layer}' has settled, of {curve.shape[1]}"
         return stats.mean("settled" if last else f"settled_{layer}", first, "", title=title, headline=last)
 
     def _strongest(self, rows: Rows) -> pl.DataFrame:
         """Of the drawn units, the strongest image at each checkpoint."""
-        drawn = rows.filter(
-            pl.col("channel").is_in(pl.col("channel").unique().sort().head(self.shown).implode()).over("layer")
-        )
-        return _best(drawn)
+        drawn = pl.col("channel").unique().sort().head(self.shown).implode()
+        return _best(rows.filter(pl.col("channel").is_in(drawn).over("layer")))
 
     def examples(self, rows: Rows) -> list[str]:
         """The images that excite a drawn unit most at some checkpoint."""
@@ -143,22 +126,19 @@ class Evolution(Instrument, version=1, order=260, needs={"features", "checkpoint
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         best = self._strongest(rows.filter(pl.col("id").is_in(batch.ids)))
-        for number, ((layer,), mine) in enumerate(best.group_by("layer", maintain_order=True)):
-            name, lacking = str(layer), why_not(classifier, str(layer), self.variant)
-            units = [list(unit.iter_rows(named=True)) for _, unit in mine.group_by("channel", maintain_order=True)]
-            figures = tuple(self._strip(classifier, batch, name, steps, not lacking) for steps in units)
-            what = (
-                f"There is no {self.variant}: {lacking}. The" if lacking else f"Above by the {self.variant}, below the"
-            )
+        for number, mine in enumerate(best.partition_by("layer", maintain_order=True)):
+            name, lacking = mine["layer"][0], why_not(classifier, mine["layer"][0], self.variant)
+            units = [unit.to_dicts() for unit in mine.partition_by("channel", maintain_order=True)]
+            figures = tuple(self._strip(classifier, batch, steps, not lacking) for steps in units)
+            above = f"There is no {self.variant}: {lacking}. The" if lacking else ""
+            caption = f"{above or f'Above by the {self.variant}, below the'} image that excites the unit most."
             title = f"Units of '{name}' from the first checkpoint to the last"
-            caption = f"{what} image that excites the unit most."
             yield Panel(f"units-{number}", "images", title, caption, figures=figures)
 
-    def _strip(
-        self, classifier: Classifier, batch: Batch, layer: str, steps: Sequence[Mapping[str, Any]], projected: bool
-    ) -> Figure:
+    def _strip(self, classifier: Classifier, batch: Batch, steps: list[dict[str, Any]], projected: bool) -> Figure:
         """One unit over the checkpoints: its projections in one row, the crops they come from in the next."""
-        channel, nets, crops, projections = steps[0]["channel"], (*batch.peers, classifier), [], []
+        layer, channel, nets = steps[0]["layer"], steps[0]["channel"], (*batch.peers, classifier)
+        crops, projections = [], []
         for row in steps:
             image, places = batch.pixels[batch.ids.index(row["id"])][None], [divmod(row["place"], row["columns"])]
             (window,) = visible(classifier, layer, places, image)
@@ -173,15 +153,14 @@ class Evolution(Instrument, version=1, order=260, needs={"features", "checkpoint
 
 def _curves(rows: Rows) -> dict[str, np.ndarray[Any, Any]]:
     """Per layer (units, checkpoints): each unit's correlation over the images with itself at the last checkpoint."""
-    found = {}
-    last = rows["step"].max()
+    found, last = {}, int(str(rows["step"].max()))
     for layer in rows.sort("order")["layer"].unique(maintain_order=True):
         curves = []
-        for _, unit in rows.filter(pl.col("layer") == layer).group_by("channel", maintain_order=True):
+        for unit in rows.filter(layer=layer).partition_by("channel", maintain_order=True):
             table = unit.pivot("step", index="id", values="value", sort_columns=False).drop("id")
             values = table.select(sorted(table.columns, key=int)).to_numpy().astype(float)
             spread = values.std(0)
-            if len(values) < 3 or spread[int(str(last))] <= 1e-9 * np.abs(values).max():
+            if len(values) < 3 or spread[last] <= 1e-9 * np.abs(values).max():
                 continue  # a unit that is the same for all images in the end became nothing
             centered = values - values.mean(0)
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -193,9 +172,9 @@ def _curves(rows: Rows) -> dict[str, np.ndarray[Any, Any]]:
 
 def _best(rows: Rows) -> pl.DataFrame:
     """Of each unit at each checkpoint, the image that excites it most; of equal ones the first."""
-    down = [False, False, False, True]
-    ranked = rows.sort("order", "channel", "step", "value", descending=down, maintain_order=True)
-    return ranked.group_by("order", "channel", "step", maintain_order=True).head(1)
+    unit = ["order", "channel", "step"]
+    ranked = rows.sort(*unit, "value", descending=[False, False, False, True], maintain_order=True)
+    return ranked.unique(unit, keep="first", maintain_order=True)
 
 
 def _panel(curves: Mapping[str, np.ndarray[Any, Any]], names: Sequence[str]) -> Panel:
@@ -203,8 +182,8 @@ def _panel(curves: Mapping[str, np.ndarray[Any, Any]], names: Sequence[str]) -> 
     for layer, curve in curves.items():
         spans = [stats.bootstrap_mean(c) if len(c) > 1 else (float(c[0]), float(c[0])) for c in curve.T]
         low, high = (list(side) for side in zip(*spans, strict=True))
-        steps = list(range(1, curve.shape[1] + 1))
-        series.append({"name": layer, "x": steps, "y": curve.mean(0).tolist(), "low": low, "high": high})
+        x, y = list(range(1, curve.shape[1] + 1)), curve.mean(0).tolist()
+        series.append({"name": layer, "x": x, "y": y, "low": low, "high": high})
     numbered = ", ".join(f"{i}: {name}" for i, name in enumerate(names, 1))
     caption = f"Mean over units of the correlation with themselves at the last checkpoint. {numbered}."
     data = {"x": "checkpoint", "y": "correlation with the last", "series": series, "diagonal": False}

@@ -25,18 +25,16 @@ from cuescope.methods.first_layers import FirstLayers
 class Filters(Instrument, version=2, order=230, needs={"logits", "features"}):
     """What do the first layer's filters look for, and are any wasted?
 
-    Zeiler & Fergus (2014) found two faults in the network of 2012: first-layer filters of extremely high and low
-    frequency "with little coverage of the mid frequencies", some of them dead, and aliasing behind a stride of 4;
-    7 x 7 px at stride 2 mended both (section 4.1). Here the filters are those of the first convolution that is run,
-    a transformer's patches included. Dead: never active above 0 after the nonlinearity on any image seen, or of
-    negligible weights. Saturated: most of the energy lies in the lowest or the highest quarter of the frequencies that
-    the kernel can hold (by its cosine transform). Repeated: the absolute cosine with another filter, both without
-    their means, reaches `similarity`.
+    Zeiler & Fergus (2014, section 4.1) found two faults in the network of 2012, which 7 x 7 px at stride 2 mended:
+    filters of extremely high and low frequency, some of them dead, and aliasing behind a stride of 4. Here the filters
+    are those of the first convolution that is run, a transformer's patches included. Dead: never active above 0 after
+    the nonlinearity on any image seen, or of negligible weights. Saturated: most of the energy lies in the lowest or
+    the highest quarter of the frequencies that the kernel can hold (by its cosine transform). Repeated: the absolute
+    cosine with another filter, both without their means, reaches `similarity`.
 
-    Aliasing is the share of a response's energy, about its mean, above the Nyquist frequency of the map that is kept:
-    what folds back. It is the mean over filters and images. The response is computed at every position, before any is
-    left out: for layer 1 by a stride of 1, for layer 2 (the first convolution on a coarser map, with all
-    pooling on the way) at each position of layer 1's map.
+    Aliasing is the share of a response's energy, about its mean, above the Nyquist frequency of the map that is kept,
+    as a mean over filters and images. The response is computed at every position: for layer 1 by a stride of 1, for
+    layer 2 (the first convolution on a coarser map, with all pooling on the way) at each position of layer 1's map.
 
     >>> Filters(similarity=0.9).images
     64
@@ -84,24 +82,21 @@ class Filters(Instrument, version=2, order=230, needs={"logits", "features"}):
 
     def _rows(self, layers: FirstLayers, alive: Tensor, batch: Batch) -> Rows:
         """Per image: the highest response of each filter, and how much of layers 1 and 2 folds back."""
-        rows: list[dict[str, Any]] = []
+        rows = []
         for name, pixels in zip(batch.ids, batch.pixels, strict=True):
             peak, folded, coarser = layers.responses(pixels)
-            row = {"id": name, "peak": peak.tolist(), "folded": folded.tolist()}
-            row["aliasing_1"] = float(folded[alive].nanmean())
-            row["aliasing_2"] = None if coarser is None else float(coarser.nanmean())
-            rows.append(row)
-        known = pl.col("folded").list.eval(pl.element().fill_nan(None))
-        return pl.DataFrame(rows, self.columns).with_columns(known, pl.col("aliasing_1", "aliasing_2").fill_nan(None))
+            aliasing = folded[alive].nanmean().item(), None if coarser is None else coarser.nanmean().item()
+            rows.append((name, peak.tolist(), folded.tolist(), *aliasing))
+        known = pl.col("folded").list.eval(pl.element().fill_nan(None)), pl.col("^aliasing.*$").fill_nan(None)
+        return pl.DataFrame(rows, self.columns, orient="row").with_columns(*known)
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         facts, bank = about.facts, self._bank(about.facts, rows)
-        measures = tuple(_measures(facts, bank, rows))
+        found = {measure.name: measure for measure in _measures(facts, bank, rows)}
         if not rows.height:
-            return Conclusion(measures, sentence="Filters are not measured: no image was seen.")
-        found = {measure.name: measure for measure in measures}
+            return Conclusion(tuple(found.values()), sentence="Filters are not measured: no image was seen.")
         panels, caveats = tuple(_panels(facts, bank, found)), tuple(_caveats(facts, rows.height))
-        return Conclusion(measures, panels, _sentence(facts, found), caveats)
+        return Conclusion(tuple(found.values()), panels, _sentence(facts, found), caveats)
 
     def _bank(self, facts: Mapping[str, Any], rows: Rows) -> pl.DataFrame:
         """A row a filter: what it is, and its responses to the images."""
@@ -130,8 +125,8 @@ class Filters(Instrument, version=2, order=230, needs={"logits", "features"}):
         bank, weights = self._bank(facts, self.empty), layers.filters
         sheet = contact_sheet(weights[bank.sort("weak", "frequency", "filter")["filter"].to_list()])
         text = f"{len(weights)} filters of {facts['layer']}, {_size(facts)}"
-        if bank["weak"].any():
-            text += f"; the last {bank['weak'].sum()} have negligible weights"
+        if weak := bank["weak"].sum():
+            text += f"; the last {weak} have negligible weights"
         figures = [Figure(text, sheet)]
         alike = bank.filter(pl.col("repeats").is_in(bank.filter("repeated")["repeats"].implode()))
         if alike.height and _pattern(facts):
@@ -143,7 +138,7 @@ class Filters(Instrument, version=2, order=230, needs={"logits", "features"}):
         yield Panel("filters", "images", "The first layer's filters", caption, figures=tuple(figures))
 
 
-_BANK = {"rms": pl.Float32, "low": pl.Float32, "high": pl.Float32, "frequency": pl.Float32, "repeats": pl.Int32}
+_BANK = {**typed(pl.Float32, "rms low high frequency"), "repeats": pl.Int32}
 """The facts that are lists, a value for each filter."""
 
 
@@ -197,8 +192,7 @@ def _panels(facts: Mapping[str, Any], bank: pl.DataFrame, found: Mapping[str, Me
     dots = [dot(label, measure.value, measure.interval, measure.n) for label, measure in layers]
     caption = "The share of the energy of a layer's responses that is too fine for the map that is kept."
     yield Panel("aliasing", "dots", "What folds back", caption, {"unit": "share", "rows": dots})
-    columns = ["filter", "remark", "RMS", "frequency", "lowest", "highest", "folds back"]
-    table = []
+    columns, table = ["filter", "remark", "RMS", "frequency", "lowest", "highest", "folds back"], []
     for row in bank.iter_rows(named=True):
         remarks = ["negligible"] if row["weak"] else ["never active"] if row["inactive"] else []
         remarks += [f"repeats {row['repeats']}"] if row["repeated"] and _pattern(facts) else []
@@ -221,11 +215,11 @@ def _sentence(facts: Mapping[str, Any], found: Mapping[str, Measure]) -> str:
     if _pattern(facts):
         text += f", {repeated or 'none'} {'repeat' if repeated > 1 else 'repeats'} another and {extreme or 'none'} "
         text += f"{'hold' if extreme > 1 else 'holds'} little but the lowest or the highest frequencies"
-    if alias is None:
-        return text + "."
-    if max(facts["stride"]) == 1:
-        return text + "; it leaves no position out, so nothing folds back."
-    return text + f"; {alias:.0%} of what they respond with is too fine for the map that is kept and folds back."
+    if alias is not None and max(facts["stride"]) == 1:
+        text += "; it leaves no position out, so nothing folds back"
+    elif alias is not None:
+        text += f"; {alias:.0%} of what they respond with is too fine for the map that is kept and folds back"
+    return text + "."
 
 
 def _by(sides: list[int]) -> str:

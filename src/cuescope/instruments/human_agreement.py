@@ -60,37 +60,27 @@ class HumanAgreement(Instrument, version=1, order=50, needs={"logits", "shape", 
         rows = []
         for sample, score in zip(batch.samples, scores, strict=True):
             decision, shape = names[int(score.argmax())], sample.cues["shape"]
-            people = [a.category == decision for a in sample.answers if a.kind == "human"]
-            rows.append(
-                {
-                    "id": sample.id,
-                    "shape": shape,
-                    "conflict": shape != sample.cues["texture"],
-                    "decision": decision,
-                    "right": decision == shape if sample.answers else None,
-                    "same_as_people": float(np.mean(people)) if people else None,
-                    "who": [a.who for a in sample.answers],
-                    "human": [a.kind == "human" for a in sample.answers],
-                    "answer": [a.category for a in sample.answers],
-                }
-            )
+            answers = [(a.who, a.kind == "human", a.category) for a in sample.answers]
+            people = [category == decision for _, human, category in answers if human]
+            row = {"id": sample.id, "shape": shape, "conflict": shape != sample.cues["texture"], "decision": decision}
+            row["right"] = decision == shape if answers else None
+            row["same_as_people"] = float(np.mean(people)) if people else None
+            rows.append({**row, **{name: [a[i] for a in answers] for i, name in enumerate(("who", "human", "answer"))}})
         return pl.DataFrame(rows, schema=dict(self.columns))
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         asked = Asked.of(rows)
         kappas = Kappas.of(asked, [asked.right], self.seed, self.resamples)
         standard = about.space == IMAGENET and set(asked.rows["shape"]) <= set(SIXTEEN) and self.aggregation == "mean"
-        measures = tuple(_measures(asked, kappas, standard))
-        panels = tuple(_panels(asked, kappas)) if len(asked.who) else ()
+        measures, panels = tuple(_measures(asked, kappas, standard)), _panels(asked, kappas) if len(asked.who) else ()
         caveats = _caveats(asked, rows.height - asked.rows.height, standard)
-        return Conclusion(measures, panels, _sentence(measures), caveats)
+        return Conclusion(measures, tuple(panels), _sentence(measures), caveats)
 
     def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Conclusion:
         """Which of two errs more as people do, over the same images; and how far they err as each other."""
         other = second.select("id", pl.col("right").alias("right_2"), pl.col("decision").alias("decision_2"))
         asked = Asked.of(first.join(other, on="id", maintain_order="left").drop_nulls("right_2"))
-        names = short_names(about)
-        measures = tuple(self._of_two(asked, names))
+        measures = tuple(self._of_two(asked, names := short_names(about)))
         return Conclusion(measures, sentence=_sentence_of_two(measures, names))
 
     def _of_two(self, asked: Asked, names: Sequence[str]) -> Iterable[Measure]:
@@ -117,10 +107,8 @@ def _kappa(name: str, values: Array, n: int, why: str, **more: Any) -> Measure:
 
 def _why(asked: Asked, others: Array) -> str:
     """Why there is no kappa with these."""
-    if not len(asked.right):
-        return "no image has answers of others"
-    if not others.any():
-        return "none of them was asked"
+    if not len(asked.right) or not others.any():
+        return "none of them was asked" if len(asked.right) else "no image has answers of others"
     if asked.right.mean() in (0, 1):
         side = "right" if asked.right[0] else "wrong"
         return f"it is {side} on every image, so its accuracy alone fixes the agreement"
@@ -158,10 +146,9 @@ def _means(values: Array) -> Array:
 
 def _panels(asked: Asked, kappas: Kappas) -> Iterable[Panel]:
     human, own = asked.human, kappas.table[:, 0]
-    people = [("people", mean_over(own[:, human]), kappas.people[0, human])] if human.any() else []
     networks = [(asked.who[k], own[:, k], kappas.people[0, k]) for k in np.flatnonzero(~human)]
-    every = [*people, *networks]
-    rows = [dot(who, _finite(values[0]), interval_of(values[1:])) for who, values, _ in every]
+    people = [("people", mean_over(own[:, human]), kappas.people[0, human])] if human.any() else []
+    rows = [dot(who, _finite(values[0]), interval_of(values[1:])) for who, values, _ in people + networks]
     caption = "Error consistency (kappa) with people, on average over them, and with each other network; 0 is chance."
     if people:
         yield _accuracies(asked)
@@ -170,7 +157,7 @@ def _panels(asked: Asked, kappas: Kappas) -> Iterable[Panel]:
         )
     if any("(SIN)" in who for who, *_ in networks):
         caption += " SIN: trained on Stylized-ImageNet."
-    marks = [_band("their own kappa with people", [group for *_, group in every])] if people else []
+    marks = [_band("their own kappa with people", [group for *_, group in people + networks])] if people else []
     data = {"unit": "kappa", "rows": rows, "marks": marks}
     yield Panel("with_whom", "dots", "Whose errors are like its own", caption, data)
     numbers = zip(asked.who, _means(asked.others.T), _means(asked.same.T), own[0], strict=True)
@@ -186,8 +173,8 @@ def _accuracies(asked: Asked) -> Panel:
     parts = ("all images", conflict | True), ("cues in conflict", conflict), ("cues agree", ~conflict)
     rows, people = [], []
     for label, part in parts:
-        n, right = int(part.sum()), int(asked.right[part].sum())
-        if n:
+        if n := int(part.sum()):
+            right = int(asked.right[part].sum())
             rows.append(dot(label, right / n, stats.wilson(right, n), n))
             people.append(_means(asked.others[part][:, asked.human].T))
     caption = "The shape is what is right. The band goes from the least to the most successful person."
@@ -198,8 +185,8 @@ def _accuracies(asked: Asked) -> Panel:
 def _band(who: str, groups: Iterable[Array]) -> dict[str, Any]:
     """Marks of a dot plot: of each group the mean, and a band from its least value to its largest."""
     found = [[float(value) for value in group.ravel() if np.isfinite(value)] for group in groups]
-    values, low, high = ([f(group) if group else None for group in found] for f in (np.mean, min, max))
-    return {"who": who, "values": [v if v is None else float(v) for v in values], "low": low, "high": high}
+    values, low, high = ([float(f(group)) if group else None for group in found] for f in (np.mean, min, max))
+    return {"who": who, "values": values, "low": low, "high": high}
 
 
 def _finite(value: float) -> float | None:
@@ -224,8 +211,8 @@ def _sentence(measures: Sequence[Measure]) -> str:
     if kappa.value is None:
         return f"Its agreement with people is not measured: {kappa.why}."
     low = kappa.interval[0] if kappa.interval else 0.0
-    text = f"Its errors agree with people's {'beyond chance' if low > 0 else 'not clearly beyond chance'}: "
-    text += f"kappa {round(kappa.value, 2) + 0:.2f}"
+    clear = "beyond chance" if low > 0 else "not clearly beyond chance"
+    text = f"Its errors agree with people's {clear}: kappa {round(kappa.value, 2) + 0:.2f}"
     if among.value is not None:
         text += f", where people's agree among themselves at {among.value:.2f}"
     if (networks := found["kappa_networks"]).value is not None:
@@ -240,5 +227,5 @@ def _sentence_of_two(measures: Sequence[Measure], names: Sequence[str]) -> str:
     low, high = difference.interval or (-1.0, 1.0)
     if low <= 0 <= high:
         return f"Neither errs clearly more as people do: the kappas differ by {abs(difference.value):.2f}."
-    better = names[0] if difference.value > 0 else names[1]
+    better = names[difference.value <= 0]
     return f"{better} errs more as people do: its kappa with them is larger by {abs(difference.value):.2f}."

@@ -65,11 +65,9 @@ class Interaction(Instrument, version=2, order=190, needs={"logits"}):
         rows = []
         for i, (name, target) in enumerate(zip(batch.ids, targets, strict=True)):
             for part_px, places in parts.items():
-                row = {"id": name, "part_px": part_px, "parts": len(places)}
-                if target >= 0:
-                    row["target"] = target
-                    if len(places) > 1:
-                        row["together"], row["alone"] = losses(classifier, batch, i, places, target)
+                row = {"id": name, "part_px": part_px, "parts": len(places), "target": target if target >= 0 else None}
+                if target >= 0 and len(places) > 1:
+                    row["together"], row["alone"] = losses(classifier, batch, i, places, target)
                 rows.append(row)
         return pl.DataFrame(rows, schema=dict(self.columns))
 
@@ -138,10 +136,8 @@ def _panels(rows: Rows, found: Mapping[int, Measure]) -> Iterable[Panel]:
     values = [measure.value for measure in found.values()]
     curve = {"name": "correlation", "x": list(found), "y": values, "low": low, "high": high}
     data = {"x": "side of a part (px)", "y": "correlation of one by one with all together", "series": [curve]}
-    caption = (
-        "1: the parts act independently, each takes away as much alone as in company. The band is the 95% interval "
-        "over images."
-    )
+    caption = "1: the parts act independently, each takes away as much alone as in company. "
+    caption += "The band is the 95% interval over images."
     yield Panel("by_size", "lines", "Do parts add up?", caption, data)
     table = []
     for px, measure in found.items():
@@ -165,8 +161,7 @@ def _sentence(headline: Measure, part_px: int) -> str:
 
 def _caveats(rows: Rows, sizes: list[int], field: int | None, logit: str) -> tuple[str, ...]:
     found = ["The correlation says how well the sum predicts the loss together, not that the two are equal."]
-    near = [px for px in sizes if field is not None and px < field - 1]
-    if near:
+    if near := [px for px in sizes if field is not None and px < field - 1]:
         found.append(
             f"It sees {field} px at a time: masks of {', '.join(map(str, near))} px are so near that two meet in one "
             "patch, so equality is not to be expected there (the paper leaves such cases out)."

@@ -20,7 +20,7 @@ from cuescope.data.images import Batch
 from cuescope.data.ops.convert import sheet
 from cuescope.data.ops.occlude import FILLS, Fill, fill_color
 from cuescope.data.ops.transform import PAPER_PX, TRANSFORMS, shifts, steps_up
-from cuescope.instruments.base import Instrument, Observer, Rows, by_id
+from cuescope.instruments.base import Instrument, Observer, Rows, by_id, typed
 from cuescope.methods.end_features import EndFeatures
 
 SIDES, MOST_SHOWN, MOST_FRAMES = ("low", "high"), 3, 7
@@ -31,12 +31,11 @@ class Invariance(Instrument, version=2, order=270, needs={"logits"}):
     """How far do its features and its answer move when the image is moved, enlarged or turned?
 
     Figure 5 of Zeiler & Fergus (2014): the Euclidean distance of the features of a transformed image to those of the
-    image itself, at the first and at the last layer, and P(class), for shifts, enlargements and turns. The paper gives
-    neither the normalization of the distance nor what fills the frame. Here the distance is divided by the length of
-    the image's own feature vector, and the frame is filled by the color of `fill`. The class is the label, else the
-    answer to the image as it is. The low layer is the first convolution's map after its nonlinearity, position by
-    position; the high layer is what the last layer with weights reads, averaged over positions where it is a map: layer
-    7 of the paper's network, the pooled map of a ResNet.
+    image itself, at the first and at the last layer, and P(class), for shifts, enlargements and turns. The paper leaves
+    the normalization of the distance open; here it is divided by the length of the image's own feature vector. The
+    class is the label, else the answer to the image as it is. The low layer is the first convolution's map after its
+    nonlinearity, position by position; the high layer is what the last layer with weights reads, averaged over
+    positions where it is a map: layer 7 of the paper's network, the pooled map of a ResNet.
 
     >>> Invariance(rotation_step=45).images
     20
@@ -69,8 +68,7 @@ class Invariance(Instrument, version=2, order=270, needs={"logits"}):
     reference = "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4 and figure 5"
     columns = {
         "id": pl.String,
-        "label": pl.Int32,
-        "tracked": pl.Int32,
+        **typed(pl.Int32, "label tracked"),
         "p_clean": pl.Float64,
         **{f"{kind}_{what}": pl.List(pl.Float64) for kind in TRANSFORMS for what in (*SIDES, "p")},
         **{f"{side}_{kind}": pl.Float64 for side in SIDES for kind in TRANSFORMS},
@@ -86,8 +84,8 @@ class Invariance(Instrument, version=2, order=270, needs={"logits"}):
             raise ValueError("scale_most must be at least 1 + scale_step")
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        return tuple(kind for kind in TRANSFORMS if kind != "horizontal" or self.horizontal)
+    def kinds(self) -> list[str]:
+        return [kind for kind in TRANSFORMS if kind != "horizontal" or self.horizontal]
 
     def steps(self, kind: str, size: tuple[int, int]) -> list[float]:
         """What an input of this size (H, W) is asked: shifts in px of 224, factors, or degrees."""
@@ -112,19 +110,18 @@ class Invariance(Instrument, version=2, order=270, needs={"logits"}):
     def _row(self, layers: EndFeatures, batch: Batch, i: int) -> dict[str, Any]:
         classifier, pixels, label = layers.classifier, batch.pixels[i], int(batch.labels[i])
         color = fill_color(self.fill, classifier.preprocessing.mean)
-        tracked = label if label >= 0 else int(batch.logits[i].argmax())
+        known, answer = (label, label) if label >= 0 else (None, int(batch.logits[i].argmax()))
         own, logits = layers.look(pixels[None])
-        p_clean = float(logits.double().softmax(1)[0, tracked])
-        row: dict[str, Any] = {"id": batch.ids[i], "label": label if label >= 0 else None, "tracked": tracked}
-        row["p_clean"] = p_clean
+        clean = float(logits.double().softmax(1)[0, answer])
+        row: dict[str, Any] = {"id": batch.ids[i], "label": known, "tracked": answer, "p_clean": clean}
         for kind in self.kinds:
             how, steps = TRANSFORMS[kind], self.steps(kind, (pixels.shape[1], pixels.shape[2]))
             views = torch.stack([how.apply(pixels, step, color) for step in steps if step != how.neutral])
             features, logits = layers.look(views)
-            found: dict[str, list[float | None]] = {"p": logits.double().softmax(1)[:, tracked].tolist()}
+            found: dict[str, list[float | None]] = {"p": logits.double().softmax(1)[:, answer].tolist()}
             found |= {side: distances(seen, own[side]) for side, seen in features.items()}
             for name, curve in found.items():
-                curve.insert(steps.index(how.neutral), p_clean if name == "p" else 0.0)
+                curve.insert(steps.index(how.neutral), clean if name == "p" else 0.0)
                 row[f"{kind}_{name}"] = curve
                 near = [value for k in how.near(steps) if (value := curve[k]) is not None]
                 if name != "p" and near:
@@ -133,7 +130,7 @@ class Invariance(Instrument, version=2, order=270, needs={"logits"}):
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         facts, kinds = about.facts, self.kinds
-        measures = tuple(m for kind in kinds for m in self._measures(rows, facts, kind)) + shapes(rows, facts)
+        measures = (*(m for kind in kinds for m in self._measures(rows, facts, kind)), *shapes(rows, facts))
         found = {measure.name: measure for measure in measures}
         panels = tuple(panel for kind in kinds if rows.height for panel in panels_of(rows, facts, kind))
         return Conclusion(measures, panels, sentence_of(rows, facts, found), tuple(caveats(rows, facts, self.fill)))
@@ -147,11 +144,10 @@ class Invariance(Instrument, version=2, order=270, needs={"logits"}):
             why = lacking or facts[f"{side}_why"] or "its features are all 0"
             title, headline = f"distance at the {side} layer after {one}", kind == "vertical"
             yield stats.mean(name, values, "", why=why, title=title, headline=headline, per_image=name)
-        p = curves(rows, facts, kind, "p")
+        p, clean = curves(rows, facts, kind, "p"), rows["p_clean"]
         for name, which, after in (("kept", near, one), ("kept_far", others, f"{how.every}, on average")):
             more = {"title": f"P(class) kept after {after}", "headline": (name, kind) == ("kept_far", "rotation")}
-            kept, clean = p[:, which].mean(1), rows["p_clean"]
-            yield stats.ratio(f"{name}_{kind}", kept, clean, why=lacking, better="higher", **more)
+            yield stats.ratio(f"{name}_{kind}", p[:, which].mean(1), clean, why=lacking, better="higher", **more)
 
     def examples(self, rows: Rows) -> list[str]:
         """A few images, the same for every classifier, so that they stand side by side."""
@@ -190,31 +186,28 @@ def curves(rows: Rows, facts: Mapping[str, Any], kind: str, what: str) -> NDArra
     return np.array(known, float).reshape(-1, len(facts[f"{kind}_at"]))
 
 
-def shapes(rows: Rows, facts: Mapping[str, Any]) -> tuple[Measure, ...]:
+def shapes(rows: Rows, facts: Mapping[str, Any]) -> Iterable[Measure]:
     """How much steeper the low layer is, and whether a layer jumps at the first step or moves along a line."""
     near, why = TRANSFORMS["vertical"].near(facts["vertical_at"]), "no distance is known, or all are 0"
     both = rows.drop_nulls(["low_vertical", "high_vertical"])
     title = "distance at the low layer over that at the high layer, after one shift"
-    found = [stats.ratio("low_over_high", both["low_vertical"], both["high_vertical"], "", why=why, title=title)]
+    yield stats.ratio("low_over_high", both["low_vertical"], both["high_vertical"], "", why=why, title=title)
     for side in SIDES:
         known = curves(rows, facts, "vertical", side)
         step, farthest = known[:, near].mean(1), known[:, [0, -1]].mean(1)
         title = f"part of the farthest shift's distance that one step makes, {side} layer"
-        found.append(stats.ratio(f"rise_{side}", step, farthest, why=why, title=title))
-    return tuple(found)
+        yield stats.ratio(f"rise_{side}", step, farthest, why=why, title=title)
 
 
 def panels_of(rows: Rows, facts: Mapping[str, Any], kind: str) -> Iterable[Panel]:
     how, series = TRANSFORMS[kind], []
     for what, name in (("low", "low layer"), ("high", "high layer"), ("p", "P(class)")):
-        known = curves(rows, facts, kind, what)
-        if not len(known):
-            continue
-        curve: dict[str, Any] = {"name": name, "x": facts[f"{kind}_at"], "y": known.mean(0).round(6).tolist()}
+        known, spans = curves(rows, facts, kind, what), {}
         if len(known) > 1:
-            spans = [stats.bootstrap_mean(column) for column in known.T]
-            curve |= {"low": [low for low, _ in spans], "high": [high for _, high in spans]}
-        series.append(curve)
+            low, high = zip(*map(stats.bootstrap_mean, known.T), strict=True)
+            spans = {"low": list(low), "high": list(high)}
+        if len(known):
+            series.append({"name": name, "x": facts[f"{kind}_at"], "y": known.mean(0).round(6).tolist(), **spans})
     if len(series) > 1:
         caption = "Distance to the features of the image as it is, in lengths of the latter, with 95% intervals."
         data = {"x": how.axis, "y": "distance of the features", "series": series[:-1]}
@@ -225,16 +218,16 @@ def panels_of(rows: Rows, facts: Mapping[str, Any], kind: str) -> Iterable[Panel
 
 
 def sentence_of(rows: Rows, facts: Mapping[str, Any], found: Mapping[str, Measure]) -> str:
-    kept = found["kept_far_rotation"].value
-    if kept is None:
-        return f"How far features and answer move is not measured: {found['kept_far_rotation'].why}."
+    kept = found["kept_far_rotation"]
+    if kept.value is None:
+        return f"How far features and answer move is not measured: {kept.why}."
     how, steps = TRANSFORMS["vertical"], facts["vertical_at"]
     pairs = [(which, found[f"{side}_vertical"].value) for side, which in (("low", "first"), ("high", "last"))]
     moved = [f"its {which} layer's features by {v:.0%} of their length" for which, v in pairs if v is not None]
     images = "one image" if rows.height == 1 else f"{rows.height} images"
-    text = f"a shift by {how.text(abs(steps[how.near(steps)[-1]]))} of {PAPER_PX} moves {' and '.join(moved)}; "
-    text = f"{text if moved else ''}when the image is turned, the class keeps {kept:.0%} of its probability on average"
-    return f"{text[0].upper()}{text[1:]} ({images})."
+    shift = f"A shift by {how.text(abs(steps[how.near(steps)[-1]]))} of {PAPER_PX} moves {' and '.join(moved)}; when"
+    when = shift if moved else "When"
+    return f"{when} the image is turned, the class keeps {kept.value:.0%} of its probability on average ({images})."
 
 
 def caveats(rows: Rows, facts: Mapping[str, Any], fill: Fill) -> Iterable[str]:

@@ -70,27 +70,15 @@ class LabelMap(Instrument, version=2, order=160, needs={"logits"}):
         sure, top = annotator.logits(batch.pixels).softmax(1).max(1)
         whole = batch.logits.softmax(1).amax(1)
         rows = []
-        for i, name in enumerate(batch.ids):
+        for i, (name, label) in enumerate(zip(batch.ids, batch.labels.tolist(), strict=True)):
             labels, cells = top[i][sure[i] > self.least].unique(return_counts=True)
             order = cells.argsort(descending=True, stable=True)
             areas, labels = (cells[order] / top[i].numel()).tolist(), labels[order].tolist()
             counted = [k for k, area in zip(labels, areas, strict=True) if area >= self.least_area]
-            label = int(batch.labels[i])
-            rows.append(
-                {
-                    "id": name,
-                    "labels": labels,
-                    "areas": areas,
-                    "count": len(counted),
-                    "several": len(counted) > 1,
-                    "whole": bool(whole[i] > self.least),
-                    "own": label in counted if label >= 0 else None,
-                    "height": top.shape[1],
-                    "width": top.shape[2],
-                    "top": top[i].flatten().tolist(),
-                    "sure": [round(p, 3) for p in sure[i].flatten().tolist()],
-                }
-            )
+            row = {"id": name, "labels": labels, "areas": areas, "count": len(counted), "several": len(counted) > 1}
+            row |= {"whole": bool(whole[i] > self.least), "own": label in counted if label >= 0 else None}
+            row |= {"height": top.shape[1], "width": top.shape[2], "top": top[i].flatten().tolist()}
+            rows.append({**row, "sure": [round(p, 3) for p in sure[i].flatten().tolist()]})
         return pl.DataFrame(rows, schema=dict(self.columns))
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
@@ -100,14 +88,10 @@ class LabelMap(Instrument, version=2, order=160, needs={"logits"}):
         title = "images with more than one label"
         several = stats.share("several", rows["several"], why=none, title=title, headline=True, per_image="several")
         title = f"images in which a class is over {self.least:g} as a whole"
-        why = "no image has a label" if rows.height else none
-        measures = (
-            labels,
-            several,
-            stats.share("nothing", rows["count"] == 0, why=none, title="images without a label"),
-            stats.share("whole", rows["whole"], why=none, title=title),
-            stats.share("own_label", own, why=why, title="images whose own label is among them", per_image="own"),
-        )
+        whole = stats.share("whole", rows["whole"], why=none, title=title)
+        nothing = stats.share("nothing", rows["count"] == 0, why=none, title="images without a label")
+        why, title = "no image has a label" if rows.height else none, "images whose own label is among them"
+        measures = labels, several, nothing, whole, stats.share("own_label", own, why=why, title=title, per_image="own")
         panels = (_histogram(rows["count"].to_numpy()),) if rows.height > 1 else ()
         caveats = (f"A position of the map: {about.facts['position']}.",) if rows.height else ()
         return Conclusion(measures, panels, _sentence(rows, labels, several, about.classes), caveats)
@@ -118,11 +102,9 @@ class LabelMap(Instrument, version=2, order=160, needs={"logits"}):
         return rows.sort(["count", second], descending=True, maintain_order=True)["id"].head(self.shown).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        names, row_of = classifier.classes.names, by_id(rows)
-        place = {name: i for i, name in enumerate(batch.ids)}
-        figures = []
+        names, row_of, figures = classifier.classes.names, by_id(rows), []
         for name in self.examples(rows):
-            row, i = row_of[name], place[name]
+            row, i = row_of[name], batch.ids.index(name)
             answer = names[int(batch.logits[i].argmax())]
             caption = f"as a whole: {answer}; in parts: {_listed(row['labels'], names) or 'nothing sure'}"
             figures.append(Figure(caption, to_image(batch.pixels[i]), maps=(_map(row, names, self.least),)))
@@ -134,13 +116,14 @@ class LabelMap(Instrument, version=2, order=160, needs={"logits"}):
 def _map(row: Mapping[str, Any], names: tuple[str, ...], least: float) -> Map:
     shape = row["height"], row["width"]
     top, sure = np.array(row["top"]).reshape(shape), np.array(row["sure"]).reshape(shape)
-    place = {label: i for i, label in enumerate(row["labels"])}
-    codes = np.array([[float(place.get(k, -1)) for k in line] for line in top.tolist()])
-    won = (sure > least) & (codes >= 0)
-    values = [[c if w else None for c, w in zip(*two, strict=True)] for two in zip(codes.tolist(), won, strict=True)]
+    codes = np.full(shape, -1.0)
+    for i, label in enumerate(row["labels"]):
+        codes[top == label] = i
+    values = codes.astype(object)
+    values[(sure <= least) | (codes < 0)] = None
     strength = FAINT + (FULL - FAINT) * ((sure - least) / (1 - least)).clip(0, 1)
     legend = tuple(names[label] for label in row["labels"])
-    return Map("labels", values, "labels", legend=legend, strength=strength.round(3).tolist())  # type: ignore[arg-type]
+    return Map("labels", values.tolist(), "labels", legend=legend, strength=strength.round(3).tolist())  # type: ignore[arg-type]
 
 
 def _histogram(counts: np.ndarray[Any, Any]) -> Panel:

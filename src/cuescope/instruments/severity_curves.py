@@ -129,6 +129,31 @@ def area(name: str, curves: Sequence[Curve], **more: Any) -> Measure:
     return Measure(name, value, "share", len(right), interval, better="higher", published=published, **more)
 
 
+def areas(curves: Sequence[Curve], chance: float | None, why: str) -> tuple[Measure, ...]:
+    """The area over all curves, which is the headline, and that of each; without curves the reason is `why`."""
+    if not curves:
+        return (Measure("area", None, "share", title="area under the curves", why=why, headline=True),)
+    title = f"area under the curves, mean of {len(curves)} distortions" if len(curves) > 1 else "area under the curve"
+    each = (area(f"area_{c.key}", [c], title=f"area under the curve: {c.title}", chance=chance) for c in curves)
+    return area("area", curves, title=title, chance=chance, headline=True), *each
+
+
+def panels(curves: Sequence[Curve], chance: float | None) -> Iterator[Panel]:
+    """Each curve, and a table of every level."""
+    yield from (curve.panel(chance) for curve in curves)
+    known, cells = any(curve.known for curve in curves), []
+    for curve in curves:
+        people = curve.of(others.PEOPLE) if curve.known else [None] * len(curve.levels)
+        for level, k, n, reference in zip(curve.levels, curve.k, curve.n, people, strict=True):
+            span = "–".join(f"{end:.3f}" for end in stats.wilson(k, n))
+            cell = [curve.title, level_text(level), round(k / n, 3), span, n]
+            cells.append([*cell, reference] if known else cell)
+    if curves:
+        columns = ["distortion", "level", "share", "95 % interval", "n", *([others.PEOPLE] if known else [])]
+        caption, data = "The share that is right at each level.", {"columns": columns, "rows": cells}
+        yield Panel("levels", "table", "Every level", caption, data)
+
+
 def difference(name: str, first: Sequence[Curve], second: Sequence[Curve], title: str) -> Measure:
     """The mean area of the first curves less that of the second, of the same images and levels, paired by image."""
     right, seen, weights = _stacked(first)
