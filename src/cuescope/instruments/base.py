@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 import polars as pl
 
 from cuescope.classifier.classifier import Classifier, Watch, peak
@@ -68,9 +69,10 @@ class Instrument:
     def __init_subclass__(
         cls, *, version: int | None = None, order: int | None = None, needs: Collection[str] | None = None
     ) -> None:
-        for fact, value in (("version", version), ("order", order), ("needs", needs)):
+        facts = {"version": version, "order": order, "needs": None if needs is None else frozenset(needs)}
+        for fact, value in facts.items():
             if value is not None:
-                setattr(cls, fact, frozenset(value) if fact == "needs" else value)
+                setattr(cls, fact, value)
 
     def start(self, classifier: Classifier) -> Observer:
         """Once for each classifier, before its first batch: layers found, graph analyzed.
@@ -188,3 +190,13 @@ def peaks_of(classifier: Classifier, layers: Iterable[str]) -> list[Watch]:
     if not found:
         raise Misfit(f"{classifier.name} has no layers that can be distinguished")
     return found
+
+
+def histogram(values: Any, bins: int, span: tuple[float, float], x: str, y: str = "images") -> dict[str, Any]:
+    """The data of a panel of kind "bars": how many values lie in each of so many equal bins of a span.
+
+    >>> histogram([0.1, 0.2, 0.9], 2, (0, 1), "share")
+    {'x': 'share', 'y': 'images', 'edges': [0.0, 0.5, 1.0], 'values': [2, 1]}
+    """
+    counts, edges = np.histogram(values, bins, span)
+    return {"x": x, "y": y, "edges": edges.tolist(), "values": counts.tolist()}

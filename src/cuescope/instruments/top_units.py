@@ -95,16 +95,11 @@ class TopUnits(Instrument, version=1, order=240, needs={"features"}):
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         rows = self.reduce(rows)
-        units = (
-            rows.group_by("order", "layer", "channel", maintain_order=True)
-            .agg(
-                n=pl.len(),
-                field_px=pl.col("field_px").first(),
-                purity=pl.col("class").unique_counts().max() / pl.len(),
-                dead=(pl.col("value") == 0).all(),
-            )
-            .sort("order", "channel")
+        purity, dead = pl.col("class").unique_counts().max() / pl.len(), (pl.col("value") == 0).all()
+        units = rows.group_by("order", "layer", "channel", maintain_order=True).agg(
+            pl.first("field_px"), n=pl.len(), purity=purity, dead=dead
         )
+        units = units.sort("order", "channel")
         by_layer = {str(name): part for (name,), part in units.group_by("layer", maintain_order=True)}
         found = {name: self._measures(rows, part, f"of '{name}'") for name, part in by_layer.items()}
         last = list(found.values())[-1] if found else self._measures(rows, units, "of its last layer")
