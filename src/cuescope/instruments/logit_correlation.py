@@ -27,10 +27,9 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class LogitCorrelation(Instrument, version=1, order=220, needs={"logits"}):
-    """The logits of all classes; of two classifiers, how well the logits of one go along with those of the other.
+    """Of two classifiers, Pearson's correlation of their logits of a class over the images, mean over the classes.
 
-    For each class Pearson's correlation of its two logits over the images, then the mean over the classes; beside
-    it one correlation over all images and classes at once, which the classes' own levels raise. Brendel & Bethge
+    Beside it one correlation over all images and classes at once, which the classes' own levels raise. Brendel & Bethge
     2019 compare BagNets with VGG-16 so; which of the two they used is not printed. Of one classifier: the
     margin, by which the first logit leads the second.
 
@@ -58,8 +57,9 @@ class LogitCorrelation(Instrument, version=1, order=220, needs={"logits"}):
         return self.table({"id": batch.ids, "label": labels, "logits": batch.logits.tolist()})
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
-        two = np.partition(_logits(rows), -2, axis=1)[:, -2:] if _logits(rows).shape[1] > 1 else np.zeros((0, 2))
-        margins, title = two[:, 1] - two[:, 0], "lead of the first logit over the second"
+        logits, title = _logits(rows), "lead of the first logit over the second"
+        first_two = np.partition(logits, -2, axis=1)[:, -2:] if logits.shape[1] > 1 else np.zeros((0, 2))
+        margins = first_two[:, 1] - first_two[:, 0]
         why = "there is only one class" if rows.height else "no image was seen"
         margin = stats.mean("margin", margins, "", why=why, title=title, headline=True)
         caveat = "Networks scale their logits differently: margins of two networks cannot be compared."
@@ -81,12 +81,10 @@ class LogitCorrelation(Instrument, version=1, order=220, needs={"logits"}):
         if (one.space, one.classes) != (other.space, other.classes) or x.shape[1] != y.shape[1]:
             spaces = f"{one.space or 'unnamed'} and {other.space or 'unnamed'}"
             raise Misfit(f"the two have different classes ({spaces})")
-        by_class = correlations(x, y)
+        by_class, caveats = correlations(x, y), []
         averaged, flat = _measures(x, y, by_class, _published(about))
-        known = int(np.isfinite(by_class).sum())
-        caveats = []
-        if known < len(by_class):
-            caveats.append(f"{len(by_class) - known:,} of {len(by_class):,} classes have a logit that never changes.")
+        if unknown := int(np.isnan(by_class).sum()):
+            caveats.append(f"{unknown:,} of {len(by_class):,} classes have a logit that never changes.")
         if one.space == "numbered":
             caveats.append("Neither classifier names its classes: those of the same number are taken for the same.")
         if averaged.published:
@@ -117,9 +115,7 @@ class LogitCorrelation(Instrument, version=1, order=220, needs={"logits"}):
 
 def _logits(rows: Rows) -> Array:
     """(N, K) float64."""
-    if not rows.height:
-        return np.zeros((0, 0))
-    return rows["logits"].explode().to_numpy().reshape(rows.height, -1).astype(np.float64)
+    return rows["logits"].explode().to_numpy().reshape(rows.height, -1 if rows.height else 0).astype(np.float64)
 
 
 def correlations(x: Array, y: Array) -> Array:
@@ -130,8 +126,7 @@ def correlations(x: Array, y: Array) -> Array:
     """
     if len(x) < 3:
         return np.full(x.shape[1], np.nan)
-    a, b = _scaled(x), _scaled(y)
-    return np.where(_varies(x) & _varies(y), np.clip((a * b).mean(0), -1, 1), np.nan)
+    return np.where(_varies(x) & _varies(y), np.clip((_scaled(x) * _scaled(y)).mean(0), -1, 1), np.nan)
 
 
 def _varies(x: Array) -> Array:

@@ -112,11 +112,12 @@ class ShiftMap(Instrument, version=1, order=110, needs={"logits"}):
             caveats.append("Without a label, the class is the classifier's own answer in the middle of the window.")
         if small := int(rows["small"].sum() or 0):
             caveats.append(f"{small} of {rows.height} images were smaller than the window and enlarged.")
-        return Conclusion(measures, tuple(_traces(rows, about.classes)), _sentence(rows, measures), tuple(caveats))
+        panels = tuple(_traces(rows, self.examples(rows), about.classes))
+        return Conclusion(measures, panels, _sentence(rows, measures), tuple(caveats))
 
     def examples(self, rows: Rows) -> list[str]:
         """The images whose answer changes at most offsets."""
-        return _most_changed(rows)["id"].to_list()
+        return rows.sort("other", "id", descending=[True, False])["id"].head(6).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         row_of, samples = by_id(rows), sorted(batch.samples, key=lambda sample: sample.id)
@@ -155,10 +156,6 @@ class ShiftMap(Instrument, version=1, order=110, needs={"logits"}):
         return found
 
 
-def _most_changed(rows: Rows) -> Rows:
-    return rows.sort("other", "id", descending=[True, False]).head(6)
-
-
 def _ranks(answers: Sequence[int]) -> dict[int, int]:
     """The answers by how often they are given, each with its place in that order."""
     codes, counts = np.unique(answers, return_counts=True)
@@ -166,13 +163,12 @@ def _ranks(answers: Sequence[int]) -> dict[int, int]:
     return {answer: rank for rank, answer in enumerate(ranked)}
 
 
-def _traces(rows: pl.DataFrame, names: Sequence[str]) -> Iterable[Panel]:
+def _traces(rows: pl.DataFrame, shown: Sequence[str], names: Sequence[str]) -> Iterable[Panel]:
     series = []
     # By name, so that a curve has the same dashes for every classifier.
-    for row in _most_changed(rows).sort("id").iter_rows(named=True):
+    for row in rows.filter(pl.col("id").is_in(shown)).sort("id").iter_rows(named=True):
         trace = row["p"][:: len(row["offsets"]) + 1]
-        name = names[row["tracked"]] if row["tracked"] < len(names) else str(row["tracked"])
-        series.append({"name": f"{row['id']} ({name})", "x": row["offsets"], "y": trace})
+        series.append({"name": f"{row['id']} ({names[row['tracked']]})", "x": row["offsets"], "y": trace})
     if series:
         data = {"x": "shift down and to the right (px)", "y": "P(class)", "series": series}
         caption = "P(class) along the diagonal of the window: the curve is flat where the shift changes nothing."
@@ -181,7 +177,7 @@ def _traces(rows: pl.DataFrame, names: Sequence[str]) -> Iterable[Panel]:
 
 def _sentence(rows: pl.DataFrame, measures: Sequence[Measure]) -> str:
     other, answers, p_range, _ = (measure.value for measure in measures)
-    if other is None or answers is None or p_range is None:
+    if other is None:
         return f"What it says as the image moves is not measured: {measures[0].why}."
     side = rows["offsets"].explode().max() + 1  # type: ignore[operator] - whole numbers
     images, get = ("one image", "gets") if rows.height == 1 else (f"{rows.height} images", "on average get")
