@@ -242,10 +242,8 @@ def _published(protocol: str, which: int, known: bool) -> tuple[Published, ...]:
 
 def _flips(rows: Rows) -> pl.DataFrame:
     """Images and protocols whose first pair of answers differs, the surest first."""
-    parts = [
-        rows.select("id", *(pl.col(f"{c}{suffix}").alias(c) for c in ("first", "second", "p_first", "p_second")))
-        .with_columns(protocol=pl.lit(protocol), order=pl.lit(i))
-        .filter(pl.col("first") != pl.col("second"))
-        for i, (protocol, suffix) in enumerate(SUFFIX.items())
-    ]
-    return pl.concat(parts).sort("p_first", "id", "order", descending=[True, False, False])
+    names = ("first", "second", "p_first", "p_second")
+    columns = {protocol: {name: pl.col(f"{name}{suffix}") for name in names} for protocol, suffix in SUFFIX.items()}
+    parts = [rows.select("id", protocol=pl.lit(p), order=i, **columns[p]) for i, p in enumerate(SUFFIX)]
+    flipped = pl.concat(parts).filter(pl.col("first") != pl.col("second"))
+    return flipped.sort("p_first", "id", "order", descending=[True, False, False])

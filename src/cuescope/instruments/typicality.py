@@ -124,10 +124,9 @@ def middle_by_chance(side: float) -> float:
 def _bias(boxed: Rows, why: str) -> Iterable[Measure]:
     """How concentrated place and size are."""
     by_chance = [middle_by_chance(w) * middle_by_chance(h) for w, h in boxed.select("width", "height").rows()]
+    chance = float(np.mean(by_chance)) if by_chance else None
     inside = ((boxed["x"] - 0.5).abs() < 1 / 6) & ((boxed["y"] - 0.5).abs() < 1 / 6)
-    title, chance = "objects whose center lies in the middle ninth of the image", None
-    if by_chance:
-        chance = float(np.mean(by_chance))
+    title = "objects whose center lies in the middle ninth of the image"
     yield stats.share("middle", inside, why=why, title=title, chance=chance, headline=True)
     title = "side of an object's box, as a share of the image's"
     yield stats.mean_share("size", boxed["size"], why=why, title=title)

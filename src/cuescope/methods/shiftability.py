@@ -50,7 +50,6 @@ def energies(
     n = len(views)
     steps = (np.diff(views[:, : pairs + 1], axis=1) ** 2).sum(2).mean(1)
     whole = views[:, list(shifts).index(factor)] - views[:, 0]
-    # Computed at every position, the layer would change by the s-th part of this: s such changes are one step.
     dense = (whole**2).sum(1) / factor**2 if factor > 1 else steps
     # The mean of these is that of the squared distances of all pairs of images.
     apart = 2 * n / max(n - 1, 1) * ((views[:, 0] - views[:, 0].mean(0)) ** 2).sum(1)
