@@ -31,9 +31,9 @@ class ShiftConsistency(Instrument, version=2, order=100, needs={"logits"}):
 
     The image is resized as the network's evaluation does it; the crops lie at random offsets of 0 to 31 px on each axis
     from the corner of its middle 256 px, for an input of 224 px (for others in proportion). Each image has its own
-    offsets, drawn from its name; in the author's code the images of a batch share theirs. A classifier that is right more often is also more
-    consistent, so the share is given for the images that it gets right besides (in the crop of its own evaluation),
-    with the share of pairs whose crops are both right.
+    offsets, drawn from its name; in the author's code the images of a batch share theirs. A classifier that is right
+    more often is also more consistent, so the share is given for the images that it gets right besides (in the crop of
+    its own evaluation), with the share of pairs whose crops are both right.
 
     >>> ShiftConsistency(pairs=5).range_px
     32

@@ -25,8 +25,9 @@ class ShiftMap(Instrument, version=1, order=110, needs={"logits"}):
     """The answer and P(class) at every offset of a window, as two maps, and P(class) along the window's diagonal.
 
     The crops lie at each of 32 x 32 offsets from the corner of the image's middle 256 px, for an input of 224 px (Zhang
-    2019; for others in proportion). The middle offset is the evaluation's own crop, if that leaves room. The class is the image's label where it is known, else the answer in the middle. The logits are those
-    of whole forward passes, but the first layers are computed once for many crops.
+    2019; for others in proportion). The middle offset is the evaluation's own crop, if that leaves room. The class is
+    the image's label where it is known, else the answer in the middle. The logits are those of whole forward passes,
+    but the first layers are computed once for many crops.
 
     >>> ShiftMap(images=1, step_px=4).range_px
     32

@@ -38,9 +38,10 @@ class Shiftability(Instrument, version=2, order=130, needs={"features"}):
 
     The feature energy is the mean squared change of the pooled features under one pixel, as a share of their mean
     squared distance between two images. A part of it enters and leaves at the border: by that alone the same layer
-    computed at every position would change, by its change under s pixels divided by s, since s such changes make up
-    one step of the s positions. What exceeds that comes from subsampling. P(change) is the share of one-pixel shifts that change the answer of a linear read-out of the pooled features. Neither paper
-    nor code gives its kind or its settings: here it is a ridge classifier, five-fold.
+    computed at every position would change, by its change under s pixels divided by s, since s such changes make up one
+    step of the s positions. What exceeds that comes from subsampling. P(change) is the share of one-pixel shifts that
+    change the answer of a linear read-out of the pooled features. Neither paper nor code gives its kind or its
+    settings: here it is a ridge classifier, five-fold.
 
     >>> Shiftability(images=64, layers=("layer1", "layer4")).layers
     ('layer1', 'layer4')
