@@ -26,8 +26,7 @@ class ShiftMap(Instrument, version=1, order=110, needs={"logits"}):
 
     The crops lie at each of 32 x 32 offsets from the corner of the image's middle 256 px, for an input of 224 px (Zhang
     2019; for others in proportion). The middle offset is the evaluation's own crop, if that leaves room. The class is
-    the image's label, else the answer in the middle. The logits are those of whole forward passes, but the first layers
-    are computed once for many crops.
+    the image's label, else the answer in the middle. Logits are exact, the first layers computed once for many crops.
 
     >>> ShiftMap(images=1, step_px=4).range_px
     32
