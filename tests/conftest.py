@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 # Networks this small are slower on several threads, and two test processes run side by side. Set for the processes that
-# tests start, too; torch and scipy read it when they are imported, and the process that deals out the tests needs neither.
+# tests start, too; torch and scipy read it when they are imported.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

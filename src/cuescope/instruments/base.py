@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 import polars as pl
 
 from cuescope.classifier.classifier import Classifier, Watch, peak
@@ -195,3 +196,13 @@ def answered(batch: Batch) -> dict[str, Any]:
     """The columns id, label (None where there is none) and predicted, the class of the largest logit."""
     predicted = batch.logits.argmax(1).numpy()
     return {"id": batch.ids, "label": where_labeled(batch, batch.labels), "predicted": predicted}
+
+
+def histogram(values: Any, bins: int, span: tuple[float, float], x: str, y: str = "images") -> dict[str, Any]:
+    """The data of a panel of kind "bars": how many values lie in each of so many equal bins of a span.
+
+    >>> histogram([0.1, 0.2, 0.9], 2, (0, 1), "share")
+    {'x': 'share', 'y': 'images', 'edges': [0.0, 0.5, 1.0], 'values': [2, 1]}
+    """
+    counts, edges = np.histogram(values, bins, span)
+    return {"x": x, "y": y, "edges": edges.tolist(), "values": counts.tolist()}

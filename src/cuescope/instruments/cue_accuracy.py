@@ -16,13 +16,7 @@ from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed
 
-TITLES = {
-    "original": "original images",
-    "greyscale": "greyscale images",
-    "silhouettes": "silhouettes",
-    "edges": "edges",
-    "textures": "textures",
-}
+TITLES = {cue: cue for cue in known.CUES} | {"original": "original images", "greyscale": "greyscale images"}
 
 
 @dataclass(frozen=True)
@@ -72,9 +66,8 @@ class CueAccuracy(Instrument, version=1, order=40, needs={"logits", "shown"}):
         def caption_of(name: str) -> str:
             return "{shown}, {category}: it says {decision}".format(**row_of[name])
 
-        figures = gallery(
-            batch, sorted(batch.ids, key=lambda name: known.CUES.index(row_of[name]["shown"])), caption_of
-        )
+        ids = sorted(batch.ids, key=lambda name: known.CUES.index(row_of[name]["shown"]))
+        figures = gallery(batch, ids, caption_of)
         caption = "Of each kind one that it names and one that it misses."
         yield Panel("shown", "images", "What it sees", caption, figures=figures)
 

@@ -17,22 +17,20 @@ from cuescope.core.error_consistency import interval_of
 from cuescope.core.findings import About, Conclusion, Measure, Panel, Published
 from cuescope.core.naming import short_name
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Misfit, Rows, where_labeled
+from cuescope.instruments.base import Instrument, Misfit, Rows, histogram, where_labeled
 
 RESAMPLES = 1000
 FLAT = 1e-6
 """A logit whose standard deviation over images is below this share of its size says nothing of the image."""
 
 Array = np.ndarray[Any, Any]
-Interval = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
 class LogitCorrelation(Instrument, version=1, order=220, needs={"logits"}):
-    """The logits of all classes; of two classifiers, how well the logits of one go along with those of the other.
+    """Of two classifiers, Pearson's correlation of their logits of a class over the images, mean over the classes.
 
-    For each class Pearson's correlation of its two logits over the images, then the mean over the classes; beside
-    it one correlation over all images and classes at once, which the classes' own levels raise. Brendel & Bethge
+    Beside it one correlation over all images and classes at once, which the classes' own levels raise. Brendel & Bethge
     2019 compare BagNets with VGG-16 so; which of the two they used is not printed. Of one classifier: the
     margin, by which the first logit leads the second.
 
@@ -60,19 +58,18 @@ class LogitCorrelation(Instrument, version=1, order=220, needs={"logits"}):
         return self.table({"id": batch.ids, "label": labels, "logits": batch.logits.tolist()})
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
-        margins, panels = _margins(_logits(rows)), ()
+        logits, title = _logits(rows), "lead of the first logit over the second"
+        first_two = np.partition(logits, -2, axis=1)[:, -2:] if logits.shape[1] > 1 else np.zeros((0, 2))
+        margins = first_two[:, 1] - first_two[:, 0]
         why = "there is only one class" if rows.height else "no image was seen"
-        title = "lead of the first logit over the second"
         margin = stats.mean("margin", margins, "", why=why, title=title, headline=True)
-        sentence = f"Its logits cannot be described: {margin.why}."
-        if margin.value is not None:
-            lead = f"{margin.value:.2f} logits on average over {margin.n:,} images"
-            sentence = f"Its answer leads the next class by {lead}."
-            counts, edges = np.histogram(margins, 12, (0, max(float(margins.max()), 1e-9)))
-            data = {"x": "first logit less second", "y": "images", "edges": edges.tolist(), "values": counts.tolist()}
-            panels = (Panel("margins", "bars", "By how much the answer leads", "", data),)
         caveat = "Networks scale their logits differently: margins of two networks cannot be compared."
-        return Conclusion((margin,), panels, sentence, (caveat,))
+        if margin.value is None:
+            return Conclusion((margin,), (), f"Its logits cannot be described: {why}.", (caveat,))
+        data = histogram(margins, 12, (0, max(float(margins.max()), 1e-9)), "first logit less second")
+        panel = Panel("margins", "bars", "By how much the answer leads", "", data)
+        lead = f"{margin.value:.2f} logits on average over {margin.n:,} images"
+        return Conclusion((margin,), (panel,), f"Its answer leads the next class by {lead}.", (caveat,))
 
     def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Conclusion:
         """Correlation per class, then averaged, and of all logits at once; on the images that both were shown.
@@ -85,26 +82,29 @@ class LogitCorrelation(Instrument, version=1, order=220, needs={"logits"}):
         if (one.space, one.classes) != (other.space, other.classes) or x.shape[1] != y.shape[1]:
             spaces = f"{one.space or 'unnamed'} and {other.space or 'unnamed'}"
             raise Misfit(f"the two have different classes ({spaces})")
-        by_class = correlations(x, y)
+        by_class, caveats = correlations(x, y), []
         averaged, flat = _measures(x, y, by_class, _published(about))
-        known = int(np.isfinite(by_class).sum())
-        caveats = []
-        if known < len(by_class):
-            caveats.append(f"{len(by_class) - known:,} of {len(by_class):,} classes have a logit that never changes.")
+        if unknown := int(np.isnan(by_class).sum()):
+            caveats.append(f"{unknown:,} of {len(by_class):,} classes have a logit that never changes.")
         if one.space == "numbered":
             caveats.append("Neither classifier names its classes: those of the same number are taken for the same.")
         if averaged.published:
             caveats.append("The published value is of the authors' own weights, over the ImageNet validation images.")
-        panels = tuple(self._panels(by_class, one.classes))
-        return Conclusion((averaged, flat), panels, _sentence(averaged, flat), tuple(caveats))
+        sentence = f"How alike their logits are is not measured: {averaged.why}."
+        if averaged.value is not None:
+            sentence = (
+                f"Over {averaged.n:,} images the two logits of a class correlate at {averaged.value:.2f} on average; "
+                f"all logits at once at {flat.value:.2f}."
+            )
+        return Conclusion((averaged, flat), tuple(self._panels(by_class, one.classes)), sentence, tuple(caveats))
 
     def _panels(self, by_class: Array, names: tuple[str, ...]) -> Iterable[Panel]:
         known = np.flatnonzero(np.isfinite(by_class))
         if not len(known):
             return
-        counts, edges = np.histogram(by_class[known], 40, (-1, 1))
-        data = {"x": "correlation of a class", "y": "classes", "edges": edges.round(3).tolist()}
-        yield Panel("by_class", "bars", "How alike each class's logits are", "", {**data, "values": counts.tolist()})
+        data = histogram(by_class[known], 40, (-1, 1), "correlation of a class", "classes")
+        data["edges"] = [round(edge, 3) for edge in data["edges"]]
+        yield Panel("by_class", "bars", "How alike each class's logits are", "", data)
         order = known[np.argsort(-by_class[known], kind="stable")]
         count = min(self.listed, len(order) // 2)
         chosen = [("most alike", c) for c in order[:count]] + [("least alike", c) for c in order[len(order) - count :]]
@@ -114,23 +114,9 @@ class LogitCorrelation(Instrument, version=1, order=220, needs={"logits"}):
             yield Panel("classes", "table", "Most and least alike classes", "", data)
 
 
-_BAGNET = re.compile(r"bagnet(9|17|33)(?!\d)")
-_VGG16 = re.compile(r"vgg16(?!\d|_bn)")
-_PAPER = {"9": 0.70, "17": 0.79, "33": 0.88}
-
-
 def _logits(rows: Rows) -> Array:
     """(N, K) float64."""
-    if not rows.height:
-        return np.zeros((0, 0))
-    return rows["logits"].explode().to_numpy().reshape(rows.height, -1).astype(np.float64)
-
-
-def _margins(logits: Array) -> Array:
-    if logits.shape[1] < 2:
-        return np.zeros(0)
-    second, first = np.partition(logits, -2, axis=1)[:, -2:].T
-    return first - second
+    return rows["logits"].explode().to_numpy().reshape(rows.height, -1 if rows.height else 0).astype(np.float64)
 
 
 def correlations(x: Array, y: Array) -> Array:
@@ -141,8 +127,7 @@ def correlations(x: Array, y: Array) -> Array:
     """
     if len(x) < 3:
         return np.full(x.shape[1], np.nan)
-    a, b = _scaled(x), _scaled(y)
-    return np.where(_varies(x) & _varies(y), np.clip((a * b).mean(0), -1, 1), np.nan)
+    return np.where(_varies(x) & _varies(y), np.clip((_scaled(x) * _scaled(y)).mean(0), -1, 1), np.nan)
 
 
 def _varies(x: Array) -> Array:
@@ -156,22 +141,22 @@ def _scaled(x: Array) -> Array:
 
 def _measures(x: Array, y: Array, by_class: Array, published: tuple[Published, ...]) -> tuple[Measure, Measure]:
     n, known = len(x), np.isfinite(by_class)
-    mean, flat, of_mean, of_flat, why = None, None, None, None, ""
+    mean, flat, intervals, why = None, None, (None, None), ""
     if known.any():
         x, y = x[:, known], y[:, known]
         mean, flat = float(by_class[known].mean()), float(np.corrcoef(x.ravel(), y.ravel())[0, 1])
-        of_mean, of_flat = _intervals(x, y)
+        intervals = _intervals(x, y)
     else:
         why = "fewer than three images" if n < 3 else "no class has logits that change in both"
         n, published = 0, ()
     title = "correlation of a class's logits, mean over the classes"
     return (
-        Measure("averaged", mean, "correlation", n, of_mean, why, title, published=published, headline=True),
-        Measure("flattened", flat, "correlation", n, of_flat, why, "correlation of all logits at once"),
+        Measure("averaged", mean, "correlation", n, intervals[0], why, title, published=published, headline=True),
+        Measure("flattened", flat, "correlation", n, intervals[1], why, "correlation of all logits at once"),
     )
 
 
-def _intervals(x: Array, y: Array, seed: int = 0) -> tuple[Interval, Interval]:
+def _intervals(x: Array, y: Array, seed: int = 0) -> tuple[tuple[float, float] | None, ...]:
     """Percentile bootstrap intervals over images of both correlations; None where too few resamples have one.
 
     Images count by how often they are drawn, so all moments of all resamples are one matrix product; in single
@@ -179,7 +164,7 @@ def _intervals(x: Array, y: Array, seed: int = 0) -> tuple[Interval, Interval]:
     """
     n, classes = x.shape
     whole = [part - part.mean() for part in (x, y)]
-    averaged, flattened = [], []
+    found = []
     for block in stats.Draws(np.zeros(n), seed, RESAMPLES):
         drawn = block.astype(np.float32) / n
         total, varies = np.zeros(len(drawn)), np.ones(len(drawn), bool)
@@ -192,26 +177,15 @@ def _intervals(x: Array, y: Array, seed: int = 0) -> tuple[Interval, Interval]:
         a, b = whole
         ma, mb, aa, bb, ab = (drawn @ part.mean(1) for part in (a, b, a * a, b * b, a * b))
         flat = (ab - ma * mb) / np.sqrt(np.maximum((aa - ma * ma) * (bb - mb * mb), 1e-300))
-        averaged.append(np.where(varies, total / classes, np.nan))
-        flattened.append(np.where(varies, flat, np.nan))
-    return interval_of(np.concatenate(averaged)), interval_of(np.concatenate(flattened))
+        found.append(np.where(varies, [total / classes, flat], np.nan))
+    return tuple(map(interval_of, np.concatenate(found, 1)))
 
 
 def _published(about: tuple[About, About]) -> tuple[Published, ...]:
     """The paper's value, only beside the very networks it is of."""
-    names = [short_name(a.classifier).lower() for a in about]
-    for bag, vgg in (names, names[::-1]):
-        found = _BAGNET.match(bag)
-        if found and _VGG16.match(vgg) and all(a.space == IMAGENET for a in about):
-            who = f"BagNet-{found[1]} against VGG-16"
-            return (Published(who, _PAPER[found[1]], "Brendel & Bethge 2019 (which way of averaging is not printed)"),)
-    return ()
-
-
-def _sentence(averaged: Measure, flat: Measure) -> str:
-    if averaged.value is None or flat.value is None:
-        return f"How alike their logits are is not measured: {averaged.why}."
-    return (
-        f"Over {averaged.n:,} images the two logits of a class correlate at {averaged.value:.2f} on average; "
-        f"all logits at once at {flat.value:.2f}."
-    )
+    bag, vgg = sorted(short_name(a.classifier).lower() for a in about)
+    found = re.match(r"bagnet(9|17|33)(?!\d)", bag)
+    if not found or not re.match(r"vgg16(?!\d|_bn)", vgg) or any(a.space != IMAGENET for a in about):
+        return ()
+    who, value = f"BagNet-{found[1]} against VGG-16", {"9": 0.70, "17": 0.79, "33": 0.88}[found[1]]
+    return (Published(who, value, "Brendel & Bethge 2019 (which way of averaging is not printed)"),)

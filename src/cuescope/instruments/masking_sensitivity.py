@@ -19,7 +19,7 @@ from cuescope.core.findings import About, Conclusion, Figure, Map, Measure, Pane
 from cuescope.core.naming import short_name
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Instrument, Observer, Rows, by_id
+from cuescope.instruments.base import Instrument, Observer, Rows, by_id, typed
 from cuescope.methods.attribution import KINDS, Attributions
 from cuescope.methods.attribution.masking import Masking, counts
 from cuescope.methods.attribution.places import cell_sums, class_map, patch_map
@@ -34,22 +34,20 @@ MOST_SHOWN = 3
 def key(name: str) -> str:
     """A heatmap's name as a part of a measure's.
 
-    >>> key("Grad-CAM"), key("patches of cuescope/bagnet33")
-    ('grad_cam', 'patches_of_cuescope_bagnet33')
+    >>> key("Grad-CAM")
+    'grad_cam'
     """
     return "".join(c if c.isalnum() else "_" for c in name.lower())
 
 
 @dataclass(frozen=True)
 class MaskingSensitivity(Instrument, version=2, order=180, needs={"logits", "gradients"}):
-    """Does masking what a heatmap ranks highest take the answer away?
+    """The probability of the answer while the cells of a grid are masked, those first that a heatmap ranks highest.
 
-    The image is a grid of cells; a heatmap, summed inside each cell, ranks them; the highest are masked, more and more
-    of them, and the probability of the answer to the unmasked image is followed (Brendel & Bethge 2019).
-    A heatmap that finds what the classifier reads makes it fall at once: the area under its curve is small. The
-    heatmaps are the absolute gradient, integrated gradients, DeepLift and Grad-CAM of the classifier itself, its class
-    map where its head averages one, and the patch logits of each BagNet that is audited beside it. What fills a masked
-    cell is not given in the paper: here it is the cell's own mean color.
+    A heatmap that finds what the classifier reads makes it fall at once: the area under its curve is small (Brendel &
+    Bethge 2019). The heatmaps are the absolute gradient, integrated gradients, DeepLift and Grad-CAM of the classifier
+    itself, its class map where its head averages one, and the patch logits of each BagNet that is audited beside it,
+    all summed inside each cell. What fills a masked cell is not given in the paper: here it is its own mean color.
 
     >>> MaskingSensitivity(most=50, fill="mean").images
     12
@@ -79,8 +77,7 @@ class MaskingSensitivity(Instrument, version=2, order=180, needs={"logits", "gra
         "target": pl.Int32,
         "p_clean": pl.Float64,
         "heatmaps": pl.List(pl.String),
-        "curves": pl.List(pl.List(pl.Float64)),
-        "cells": pl.List(pl.List(pl.Float64)),
+        **typed(pl.List(pl.List(pl.Float64)), "curves cells"),
         "whys": pl.List(pl.String),
         **{f"area_{key(name)}": pl.Float64 for name in OWN},
     }
@@ -98,9 +95,8 @@ class MaskingSensitivity(Instrument, version=2, order=180, needs={"logits", "gra
         """The facts: the side of a cell, cells along y ("height") and x ("width"), and how many are masked, from 0."""
         cell_px, height, width = self._grid(*classifier.preprocessing.size)
         masked = counts(self.most, self.points, height * width)
-        heatmaps = Attributions.of(classifier)
         facts = {"cell_px": cell_px, "height": height, "width": width, "masked": [0, *masked]}
-        return Observer(partial(self._rows, heatmaps, cell_px, masked), facts=facts)
+        return Observer(partial(self._rows, Attributions.of(classifier), cell_px, masked), facts=facts)
 
     def _grid(self, height: int, width: int) -> tuple[int, int, int]:
         """The side of a cell, and cells along y and along x."""
@@ -134,13 +130,13 @@ class MaskingSensitivity(Instrument, version=2, order=180, needs={"logits", "gra
 
     def _maps(self, heatmaps: Attributions, batch: Batch, i: int, target: int) -> dict[str, Tensor | str]:
         """Each heatmap of image i, or why there is none."""
-        classifier, pixels = heatmaps.classifier, batch.pixels[i]
+        pixels = batch.pixels[i]
         found = heatmaps.maps(pixels, target, self.steps)
-        found[CLASS_MAP] = class_map(classifier, pixels, target)
+        found[CLASS_MAP] = class_map(heatmaps.classifier, pixels, target)
         for peer in batch.peers:
-            short, size = f"patches of {short_name(peer.name)}", (pixels.shape[-2], pixels.shape[-1])
+            short = f"patches of {short_name(peer.name)}"
             name = short if short not in found else f"patches of {peer.name}"
-            found[name] = patch_map(peer, batch.samples[i], target, size)
+            found[name] = patch_map(peer, batch.samples[i], target, (pixels.shape[-2], pixels.shape[-1]))
         return found
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
@@ -153,15 +149,15 @@ class MaskingSensitivity(Instrument, version=2, order=180, needs={"logits", "gra
             areas[name] = stats.mean(column, [area(masked, curve) for curve in known], "probability", **more)
             more = {"title": f"probability after {masked[-1]} cells: {name}", "why": why}
             left[name] = stats.mean(f"left_{key(name)}", [curve[-1] for curve in known], "probability", **more)
-        tried = [name for name, measure in areas.items() if name != RANDOM and measure.value is not None]
-        best = min(tried, key=lambda name: areas[name].value or 0.0, default="")
+        tried = {name: m.value for name, m in areas.items() if name != RANDOM and m.value is not None}
         each = [m for name in curves for m in (areas[name], left[name])]
         caveats = _caveats(rows, about.facts, self.fill)
         headline = {"name": "best_area", "title": "area under the best heatmap's curve", "headline": True}
-        if not best:
+        if not tried:
             none = Measure(value=None, unit="probability", why="no image was seen", **headline)
             sentence = "Which heatmap finds what it reads is not measured: no image was seen."
             return Conclusion((none, *each), (), sentence, caveats)
+        best = min(tried, key=tried.__getitem__)
         chosen = replace(areas[best], chance=areas[RANDOM].value, per_image="", **headline)
         panels = tuple(_panels(about.classifier, masked, curves, areas))
         sentence = _sentence(rows, about.facts, left[best], left[RANDOM], best)
@@ -172,15 +168,16 @@ class MaskingSensitivity(Instrument, version=2, order=180, needs={"logits", "gra
         return rows.sort("p_clean", "id", descending=[True, False])["id"].head(MOST_SHOWN).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        row_of, names = by_id(rows), classifier.classes.names
+        row_of, figures = by_id(rows), []
         cell_px, *grid = self._grid(*classifier.preprocessing.size)
-        figures = []
+        height, width = batch.pixels.shape[-2:]
+        extent = (0.0, 0.0, grid[1] * cell_px / width, grid[0] * cell_px / height)
         for name, pixels in zip(batch.ids, batch.pixels, strict=True):
-            row, (height, width) = row_of[name], pixels.shape[-2:]
-            extent = (0.0, 0.0, grid[1] * cell_px / width, grid[0] * cell_px / height)
+            row = row_of[name]
             pairs = zip(row["heatmaps"], row["cells"], strict=True)
             maps = tuple(_map(heatmap, np.reshape(cells, grid), extent) for heatmap, cells in pairs if cells)
-            figures.append(Figure(f"{names[row['target']]}: P {row['p_clean']:.2f}", to_image(pixels), maps=maps))
+            answer = classifier.classes.names[row["target"]]
+            figures.append(Figure(f"{answer}: P {row['p_clean']:.2f}", to_image(pixels), maps=maps))
         caption = "What each heatmap ranks highest, summed inside the cells that are masked. Red speaks for the answer."
         yield Panel("heatmaps", "images", "The heatmaps", caption, figures=tuple(figures))
 
@@ -198,11 +195,10 @@ def _gathered(rows: Rows) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """Of each heatmap, its curves (images, points); and of those that some image has none of, why."""
     curves: dict[str, list[list[float]]] = {name: [] for name in OWN}
     whys: dict[str, str] = {}
-    for name, curve, why in rows.select("heatmaps", "curves", "whys").explode("heatmaps", "curves", "whys").iter_rows():
-        known = curves.setdefault(name, [])
-        if curve:
-            known.append(curve)
-        else:
+    lists = "heatmaps", "curves", "whys"
+    for name, curve, why in rows.select(lists).explode(lists).iter_rows():
+        curves.setdefault(name, []).extend([curve] if curve else [])
+        if not curve:
             whys.setdefault(name, why)
     return {name: np.array(known) for name, known in curves.items()}, whys
 
@@ -210,27 +206,27 @@ def _gathered(rows: Rows) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
 def _panels(
     classifier: str, masked: list[int], curves: Mapping[str, NDArray[Any]], areas: Mapping[str, Measure]
 ) -> Iterable[Panel]:
-    found = {name: measure for name, measure in areas.items() if measure.value is not None}
-    dots = [dot(name, m.value, m.interval, m.n) for name, m in found.items()]
+    dots = [dot(name, m.value, m.interval, m.n) for name, m in areas.items() if m.value is not None]
     caption = (
         f"The mean probability of the answer while up to {masked[-1]} cells are masked, in the order of each heatmap. "
         "Small: the heatmap finds what the classifier reads. The bars are 95% intervals over images."
     )
     yield Panel("areas", "dots", "Which heatmap takes the answer away", caption, {"unit": "probability", "rows": dots})
-    series = [{"name": name, "x": masked, "y": curves[name].mean(0).round(6).tolist()} for name in found]
+    means = {name: known.mean(0).round(6).tolist() for name, known in curves.items() if len(known)}
+    series = [{"name": name, "x": masked, "y": ys} for name, ys in means.items()]
     caption = "The probability of the answer to the whole image, as a mean over images."
-    axes = {"x": "cells masked", "y": "probability of the answer"}
+    data = {"x": "cells masked", "y": "probability of the answer", "series": series}
     # A name of its own: the curves of several classifiers in one plot could not be distinguished.
-    yield Panel(f"curves_{key(classifier)}", "lines", "What masking leaves", caption, {**axes, "series": series})
+    yield Panel(f"curves_{key(classifier)}", "lines", "What masking leaves", caption, data)
 
 
 def _sentence(rows: Rows, facts: Mapping[str, Any], left: Measure, random: Measure, best: str) -> str:
     most = facts["masked"][-1]
     share, clean = most / (facts["height"] * facts["width"]), float(rows["p_clean"].to_numpy().mean())
-    images = f"{rows.height} image{'s' * (rows.height > 1)}"
     return (
         f"Masking the {most} cells ({share:.0%} of the image) that {best} ranks highest takes the probability of its "
-        f"answer from {clean:.2f} to {left.value:.2f}; as many at random leave {random.value:.2f} ({images})."
+        f"answer from {clean:.2f} to {left.value:.2f}; as many at random leave {random.value:.2f} "
+        f"({rows.height} image{'s' * (rows.height > 1)})."
     )
 
 

@@ -17,7 +17,7 @@ from cuescope.data.images import Batch, Sample
 from cuescope.instruments.base import Instrument, Rows, gallery, typed
 
 ANNOTATED = "label maps of "
-"""How a sample's `labels_from` begins where an annotator tells what is right."""
+"""How a sample's `labels_from` begins where an annotator says what is right."""
 
 
 @dataclass(frozen=True)
@@ -63,34 +63,25 @@ class MultiLabel(Instrument, version=1, order=20, needs={"logits", "labels"}):
         of a disputed label.
         """
         probabilities = batch.logits.double().softmax(1)
-        confidence, predicted = probabilities.max(1)
-        rows = []
-        known = batch.all_labels or ((),) * len(batch)
-        for i, (sample, right) in enumerate(zip(batch.samples, known, strict=True)):
-            label, answer = int(batch.labels[i]), int(predicted[i])
-            labeled = label >= 0
-            disputed = labeled and label not in right if right else None
-            rows.append(
-                {
-                    "id": sample.id,
-                    "label": label if labeled else None,
-                    "labels": list(right),
-                    "predicted": answer,
-                    "confidence": float(confidence[i]),
-                    "multi": answer in right if right else None,
-                    "single": answer == label if right and labeled else None,
-                    "disputed": disputed if labeled else None,
-                    "weight": _weight(sample, probabilities[i, label]) if disputed else None,
-                    "source": sample.labels_from,
-                }
-            )
+        confidence, predicted = (part.tolist() for part in probabilities.max(1))
+        rows, all_labels = [], batch.all_labels or ((),) * len(batch)
+        for i, (sample, label, right) in enumerate(zip(batch.samples, batch.labels.tolist(), all_labels, strict=True)):
+            row = {"id": sample.id, "source": sample.labels_from, "labels": list(right)}
+            row |= {"predicted": predicted[i], "confidence": confidence[i]}
+            if label >= 0:
+                row["label"] = label
+            if right:
+                row["multi"] = predicted[i] in right
+            if right and label >= 0:
+                row |= {"single": predicted[i] == label, "disputed": label not in right}
+                row["weight"] = None if label in right else _weight(sample, probabilities[i, label])
+            rows.append(row)
         return pl.DataFrame(rows, schema=dict(self.columns))
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         scored = rows.drop_nulls("multi")
         source = next(iter(scored["source"].unique(maintain_order=True)), "")
-        measures = _measures(rows, scored, source)
-        caveats = tuple(_caveats(rows, scored, source, about))
+        measures, caveats = _measures(rows, scored, source), tuple(_caveats(rows, scored, source, about))
         return Conclusion(measures, tuple(self._panels(scored, about)), _sentence(measures), caveats)
 
     def examples(self, rows: Rows) -> list[str]:
@@ -98,31 +89,20 @@ class MultiLabel(Instrument, version=1, order=20, needs={"logits", "labels"}):
         return [*_disputed(rows)["id"].head(self.shown), *_no_errors(rows)["id"].head(self.errors_shown)]
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        names = classifier.classes.names
         disputed, no_errors = _disputed(rows).head(self.shown), _no_errors(rows).head(self.errors_shown)
-        kinds = (
+        for name, table, title, caption in (
             ("disputed", disputed, "Labels that are disputed", "The most disputed ones first."),
             ("no_errors", no_errors, "Errors that are none", "Another right label than the one that the image has."),
-        )
-        for name, table, title, caption in kinds:
-            captions = {row["id"]: _caption(row, names) for row in table.iter_rows(named=True)}
+        ):
+            captions = {row["id"]: _caption(row, classifier.classes.names) for row in table.iter_rows(named=True)}
             if figures := gallery(batch, captions, captions.__getitem__):
                 yield Panel(name, "images", title, caption, figures=figures)
 
     def _panels(self, scored: pl.DataFrame, about: About) -> Iterator[Panel]:
-        disputed = _disputed(scored)
+        disputed, names = _disputed(scored), about.classes
         if disputed.height and self.listed:
-            names = about.classes
-            cells = [
-                [
-                    names[row["label"]],
-                    round(row["weight"], 4),
-                    _names(row["labels"], names),
-                    names[row["predicted"]],
-                    row["id"],
-                ]
-                for row in disputed.head(self.listed).iter_rows(named=True)
-            ]
+            shown = disputed.select("label", "weight", "labels", "predicted", "id").head(self.listed).iter_rows()
+            cells = [[names[k], round(w, 4), _names(right, names), names[said], at] for k, w, right, said, at in shown]
             more = f" The first {self.listed} of {disputed.height:,}." if disputed.height > self.listed else ""
             data = {"columns": ["labeled", "its weight", "right instead", "it says", "image"], "rows": cells}
             caption = "To be looked at: the less probability the label has, the earlier." + more
@@ -155,30 +135,24 @@ def _measures(rows: pl.DataFrame, scored: pl.DataFrame, source: str) -> tuple[Me
     none = "no image has labels that are known to be right" if rows.height else "no image was seen"
     real, both = source == "ReaL", scored.drop_nulls("single")
     unlabeled = none if not scored.height else "no image has a single label besides"
-    multi = stats.share(
-        "multi_label",
-        scored["multi"],
-        why=none,
-        title="ReaL accuracy" if real else "multi-label accuracy",
-        better="higher",
-        headline=True,
-        published=listed(REAL, REAL_SOURCE) if real and scored.height else (),
-        per_image="multi",
-    )
-    more: dict[str, Any] = {"why": unlabeled, "title": "accuracy by the single label", "better": "higher"}
-    single = stats.share("single_label", both["single"], per_image="single", **more)
-    ones, others = (both[column].cast(pl.Float64) for column in ("multi", "single"))
-    title = "multi-label less single-label accuracy"
-    difference = stats.difference("difference", ones, others, why=unlabeled, title=title)
-    labels = stats.mean("labels", scored["labels"].list.len(), "", why=none, title="right labels an image")
     errors, why = both.filter(~pl.col("single")), "it makes no error" if both.height else unlabeled
-    title = "errors by the single label that are none"
-    no_errors = stats.share("no_errors", errors["multi"], why=why, title=title, headline=True)
-    title = "single labels that are disputed"
-    disputed = stats.share("disputed", both["disputed"], why=unlabeled, title=title, headline=True)
-    title = "images left out: no right label is known"
-    left_out = stats.share("left_out", rows["multi"].is_null(), why=none, title=title)
-    return multi, single, difference, no_errors, disputed, labels, left_out
+    ones, others = (both[column].cast(pl.Float64) for column in ("multi", "single"))
+
+    def share(name: str, hits: pl.Series, title: str, why: str, per_image: str = "", **more: Any) -> Measure:
+        better = "higher" if per_image else ""
+        return stats.share(name, hits, why=why, title=title, per_image=per_image, better=better, **more)
+
+    published = listed(REAL, REAL_SOURCE) if real and scored.height else ()
+    title, difference = f"{'ReaL' if real else 'multi-label'} accuracy", "multi-label less single-label accuracy"
+    return (
+        share("multi_label", scored["multi"], title, none, "multi", headline=True, published=published),
+        share("single_label", both["single"], "accuracy by the single label", unlabeled, "single"),
+        stats.difference("difference", ones, others, why=unlabeled, title=difference),
+        share("no_errors", errors["multi"], "errors by the single label that are none", why, headline=True),
+        share("disputed", both["disputed"], "single labels that are disputed", unlabeled, headline=True),
+        stats.mean("labels", scored["labels"].list.len(), "", why=none, title="right labels an image"),
+        share("left_out", rows["multi"].is_null(), "images left out: no right label is known", none),
+    )
 
 
 def _names(labels: Iterable[int], names: Sequence[str]) -> str:

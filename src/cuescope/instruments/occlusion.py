@@ -11,17 +11,16 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier, peak
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Inset, Map, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Inset, Map, Measure, Panel, Unit
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.objects import object_mask
 from cuescope.data.ops.occlude import FILLS, Fill, Grid, Occlude, cover, fill_color
 from cuescope.data.ops.tiles import contrast, sheet, tile
-from cuescope.instruments.base import Instrument, Rows, by_id, typed
+from cuescope.instruments.base import Instrument, Rows, typed
 from cuescope.methods.deconvnet import project, why_not
 from cuescope.methods.incremental import painted_logits
 
-_MOST_SHOWN = 6
 _PASS, _TILE_PX = 32, 112
 """Hidden images whose maps are held together; side of a projection as it is shown."""
 
@@ -90,8 +89,7 @@ class Occlusion(Instrument, version=1, order=140, needs={"logits"}):
         p = painted.logits.double().softmax(1)[:, tracked].numpy()
         answers = painted.logits.argmax(1).numpy()
         worst = int(p.argmin())
-        place = object_mask(batch.samples[i], classifier.prepare) if label >= 0 else None
-        return {
+        row = {
             "id": batch.ids[i],
             "label": label if label >= 0 else None,
             "predicted": predicted,
@@ -99,51 +97,46 @@ class Occlusion(Instrument, version=1, order=140, needs={"logits"}):
             "p_clean": p_clean,
             "p": p.tolist(),
             "answers": answers.tolist(),
-            "tops": list(grid.tops),
-            "lefts": list(grid.lefts),
-            "height": grid.height,
-            "width": grid.width,
+            **vars(grid),
             "flips": float((answers != predicted).mean()),
             "largest_drop": p_clean - float(p[worst]),
             "worst_top": grid.rectangles[worst].top,
             "worst_left": grid.rectangles[worst].left,
             "concentration": stats.concentration(p_clean - p),
-            "hit": None if place is None else bool(place[grid.center(worst)]),
-            "hit_by_chance": None if place is None else _chance(place, grid),
         }
+        if label >= 0 and (place := object_mask(batch.samples[i], classifier.prepare)) is not None:
+            # Where the square's center lies on the object.
+            hits = [bool(place[grid.center(k)]) for k in range(len(p))]
+            row |= {"hit": hits[worst], "hit_by_chance": sum(hits) / len(hits)}
+        return row
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
-        none = "no image was seen"
-        title = "places whose hiding changes the answer"
-        flips = stats.mean("label_flips", rows["flips"], why=none, title=title, headline=True, per_image="flips")
-        values, title = rows["largest_drop"], "largest fall of P(class)"
-        drop = stats.mean("largest_drop", values, "difference", why=none, title=title, per_image="largest_drop")
-        values, title = rows["concentration"].drop_nulls(), "share of all falls in the top tenth of places"
-        why = "hiding never lowers P(class)"
-        narrow = stats.mean("concentration", values, why=why, title=title, chance=0.1, per_image="concentration")
-        known = rows.drop_nulls("hit")
-        pointing = stats.share(
-            "pointing_game",
-            known["hit"],
-            why="no image has both a label and a known place of its object",
-            title="the place of the largest fall lies on the object",
-            chance=float(known["hit_by_chance"].to_numpy().mean()) if known.height else None,
-            per_image="hit",
-        )
+        def mean(name: str, column: str, title: str, unit: Unit = "share", **more: Any) -> Measure:
+            return stats.mean(name, rows[column].drop_nulls(), unit, title=title, per_image=column, **more)
+
+        why, title = "no image was seen", "places whose hiding changes the answer"
+        flips = mean("label_flips", "flips", title, why=why, headline=True)
+        drop = mean("largest_drop", "largest_drop", "largest fall of P(class)", "difference", why=why)
+        title, why = "share of all falls in the top tenth of places", "hiding never lowers P(class)"
+        narrow = mean("concentration", "concentration", title, why=why, chance=0.1)
+        known, title = rows.drop_nulls("hit"), "the place of the largest fall lies on the object"
+        chance = float(known["hit_by_chance"].to_numpy().mean()) if known.height else None
+        why = "no image has both a label and a known place of its object"
+        hits = stats.share("pointing_game", known["hit"], why=why, title=title, chance=chance, per_image="hit")
         sentence = _sentence(flips, drop, self.size_share)
-        return Conclusion((flips, drop, narrow, pointing), (), sentence, _caveats(rows, self.fill))
+        return Conclusion((flips, drop, narrow, hits), (), sentence, _caveats(rows, self.fill))
 
     def examples(self, rows: Rows) -> list[str]:
         """The images whose P(class) falls most."""
-        return rows.sort("largest_drop", "id", descending=[True, False])["id"].head(_MOST_SHOWN).to_list()
+        return rows.sort("largest_drop", "id", descending=[True, False])["id"].head(6).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        row_of = by_id(rows)
-        order = sorted(range(len(batch)), key=lambda i: (-row_of[batch.ids[i]]["largest_drop"], batch.ids[i]))
-        figures = [_figure(row_of[batch.ids[i]], batch.pixels[i], classifier.classes.names) for i in order]
-        layer = self._layer(classifier)
-        for place, i in enumerate(order[: self.followed if layer else 0]):
-            figures[place] = self._followed(classifier, batch, i, layer, row_of[batch.ids[i]], figures[place])
+        figures, layer = [], self._layer(classifier)
+        for row in rows.sort("largest_drop", "id", descending=[True, False]).iter_rows(named=True):
+            i = batch.ids.index(row["id"])
+            figures.append(_figure(row, batch.pixels[i], classifier.classes.names))
+            if layer and len(figures) <= self.followed:
+                figures[-1] = self._followed(classifier, batch, i, layer, row, figures[-1])
         caption = (
             "P(class) and the answer while a square hides the place: each point shows what is left with the square's "
             "center there. Where P falls, the class was read; where the answer changes, the place decided."
@@ -188,14 +181,8 @@ class Occlusion(Instrument, version=1, order=140, needs={"logits"}):
         return replace(figure, maps=(followed, *figure.maps), insets=insets)
 
 
-def _chance(place: Tensor, grid: Grid) -> float:
-    """The share of places whose center lies on the object."""
-    count = len(grid.tops) * len(grid.lefts)
-    return sum(bool(place[grid.center(p)]) for p in range(count)) / count
-
-
 def _sentence(flips: Measure, drop: Measure, size_share: float) -> str:
-    if flips.value is None or drop.value is None:
+    if flips.value is None:
         return f"What its answers depend on is not measured: {flips.why}."
     images = "one image" if flips.n == 1 else f"{flips.n} images"
     return (
@@ -209,8 +196,7 @@ def _caveats(rows: pl.DataFrame, fill: str) -> tuple[str, ...]:
         f"The square, {FILLS[fill]}, is something to see as well: it can be taken for a cue or a thing of its own.",
         "All numbers depend on the size of the square: a large one hides more, a small one leaves the cue's copies.",
     ]
-    unlabeled = rows["label"].null_count()
-    if unlabeled:
+    if unlabeled := rows["label"].null_count():
         found.append(f"The class is the label; for {unlabeled} images without one it is the classifier's own answer.")
     return tuple(found)
 

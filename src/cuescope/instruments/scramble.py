@@ -50,7 +50,6 @@ class Scramble(Instrument, version=1, order=70, needs={"logits", "label", "textu
         scrambled = classifier.logits(classifier.prepare(_texturized(batch)))
         columns: dict[str, Any] = {"id": batch.ids, "label": where_labeled(batch, batch.labels)}
         for name, logits in (("clean", batch.logits), ("texturized", scrambled)):
-            # How many classes beat the label.
             order = logits.argsort(dim=1, descending=True, stable=True)
             rank = (order == batch.labels[:, None]).int().argmax(1)
             columns[f"{name}_predicted"] = logits.argmax(1).tolist()

@@ -45,25 +45,16 @@ class ShapeBias(Instrument, version=1, order=30, needs={"logits", "shape", "text
         cues = [(sample.cues["shape"], sample.cues["texture"]) for sample in batch.samples]
         members = decision_members(classifier.classes, sorted({name for pair in cues for name in pair}))
         scores = category_scores(batch.logits, members, self.aggregation)
-        names = list(members)
-        rows = []
-        for sample, (shape, texture), score in zip(batch.samples, cues, scores, strict=True):
-            decision = names[int(score.argmax())]
-            conflict = shape != texture
-            cue = "shape" if decision == shape else "texture" if decision == texture else "neither"
-            rows.append(
-                {
-                    "id": sample.id,
-                    "shape": shape,
-                    "texture": texture,
-                    "decision": decision,
-                    "cue": cue if conflict else None,
-                    "p_shape": float(score[names.index(shape)]),
-                    "p_texture": float(score[names.index(texture)]),
-                    "shape_of_both": (cue == "shape" if cue != "neither" else None) if conflict else None,
-                    "neither": cue == "neither" if conflict else None,
-                }
-            )
+        names, rows = list(members), []
+        decisions = [names[k] for k in scores.argmax(1).tolist()]
+        for name, (shape, texture), decision, score in zip(batch.ids, cues, decisions, scores.tolist(), strict=True):
+            row = {"id": name, "shape": shape, "texture": texture, "decision": decision}
+            row |= {"p_shape": score[names.index(shape)], "p_texture": score[names.index(texture)]}
+            if shape != texture:
+                row["cue"] = "shape" if decision == shape else "texture" if decision == texture else "neither"
+                row["neither"] = row["cue"] == "neither"
+                row["shape_of_both"] = None if row["neither"] else row["cue"] == "shape"
+            rows.append(row)
         return pl.DataFrame(rows, schema=dict(self.columns))
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
@@ -77,7 +68,7 @@ class ShapeBias(Instrument, version=1, order=30, needs={"logits", "shape", "text
         """The surest decisions for shape and for texture, four of each."""
         chosen: list[str] = []
         for cue in ("shape", "texture"):
-            mine = rows.filter(pl.col("cue").eq(cue)).sort(f"p_{cue}", "id", descending=[True, False])
+            mine = rows.filter(cue=cue).sort(f"p_{cue}", "id", descending=[True, False])
             chosen += mine.unique("shape", keep="first", maintain_order=True)["id"].head(4).to_list()
         return chosen
 
@@ -88,8 +79,7 @@ class ShapeBias(Instrument, version=1, order=30, needs={"logits", "shape", "text
             return "{shape} in the texture of {texture}: it says {decision}".format(**row_of[name])
 
         for cue in ("shape", "texture"):
-            figures = gallery(batch, [name for name in batch.ids if row_of[name]["cue"] == cue], caption_of)
-            if figures:
+            if figures := gallery(batch, [name for name in batch.ids if row_of[name]["cue"] == cue], caption_of):
                 yield Panel(f"by_{cue}", "images", f"Decided by {cue}", "Its surest decisions.", figures=figures)
 
     def _caveats(self, rows: Rows, conflict: pl.DataFrame, published: bool) -> tuple[str, ...]:

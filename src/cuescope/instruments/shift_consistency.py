@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,22 +22,18 @@ from cuescope.data.ops.shift import Window, draw
 from cuescope.instruments.base import Instrument, Observer, Rows, typed, where_labeled
 
 VIEWS = 64
-"""Crops that are made before the network sees them: enough for its batches, few enough for memory."""
-BINS = 8
-"""Of the plot by distance."""
+"""Crops that are taken before the network sees them: enough for its batches, few enough for memory."""
 
 
 @dataclass(frozen=True)
 class ShiftConsistency(Instrument, version=2, order=100, needs={"logits"}):
     """The share of pairs of random crops of one image that get the same answer (Zhang 2019, section 4.1).
 
-    The image is resized as the network's evaluation does it, to a short side of 256 px for an input of 224. Two crops
-    of the input's size are taken at random offsets of 0 to 31 px on each axis from the corner of the middle 256 px; for
-    other inputs in proportion. Each image has its own offsets, drawn from its name; in the author's code the images of
-    a batch share theirs.
-
-    A classifier that is right more often is also more consistent, so the share is given for the images that it gets
-    right besides (in the crop of its own evaluation), with the share of pairs whose crops are both right.
+    The image is resized as the network's evaluation does it; the crops lie at random offsets of 0 to 31 px on each axis
+    from the corner of its middle 256 px, for an input of 224 px (for others in proportion). Each image has its own
+    offsets, drawn from its name; in the author's code the images of a batch share theirs. A classifier that is right
+    more often is also more consistent, so the share is given for the images that it gets right besides (in the crop of
+    its own evaluation), with the share of pairs whose crops are both right.
 
     >>> ShiftConsistency(pairs=5).range_px
     32
@@ -74,9 +70,13 @@ class ShiftConsistency(Instrument, version=2, order=100, needs={"logits"}):
         """Per image: the offsets and answers of its crops, how many pairs agree, and how many are right twice."""
         if not len(batch):
             return self.empty
-        window, how = Window(self.range_px), classifier.preprocessing
-        offsets = [self.offsets(name, places) for name in batch.ids]
-        probabilities = self._probabilities(classifier, batch, offsets)
+        window, offsets = Window(self.range_px), [self.offsets(name, places) for name in batch.ids]
+        at_once, parts = max(1, VIEWS // (2 * self.pairs)), []
+        for start in range(0, len(batch), at_once):
+            group = slice(start, start + at_once)
+            crops = self.crops(classifier, batch.samples[group], offsets[group])
+            parts.append(classifier.logits(crops.to(classifier.device)))
+        probabilities = torch.cat(parts).double().softmax(1)
         p, answers = (part.view(len(batch), self.pairs, 2) for part in probabilities.max(1))
         same = answers[..., 0] == answers[..., 1]
         agree, right = same.double().mean(1).tolist(), (batch.logits.argmax(1) == batch.labels).tolist()
@@ -93,7 +93,7 @@ class ShiftConsistency(Instrument, version=2, order=100, needs={"logits"}):
                 # The label of an image that is answered rightly is known.
                 "agree_right": [share if hit else None for share, hit in zip(agree, right, strict=True)],
                 "both_right": where_labeled(batch, both),
-                "small": [window.is_small(sample, how) for sample in batch.samples],
+                "small": [window.is_small(sample, classifier.preprocessing) for sample in batch.samples],
             }
         )
 
@@ -112,14 +112,6 @@ class ShiftConsistency(Instrument, version=2, order=100, needs={"logits"}):
             for top, left in zip(places[::2], places[1::2], strict=True)
         ]
         return torch.stack(parts).to(torch.float32).div_(255)
-
-    def _probabilities(self, classifier: Classifier, batch: Batch, offsets: list[list[int]]) -> Tensor:
-        at_once, parts = max(1, VIEWS // (2 * self.pairs)), []
-        for start in range(0, len(batch), at_once):
-            group = slice(start, start + at_once)
-            crops = self.crops(classifier, batch.samples[group], offsets[group])
-            parts.append(classifier.logits(crops.to(classifier.device)))
-        return torch.cat(parts).double().softmax(1)
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         published = about.space == IMAGENET and self.range_px == 32
@@ -146,29 +138,27 @@ class ShiftConsistency(Instrument, version=2, order=100, needs={"logits"}):
             mean = stats.share if column == "right" else self._mean
             yield mean(name, rows[column].drop_nulls(), better="higher", **more)
 
-    def _mean(self, name: str, values: pl.Series, **more: Any) -> Measure:
+    @property
+    def _mean(self) -> Callable[..., Measure]:
         """Of one pair an image agrees or not; of several it has a share."""
-        return (stats.share if self.pairs == 1 else stats.mean)(name, values, **more)
+        return stats.share if self.pairs == 1 else stats.mean
 
     def _panels(self, rows: Rows) -> Iterable[Panel]:
         if rows.height < 2:
             return
         curve = self._by_distance(rows)
         if len(curve["x"]) > 1:
-            caption = (
-                "Each point has as many pairs; the band is the 95 % interval over images. A curve that starts low and "
-                "stays flat says that a few pixels do as much as thirty."
-            )
+            caption = "Each point has as many pairs; the band is the 95 % interval over images. A curve that starts "
+            caption += "low and stays flat says that a few pixels do as much as thirty."
             axes = {"x": "distance of the two crops (px, the longer axis)", "y": "share with the same answer"}
             yield Panel("distance", "lines", "Crops farther apart", caption, {**axes, "series": [curve]})
         if not len(rows["right"].drop_nulls()):
             return
-        right, wrong = (rows.filter(pl.col("right") == truth)["agree"] for truth in (True, False))
+        right, wrong = (rows.filter(right=truth)["agree"] for truth in (True, False))
         groups = {"all images": rows["agree"], "where it is right": right, "where it is wrong": wrong}
-        found = {label: self._mean("", values, why="there is none") for label, values in groups.items()}
-        bars = [dot(label, m.value, m.interval, m.n) for label, m in found.items()]
+        found = ((label, self._mean("", values)) for label, values in groups.items())
+        data = {"unit": "share", "rows": [dot(label, m.value, m.interval, m.n) for label, m in found]}
         caption = "The share of pairs of crops with the same answer, with 95 % intervals."
-        data = {"unit": "share", "rows": bars}
         yield Panel("groups", "dots", "Consistency where it is right and where it is wrong", caption, data)
 
     def _by_distance(self, rows: Rows) -> dict[str, Any]:
@@ -177,10 +167,9 @@ class ShiftConsistency(Instrument, version=2, order=100, needs={"logits"}):
         distance = np.abs(places[:, 0] - places[:, 1]).max(1)
         same, image = np.array(rows["same"].to_list(), float).ravel(), np.repeat(np.arange(rows.height), self.pairs)
         curve: dict[str, Any] = {"name": "", "x": [], "y": [], "low": [], "high": []}
-        for part in np.array_split(np.argsort(distance, kind="stable"), BINS):
+        for part in np.array_split(np.argsort(distance, kind="stable"), 8):
             agree, count = np.bincount(image[part], same[part]), np.bincount(image[part])
-            interval = stats.bootstrap_ratio(agree[count > 0], count[count > 0])
-            if interval is not None:
+            if interval := stats.bootstrap_ratio(agree[count > 0], count[count > 0]):
                 point = float(distance[part].mean()), float(same[part].mean()), *interval
                 for key, value in zip(("x", "y", "low", "high"), point, strict=True):
                     curve[key].append(value)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
@@ -20,18 +19,14 @@ from cuescope.data.ops.shift import Window
 from cuescope.instruments.base import Instrument, Rows, by_id, typed
 from cuescope.methods.incremental.crops import crop_logits
 
-_MOST_SHOWN = 6
-
 
 @dataclass(frozen=True)
 class ShiftMap(Instrument, version=1, order=110, needs={"logits"}):
     """The answer and P(class) at every offset of a window, as two maps, and P(class) along the window's diagonal.
 
-    The image is resized as the network's evaluation does it, to a short side of 256 px for an input of 224; crops of
-    the input's size are taken at each of 32 x 32 offsets from the corner of the middle 256 px (the window of Zhang
-    2019; for other inputs in proportion). The middle offset is the evaluation's own crop, if that leaves room for the
-    window. The class is the image's label where it is known, else the answer in the middle. The logits are those of
-    whole forward passes, but the first layers are computed once for many crops.
+    The crops lie at each of 32 x 32 offsets from the corner of the image's middle 256 px, for an input of 224 px (Zhang
+    2019; for others in proportion). The middle offset is the evaluation's own crop, if that leaves room. The class is
+    the image's label, else the answer in the middle. Logits are exact, the first layers computed once for many crops.
 
     >>> ShiftMap(images=1, step_px=4).range_px
     32
@@ -115,27 +110,26 @@ class ShiftMap(Instrument, version=1, order=110, needs={"logits"}):
         caveats = []
         if rows["label"].null_count():
             caveats.append("Without a label, the class is the classifier's own answer in the middle of the window.")
-        small = int(rows["small"].sum() or 0)
-        if small:
+        if small := int(rows["small"].sum() or 0):
             caveats.append(f"{small} of {rows.height} images were smaller than the window and enlarged.")
-        return Conclusion(measures, tuple(_traces(rows, about.classes)), _sentence(rows, measures), tuple(caveats))
+        panels = tuple(_traces(rows, self.examples(rows), about.classes))
+        return Conclusion(measures, panels, _sentence(rows, measures), tuple(caveats))
 
     def examples(self, rows: Rows) -> list[str]:
         """The images whose answer changes at most offsets."""
-        return rows.sort("other", "id", descending=[True, False])["id"].head(_MOST_SHOWN).to_list()
+        return rows.sort("other", "id", descending=[True, False])["id"].head(6).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        row_of, names = by_id(rows), classifier.classes.names
-        samples = sorted(batch.samples, key=lambda sample: sample.id)
-        figures = tuple(self._figure(classifier, sample, row_of[sample.id], names) for sample in samples)
+        row_of, samples = by_id(rows), sorted(batch.samples, key=lambda sample: sample.id)
+        figures = tuple(self._figure(classifier, sample, row_of[sample.id]) for sample in samples)
         caption = (
             f"The answer and P(class) at each offset of the crop, one cell for {self.step_px} px of shift down and to "
             "the right. The image is the crop in the middle, as the classifier's evaluation takes it."
         )
         yield Panel("maps", "images", "What it says at each offset", caption, figures=figures)
 
-    def _figure(self, classifier: Classifier, sample: Sample, row: Mapping[str, Any], names: Sequence[str]) -> Figure:
-        ranks = _ranks(row["answers"])
+    def _figure(self, classifier: Classifier, sample: Sample, row: Mapping[str, Any]) -> Figure:
+        ranks, names = _ranks(row["answers"]), classifier.classes.names
         side, name = len(row["offsets"]), names[row["tracked"]]
         codes = np.array([float(ranks[answer]) for answer in row["answers"]]).reshape(side, side).tolist()
         answers = Map("labels", codes, "answer", legend=tuple(names[answer] for answer in ranks), alone=True)
@@ -165,27 +159,25 @@ class ShiftMap(Instrument, version=1, order=110, needs={"logits"}):
 def _ranks(answers: Sequence[int]) -> dict[int, int]:
     """The answers by how often they are given, each with its place in that order."""
     codes, counts = np.unique(answers, return_counts=True)
-    order: NDArray[Any] = np.argsort(-counts, kind="stable")
-    return {int(codes[i]): rank for rank, i in enumerate(order)}
+    ranked = codes[np.argsort(-counts, kind="stable")].tolist()
+    return {answer: rank for rank, answer in enumerate(ranked)}
 
 
-def _traces(rows: pl.DataFrame, names: Sequence[str]) -> Iterable[Panel]:
+def _traces(rows: pl.DataFrame, shown: Sequence[str], names: Sequence[str]) -> Iterable[Panel]:
     series = []
     # By name, so that a curve has the same dashes for every classifier.
-    shown = rows.sort("other", "id", descending=[True, False]).head(_MOST_SHOWN).sort("id")
-    for row in shown.iter_rows(named=True):
+    for row in rows.filter(pl.col("id").is_in(shown)).sort("id").iter_rows(named=True):
         trace = row["p"][:: len(row["offsets"]) + 1]
-        name = names[row["tracked"]] if row["tracked"] < len(names) else str(row["tracked"])
-        series.append({"name": f"{row['id']} ({name})", "x": row["offsets"], "y": trace})
+        series.append({"name": f"{row['id']} ({names[row['tracked']]})", "x": row["offsets"], "y": trace})
     if series:
-        axes = {"x": "shift down and to the right (px)", "y": "P(class)"}
+        data = {"x": "shift down and to the right (px)", "y": "P(class)", "series": series}
         caption = "P(class) along the diagonal of the window: the curve is flat where the shift changes nothing."
-        yield Panel("diagonal", "lines", "P(class) along the diagonal", caption, {**axes, "series": series})
+        yield Panel("diagonal", "lines", "P(class) along the diagonal", caption, data)
 
 
 def _sentence(rows: pl.DataFrame, measures: Sequence[Measure]) -> str:
     other, answers, p_range, _ = (measure.value for measure in measures)
-    if other is None or answers is None or p_range is None:
+    if other is None:
         return f"What it says as the image moves is not measured: {measures[0].why}."
     side = rows["offsets"].explode().max() + 1  # type: ignore[operator] - whole numbers
     images, get = ("one image", "gets") if rows.height == 1 else (f"{rows.height} images", "on average get")

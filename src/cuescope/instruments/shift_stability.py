@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-import numpy as np
 import polars as pl
 import torch
 
@@ -17,13 +16,11 @@ from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Pu
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import Canvas, Embedding, ShiftedCrop
-from cuescope.instruments.base import Instrument, Rows, where_labeled
+from cuescope.instruments.base import Instrument, Rows, histogram, typed, where_labeled
 
 Protocol = Literal["crop", "embed", "inpaint", "size"]
-
 SUFFIX: dict[str, str] = {"crop": "", "embed": "_embed", "inpaint": "_inpaint", "size": "_size"}
 """Of the columns and measures of each protocol. The crop protocol's have none."""
-
 TITLES = {
     "crop": "shifted crop",
     "embed": "shifted on a plain canvas",
@@ -33,10 +30,10 @@ TITLES = {
 VIEWS = 64
 """Views that are made before the network sees them: enough for its batches, few enough for memory."""
 _OF_A_PROTOCOL = {
-    **dict.fromkeys(("first", "second"), pl.Int32),
-    **dict.fromkeys(("p_first", "p_second"), pl.Float64),
+    **typed(pl.Int32, "first second"),
+    **typed(pl.Float64, "p_first p_second"),
     "changed": pl.Boolean,
-    **dict.fromkeys(("change", "mac", "right", "change_right"), pl.Float64),
+    **typed(pl.Float64, "change mac right change_right"),
 }
 
 
@@ -50,8 +47,7 @@ class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
     black canvas again, but the place stays and the image grows by a pixel, from its top left corner.
 
     P(top-1 change) is the share of pairs whose answers differ; MAC, the mean absolute change, is the mean of |p1(k) -
-    p2(k)| with k the first view's answer; accuracy is that on the first views of the pairs. Intervals are over images,
-    and two classifiers are compared on the same views.
+    p2(k)| with k the first view's answer; accuracy is that on the first views. All classifiers see the same views.
 
     >>> ShiftStability(protocols=("crop",), pairs=8, margin_px=10).pairs
     8
@@ -85,7 +81,7 @@ class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
     columns = {
         "id": pl.String,
         **{f"{name}{suffix}": kind for suffix in SUFFIX.values() for name, kind in _OF_A_PROTOCOL.items()},
-        **dict.fromkeys(("top", "left", "side"), pl.Int32),
+        **typed(pl.Int32, "top left side"),
         "enlarged": pl.Boolean,
     }
 
@@ -99,11 +95,10 @@ class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
         """What makes the views of a protocol."""
         if protocol == "crop":
             return ShiftedCrop(self.scale_min, self.scale_max, self.shift_px, self.seed, self.margin_px)
-        if protocol == "size":
-            return Embedding(self.embed_px, 0, self.shift_px, self.canvas, seed=self.seed)
         if protocol == "inpaint":
             return Embedding(self.embed_px, self.shift_px, fill=self.fill, seed=self.seed)
-        return Embedding(self.embed_px, self.shift_px, canvas=self.canvas, seed=self.seed)
+        shift, grow = (0, self.shift_px) if protocol == "size" else (self.shift_px, 0)
+        return Embedding(self.embed_px, shift, grow, self.canvas, seed=self.seed)
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image and protocol: the first pair's answers, and over all pairs how often and how far they change."""
@@ -114,7 +109,7 @@ class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
             crop = cast("ShiftedCrop", self.maker("crop"))
             squares = [crop.square(s.id, s.pixels.shape[1], s.pixels.shape[2]) for s in batch.samples]
             columns |= {name: [getattr(square, name) for square in squares] for name in ("top", "left", "side")}
-            columns["enlarged"] = [side < min(classifier.preprocessing.size) for _, _, side in squares]
+            columns["enlarged"] = [side < min(classifier.preprocessing.size) for side in columns["side"]]
         return self.table(columns)
 
     def _observed(self, protocol: Protocol, classifier: Classifier, batch: Batch) -> dict[str, list[Any]]:
@@ -149,9 +144,8 @@ class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
             caveats.append("Published values are of other weights, on 1,000 validation images by the same protocol.")
         if enlarged := int(rows["enlarged"].sum() or 0):
             caveats.append(f"{enlarged} of {rows.height} cropped squares were smaller than the input and enlarged.")
-        return Conclusion(
-            tuple(found.values()), tuple(self._panels(rows, found)), self._sentence(found), tuple(caveats)
-        )
+        panels = tuple(self._panels(rows, found))
+        return Conclusion(tuple(found.values()), panels, self._sentence(found), tuple(caveats))
 
     def _measures(self, rows: Rows, protocol: str, published: bool) -> Iterable[Measure]:
         suffix, title = SUFFIX[protocol], TITLES[protocol]
@@ -183,14 +177,14 @@ class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
         bars = [dot(TITLES[p].replace(" on a", ","), m.value, m.interval, m.n) for p, m in changes.items()]
         step = "a pixel" if self.shift_px == 1 else f"{self.shift_px} pixels"
         caption = f"The share of pairs of views {step} apart whose answers differ, with 95 % intervals."
-        sources, marks = [m.published for m in changes.values()], []
-        for i, who in enumerate(_TABLE if any(sources) else ()):
-            values = [source[i].value if source else None for source in sources]
-            marks.append({"who": f"{who} (Azulay & Weiss)", "values": values})
+        sources = [m.published for m in changes.values()]
+        marks = [
+            {"who": f"{who} (Azulay & Weiss)", "values": [source[i].value if source else None for source in sources]}
+            for i, who in enumerate(_TABLE if any(sources) else ())
+        ]
         data = {"unit": "share", "rows": bars, "marks": marks}
         yield Panel("protocols", "dots", "How often the answer changes, by protocol", caption, data)
-        count, edges = np.histogram(rows[f"mac{SUFFIX[asked[0]]}"].to_numpy(), 20, (0, 1))
-        data = {"x": "absolute change of probability", "y": "images", "edges": edges.tolist(), "values": count.tolist()}
+        data = histogram(rows[f"mac{SUFFIX[asked[0]]}"].to_numpy(), 20, (0, 1), "absolute change of probability")
         caption = f"Absolute change of the first answer's probability, per image ({TITLES[asked[0]]})."
         yield Panel("change", "bars", "How far one answer's probability moves", caption, data)
 
@@ -218,13 +212,13 @@ class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         names, figures = classifier.classes.names, []
         for row in _flips(rows).unique("id", maintain_order=True).iter_rows(named=True):
-            sample = batch.samples[batch.ids.index(row["id"])]
-            views = self.maker(row["protocol"]).views([sample], classifier.preprocessing)
+            sample, protocol = batch.samples[batch.ids.index(row["id"])], row["protocol"]
+            views = self.maker(protocol).views([sample], classifier.preprocessing)
             first, second = names[row["first"]], names[row["second"]]
-            figures.append(Figure(f"{first}, {row['p_first']:.0%} ({TITLES[row['protocol']]})", to_image(views[0])))
-            how = "grown" if row["protocol"] == "size" else "shifted"
-            caption = f"{how} by {self.shift_px} px: {second} ({first} {row['p_second']:.0%})"
-            figures.append(Figure(caption, to_image(views[1])))
+            how = "grown" if protocol == "size" else "shifted"
+            before = f"{first}, {row['p_first']:.0%} ({TITLES[protocol]})"
+            after = f"{how} by {self.shift_px} px: {second} ({first} {row['p_second']:.0%})"
+            figures += [Figure(caption, to_image(view)) for caption, view in zip((before, after), views, strict=True)]
         caption = "Pairs that differ by one step, and what it says to each; the surest first answers come first."
         yield Panel("flips", "images", "Answers that changed", caption, figures=tuple(figures))
 
@@ -248,10 +242,8 @@ def _published(protocol: str, which: int, known: bool) -> tuple[Published, ...]:
 
 def _flips(rows: Rows) -> pl.DataFrame:
     """Images and protocols whose first pair of answers differs, the surest first."""
-    parts = [
-        rows.select("id", *(pl.col(f"{c}{suffix}").alias(c) for c in ("first", "second", "p_first", "p_second")))
-        .with_columns(protocol=pl.lit(protocol), order=pl.lit(i))
-        .filter(pl.col("first") != pl.col("second"))
-        for i, (protocol, suffix) in enumerate(SUFFIX.items())
-    ]
-    return pl.concat(parts).sort("p_first", "id", "order", descending=[True, False, False])
+    names = ("first", "second", "p_first", "p_second")
+    columns = {protocol: {name: pl.col(f"{name}{suffix}") for name in names} for protocol, suffix in SUFFIX.items()}
+    parts = [rows.select("id", protocol=pl.lit(p), order=i, **columns[p]) for i, p in enumerate(SUFFIX)]
+    flipped = pl.concat(parts).filter(pl.col("first") != pl.col("second"))
+    return flipped.sort("p_first", "id", "order", descending=[True, False, False])

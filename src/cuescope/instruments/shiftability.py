@@ -25,7 +25,6 @@ TITLES = {
     "change": "P(change) of a linear read-out",
     "accuracy": "accuracy of that read-out",
 }
-"""Of each layer's measures."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,11 @@ class Shiftability(Instrument, version=2, order=130, needs={"features"}):
     of it that lie a pixel apart on both axes are looked at.
 
     The feature energy is the mean squared change of the pooled features under one pixel, as a share of their mean
-    squared distance between two images. What enters and leaves at the border is a part of it. The same layer computed
-    at every position would change by that alone: by its change under s pixels, divided by s, since s such changes make
-    up one step of the s positions. What exceeds that comes from subsampling.
-
-    The read-out is a linear classifier of the pooled features, trained for each layer on a part of the images and
-    asked about the others: P(change) is the share of one-pixel shifts that change its answer. Neither paper nor code
-    gives its kind or its settings: here it is a ridge classifier, five-fold.
+    squared distance between two images. A part of it enters and leaves at the border: by that alone the same layer
+    computed at every position would change, by its change under s pixels divided by s, since s such changes make up one
+    step of the s positions. What exceeds that comes from subsampling. P(change) is the share of one-pixel shifts that
+    change the answer of a linear read-out of the pooled features. Neither paper nor code gives its kind or its
+    settings: here it is a ridge classifier, five-fold.
 
     >>> Shiftability(images=64, layers=("layer1", "layer4")).layers
     ('layer1', 'layer4')
@@ -119,10 +116,6 @@ class _Layer(NamedTuple):
     channels: int
     measures: tuple[Measure, ...]
 
-    def dot(self, i: int) -> dict[str, Any]:
-        measure = self.measures[i]
-        return dot(f"{self.name} \N{DIVISION SIGN}{self.factor}", measure.value, measure.interval, measure.n)
-
 
 def _layer(layer: Mapping[str, Any], rows: Rows, pairs: int, targets: Targets) -> _Layer:
     name, factor, shifts, n = layer["name"], layer["factor"], layer["shifts"], rows.height
@@ -134,8 +127,8 @@ def _layer(layer: Mapping[str, Any], rows: Rows, pairs: int, targets: Targets) -
     energy = stats.ratio("", steps, apart, why=few or "it is the same for every image")
     aliasing = stats.ratio("", dense, steps, why=few or "no shift changes it")
     if aliasing.value is not None:
-        ends = aliasing.interval and (1 - aliasing.interval[1], 1 - aliasing.interval[0])
-        aliasing = replace(aliasing, value=1 - aliasing.value, n=n, interval=ends)
+        interval = aliasing.interval and (1 - aliasing.interval[1], 1 - aliasing.interval[0])
+        aliasing = replace(aliasing, value=1 - aliasing.value, n=n, interval=interval)
     answers = np.empty((0, pairs + 1)) if targets.why else held_out(views[targets.images, : pairs + 1], targets.classes)
     changes = (answers[:, 1:] != answers[:, :-1]).mean(1)
     change = stats.mean_share("", changes, why=targets.why, better="lower")
@@ -153,25 +146,24 @@ def _headlines(found: Sequence[_Layer]) -> Iterable[Measure]:
 
 
 def _panels(found: Sequence[_Layer]) -> Iterable[Panel]:
+    def dots(i: int) -> dict[str, Any]:
+        shown = ((f"{one.name} \N{DIVISION SIGN}{one.factor}", one.measures[i]) for one in found)
+        return {"unit": "share", "rows": [dot(label, m.value, m.interval, m.n) for label, m in shown]}
+
     factor = "After \N{DIVISION SIGN} stand the pixels of the input for which a layer has one position."
     caption = (
         "The mean squared change of a layer's pooled features under one pixel, as a share of their mean squared "
         f"distance between two images. {factor} Bars are 95% intervals over images."
     )
-    data = {"unit": "share", "rows": [layer.dot(0) for layer in found]}
-    yield Panel("energy", "dots", "How far one pixel moves a layer's pooled features", caption, data)
+    yield Panel("energy", "dots", "How far one pixel moves a layer's pooled features", caption, dots(0))
     if found[-1].measures[2].value is not None:
         caption = f"The share of one-pixel shifts that change the answer of a linear read-out of the layer. {factor}"
-        data = {"unit": "share", "rows": [layer.dot(2) for layer in found]}
-        yield Panel("read_outs", "dots", "How often one pixel changes what is read out", caption, data)
+        yield Panel("read_outs", "dots", "How often one pixel changes what is read out", caption, dots(2))
     columns = ["layer", "px a position", "map", "channels", "energy", "from subsampling", "P(change)", "accuracy"]
-    rows = [[*layer[:4], *(_short(measure.value) for measure in layer.measures)] for layer in found]
+    values = [[None if m.value is None else float(f"{m.value:.3g}") for m in layer.measures] for layer in found]
+    rows = [[*layer[:4], *shown] for layer, shown in zip(found, values, strict=True)]
     caption = "Shares are of 1; the last two are of the read-out."
     yield Panel("layers", "table", "The layers", caption, {"columns": columns, "rows": rows})
-
-
-def _short(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.3g}")
 
 
 def _sentence(found: Sequence[_Layer]) -> str:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,7 +21,6 @@ from cuescope.core.findings import About, Conclusion, Figure, Panel
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import sheet
 from cuescope.instruments.base import Instrument, Observer, Rows, typed
-from cuescope.network.dense import Dense
 
 SHOWN_PX = 72
 """Side of a patch as it is shown."""
@@ -66,37 +67,28 @@ class TopPatches(Instrument, version=2, order=200, needs={"dense_logits"}):
             found = f"classes={unknown[0]}, but {classifier.name} has the classes 0 to {count - 1}"
             raise CueError(found, wanted="indices of classes", do="correct top_patches.classes")
         facts = {"local": dense.local, "field_px": dense.field_px}
-        return Observer(partial(self._rows, classifier, *_middles(dense)), facts=facts)
+        shape, place = dense.size, dense.place(dense.size, dense.image)
+        # The middles of all positions, row by row, in shares of the image: each that of what it sees.
+        middles = np.array([place.middle(i, j, shape) for i in range(shape[0]) for j in range(shape[1])])
+        return Observer(partial(self._rows, classifier, *middles.T), facts=facts)
 
-    def _rows(self, classifier: Classifier, x: pl.Series, y: pl.Series, batch: Batch) -> Rows:
+    def _rows(self, classifier: Classifier, x: NDArray[Any], y: NDArray[Any], batch: Batch) -> Rows:
         """Per class, the strongest positions of the batch in images of the class and in all others."""
         maps = classifier.dense_logits(batch.pixels)
-        own = torch.where(batch.labels >= 0, batch.labels, batch.logits.argmax(1))
+        classes = torch.where(batch.labels >= 0, batch.labels, batch.logits.argmax(1))
         most = 1 if self.one_per_image else min(self.patches, maps[0, 0].numel())
         values, places = _strongest(maps.flatten(2), most)
         image = torch.arange(len(batch)).repeat_interleave(most)
-        of_class = own[image][:, None] == torch.arange(maps.shape[1])
-        rows = pl.concat(self._best(values, places, image, of_class == side, side, batch.ids) for side in (True, False))
-        rows = rows.with_columns(x=x.gather(rows["place"]), y=y.gather(rows["place"]))
-        return rows.select(*self.columns).cast(pl.Schema(self.columns))
-
-    def _best(
-        self, values: Tensor, places: Tensor, image: Tensor, counts: Tensor, own: bool, ids: Sequence[str]
-    ) -> pl.DataFrame:
-        """For each class the strongest of the positions that count, the first of equal ones."""
-        ranked, order = values.where(counts, -torch.inf).sort(dim=0, descending=True, stable=True)
-        ranked, order = ranked[: self.patches], order[: self.patches]
-        rank, k = (ranked > -torch.inf).nonzero(as_tuple=True)
-        chosen = order[rank, k]
-        return pl.DataFrame(
-            {
-                "id": pl.Series(ids, dtype=pl.String).gather(image[chosen].numpy()),
-                "class": pl.Series(k.numpy(), dtype=pl.Int32),
-                "own": pl.repeat(own, len(k), eager=True),
-                "value": pl.Series(ranked[rank, k].numpy(), dtype=pl.Float32),
-                "place": pl.Series(places[chosen, k].numpy(), dtype=pl.Int32),
-            }
-        )
+        of_class = classes[image][:, None] == torch.arange(maps.shape[1])
+        parts = []
+        for own in (True, False):
+            ranked, order = values.where(of_class == own, -torch.inf).sort(dim=0, descending=True, stable=True)
+            rank, k = (ranked[: self.patches] > -torch.inf).nonzero(as_tuple=True)
+            chosen = order[rank, k]
+            place, ids = places[chosen, k].numpy(), [batch.ids[i] for i in image[chosen].tolist()]
+            found = {"id": ids, "class": k.numpy(), "own": [own] * len(ids), "value": ranked[rank, k].numpy()}
+            parts.append(self.table({**found, "x": x[place], "y": y[place]}))
+        return pl.concat(parts)
 
     def reduce(self, rows: Rows) -> Rows:
         """The best of each class and row alone: bounded over any number of images."""
@@ -131,8 +123,7 @@ class TopPatches(Instrument, version=2, order=200, needs={"dense_logits"}):
         if not local and rows.height:
             seen = f"{field} x {field} pixels" if field else "the whole image"
             caveats.append(f"Not local: each position sees {seen}, more than what is shown of it.")
-        few = rows.filter("own")["class"].value_counts().filter(pl.col("count") < self.patches).height
-        if few:
+        if few := rows.filter("own")["class"].value_counts().filter(pl.col("count") < self.patches).height:
             row = f"the first row of {self.patches}"
             caveats.append(f"{few} classes have fewer than {self.patches} images, so {row} is not full.")
         return tuple(caveats)
@@ -159,10 +150,8 @@ class TopPatches(Instrument, version=2, order=200, needs={"dense_logits"}):
             count = f" (only {lines[0].height} there)" if lines[0].height < self.patches else ""
             figures.append(Figure(f"{classifier.classes.names[k]}{count}", sheet(crops, self.patches)))
         size = f" ({side} x {side} px each)" if side else ""
-        caption = (
-            f"For each class two rows, strongest first: patches from images of the class{size}, and below "
-            "them from all other images."
-        )
+        caption = f"For each class two rows, strongest first: patches from images of the class{size}, "
+        caption += "and below them from all other images."
         yield Panel("top_patches", "images", "The patches that convince it most", caption, figures=tuple(figures))
 
 
@@ -172,13 +161,6 @@ def _strongest(maps: Tensor, count: int) -> tuple[Tensor, Tensor]:
         return maps.max(2)
     values, places = maps.sort(dim=2, descending=True, stable=True)
     return tuple(t[:, :, :count].transpose(1, 2).flatten(0, 1) for t in (values, places))  # type: ignore[return-value]
-
-
-def _middles(dense: Dense) -> tuple[pl.Series, pl.Series]:
-    """X and y of the middles of all positions, row by row, in shares of the image: each that of what it sees."""
-    shape, place = dense.size, dense.place(dense.size, dense.image)
-    spots = [place.middle(i, j, shape) for i in range(shape[0]) for j in range(shape[1])]
-    return pl.Series([x for x, _ in spots]), pl.Series([y for _, y in spots])
 
 
 def _crop(pixels: Tensor, row: Mapping[str, Any], patch_px: int | None) -> Tensor:

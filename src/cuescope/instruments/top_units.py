@@ -95,16 +95,11 @@ class TopUnits(Instrument, version=1, order=240, needs={"features"}):
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         rows = self.reduce(rows)
-        units = (
-            rows.group_by("order", "layer", "channel", maintain_order=True)
-            .agg(
-                n=pl.len(),
-                field_px=pl.col("field_px").first(),
-                purity=pl.col("class").unique_counts().max() / pl.len(),
-                dead=(pl.col("value") == 0).all(),
-            )
-            .sort("order", "channel")
+        purity, dead = pl.col("class").unique_counts().max() / pl.len(), (pl.col("value") == 0).all()
+        units = rows.group_by("order", "layer", "channel", maintain_order=True).agg(
+            pl.first("field_px"), n=pl.len(), purity=purity, dead=dead
         )
+        units = units.sort("order", "channel")
         by_layer = {str(name): part for (name,), part in units.group_by("layer", maintain_order=True)}
         found = {name: self._measures(rows, part, f"of '{name}'") for name, part in by_layer.items()}
         last = list(found.values())[-1] if found else self._measures(rows, units, "of its last layer")
@@ -139,11 +134,9 @@ class TopUnits(Instrument, version=1, order=240, needs={"features"}):
         """The layers and channels to draw: those asked for, else a random subset of the living, in their order."""
         generator, found = np.random.default_rng(self.seed), []
         for name in rows["layer"].unique(maintain_order=True):
-            mine = rows.filter(pl.col("layer") == name)
-            if self.channels:
-                present = set(mine["channel"].unique())
-                chosen = [channel for channel in self.channels if channel in present]
-            else:
+            mine = rows.filter(layer=name)
+            chosen = [channel for channel in self.channels if channel in mine["channel"]]
+            if not self.channels:
                 living = mine.filter(pl.col("value") != 0)["channel"].unique().sort().to_numpy()
                 chosen = sorted(generator.choice(living, min(self.shown, len(living)), replace=False).tolist())
             found += [(name, channel) for channel in chosen]
@@ -161,9 +154,8 @@ class TopUnits(Instrument, version=1, order=240, needs={"features"}):
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         there, units = rows.filter(pl.col("id").is_in(batch.ids)), self._chosen(rows)
         for number, layer in enumerate(dict.fromkeys(name for name, _ in units)):
-            lacking, mine = why_not(classifier, layer, self.variant), there.filter(pl.col("layer") == layer)
-            channels = [channel for name, channel in units if name == layer]
-            strongest = [self.reduce(mine.filter(pl.col("channel") == channel)) for channel in channels]
+            lacking, mine = why_not(classifier, layer, self.variant), there.filter(layer=layer)
+            strongest = [self.reduce(mine.filter(channel=channel)) for name, channel in units if name == layer]
             figures = tuple(self._figure(classifier, batch, unit, not lacking) for unit in strongest)
             what = f"Left, what in each image excited the unit, by the {self.variant}; right, the image where it did."
             what = f"There are no {self.variant} projections: {lacking}." if lacking else what
@@ -198,7 +190,7 @@ def _sentence(found: Found) -> str:
         return "What its units look for is not known: no image was seen."
     layers = list(found)
     one, mean, _ = found[layers[-1]]
-    if one.value is None or mean.value is None or mean.chance is None:
+    if one.value is None:
         return f"How much its units look for one class is not measured: {one.why}."
     first = found[layers[0]][1].value
     rise = f", against {first:.0%} in '{layers[0]}'" if len(layers) > 1 and first is not None else ""

@@ -17,29 +17,22 @@ from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.data.images import Batch
 from cuescope.data.ops.neighbors import neighbors
 from cuescope.data.ops.objects import largest_box
-from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed, where_labeled
+from cuescope.instruments.base import Instrument, Rows, by_id, gallery, histogram, typed, where_labeled
 
 LEAST = 9
 """Images with a box that it takes for a third of them to be compared."""
-FIFTHS = 5
-MOST_POINTS = 1000
-MOST_CLASSES = 40
-SHOWN = 3
-"""Of the most and of the least typical images."""
+MOST_POINTS, MOST_CLASSES = 1000, 40
 
 
 @dataclass(frozen=True)
 class Typicality(Instrument, version=1, order=120, needs={"logits", "boxes"}):
     """Where do objects lie, and does an untypical place make the answer less stable? The photographer's bias.
 
-    The place of an object is the center of its box and its size the root of the box's area, as shares of the image; of
-    several boxes the largest counts. How untypical an image is depends on the set: the Mahalanobis distance of
-    (x, y, log size) from the set's mean. So "typical" is what is usual among these images, which should be like those
-    that the classifier learned from. Photographs are concentrated in place and size, and networks are said to be stable
-    there only (Azulay & Weiss 2019, on photographers' biases).
-
-    Instability is P(top-1 change): the image as the classifier sees it is moved by a pixel to its eight neighbors,
-    which leaves the object where it is; the border that moves in repeats the last row or column.
+    The place of an object is the center of its largest box and its size the root of the box's area, as shares of the
+    image. How untypical an image is depends on the set: the Mahalanobis distance of (x, y, log size) from the set's
+    mean. Photographs are concentrated in place and size, and networks are said to be stable there only (Azulay & Weiss
+    2019, on photographers' biases). Instability is P(top-1 change): the image as the classifier sees it is moved by a
+    pixel to its eight neighbors; the border that moves in repeats the last row or column.
 
     >>> Typicality(shift_px=2).images
     1000
@@ -64,16 +57,11 @@ class Typicality(Instrument, version=1, order=120, needs={"logits", "boxes"}):
         """Per image: the place and size of its object, and the share of its eight shifts that change the answer."""
         answers = batch.logits.argmax(1)
         moved = [classifier.logits(view).argmax(1) != answers for view in neighbors(batch.pixels, self.shift_px)]
-        places = [largest_box(sample) or (None,) * 4 for sample in batch.samples]
-        return self.table(
-            {
-                "id": batch.ids,
-                "label": where_labeled(batch, batch.labels),
-                **dict(zip(("x", "y", "width", "height"), zip(*places, strict=True), strict=True)),
-                "change": torch.stack(moved, 1).double().mean(1).tolist(),
-                "right": where_labeled(batch, answers == batch.labels),
-            }
-        )
+        places = zip(*(largest_box(sample) or (None,) * 4 for sample in batch.samples), strict=True)
+        columns: dict[str, Any] = {"id": batch.ids, **dict(zip(("x", "y", "width", "height"), places, strict=True))}
+        columns["change"] = torch.stack(moved, 1).double().mean(1).tolist()
+        known = {"label": batch.labels, "right": answers == batch.labels}
+        return self.table(columns | {name: where_labeled(batch, values) for name, values in known.items()})
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         boxed, why = with_distance(rows)
@@ -83,8 +71,7 @@ class Typicality(Instrument, version=1, order=120, needs={"logits", "boxes"}):
             "An image that is untypical is also answered wrongly more often, and wrong answers change more: hence the "
             "difference among right answers.",
         ]
-        lacking = rows.height - boxed.height
-        if lacking:
+        if lacking := rows.height - boxed.height:
             caveats.append(f"{lacking} of {rows.height} images have no box and count in P(top-1 change) alone.")
         panels = () if why else (*_places(boxed), _curve(boxed, about.classifier), *_classes(boxed, about.classes))
         return Conclusion(measures, panels, _sentence({m.name: m for m in measures}), tuple(caveats))
@@ -92,11 +79,10 @@ class Typicality(Instrument, version=1, order=120, needs={"logits", "boxes"}):
     def examples(self, rows: Rows) -> list[str]:
         """The most typical images and the least."""
         ids = with_distance(rows)[0]["id"].to_list()
-        return list(dict.fromkeys(ids[:SHOWN] + ids[-SHOWN:]))
+        return list(dict.fromkeys(ids[:3] + ids[-3:]))
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         row_of = by_id(rows)
-        off = {name: math.hypot(row["x"] - 0.5, row["y"] - 0.5) for name, row in row_of.items()}
 
         def describe(name: str) -> str:
             row = row_of[name]
@@ -104,6 +90,7 @@ class Typicality(Instrument, version=1, order=120, needs={"logits", "boxes"}):
             side = math.sqrt(row["width"] * row["height"])
             return f"{where}; side {side:.2f}; {round(8 * row['change'])} of 8 shifts change the answer"
 
+        off = {name: math.hypot(row["x"] - 0.5, row["y"] - 0.5) for name, row in row_of.items()}
         figures = gallery(batch, sorted(batch.ids, key=lambda name: (off[name], name)), describe)
         caption = "The most and the least typical images of the set, those with the object in the middle first."
         yield Panel("typical", "images", "Typical and untypical images", caption, figures=figures)
@@ -137,14 +124,10 @@ def middle_by_chance(side: float) -> float:
 def _bias(boxed: Rows, why: str) -> Iterable[Measure]:
     """How concentrated place and size are."""
     by_chance = [middle_by_chance(w) * middle_by_chance(h) for w, h in boxed.select("width", "height").rows()]
-    yield stats.share(
-        "middle",
-        ((boxed["x"] - 0.5).abs() < 1 / 6) & ((boxed["y"] - 0.5).abs() < 1 / 6),
-        why=why,
-        title="objects whose center lies in the middle ninth of the image",
-        chance=float(np.mean(by_chance)) if by_chance else None,
-        headline=True,
-    )
+    chance = float(np.mean(by_chance)) if by_chance else None
+    inside = ((boxed["x"] - 0.5).abs() < 1 / 6) & ((boxed["y"] - 0.5).abs() < 1 / 6)
+    title = "objects whose center lies in the middle ninth of the image"
+    yield stats.share("middle", inside, why=why, title=title, chance=chance, headline=True)
     title = "side of an object's box, as a share of the image's"
     yield stats.mean_share("size", boxed["size"], why=why, title=title)
 
@@ -154,16 +137,15 @@ def _instability(rows: Rows, boxed: Rows, why: str) -> Iterable[Measure]:
     none, title = "no image was seen", "P(top-1 change)"
     yield stats.mean_share("top1_change", rows["change"], why=none, title=title, better="lower", per_image="change")
     n = 0 if why else boxed.height // 3
-    ends = boxed.head(n), boxed.tail(n)
-    for part, name, most in zip(ends, ("typical", "untypical"), ("most", "least"), strict=True):
+    thirds = boxed.head(n), boxed.tail(n)
+    for part, name, most in zip(thirds, ("typical", "untypical"), ("most", "least"), strict=True):
         which = f"the {most} typical third"
         yield stats.mean_share(f"change_{name}", part["change"], why=why, title=f"{title}: {which}")
         right, none = part["right"].drop_nulls(), why or "no label is known"
         yield stats.share(f"accuracy_{name}", right, why=none, title=f"accuracy: {which}")
     difference = f"{title}: the least typical third less the most typical"
-    yield _excess("excess", ends, why, title=difference, headline=True)
-    right = [part.filter("right") for part in ends]
-    none = why or "a third without a right answer"
+    yield _excess("excess", thirds, why, title=difference, headline=True)
+    right, none = [part.filter("right") for part in thirds], why or "a third without a right answer"
     yield _excess("excess_right", right, none, title=f"{difference}, where it is right")
     title = f"correlation of {title} with the distance from the typical"
     if why:
@@ -172,8 +154,8 @@ def _instability(rows: Rows, boxed: Rows, why: str) -> Iterable[Measure]:
         yield stats.correlation("correlation", boxed["distance"], boxed["change"], title=title)
 
 
-def _excess(name: str, ends: Sequence[Rows], why: str, **more: Any) -> Measure:
-    a, b = (stats.mean_share("", part["change"], why=why or "nothing was seen") for part in ends)
+def _excess(name: str, thirds: Sequence[Rows], why: str, **more: Any) -> Measure:
+    a, b = (stats.mean_share("", part["change"], why=why or "nothing was seen") for part in thirds)
     if a.value is None or b.value is None or a.interval is None or b.interval is None:
         return Measure(name, None, "difference", why=why, better="lower", **more)
     interval = stats.independent_difference(b.value, b.interval, a.value, a.interval)
@@ -185,14 +167,13 @@ def _places(boxed: Rows) -> Iterable[Panel]:
     points = [{"x": round(x, 4), "y": round(1 - y, 4), "label": name} for name, x, y in shown]
     data = {"x": "from the left, as a share", "y": "from the bottom, as a share", "points": points}
     yield Panel("places", "points", "Where objects lie", "The center of each object.", data)
-    counted, edges = (part.tolist() for part in np.histogram(boxed["size"].to_numpy(), np.linspace(0, 1, 21)))
-    data = {"x": "side of the box, as a share", "y": "images", "edges": edges, "values": counted}
+    data = histogram(boxed["size"].to_numpy(), 20, (0, 1), "side of the box, as a share")
     yield Panel("sizes", "bars", "How large objects are", "The root of the share of the image that a box fills.", data)
 
 
 def _curve(boxed: Rows, classifier: str) -> Panel:
     """P(top-1 change) of each fifth of the images."""
-    parts = np.array_split(boxed["distance", "change"].to_numpy(), FIFTHS)
+    parts = np.array_split(boxed["distance", "change"].to_numpy(), 5)
     low, high = np.array([stats.mean_of_shares(part[:, 1]) for part in parts]).T.tolist()
     xs, ys = ([pl.Series(part[:, column]).mean() for part in parts] for column in (0, 1))
     curve = {"name": classifier, "x": xs, "y": ys, "low": low, "high": high}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -23,10 +24,6 @@ from cuescope.instruments.base import Instrument, Observer, Rows, typed
 
 EXAMPLES = 12
 """Images whose patches are shown, and patches of a word."""
-
-CLASSES = 24
-"""Rows of the table of classes."""
-
 PATCH_PX = 48
 """Side of a patch as it is shown, at least; gaps between them are 4 px."""
 
@@ -35,10 +32,9 @@ PATCH_PX = 48
 class VisualWords(Instrument, version=2, order=210, needs={"words", "patch_logits"}):
     """The words that a bag of visual words sorts patches into, and what each says for the class of the image.
 
-    A word's evidence is the logit that its patches give the class, less the mean over all classes; times the share
-    of the patches that are this word, it is the word's part of the answer. The class is the label where it is
-    known, else the answer. Entropy tells how many words an image consists of: ln n where n words are equally
-    frequent.
+    A word's evidence is the logit that its patches give the class (the label where it is known, else the answer),
+    less the mean over all classes; times the share of the patches that are this word, it is the word's part of the
+    answer. Entropy says how many words an image consists of: ln n where n words are equally frequent.
 
     >>> VisualWords(top=5).top
     5
@@ -67,8 +63,8 @@ class VisualWords(Instrument, version=2, order=210, needs={"words", "patch_logit
 
     def start(self, classifier: Classifier) -> Observer:
         """The fact: how many words there are ("vocabulary"), None where the network does not say."""
-        facts = {"vocabulary": getattr(classifier.network, "vocabulary", None)}
-        return Observer(partial(self.observe, classifier), facts=facts)
+        vocabulary = getattr(classifier.network, "vocabulary", None)
+        return Observer(partial(self.observe, classifier), facts={"vocabulary": vocabulary})
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: its words, how often each occurs, its evidence, the class it speaks for."""
@@ -82,10 +78,9 @@ class VisualWords(Instrument, version=2, order=210, needs={"words", "patch_logit
         """What one image says: its words (h, w) and the logits of its patches (K, h, w)."""
         found, which, counts = words.flatten().unique(return_inverse=True, return_counts=True)
         says = torch.zeros(len(found), len(logits)).index_add_(0, which, logits.flatten(1).T) / counts[:, None]
-        evidence = says[:, target] - says.mean(1)
+        evidence, share = says[:, target] - says.mean(1), counts.double() / len(which)
         parts = (evidence * counts / len(which)).double()
         positive = parts.clamp(min=0).sort(descending=True).values
-        share = counts.double() / len(which)
         return {
             "patches": len(which),
             "words": found.tolist(),
@@ -103,13 +98,9 @@ class VisualWords(Instrument, version=2, order=210, needs={"words", "patch_logit
         top = _mean("top_words", rows, "top_part", title=title, headline=True)
         entropy = _mean("entropy", rows, "entropy", "nats", title="entropy of the words of an image")
         used = _used(table, about.facts["vocabulary"])
-        panels = (_classes_panel(table, rows, about.classes),) if rows.height else ()
-        caveat = "A word speaks by being counted: where in the image it stands plays no part."
-        return Conclusion((top, used, entropy), panels, self._sentence(top, used, entropy, rows), (caveat,))
-
-    def _sentence(self, top: Measure, used: Measure, entropy: Measure, rows: Rows) -> str:
+        caveats = ("A word speaks by being counted: where in the image it stands plays no part.",)
         if not rows.height:
-            return "No image was seen, so no word was read."
+            return Conclusion((top, used, entropy), (), "No image was seen, so no word was read.", caveats)
         kinds = int(rows["words"].list.len().median() or 0)  # pyright: ignore[reportArgumentType]
         text = f"An image consists of {kinds} different words"
         if entropy.value is not None:
@@ -118,32 +109,23 @@ class VisualWords(Instrument, version=2, order=210, needs={"words", "patch_logit
             text += f"; its {self.top} strongest hold {top.value:.0%} of the evidence for its class"
         if used.value is not None:
             text += f". Of {used.n:,} words {used.count:,} occur"
-        return text + "."
+        panel = _classes_panel(table, rows, about.classes)
+        return Conclusion((top, used, entropy), (panel,), f"{text}.", caveats)
 
     def examples(self, rows: Rows) -> list[str]:
         """Of each class the images that its words speak for most, a dozen in all."""
         each = max(1, EXAMPLES // max(1, rows["target"].n_unique()))
-        ranked = rows.sort("sum", descending=True, maintain_order=True)
-        best = ranked.group_by("target", maintain_order=True).head(each)
-        return best["id"].head(EXAMPLES).to_list()
+        ranked = rows.sort("sum", descending=True, maintain_order=True).group_by("target", maintain_order=True)
+        return ranked.head(each)["id"].head(EXAMPLES).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         """The strongest words of the examples, each as a row of the patches that are this word."""
-        words = classifier.words(batch.pixels)
-        side, stride = classifier.patch_geometry
-        table = _by_word(rows)
-        strongest = (
-            table.group_by("word", maintain_order=True)
-            .agg(pl.col("part").sum(), pl.col("count").sum(), pl.col("speaks_for").mode().first(), pl.len().alias("n"))
-            .sort("part", "word", descending=[True, False])
-            .head(self.shown)
-        )
-        figures = []
-        for row in strongest.iter_rows(named=True):
-            patches = [
-                batch.pixels[b, :, i * stride : i * stride + side, j * stride : j * stride + side]
-                for b, i, j in _places(words == row["word"], EXAMPLES)
-            ]
+        words, (side, stride), figures = classifier.words(batch.pixels), classifier.patch_geometry, []
+        by_word = _by_word(rows).group_by("word", maintain_order=True)
+        sums = by_word.agg(pl.sum("part", "count"), pl.col("speaks_for").mode().first(), n=pl.len())
+        for row in sums.sort("part", "word", descending=[True, False]).head(self.shown).iter_rows(named=True):
+            corners = [(b, i * stride, j * stride) for b, i, j in _places(words == row["word"], EXAMPLES)]
+            patches = [batch.pixels[b, :, top : top + side, left : left + side] for b, top, left in corners]
             name = classifier.classes.names[row["speaks_for"]]
             caption = f"word {row['word']}, for {name}: {row['count']} patches in {row['n']} of {len(batch)} images"
             figures.append(Figure(caption, _strip(patches)))
@@ -169,8 +151,8 @@ def _mean(name: str, rows: Rows, column: str, unit: Unit = "share", **more: Any)
 def _used(table: pl.DataFrame, vocabulary: int | None) -> Measure:
     """The share of all words that occur: the whole of these images is counted, so that it has no interval."""
     name, title = "words_in_use", "words of the codebook that occur in these images"
+    why = "the network does not say how many words it has" if table.height else "no image was seen"
     if not vocabulary or not table.height:
-        why = "the network does not say how many words it has" if table.height else "no image was seen"
         return Measure(name, None, "share", title=title, why=why)
     count = table["word"].n_unique()
     return Measure(name, count / vocabulary, "share", vocabulary, title=title, count=count)
@@ -178,17 +160,14 @@ def _used(table: pl.DataFrame, vocabulary: int | None) -> Measure:
 
 def _classes_panel(table: pl.DataFrame, rows: Rows, names: tuple[str, ...]) -> Panel:
     """For each class the words that are most of its evidence, over the images of the class."""
-    images = rows.group_by("target").len().sort("len", "target", descending=[True, False]).head(CLASSES).sort("target")
-    sums = table.group_by("target", "word").agg(pl.col("part").sum(), pl.col("count").sum(), pl.col("evidence").mean())
-    patches = dict(rows.group_by("target").agg(pl.col("patches").sum()).iter_rows())
-    cells = []
+    images = rows.group_by("target").len().sort("len", "target", descending=[True, False]).head(24).sort("target")
+    sums = table.group_by("target", "word").agg(pl.sum("part", "count"), pl.mean("evidence"))
+    patches, cells = dict(rows.group_by("target").agg(pl.sum("patches")).iter_rows()), []
     for k, n in images.iter_rows():
-        best = sums.filter(pl.col("target") == k).sort("part", "word", descending=[True, False]).head(3)
-        strongest = [
-            f"word {row['word']}: {row['evidence']:+.1f} in {row['count'] / patches[k]:.1%} of patches"
-            for row in best.iter_rows(named=True)
-        ]
-        cells.append([names[k], n, *(strongest + [""] * 3)[:3]])
+        best = sums.filter(target=k).sort("part", "word", descending=[True, False])
+        each = best.select("word", "evidence", "count").head(3).iter_rows()
+        strongest = [f"word {w}: {evidence:+.1f} in {count / patches[k]:.1%} of patches" for w, evidence, count in each]
+        cells.append([names[k], n, *strongest, *[""] * (3 - len(strongest))])
     caption = "In logits that a patch of the word would give by itself, against the mean over all classes."
     data = {"columns": ["class", "images", "strongest word", "second", "third"], "rows": cells}
     return Panel("words_of_classes", "table", "What speaks for each class", caption, data)
@@ -196,12 +175,10 @@ def _classes_panel(table: pl.DataFrame, rows: Rows, names: tuple[str, ...]) -> P
 
 def _places(here: Tensor, most: int) -> list[tuple[int, int, int]]:
     """(image, row, column) of at most so many places: the first of each image, then the second of each, and so on."""
-    found = here.nonzero().tolist()
-    ranks: dict[int, int] = {}
-    ranked = []
-    for image, i, j in found:
-        ranks[image] = ranks.get(image, -1) + 1
-        ranked.append((ranks[image], image, i, j))
+    seen, ranked = Counter[int](), []
+    for image, i, j in here.nonzero().tolist():
+        ranked.append((seen[image], image, i, j))
+        seen[image] += 1
     return [(image, i, j) for _, image, i, j in sorted(ranked)[:most]]
 
 

@@ -47,7 +47,9 @@ _BY_CUE = {
     "VGG-16 (Caffe)": "1 1 .481 .244 1",
     "ResNet-50 (SIN)": ".963 .981 .444 .488 .979",
 }
-CUE_ACCURACY = {who: dict(zip(CUES, map(float, values.split()), strict=True)) for who, values in _BY_CUE.items()}
+CUE_ACCURACY: dict[str, dict[str, float]] = {
+    who: dict(zip(CUES, map(float, values.split()), strict=True)) for who, values in _BY_CUE.items()
+}
 """Share of right answers. The objects were chosen so that the four networks are right about the photographs."""
 
 KAPPA_SOURCE = "trial data of Geirhos et al. 2019, mean over 10 people, all 1,280 images"
