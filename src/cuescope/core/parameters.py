@@ -18,7 +18,7 @@ from cuescope.core.errors import CueError, unknown
 def parameters(kind: type[Any]) -> dict[str, tuple[Any, Any, str]]:
     """Each parameter's type, default and meaning: the docstring under the field, in the class that it comes from."""
     hints, meaning = typing.get_type_hints(kind), {}
-    for owner in filter(dataclasses.is_dataclass, reversed(kind.__mro__)):
+    for owner in [owner for owner in reversed(kind.__mro__) if dataclasses.is_dataclass(owner)]:
         meaning |= _fields(typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]))
     fields = dataclasses.fields(typing.cast(Any, kind))
     return {f.name: (hints[f.name], f.default, meaning.get(f.name, "")) for f in fields}
