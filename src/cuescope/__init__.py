@@ -5,8 +5,6 @@
 >>> run.finding("accuracy")["top1"]                                 # doctest: +SKIP
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,5 @@
 """The main job: classifiers and a folder of images in, a run folder with every finding and a report out."""
 
-from __future__ import annotations
-
 import os
 import platform
 import time

@@ -1,7 +1,5 @@
 """Other people's data, fetched once: checked file by file before anything is written, gone on with where it stopped."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import stat

@@ -1,7 +1,5 @@
 """One instrument, one classifier, one image: one PNG, or a GIF that shows the image as it changes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Images in, new images or maps out: a maker over a whole folder, which can be stopped and gone on with."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The layers of a classifier's network: which there are, where their maps lie, and what to keep of them on the way."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The command line. Commands are imported when they are run, so that `--help` is instant."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """`cuescope demo`: the whole audit, with nothing to download."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from cuescope.cli.audit import finish

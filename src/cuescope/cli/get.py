@@ -1,7 +1,5 @@
 """`cuescope get`: other people's data that may be fetched but not shipped."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """`cuescope list`: what there is to choose from."""
 
-from __future__ import annotations
-
 import json as json_module
 from dataclasses import MISSING
 from typing import Any, Literal, cast

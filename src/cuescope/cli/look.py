@@ -1,7 +1,5 @@
 """`cuescope look`: one instrument, one classifier, one image, one PNG or GIF."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

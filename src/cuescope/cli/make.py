@@ -1,7 +1,5 @@
 """`cuescope make`: new images from images, a command for each maker. Its options are the maker's parameters."""
 
-from __future__ import annotations
-
 import inspect
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`cuescope report`: the page again, from run folders alone."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from cuescope.core.errors import CueError

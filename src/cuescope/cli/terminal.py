@@ -1,7 +1,5 @@
 """What commands print: a live bar on a terminal, plain lines otherwise."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 import time

@@ -1,7 +1,5 @@
 """`cuescope train`: a recipe, images in, weights out."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Records that show themselves: in a notebook as HTML, in a terminal as text."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """A file from an address: continued where it stopped, bounded in size, without a trace on the process."""
 
-from __future__ import annotations
-
 import http.client
 import urllib.error
 import urllib.request

@@ -1,7 +1,5 @@
 """Names of classifiers and instruments as people say them."""
 
-from __future__ import annotations
-
 
 def short_name(name: str) -> str:
     """The name of a classifier without its source and its checkpoint.

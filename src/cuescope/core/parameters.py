@@ -1,7 +1,5 @@
 """Parameters of a frozen dataclass: their types, defaults and meanings, and values from text."""
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 import inspect

@@ -1,7 +1,5 @@
 """What a manifest says of the time and the packages it was written with."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 

@@ -4,8 +4,6 @@ Those that take a name give a Measure, whose further fields are in `more`; witho
 reason `why`. The others give intervals.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence

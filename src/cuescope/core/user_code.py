@@ -1,7 +1,5 @@
 """Python files of a user's: each run once in a process, under a module name that shadows no other module."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import re

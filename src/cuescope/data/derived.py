@@ -1,7 +1,5 @@
 """Images of another set of which more is known: parts, boxes, answers of people, label maps, a second version."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from abc import abstractmethod

@@ -4,8 +4,6 @@ Resizing is Pillow's, on bytes, as for the published numbers of the networks. to
 to 2 times faster, has weights of fewer bits: pixels differ by up to 2 of 255, and 1 to 3 top-1 answers of 500 change.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

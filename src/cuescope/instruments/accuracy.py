@@ -1,7 +1,5 @@
 """Is the classifier right, does it know when it is, and what does it take for what?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

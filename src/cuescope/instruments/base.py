@@ -1,7 +1,5 @@
 """What an instrument is: one question about a classifier, asked in two steps."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial

@@ -1,7 +1,5 @@
 """Does it relate the same part of different objects? The part is masked in each, and what changes is compared."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """What do random crops of an image show of the object that it is labeled with?"""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

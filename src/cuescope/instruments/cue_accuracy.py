@@ -1,7 +1,5 @@
 """Which single cue is enough for it?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal

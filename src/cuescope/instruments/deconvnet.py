@@ -1,7 +1,5 @@
 """What in this image excites its strongest units?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """How fast does the classifier fail as images get harder, and do people?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """Do two classifiers err on the same images, and are the same classes hard for both?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Which patches of the image add up to the answer?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial

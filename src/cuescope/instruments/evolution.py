@@ -1,7 +1,5 @@
 """How do its units develop? Each one's projection over the checkpoints of a training."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """What do the first layer's filters look for, and are any wasted?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Does it err on the images that people err on?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal

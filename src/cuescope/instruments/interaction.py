@@ -1,7 +1,5 @@
 """How far do parts of the image act together? Parts masked one by one, and all at once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """How far do its features and its answer move when the image is moved, enlarged or turned?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial

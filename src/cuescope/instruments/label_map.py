@@ -1,7 +1,5 @@
 """What does each part of the image show?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial

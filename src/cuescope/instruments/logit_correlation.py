@@ -1,7 +1,5 @@
 """How alike are the logits of two classifiers, class by class?"""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Does masking what a heatmap ranks highest take the answer away?"""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

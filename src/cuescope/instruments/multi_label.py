@@ -1,7 +1,5 @@
 """Is the answer one of all the labels that are right, and which of the single labels are wrong?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

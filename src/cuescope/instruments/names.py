@@ -1,7 +1,5 @@
 """The names of the instruments and of their parameters, from files alone: nothing is imported for them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which parts of an image does the answer depend on? A square slides over it and hides one place after another."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any

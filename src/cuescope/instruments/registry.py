@@ -1,7 +1,5 @@
 """How instruments are found by name, and built with their parameters."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import sys

@@ -1,7 +1,5 @@
 """Does it still know the class when the texture is kept and the whole is scrambled?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any

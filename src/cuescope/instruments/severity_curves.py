@@ -1,7 +1,5 @@
 """Accuracy by the level of a distortion: from rows to curves, their areas, intervals and plots. Pure arithmetic."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

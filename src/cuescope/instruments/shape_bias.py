@@ -1,7 +1,5 @@
 """Where texture and shape disagree, which of the two does the classifier follow?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal

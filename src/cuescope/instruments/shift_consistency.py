@@ -1,7 +1,5 @@
 """Do two crops of the same image get the same answer?"""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """What does it say at every offset of a window? The crop moves over the image pixel by pixel."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Does the answer change when the image moves or grows by one pixel?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast

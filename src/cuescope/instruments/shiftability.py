@@ -1,7 +1,5 @@
 """In which layer does a shift of the image begin to matter?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Which patches of all images convince it most of each class?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

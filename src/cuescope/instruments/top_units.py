@@ -1,7 +1,5 @@
 """What does each unit look for? The images that excite it most, and what in them did."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Is it stable only where objects lie as photographers place them?"""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

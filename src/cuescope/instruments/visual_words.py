@@ -1,7 +1,5 @@
 """Which visual words does it read, and for which class does each speak?"""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """What a maker is: images in, new images or maps out."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from abc import ABC, abstractmethod

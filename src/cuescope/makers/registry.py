@@ -1,7 +1,5 @@
 """How makers are found by name, and built with their parameters."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import pkgutil

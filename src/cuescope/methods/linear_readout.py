@@ -1,7 +1,5 @@
 """Linear read-outs: what can be read from features, on images that the read-out was not trained on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

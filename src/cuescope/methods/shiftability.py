@@ -1,7 +1,5 @@
 """How far pooled features change as the image moves, and at which layers to look (Azulay & Weiss 2019)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Plain nn.Modules with the papers' names."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from cuescope.core.errors import unknown

@@ -1,7 +1,5 @@
 """BagNet: a network whose logits are an exact average of the logits of local patches (Brendel and Bethge 2019)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

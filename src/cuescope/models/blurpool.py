@@ -1,7 +1,5 @@
 """Blur before subsampling (Zhang 2019, Making convolutional networks shift-invariant again), as layers."""
 
-from __future__ import annotations
-
 import functools
 import math
 from typing import Any, ClassVar

@@ -7,8 +7,6 @@
   border of an upsampled image is the repeated border of the small one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a file of weights says besides: which network it is, its classes, and how its images are prepared."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Random weights from a seed, leaving the global generator as it was."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeVar
 

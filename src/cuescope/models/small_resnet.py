@@ -1,7 +1,5 @@
 """A ResNet (He et al. 2016) small enough to be trained on one core and shipped with the package."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """What is left of an image when its surfaces lose their texture: a small U-Net that keeps outlines and shades."""
 
-from __future__ import annotations
-
 import itertools
 
 import torch

@@ -1,7 +1,5 @@
 """A stylizer that needs no large network: whitening and coloring of small filters' responses, at several scales."""
 
-from __future__ import annotations
-
 from importlib import resources
 from pathlib import Path
 

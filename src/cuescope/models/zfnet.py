@@ -1,7 +1,5 @@
 """ZFNet (Zeiler and Fergus 2014), its variants, and the network of Krizhevsky et al. 2012 that it derives from."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple

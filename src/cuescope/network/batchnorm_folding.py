@@ -1,7 +1,5 @@
 """Batch norm folded into the convolution before it: fewer passes over memory, the same function."""
 
-from __future__ import annotations
-
 import copy
 import sys
 from collections import OrderedDict

@@ -2,8 +2,6 @@
 map, and the last layer with weights. Found by running, so that it holds whatever the network's code looks like.
 """
 
-from __future__ import annotations
-
 import copy
 from dataclasses import dataclass
 from typing import Any

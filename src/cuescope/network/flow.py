@@ -1,7 +1,5 @@
 """Which operation of a network reads what another one gave? Found by running, so it holds whatever its code is."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field

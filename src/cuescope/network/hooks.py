@@ -1,7 +1,5 @@
 """What happens inside a network: the only file that touches hooks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass

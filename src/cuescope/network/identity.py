@@ -1,7 +1,5 @@
 """What makes a classifier the same classifier: a digest of its weights, its code and how it is fed."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import re

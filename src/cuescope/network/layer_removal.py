@@ -1,7 +1,5 @@
 """Which layers can be left out of a network as it stands, because what they give has the shape of what they take?"""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

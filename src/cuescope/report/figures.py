@@ -1,7 +1,5 @@
 """Panels to what the page's template lays out: plots as SVG, legends, sortable tables, galleries."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The page: the content through the template. All text is escaped there; only our own SVG is marked as safe."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import replace

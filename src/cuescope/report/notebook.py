@@ -1,7 +1,5 @@
 """Findings and runs as a notebook and a terminal show them. Importing this makes them show themselves."""
 
-from __future__ import annotations
-
 from cuescope.core.findings import Finding
 from cuescope.report.html import fragment, overview
 from cuescope.report.terminal import table

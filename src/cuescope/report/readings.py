@@ -1,7 +1,5 @@
 """Measures as large numbers on a common scale: the classifiers, then published values; and their differences."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

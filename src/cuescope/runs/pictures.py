@@ -1,7 +1,5 @@
 """The few images that a finding shows, as the clean forward pass saw them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any

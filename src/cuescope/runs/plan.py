@@ -1,7 +1,5 @@
 """What an audit will do: which instrument is asked of which classifier on which images, and what cannot be asked."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """How a decoder learns to invert an encoder's features after AdaIN (Huang and Belongie 2017, section 5)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal

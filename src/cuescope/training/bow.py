@@ -1,7 +1,5 @@
 """Fitting a bag of visual words: scikit-learn finds the words and the classifier, in bounded memory."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """CutMix: a rectangle of another image, and as much of its target (Yun et al. 2019), for targets that are soft."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Labeled images to learn from: their classes, which of them are kept back, and batches of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

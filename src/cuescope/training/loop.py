@@ -1,7 +1,5 @@
 """The training loop, read from top to bottom: batches of images in, a trained model out."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """Settings of trainings, which the command line reads: no torch is imported here."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

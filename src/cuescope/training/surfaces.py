@@ -1,7 +1,5 @@
 """How the embedded stylizer learns what of an image is shape: drawn scenes, and the same scenes without texture."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator
 

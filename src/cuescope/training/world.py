@@ -1,7 +1,5 @@
 """What the built-in world's networks learn from, and how they are tried once trained. See `recipes/world.py`."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from typing import Any

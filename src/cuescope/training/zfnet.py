@@ -1,7 +1,5 @@
 """Training ZFNet, its variants and the network of 2012 on labeled images, as Zeiler and Fergus did (section 3)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 

@@ -1,7 +1,5 @@
 """Random numbers by position: the draw of an image depends on the seed and its number, never on what came before."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

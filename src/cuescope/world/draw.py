@@ -1,7 +1,5 @@
 """Draw scenes: every pixel looks up silhouette, texture and clouds in tables, so that a batch costs a few passes."""
 
-from __future__ import annotations
-
 import functools
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The world's images: congruent, conflict and other variants, each a function of the seed and its number alone."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from typing import get_args

@@ -1,7 +1,5 @@
 """The world's models, whose strategies are known: one uses both cues, one shape alone, two texture alone."""
 
-from __future__ import annotations
-
 from importlib import resources
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 No photograph and no painting is in them, so that weights trained on them may be given to anyone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What is in each image: which cues, where, how large, in which colors - all from the seed and the image's number."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import Literal, NamedTuple

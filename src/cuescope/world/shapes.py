@@ -1,7 +1,5 @@
 """The 16 silhouettes: polygons with named parts, and the table of their coverage that drawing looks up."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 from math import tau

@@ -1,7 +1,5 @@
 """Do the world's models do what they were trained to do? Decisions on images held out from training."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """The 16 textures: periodic patterns of two tones that a patch of 9 to 17 px can tell apart."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterator
 

@@ -1,7 +1,5 @@
 """cuescope's own networks: the BagNets, the bag of words, and the small ones of the built-in world."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from cuescope.classifier.sources import RANDOM, Found

@@ -1,7 +1,5 @@
 """An ONNX file as a black box: logits, and nothing inside to be looked at."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any

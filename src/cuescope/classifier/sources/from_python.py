@@ -1,7 +1,5 @@
 """A user's own network: a function in a package or a file that makes it."""
 
-from __future__ import annotations
-
 import copy
 import importlib
 from pathlib import Path

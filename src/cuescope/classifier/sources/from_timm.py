@@ -1,7 +1,5 @@
 """Networks of timm by name."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Networks of torchvision by name."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

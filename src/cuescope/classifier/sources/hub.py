@@ -1,7 +1,5 @@
 """Weights from a model hub: an error soon, and one that helps, where it cannot be reached."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import re

@@ -1,7 +1,5 @@
 """The names of models, from files alone: a mistaken one is reported before torch is imported."""
 
-from __future__ import annotations
-
 import ast
 import functools
 import importlib.util

@@ -1,7 +1,5 @@
 """A stylizer from its name or its files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from cuescope.classifier.sources import weights

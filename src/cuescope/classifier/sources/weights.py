@@ -1,7 +1,5 @@
 """Files of weights: read without running anything that is in them, fitted to a network key by key."""
 
-from __future__ import annotations
-
 import pickle
 import warnings
 from collections.abc import Callable

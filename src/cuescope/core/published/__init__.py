@@ -5,8 +5,6 @@ Stylized-ImageNet. The networks' answers come from a "slightly different" aggreg
 by the mean the authors' README gives ResNet-50 .214 and .814 (SIN).
 """
 
-from __future__ import annotations
-
 from cuescope.core.classes import SIXTEEN
 from cuescope.core.findings import Published
 

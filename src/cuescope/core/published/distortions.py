@@ -4,8 +4,6 @@ Counted from the trial-by-trial answers that Geirhos et al. publish, of people i
 of right answers in a choice among the 16 categories, on gray images of 224 px, equally many of each category.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 PEOPLE, RESNET, STYLIZED = "people", "ResNet-50", "ResNet-50 trained on Stylized-ImageNet"

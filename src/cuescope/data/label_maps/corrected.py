@@ -1,7 +1,5 @@
 """Corrected labels: what an annotator's label maps say of whole images, as tables that other training code reads."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path

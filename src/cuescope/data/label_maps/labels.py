@@ -1,7 +1,5 @@
 """Images with the labels that an annotator's label maps give them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path

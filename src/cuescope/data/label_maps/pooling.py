@@ -1,7 +1,5 @@
 """LabelPooling: from a map of labels and a crop's place to that crop's soft target (Yun et al. 2021, section 3.2)."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

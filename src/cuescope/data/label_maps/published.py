@@ -3,8 +3,6 @@
 The order of its two last axes is not documented (see docs/label_maps.md), so it is always asked for here.
 """
 
-from __future__ import annotations
-
 import io
 import os
 from pathlib import Path

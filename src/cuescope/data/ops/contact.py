@@ -1,7 +1,5 @@
 """Filters side by side."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Pixels as tensors to pixels as an image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

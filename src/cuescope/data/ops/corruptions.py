@@ -3,8 +3,6 @@
 Both packages are optional. They draw from NumPy's global generator, which is seeded for them and then put back.
 """
 
-from __future__ import annotations
-
 import importlib
 import tempfile
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Random resized crops as training takes them, and how far they overlap with boxes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple

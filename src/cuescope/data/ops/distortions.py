@@ -5,8 +5,6 @@ from color by `gray`. Blurs are in px of an image of 224 px: on another size the
 side.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

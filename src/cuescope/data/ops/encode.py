@@ -1,7 +1,5 @@
 """Pixels to the bytes of an image file."""
 
-from __future__ import annotations
-
 import io
 from typing import Any, Literal
 

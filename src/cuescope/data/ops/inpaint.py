@@ -1,7 +1,5 @@
 """Paint the empty part of a canvas from what surrounds it."""
 
-from __future__ import annotations
-
 import functools
 import math
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """An image moved by a little, without wrapping."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch.nn.functional as F

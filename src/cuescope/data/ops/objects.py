@@ -1,7 +1,5 @@
 """Where the object of an image is."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

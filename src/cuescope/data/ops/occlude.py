@@ -1,7 +1,5 @@
 """A square of one color slid over an image: where it stands, and the image with it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Views of an image that differ by a few pixels: the small transformations of Azulay & Weiss and the crops of Zhang."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import random

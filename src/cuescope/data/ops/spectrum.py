@@ -1,7 +1,5 @@
 """Spatial frequencies: of filters, of responses, and what of these folds back when positions are left out."""
 
-from __future__ import annotations
-
 import functools
 import math
 

@@ -1,7 +1,5 @@
 """Small images side by side, as one image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

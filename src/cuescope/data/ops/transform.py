@@ -1,7 +1,5 @@
 """An image moved, enlarged or turned behind a frame that stays; one color fills what is empty."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

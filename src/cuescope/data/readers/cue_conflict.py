@@ -1,7 +1,5 @@
 """Stimuli whose shape and texture come from different categories; the file name says which."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Stimuli that show one cue of an object: folders of silhouettes, edges and textures, named by category."""
 
-from __future__ import annotations
-
 import bisect
 import hashlib
 import itertools

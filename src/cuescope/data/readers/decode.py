@@ -5,8 +5,6 @@ PNG go to torchcodec where that is bit-identical and faster (bench/decode.py), e
 images with an EXIF orientation (torchcodec would turn them) and 16-bit PNG. Transparency is dropped, not blended.
 """
 
-from __future__ import annotations
-
 import functools
 import io
 import re

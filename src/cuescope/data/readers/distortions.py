@@ -1,7 +1,5 @@
 """Images in folders DISTORTION/LEVEL: of `cuescope make distorted`, ImageNet-C, and the stimuli of model-vs-human."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """A folder of images, with labels from folder names or from a CSV."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What people and networks answered, image by image: the raw trials of Geirhos et al. 2019, and of model-vs-human."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

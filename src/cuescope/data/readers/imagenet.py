@@ -1,7 +1,5 @@
 """ReaL: all the right labels of the ILSVRC 2012 validation images (Beyer et al. 2020, "Are we done with ImageNet?")."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable

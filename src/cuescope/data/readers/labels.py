@@ -1,7 +1,5 @@
 """Labels from a CSV file with the columns file,index and, where they are known, wnid and name."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Images with boxes of their named parts, from a CSV file,part,x0,y0,x1,y1."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping

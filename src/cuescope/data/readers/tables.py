@@ -1,7 +1,5 @@
 """A table that a user wrote as CSV: its rows, or one clear error with the line."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Images beside a version that a maker wrote of them, under the same names in another folder."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Boxes of objects from XML, as in PASCAL VOC and ILSVRC: Annotations/NAME.xml beside JPEGImages/NAME.jpg."""
 
-from __future__ import annotations
-
 import functools
 import math
 import os

@@ -1,7 +1,5 @@
 """A texture's statistics without any learned weights: which random filters fire together, at several scales."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from dataclasses import dataclass

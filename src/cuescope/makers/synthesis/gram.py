@@ -1,7 +1,5 @@
 """What a texture is measured by: which features occur together, wherever they are."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar

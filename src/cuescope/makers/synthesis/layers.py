@@ -1,7 +1,5 @@
 """The maps of layers that statistics are measured in, over images of any size."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """L-BFGS within bounds for many small problems at once, each as if it were alone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

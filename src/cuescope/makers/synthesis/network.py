@@ -1,7 +1,5 @@
 """A texture's statistics in the layers of a trained network: Gatys, Ecker and Bethge 2015."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The originals of a cue-conflict set: which classes they share, and which of them the judges classify correctly."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """The search for images that measure like others: from noise downhill, image by image."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

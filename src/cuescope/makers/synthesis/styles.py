@@ -1,7 +1,5 @@
 """Style images: read when they are needed, their statistics computed once."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Literal

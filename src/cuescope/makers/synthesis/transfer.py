@@ -1,7 +1,5 @@
 """Style transfer by search: an image changed until its features are one image's and its statistics another's."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The probability of a class while ever more cells of an image are masked."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

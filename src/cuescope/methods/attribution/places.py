@@ -1,7 +1,5 @@
 """Maps of class evidence laid over the image of another classifier, and summed inside the cells of a grid."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

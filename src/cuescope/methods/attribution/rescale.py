@@ -1,7 +1,5 @@
 """A network as DeepLift needs it: every nonlinearity a module of its own, of a kind that captum has a rule for."""
 
-from __future__ import annotations
-
 import copy
 import operator
 from collections.abc import Callable

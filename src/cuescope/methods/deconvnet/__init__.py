@@ -4,8 +4,6 @@ The deconvnet of Zeiler & Fergus 2014 (section 2.1) is the network's backward pa
 and normalizations, so it runs on the network's own code, with reused modules and in-place ReLUs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

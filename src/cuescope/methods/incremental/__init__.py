@@ -4,8 +4,6 @@ As in Krypton (Nakandala, Kumar & Papakonstantinou 2019, "Incremental and approx
 occlusion-based deep CNN explanations"), but without any approximation.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A network as a graph of operations."""
 
-from __future__ import annotations
-
 import copy
 import operator
 from collections.abc import Callable, Sequence

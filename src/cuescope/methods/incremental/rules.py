@@ -1,7 +1,5 @@
 """What each operation of a network does to a patch. An operation without a rule is given whole feature maps instead."""
 
-from __future__ import annotations
-
 import math
 import operator
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Squares over the parts of an object and at random places, and the signs of what layers lose by each."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 

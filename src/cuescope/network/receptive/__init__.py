@@ -1,7 +1,5 @@
 """Which pixels can reach one position of a layer's output? A network is run once and watched."""
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How each operation of torch moves and widens what the positions of a map see of the image."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any

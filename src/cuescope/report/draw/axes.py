@@ -1,7 +1,5 @@
 """Scales, ticks and the small interval graphic that stands beside every large number."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

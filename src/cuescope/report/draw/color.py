@@ -3,8 +3,6 @@
 The accents differ also for the common kinds of color blindness and never stand alone: each has its glyph.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

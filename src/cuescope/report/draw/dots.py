@@ -1,7 +1,5 @@
 """Dot plots: categories down, values across, each classifier's mark beside those of others."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """An image that changes: its frames as a strip on one sheet, or as an animated GIF."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Maps over images: heat, signed values and labels laid on the gray image, as arrays and as data URIs."""
 
-from __future__ import annotations
-
 import base64
 import io
 from pathlib import Path

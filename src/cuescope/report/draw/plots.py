@@ -1,7 +1,5 @@
 """Lines, bars and points: the data of panels to scenes. Panels of several classifiers become one plot."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

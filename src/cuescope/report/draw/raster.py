@@ -1,7 +1,5 @@
 """Scenes as pixels, for images that stand alone: the SVG of the page, painted by resvg in the light theme."""
 
-from __future__ import annotations
-
 import io
 import tempfile
 import unicodedata

@@ -1,7 +1,5 @@
 """One finding as one PNG: what `cuescope look` shows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Numbers as people read them: shares as percent, differences in points, nothing that is NaN."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

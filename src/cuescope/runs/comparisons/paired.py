@@ -1,7 +1,5 @@
 """Which of two classifiers is better, on the same images? Pure functions of stored rows."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any

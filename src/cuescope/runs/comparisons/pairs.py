@@ -1,7 +1,5 @@
 """What is true of two classifiers at once: their stored rows on the same images, set side by side. No model."""
 
-from __future__ import annotations
-
 import json
 import traceback
 from collections import Counter

@@ -1,7 +1,5 @@
 """Recipes: which model, which images, which settings. Each file lists its own as RECIPES and imports torch in `fit`."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import pkgutil

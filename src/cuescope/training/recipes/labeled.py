@@ -1,7 +1,5 @@
 """What learns from the user's own labeled images: a bag of visual words, ZFNet and its variants."""
 
-from __future__ import annotations
-
 from cuescope.training.recipe import Recipe, later
 from cuescope.training.settings import WordSettings, ZFNetSettings
 

@@ -4,8 +4,6 @@ Each result is a function of the code, the settings, the machine and its number 
 for world-bow). What is said of shipped weights was measured on 960 images of each kind from seed 0.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 
