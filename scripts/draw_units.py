@@ -35,10 +35,11 @@ ACROSS, BETWEEN, MAP_PX = 3, 24, 236
 def units(net: Classifier, folder: str) -> Scene:
     """For each stage some units: the projections of the nine images that excite each most."""
     images, tool, rows = read_folder(folder), TopUnits(shown=ACROSS), []
-    wanted = tool.watch(net)[:-1]
-    tool = TopUnits(shown=ACROSS, layers=tuple(name for name, _ in wanted))
+    layers = tuple(name for name, _ in tool.start(net).watch)[:-1]
+    tool = TopUnits(shown=ACROSS, layers=layers)
+    observer = tool.start(net)
     for samples, _ in images.stream([range(s, min(s + 32, len(images))) for s in range(0, len(images), 32)]):
-        rows.append(tool.reduce(tool.observe(net, net.see([s for _, s in samples], watch=tool.watch(net)))))
+        rows.append(tool.reduce(observer.observe(net.see([s for _, s in samples], watch=observer.watch))))
     kept = tool.reduce(pl.concat(rows))
     chosen = set(tool.examples(kept))
     batch = net.see([images.read(i) for i in range(len(images)) if images.id(i) in chosen])

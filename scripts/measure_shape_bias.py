@@ -20,7 +20,7 @@ import torch
 from cuescope import load
 from cuescope.core import stats
 from cuescope.core.classes import AGGREGATIONS, SIXTEEN, category_members, category_scores, imagenet_1k
-from cuescope.core.error_consistency import around, kappa_table
+from cuescope.core.error_consistency import kappa_table
 from cuescope.data.readers import read_cue_conflict, read_human_data
 
 MODELS = ("squeezenet1_1", "squeezenet1_0", "mobilenet_v2")
@@ -111,15 +111,15 @@ def agreement(decided: Any, trials: pl.DataFrame, images: Any, shape: Any, textu
     people, networks = ({who: answers[who].to_numpy() for who in kinds[kind]} for kind in ("human", "network"))
     ours = {model: decided[model, "native", "mean"] for model in MODELS}
     ones = np.ones((1, len(images)))
-    drawn = np.concatenate([ones, stats.drawn_within(np.zeros(len(images)), resamples=RESAMPLES)])
+    drawn = np.concatenate([ones, *stats.Draws(np.zeros(len(images)), resamples=RESAMPLES)])
 
-    def told(one: dict[str, Any], other: dict[str, Any]) -> str:
+    def compared(one: dict[str, Any], other: dict[str, Any]) -> str:
         """Kappa and the share of equal decisions, on average over all pairs of different ones."""
         right = [np.stack([d == shape for d in side.values()], 1).astype(float) for side in (one, other)]
         table = kappa_table(right[0], right[1], drawn)
         pairs = [(i, k) for i, a in enumerate(one) for k, b in enumerate(other) if a != b]
         values = np.mean([table[:, i, k] for i, k in pairs], 0)
-        low, high = around(values[1:]) or (np.nan, np.nan)
+        low, high = stats.interval_of(values[1:]) or (np.nan, np.nan)
         a, b = list(one.values()), list(other.values())
         equal = np.mean([(a[i] == b[k]).mean() for i, k in pairs])
         return f"{values[0]:.3f} ({low:.3f} to {high:.3f}) {equal:.3f}"
@@ -133,11 +133,11 @@ def agreement(decided: Any, trials: pl.DataFrame, images: Any, shape: Any, textu
     groups |= {"ImageNet networks (mean)": some("ImageNet"), "SIN networks (mean)": some("SIN")}
     groups |= {who: {who: d} for who, d in ours.items()} | {"people (mean)": people}
     for title, group in groups.items():
-        cells = ("" if title == m else told({m: d}, group) for m, d in ours.items())
+        cells = ("" if title == m else compared({m: d}, group) for m, d in ours.items())
         print(f"  {title:30} " + " ".join(f"{cell:>30}" for cell in cells))
     print("Among themselves, and with people")
     for title, group in {"ImageNet networks": some("ImageNet"), "SIN networks": some("SIN"), "people": people}.items():
-        print(f"  {title:30} {told(group, group)}   {told(group, people)}")
+        print(f"  {title:30} {compared(group, group)}   {compared(group, people)}")
     print("Shape bias of the trials on these images")
     conflict = shape != texture
     for who, d in networks.items():
