@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,22 @@ def test_imports_go_one_way(room: str) -> None:
             elif not alone and not name.endswith((".base", ".severity_curves")):
                 wrong.append(f"{path.name}:{line}: no instrument imports another")
     assert not wrong
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    module = {path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in trees()}
+    known = {name.removesuffix(".__init__") for name in module.values()}
+    graph: dict[str, set[str]] = {}
+    for path, tree in trees().items():
+        own = module[path].removesuffix(".__init__")
+        graph[own] = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module in known:
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                graph[own] |= (names & known) or {str(node.module)}
+            elif isinstance(node, ast.Import):
+                graph[own] |= {alias.name for alias in node.names} & known
+    tuple(TopologicalSorter(graph).static_order())
 
 
 def test_files_are_short() -> None:

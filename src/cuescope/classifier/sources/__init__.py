@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from cuescope.core.errors import CueError, nearest
+from cuescope.classifier.sources.found import SUFFIX, WANTED, Found
+from cuescope.classifier.sources.known import unknown_model
+from cuescope.core.errors import CueError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from cuescope.classifier.classifier import Classifier, Preprocessing
     from cuescope.core.classes import ClassSpace
-
-WANTED = (
-    "timm/NAME, torchvision/NAME or cuescope/NAME, each with +blur4 and with @WEIGHTS-FILE or @random if wanted; "
-    "package.module:factory, file.py:factory, model.onnx, or an nn.Module"
-)
-SUFFIX = re.compile(r"\+([^/+:.]*)$")
-"""What may stand after a name, before the weights: +blur and a size."""
-RANDOM = "random"
-SEED = 0
-"""Of the weights of an untrained network."""
-
-
-class Found(NamedTuple):
-    """What a source knows of a network: enough to make a Classifier of it."""
-
-    module: Any
-    classes: ClassSpace | None = None
-    preprocessing: Preprocessing | None = None
-    notes: tuple[str, ...] = ()
-    owned: bool = True
-    """Nobody else holds the module, so it need not be copied."""
 
 
 def load(
@@ -163,19 +143,3 @@ def _source(text: str, path: str, weights: str) -> Found:
 
         return from_python.find(path, weights)
     raise unknown_model(text, path)
-
-
-def unknown_model(text: str, path: str) -> CueError:
-    """The error for a model of no known library, with what was probably meant."""
-    from cuescope.classifier.sources import known
-
-    if Path(path).suffix in (".pth", ".pt", ".bin", ".safetensors", ".ckpt"):
-        do = f"name the architecture too, as in timm/resnet50@{path}"
-        return CueError(f"'{text}' is a file of weights alone", wanted=WANTED, do=do)
-    if path.endswith(".py"):
-        return CueError(f"'{text}' names no factory", wanted=WANTED, do=f"say which function, as in {path}:make_model")
-    names = known.names()
-    close = nearest(path.rpartition("/")[2], [name.rpartition("/")[2] for name in names], 3)
-    full = [name for option in close for name in names if name.rpartition("/")[2] == option]
-    do = "did you mean " + " or ".join(full[:4]) + "?" if full else "see `cuescope list models`"
-    return CueError(f"unknown model '{text}'", wanted=WANTED, do=do)

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from cuescope.classifier.sources import RANDOM, Found
+from cuescope.classifier.sources.found import RANDOM, Found
 from cuescope.classifier.sources.weights import fit, read
 from cuescope.core.errors import CueError, unknown
 from cuescope.data.preprocessing import Preprocessing

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cuescope.classifier.sources import Found
+from cuescope.classifier.sources.found import Found
 from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import Preprocessing
 

@@ -5,7 +5,7 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
-from cuescope.classifier.sources import RANDOM, SEED, Found
+from cuescope.classifier.sources.found import RANDOM, SEED, Found
 from cuescope.classifier.sources.from_timm import preprocessing_of
 from cuescope.classifier.sources.weights import fit, read
 from cuescope.core.errors import CueError, unknown

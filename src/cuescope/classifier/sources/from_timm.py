@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from cuescope.classifier.sources import RANDOM, SEED, Found, hub
+from cuescope.classifier.sources import hub
+from cuescope.classifier.sources.found import RANDOM, SEED, Found
 from cuescope.classifier.sources.weights import State, fit, read
 from cuescope.core.errors import CueError, unknown
 from cuescope.data.preprocessing import FILTERS, Preprocessing

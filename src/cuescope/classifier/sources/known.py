@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cuescope.classifier.sources import RANDOM, SUFFIX, unknown_model
+from cuescope.classifier.sources.found import RANDOM, SUFFIX, WANTED
 from cuescope.core.errors import CueError, nearest, unknown
 
 PACKAGE = Path(__file__).resolve().parents[2]
@@ -96,3 +96,17 @@ def _entries(file: Path, name: str) -> list[str]:
             value: Any = node.value
             return [ast.literal_eval(entry) for entry in getattr(value, "keys", None) or value.elts]
     raise LookupError(f"{name} in {file}")
+
+
+def unknown_model(text: str, path: str) -> CueError:
+    """The error for a model of no known library, with what was probably meant."""
+    if Path(path).suffix in (".pth", ".pt", ".bin", ".safetensors", ".ckpt"):
+        do = f"name the architecture too, as in timm/resnet50@{path}"
+        return CueError(f"'{text}' is a file of weights alone", wanted=WANTED, do=do)
+    if path.endswith(".py"):
+        return CueError(f"'{text}' names no factory", wanted=WANTED, do=f"say which function, as in {path}:make_model")
+    listed = names()
+    close = nearest(path.rpartition("/")[2], [name.rpartition("/")[2] for name in listed], 3)
+    full = [name for option in close for name in listed if name.rpartition("/")[2] == option]
+    do = "did you mean " + " or ".join(full[:4]) + "?" if full else "see `cuescope list models`"
+    return CueError(f"unknown model '{text}'", wanted=WANTED, do=do)
