@@ -200,7 +200,7 @@ def test_images_without_boxes_are_counted() -> None:
     assert finding["missing"].n == 1
     assert "1 images without a box are left out of what is said of boxes." in finding.caveats
     none = asked(image())
-    assert none.sentence == "Nothing can be said of the crops: no image has a box."
+    assert "no image has a box" in none.sentence
     assert {m.value for m in none.measures} == {None}
     assert CropSupervision().conclude(CropSupervision().empty, ABOUT)["missing"].why == "no image was seen"
     assert "neither boxes nor label maps" in unmet(CropSupervision(), CLASSIFIER, Images(colored(3)))
