@@ -184,3 +184,15 @@ def test_a_finding_of_a_classifier_by_a_short_name(tmp_path: Path) -> None:
         run.finding("accuracy", "vgg16")
     with pytest.raises(CueError, match="no finding"):
         run.finding("accuracy", "resnet5")
+
+
+@pytest.mark.parametrize("images", ["", "world:congruent:0"])
+def test_no_images_are_one_error(images: str, tmp_path: Path) -> None:
+    with pytest.raises(CueError):
+        cuescope.audit("cuescope/world-shape", images=images, out=tmp_path / "run")
+
+
+def test_an_instrument_from_a_file_can_be_asked_alone(tmp_path: Path) -> None:
+    file = tmp_path / "my_cue.py"
+    file.touch()
+    assert list(names.asked(["my_cue"], [str(file)], {})) == [str(file)]

@@ -456,7 +456,7 @@ def make():
     assert len(digests) == 1, "where a file lies makes no other classifier"
     Path("random.py").write_text("raise ValueError('mine')")
     for _ in range(2):
-        with pytest.raises(ValueError, match="mine"):
+        with pytest.raises(CueError, match="ValueError: mine"):
             load("random.py:make")
 
 
@@ -496,9 +496,26 @@ def test_mistakes_with_factories(own: Path, spec: str, found: str) -> None:
         load(spec)
 
 
-def test_what_a_factory_raises_is_the_users_own(own: Path) -> None:
-    with pytest.raises(ZeroDivisionError, match="mine"):
+def test_what_a_factory_raises_is_reported_with_its_line(own: Path) -> None:
+    with pytest.raises(CueError, match=r"ZeroDivisionError: mine \(.*own_models.py:\d+\)"):
         load("own_models.py:fail")
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("def make(:\n", "SyntaxError"),
+        ("import nosuchmodule\n", "No module named 'nosuchmodule'"),
+        ("def make():\n    raise SystemExit(0)\n", "SystemExit"),
+        ("def make(size):\n    pass\n", "missing 1 required positional argument"),
+        ("make = 3\n", "not callable"),
+        ("from torch import nn\ndef make():\n    return nn.Linear\n", "gives a type"),
+    ],
+)
+def test_a_file_that_fails_is_one_error(tmp_path: Path, code: str, found: str) -> None:
+    (tmp_path / "odd.py").write_text(code)
+    with pytest.raises(CueError, match=found):
+        load(f"{tmp_path / 'odd.py'}:make")
 
 
 # --- ONNX -----------------------------------------------------------------------------------------------------

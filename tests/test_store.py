@@ -184,7 +184,6 @@ def test_a_run_folder_runs_no_code(tmp_path: Path) -> None:
         run = make_run(tmp_path / f"run{k}")
         for cell in run.manifest["cells"]:
             cell["instrument"] = str(evil)
-            cell["status"] = "done"
         run.manifest["classifiers"][0]["digest"] = f"other {k}"
         run.write_manifest()
         runs.append(Run.open(run.path))
@@ -267,3 +266,33 @@ def test_a_zero_is_a_number_and_stays(tmp_path: Path) -> None:
         {"name": "m", "value": 0.0, "unit": "share", "n": 4, "interval": [0.0, 0.5], "count": 0, "chance": 0.0}
     ]
     assert Finding.from_json(data).measures == (measure,)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cells": None},
+        {"cells": ["a"]},
+        {"seconds": None},
+        {"created": 3},
+        {"environment": None},
+        {"image_sets": [None]},
+        {"unasked": ["x"]},
+        {"order": {"accuracy": "x"}},
+        {"cells": [{"folder": 5}]},
+    ],
+    ids=str,
+)
+def test_a_manifest_of_other_types_is_one_error(tmp_path: Path, change: dict[str, object]) -> None:
+    run = make_run(tmp_path / "run")
+    path = run.path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(CueError, match="is no manifest"):
+        Run.open(run.path)
+
+
+def test_a_finding_that_is_lost_is_one_error(tmp_path: Path) -> None:
+    cell = make_run(tmp_path / "run").cells[0]
+    (cell.folder / "finding.json").unlink()
+    with pytest.raises(CueError, match="is lost"):
+        _ = cell.finding

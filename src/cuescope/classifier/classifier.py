@@ -1,7 +1,5 @@
 """A classifier: what turns pixels into logits. It owns its resize, crop, normalization, device and precision."""
 
-from __future__ import annotations
-
 import copy
 import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -95,7 +93,7 @@ class Classifier:
             **{"fold": fold, "owned": owned, "notes": notes},
         }
 
-    def under(self, **settings: Any) -> Classifier:
+    def under(self, **settings: Any) -> "Classifier":
         """The same under other arguments of `Classifier`: a new one, or itself where none differs.
 
         Raises CueError where its module was given away (`owned`) and so is no longer as it was given.

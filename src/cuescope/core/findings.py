@@ -1,7 +1,5 @@
 """What was found: measures with their intervals, panels to draw, and a plain sentence."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -231,7 +229,7 @@ class Finding(Displayed):
     def __getitem__(self, name: str) -> Measure:
         return _named(self.measures, name)
 
-    def with_panels(self, panels: tuple[Panel, ...]) -> Finding:
+    def with_panels(self, panels: tuple[Panel, ...]) -> "Finding":
         return replace(self, panels=self.panels + panels)
 
     def to_json(self) -> dict[str, Any]:
@@ -243,7 +241,7 @@ class Finding(Displayed):
         return {"schema": SCHEMA, **_sparse(self)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Finding:
+    def from_json(cls, data: Mapping[str, Any]) -> "Finding":
         """The finding that `to_json` wrote. Raises ValueError for anything else."""
         if data.get("schema") != SCHEMA:
             raise ValueError(f"finding of schema {data.get('schema')}; this cuescope reads schema {SCHEMA}")

@@ -1,7 +1,5 @@
 """Which layers does it need? Each is removed in turn, and nothing is trained again."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -104,7 +102,7 @@ class Ablation(Instrument, version=2, order=290, needs={"logits", "features"}):
         sentence = self._sentence(seen, spared, without if seen.labeled else kept)
         return Conclusion(measures, panels, sentence, tuple(self._caveats(rows, seen, about)))
 
-    def _spared(self, seen: _Seen, why: str) -> Measure:
+    def _spared(self, seen: "_Seen", why: str) -> Measure:
         title = f"layers whose removal costs less than {100 * self.loss:g} points"
         if why:
             return Measure("spared", None, "share", title=title, why=why, headline=True)
@@ -112,7 +110,7 @@ class Ablation(Instrument, version=2, order=290, needs={"logits", "features"}):
         interval = stats.bootstrap_of_means(seen.falls, lambda means: (means < self.loss).mean(1))
         return Measure("spared", k / n, "share", n, interval, title=title, count=k, headline=True)
 
-    def _sentence(self, seen: _Seen, spared: Measure, left: Measure) -> str:
+    def _sentence(self, seen: "_Seen", spared: Measure, left: Measure) -> str:
         if spared.value is None or left.value is None:
             return f"Which layers it needs is not measured: {spared.why}."
         does, whole = "keeps its answer on", ""
@@ -125,7 +123,7 @@ class Ablation(Instrument, version=2, order=290, needs={"logits", "features"}):
         few = f"{spared.count or 'none'} of the {spared.n} tried {'costs' if (spared.count or 0) < 2 else 'cost'}"
         return f"{text}without {seen.names[worst]}, and {few} less than {100 * self.loss:g} points."
 
-    def _caveats(self, rows: Rows, seen: _Seen, about: About) -> Iterable[str]:
+    def _caveats(self, rows: Rows, seen: "_Seen", about: About) -> Iterable[str]:
         yield (
             "Nothing was trained again: the layers behind a removed one get inputs that they were not trained on. A "
             "network trained without the layer may do as well."
@@ -169,7 +167,7 @@ def _answers(classifier: Classifier, cut: Cut, pixels: Tensor) -> Tensor:
     return torch.where(logits.isfinite().all(1), logits.argmax(1), NO_ANSWER)
 
 
-def _seen(rows: Rows, about: About) -> _Seen:
+def _seen(rows: Rows, about: About) -> "_Seen":
     names = about.facts["layers"]
     without = np.array(rows["without"].to_list(), int).reshape(rows.height, len(names))
     kept = (without == rows["predicted"].to_numpy()[:, None]).astype(float)
@@ -181,13 +179,13 @@ def _seen(rows: Rows, about: About) -> _Seen:
     return _Seen(names, intact[known] * 1.0, right[known] * 1.0, kept, labeled=True)
 
 
-def _fall(seen: _Seen, which: str, why: str) -> Measure:
+def _fall(seen: "_Seen", which: str, why: str) -> Measure:
     title = f"{which} fall of {'accuracy' if seen.labeled else 'the answers kept'} without one layer"
     without = [] if why else seen.without[:, seen.at(which)]
     return stats.difference(f"{which}_fall", seen.intact, without, title=title, why=why)
 
 
-def _panels(seen: _Seen, weights: Sequence[float]) -> Iterable[Panel]:
+def _panels(seen: "_Seen", weights: Sequence[float]) -> Iterable[Panel]:
     n, layers = len(seen.intact), list(zip(seen.names, seen.without.T, strict=True))
     counts = [(name, int(answers.sum())) for name, answers in layers]
     dots = [dot(name, k / n, stats.wilson(k, n), n) for name, k in counts]

@@ -34,7 +34,8 @@ def asked(only: Sequence[str], also: Sequence[str], settings: Mapping[str, Any])
 
     Raises CueError for an instrument that there is not and for a setting of none of these.
     """
-    chosen = list(dict.fromkeys([*(only or names()), *also]))
+    files = {Path(name).stem: name for name in also}
+    chosen = list(dict.fromkeys([*(files.get(name, name) for name in only or names()), *also]))
     for name in chosen:
         if name.endswith(".py") and not Path(name).is_file():
             raise CueError(f"no file '{name}'", wanted="a Python file with an instrument", do="check the path")

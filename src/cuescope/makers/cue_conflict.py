@@ -1,7 +1,5 @@
 """Images of one class's shape in another's texture: a cue-conflict set, of anyone's own classes."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence
@@ -74,7 +72,7 @@ class CueConflict(Maker):
             do = "give --method gatys --network torchvision/vgg19@FILE"
             raise CueError(found, wanted="both or none of them", do=do)
 
-    def start(self, images: ImageSet, tools: Tools) -> _Conflicts:
+    def start(self, images: ImageSet, tools: Tools) -> "_Conflicts":
         stylizer = stylizer_of(self.stylizer, self.precision, tools.device)
         textures = Styles(tools.images(self.textures), stylizer, self.texture_px)
         search = None

@@ -1,7 +1,5 @@
 """Images made harder, level by level, as people and networks were shown them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -55,7 +53,7 @@ class Distorted(Maker):
                 found.append((distortion, level))
         return found
 
-    def start(self, images: ImageSet, tools: Tools) -> _Distorting:
+    def start(self, images: ImageSet, tools: Tools) -> "_Distorting":
         return _Distorting(self, images)
 
 

@@ -1,7 +1,5 @@
 """Label maps: what each part of an image shows, as a classifier has it, for training and for correcting labels."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +62,7 @@ class LabelMaps(Maker):
         if self.bits not in (8, 16):
             raise CueError(f"bits is {self.bits}", wanted="8 or 16", do="correct bits")
 
-    def start(self, images: ImageSet, tools: Tools) -> _Annotating:
+    def start(self, images: ImageSet, tools: Tools) -> "_Annotating":
         if not self.model:
             do = "give --model, as in --model timm/resnet50.a1_in1k"
             raise CueError("no annotator", wanted="a classifier that says what the parts show", do=do)

@@ -54,6 +54,8 @@ class Source:
         """Raise CueError where `value` is a path and nothing of this kind is there."""
         if not isinstance(value, str | Path) or (self.world and str(value).partition(":")[0] == WORLD[:-1]):
             return
+        if not str(value):
+            raise CueError("an empty path", wanted=self.what, do="give one, or leave the option out")
         path = Path(value).expanduser()
         do = "check the path" + (f", or run: cuescope {self.make.format(path)}" if self.make else "")
         if not path.exists():
@@ -188,7 +190,7 @@ def _world(text: str, limit: int | None) -> ImageSet:
 
 
 def _count(text: str, count: str, default: int, what: str, do: str) -> int:
-    if count and not count.isdecimal():
+    if count and (not count.isdecimal() or not int(count)):
         raise CueError(f"'{text}'", wanted=what, do=do)
     return int(count or default)
 

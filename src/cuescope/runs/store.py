@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 import numpy as np
 import polars as pl
 from filelock import FileLock, Timeout
@@ -27,6 +28,7 @@ from cuescope.core.errors import CueError
 from cuescope.core.files import check_run_folder, inside, read_bytes, read_json, sweep, why_not, write, write_json
 from cuescope.core.findings import About, Figure, Finding, Inset, Panel
 from cuescope.core.naming import short_name
+from cuescope.runs.manifest import Manifest, Status
 
 if TYPE_CHECKING:
     # For types alone: reading a run needs no torch.
@@ -39,7 +41,6 @@ LOCK = ".lock"
 HELD_ROWS = 200_000
 """Rows that are gathered before they are reduced."""
 Written = TypeVar("Written", Figure, Inset)
-Status = Literal["done", "not applicable", "failed", "partial"]
 
 
 @dataclass
@@ -80,6 +81,9 @@ class Cell:
     def finding(self) -> Finding | None:
         """What was concluded, or None where the cell did not get that far. Raises CueError for a damaged file."""
         if not self.concluded:
+            if self.status in ("done", "not applicable"):
+                found = f"'{self._finding}' is lost"
+                raise CueError(found, wanted="what the manifest lists", do="audit again")
             return None
         try:
             return Finding.from_json(read_json(self._finding))
@@ -198,6 +202,11 @@ class Run(Displayed):
             found = f"'{path}' is a run of schema {manifest.get('schema')}"
             do = "read it with the cuescope that wrote it, or audit again into another folder"
             raise CueError(found, wanted=f"schema {SCHEMA}", do=do)
+        try:
+            msgspec.convert(manifest, Manifest)
+        except msgspec.ValidationError as error:
+            found = f"'{path / 'manifest.json'}' is no manifest: {error}"
+            raise CueError(found, wanted="what an audit wrote", do="audit again") from None
         return cls(path, manifest)
 
     @classmethod

@@ -2,6 +2,9 @@
 
 import copy
 import importlib
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +18,7 @@ from cuescope.core.user_code import importing_from, load_file
 def find(path: str, weights: str) -> Found:
     """What "package.module:factory" or "file.py:factory" gives: an nn.Module or a Classifier.
 
-    The factory is called without arguments. What it raises is the user's own and is not caught.
+    The factory is called without arguments. Raises CueError, with the line, for what the file or the factory raises.
     """
     from torch import nn
 
@@ -23,22 +26,38 @@ def find(path: str, weights: str) -> Found:
     from cuescope.models.seeding import seeded
 
     home, _, name = path.rpartition(":")
-    module = load_file(home, "a Python file with a factory") if home.endswith(".py") else _from_package(home)
+    with _reported(path):
+        module = load_file(home, "a Python file with a factory") if home.endswith(".py") else _from_package(home)
     factory = getattr(module, name, None)
     if factory is None:
         raise unknown("factory", name, [key for key, value in vars(module).items() if callable(value)])
     owned = not isinstance(factory, nn.Module | Classifier)
-    model = seeded(SEED, factory) if owned else factory
+    with _reported(path):
+        model = seeded(SEED, factory) if owned else factory
     if weights and weights != RANDOM and isinstance(model, nn.Module):
         if not owned:
             # Weights are read into a copy: what the file holds is the user's own.
             model, owned = copy.deepcopy(model), True
         network = model
         model = fit(lambda _: network, read(weights), weights)
-    if not isinstance(model, Classifier) and not callable(model):
+    if isinstance(model, type) or not (isinstance(model, Classifier) or callable(model)):
         found = f"{path} gives a {type(model).__name__}"
         raise CueError(found, wanted="an nn.Module or a cuescope.Classifier", do="return one from the factory")
     return Found(model, preprocessing=preprocessing_of(model), owned=owned)
+
+
+@contextmanager
+def _reported(path: str) -> Iterator[None]:
+    """What a user's code raises, a call to end Python included, as one error that says where."""
+    try:
+        yield
+    except CueError:
+        raise
+    except (Exception, SystemExit) as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{at.filename}:{error.lineno if isinstance(error, SyntaxError) else at.lineno}"
+        found = f"'{path}' failed with {type(error).__name__}: {error} ({where})"
+        raise CueError(found, wanted="a factory that is called without arguments", do="correct the file") from error
 
 
 def _from_package(name: str) -> ModuleType:

@@ -5,8 +5,6 @@ for each map: `id` of the image, where the map starts (`at`), its CRC-32 (`crc`)
 hold `header` (JSON) and `digest`, BLAKE2b (16 bytes) of the header and the index, and so of the whole file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -37,7 +35,7 @@ Encoded = tuple[str, int, int, Any]
 """Image id, height, width and the bytes of its map."""
 
 
-def open_label_maps(path: str | Path) -> LabelMapFile:
+def open_label_maps(path: str | Path) -> "LabelMapFile":
     """The label maps of an image set, by image id, in a file or in the folder that `cuescope make label-maps` made.
 
     Raises CueError where there is none, or it is of another format or schema, truncated or damaged.

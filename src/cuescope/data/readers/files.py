@@ -1,7 +1,5 @@
 """Image files below a folder: found, named compactly, read one by one."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import os
@@ -56,7 +54,7 @@ class Names(Sequence[str]):
             raise IndexError(index)
         return self._text[self._ends[index] : self._ends[index + 1]].decode()
 
-    def take(self, positions: Iterable[int]) -> Names:
+    def take(self, positions: Iterable[int]) -> "Names":
         """The names at these positions, in their order."""
         return Names(self[i] for i in positions)
 
@@ -198,7 +196,7 @@ class FileSet(ImageSet):
     def __init__(
         self,
         root: Path,
-        names: Names,
+        names: "Names",
         *,
         name: str = "",
         labels: np.ndarray | None = None,
