@@ -196,3 +196,9 @@ def test_an_instrument_from_a_file_can_be_asked_alone(tmp_path: Path) -> None:
     file = tmp_path / "my_cue.py"
     file.touch()
     assert list(names.asked(["my_cue"], [str(file)], {})) == [str(file)]
+
+
+@pytest.mark.parametrize("option", ["limit", "workers"])
+def test_counts_are_at_least_one(option: str, tmp_path: Path) -> None:
+    with pytest.raises(CueError, match=f"{option} is 0"):
+        cuescope.audit("cuescope/world-shape", images="world:congruent:4", out=tmp_path / "run", **{option: 0})

@@ -70,8 +70,9 @@ class AuditOptions:
         """Raise CueError for a mistaken path or name. Takes part of a second and imports no torch."""
         if not classifiers:
             raise CueError("no classifier was given", wanted="at least one model", do="see `cuescope list models`")
-        if self.limit is not None and self.limit < 1:
-            raise CueError(f"limit is {self.limit}", wanted="at least 1 image", do="correct --limit")
+        for name, count in (("limit", self.limit), ("workers", self.workers)):
+            if count is not None and count < 1:
+                raise CueError(f"{name} is {count}", wanted="at least 1", do=f"correct --{name}")
         instruments.check(instruments.asked(self.only, self.also, self.settings or {}))
         for source in sources().values():
             source.check(self.inputs.get(source.role))
