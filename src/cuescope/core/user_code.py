@@ -1,18 +1,25 @@
 """Python files of a user's: each run once in a process, under a module name that shadows no other module."""
 
 import hashlib
-import importlib.util
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from cuescope.core.errors import CueError
 
 PREFIX = re.compile(r"^_cuescope_user_[0-9a-f]{16}_")
+
+
+class _FromSource(SourceFileLoader):
+    """Never from cached bytecode: of a file that changes twice within a second, Python would take the old one."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def load_file(path: str | Path, what: str = "a Python file") -> ModuleType:
@@ -28,15 +35,13 @@ def load_file(path: str | Path, what: str = "a Python file") -> ModuleType:
     name = f"_cuescope_user_{content}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    loader, module = _FromSource(name, str(path)), ModuleType(name)
+    module.__file__ = str(path)
     # Known while it runs, so that dataclasses, inspect and pickle find it.
     sys.modules[name] = module
     try:
         with importing_from(path.parent):
-            spec.loader.exec_module(module)
+            loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise

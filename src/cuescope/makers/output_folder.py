@@ -1,7 +1,5 @@
 """The folder that a maker fills: images under their old names, the recipe, where to go on."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -117,7 +115,7 @@ class Writing:
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self.last: Future[None] | None = None
 
-    def __enter__(self) -> Writing:
+    def __enter__(self) -> "Writing":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,5 @@
 """Images whose shapes are kept and whose texture is another image's: Stylized-ImageNet of any images and styles."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,7 +72,7 @@ class Stylized(Maker):
         if self.pairing != "published" and self.drawn_before:
             raise CueError("drawn_before without the published pairing", wanted="--pairing published", do="add it")
 
-    def start(self, images: ImageSet, tools: Tools) -> _Stylizing:
+    def start(self, images: ImageSet, tools: Tools) -> "_Stylizing":
         stylizer = stylizer_of(self.stylizer, self.precision, tools.device)
         styles = Styles(tools.images(self.styles), stylizer, self.style_px)
         if self.pairing == "published":

@@ -1,7 +1,5 @@
 """Images whose local statistics are kept and whose shapes are gone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,7 +58,7 @@ class Texturized(Maker):
             found = "layers without a network"
             raise CueError(found, wanted="--features with the network that has them", do="give it, or no --layers")
 
-    def start(self, images: ImageSet, tools: Tools) -> _Texturizing:
+    def start(self, images: ImageSet, tools: Tools) -> "_Texturizing":
         features: Features = RandomFilters()
         if self.features != RANDOM:
             network, layers = tools.load(self.features), listed(self.layers)

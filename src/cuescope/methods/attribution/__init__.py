@@ -1,7 +1,5 @@
 """Heatmaps of what speaks for a class: gradients, integrated gradients, DeepLift and Grad-CAM, by captum."""
 
-from __future__ import annotations
-
 import functools
 import warnings
 from collections.abc import Callable
@@ -44,7 +42,7 @@ class Attributions:
     """The layer whose output is the last convolutional map, or why there is none."""
 
     @classmethod
-    def of(cls, classifier: Classifier) -> Attributions:
+    def of(cls, classifier: Classifier) -> "Attributions":
         """Raises CueError for a black box."""
         network = classifier.torch_network("gradients")
         try:
