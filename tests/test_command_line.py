@@ -18,7 +18,7 @@ from PIL import Image
 
 import cuescope.runs.runner as runner
 import cuescope.runs.store as store
-from cuescope.cli import main
+from commands import call
 from cuescope.runs.store import Run
 
 MODEL = """
@@ -81,13 +81,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 AUDIT = ["audit", "model.py:make", "--images", "photos", "--classes", "names.txt", "--out", "out"]
 QUICK = ["--only", "accuracy,shift_stability"]
-
-
-def call(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as end:
-        main(list(arguments))
-    out, err = capsys.readouterr()
-    return int(end.value.code or 0), out, err
 
 
 def test_audit_makes_a_report_and_skips_what_it_cannot_read(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import cuescope
-from cuescope.cli import main
+from commands import call
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.data.images import Box, ImageSet
@@ -140,13 +140,6 @@ def make():
         torch.nn.Linear(4, 2),
     )
 """
-
-
-def call(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as end:
-        main(list(arguments))
-    out, err = capsys.readouterr()
-    return int(end.value.code or 0), out, err
 
 
 @pytest.fixture

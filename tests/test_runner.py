@@ -347,3 +347,9 @@ def test_a_misfit_does_not_apply_and_says_why(tmp_path: Path) -> None:
     assert good.status == "done"
     odd, good = run(tasks(images, Few(seed=13), Few(images=2)), Run.create(tmp_path))
     assert (odd.status, good.status) == ("not applicable", "done")
+
+
+def test_where_nothing_fits_it_is_an_error_each_time(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(CueError, match="toy is afraid of 13"):
+            run(tasks(Images(colored(4)), Few(seed=13)), Run.create(tmp_path))

@@ -117,7 +117,7 @@ def run(
         if not cell.concluded:
             (cell.folder / "error.txt").unlink(missing_ok=True)
             readers.append(_started(task, cell))
-    if readers and all(cell.concluded and cell.why for cell in cells):
+    if cells and all(cell.concluded and cell.why for cell in cells):
         raise none_applies(cell.why for cell in cells)
     by_root: dict[int, list[Task]] = defaultdict(list)
     for task, cell in zip(tasks, cells, strict=True):
