@@ -8,6 +8,7 @@ import numpy as np
 
 from cuescope.core.findings import Figure, Finding, Map, Measure, Panel, Published
 from cuescope.core.stats import wilson
+from cuescope.core.verdicts import Verdict
 
 SQUEEZE = "torchvision/squeezenet1_1@weights/squeezenet1_1.safetensors"
 MOBILE = "torchvision/mobilenet_v2@weights/mobilenet_v2.safetensors"
@@ -123,7 +124,7 @@ def accuracy(who: str, k: int, k5: int, ece: float, seed: int) -> Finding:
                 {"columns": ["labeled", "called", "images", "of"], "rows": pairs},
             ),
         ),
-        sentence=f"It is right on {k / 500:.1%} of 500 images, and surer of itself than it should be.",
+        verdict=Verdict("yes", f"It is right on {k / 500:.1%} of 500 images, and surer of itself than it should be."),
         caveats=("No class has 5 labeled images.", f"Seed {seed} was used."),
         references=("Guo et al. 2017",),
     )
@@ -156,7 +157,9 @@ def shape_bias(who: str, shape: int, texture: int, seed: int) -> Finding:
                 {"unit": "share", "rows": rows, "marks": [{"who": "people", "values": list(PEOPLE)}]},
             ),
         ),
-        sentence=f"It goes by texture: it names the shape in {shape / n:.1%} of {n} images; people do in 95.9%.",
+        verdict=Verdict(
+            "yes", f"It goes by texture: it names the shape in {shape / n:.1%} of {n} images; people do in 95.9%."
+        ),
         caveats=("A category's score is the mean over its classes.",),
         references=("Geirhos et al. 2019",),
     )
@@ -195,7 +198,7 @@ def shift_stability(who: str, k: int, mac: float) -> Finding:
                 {"x": "shift (pixels)", "y": "mean absolute change", "series": series},
             ),
         ),
-        sentence=f"A shift by one pixel changes its answer on {k / 500:.1%} of 500 images.",
+        verdict=Verdict("yes", f"A shift by one pixel changes its answer on {k / 500:.1%} of 500 images."),
         references=("Azulay and Weiss 2019",),
     )
 
@@ -244,14 +247,16 @@ def occlusion(who: str, seed: int, images: list[np.ndarray[Any, Any]]) -> Findin
                 figures=tuple(figures),
             ),
         ),
-        sentence="Covering one square of 32 pixels changes the answer in 12.0% of places.",
+        verdict=Verdict("yes", "Covering one square of 32 pixels changes the answer in 12.0% of places."),
     )
 
 
 def errors(who: str, mean: float) -> Finding:
     """What error_agreement says of one classifier."""
     measure = Measure("class_mean", mean, "share", 12, (mean - 0.05, mean + 0.05), headline=True)
-    return Finding("error_agreement", 1, {}, who, "imagenet-sample", (measure,), sentence=f"On average {mean:.1%}.")
+    return Finding(
+        "error_agreement", 1, {}, who, "imagenet-sample", (measure,), verdict=Verdict("yes", f"On average {mean:.1%}.")
+    )
 
 
 def agreement(one: str, other: str, kappa: float | None, panels: bool = True) -> Finding:
@@ -273,7 +278,7 @@ def agreement(one: str, other: str, kappa: float | None, panels: bool = True) ->
             Measure("observed", 0.7, "share", 500, (0.65, 0.75), title="both right or both wrong"),
         ),
         panels=(Panel("per_class", "points", "Which classes are hard", "", data),) if panels else (),
-        sentence=f"They agree at {kappa}.",
+        verdict=Verdict("yes", f"They agree at {kappa}."),
         caveats=("Classes with one image are left out.",),
         references=("Geirhos et al. 2020",),
     )

@@ -12,6 +12,7 @@ import numpy as np
 from cuescope.core.files import write, write_json
 from cuescope.core.findings import Finding
 from cuescope.core.naming import short_name
+from cuescope.core.verdicts import Verdict
 from cuescope.runs.store import SCHEMA, Run
 from made_findings import MOBILE, SQUEEZE, accuracy, occlusion, photograph, shape_bias, shift_stability
 
@@ -50,7 +51,9 @@ def make_run(
             cells.append(replace(cell, status="done", seconds=3.25))
     for who in names:
         why = f"{who} has no patch logits: its head does not average the logits of local patches"
-        finding = Finding("evidence", 1, {}, who, "imagenet-sample", sentence=f"Does not apply: {why}.", why=why)
+        finding = Finding(
+            "evidence", 1, {}, who, "imagenet-sample", verdict=Verdict("yes", f"Does not apply: {why}."), why=why
+        )
         cell = run.cell(identity(finding))
         cell.write_finding(finding)
         cells.append(replace(cell, status="not applicable", why=why))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +60,7 @@ def test_each_cue_has_its_own_accuracy(tmp_path: Path) -> None:
     assert conclusion["greyscale"].why == "there are no such images"
     assert conclusion["edges"].chance == pytest.approx(1 / 3)
     assert conclusion["edges"].published == (), "nobody was asked about these classes"
-    assert re.findall(r"[\d.]+%", conclusion.sentence) == ["50.0%", "33.3%", "100.0%"]
+    assert conclusion.verdict.names == ("cannot_tell",), "two or three images of each kind say nothing"
     assert [r["label"] for r in conclusion.panels[0].data["rows"]] == ["silhouettes", "edges", "textures"]
 
 
@@ -75,7 +74,6 @@ def test_people_stand_beside_an_imagenet_classifier(tmp_path: Path) -> None:
     conclusion = asked(toy(Airplane(), IMAGENET, size=8), read_cues(tmp_path))
     assert (conclusion["edges"].value, conclusion["edges"].chance) == (0.5, 1 / 16)
     assert {p.who: p.value for p in conclusion["edges"].published}["ResNet-50 (torchvision)"] == 0.181
-    assert re.findall(r"[\d.]+%", conclusion.sentence) == ["50.0%", "87.1%"]
     people = conclusion.panels[0].data["marks"][0]
     assert (people["who"], people["values"]) == ("people", [0.871])
 

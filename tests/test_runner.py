@@ -48,7 +48,7 @@ class Failing(Instrument):
         return self.table({"id": batch.ids})
 
     def conclude(self, rows, about):
-        return Conclusion((stats.share("n", rows.height, 1000),), sentence="Seen.")
+        return Conclusion((stats.share("n", rows.height, 1000),), verdict="Seen.")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Few(Instrument):
         )
 
     def conclude(self, rows, about):
-        return Conclusion((stats.share("n", rows.height, 1000),), sentence=f"{about.facts['classes']} classes.")
+        return Conclusion((stats.share("n", rows.height, 1000),), verdict=f"{about.facts['classes']} classes.")
 
     def examples(self, rows):
         return rows["id"].head(3).to_list()

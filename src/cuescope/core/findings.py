@@ -11,8 +11,9 @@ import numpy as np
 
 from cuescope.core.display import Displayed
 from cuescope.core.naming import short_name
+from cuescope.core.verdicts import UNSAID, Verdict
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the JSON that findings are written in."""
 
 Unit = Literal["share", "probability", "difference", "images", "px", "correlation", "kappa", "nats", ""]
@@ -31,7 +32,8 @@ class Published:
 class Measure:
     """One number: its value, unit, how many observations, and a 95 % interval.
 
-    A value that could not be measured is None with the reason in `why`, never 0 and never NaN.
+    A value that could not be measured is None with the reason in `why`, never 0 and never NaN. Where there is a value
+    but no interval, `why` gives the reason for that.
 
     >>> Measure("top1", None, "share", n=0, why="no image has a label").value is None
     True
@@ -54,6 +56,8 @@ class Measure:
     """Shown large, and in the table that sets classifiers side by side."""
     per_image: str = ""
     """The column of the rows that it is the mean of over images, so that two classifiers are compared in pairs."""
+    clusters: tuple[str, ...] = ()
+    """Columns of the rows, two at most, that say which images share something: they are resampled together."""
 
     def __post_init__(self) -> None:
         if self.value is None and not self.why:
@@ -66,6 +70,26 @@ class Measure:
     @property
     def label(self) -> str:
         return self.title or self.name.replace("_", " ")
+
+    def above(self, bound: float | None) -> bool:
+        """Whether the whole interval lies above the bound. False without an interval or a bound.
+
+        >>> Measure("top1", 0.5, "share", 100, (0.4, 0.6)).above(0.25)
+        True
+        """
+        return bound is not None and self.interval is not None and self.interval[0] > bound
+
+    def below(self, bound: float | None) -> bool:
+        """Whether the whole interval lies below the bound. False without an interval or a bound."""
+        return bound is not None and self.interval is not None and self.interval[1] < bound
+
+    def within(self, low: float, high: float) -> bool:
+        """Whether the whole interval lies inside this margin: what "no difference" needs. False without an interval.
+
+        >>> Measure("lost", 0.0, "difference", 10, (-0.2, 0.2)).within(-0.05, 0.05)
+        False
+        """
+        return self.interval is not None and low <= self.interval[0] and self.interval[1] <= high
 
 
 @dataclass(frozen=True)
@@ -195,11 +219,19 @@ class Conclusion:
 
     measures: tuple[Measure, ...] = ()
     panels: tuple[Panel, ...] = ()
-    sentence: str = ""
+    verdict: Verdict = UNSAID
     caveats: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.verdict, str):  # transition: until every instrument says its sentences by name
+            object.__setattr__(self, "verdict", Verdict("cannot tell", self.verdict))
 
     def __getitem__(self, name: str) -> Measure:
         return _named(self.measures, name)
+
+    @property
+    def sentence(self) -> str:
+        return self.verdict.sentence
 
 
 def _named(measures: tuple[Measure, ...], name: str) -> Measure:
@@ -220,7 +252,7 @@ class Finding(Displayed):
     images: str
     measures: tuple[Measure, ...] = ()
     panels: tuple[Panel, ...] = ()
-    sentence: str = ""
+    verdict: Verdict = UNSAID
     caveats: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     why: str = ""
@@ -228,6 +260,10 @@ class Finding(Displayed):
 
     def __getitem__(self, name: str) -> Measure:
         return _named(self.measures, name)
+
+    @property
+    def sentence(self) -> str:
+        return self.verdict.sentence
 
     def with_panels(self, panels: tuple[Panel, ...]) -> "Finding":
         return replace(self, panels=self.panels + panels)

@@ -25,22 +25,32 @@ BLOCK = 4_000_000
 Numbers = Sequence[float] | NDArray[Any] | pl.Series
 
 
+Clusters = Sequence[Sequence[Any] | NDArray[Any] | pl.Series]
+"""Up to two columns of labels, (n,) each: values with the same label share something (an object, a texture) and are
+resampled together; two columns are resampled independently of each other (Owen 2007, the pigeonhole bootstrap)."""
+
 NOTHING = "nothing was seen"
 
 
-def share(name: str, hits: Numbers | int, n: int | None = None, *, why: str = NOTHING, **more: Any) -> Measure:
+def share(
+    name: str, hits: Numbers | int, n: int | None = None, *, clusters: Clusters = (), why: str = NOTHING, **more: Any
+) -> Measure:
     """What share of n are hits? `hits` is their number, with `n`, or a 0 or 1 for each; the interval is Wilson's.
+
+    With `clusters` hits are resampled as these say.
 
     >>> share("top1", [True, False, True, True]).count
     3
     """
+    values = np.empty(0)
     if n is None:
         values = np.asarray(hits, dtype=float)
         hits, n = round(float(values.sum())), len(values)
     k = int(hits)  # type: ignore[arg-type] - a number where n is given
     if not n:
         return Measure(name, None, "share", why=why, **more)
-    return Measure(name, k / n, "share", n, wilson(k, n), count=k, **more)
+    interval = wilson(k, n) if not len(clusters) else _percentiles(_cluster_means(values, clusters))
+    return Measure(name, k / n, "share", n, interval, count=k, **more)
 
 
 def mean(name: str, values: Numbers, unit: Unit = "share", *, why: str = NOTHING, **more: Any) -> Measure:
@@ -298,6 +308,16 @@ def concentration(falls: NDArray[Any]) -> float | None:
     whole, part = divmod(len(lost), 10)
     top = lost[:whole].sum() + (lost[whole] * part / 10 if part else 0.0)
     return float(round(top / total, 12))
+
+
+def _cluster_means(values: NDArray[Any], clusters: Clusters, seed: int = 0) -> NDArray[Any]:
+    """(RESAMPLES,) means of values whose clusters are drawn with replacement; two kinds of clusters cross."""
+    random, weights = np.random.default_rng(seed), np.ones((RESAMPLES, len(values)))
+    for labels in clusters:
+        known, place = np.unique(np.asarray(labels), return_inverse=True)
+        weights *= random.multinomial(len(known), np.full(len(known), 1 / len(known)), RESAMPLES)[:, place]
+    total = weights.sum(1)
+    return np.divide(weights @ values, total, out=np.full(RESAMPLES, np.nan), where=total > 0)
 
 
 def _resampled(data: NDArray[Any], seed: int) -> NDArray[Any]:

@@ -11,6 +11,7 @@ import polars as pl
 from cuescope.classifier.classifier import Classifier, Watch, peak
 from cuescope.core.findings import About, Conclusion, Figure, Finding, Frame, Panel
 from cuescope.core.user_code import public_name
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 
@@ -57,6 +58,8 @@ class Instrument:
     order: ClassVar[int] = 1000
     needs: ClassVar[frozenset[str]] = frozenset()
     columns: ClassVar[Schema]
+    sentences: ClassVar[Mapping[str, Sentence]] = {}
+    """All that its verdict may say, by name, each with its condition."""
     compares: ClassVar[bool] = False
     """Whether `compare` asks something of two classifiers at once."""
     about_images: ClassVar[bool] = False
@@ -84,7 +87,7 @@ class Instrument:
         raise NotImplementedError(f"{type(self).__name__} has neither start nor observe")
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
-        """All rows, perhaps none, to measures, panels and a sentence. Pure arithmetic, no randomness without a seed."""
+        """All rows, perhaps none, to measures, panels and a verdict. Pure arithmetic, no randomness without a seed."""
         raise NotImplementedError(f"{type(self).__name__} has no conclude")
 
     def reduce(self, rows: Rows) -> Rows:
@@ -123,6 +126,13 @@ class Instrument:
         They are in `batch.peers`. Raises Misfit where `classifier` cannot be asked beside these.
         """
         return ()
+
+    def say(self, name: str, **values: Any) -> Verdict:
+        """One of its `sentences`, by name, with what is put into it. Verdicts are added to say several.
+
+        Raises KeyError for a sentence or a value that is missing.
+        """
+        return self.sentences[name](name, **values)
 
     def table(self, columns: Mapping[str, Any]) -> Rows:
         """Rows of the types of `columns`; those that are not given are null.

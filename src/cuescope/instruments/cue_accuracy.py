@@ -11,8 +11,12 @@ from cuescope.core import published as known
 from cuescope.core import stats
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, decision_members
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed
+
+MARGIN = 0.05
+"""An accuracy that is surely less than this above chance is no better than chance."""
 
 TITLES = {cue: cue for cue in known.CUES} | {"original": "original images", "greyscale": "greyscale images"}
 
@@ -34,6 +38,25 @@ class CueAccuracy(Instrument, version=1, order=40, needs={"logits", "shown"}):
     question = "Which single cue is enough for it?"
     reference = "Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, figures 2 and 5"
     columns = {**typed(pl.String, "id shown category decision"), "right": pl.Boolean}
+    sentences = {
+        "nothing": Sentence(
+            "cannot tell", "no image shows one cue alone", "Nothing was seen that shows one cue alone."
+        ),
+        "recognizes": Sentence(
+            "yes", "on each kind listed, the whole interval lies above chance", "It recognizes {accuracies}."
+        ),
+        "not": Sentence(
+            "no",
+            "on each kind listed, the whole interval lies less than MARGIN above chance",
+            "{kinds} tell it nothing: it is right about {accuracies}, with {chance:.1%} by chance.",
+        ),
+        "cannot_tell": Sentence(
+            "cannot tell",
+            "on each kind listed, the interval holds chance and reaches beyond MARGIN above it, or there is none",
+            "Whether {kinds} tell it anything cannot be said from so few images: it is right about {accuracies}, with "
+            "{chance:.1%} by chance.",
+        ),
+    }
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: what it shows, the category it shows, and the one decided for."""
@@ -51,7 +74,21 @@ class CueAccuracy(Instrument, version=1, order=40, needs={"logits", "shown"}):
         chance = 1 / (len(SIXTEEN) if standard else max(1, len(about.classes)))
         measures = tuple(_measure(rows.filter(shown=shown), shown, chance, standard) for shown in known.CUES)
         panels = tuple(_panels(measures, standard))
-        return Conclusion(measures, panels, _sentence(measures, standard), _caveats(standard))
+        return Conclusion(measures, panels, self._verdict(measures, chance), _caveats(standard))
+
+    def _verdict(self, measures: Sequence[Measure], chance: float) -> Verdict:
+        said: dict[str, list[Measure]] = {"recognizes": [], "not": [], "cannot_tell": []}
+        for measure in measures:
+            if measure.value is not None:
+                nothing = "not" if measure.below(chance + MARGIN) else "cannot_tell"
+                said["recognizes" if measure.above(chance) else nothing].append(measure)
+        verdicts = []
+        for name, found in said.items():
+            accuracies = ", ".join(f"{m.value:.1%} of {m.n} {TITLES[m.name]}" for m in found)
+            kinds = {} if name == "recognizes" else {"kinds": _listed(found), "chance": chance}
+            if found:
+                verdicts.append(self.say(name, accuracies=accuracies, **kinds))
+        return sum(verdicts[1:], verdicts[0]) if verdicts else self.say("nothing")
 
     def examples(self, rows: Rows) -> list[str]:
         """Of each kind of image the first that is right and the first that is wrong."""
@@ -92,13 +129,8 @@ def _panels(measures: Sequence[Measure], standard: bool) -> Iterable[Panel]:
     yield Panel("by_cue", "dots", "Accuracy by what is shown", caption, data)
 
 
-def _sentence(measures: Sequence[Measure], standard: bool) -> str:
-    found = [m for m in measures if m.value is not None]
-    if not found:
-        return "Nothing was seen that shows one cue alone."
-    own = ", ".join(f"{m.value:.1%} of {TITLES[m.name]}" for m in found)
-    people = ", ".join(f"{known.CUE_ACCURACY['people'][m.name]:.1%}" for m in found)
-    return f"It names {own}" + (f"; people {people}." if standard else ".")
+def _listed(found: Sequence[Measure]) -> str:
+    return " and ".join(TITLES[m.name] for m in found)
 
 
 def _caveats(standard: bool) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ class DistortionCurves(Instrument, version=1, order=80, needs={"logits", "label"
         title, names = "area under the curves, first less second", short_names(about)
         if not curves[0]:
             none = Measure("difference", None, "difference", title=title, why="no scored image is shared")
-            return Conclusion((none,), sentence=f"Their curves cannot be compared: {none.why}.")
+            return Conclusion((none,), verdict=f"Their curves cannot be compared: {none.why}.")
         both = list(zip(*curves, strict=True))
         each = [difference(f"difference_{a.key}", [a], [b], f"{a.title}, first less second") for a, b in both]
         rows = [dot(curve.title, m.value, m.interval, m.n) for (curve, _), m in zip(both, each, strict=True)]

@@ -92,7 +92,7 @@ class Filters(Instrument, version=2, order=230, needs={"logits", "features"}):
         facts, bank = about.facts, self._bank(about.facts, rows)
         found = {measure.name: measure for measure in _measures(facts, bank, rows)}
         if not rows.height:
-            return Conclusion(tuple(found.values()), sentence="Filters are not measured: no image was seen.")
+            return Conclusion(tuple(found.values()), verdict="Filters are not measured: no image was seen.")
         panels, caveats = tuple(_panels(facts, bank, found)), tuple(_caveats(facts, rows.height))
         return Conclusion(tuple(found.values()), panels, _sentence(facts, found), caveats)
 

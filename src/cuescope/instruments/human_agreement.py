@@ -79,7 +79,7 @@ class HumanAgreement(Instrument, version=1, order=50, needs={"logits", "shape", 
         other = second.select("id", pl.col("right").alias("right_2"), pl.col("decision").alias("decision_2"))
         asked = Asked.of(first.join(other, on="id", maintain_order="left").drop_nulls("right_2"))
         measures = tuple(self._of_two(asked, names := short_names(about)))
-        return Conclusion(measures, sentence=_sentence_of_two(measures, names))
+        return Conclusion(measures, verdict=_sentence_of_two(measures, names))
 
     def _of_two(self, asked: Asked, names: Sequence[str]) -> Iterable[Measure]:
         n, second = len(asked.right), asked.rows["right_2"].to_numpy().astype(float)

@@ -114,7 +114,7 @@ class TopPatches(Instrument, version=2, order=200, needs={"dense_logits"}):
             what = f"patch of {field} x {field} pixels" if local else "position"
             of = f"{misled.count} of {misled.n} classes"
             sentence = f"For {of} the most convincing {what} comes from an image of another class."
-        return Conclusion((misled,), sentence=sentence, caveats=self._caveats(rows, local, field))
+        return Conclusion((misled,), verdict=sentence, caveats=self._caveats(rows, local, field))
 
     def _caveats(self, rows: Rows, local: bool, field: int | None) -> tuple[str, ...]:
         caveats = []

@@ -18,6 +18,7 @@ from cuescope.core.errors import CueError
 from cuescope.core.files import write_json
 from cuescope.core.findings import About, Conclusion, Finding
 from cuescope.core.progress import Progress, quiet
+from cuescope.core.verdicts import Verdict
 from cuescope.data.derived import derived, root, root_position
 from cuescope.data.images import Batch, ImageSet, Sample, Skipped, UnreadableError
 from cuescope.instruments.base import Instrument, Misfit, Observer, name_of
@@ -93,7 +94,7 @@ class Task:
 
     def inapplicable(self, why: str) -> Finding:
         """The finding that says why the instrument cannot be asked here."""
-        said = Conclusion(sentence=f"Does not apply: {why}.")
+        said = Conclusion(verdict=Verdict("does not apply", f"Does not apply: {why}."))
         return replace(self.instrument.finding(said, self.about({})), why=why)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from cuescope.core.errors import CueError
 from cuescope.core.findings import Conclusion, Finding, about_two
 from cuescope.core.progress import Progress
+from cuescope.core.verdicts import Verdict
 from cuescope.instruments import registry
 from cuescope.instruments.base import Instrument, Misfit, name_of
 from cuescope.runs.comparisons.paired import matched
@@ -89,12 +90,12 @@ def _compared(tool: Instrument, one: tuple[Run, Cell], other: tuple[Run, Cell], 
         finding = tool.finding(tool.compare(rows[cells[0].folder], rows[cells[1].folder], about), both)
         finding.to_json()
     except Misfit as reason:
-        said = Conclusion(sentence=f"The two cannot be compared: {reason}.")
+        said = Conclusion(verdict=Verdict("does not apply", f"The two cannot be compared: {reason}."))
         finding = replace(tool.finding(said, both), why=str(reason))
     except Exception as problem:
         # One comparison that fails, in an instrument of the user's perhaps, must not lose the report.
         error, why = traceback.format_exc(), f"the comparison failed: {problem or type(problem).__name__}"
         params = cells[0].identity["params"]
         asked = cells[0].instrument, cells[0].identity["version"], params, about_two(about), cells[0].images
-        finding = Finding(*asked, sentence=f"{why[0].upper()}{why[1:]}.", why=why)
+        finding = Finding(*asked, verdict=Verdict("cannot tell", f"{why[0].upper()}{why[1:]}."), why=why)
     return Pair(cells[0].classifier, cells[1].classifier, names, finding, error)

@@ -1,0 +1,59 @@
+"""What is said of the measures: sentences whose conditions are written down, each said by its name.
+
+A verdict has three outcomes, as its intervals have: the question is answered with yes, with no, or the data cannot
+tell. "No difference" and "both alike" are answers too: they need the whole interval inside a margin, and an interval
+that merely holds 0 says nothing.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+Said = Literal["yes", "no", "cannot tell", "does not apply"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to an instrument's question, in a word and in a sentence that says no more than the intervals do."""
+
+    said: Said
+    sentence: str
+    remedy: str = ""
+    """What to do about it: a command, where there is one."""
+    names: tuple[str, ...] = ()
+    """Names of the sentences it consists of, each one of the instrument's `sentences`."""
+
+    def __add__(self, other: Verdict) -> Verdict:
+        """Another sentence behind this one, which goes on saying yes or no."""
+        remedy = self.remedy or other.remedy
+        return replace(
+            self, sentence=f"{self.sentence} {other.sentence}", remedy=remedy, names=self.names + other.names
+        )
+
+
+UNSAID = Verdict("cannot tell", "")
+"""Of a finding that says nothing."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence that may be said, and when. `text` is a format string of what is put in when it is said.
+
+    >>> Sentence("yes", "the whole interval lies above chance", "It knows {share:.0%}.")(share=0.5).sentence
+    'It knows 50%.'
+    """
+
+    said: Said
+    when: str
+    """The condition in words, in terms of the measures."""
+    text: str
+    remedy: str = ""
+
+    def __call__(self, name: str = "", /, **values: Any) -> Verdict:
+        """The verdict. Raises KeyError for a value that is missing and ValueError for one that has no place."""
+        wanted = {field.split(".")[0].split("[")[0] for _, field, _, _ in string.Formatter().parse(self.text) if field}
+        if extra := set(values) - wanted:
+            raise ValueError(f"the sentence '{name}' has no place for {sorted(extra)}")
+        return Verdict(self.said, self.text.format(**values), self.remedy, (name,))
