@@ -81,7 +81,7 @@ def says_sixty() -> Conclusion:
     "is right as often as it says, on 100 images",
     "neither surer nor less sure, though its plain calibration error is far from 0",
     holds=lambda said: not {"surer", "less_sure", "uneven"} & set(said.verdict.names),
-    broken=breaks("cuescope.core.stats.student", lambda degrees: 0.01),
+    broken=breaks("cuescope.core.intervals.student", lambda degrees: 0.01),
     shows=("gap", "squared"),
 )
 def says_the_truth() -> Conclusion:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cuescope.core.stats import RESAMPLES, Interval, student
+from cuescope.core.draws import RESAMPLES
+from cuescope.core.intervals import Interval, student
 
 Array = NDArray[Any]
 
