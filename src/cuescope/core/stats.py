@@ -121,18 +121,25 @@ def bootstrap_mean(values: Numbers, seed: int = 0) -> tuple[float, float]:
 
 
 def bootstrap_of_means(
-    values: NDArray[Any], of: Callable[[NDArray[Any]], NDArray[Any]], seed: int = 0
+    values: NDArray[Any], of: Callable[[NDArray[Any]], NDArray[Any]], seed: int = 0, *, clusters: Clusters = ()
 ) -> tuple[float, float] | None:
     """Percentile bootstrap interval of what `of` makes of the column means of `values` (n, k), rows resampled.
 
-    `of` takes the means of all resamples (r, k) and gives (r,) numbers. None for fewer than two rows.
+    `of` takes the means of all resamples (r, k) and gives (r,) numbers. None for fewer than two rows, or clusters.
 
     >>> bootstrap_of_means(np.array([[0.0, 1.0], [0.0, 1.0]]), lambda means: (means > 0.5).mean(1))
     (0.5, 0.5)
     """
-    if len(values) < 2:
+    if min(len(np.unique(np.asarray(labels))) for labels in (*clusters, range(len(values)))) < 2:
         return None
-    return _percentiles(of(_resampled(np.asarray(values, float), seed) / len(values)))
+    if not len(clusters):
+        return _percentiles(of(_resampled(np.asarray(values, float), seed) / len(values)))
+    random, weights = np.random.default_rng(seed), np.ones((RESAMPLES, len(values)))
+    for labels in clusters:
+        known, place = np.unique(np.asarray(labels), return_inverse=True)
+        weights *= random.multinomial(len(known), np.full(len(known), 1 / len(known)), RESAMPLES)[:, place]
+    weights = weights[weights.any(1)]
+    return _percentiles(of(weights @ values / weights.sum(1, keepdims=True)))
 
 
 def mean_of_shares(values: Numbers, seed: int = 0) -> tuple[float, float]:
