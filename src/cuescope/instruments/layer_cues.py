@@ -66,8 +66,8 @@ class LayerCues(Instrument, version=1, order=45, needs={"features", "shape", "te
             "yes",
             "where the cue is read best, the whole interval lies above chance, and the accuracy above 95 % of the best "
             "ones with permuted labels",
-            "{cue} is read best from {layer}, on {value:.0%} of {images} ({chance:.0%} by chance); the first layer that "
-            "surely tells it is {first}.",
+            "{cue} is read best from {layer}, on {value:.0%} of {images} ({chance:.0%} by chance); the first layer "
+            "that surely tells it is {first}.",
         ),
         "unread": Sentence(
             "no",
