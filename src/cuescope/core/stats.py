@@ -132,14 +132,17 @@ def bootstrap_of_means(
     """
     if min(len(np.unique(np.asarray(labels))) for labels in (*clusters, range(len(values)))) < 2:
         return None
-    if not len(clusters):
-        return _percentiles(of(_resampled(np.asarray(values, float), seed) / len(values)))
-    random, weights = np.random.default_rng(seed), np.ones((RESAMPLES, len(values)))
-    for labels in clusters:
-        known, place = np.unique(np.asarray(labels), return_inverse=True)
-        weights *= random.multinomial(len(known), np.full(len(known), 1 / len(known)), RESAMPLES)[:, place]
-    weights = weights[weights.any(1)]
-    return _percentiles(of(weights @ values / weights.sum(1, keepdims=True)))
+    random, n = np.random.default_rng(seed), len(values)
+    known = [np.unique(np.asarray(labels), return_inverse=True)[1] for labels in clusters or [range(n)]]
+    found, block = [], max(1, BLOCK // n)
+    for start in range(0, RESAMPLES, block):
+        weights = np.ones((min(block, RESAMPLES - start), n))
+        for place in known:
+            count = int(place.max()) + 1
+            weights *= random.multinomial(count, np.full(count, 1 / count), len(weights))[:, place]
+        weights = weights[weights.any(1)]
+        found.append(of(weights @ values / weights.sum(1, keepdims=True)))
+    return _percentiles(np.concatenate(found))
 
 
 def mean_of_shares(values: Numbers, seed: int = 0) -> tuple[float, float]:
