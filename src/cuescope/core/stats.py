@@ -132,8 +132,10 @@ def bootstrap_of_means(
     """
     if min(len(np.unique(np.asarray(labels))) for labels in (*clusters, range(len(values)))) < 2:
         return None
+    if not len(clusters):
+        return _percentiles(of(_resampled(np.asarray(values, float), seed) / len(values)))
     random, n = np.random.default_rng(seed), len(values)
-    known = [np.unique(np.asarray(labels), return_inverse=True)[1] for labels in clusters or [range(n)]]
+    known = [np.unique(np.asarray(labels), return_inverse=True)[1] for labels in clusters]
     found, block = [], max(1, BLOCK // n)
     for start in range(0, RESAMPLES, block):
         weights = np.ones((min(block, RESAMPLES - start), n))

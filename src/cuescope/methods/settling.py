@@ -90,7 +90,8 @@ class Settling:
 
         interval, why = None, f"an interval needs at least 5 images and 5 units, not {self.images} and {units}"
         if min(self.images, units) >= 5:
-            interval, why = stats.bootstrap_of_means(self.moments, resampled), ""
+            # As clusters of one image each, which are drawn by their weights: many columns are resampled at once.
+            interval, why = stats.bootstrap_of_means(self.moments, resampled, clusters=[range(self.images)]), ""
         return Measure(name, float(own.mean()), "share", units, interval, why, chance=float(other.mean()), **more)
 
     def curve(self) -> Mapping[str, list[float]]:
