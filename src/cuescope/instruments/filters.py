@@ -228,10 +228,10 @@ def _measures(facts: Mapping[str, Any], bank: pl.DataFrame, rows: Rows) -> Itera
         ("repeated", "filters that repeat another", bank["repeated"]),
     ):
         more = {"title": title, "headline": name == "saturated", "chance": facts["random"][name]}
-        yield stats.share(f"{name}_filters", [] if flat else which, why=flat, **more)
+        yield stats.share(f"{name}_filters", [] if flat else which, why=flat, units="filters", **more)
     middle = bank.filter(~pl.col("weak")).select(1 - pl.col("low") - pl.col("high")).to_series()
     empty, title = "all its weights are 0", "energy of the filters in the middle frequencies"
-    more = {"title": title, "chance": facts["random"]["middle"]}
+    more = {"title": title, "chance": facts["random"]["middle"], "units": "filters"}
     yield stats.mean("mid_coverage", [] if flat else middle, why=flat or empty, **more)
     energy = np.sort(bank["rms"].cast(pl.Float64).to_numpy() ** 2)[::-1]
     title = "energy of the weights in the strongest tenth of the filters"

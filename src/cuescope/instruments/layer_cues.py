@@ -174,7 +174,7 @@ class LayerCues(Instrument, version=1, order=45, needs={"features", "shape", "te
         if len(control):
             title = f"{cue} read there more often than with shuffled weights"
             pair = hits[:, best], control[best, :, 0]
-            learned = stats.difference(f"{cue}_learned", *pair, title=title)
+            learned = stats.difference(f"{cue}_learned", *pair, title=title, clusters=design.clusters)
         highest = float(np.quantile(by_chance.max(0), 0.95))
         return _Read(cue, tuple(at), hits, control.mean((1, 2)).tolist(), best, highest, chance, learned)
 
