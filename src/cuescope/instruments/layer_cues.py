@@ -184,7 +184,8 @@ class LayerCues(Instrument, version=1, order=45, needs={"features", "shape", "te
             best = one.at[one.best]
             values = {"cue": cue.title(), "value": best.value, "images": counted(best.n, "image"), "chance": one.chance}
             if not one.readable:
-                said.append(self.say("unread" if one.unreadable else "unsure", **values))
+                name = "unread" if one.unreadable else "unsure"
+                said.append(self.say(name, **{**values, "cue": cue if name == "unsure" else cue.title()}))
                 continue
             names = [layer["name"] for layer in layers]
             said.append(self.say("read", layer=names[one.best], first=names[one.told.index(True)], **values))
