@@ -27,7 +27,7 @@ class LayerFeatures:
     >>> from torch import nn
     >>> net = Classifier(nn.Sequential(*(nn.Conv2d(3, 3, 1) for _ in range(5)), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
     >>> features = LayerFeatures.of(net, names=("0", "4"), grid=2, dimensions=10)
-    >>> features.facts[1], len(features.of_batch(_unseen(torch.rand(1, 3, 224, 224)))[0])
+    >>> features.facts[1], len(features.of_batch(unseen(torch.rand(1, 3, 224, 224)))[0])
     ({'name': '4', 'depth': 1.0, 'features': 12, 'kept': 10}, 20)
     """
 
@@ -45,7 +45,7 @@ class LayerFeatures:
         """Raises CueError for an unknown layer, with the nearest names."""
         watch = tuple((classifier.layer(name).name, partial(_pooled, grid=grid)) for name in names)
         trial = torch.rand(1, 3, *classifier.preprocessing.size, generator=torch.Generator().manual_seed(0))
-        wide = [kept.shape[1] for kept in classifier.watch(_unseen(trial.to(classifier.device)), watch).values()]
+        wide = [kept.shape[1] for kept in classifier.watch(unseen(trial.to(classifier.device)), watch).values()]
         depth = {name: (i + 1) / len(classifier.layers) for i, name in enumerate(classifier.layers)}
         facts = [
             {"name": name, "depth": depth.get(name, 1.0), "features": n, "kept": min(n, dimensions)}
@@ -71,7 +71,7 @@ class LayerFeatures:
 
     def of_pixels(self, batch: Batch) -> list[list[float]]:
         """The same in a pass of its own."""
-        return self.of_batch(_unseen(batch.pixels))
+        return self.of_batch(unseen(batch.pixels))
 
 
 def spread(names: Sequence[str], most: int) -> list[str]:
@@ -106,7 +106,7 @@ def _projection(features: int, dimensions: int, random: torch.Generator) -> Tens
     return torch.randn(features, dimensions, generator=random) / dimensions**0.5
 
 
-def _unseen(pixels: Tensor) -> Batch:
+def unseen(pixels: Tensor) -> Batch:
     """Pixels alone, of which nothing was watched."""
     nothing = torch.zeros(len(pixels), 0)
     return Batch((), pixels, nothing, nothing)
