@@ -69,7 +69,8 @@ class Ablation(Instrument, version=3, order=290, needs={"logits", "features"}):
         ),
         "needs": Sentence(
             "yes",
-            "without each layer counted the whole interval of the fall lies above 0, and not below `loss`",
+            "without each layer counted more images are lost than won (sign test, Holm over all layers), the whole "
+            "interval of the fall lies above 0, and not below `loss`",
             "It needs {needed}.",
         ),
         "spares": Sentence(
@@ -79,7 +80,7 @@ class Ablation(Instrument, version=3, order=290, needs={"logits", "features"}):
         ),
         "unsure": Sentence(
             "cannot tell",
-            "without each layer counted the interval of the fall holds 0 and reaches `loss`, or there is none",
+            "each layer counted is neither needed nor spared",
             "Of {unsure} it cannot be told from {images}.",
         ),
         "more": Sentence(
@@ -143,14 +144,15 @@ class Ablation(Instrument, version=3, order=290, needs={"logits", "features"}):
         caveats = tuple(self._caveats(rows, seen, about))
         return Conclusion((without, kept, *counts, *falls, accuracy), panels, verdict, caveats)
 
-    def sort(self, fall: Measure) -> str:
-        """What the fall without a layer says of it: "needed", "spared" or "unsure"."""
-        if fall.below(self.loss):
-            return "spared"
-        return "needed" if fall.above(0) else "unsure"
+    def sort(self, seen: LayerLosses) -> list[str]:
+        """What is to be said of each layer: "needed", "spared" or "unsure"."""
+        return [
+            "spared" if fall.below(self.loss) else "needed" if lost else "unsure"
+            for fall, lost in zip(seen.each, seen.lost, strict=True)
+        ]
 
     def _counts(self, seen: LayerLosses, why: str) -> Iterable[Measure]:
-        judged = [self.sort(fall) for fall in seen.each]
+        judged = self.sort(seen)
         for name, title in (
             ("needed", "layers that it needs"),
             ("spared", f"layers whose loss costs surely less than {100 * self.loss:g} points"),
@@ -175,8 +177,8 @@ class Ablation(Instrument, version=3, order=290, needs={"logits", "features"}):
         loss = f"one of its {count} layers" if count > 1 else seen.names[0]
         said = self.say("average", loss=loss, does=does, left=left.value, images=images, value=value)
         by_kind: dict[str, list[str]] = {"needed": [], "spared": [], "unsure": []}
-        for name, fall in zip(seen.names, seen.each, strict=True):
-            by_kind[self.sort(fall)].append(name)
+        for name, kind in zip(seen.names, self.sort(seen), strict=True):
+            by_kind[kind].append(name)
         for kind, sentence in (("needed", "needs"), ("spared", "spares"), ("unsure", "unsure")):
             if names := by_kind[kind]:
                 more = {"needed": {}, "spared": {"loss": 100 * self.loss}, "unsure": {"images": images}}[kind]
@@ -221,7 +223,7 @@ class Ablation(Instrument, version=3, order=290, needs={"logits", "features"}):
             "network trained without the layer may do as well."
         )
         yield "A mean over the layers of one network says nothing beside that over the other layers of another one."
-        yield "Each layer is judged by its own 95% interval, and of many layers a few are judged wrongly by chance."
+        yield "Layers are needed after a correction for how many were tried (Holm); each is spared by its own interval."
         if rows.height and not self.names:
             tried = f"{len(seen.names)} of {about.facts['removable']}"
             yield f"Tried: {tried} blocks or layers that keep the shape; the others cannot be removed."

@@ -235,9 +235,9 @@ def _shapes(moved: MovedFeatures) -> Iterable[Measure]:
         why = moved.facts[f"{side}_why"] or "no distance is known, or all are 0"
         yield stats.ratio(f"rise_{side}", known[:, near].mean(1), known[:, [0, -1]].mean(1), why=why, title=title)
     why = moved.lacking("low") or moved.lacking("high")
-    both = [[] if why else moved.curves("vertical", s)[:, near].mean(1) / moved.apart[s].mean() for s in SIDES]
+    low, high = ([] if why else moved.curves("vertical", s)[:, near].mean(1) / moved.apart[s].mean() for s in SIDES)
     title = "distance at the low layer over that at the high layer, after one shift"
-    yield stats.ratio("low_over_high", *both, "", why=why or "the high layer does not move", title=title)
+    yield stats.ratio("low_over_high", low, high, "", why=why or "the high layer does not move", title=title)
 
 
 def _panels(moved: MovedFeatures, kind: str) -> Iterable[Panel]:

@@ -254,7 +254,7 @@ class _Read(NamedTuple):
             yield self.learned
 
 
-def _depths(read: Mapping[str, _Read], layers: Sequence[Mapping[str, Any]], design: Crossed) -> Iterable[Measure]:
+def _depths(read: Mapping[str, _Read], layers: Sequence[Mapping[str, Any]], design: Crossed) -> list[Measure]:
     """At which depth each cue is read best, and how much deeper shape is; each resample has its own best layers."""
     hits = np.concatenate([one.hits for one in read.values()], 1).astype(float)
     places = np.array([layer["depth"] for layer in layers])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,6 +81,14 @@ class LayerLosses:
             for name, right in zip(self.names, self.without.T, strict=True)
         )
 
+    @cached_property
+    def lost(self) -> list[bool]:
+        """Whether without a layer surely more images are lost than won: exact sign tests, corrected for all (Holm)."""
+        p = [_sign_test(int((fall > 0).sum()), int((fall < 0).sum())) for fall in self.falls.T]
+        order = sorted(range(len(p)), key=p.__getitem__)
+        stop = next((i for i, k in enumerate(order) if p[k] > 0.05 / (len(p) - i)), len(p))
+        return [k in order[:stop] and fall.above(0) for k, fall in enumerate(self.each)]
+
     def extreme(self, which: str) -> Measure:
         """The "largest" or the "smallest" fall; its layer is picked on one half of the images, and met on the other."""
         title = f"{which} fall of {'accuracy' if self.labeled else 'the answers kept'} without one layer"
@@ -99,3 +108,9 @@ def _chance(answers: NDArray[Any], target: NDArray[Any]) -> float | None:
     said, there = Counter(answers.tolist()), Counter(target.tolist())
     n = len(target)
     return sum(count * there[k] for k, count in said.items()) / n**2 if n else None
+
+
+def _sign_test(lost: int, won: int) -> float:
+    """The two-sided p of so many losses and wins, where both are as likely (McNemar 1947, exactly)."""
+    n = lost + won
+    return min(1.0, 2 * sum(math.comb(n, k) for k in range(min(lost, won) + 1)) / 2**n)

@@ -62,7 +62,8 @@ def of_random_weights(shape: Sequence[int], similarity: float, extreme: float, b
     >>> round(of_random_weights((100, 3, 1, 2), 0.95, 0.75)["middle"], 3)
     0.0
     """
-    found, random = dict.fromkeys(("low", "high", "saturated", "repeated", "middle"), 0.0), torch.Generator()
+    found: dict[str, float] = dict.fromkeys(["low", "high", "saturated", "repeated", "middle"], 0.0)
+    random = torch.Generator()
     for seed in range(banks):
         bank = torch.randn(*shape, generator=random.manual_seed(seed))
         low, high, _ = bands(bank)
