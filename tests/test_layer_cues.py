@@ -104,7 +104,7 @@ def test_features_are_pooled_and_projected_in_the_clean_pass() -> None:
     for (name, _), found in kept.items():
         cells = maps[name].reshape(4, 8, 3, 2, 3, 2).mean((3, 5)).flatten(1)
         assert torch.allclose(found, cells, atol=1e-6)
-    first, last = split(features.of_batch(unseen(pixels)), features.facts)
+    first, last = split(pl.Series(features.of_batch(unseen(pixels))), features.facts)
     assert first.shape == last.shape == (4, 20)
     assert logits.shape == (4, 3)
     wanted = maps["4"].reshape(4, 8, 3, 2, 3, 2).mean((3, 5)).flatten(1) @ features.maps[1]

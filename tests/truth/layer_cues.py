@@ -140,7 +140,7 @@ def texture_then_shape() -> Conclusion:
     "no layer holds anything of either cue: other numbers for every image",
     "neither is read at any depth, and no depth is said",
     holds=lambda said: {"read", "texture_first", "shape_first", "same_depth"}.isdisjoint(said.verdict.names),
-    broken=breaks("cuescope.instruments.layer_cues._Read.told", [True, True]),
+    broken=breaks("cuescope.methods.cue_readout.CueReadout.told", [True, True]),
     shows=("shape", "texture"),
 )
 def nothing_to_read() -> Conclusion:

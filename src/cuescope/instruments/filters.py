@@ -10,7 +10,6 @@ import polars as pl
 from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
-from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
 from cuescope.core.naming import counted
 from cuescope.core.verdicts import Sentence, Verdict
@@ -18,7 +17,7 @@ from cuescope.data.images import Batch
 from cuescope.data.ops import spectrum
 from cuescope.data.ops.contact import contact_sheet
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
-from cuescope.methods.filter_bank import bank_of
+from cuescope.methods.filter_bank import bank_of, has_pattern, measures_of
 from cuescope.methods.first_layers import FirstLayers
 
 
@@ -147,7 +146,7 @@ class Filters(Instrument, version=3, order=230, needs={"logits", "features"}):
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         facts = about.facts
         bank = bank_of(facts, rows, self.negligible, self.extreme_share)
-        found = {measure.name: measure for measure in _measures(facts, bank, rows)}
+        found = {measure.name: measure for measure in measures_of(facts, bank, rows)}
         verdict = self._verdict(facts, found, rows.height)
         panels, caveats = (tuple(_panels(facts, bank, found)), tuple(_caveats(facts))) if rows.height else ((), ())
         return Conclusion(tuple(found.values()), panels, verdict, caveats)
@@ -194,7 +193,7 @@ class Filters(Instrument, version=3, order=230, needs={"logits", "features"}):
             text += f"; the last {weak} have negligible weights"
         figures = [Figure(text, sheet)]
         alike = bank.filter(pl.col("repeats").is_in(bank.filter("repeated")["repeats"].implode()))
-        if alike.height and _pattern(facts):
+        if alike.height and has_pattern(facts):
             groups = alike.group_by("repeats", maintain_order=True).agg("filter")["filter"].to_list()
             joined = [weights[group] for group in sorted(groups, key=len, reverse=True)]
             figures.append(Figure("those of them that are alike", contact_sheet(*joined, width_px=sheet.shape[1])))
@@ -203,56 +202,8 @@ class Filters(Instrument, version=3, order=230, needs={"logits", "features"}):
         yield Panel("filters", "images", "The first layer's filters", caption, figures=tuple(figures))
 
 
-def _pattern(facts: Mapping[str, Any]) -> bool:
-    """Whether the kernel is large enough to hold one."""
-    return max(facts["kernel"][1:]) > 1
-
-
-def _measures(facts: Mapping[str, Any], bank: pl.DataFrame, rows: Rows) -> Iterable[Measure]:
-    why = "" if rows.height else "no image was seen"
-    off = why or ("" if facts["nonlinear"] else "no nonlinearity follows before the next layer")
-    for name, title, which, reason in (
-        ("silent", "filters that never respond to any image seen", bank["inactive"], off),
-        ("weak", "filters of negligible weights", bank["weak"], why),
-    ):
-        if reason:
-            yield Measure(f"{name}_filters", None, "share", why=reason, title=title, headline=name == "silent")
-        else:
-            k, n, all_of_them = int(which.sum()), bank.height, "these are all the filters there are, and no sample"
-            yield Measure(f"{name}_filters", k / n, "share", n, None, all_of_them, title, k, headline=name == "silent")
-    flat = why or ("" if _pattern(facts) else "a kernel of a single pixel holds no pattern")
-    for name, title, which in (
-        ("saturated", "filters of extreme frequency", bank["slow"] | bank["fast"]),
-        ("low", "filters of the lowest frequencies alone", bank["slow"]),
-        ("high", "filters of the highest frequencies alone", bank["fast"]),
-        ("repeated", "filters that repeat another", bank["repeated"]),
-    ):
-        more = {"title": title, "headline": name == "saturated", "chance": facts["random"][name]}
-        yield stats.share(f"{name}_filters", [] if flat else which, why=flat, units="filters", **more)
-    middle = bank.filter(~pl.col("weak")).select(1 - pl.col("low") - pl.col("high")).to_series()
-    empty, title = "all its weights are 0", "energy of the filters in the middle frequencies"
-    more = {"title": title, "chance": facts["random"]["middle"], "units": "filters"}
-    yield stats.mean("mid_coverage", [] if flat else middle, why=flat or empty, **more)
-    energy = np.sort(bank["rms"].cast(pl.Float64).to_numpy() ** 2)[::-1]
-    title = "energy of the weights in the strongest tenth of the filters"
-    if why or not energy.any():
-        yield Measure("strongest_tenth", None, "share", title=title, why=why or empty)
-    else:
-        # Of all the filters there are, not of a sample of them: no interval.
-        inside = np.clip(len(energy) / 10 - np.arange(len(energy)), 0, 1) * energy
-        value = float(inside.sum() / energy.sum())
-        yield Measure("strongest_tenth", value, "share", len(energy), title=title, chance=0.1)
-    lacking = "its responses do not vary"
-    coarser = lacking if facts["second"] else "no later convolution works on a coarser map"
-    for number, reason, steps in ((1, lacking, facts["stride"]), (2, coarser, facts["steps"] or (1, 1))):
-        values, title = rows[f"aliasing_{number}"].drop_nulls(), f"what folds back in layer {number} (aliasing)"
-        # What a stride lets through is a matter of the architecture, so no direction is given; chance is white noise.
-        more = {"headline": number == 1, "per_image": f"aliasing_{number}", "chance": 1 - 1 / (steps[0] * steps[1])}
-        yield stats.mean(f"aliasing_layer{number}", values, why=why or reason, title=title, **more)
-
-
 def _panels(facts: Mapping[str, Any], bank: pl.DataFrame, found: Mapping[str, Measure]) -> Iterable[Panel]:
-    if _pattern(facts):
+    if has_pattern(facts):
         counts, edges = np.histogram(bank.filter(~pl.col("weak"))["frequency"].to_numpy(), 10, (0, 1))
         values = (100 * counts / max(1, counts.sum())).round(2).tolist()
         caption = "Each filter's mean frequency: 0 is a constant, 1 the finest pattern that the kernel can hold."
@@ -265,8 +216,8 @@ def _panels(facts: Mapping[str, Any], bank: pl.DataFrame, found: Mapping[str, Me
     columns, table = ["filter", "remark", "RMS", "frequency", "lowest", "highest", "folds back"], []
     for row in bank.iter_rows(named=True):
         remarks = ["weak"] if row["weak"] else ["silent"] if row["inactive"] else []
-        remarks += [f"repeats {row['repeats']}"] if row["repeated"] and _pattern(facts) else []
-        shares = [row[name] if _pattern(facts) else None for name in ("frequency", "low", "high")]
+        remarks += [f"repeats {row['repeats']}"] if row["repeated"] and has_pattern(facts) else []
+        shares = [row[name] if has_pattern(facts) else None for name in ("frequency", "low", "high")]
         numbers = [None if x is None else round(x, 3) for x in (*shares, row["folded"])]
         table.append([row["filter"], ", ".join(remarks), float(f"{row['rms']:.3g}"), *numbers])
     table.sort(key=lambda row: (not row[1], row[0]))

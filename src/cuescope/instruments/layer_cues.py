@@ -1,30 +1,26 @@
 """At which depth can shape and texture be read?"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from cuescope.classifier.classifier import Classifier
-from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.naming import counted
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
-from cuescope.methods.crossed_readout import FOLDS, PAIR_FOLDS, RIDGE, Crossed, answers, crossed, permuted
+from cuescope.methods.crossed_readout import FOLDS, PAIR_FOLDS, RIDGE, Crossed, crossed
+from cuescope.methods.cue_readout import CUES, CueReadout, depths_of
 from cuescope.methods.layer_features import LayerFeatures, split, spread
 
-CUES = ("shape", "texture")
 MARGIN = 0.05
 """An accuracy that is surely less than this above chance is no better than chance."""
 DEPTH_MARGIN = 0.1
 """Two depths, each from 0 to 1, that surely differ by less than this are the same."""
-PERMUTATIONS = 50
 
 
 @dataclass(frozen=True)
@@ -144,54 +140,28 @@ class LayerCues(Instrument, version=1, order=45, needs={"features", "shape", "te
             empty = tuple(Measure(cue, None, "share", why=design.why, headline=True) for cue in CUES)
             return Conclusion(empty, verdict=self.say("nothing", why=design.why))
         layers = about.facts["layers"]
-        read = {cue: self._read(cue, rows, design, layers) for cue in CUES}
-        depths = _depths(read, layers, design)
+        told, control = ([one[design.images] for one in split(rows[key], layers)] for key in ("features", "shuffled"))
+        read = {cue: CueReadout.of(cue, told, control, design, layers, self.seed) for cue in CUES}
+        depths = depths_of(read["shape"], read["texture"], layers)
         verdict = self._verdict(read, layers, depths[-1])
         measures = (*(m for one in read.values() for m in one.headlines), *depths)
         measures += tuple(m for one in read.values() for m in one.at)
         return Conclusion(measures, (_curves(read, layers),), verdict, tuple(self._caveats(design, about)))
 
-    def _read(self, cue: str, rows: Rows, design: Crossed, layers: Sequence[Mapping[str, Any]]) -> "_Read":
-        true, source = design.of(cue)
-        labels = np.concatenate([true[:, None], permuted(true, source, PERMUTATIONS, self.seed)], 1)
-
-        def right(column: str, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-            """(layers, n, labelings); no layers without features."""
-            known = [] if rows[column].null_count() else split(rows[column].to_list(), layers)
-            told = [answers(one[design.images], design, labels) == labels for one in known]
-            return np.array(told, bool).reshape(len(told), *labels.shape)
-
-        told, control = right("features", labels), right("shuffled", labels[:, :1])
-        hits, by_chance = told[:, :, 0].T, told[:, :, 1:].mean(1)
-        # Images that show one category twice are left out, so to know the other cue is to know what this one is not.
-        chance = max(float(by_chance.mean()), 1 / (len(np.unique(true)) - 1))
-        at, more = [], {"chance": chance, "clusters": design.clusters}
-        for layer, mine in zip(layers, hits.T, strict=True):
-            name, title = f"{cue}_{layer['name'].replace('.', '_')}", f"{cue} read from {layer['name']}"
-            at.append(stats.share(name, mine, title=title, **more))
-        best = int(hits.mean(0).argmax())
-        learned = None
-        if len(control):
-            title = f"{cue} read there more often than with shuffled weights"
-            pair = hits[:, best], control[best, :, 0]
-            learned = stats.difference(f"{cue}_learned", *pair, title=title, clusters=design.clusters)
-        highest = float(np.quantile(by_chance.max(0), 0.95))
-        return _Read(cue, tuple(at), hits, control.mean((1, 2)).tolist(), best, highest, chance, learned)
-
-    def _verdict(self, read: Mapping[str, "_Read"], layers: Sequence[Mapping[str, Any]], deeper: Measure) -> Verdict:
+    def _verdict(self, read: Mapping[str, CueReadout], layers: Sequence[Mapping[str, Any]], deeper: Measure) -> Verdict:
         said = []
         for cue, one in read.items():
             best = one.at[one.best]
             values = {"cue": cue.title(), "value": best.value, "images": counted(best.n, "image"), "chance": one.chance}
             if not one.readable:
-                name = "unread" if one.unreadable else "unsure"
+                name = "unread" if one.absent(MARGIN) else "unsure"
                 said.append(self.say(name, **{**values, "cue": cue if name == "unsure" else cue.title()}))
                 continue
             names = [layer["name"] for layer in layers]
             said.append(self.say("read", layer=names[one.best], first=names[one.told.index(True)], **values))
             if (learned := one.learned) is not None:
                 small = "not_learned" if learned.below(MARGIN) else "learned_unsure"
-                said.append(self.say("learned" if learned.above(0) else small, control=one.control[one.best]))
+                said.append(self.say("learned" if learned.above(0) else small, control=one.control[:, one.best].mean()))
         if all(one.readable for one in read.values()):
             if deeper.within(-DEPTH_MARGIN, DEPTH_MARGIN):
                 said.append(self.say("same_depth"))
@@ -219,73 +189,13 @@ class LayerCues(Instrument, version=1, order=45, needs={"features", "shape", "te
             )
 
 
-class _Read(NamedTuple):
-    """How well a cue is read at each layer."""
-
-    cue: str
-    at: tuple[Measure, ...]
-    hits: NDArray[np.bool_]
-    """(n, layers): whether the read-out is right."""
-    control: list[float]
-    """The accuracy at each layer with shuffled weights; empty without."""
-    best: int
-    highest: float
-    """What the best layer reaches with permuted labels in 95 % of all cases, at most."""
-    chance: float
-    learned: Measure | None
-
-    @property
-    def told(self) -> list[bool]:
-        """Whether a layer surely tells it."""
-        return [m.above(self.chance) and (m.value or 0.0) > self.highest for m in self.at]
-
-    @property
-    def readable(self) -> bool:
-        return self.told[self.best]
-
-    @property
-    def unreadable(self) -> bool:
-        return all(measure.below(self.chance + MARGIN) for measure in self.at)
-
-    @property
-    def headlines(self) -> Iterable[Measure]:
-        yield replace(self.at[self.best], name=self.cue, title=f"{self.cue} read from its best layer", headline=True)
-        if self.learned is not None:
-            yield self.learned
-
-
-def _depths(read: Mapping[str, _Read], layers: Sequence[Mapping[str, Any]], design: Crossed) -> list[Measure]:
-    """At which depth each cue is read best, and how much deeper shape is; each resample has its own best layers."""
-    hits = np.concatenate([one.hits for one in read.values()], 1).astype(float)
-    places = np.array([layer["depth"] for layer in layers])
-
-    def depth(means: NDArray[Any]) -> NDArray[Any]:
-        """(..., 2): of shape, and of texture."""
-        return places[means.reshape(*means.shape[:-1], 2, len(places)).argmax(-1)]
-
-    ways = {"shape_depth": lambda m: depth(m)[..., 0], "texture_depth": lambda m: depth(m)[..., 1]}
-    ways["deeper"] = lambda m: depth(m)[..., 0] - depth(m)[..., 1]
-    titles = [f"depth at which {cue} is read best" for cue in CUES] + ["depth of shape less that of texture"]
-    found = []
-    for (name, of), title in zip(ways.items(), titles, strict=True):
-        unread = [cue for cue, one in read.items() if not one.readable and name in (f"{cue}_depth", "deeper")]
-        why, value, interval = f"no layer surely tells {' and '.join(unread)}", None, None
-        if not unread:
-            value, interval = float(of(hits.mean(0))), stats.bootstrap_of_means(hits, of, clusters=design.clusters)
-            why = "" if interval else "too few images, objects or texture images for an interval"
-        found.append(
-            Measure(name, value, "", len(hits) * (not unread), interval, why, title, headline=name == "deeper")
-        )
-    return found
-
-
-def _curves(read: Mapping[str, _Read], layers: Sequence[Mapping[str, Any]]) -> Panel:
+def _curves(read: Mapping[str, CueReadout], layers: Sequence[Mapping[str, Any]]) -> Panel:
     x, series, marks = list(range(1, len(layers) + 1)), [], []
     for cue, one in read.items():
         low, high = zip(*(m.interval or (m.value, m.value) for m in one.at), strict=True)
         series.append({"name": cue, "x": x, "y": [m.value for m in one.at], "low": list(low), "high": list(high)})
-        if one.control:
-            marks.append({"who": f"{cue}, shuffled weights", "x": x, "y": one.control})
+        if one.control.shape[1]:
+            marks.append({"who": f"{cue}, shuffled weights", "x": x, "y": one.control.mean(0).tolist()})
     chance = max(one.chance for one in read.values())
     data = {"x": "layer", "y": "read correctly", "series": series, "marks": marks, "chance": chance, "y_ends": [0, 1]}
     ticks = {"ticks": [[i, layer["name"]] for i, layer in zip(x, layers, strict=True)]}

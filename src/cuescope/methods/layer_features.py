@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -89,9 +90,11 @@ def spread(names: Sequence[str], most: int) -> list[str]:
     return [level[place] for place in places]
 
 
-def split(rows: Sequence[Sequence[float]], facts: Sequence[Mapping[str, Any]]) -> list[np.ndarray[Any, Any]]:
-    """Rows of `of_batch` as one array (n, kept) for each layer."""
-    return np.split(np.array(rows, np.float64), np.cumsum([layer["kept"] for layer in facts])[:-1], axis=1)
+def split(rows: pl.Series, facts: Sequence[Mapping[str, Any]]) -> list[np.ndarray[Any, Any]]:
+    """Rows of `of_batch` as one array (n, kept) for each layer; none where rows are null."""
+    if rows.null_count():
+        return []
+    return np.split(np.array(rows.to_list(), np.float64), np.cumsum([layer["kept"] for layer in facts])[:-1], axis=1)
 
 
 def _pooled(maps: Tensor, grid: int) -> Tensor:
