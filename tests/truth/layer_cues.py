@@ -125,10 +125,10 @@ def conclude(*layers: nn.Module, each: int = EACH, named: bool = True, **how: An
     holds=lambda said: (
         [said[name].value for name in ("shape", "texture")] == [1, 1]
         and said.verdict.names == ("read", "read", "texture_first")
-        and max(said["shape_colors0"].interval[0], said["texture_places1"].interval[0]) < 0.4
+        and max(at(said, "shape")[0][0], at(said, "texture")[1][0]) < 1 / 3
     ),
     broken=breaks("cuescope.methods.layer_features._pooled", lambda maps, grid: maps[:, :3, :1, :1].flatten(1)),
-    shows=("texture_colors0", "texture_places1", "shape_colors0", "shape_places1"),
+    shows=("shape_depth", "texture_depth", "deeper"),
 )
 def texture_then_shape() -> Conclusion:
     return conclude(Colors(), Places())
@@ -177,7 +177,9 @@ def learned(said: Conclusion, cue: str, of: Any) -> bool:
 
 
 def at(said: Conclusion, cue: str) -> list[tuple[float, float]]:
-    return [span(said, m.name) for m in said.measures if m.name.startswith(f"{cue}_") and m.chance]
+    """The interval at each layer."""
+    curves = next((panel.data["series"] for panel in said.panels if panel.name == "by_depth"), ())
+    return [pair for one in curves if one["name"] == cue for pair in zip(one["low"], one["high"], strict=True)]
 
 
 def both(of: Any) -> Any:
@@ -189,7 +191,7 @@ sayable("layer_cues", "read", some(over), texture_then_shape)
 sayable(
     "layer_cues",
     "unread",
-    some(lambda said, cue: all(high < 1 / 3 + MARGIN for _, high in at(said, cue))),
+    some(lambda said, cue: said[cue].value is not None and all(high < 1 / 3 + MARGIN for _, high in at(said, cue))),
     nothing_to_read,
 )
 sayable(

@@ -141,12 +141,11 @@ class LayerCues(Instrument, version=1, order=45, needs={"features", "shape", "te
             return Conclusion(empty, verdict=self.say("nothing", why=design.why))
         layers = about.facts["layers"]
         told, control = ([one[design.images] for one in split(rows[key], layers)] for key in ("features", "shuffled"))
-        read = {cue: CueReadout.of(cue, told, control, design, layers, self.seed) for cue in CUES}
+        read = {cue: CueReadout.of(cue, told, control, design, self.seed) for cue in CUES}
         depths = depths_of(read["shape"], read["texture"], layers)
         verdict = self._verdict(read, layers, depths[-1])
         measures = (*(m for one in read.values() for m in one.headlines), *depths)
-        measures += tuple(m for one in read.values() for m in one.at)
-        return Conclusion(measures, (_curves(read, layers),), verdict, tuple(self._caveats(design, about)))
+        return Conclusion(measures, tuple(_panels(read, layers)), verdict, tuple(self._caveats(design, about)))
 
     def _verdict(self, read: Mapping[str, CueReadout], layers: Sequence[Mapping[str, Any]], deeper: Measure) -> Verdict:
         said = []
@@ -189,15 +188,33 @@ class LayerCues(Instrument, version=1, order=45, needs={"features", "shape", "te
             )
 
 
-def _curves(read: Mapping[str, CueReadout], layers: Sequence[Mapping[str, Any]]) -> Panel:
-    x, series, marks = list(range(1, len(layers) + 1)), [], []
-    for cue, one in read.items():
-        low, high = zip(*(m.interval or (m.value, m.value) for m in one.at), strict=True)
-        series.append({"name": cue, "x": x, "y": [m.value for m in one.at], "low": list(low), "high": list(high)})
-        if one.control.shape[1]:
-            marks.append({"who": f"{cue}, shuffled weights", "x": x, "y": one.control.mean(0).tolist()})
-    chance = max(one.chance for one in read.values())
-    data = {"x": "layer", "y": "read correctly", "series": series, "marks": marks, "chance": chance, "y_ends": [0, 1]}
-    ticks = {"ticks": [[i, layer["name"]] for i, layer in zip(x, layers, strict=True)]}
-    caption = "From the first layer to the last: how often a linear read-out tells the category of either cue."
-    return Panel("by_depth", "lines", "What can be read at which depth", caption, {**data, **ticks})
+def _panels(read: Mapping[str, CueReadout], layers: Sequence[Mapping[str, Any]]) -> Iterable[Panel]:
+    depths, columns, table = [layer["depth"] for layer in layers], ["layer", "depth"], [[], []]
+    for name, title, caption in (
+        (
+            "by_depth",
+            "What can be read at which depth",
+            "How often a linear read-out tells the category of either cue.",
+        ),
+        ("by_depth_shuffled", "The same with shuffled weights", "What the architecture does without what it learned."),
+    ):
+        series, shuffled = [], name != "by_depth"
+        for cue, one in read.items():
+            if at := one.at_control if shuffled else one.at:
+                low, high = zip(*(m.interval or (m.value, m.value) for m in at), strict=True)
+                y = [m.value for m in at]
+                series.append({"name": cue, "x": depths, "y": y, "low": list(low), "high": list(high)})
+                columns.append(f"{cue}, shuffled weights" if shuffled else cue)
+                table.append([_cell(m) for m in at])
+        data = {"x": "depth in the network", "y": "read correctly", "series": series, "y_ends": [0, 1]}
+        if series:
+            yield Panel(name, "lines", title, caption, data | {"chance": max(one.chance for one in read.values())})
+    table[:2] = [layer["name"] for layer in layers], depths
+    rows = [list(row) for row in zip(*table, strict=True)]
+    caption = "From the first to the last: how often the category is told, with its 95% interval."
+    yield Panel("layers", "table", "Layer by layer", caption, {"columns": columns, "rows": rows})
+
+
+def _cell(measure: Measure) -> str:
+    low, high = measure.interval or (None, None)
+    return f"{measure.value:.1%}" + ("" if low is None else f" ({low:.1%} to {high:.1%})")

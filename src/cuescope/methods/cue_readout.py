@@ -30,8 +30,6 @@ class CueReadout:
     """(n, layers)."""
     control: NDArray[np.bool_]
     """The same of a control, (n, layers), or (n, 0)."""
-    at: tuple[Measure, ...]
-    """Of each layer how often it is told."""
     chance: float
     """With permuted labels, or by knowing the other cue: no image shows one category twice."""
     highest: float
@@ -44,7 +42,6 @@ class CueReadout:
         features: Sequence[Features],
         control: Sequence[Features],
         design: Crossed,
-        layers: Sequence[Mapping[str, Any]],
         seed: int = 0,
     ) -> CueReadout:
         """From the features of each layer, and of the same layers of a control (or none)."""
@@ -54,13 +51,23 @@ class CueReadout:
         by_chance = told[:, :, 1:].mean(0)
         chance = max(float(by_chance.mean()), 1 / (len(np.unique(true)) - 1))
         beside = [(answers(x, design, labels[:, :1]) == labels[:, :1])[:, 0] for x in control]
-        at = []
-        for layer, mine in zip(layers, told[:, :, 0].T, strict=True):
-            name, title = f"{cue}_{layer['name'].replace('.', '_')}", f"{cue} read from {layer['name']}"
-            at.append(stats.share(name, mine, title=title, chance=chance, clusters=design.clusters))
         highest = float(np.quantile(by_chance.max(0), 0.95))
         hits = told[:, :, 0], np.array(beside, bool).reshape(len(beside), len(true)).T
-        return cls(cue, design, *hits, tuple(at), chance, highest)
+        return cls(cue, design, *hits, chance, highest)
+
+    @cached_property
+    def at(self) -> tuple[Measure, ...]:
+        """Of each layer how often it is told."""
+        return self._each(self.hits)
+
+    @cached_property
+    def at_control(self) -> tuple[Measure, ...]:
+        """The same of the control; none without one."""
+        return self._each(self.control)
+
+    def _each(self, hits: NDArray[np.bool_]) -> tuple[Measure, ...]:
+        more = {"chance": self.chance, "clusters": self.design.clusters}
+        return tuple(stats.share(self.cue, mine, **more) for mine in hits.T)
 
     @property
     def best(self) -> int:
@@ -92,7 +99,7 @@ class CueReadout:
     @property
     def headlines(self) -> tuple[Measure, ...]:
         title = f"{self.cue} read from its best layer"
-        best = replace(self.at[self.best], name=self.cue, title=title, headline=True)
+        best = replace(self.at[self.best], title=title, headline=True)
         return (best, self.learned) if self.learned else (best,)
 
 

@@ -47,7 +47,7 @@ class LayerFeatures:
         watch = tuple((classifier.layer(name).name, partial(_pooled, grid=grid)) for name in names)
         trial = torch.rand(1, 3, *classifier.preprocessing.size, generator=torch.Generator().manual_seed(0))
         wide = [kept.shape[1] for kept in classifier.watch(unseen(trial.to(classifier.device)), watch).values()]
-        depth = {name: (i + 1) / len(classifier.layers) for i, name in enumerate(classifier.layers)}
+        depth = {name: round((i + 1) / len(classifier.layers), 2) for i, name in enumerate(classifier.layers)}
         facts = [
             {"name": name, "depth": depth.get(name, 1.0), "features": n, "kept": min(n, dimensions)}
             for name, n in zip(names, wide, strict=True)
