@@ -81,7 +81,7 @@ class Ablation(Instrument, version=3, order=290, needs={"logits", "features"}):
         "unsure": Sentence(
             "cannot tell",
             "each layer counted is neither needed nor spared",
-            "Of {unsure} it cannot be told from {images}.",
+            "Of {unsure} neither can be told from {images}.",
         ),
         "more": Sentence(
             "yes",
@@ -260,5 +260,5 @@ def _panels(seen: LayerLosses, weights: Sequence[float]) -> Iterable[Panel]:
 def _listed(names: Sequence[str], tried: int) -> str:
     """Few layers by name, many by number."""
     if len(names) > 3:
-        return f"{len(names)} of the {tried} layers tried"
+        return f"{len(names)} of the {tried} layers tried" if len(names) < tried else f"all {tried} layers tried"
     return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + [names[-1]])

@@ -194,7 +194,7 @@ def _panels(read: Mapping[str, CueReadout], layers: Sequence[Mapping[str, Any]])
         (
             "by_depth",
             "What can be read at which depth",
-            "How often a linear read-out tells the category of either cue.",
+            "How often a linear read-out tells the category of a cue.",
         ),
         ("by_depth_shuffled", "The same with shuffled weights", "What the architecture does without what it learned."),
     ):
