@@ -89,6 +89,9 @@ def test_units_of_one_layer_share_their_images() -> None:
     measure = alike.before_last("settled")
     assert measure.interval == (0, 1), "whether any has settled hangs on the images drawn"
     assert measure.chance == measure.value, "each agrees with another unit as with itself"
+    all_of_them = Settling(np.stack([np.stack([base, base])] * 16), 0.9).before_last("settled")
+    assert all_of_them.value == 1
+    assert all_of_them.interval[0] < 0.85, "the next unit may be another"  # type: ignore[index]
 
 
 def test_jumps_are_changes_of_the_strongest_image() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot, short_names
-from cuescope.core.naming import counted
+from cuescope.core.naming import counted, listed
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, answered, typed
@@ -261,4 +261,4 @@ def _listed(names: Sequence[str], tried: int) -> str:
     """Few layers by name, many by number."""
     if len(names) > 3:
         return f"{len(names)} of the {tried} layers tried" if len(names) < tried else f"all {tried} layers tried"
-    return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + [names[-1]])
+    return listed(names)

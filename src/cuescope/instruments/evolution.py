@@ -12,7 +12,7 @@ import torch
 
 from cuescope.classifier.classifier import Classifier, Watch
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
-from cuescope.core.naming import counted
+from cuescope.core.naming import counted, listed
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.tiles import contrast, sheet, tile
@@ -143,13 +143,13 @@ class Evolution(Instrument, version=2, order=260, needs={"features", "checkpoint
             return self.say("nothing", why=why)
         said = []
         for name in self.sentences:
-            listed = {layer: m for layer, m in settled.items() if _sort(m) == name}
-            if not listed:
+            those = {layer: m for layer, m in settled.items() if _sort(m) == name}
+            if not those:
                 continue
-            layers = " and ".join(f"'{layer}'" for layer in listed)
-            more = {"shares": _shares(m.value for m in listed.values()), "checkpoints": counted(steps, "checkpoint")}
+            layers = listed(f"'{layer}'" for layer in those)
+            more = {"shares": _shares(m.value for m in those.values()), "checkpoints": counted(steps, "checkpoint")}
             if name == "unsure":
-                more |= {"images": counted(images, "image"), "chance": _shares(m.chance for m in listed.values())}
+                more |= {"images": counted(images, "image"), "chance": _shares(m.chance for m in those.values())}
             said.append(self.say(name, layers=layers, **more))
         return sum(said[1:], said[0])
 
@@ -220,7 +220,7 @@ def _sort(measure: Measure) -> str:
 
 
 def _shares(values: Iterable[float | None]) -> str:
-    return " and ".join(f"{value:.0%}" for value in values if value is not None)
+    return listed(f"{value:.0%}" for value in values if value is not None)
 
 
 def _caveats(rows: Rows, found: Mapping[str, Settling]) -> Iterable[str]:

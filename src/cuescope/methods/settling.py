@@ -72,7 +72,8 @@ class Settling:
     def before_last(self, name: str, **more: Any) -> Measure:
         """Which share of the units has settled before the last checkpoint?
 
-        Its interval is over images, which all units share, and over units, which are some of the layer's. The chance is
+        Its interval is over images, which all units share, and over units, which are some of the layer's; it holds that
+        of as many units by themselves, of which all may agree in every resample (Wilson). The chance is
         how often a unit agrees as much with another one at the last checkpoint: units that all see the same agree too.
         """
         own, other = self._stay(self.correlations(self.moments.mean(0)))[..., -2]
@@ -91,7 +92,9 @@ class Settling:
         interval, why = None, f"an interval needs at least 5 images and 5 units, not {self.images} and {units}"
         if min(self.images, units) >= 5:
             # As clusters of one image each, which are drawn by their weights: many columns are resampled at once.
-            interval, why = stats.bootstrap_of_means(self.moments, resampled, clusters=[range(self.images)]), ""
+            both = stats.bootstrap_of_means(self.moments, resampled, clusters=[range(self.images)])
+            alone = stats.wilson(int(own.sum()), units)
+            interval, why = both and (min(both[0], alone[0]), max(both[1], alone[1])), ""
         return Measure(name, float(own.mean()), "share", units, interval, why, chance=float(other.mean()), **more)
 
     def curve(self) -> Mapping[str, list[float]]:
