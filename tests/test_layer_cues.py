@@ -18,7 +18,7 @@ from cuescope.instruments.base import Misfit
 from cuescope.instruments.layer_cues import LayerCues
 from cuescope.instruments.registry import build
 from cuescope.methods.crossed_readout import FOLDS, PAIR_FOLDS, RIDGE, Crossed, answers, crossed, permuted
-from cuescope.methods.layer_features import LayerFeatures, split, spread, unseen
+from cuescope.methods.layer_features import LayerFeatures, split, spread, unseen, usual_layers
 from cuescope.network.shuffled_weights import shuffled
 from toys import MeanColor, plain, toy
 
@@ -131,6 +131,9 @@ def test_layers_are_spread_over_the_outermost_level_that_has_a_few() -> None:
     assert spread(names, 6) == [f"features.{i}" for i in (0, 2, 5, 7, 10, 12)]
     assert spread(["a", "b", "b.0", "b.1", "b.2"], 6) == ["b.0", "b.1", "b.2"]
     assert spread([], 6) == []
+    tokens = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout(), nn.Identity(), nn.Conv2d(8, 3, 1))
+    pooling = nn.Sequential(tokens, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert usual_layers(toy(pooling, size=8), 6) == ["0.0", "0.3"]
     with pytest.raises(Misfit, match="fewer than two layers"):
         LayerCues().start(toy(MeanColor()))
 

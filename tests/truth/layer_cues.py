@@ -237,3 +237,11 @@ sayable(
     some(lambda said, cue: learned(said, cue, lambda low, high: low <= 0 and high >= MARGIN)),
     lambda: conclude(Places(), Hash(), control=True, each=2),
 )
+sayable(
+    "layer_cues",
+    "unnamed",
+    lambda said: (
+        any("tell no objects" in caveat for caveat in said.caveats) and (over(said, "shape") or over(said, "texture"))
+    ),
+    lambda: conclude(Places(), Hash(), named=False),
+)

@@ -15,7 +15,7 @@ from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
 from cuescope.methods.crossed_readout import FOLDS, PAIR_FOLDS, RIDGE, Crossed, crossed
 from cuescope.methods.cue_readout import CUES, CueReadout, depths_of
-from cuescope.methods.layer_features import LayerFeatures, split, spread
+from cuescope.methods.layer_features import LayerFeatures, split, usual_layers
 
 MARGIN = 0.05
 """An accuracy that is surely less than this above chance is no better than chance."""
@@ -76,6 +76,11 @@ class LayerCues(Instrument, version=1, order=45, needs={"features", "shape", "te
             "Whether {cue} is read at any depth cannot be told: on {value:.0%} of {images} at most "
             "({chance:.0%} by chance).",
         ),
+        "unnamed": Sentence(
+            "cannot tell",
+            "a cue is read, and the names of the images tell neither objects nor texture images",
+            "If images share objects or texture images, which their names do not tell, single ones may be known again.",
+        ),
         "texture_first": Sentence(
             "yes",
             "both are read, and the whole interval of the depth of shape less that of texture lies above 0",
@@ -119,7 +124,7 @@ class LayerCues(Instrument, version=1, order=45, needs={"features", "shape", "te
 
     def start(self, classifier: Classifier) -> Observer:
         """The facts: of each layer its name, its depth from 0 to 1, and how many of its features are kept."""
-        names = list(dict.fromkeys(self.layers)) or spread(classifier.layers, self.most)
+        names = list(dict.fromkeys(self.layers)) or usual_layers(classifier, self.most)
         if len(names) < 2:
             raise Misfit("it has fewer than two layers that are maps over the image")
         features = LayerFeatures.of(classifier, names, self.grid, self.dimensions, self.seed)
@@ -168,6 +173,9 @@ class LayerCues(Instrument, version=1, order=45, needs={"features", "shape", "te
                 said.append(self.say("texture_first" if deeper.above(0) else "shape_first"))
             else:
                 said.append(self.say("depth_unsure", images=counted(deeper.n, "image")))
+        named = next(iter(read.values())).design.named
+        if not named and any(one.readable for one in read.values()):
+            said.append(self.say("unnamed"))
         return sum(said[1:], said[0])
 
     def _caveats(self, design: Crossed, about: About) -> Iterable[str]:
@@ -183,8 +191,8 @@ class LayerCues(Instrument, version=1, order=45, needs={"features", "shape", "te
             yield f"No object and no texture image is both learned from and answered ({FOLDS} x {FOLDS} folds)."
         else:
             yield (
-                "The names tell no objects and texture images: if images share them, read-outs may know single ones "
-                f"again, and intervals are too narrow. No pair of categories is in both ({PAIR_FOLDS} folds)."
+                "The names tell no objects and texture images: if images share them, intervals are too narrow. No pair "
+                f"of categories is both learned from and answered ({PAIR_FOLDS} folds)."
             )
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from cuescope.classifier.classifier import Classifier, Watch
 from cuescope.data.images import Batch
+from cuescope.network.hooks import KEEP_SHAPE
 from cuescope.network.shuffled_weights import shuffled
 
 LEAST_LAYERS = 4
@@ -73,6 +74,14 @@ class LayerFeatures:
     def of_pixels(self, batch: Batch) -> list[list[float]]:
         """The same in a pass of its own."""
         return self.of_batch(unseen(batch.pixels))
+
+
+def usual_layers(classifier: Classifier, most: int) -> list[str]:
+    """At most so many of the layers that compute something, as `spread` says."""
+    network = classifier.network
+    assert network is not None
+    computing = [n for n in classifier.layers if not isinstance(network.get_submodule(n), KEEP_SHAPE)]
+    return spread(computing, most)
 
 
 def spread(names: Sequence[str], most: int) -> list[str]:
