@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -18,6 +19,7 @@ from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Misfit
 from cuescope.instruments.evolution import Evolution
+from cuescope.methods.settling import Settling
 from cuescope.world.models import build_world
 from toys import COLORS, Images, colored, plain
 
@@ -50,36 +52,60 @@ def concluded(*weights: Tensor) -> Conclusion:
 def test_a_unit_settles_at_the_first_checkpoint_from_which_on_it_stays() -> None:
     final = RED_TO_GREEN
     finding = concluded(EARLY, EARLY, final, final)
-    # Units 1 and 2 have settled from the first one on, unit 0 from the third.
-    assert finding["settled"].value == pytest.approx((3 + 1 + 1) / 3)
-    assert finding["settled"].n == 3
-    # One that was right, was lost and came back has settled when it came back.
-    assert concluded(final, EARLY, final)["settled"].value == pytest.approx((3 + 1 + 1) / 3)
-    assert concluded(final, final)["settled"].value == 1
     curve = finding.panels[0].data["series"][0]
     assert curve["x"] == [1, 2, 3, 4]
-    assert curve["y"][-1] == pytest.approx(1)
-    assert curve["y"][0] < 0.9
+    # Units 1 and 2 have settled from the first one on, unit 0 from the third.
+    assert curve["y"] == pytest.approx([2 / 3, 2 / 3, 1, 1])
+    assert (finding["settled"].value, finding["settled"].n) == (1, 3)
+    # One that was right, was lost and came back has settled when it came back: at the last one, as all units have.
+    assert concluded(final, EARLY, final)["settled"].value == pytest.approx(2 / 3)
+    assert concluded(final, final)["settled"].value == 1
 
 
-def test_the_curve_is_the_correlation_over_images() -> None:
+def test_the_correlation_is_that_over_images_whatever_is_resampled() -> None:
     tool, nets, batch = series(EARLY * 0.7, RED_TO_GREEN)
-    finding = tool.conclude(tool.start(nets[-1]).observe(batch), About("net", "toys", COLORS.names))
+    rows = tool.start(nets[-1]).observe(batch)
+    units = Settling.of(rows, 0.9)
     peaks = [net.features(batch.pixels, ["1"])["1"].amax((2, 3)) for net in nets]
-    by_unit = [float(torch.corrcoef(torch.stack([a, b]))[0, 1]) for a, b in zip(peaks[0].T, peaks[1].T, strict=True)]
-    assert finding.panels[0].data["series"][0]["y"][0] == pytest.approx(sum(by_unit) / 3, abs=1e-5)
+    own, other = units.correlations(units.moments.mean(0))
+    for i in range(3):
+        assert own[i, 0] == pytest.approx(float(torch.corrcoef(torch.stack([p[:, i] for p in peaks]))[0, 1]), abs=1e-5)
+        pair = torch.stack([peaks[0][:, i], peaks[1][:, i - 1]])
+        assert other[i, 0] == pytest.approx(float(torch.corrcoef(pair)[0, 1]), abs=1e-5)
+    drawn = [0, 0, 5, 7, 7, 7, 2, 11, 3, 3, 3, 1]
+    again = [p[drawn] for p in peaks]
+    own, _ = units.correlations(units.moments[drawn].mean(0))
+    wanted = torch.corrcoef(torch.stack([p[:, 2] for p in again]))[0, 1]
+    assert own[2, 0] == pytest.approx(float(wanted), abs=1e-5)
+
+
+def test_units_of_one_layer_share_their_images() -> None:
+    """With units that all respond alike, the interval is as wide as that of one unit, not as narrow as of many."""
+    random = np.random.default_rng(0)
+    base = random.standard_normal(30)
+    noisy = base + 0.46 * random.standard_normal(30)
+    alike = Settling(np.stack([np.stack([noisy, base])] * 40), 0.9)
+    alike = replace(alike, values=alike.values - alike.values.mean(2, keepdims=True))
+    measure = alike.before_last("settled")
+    assert measure.interval == (0, 1), "whether any has settled hangs on the images drawn"
+    assert measure.chance == measure.value, "each agrees with another unit as with itself"
+    all_of_them = Settling(np.stack([np.stack([base, base])] * 16), 0.9).before_last("settled")
+    assert all_of_them.value == 1
+    assert all_of_them.interval[0] < 0.85, "the next unit may be another"  # type: ignore[index]
 
 
 def test_jumps_are_changes_of_the_strongest_image() -> None:
     finding = concluded(EARLY, RED_TO_GREEN, RED_TO_GREEN)
     # Three units, two steps each; one of them changes its image once.
-    assert (finding["jumps"].count, finding["jumps"].n) == (1, 6)
+    assert (finding["jumps"].count, finding["jumps"].n, finding["jumps"].interval) == (1, 6, None)
 
 
 def test_a_unit_that_became_nothing_is_left_out() -> None:
     dead = RED_TO_GREEN.clone()
     dead[2] = 0
-    assert concluded(RED_TO_GREEN, dead)["settled"].n == 2
+    finding = concluded(RED_TO_GREEN, dead)
+    assert finding["settled"].n == 2
+    assert any("Left out: 1 unit that" in caveat for caveat in finding.caveats)
     nothing = concluded(RED_TO_GREEN, torch.zeros(3, 3))
     assert nothing["settled"].value is None
     assert "no unit" in nothing["settled"].why

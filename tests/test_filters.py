@@ -54,22 +54,24 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_dead_filters() -> None:
+def test_silent_and_weak_filters() -> None:
     """One of no weight, one of almost none, one that its bias keeps below 0, and one that only looks weak."""
     weight = random(5, 3, 3, 3)
     weight[1], weight[2], weight[4] = 0, weight[2] * 1e-5, weight[4] * 0.01
     rows, finding = look(network(weight, bias=torch.tensor([0.0, 9.0, 9.0, -99.0, 0.0])))
-    dead = finding["dead_filters"]
-    assert (dead.count, dead.n) == (3, 5)
+    silent, weak = finding["silent_filters"], finding["weak_filters"]
+    assert (silent.count, silent.n, silent.interval) == (1, 5, None), "of weak ones too, the bias is a response"
+    assert (weak.count, weak.n) == (2, 5)
     table = {row[0]: row[1] for row in next(p for p in finding.panels if p.name == "table").data["rows"]}
-    assert table == {0: "", 1: "negligible", 2: "negligible", 3: "never active", 4: ""}
+    assert table == {0: "", 1: "weak", 2: "weak", 3: "silent", 4: ""}
     assert rows["peak"][0][3] == 0
+    assert finding.verdict.names[:2] == ("silent", "weak")
     _, linear = look(network(weight, 2, torch.tensor([0.0, 9.0, 9.0, -99.0, 0.0]), nn.MaxPool2d(2)))
-    assert linear["dead_filters"].count == 2, "without a nonlinearity no filter is off"
-    assert any("No nonlinearity" in caveat for caveat in linear.caveats)
+    assert linear["silent_filters"].value is None, "without a nonlinearity no filter is off"
+    assert linear.verdict.names[0] == "linear"
 
 
-def test_a_filter_that_one_image_wakes_is_not_dead() -> None:
+def test_a_filter_that_one_image_wakes_is_not_silent() -> None:
     red = torch.zeros(1, 3, 3, 3)
     red[0, 0] = 1
     classifier = toy(network(red, bias=torch.tensor([-4.0])), size=16)
@@ -79,8 +81,8 @@ def test_a_filter_that_one_image_wakes_is_not_dead() -> None:
         observer.observe(classifier.see([Sample("a", dark), Sample("b", bright)])),
         replace(ABOUT, facts=observer.facts),
     )
-    assert Filters().conclude(rows.head(1), about)["dead_filters"].count == 1
-    assert Filters().conclude(rows, about)["dead_filters"].count == 0
+    assert Filters().conclude(rows.head(1), about)["silent_filters"].count == 1
+    assert Filters().conclude(rows, about)["silent_filters"].count == 0
 
 
 def test_saturated_filters() -> None:
@@ -104,6 +106,17 @@ def test_repeated_filters() -> None:
     weak = bank.clone()
     weak[0] *= 1e-6
     assert look(network(weak))[1]["repeated_filters"].count == 0, "what is hardly there is repeated by nothing"
+
+
+def test_random_weights_are_saturated_by_chance() -> None:
+    """Of 3 x 3 filters a few lie in the highest frequencies whatever their weights are, of 9 x 9 filters none."""
+    _, small = look(network(random(64, 3, 3, 3)))
+    assert small["saturated_filters"].chance == pytest.approx(0.06, abs=0.04)
+    assert small.verdict.names[1:] == ("extreme_chance", "folds")
+    _, large = look(network(random(64, 3, 9, 9)))
+    assert large["saturated_filters"].chance == large["saturated_filters"].value == 0
+    assert large.verdict.names[1:] == ("folds",)
+    assert small["mid_coverage"].chance == pytest.approx(small["mid_coverage"].value, abs=0.03)
 
 
 def test_the_strongest_tenth() -> None:
@@ -194,7 +207,7 @@ def test_a_network_without_convolution_says_why() -> None:
 
 def test_filters_of_no_weight_at_all() -> None:
     _, finding = look(network(torch.zeros(4, 3, 3, 3)))
-    assert finding["dead_filters"].value == 1
+    assert finding["weak_filters"].value == 1
     lacking = [finding[name] for name in ("mid_coverage", "strongest_tenth", "aliasing_layer1")]
     assert [measure.value for measure in lacking] == [None] * 3
 
@@ -260,8 +273,10 @@ def test_real_networks(data: Path) -> None:
         found[name] = Filters().conclude(
             observer.observe(classifier.see(samples)), replace(ABOUT, facts=observer.facts)
         )
-    counts = {n: [f[f"{k}_filters"].count for k in ("dead", "saturated", "repeated")] for n, f in found.items()}
-    assert counts["squeezenet1_1"] == [0, 17, 5]
-    assert counts["mobilenet_v2"] == [4, 7, 1]
+    counts = {
+        n: [f[f"{k}_filters"].count for k in ("silent", "weak", "saturated", "repeated")] for n, f in found.items()
+    }
+    assert counts["squeezenet1_1"] == [0, 0, 17, 5]
+    assert counts["mobilenet_v2"] == [4, 0, 7, 1]
     assert found["squeezenet1_1"]["aliasing_layer1"].value == pytest.approx(0.19, abs=0.04)
     assert found["mobilenet_v2"]["aliasing_layer2"].value == pytest.approx(0.34, abs=0.04)

@@ -305,3 +305,21 @@ def test_two_way_variance_is_that_of_cameron_gelbach_and_miller() -> None:
     interval = stats.mean("", values, "", clusters=[objects, textures]).interval
     half = scipy_stats.t.ppf(0.975, 7) * variance**0.5
     assert interval == pytest.approx((values.mean() - half, values.mean() + half), rel=1e-4)
+
+
+def test_what_clusters_share_widens_the_interval_of_what_cannot_be_left_out() -> None:
+    """The place of the largest of three means, over images that come in copies: as uncertain as without the copies."""
+    random = np.random.default_rng(0)
+    values = random.standard_normal((24, 3)) + np.array([0.0, 0.1, 0.2])
+
+    def largest(means: np.ndarray) -> np.ndarray:
+        return means.argmax(-1).astype(float)
+
+    copies, source = np.repeat(values, 20, axis=0), np.repeat(np.arange(24), 20)
+    wide = stats.bootstrap_of_means(copies, largest, clusters=[source])
+    assert wide == stats.bootstrap_of_means(values, largest, clusters=[np.arange(24)])
+    narrow = stats.bootstrap_of_means(copies, largest)
+    assert wide is not None
+    assert narrow is not None
+    assert wide[1] - wide[0] > narrow[1] - narrow[0]
+    assert stats.bootstrap_of_means(copies, largest, clusters=[source % 4]) is None, "four clusters are too few"

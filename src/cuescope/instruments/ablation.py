@@ -1,29 +1,31 @@
 """Which layers does it need? Each is removed in turn, and nothing is trained again."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
+from cuescope.core.findings import About, Conclusion, Measure, Panel, dot, short_names
+from cuescope.core.naming import counted, listed
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, answered, typed, where_labeled
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, answered, typed
+from cuescope.methods.layer_losses import LayerLosses
 from cuescope.network.layer_removal import Cut, cuts, left_out
 
 NO_ANSWER = -1
 """Stands for the answer where a logit is not a finite number."""
+ALIKE = 0.05
+"""Two networks whose mean falls surely differ by less than this need their layers alike."""
 
 
 @dataclass(frozen=True)
-class Ablation(Instrument, version=2, order=290, needs={"logits", "features"}):
+class Ablation(Instrument, version=3, order=290, needs={"logits", "features"}):
     """Which layers does it need?
 
     Each layer whose output has the shape of its input is replaced by the identity, one at a time; the images that are
@@ -42,19 +44,60 @@ class Ablation(Instrument, version=2, order=290, needs={"logits", "features"}):
     """The most layers that are tried: the outermost first, evenly spread over the network."""
     names: tuple[str, ...] = ()
     """Layers to try in place of those, by their names in the network, as in layer1.1 or blocks.3."""
-    loss: float = 0.05
-    """A layer counts as one it can do without where the accuracy falls by less than this."""
+    loss: float = 0.1
+    """It can do without a layer where the accuracy surely falls by less than this."""
 
     question = "Which layers does it need?"
     reference = (
         "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, table 3; "
         "Veit et al. 2016, Residual networks behave like ensembles of relatively shallow networks, lesion study"
     )
-    columns = {
-        "id": pl.String,
-        **typed(pl.Int32, "label predicted"),
-        "without": pl.List(pl.Int32),
-        **typed(pl.Float64, "right_without kept_without"),
+    columns = {"id": pl.String, **typed(pl.Int32, "label predicted"), "without": pl.List(pl.Int32)}
+    compares = True
+    sentences = {
+        "nothing": Sentence("cannot tell", "no image was seen", "Which layers it needs is not measured: {why}."),
+        "chance": Sentence(
+            "cannot tell",
+            "the whole network's accuracy, or without labels the agreement of its answers, is not surely above chance",
+            "The whole network {does} {value:.0%} of {images}, and {chance:.0%} by chance: what its layers are worth "
+            "cannot be told.",
+        ),
+        "average": Sentence(
+            "yes",
+            "the whole network is above chance",
+            "Without {loss} it {does} {left:.0%} of {images}, in place of {value:.0%}.",
+        ),
+        "needs": Sentence(
+            "yes",
+            "without each layer counted more images are lost than won (sign test, Holm over all layers), the whole "
+            "interval of the fall lies above 0, and not below `loss`",
+            "It needs {needed}.",
+        ),
+        "spares": Sentence(
+            "no",
+            "without each layer counted the whole interval of the fall lies below `loss`",
+            "It can do without any one of {spared}: that costs surely less than {loss:g} points.",
+        ),
+        "unsure": Sentence(
+            "cannot tell",
+            "each layer counted is neither needed nor spared",
+            "Of {unsure} neither can be told from {images}.",
+        ),
+        "more": Sentence(
+            "yes",
+            "both have the same layers and are above chance, and the whole interval of the difference lies off 0",
+            "The loss of one of the {layers} layers costs {first} {difference:.1%} more than {second}.",
+        ),
+        "alike": Sentence(
+            "no",
+            "both have the same layers and are above chance, and that interval lies within ALIKE of 0",
+            "The loss of one of the {layers} layers costs {first} and {second} alike, to within {margin:g} points.",
+        ),
+        "compare_unsure": Sentence(
+            "cannot tell",
+            "both have the same layers, and that interval is neither, or one of the two is not surely above chance",
+            "Which of {first} and {second} needs its layers more cannot be told from {images}.",
+        ),
     }
 
     def __post_init__(self) -> None:
@@ -81,81 +124,111 @@ class Ablation(Instrument, version=2, order=290, needs={"logits", "features"}):
     def _observe(self, classifier: Classifier, chosen: Sequence[Cut], batch: Batch) -> Rows:
         """Per image: the answer, and the answer without each layer."""
         without = torch.stack([_answers(classifier, cut, batch.pixels) for cut in chosen], 1)
-        right = where_labeled(batch, (without == batch.labels[:, None]).double().mean(1))
-        kept = (without == batch.logits.argmax(1)[:, None]).double().mean(1).numpy()
-        found = {"without": without.tolist(), "right_without": right, "kept_without": kept}
-        return self.table({**answered(batch), **found})
+        return self.table({**answered(batch), "without": without.tolist()})
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
-        seen = _seen(rows, about)
+        seen = LayerLosses.of(rows, about.facts["layers"])
         none = "" if rows.height else "no image was seen"
         unlabeled = none or ("" if seen.labeled else "no image has a label")
-        right, whole = ([], []) if unlabeled else (seen.without.mean(1), seen.intact)
-        more = {"headline": seen.labeled, "chance": 1 / max(len(about.classes), 1), "per_image": "right_without"}
-        without = stats.mean("accuracy_without", right, title="accuracy without one layer", why=unlabeled, **more)
-        more = {"headline": not seen.labeled, "per_image": "kept_without"}
-        kept = stats.mean("answers_kept", seen.kept.mean(1), title="answers kept without one layer", why=none, **more)
-        spared = self._spared(seen, none)
-        accuracy = stats.share("accuracy", whole, title="accuracy of the whole network", why=unlabeled)
-        measures = (without, kept, spared, *(_fall(seen, which, none) for which in ("largest", "smallest")), accuracy)
+        whole = seen.whole
+        right = [] if unlabeled else seen.without.mean(1)
+        title = "accuracy without one layer, on average over its own layers"
+        without = stats.mean("accuracy_without", right, title=title, why=unlabeled, headline=seen.labeled)
+        title = "answers kept without one layer, on average over its own layers"
+        kept = stats.mean("answers_kept", seen.kept.mean(1), title=title, why=none, headline=not seen.labeled)
+        accuracy = replace(whole, value=None, interval=None, n=0, count=None, why=unlabeled) if unlabeled else whole
+        counts = self._counts(seen, none)
+        falls = (seen.extreme(which) for which in ("largest", "smallest"))
         panels = tuple(_panels(seen, about.facts["weights"])) if rows.height else ()
-        sentence = self._sentence(seen, spared, without if seen.labeled else kept)
-        return Conclusion(measures, panels, sentence, tuple(self._caveats(rows, seen, about)))
+        verdict = self._verdict(seen, without if seen.labeled else kept, none)
+        caveats = tuple(self._caveats(rows, seen, about))
+        return Conclusion((without, kept, *counts, *falls, accuracy), panels, verdict, caveats)
 
-    def _spared(self, seen: "_Seen", why: str) -> Measure:
-        title = f"layers whose removal costs less than {100 * self.loss:g} points"
-        if why:
-            return Measure("spared", None, "share", title=title, why=why, headline=True)
-        k, n = int((seen.falls.mean(0) < self.loss).sum()), len(seen.names)
-        interval = stats.bootstrap_of_means(seen.falls, lambda means: (means < self.loss).mean(1))
-        return Measure("spared", k / n, "share", n, interval, title=title, count=k, headline=True)
+    def sort(self, seen: LayerLosses) -> list[str]:
+        """What is to be said of each layer: "needed", "spared" or "unsure"."""
+        return [
+            "spared" if fall.below(self.loss) else "needed" if lost else "unsure"
+            for fall, lost in zip(seen.each, seen.lost, strict=True)
+        ]
 
-    def _sentence(self, seen: "_Seen", spared: Measure, left: Measure) -> str:
-        if spared.value is None or left.value is None:
-            return f"Which layers it needs is not measured: {spared.why}."
-        does, whole = "keeps its answer on", ""
-        if seen.labeled:
-            does, whole = "is right on", f", in place of {seen.intact.mean():.0%}"
-        much, worst = f"{left.value:.0%} of {left.n} image{'s' * (left.n > 1)}", seen.at("largest")
-        if len(seen.names) == 1:
-            return f"Without {seen.names[0]} it {does} {much}{whole}."
-        text = f"Without one of its layers it {does} {much} on average{whole}: on {seen.without[:, worst].mean():.0%} "
-        few = f"{spared.count or 'none'} of the {spared.n} tried {'costs' if (spared.count or 0) < 2 else 'cost'}"
-        return f"{text}without {seen.names[worst]}, and {few} less than {100 * self.loss:g} points."
+    def _counts(self, seen: LayerLosses, why: str) -> Iterable[Measure]:
+        judged = self.sort(seen)
+        for name, title in (
+            ("needed", "layers that it needs"),
+            ("spared", f"layers whose loss costs surely less than {100 * self.loss:g} points"),
+        ):
+            if why or not seen.above_chance:
+                lacking = why or "the whole network is not surely above chance"
+                yield Measure(name, None, "share", why=lacking, title=title, headline=True)
+                continue
+            k, n = judged.count(name), len(judged)
+            # The layers tried are no sample of others; each is judged by its own interval, over images.
+            own = "each layer is judged by its own interval"
+            yield Measure(name, k / n, "share", n, None, own, title, count=k, headline=True)
 
-    def _caveats(self, rows: Rows, seen: "_Seen", about: About) -> Iterable[str]:
+    def _verdict(self, seen: LayerLosses, left: Measure, why: str) -> Verdict:
+        if why or left.value is None:
+            return self.say("nothing", why=why)
+        does, value = "is right on" if seen.labeled else "keeps its answer on", seen.whole.value
+        images = counted(left.n, "image")
+        if not seen.above_chance:
+            return self.say("chance", does=does, value=value, images=images, chance=seen.whole.chance)
+        count = len(seen.names)
+        loss = f"one of its {count} layers" if count > 1 else seen.names[0]
+        said = self.say("average", loss=loss, does=does, left=left.value, images=images, value=value)
+        by_kind: dict[str, list[str]] = {"needed": [], "spared": [], "unsure": []}
+        for name, kind in zip(seen.names, self.sort(seen), strict=True):
+            by_kind[kind].append(name)
+        for kind, sentence in (("needed", "needs"), ("spared", "spares"), ("unsure", "unsure")):
+            if names := by_kind[kind]:
+                more = {"needed": {}, "spared": {"loss": 100 * self.loss}, "unsure": {"images": images}}[kind]
+                said += self.say(sentence, **{kind: _listed(names, count)}, **more)
+        return said
+
+    def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Conclusion:
+        layers = [one.facts["layers"] for one in about]
+        if layers[0] != layers[1]:
+            raise Misfit("they have other layers, and a mean over other layers is another thing")
+        common = first.select("id").join(second.select("id"), on="id", how="semi")
+        a, b = (
+            LayerLosses.of(common.join(rows, on="id", how="left", maintain_order="left"), names)
+            for rows, names in zip((first, second), layers, strict=True)
+        )
+        if a.labeled != b.labeled or len(a.intact) != len(b.intact) or not len(a.intact):
+            raise Misfit("they have no labeled images in common")
+        title = "fall without one layer, on average over the layers: the first less the second"
+        differences = a.falls.mean(1) - b.falls.mean(1)
+        more = stats.mean("falls_more", differences, "difference", title=title, headline=True)
+        names, sure = short_names(about), a.above_chance and b.above_chance
+        if sure and (more.above(0) or more.below(0)):
+            order = names if more.above(0) else names[::-1]
+            said = {"first": order[0], "second": order[1], "difference": abs(more.value or 0.0)}
+            verdict = self.say("more", layers=len(layers[0]), **said)
+        elif sure and more.within(-ALIKE, ALIKE):
+            said = {"first": names[0], "second": names[1], "margin": 100 * ALIKE}
+            verdict = self.say("alike", layers=len(layers[0]), **said)
+        else:
+            verdict = self.say(
+                "compare_unsure", first=names[0], second=names[1], images=counted(len(a.intact), "image")
+            )
+        series = [(name, one.each) for name, one in zip(names, (a, b), strict=True)]
+        columns = ["layer", *(f"fall of {name}" for name in names)]
+        table = [[layer, *(f"{falls[i].value:.1%}" for _, falls in series)] for i, layer in enumerate(layers[0])]
+        panel = Panel("falls", "table", "What each layer is worth to the two", "", {"columns": columns, "rows": table})
+        return Conclusion((more,), (panel,), verdict)
+
+    def _caveats(self, rows: Rows, seen: LayerLosses, about: About) -> Iterable[str]:
         yield (
             "Nothing was trained again: the layers behind a removed one get inputs that they were not trained on. A "
             "network trained without the layer may do as well."
         )
-        yield "The largest and the smallest of several falls are picked on the images that they are measured on."
+        yield "A mean over the layers of one network says nothing beside that over the other layers of another one."
+        yield "Layers are needed after a correction for how many were tried (Holm); each is spared by its own interval."
         if rows.height and not self.names:
             tried = f"{len(seen.names)} of {about.facts['removable']}"
             yield f"Tried: {tried} blocks or layers that keep the shape; the others cannot be removed."
         if unlabeled := rows.height - len(seen.intact):
             yield f"{unlabeled} images without a label count for the answers kept only."
-
-
-class _Seen(NamedTuple):
-    """What became of the images: of the labeled ones whether it is right, or of all whether the answer stays."""
-
-    names: list[str]
-    intact: NDArray[np.float64]
-    """(n,): whether the whole network is right; all 1 without labels."""
-    without: NDArray[np.float64]
-    """(n, layers): the same without each layer."""
-    kept: NDArray[np.float64]
-    """(images, layers): whether the answer stays, of all images."""
-    labeled: bool
-
-    @property
-    def falls(self) -> NDArray[np.float64]:
-        return self.intact[:, None] - self.without
-
-    def at(self, which: str) -> int:
-        """The layer of the "largest" or "smallest" fall; the first where several fall alike."""
-        means = self.falls.mean(0)
-        return int(means.argmax() if which == "largest" else means.argmin())
 
 
 def _answers(classifier: Classifier, cut: Cut, pixels: Tensor) -> Tensor:
@@ -167,40 +240,25 @@ def _answers(classifier: Classifier, cut: Cut, pixels: Tensor) -> Tensor:
     return torch.where(logits.isfinite().all(1), logits.argmax(1), NO_ANSWER)
 
 
-def _seen(rows: Rows, about: About) -> "_Seen":
-    names = about.facts["layers"]
-    without = np.array(rows["without"].to_list(), int).reshape(rows.height, len(names))
-    kept = (without == rows["predicted"].to_numpy()[:, None]).astype(float)
-    known = rows["label"].is_not_null().to_numpy()
-    if not known.any():
-        return _Seen(names, np.ones(rows.height), kept, kept, labeled=False)
-    labels = rows["label"].fill_null(NO_ANSWER - 1).to_numpy()
-    intact, right = rows["predicted"].to_numpy() == labels, without == labels[:, None]
-    return _Seen(names, intact[known] * 1.0, right[known] * 1.0, kept, labeled=True)
-
-
-def _fall(seen: "_Seen", which: str, why: str) -> Measure:
-    title = f"{which} fall of {'accuracy' if seen.labeled else 'the answers kept'} without one layer"
-    without = [] if why else seen.without[:, seen.at(which)]
-    return stats.difference(f"{which}_fall", seen.intact, without, title=title, why=why)
-
-
-def _panels(seen: "_Seen", weights: Sequence[float]) -> Iterable[Panel]:
-    n, layers = len(seen.intact), list(zip(seen.names, seen.without.T, strict=True))
-    counts = [(name, int(answers.sum())) for name, answers in layers]
-    dots = [dot(name, k / n, stats.wilson(k, n), n) for name, k in counts]
-    marks = [{"who": "the whole network", "values": [float(seen.intact.mean())] * len(dots)}] if seen.labeled else []
+def _panels(seen: LayerLosses, weights: Sequence[float]) -> Iterable[Panel]:
+    shares = [stats.share(name, right) for name, right in zip(seen.names, seen.without.T, strict=True)]
+    dots = [dot(m.name, m.value, m.interval, m.n) for m in shares]
+    marks = [{"who": "the whole network", "values": [seen.whole.value] * len(dots)}] if seen.labeled else []
     title = "Accuracy without each layer" if seen.labeled else "Answers kept without each layer"
     caption = "In the order of the network. The bars are 95% intervals over images."
     yield Panel("without", "dots", title, caption, {"unit": "share", "rows": dots, "marks": marks})
-    if seen.labeled:
-        falls = [dot(name, *stats.paired_difference(seen.intact, answers)) for name, answers in layers]
-        caption = (
-            "By how much the accuracy falls on the same images. Where the bar crosses 0, these images do not show "
-        )
-        caption += "whether the layer is needed at all."
-        yield Panel("falls", "dots", "What each layer is worth", caption, {"unit": "difference", "rows": falls})
-    kept = seen.kept.mean(0)
-    table = [[name, f"{w:.1%}", f"{k:.1%}"] for name, w, k in zip(seen.names, weights, kept, strict=True)]
+    falls = [dot(fall.label, fall.value, fall.interval, fall.n) for fall in seen.each]
+    caption = (
+        "How much is lost on the same images. Where the bar crosses 0, they do not show whether the layer is needed."
+    )
+    yield Panel("falls", "dots", "What each layer is worth", caption, {"unit": "difference", "rows": falls})
+    table = [[name, f"{w:.1%}", f"{k:.1%}"] for name, w, k in zip(seen.names, weights, seen.kept.mean(0), strict=True)]
     data = {"columns": ["layer", "of all weights", "answers kept without it"], "rows": table}
     yield Panel("layers", "table", "The layers", "How much of the network each layer is.", data)
+
+
+def _listed(names: Sequence[str], tried: int) -> str:
+    """Few layers by name, many by number."""
+    if len(names) > 3:
+        return f"{len(names)} of the {tried} layers tried" if len(names) < tried else f"all {tried} layers tried"
+    return listed(names)

@@ -1,7 +1,7 @@
 """How do its units develop? Each one's projection over the checkpoints of a training."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -11,22 +11,25 @@ import polars as pl
 import torch
 
 from cuescope.classifier.classifier import Classifier, Watch
-from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
+from cuescope.core.naming import counted, listed
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.tiles import contrast, sheet, tile
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, peaks_of, typed
 from cuescope.methods.deconvnet import Variant, project, visible, why_not
+from cuescope.methods.settling import Settling
 
 
 @dataclass(frozen=True)
-class Evolution(Instrument, version=1, order=260, needs={"features", "checkpoints"}):
+class Evolution(Instrument, version=2, order=260, needs={"features", "checkpoints"}):
     """Units over the checkpoints of one network, in their order; the last one is asked (section 4.1 and figure 4).
 
     For a random subset of each layer's units the strongest activation over the images is found at each checkpoint and
     projected down to the pixels; a sudden jump is a change of the image that it comes from. Our own is when a unit has
     settled: from the first checkpoint on at which the correlation, over the images, of how strongly it is excited there
-    and at the last one is never again below `settled_at`.
+    and at the last one is never again below `settled_at`. At the last one all have, whatever comes after, so those
+    that have settled before it are counted.
 
     >>> Evolution(units=8).settled_at
     0.9
@@ -53,6 +56,28 @@ class Evolution(Instrument, version=1, order=260, needs={"features", "checkpoint
         **typed(pl.String, "id checkpoint layer"),
         **typed(pl.Int32, "step order channel place columns"),
         "value": pl.Float32,
+    }
+    sentences = {
+        "nothing": Sentence(
+            "cannot tell", "no unit could be followed", "How its units develop is not measured: {why}."
+        ),
+        "settled": Sentence(
+            "yes",
+            "of each layer listed the whole interval of the share of settled units lies above a half and above chance",
+            "Most units of {layers} have settled before the last of {checkpoints}: {shares}.",
+        ),
+        "changing": Sentence(
+            "no",
+            "of each layer listed the whole interval lies below a half",
+            "Most units of {layers} still change up to the last of {checkpoints}: {shares} have settled before.",
+        ),
+        "unsure": Sentence(
+            "cannot tell",
+            "of each layer listed the interval holds a half or does not lie above chance, or there is none",
+            "Whether most units of {layers} have settled before the last of {checkpoints} cannot be told from "
+            "{images}; "
+            "{shares} have, {chance} agree as much with another unit.",
+        ),
     }
 
     def __post_init__(self) -> None:
@@ -92,26 +117,41 @@ class Evolution(Instrument, version=1, order=260, needs={"features", "checkpoint
         return pl.concat(frames)
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
-        steps = rows["step"].n_unique()
+        steps, images = rows["step"].n_unique(), rows["id"].n_unique()
         lacking = {0: "no image was seen", 1: "there is one checkpoint alone"}
         why = lacking.get(steps, "no unit responds differently to different images")
-        curves = {layer: curve for layer, curve in (_curves(rows) if steps > 1 else {}).items() if len(curve)}
-        settled = {layer: self._settled(layer, curve, layer == list(curves)[-1]) for layer, curve in curves.items()}
-        title = "checkpoints until a unit has settled"
-        measures = [*settled.values()] or [Measure("settled", None, why=why, title=title, headline=True)]
+        by_layer = rows.sort("order").partition_by("layer", maintain_order=True) if steps > 1 else []
+        found = {part["layer"][0]: Settling.of(part, self.settled_at) for part in by_layer}
+        found = {layer: units for layer, units in found.items() if len(units)}
+        settled = [
+            units.before_last(
+                f"settled_{layer}", title=f"units of '{layer}' that have settled before the last checkpoint"
+            )
+            for layer, units in found.items()
+        ]
+        title = "units that have settled before the last checkpoint, last layer"
+        last = replace(settled[-1], name="settled", title=title, headline=True) if settled else None
+        last = last or Measure("settled", None, "share", why=why, title=title, headline=True)
         best = _best(rows).with_columns(jump=(pl.col("id") != pl.col("id").shift()).over("order", "channel"))
-        title = "steps at which the image that excites a unit most is another one"
-        jumps = stats.share("jumps", best.filter(pl.col("step") > 0)["jump"], why=why, title=title)
-        panels = (_panel(curves, rows.unique("step").sort("step")["checkpoint"].to_list()),) if curves else ()
-        caveat = "Checkpoints are counted from 1, in the order they were given, whatever lies between them."
-        return Conclusion((*measures, jumps), panels, _sentence(settled, steps, why), (caveat,))
+        panels = (_panel(found, rows.unique("step").sort("step")["checkpoint"].to_list()),) if found else ()
+        verdict = self._verdict(dict(zip(found, settled, strict=True)), steps, images, why)
+        measures = (last, *settled, _jumps(best.filter(pl.col("step") > 0)["jump"], why))
+        return Conclusion(measures, panels, verdict, tuple(_caveats(rows, found)))
 
-    def _settled(self, layer: str, curve: np.ndarray[Any, Any], last: bool) -> Measure:
-        """The mean over units of the first checkpoint from which on they stay what they are."""
-        # The last one of the checkpoints below the mark, counted from 1, and one more.
-        first = curve.shape[1] - np.cumprod(curve[:, ::-1] >= self.settled_at, axis=1).sum(1) + 1
-        title = f"checkpoint at which a unit of '{layer}' has settled, of {curve.shape[1]}"
-        return stats.mean("settled" if last else f"settled_{layer}", first, "", title=title, headline=last)
+    def _verdict(self, settled: Mapping[str, Measure], steps: int, images: int, why: str) -> Verdict:
+        if not settled:
+            return self.say("nothing", why=why)
+        said = []
+        for name in self.sentences:
+            those = {layer: m for layer, m in settled.items() if _sort(m) == name}
+            if not those:
+                continue
+            layers = listed(f"'{layer}'" for layer in those)
+            more = {"shares": _shares(m.value for m in those.values()), "checkpoints": counted(steps, "checkpoint")}
+            if name == "unsure":
+                more |= {"images": counted(images, "image"), "chance": _shares(m.chance for m in those.values())}
+            said.append(self.say(name, layers=layers, **more))
+        return sum(said[1:], said[0])
 
     def _strongest(self, rows: Rows) -> pl.DataFrame:
         """Of the drawn units, the strongest image at each checkpoint."""
@@ -149,25 +189,6 @@ class Evolution(Instrument, version=1, order=260, needs={"features", "checkpoint
         return Figure(f"unit {channel} · its strongest image {times}", sheet([[*projections, *crops]], len(steps)))
 
 
-def _curves(rows: Rows) -> dict[str, np.ndarray[Any, Any]]:
-    """Per layer (units, checkpoints): each unit's correlation over the images with itself at the last checkpoint."""
-    found, last = {}, int(str(rows["step"].max()))
-    for layer in rows.sort("order")["layer"].unique(maintain_order=True):
-        curves = []
-        for unit in rows.filter(layer=layer).partition_by("channel", maintain_order=True):
-            table = unit.pivot("step", index="id", values="value", sort_columns=False).drop("id")
-            values = table.select(sorted(table.columns, key=int)).to_numpy().astype(float)
-            spread = values.std(0)
-            if len(values) < 3 or spread[last] <= 1e-9 * np.abs(values).max():
-                continue  # a unit that is the same for all images in the end became nothing
-            centered = values - values.mean(0)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                curve = (centered * centered[:, -1:]).mean(0) / (spread * spread[-1])
-            curves.append(np.nan_to_num(curve))
-        found[layer] = np.array(curves)
-    return found
-
-
 def _best(rows: Rows) -> pl.DataFrame:
     """Of each unit at each checkpoint, the image that excites it most; of equal ones the first."""
     unit = ["order", "channel", "step"]
@@ -175,22 +196,36 @@ def _best(rows: Rows) -> pl.DataFrame:
     return ranked.unique(unit, keep="first", maintain_order=True)
 
 
-def _panel(curves: Mapping[str, np.ndarray[Any, Any]], names: Sequence[str]) -> Panel:
-    series = []
-    for layer, curve in curves.items():
-        spans = [stats.bootstrap_mean(c) if len(c) > 1 else (float(c[0]), float(c[0])) for c in curve.T]
-        low, high = (list(side) for side in zip(*spans, strict=True))
-        x, y = list(range(1, curve.shape[1] + 1)), curve.mean(0).tolist()
-        series.append({"name": layer, "x": x, "y": y, "low": low, "high": high})
+def _jumps(jumps: pl.Series, why: str) -> Measure:
+    title = "steps at which the image that excites a unit most is another one"
+    if jumps.is_empty():
+        return Measure("jumps", None, "share", why=why, title=title)
+    lone = "which image is the strongest depends on single images"
+    return Measure("jumps", float(jumps.sum()) / len(jumps), "share", len(jumps), None, lone, title, int(jumps.sum()))
+
+
+def _panel(found: Mapping[str, Settling], names: Sequence[str]) -> Panel:
+    series = [{"name": layer, **units.curve()} for layer, units in found.items()]
     numbered = ", ".join(f"{i}: {name}" for i, name in enumerate(names, 1))
-    caption = f"Mean over units of the correlation with themselves at the last checkpoint. {numbered}."
-    data = {"x": "checkpoint", "y": "correlation with the last", "series": series, "diagonal": False}
+    caption = f"Of each layer's units: how many have settled by each checkpoint. At the last one all have. {numbered}."
+    data = {"x": "checkpoint", "y": "units that have settled", "series": series, "y_ends": [0, 1]}
     return Panel("convergence", "lines", "When units become what they stay", caption, data)
 
 
-def _sentence(settled: Mapping[str, Measure], steps: int, why: str) -> str:
-    if not settled:
-        return f"How its units develop is not measured: {why}."
-    layers, values = list(settled), [measure.value for measure in settled.values()]
-    text = f"Units of '{layers[0]}' have settled by checkpoint {values[0]:.1f} of {steps} on average"
-    return text + (f", those of '{layers[-1]}' by {values[-1]:.1f}." if len(layers) > 1 else ".")
+def _sort(measure: Measure) -> str:
+    """Which sentence a layer is listed in."""
+    if measure.below(0.5):
+        return "changing"
+    return "settled" if measure.above(0.5) and measure.above(measure.chance) else "unsure"
+
+
+def _shares(values: Iterable[float | None]) -> str:
+    return listed(f"{value:.0%}" for value in values if value is not None)
+
+
+def _caveats(rows: Rows, found: Mapping[str, Settling]) -> Iterable[str]:
+    yield "Checkpoints are counted from 1, in the order they were given, whatever lies between them."
+    yield "The chance is how often a unit agrees as much with another unit of the layer at the last checkpoint."
+    units = rows.select("layer", "channel").n_unique() if rows.height else 0
+    if left := units - sum(map(len, found.values())):
+        yield f"Left out: {counted(left, 'unit')} that all images excite alike at the last checkpoint."

@@ -10,25 +10,28 @@ import polars as pl
 from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
-from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
+from cuescope.core.naming import counted
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops import spectrum
 from cuescope.data.ops.contact import contact_sheet
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
+from cuescope.methods.filter_bank import bank_of, has_pattern, measures_of
 from cuescope.methods.first_layers import FirstLayers
 
 
 @dataclass(frozen=True)
-class Filters(Instrument, version=2, order=230, needs={"logits", "features"}):
+class Filters(Instrument, version=3, order=230, needs={"logits", "features"}):
     """What do the first layer's filters look for, and are any wasted?
 
     Zeiler & Fergus (2014, section 4.1) found two faults in the network of 2012, which 7 x 7 px at stride 2 mended:
     filters of extremely high and low frequency, some of them dead, and aliasing behind a stride of 4. Here the filters
-    are those of the first convolution that is run, a transformer's patches included. Dead: never active above 0 after
-    the nonlinearity on any image seen, or of negligible weights. Saturated: most of the energy lies in the lowest or
+    are those of the first convolution that is run, a transformer's patches included. Silent: never above 0 after the
+    nonlinearity on any image seen. Weak: of negligible weights. Saturated: most of the energy lies in the lowest or
     the highest quarter of the frequencies that the kernel can hold (by its cosine transform). Repeated: the absolute
-    cosine with another filter, both without their means, reaches `similarity`.
+    cosine with another filter, both without their means, reaches `similarity`. Filters of random weights are saturated
+    too, the more often the smaller the kernel: how often is the chance of these measures.
 
     Aliasing is the share of a response's energy, about its mean, above the Nyquist frequency of the map that is kept,
     as a mean over filters and images. The response is computed at every position: for layer 1 by a stride of 1, for
@@ -45,7 +48,7 @@ class Filters(Instrument, version=2, order=230, needs={"logits", "features"}):
     extreme_share: float = 0.75
     """Share of a filter's energy in the lowest or the highest frequencies from which on it is saturated."""
     negligible: float = 0.001
-    """RMS of a dead filter's weights, at most, as a share of the strongest filter's."""
+    """RMS of a weak filter's weights, at most, as a share of the strongest filter's."""
 
     question = "What do the first layer's filters look for, and are any wasted?"
     reference = (
@@ -55,6 +58,52 @@ class Filters(Instrument, version=2, order=230, needs={"logits", "features"}):
         "id": pl.String,
         **typed(pl.List(pl.Float32), "peak folded"),
         **typed(pl.Float64, "aliasing_1 aliasing_2"),
+    }
+    sentences = {
+        "nothing": Sentence("cannot tell", "no image was seen", "Filters are not measured: no image was seen."),
+        "silent": Sentence(
+            "yes",
+            "a nonlinearity follows, and so many filters were never above 0 behind it",
+            "{silent} of the {filters} of its first layer ({size}) never {respond} to any of {images}.",
+        ),
+        "all_respond": Sentence(
+            "no",
+            "a nonlinearity follows, and every filter was above 0 behind it on some image",
+            "Each of the {filters} of its first layer ({size}) responds to some of {images}.",
+        ),
+        "linear": Sentence(
+            "cannot tell",
+            "no nonlinearity follows before the next layer",
+            "No nonlinearity follows the {filters} of its first layer ({size}), so that none can be silent.",
+        ),
+        "weak": Sentence(
+            "yes",
+            "so many filters have weights of an RMS of at most `negligible`",
+            "{weak} {have} weights of less than {negligible:.1%} of the strongest filter's.",
+        ),
+        "repeats": Sentence(
+            "yes",
+            "the whole interval of the share of repeated filters lies above that of random weights",
+            "{repeated} {repeat} another one.",
+        ),
+        "extreme": Sentence(
+            "yes",
+            "the whole interval of the share of saturated filters lies above that of random weights",
+            "{extreme} {hold} little but the lowest or the highest frequencies; of random weights {chance:.0%} do.",
+        ),
+        "extreme_chance": Sentence(
+            "cannot tell",
+            "some filters are saturated, and the interval of their share does not lie above that of random weights",
+            "{extreme} {hold} little but the lowest or the highest frequencies, perhaps no more than of random weights "
+            "({chance:.0%}).",
+        ),
+        "folds": Sentence(
+            "yes",
+            "layer 1 leaves positions out",
+            "{aliasing:.0%} of what they respond with is too fine for the map that is kept and folds back; of white "
+            "noise {white:.0%} would.",
+        ),
+        "keeps_all": Sentence("no", "its stride is 1", "It leaves no position out, so that nothing folds back."),
     }
 
     def __post_init__(self) -> None:
@@ -75,7 +124,13 @@ class Filters(Instrument, version=2, order=230, needs={"logits", "features"}):
         low, high, frequency = (share.nan_to_num().float().tolist() for share in spectrum.bands(bank))
         facts = {"layer": first.name, "kernel": list(bank.shape[1:]), "stride": list(layers.convolution.stride)}
         facts |= {"nonlinear": first.nonlinear, "rms": rms.tolist(), "low": low, "high": high, "frequency": frequency}
-        facts |= {"repeats": repeats.tolist(), "second": second and second.name, "steps": second and list(second.steps)}
+        random = spectrum.of_random_weights(bank.shape, self.similarity, self.extreme_share)
+        facts |= {
+            "repeats": repeats.tolist(),
+            "random": random,
+            "second": second and second.name,
+            "steps": second and list(second.steps),
+        }
         return Observer(partial(self._rows, layers, alive), facts=facts)
 
     def _rows(self, layers: FirstLayers, alive: Tensor, batch: Batch) -> Rows:
@@ -89,29 +144,40 @@ class Filters(Instrument, version=2, order=230, needs={"logits", "features"}):
         return pl.DataFrame(rows, self.columns, orient="row").with_columns(*known)
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
-        facts, bank = about.facts, self._bank(about.facts, rows)
-        found = {measure.name: measure for measure in _measures(facts, bank, rows)}
-        if not rows.height:
-            return Conclusion(tuple(found.values()), verdict="Filters are not measured: no image was seen.")
-        panels, caveats = tuple(_panels(facts, bank, found)), tuple(_caveats(facts, rows.height))
-        return Conclusion(tuple(found.values()), panels, _sentence(facts, found), caveats)
+        facts = about.facts
+        bank = bank_of(facts, rows, self.negligible, self.extreme_share)
+        found = {measure.name: measure for measure in measures_of(facts, bank, rows)}
+        verdict = self._verdict(facts, found, rows.height)
+        panels, caveats = (tuple(_panels(facts, bank, found)), tuple(_caveats(facts))) if rows.height else ((), ())
+        return Conclusion(tuple(found.values()), panels, verdict, caveats)
 
-    def _bank(self, facts: Mapping[str, Any], rows: Rows) -> pl.DataFrame:
-        """A row a filter: what it is, and its responses to the images."""
-        number = pl.int_ranges(pl.col("peak").list.len(), dtype=pl.UInt32)
-        responses = rows.select("peak", "folded", filter=number).explode("filter", "peak", "folded")
-        both = responses.group_by("filter", maintain_order=True).agg(pl.col("peak").max(), pl.col("folded").mean())
-        bank = pl.DataFrame({name: facts[name] for name in _BANK}, schema=_BANK).with_row_index("filter")
-        weak = pl.col("rms") <= self.negligible * pl.col("rms").max()
-        inactive = (pl.col("peak") <= 0) & pl.lit(facts["nonlinear"])
-        return bank.join(both, on="filter", how="left", maintain_order="left").with_columns(
-            weak=weak,
-            inactive=inactive,
-            dead=weak | inactive,
-            repeated=pl.col("repeats") != pl.col("filter"),
-            slow=~weak & (pl.col("low") >= self.extreme_share),
-            fast=~weak & (pl.col("high") >= self.extreme_share),
-        )
+    def _verdict(self, facts: Mapping[str, Any], found: Mapping[str, Measure], images: int) -> Verdict:
+        if not images:
+            return self.say("nothing")
+        silent, weak, repeated, extreme = (found[f"{n}_filters"] for n in ("silent", "weak", "repeated", "saturated"))
+        more = {"filters": counted(weak.n, "filter"), "size": f"{_size(facts)}, stride {_by(facts['stride'])}"}
+        if not facts["nonlinear"]:
+            said = self.say("linear", **more)
+        elif silent.count:
+            respond = "responds" if silent.count == 1 else "respond"
+            said = self.say("silent", silent=silent.count, respond=respond, images=counted(images, "image"), **more)
+        else:
+            said = self.say("all_respond", images=counted(images, "image"), **more)
+        if weak.count:
+            have = "has" if weak.count == 1 else "have"
+            said += self.say("weak", weak=weak.count, have=have, negligible=self.negligible)
+        if repeated.above(repeated.chance):
+            repeat = "repeats" if repeated.count == 1 else "repeat"
+            said += self.say("repeats", repeated=repeated.count, repeat=repeat)
+        if extreme.count:
+            name = "extreme" if extreme.above(extreme.chance) else "extreme_chance"
+            hold = "holds" if extreme.count == 1 else "hold"
+            said += self.say(name, extreme=extreme.count, hold=hold, chance=extreme.chance)
+        if max(facts["stride"]) == 1:
+            said += self.say("keeps_all")
+        elif (folds := found["aliasing_layer1"]).value is not None:
+            said += self.say("folds", aliasing=folds.value, white=folds.chance)
+        return said
 
     def examples(self, rows: Rows) -> list[str]:
         """One image: the filters are the same for all."""
@@ -120,14 +186,14 @@ class Filters(Instrument, version=2, order=230, needs={"logits", "features"}):
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         layers, facts = FirstLayers.of(classifier), self.start(classifier).facts
         assert layers is not None
-        bank, weights = self._bank(facts, self.empty), layers.filters
+        bank, weights = bank_of(facts, self.empty, self.negligible, self.extreme_share), layers.filters
         sheet = contact_sheet(weights[bank.sort("weak", "frequency", "filter")["filter"].to_list()])
         text = f"{len(weights)} filters of {facts['layer']}, {_size(facts)}"
         if weak := bank["weak"].sum():
             text += f"; the last {weak} have negligible weights"
         figures = [Figure(text, sheet)]
         alike = bank.filter(pl.col("repeats").is_in(bank.filter("repeated")["repeats"].implode()))
-        if alike.height and _pattern(facts):
+        if alike.height and has_pattern(facts):
             groups = alike.group_by("repeats", maintain_order=True).agg("filter")["filter"].to_list()
             joined = [weights[group] for group in sorted(groups, key=len, reverse=True)]
             figures.append(Figure("those of them that are alike", contact_sheet(*joined, width_px=sheet.shape[1])))
@@ -136,51 +202,8 @@ class Filters(Instrument, version=2, order=230, needs={"logits", "features"}):
         yield Panel("filters", "images", "The first layer's filters", caption, figures=tuple(figures))
 
 
-_BANK = {**typed(pl.Float32, "rms low high frequency"), "repeats": pl.Int32}
-"""The facts that are lists, a value for each filter."""
-
-
-def _pattern(facts: Mapping[str, Any]) -> bool:
-    """Whether the kernel is large enough to hold one."""
-    return max(facts["kernel"][1:]) > 1
-
-
-def _measures(facts: Mapping[str, Any], bank: pl.DataFrame, rows: Rows) -> Iterable[Measure]:
-    why = "" if rows.height else "no image was seen"
-    flat = why or ("" if _pattern(facts) else "a kernel of a single pixel holds no pattern")
-    for name, title, which, reason in (
-        ("dead", "dead filters", bank["dead"], why),
-        ("saturated", "filters of extreme frequency", bank["slow"] | bank["fast"], flat),
-        ("low", "filters of the lowest frequencies alone", bank["slow"], flat),
-        ("high", "filters of the highest frequencies alone", bank["fast"], flat),
-        ("repeated", "filters that repeat another", bank["repeated"], flat),
-    ):
-        # Whether extremes are a fault depends on what lies between them, so no direction is given for them.
-        better, headline = "lower" if name in ("dead", "repeated") else "", name in ("dead", "saturated")
-        hits, more = [] if reason else which, {"title": title, "better": better, "headline": headline}
-        yield stats.share(f"{name}_filters", hits, why=reason, **more)
-    middle = bank.filter(~pl.col("weak")).select(1 - pl.col("low") - pl.col("high")).to_series()
-    empty, title = "all its weights are 0", "energy of the filters in the middle frequencies"
-    yield stats.mean("mid_coverage", [] if flat else middle, why=flat or empty, title=title)
-    energy = np.sort(bank["rms"].cast(pl.Float64).to_numpy() ** 2)[::-1]
-    title = "energy of the weights in the strongest tenth of the filters"
-    if why or not energy.any():
-        yield Measure("strongest_tenth", None, "share", title=title, why=why or empty)
-    else:
-        # Of all the filters there are, not of a sample of them: no interval.
-        inside = np.clip(len(energy) / 10 - np.arange(len(energy)), 0, 1) * energy
-        value = float(inside.sum() / energy.sum())
-        yield Measure("strongest_tenth", value, "share", len(energy), title=title, chance=0.1)
-    lacking = "its responses do not vary"
-    coarser = lacking if facts["second"] else "no later convolution works on a coarser map"
-    for number, reason in ((1, lacking), (2, coarser)):
-        values, title = rows[f"aliasing_{number}"].drop_nulls(), f"what folds back in layer {number} (aliasing)"
-        more = {"better": "lower", "headline": number == 1, "per_image": f"aliasing_{number}"}
-        yield stats.mean(f"aliasing_layer{number}", values, why=why or reason, title=title, **more)
-
-
 def _panels(facts: Mapping[str, Any], bank: pl.DataFrame, found: Mapping[str, Measure]) -> Iterable[Panel]:
-    if _pattern(facts):
+    if has_pattern(facts):
         counts, edges = np.histogram(bank.filter(~pl.col("weak"))["frequency"].to_numpy(), 10, (0, 1))
         values = (100 * counts / max(1, counts.sum())).round(2).tolist()
         caption = "Each filter's mean frequency: 0 is a constant, 1 the finest pattern that the kernel can hold."
@@ -192,9 +215,9 @@ def _panels(facts: Mapping[str, Any], bank: pl.DataFrame, found: Mapping[str, Me
     yield Panel("aliasing", "dots", "What folds back", caption, {"unit": "share", "rows": dots})
     columns, table = ["filter", "remark", "RMS", "frequency", "lowest", "highest", "folds back"], []
     for row in bank.iter_rows(named=True):
-        remarks = ["negligible"] if row["weak"] else ["never active"] if row["inactive"] else []
-        remarks += [f"repeats {row['repeats']}"] if row["repeated"] and _pattern(facts) else []
-        shares = [row[name] if _pattern(facts) else None for name in ("frequency", "low", "high")]
+        remarks = ["weak"] if row["weak"] else ["silent"] if row["inactive"] else []
+        remarks += [f"repeats {row['repeats']}"] if row["repeated"] and has_pattern(facts) else []
+        shares = [row[name] if has_pattern(facts) else None for name in ("frequency", "low", "high")]
         numbers = [None if x is None else round(x, 3) for x in (*shares, row["folded"])]
         table.append([row["filter"], ", ".join(remarks), float(f"{row['rms']:.3g}"), *numbers])
     table.sort(key=lambda row: (not row[1], row[0]))
@@ -203,21 +226,6 @@ def _panels(facts: Mapping[str, Any], bank: pl.DataFrame, found: Mapping[str, Me
         "the highest frequencies, and the share of its responses that folds back."
     )
     yield Panel("table", "table", "Filter by filter", caption, {"columns": columns, "rows": table})
-
-
-def _sentence(facts: Mapping[str, Any], found: Mapping[str, Measure]) -> str:
-    dead, repeated, extreme = (found[f"{name}_filters"].count or 0 for name in ("dead", "repeated", "saturated"))
-    n, alias = found["dead_filters"].n, found["aliasing_layer1"].value
-    text = f"Of the {n} filters of its first layer ({_size(facts)}, stride {_by(facts['stride'])}) "
-    text += f"{dead or 'none'} {'are' if dead > 1 else 'is'} dead"
-    if _pattern(facts):
-        text += f", {repeated or 'none'} {'repeat' if repeated > 1 else 'repeats'} another and {extreme or 'none'} "
-        text += f"{'hold' if extreme > 1 else 'holds'} little but the lowest or the highest frequencies"
-    if alias is not None and max(facts["stride"]) == 1:
-        text += "; it leaves no position out, so nothing folds back"
-    elif alias is not None:
-        text += f"; {alias:.0%} of what they respond with is too fine for the map that is kept and folds back"
-    return text + "."
 
 
 def _by(sides: list[int]) -> str:
@@ -229,17 +237,17 @@ def _size(facts: Mapping[str, Any]) -> str:
     return f"{facts['kernel'][1]} x {facts['kernel'][2]} px"
 
 
-def _caveats(facts: Mapping[str, Any], images: int) -> Iterable[str]:
+def _caveats(facts: Mapping[str, Any]) -> Iterable[str]:
     if facts["nonlinear"]:
-        yield f"A filter that is never active on {images} images may be on others."
-    else:
-        yield "No nonlinearity follows before the next layer: only negligible weights make a filter dead here."
+        yield "A filter that is silent on these images may respond to others, and the next layer may use a weak one."
+    yield (
+        "Intervals of shares of filters are those of filters drawn independently of each other, as random weights are; "
+        "the chance beside them is that of normally distributed weights in a kernel of this size."
+    )
     yield (
         "A batch norm behind the filters is folded into them: it rescales whole filters, which changes RMS and what is "
         "negligible, but no shape, frequency or likeness."
     )
-    if white := 1 - 1 / (facts["stride"][0] * facts["stride"][1]):
-        yield f"Of a response with equal energy at all frequencies {white:.1%} would fold back in layer 1."
     if facts["second"]:
         yield (
             f"Layer 2 is {facts['second']}: along each side it keeps one of {_by(facts['steps'])} positions of layer "

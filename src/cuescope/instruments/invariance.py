@@ -8,32 +8,37 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
+from cuescope.core.naming import counted
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import sheet
 from cuescope.data.ops.occlude import FILLS, Fill, fill_color
-from cuescope.data.ops.transform import PAPER_PX, TRANSFORMS, shifts, steps_up
+from cuescope.data.ops.transform import TRANSFORMS, shifts, steps_up
 from cuescope.instruments.base import Instrument, Observer, Rows, by_id, typed
 from cuescope.methods.end_features import EndFeatures
+from cuescope.methods.moved_features import SIDES, MovedFeatures, same_answer, sketch
 
-SIDES, MOST_SHOWN, MOST_FRAMES = ("low", "high"), 3, 7
+MOST_SHOWN, MOST_FRAMES = 3, 7
+MARGIN = 0.05
+"""Answers that surely stay in all but less than this share of cases stay."""
 
 
 @dataclass(frozen=True)
-class Invariance(Instrument, version=2, order=270, needs={"logits"}):
+class Invariance(Instrument, version=3, order=270, needs={"logits"}):
     """How far do its features and its answer move when the image is moved, enlarged or turned?
 
     Figure 5 of Zeiler & Fergus (2014): the Euclidean distance of the features of a transformed image to those of the
     image itself, at the first and at the last layer, and P(class), for shifts, enlargements and turns. The paper leaves
-    the normalization of the distance open; here it is divided by the length of the image's own feature vector. The
-    class is the label, else the answer to the image as it is. The low layer is the first convolution's map after its
-    nonlinearity, position by position; the high layer is what the last layer with weights reads, averaged over
-    positions where it is a map: layer 7 of the paper's network, the pooled map of a ResNet.
+    the normalization of the distance open; here it is divided by the mean distance between two images, so that 1 is as
+    far as another image, whatever the scale and the offset of the features. P(class) depends on the scale of the
+    logits, so the verdict goes by whether the answer stays. The class is the label, else the answer to the image as
+    it is. The low layer is the first convolution's map after its nonlinearity, position by position; the high layer
+    is what the last layer with weights reads, averaged over positions where it is a map: layer 7 of the paper's
+    network, the pooled map of a ResNet.
 
     >>> Invariance(rotation_step=45).images
     20
@@ -66,10 +71,41 @@ class Invariance(Instrument, version=2, order=270, needs={"logits"}):
     reference = "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks, section 4 and figure 5"
     columns = {
         "id": pl.String,
-        **typed(pl.Int32, "label tracked"),
+        **typed(pl.Int32, "label tracked answer"),
         "p_clean": pl.Float64,
-        **{f"{kind}_{what}": pl.List(pl.Float64) for kind in TRANSFORMS for what in (*SIDES, "p")},
-        **{f"{side}_{kind}": pl.Float64 for side in SIDES for kind in TRANSFORMS},
+        **{f"{side}_own": pl.List(pl.Float32) for side in SIDES},
+        **{f"{kind}_{what}": pl.List(pl.Float64) for kind in TRANSFORMS for what in (*SIDES, "p", "stays")},
+    }
+    sentences = {
+        "nothing": Sentence("cannot tell", "no image was seen", "How far they move is not measured: {why}."),
+        "features": Sentence(
+            "yes",
+            "the distance between two images is known at a layer",
+            "A shift by {shift} of 224 moves {moved} as another image would.",
+        ),
+        "moves": Sentence(
+            "yes",
+            "the whole interval of the share of answers that stay when the image is turned lies below 1 - MARGIN",
+            "When the image is turned, the answer stays in {kept:.0%} of all turns ({images}; {chance:.0%} of other "
+            "images have the same answer).",
+        ),
+        "stays": Sentence(
+            "no",
+            "that whole interval lies above 1 - MARGIN, and above how often two images have the same answer",
+            "When the image is turned, the answer stays ({kept:.0%} of all turns, {images}; {chance:.0%} of other "
+            "images have the same answer).",
+        ),
+        "one_answer": Sentence(
+            "cannot tell",
+            "that whole interval lies above 1 - MARGIN, and not above how often two images have the same answer",
+            "The answer stays when the image is turned, but {chance:.0%} of other images have the same one ({images}).",
+        ),
+        "unsure": Sentence(
+            "cannot tell",
+            "that interval holds 1 - MARGIN, or there is none",
+            "Whether the answer stays when the image is turned cannot be told from {images}: it does in {kept:.0%} of "
+            "all turns.",
+        ),
     }
 
     def __post_init__(self) -> None:
@@ -110,42 +146,64 @@ class Invariance(Instrument, version=2, order=270, needs={"logits"}):
         color = fill_color(self.fill, classifier.preprocessing.mean)
         known, answer = (label, label) if label >= 0 else (None, int(batch.logits[i].argmax()))
         own, logits = layers.look(pixels[None])
-        clean = float(logits.double().softmax(1)[0, answer])
-        row: dict[str, Any] = {"id": batch.ids[i], "label": known, "tracked": answer, "p_clean": clean}
+        said, clean = int(logits[0].argmax()), float(logits.double().softmax(1)[0, answer])
+        row: dict[str, Any] = {"id": batch.ids[i], "label": known, "tracked": answer, "answer": said, "p_clean": clean}
+        row |= {f"{side}_own": sketch(features)[0].tolist() for side, features in own.items()}
         for kind in self.kinds:
             how, steps = TRANSFORMS[kind], self.steps(kind, (pixels.shape[1], pixels.shape[2]))
             views = torch.stack([how.apply(pixels, step, color) for step in steps if step != how.neutral])
             features, logits = layers.look(views)
-            found: dict[str, list[float | None]] = {"p": logits.double().softmax(1)[:, answer].tolist()}
-            found |= {side: distances(seen, own[side]) for side, seen in features.items()}
+            found = {"p": logits.double().softmax(1)[:, answer].tolist()}
+            found["stays"] = (logits.argmax(1) == said).double().tolist()
+            found |= {side: (seen - own[side]).norm(dim=1).tolist() for side, seen in features.items()}
+            neutral = {"p": clean, "stays": 1.0}
             for name, curve in found.items():
-                curve.insert(steps.index(how.neutral), clean if name == "p" else 0.0)
+                curve.insert(steps.index(how.neutral), neutral.get(name, 0.0))
                 row[f"{kind}_{name}"] = curve
-                near = [value for k in how.near(steps) if (value := curve[k]) is not None]
-                if name != "p" and near:
-                    row[f"{name}_{kind}"] = sum(near) / len(near)
         return row
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
-        facts, kinds = about.facts, self.kinds
-        measures = (*(m for kind in kinds for m in self._measures(rows, facts, kind)), *shapes(rows, facts))
+        moved = MovedFeatures(rows, about.facts)
+        measures = (*(m for kind in self.kinds for m in self._measures(moved, kind)), *_shapes(moved))
         found = {measure.name: measure for measure in measures}
-        panels = tuple(panel for kind in kinds if rows.height for panel in panels_of(rows, facts, kind))
-        return Conclusion(measures, panels, sentence_of(rows, facts, found), tuple(caveats(rows, facts, self.fill)))
+        panels = tuple(panel for kind in self.kinds if rows.height for panel in _panels(moved, kind))
+        return Conclusion(measures, panels, self._verdict(about.facts, found), tuple(_caveats(moved, self.fill)))
 
-    def _measures(self, rows: Rows, facts: Mapping[str, Any], kind: str) -> Iterable[Measure]:
-        how, steps, lacking = TRANSFORMS[kind], facts[f"{kind}_at"], "" if rows.height else "no image was seen"
+    def _measures(self, moved: MovedFeatures, kind: str) -> Iterable[Measure]:
+        how, steps = TRANSFORMS[kind], moved.facts[f"{kind}_at"]
         near, others = how.near(steps), [k for k, step in enumerate(steps) if step != how.neutral]
         one = f"one {how.noun} by {how.text(abs(steps[near[-1]]))}"
         for side in SIDES:
-            name, values = f"{side}_{kind}", rows[f"{side}_{kind}"].drop_nulls()
-            why = lacking or facts[f"{side}_why"] or "its features are all 0"
-            title, headline = f"distance at the {side} layer after {one}", kind == "vertical"
-            yield stats.mean(name, values, "", why=why, title=title, headline=headline, per_image=name)
-        p, clean = curves(rows, facts, kind, "p"), rows["p_clean"]
-        for name, which, after in (("kept", near, one), ("kept_far", others, f"{how.every}, on average")):
-            more = {"title": f"P(class) kept after {after}", "headline": (name, kind) == ("kept_far", "rotation")}
-            yield stats.ratio(f"{name}_{kind}", p[:, which].mean(1), clean, why=lacking, better="higher", **more)
+            title = f"distance at the {side} layer after {one}, in distances between two images"
+            yield moved.distance(side, kind, near, f"{side}_{kind}", title=title, headline=kind == "vertical")
+        p, stays = moved.curves(kind, "p"), moved.curves(kind, "stays")
+        chance, why = same_answer(moved.rows["answer"].to_list()), moved.nothing
+        for name, which, after in (("near", near, one), ("far", others, f"{how.every}, on average")):
+            more = {"title": f"answers that stay after {after}", "chance": chance, "why": why}
+            headline = (name, kind) == ("far", "rotation")
+            yield stats.mean_share(f"stays_{name}_{kind}", stays[:, which].mean(1), headline=headline, **more)
+            title = f"P(class) kept after {after} (depends on the scale of the logits)"
+            yield stats.ratio(f"kept_{name}_{kind}", p[:, which].mean(1), moved.rows["p_clean"], why=why, title=title)
+
+    def _verdict(self, facts: Mapping[str, Any], found: Mapping[str, Measure]) -> Verdict:
+        kept = found["stays_far_rotation"]
+        if kept.value is None:
+            return self.say("nothing", why=kept.why)
+        images, chance = counted(kept.n, "image"), kept.chance
+        surely = kept.above(1 - MARGIN)
+        if surely and kept.above(chance):
+            said = self.say("stays", kept=kept.value, images=images, chance=chance)
+        elif surely:
+            said = self.say("one_answer", images=images, chance=chance)
+        elif kept.below(1 - MARGIN):
+            said = self.say("moves", kept=kept.value, images=images, chance=chance)
+        else:
+            said = self.say("unsure", kept=kept.value, images=images)
+        pairs = [(which, found[f"{side}_vertical"].value) for side, which in (("low", "first"), ("high", "last"))]
+        if moved := [f"its {which} layer's features {value:.0%} as far" for which, value in pairs if value is not None]:
+            how, steps = TRANSFORMS["vertical"], facts["vertical_at"]
+            said += self.say("features", shift=how.text(abs(steps[how.near(steps)[-1]])), moved=" and ".join(moved))
+        return said
 
     def examples(self, rows: Rows) -> list[str]:
         """A few images, the same for every classifier, so that they stand side by side."""
@@ -168,71 +226,51 @@ class Invariance(Instrument, version=2, order=270, needs={"logits"}):
         yield Panel("strips", "images", "What was done to the images", caption, figures=tuple(figures))
 
 
-def distances(features: Tensor, own: Tensor) -> list[float | None]:
-    """The Euclidean distance of each of (N, D) to (1, D), in lengths of the latter; None where that is 0.
-
-    >>> distances(torch.tensor([[3.0, 0.0], [3.0, 4.0]]), torch.tensor([[3.0, 4.0]]))
-    [0.8, 0.0]
-    """
-    length = float(own.norm())
-    return [float(d) / length if length else None for d in (features - own).norm(dim=1)]
-
-
-def curves(rows: Rows, facts: Mapping[str, Any], kind: str, what: str) -> NDArray[np.float64]:
-    """(images, steps): of each image that has one, the curve of a kind."""
-    known = [curve for curve in rows[f"{kind}_{what}"].to_list() if curve and None not in curve]
-    return np.array(known, float).reshape(-1, len(facts[f"{kind}_at"]))
-
-
-def shapes(rows: Rows, facts: Mapping[str, Any]) -> Iterable[Measure]:
+def _shapes(moved: MovedFeatures) -> Iterable[Measure]:
     """How much steeper the low layer is, and whether a layer jumps at the first step or moves along a line."""
-    near, why = TRANSFORMS["vertical"].near(facts["vertical_at"]), "no distance is known, or all are 0"
-    both = rows.drop_nulls(["low_vertical", "high_vertical"])
-    title = "distance at the low layer over that at the high layer, after one shift"
-    yield stats.ratio("low_over_high", both["low_vertical"], both["high_vertical"], "", why=why, title=title)
+    near = TRANSFORMS["vertical"].near(moved.facts["vertical_at"])
     for side in SIDES:
-        known = curves(rows, facts, "vertical", side)
-        step, farthest = known[:, near].mean(1), known[:, [0, -1]].mean(1)
+        known = moved.curves("vertical", side)
         title = f"part of the farthest shift's distance that one step makes, {side} layer"
-        yield stats.ratio(f"rise_{side}", step, farthest, why=why, title=title)
+        why = moved.facts[f"{side}_why"] or "no distance is known, or all are 0"
+        yield stats.ratio(f"rise_{side}", known[:, near].mean(1), known[:, [0, -1]].mean(1), why=why, title=title)
+    why = moved.lacking("low") or moved.lacking("high")
+    low, high = ([] if why else moved.curves("vertical", s)[:, near].mean(1) / moved.apart[s].mean() for s in SIDES)
+    title = "distance at the low layer over that at the high layer, after one shift"
+    yield stats.ratio("low_over_high", low, high, "", why=why or "the high layer does not move", title=title)
 
 
-def panels_of(rows: Rows, facts: Mapping[str, Any], kind: str) -> Iterable[Panel]:
-    how, series = TRANSFORMS[kind], []
-    for what, name in (("low", "low layer"), ("high", "high layer"), ("p", "P(class)")):
-        known, spans = curves(rows, facts, kind, what), {}
-        if len(known) > 1:
-            low, high = zip(*map(stats.bootstrap_mean, known.T), strict=True)
-            spans = {"low": list(low), "high": list(high)}
-        if len(known):
-            series.append({"name": name, "x": facts[f"{kind}_at"], "y": known.mean(0).round(6).tolist(), **spans})
-    if len(series) > 1:
-        caption = "Distance to the features of the image as it is, in lengths of the latter, with 95% intervals."
-        data = {"x": how.axis, "y": "distance of the features", "series": series[:-1]}
+def _panels(moved: MovedFeatures, kind: str) -> Iterable[Panel]:
+    how, steps = TRANSFORMS[kind], moved.facts[f"{kind}_at"]
+
+    def series(name: str, found: Iterable[Measure]) -> dict[str, Any]:
+        shown = list(found)
+        low, high = zip(*(m.interval or (m.value, m.value) for m in shown), strict=True)
+        spans = {"low": list(low), "high": list(high)} if any(m.interval for m in shown) else {}
+        return {"name": name, "x": steps, "y": [round(m.value or 0.0, 6) for m in shown], **spans}
+
+    known = [side for side in SIDES if not moved.lacking(side)]
+    if known:
+        caption = "Distance to the features of the image as it is; 1 is the mean distance between two images."
+        each = [[moved.distance(side, kind, [k]) for k in range(len(steps))] for side in known]
+        shown = [series(f"{side} layer", found) for side, found in zip(known, each, strict=True)]
+        data = {"x": how.axis, "y": "distance of the features", "series": shown}
         yield Panel(f"features_{kind}", "lines", f"Features after {how.every}", caption, data)
-    caption = "The mean probability of the class, with its 95% interval over images."
-    data = {"x": how.axis, "y": "P(class)", "series": series[-1:]}
-    yield Panel(f"p_{kind}", "lines", f"P(class) after {how.every}", caption, data)
+    shown = [
+        series(name, (stats.mean_share("", step) for step in moved.curves(kind, what).T))
+        for name, what in (("P(class)", "p"), ("answer stays", "stays"))
+    ]
+    caption = "The mean probability of the class, and how often the answer is that to the image as it is."
+    data = {"x": how.axis, "y": "share", "series": shown}
+    yield Panel(f"p_{kind}", "lines", f"The answer after {how.every}", caption, data)
 
 
-def sentence_of(rows: Rows, facts: Mapping[str, Any], found: Mapping[str, Measure]) -> str:
-    kept = found["kept_far_rotation"]
-    if kept.value is None:
-        return f"How far features and answer move is not measured: {kept.why}."
-    how, steps = TRANSFORMS["vertical"], facts["vertical_at"]
-    pairs = [(which, found[f"{side}_vertical"].value) for side, which in (("low", "first"), ("high", "last"))]
-    moved = [f"its {which} layer's features by {v:.0%} of their length" for which, v in pairs if v is not None]
-    images = "one image" if rows.height == 1 else f"{rows.height} images"
-    shift = f"A shift by {how.text(abs(steps[how.near(steps)[-1]]))} of {PAPER_PX} moves {' and '.join(moved)}; when"
-    when = shift if moved else "When"
-    return f"{when} the image is turned, the class keeps {kept.value:.0%} of its probability on average ({images})."
-
-
-def caveats(rows: Rows, facts: Mapping[str, Any], fill: Fill) -> Iterable[str]:
+def _caveats(moved: MovedFeatures, fill: Fill) -> Iterable[str]:
+    rows, facts = moved.rows, moved.facts
     yield f"What comes into the frame is {FILLS[fill]}: a border that moves is something to see as well."
     yield (
         "Enlarging and turning resample the image, which blurs it a little; quarter turns do not, which makes part of "
-        "the bumps at 90, 180 and 270 degrees. The paper's curves are not normalized."
+        "the bumps at 90, 180 and 270 degrees. The paper's curves are not normalized; other images give another unit."
     )
     steps = facts["vertical_at"]
     line = abs(steps[TRANSFORMS["vertical"].near(steps)[-1]] / steps[-1])

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -50,6 +51,27 @@ def bands(filters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     shares = energy / energy.sum((1, 2), keepdim=True)
     low, high, mean = (shares * weight for weight in (at <= EXTREME, at >= 1 - EXTREME, at))
     return low.sum((1, 2)), high.sum((1, 2)), mean.sum((1, 2))
+
+
+def of_random_weights(shape: Sequence[int], similarity: float, extreme: float, banks: int = 8) -> dict[str, float]:
+    """What do as many filters (N, C, h, w) of random weights look like? Shares, 0..1, over a few seeded banks.
+
+    "low", "high" and "saturated": filters with at least the share `extreme` of their energy in the lowest, the highest,
+    or either quarter of the frequencies; "repeated": filters that repeat another; "middle": energy in between.
+
+    >>> round(of_random_weights((100, 3, 1, 2), 0.95, 0.75)["middle"], 3)
+    0.0
+    """
+    found: dict[str, float] = dict.fromkeys(["low", "high", "saturated", "repeated", "middle"], 0.0)
+    random = torch.Generator()
+    for seed in range(banks):
+        bank = torch.randn(*shape, generator=random.manual_seed(seed))
+        low, high, _ = bands(bank)
+        slow, fast = low >= extreme, high >= extreme
+        repeated = torch.from_numpy(clusters(bank, similarity) != np.arange(len(bank)))
+        for name, share in zip(found, (slow, fast, slow | fast, repeated, 1 - low - high), strict=True):
+            found[name] += float(share.double().mean().clamp(min=0)) / banks
+    return found
 
 
 @functools.cache

@@ -1,0 +1,124 @@
+"""Features of a few layers over the depth of a network, pooled and projected to few numbers, in the clean pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cuescope.classifier.classifier import Classifier, Watch
+from cuescope.data.images import Batch
+from cuescope.network.hooks import KEEP_SHAPE
+from cuescope.network.shuffled_weights import shuffled
+
+LEAST_LAYERS = 4
+"""The layers are those of the outermost level of nesting that has so many."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerFeatures:
+    """What some layers of a classifier give, averaged over the cells of a grid and projected at random.
+
+    >>> from torch import nn
+    >>> net = Classifier(nn.Sequential(*(nn.Conv2d(3, 3, 1) for _ in range(5)), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    >>> features = LayerFeatures.of(net, names=("0", "4"), grid=2, dimensions=10)
+    >>> features.facts[1], len(features.of_batch(unseen(torch.rand(1, 3, 224, 224)))[0])
+    ({'name': '4', 'depth': 1.0, 'features': 12, 'kept': 10}, 20)
+    """
+
+    classifier: Classifier
+    watch: tuple[Watch, ...]
+    maps: tuple[Tensor, ...]
+    """Of each layer what projects its features, (features, kept)."""
+    facts: list[dict[str, Any]]
+    """Of each layer its name, its depth from 0 to 1, how many features it has, and how many numbers are kept."""
+
+    @classmethod
+    def of(
+        cls, classifier: Classifier, names: Sequence[str], grid: int, dimensions: int, seed: int = 0
+    ) -> LayerFeatures:
+        """Raises CueError for an unknown layer, with the nearest names."""
+        watch = tuple((classifier.layer(name).name, partial(_pooled, grid=grid)) for name in names)
+        trial = torch.rand(1, 3, *classifier.preprocessing.size, generator=torch.Generator().manual_seed(0))
+        wide = [kept.shape[1] for kept in classifier.watch(unseen(trial.to(classifier.device)), watch).values()]
+        depth = {name: round((i + 1) / len(classifier.layers), 2) for i, name in enumerate(classifier.layers)}
+        facts = [
+            {"name": name, "depth": depth.get(name, 1.0), "features": n, "kept": min(n, dimensions)}
+            for name, n in zip(names, wide, strict=True)
+        ]
+        random = torch.Generator().manual_seed(seed)
+        return cls(classifier, watch, tuple(_projection(n, dimensions, random) for n in wide), facts)
+
+    def shuffled(self, seed: int = 0) -> LayerFeatures:
+        """The same layers and projections of the same network with its weights shuffled."""
+        mine = self.classifier
+        how = {"classes": mine.classes, "preprocessing": mine.preprocessing, "device": mine.device, "name": mine.name}
+        network = shuffled(mine.torch_network("features"), seed)
+        other = Classifier(network, owned=True, fold=False, precision=mine.precision, **how)
+        return LayerFeatures(other, self.watch, self.maps, self.facts)
+
+    def of_batch(self, batch: Batch) -> list[list[float]]:
+        """Of each image its numbers, layer after layer: from the clean pass, where the layers were watched in it."""
+        kept = self.classifier.watch(batch, self.watch).values()
+        # In float64, so that a product does not depend on the batch it is in.
+        layers = [(found.double() @ matrix.double()).float() for found, matrix in zip(kept, self.maps, strict=True)]
+        return torch.cat(layers, 1).tolist()
+
+    def of_pixels(self, batch: Batch) -> list[list[float]]:
+        """The same in a pass of its own."""
+        return self.of_batch(unseen(batch.pixels))
+
+
+def usual_layers(classifier: Classifier, most: int) -> list[str]:
+    """At most so many of the layers that compute something, as `spread` says."""
+    network = classifier.network
+    assert network is not None
+    computing = [n for n in classifier.layers if not isinstance(network.get_submodule(n), KEEP_SHAPE)]
+    return spread(computing, most)
+
+
+def spread(names: Sequence[str], most: int) -> list[str]:
+    """At most so many layers of the outermost level of nesting that has a few, from the first to the last.
+
+    >>> spread(["stem", "body", "body.0", "body.1", "body.2", "body.3", "body.4"], 3)
+    ['body.0', 'body.2', 'body.4']
+    """
+    levels: dict[int, list[str]] = {}
+    for name in names:
+        levels.setdefault(name.count("."), []).append(name)
+    few = max(levels.values(), key=len, default=[])
+    level = next((levels[depth] for depth in sorted(levels) if len(levels[depth]) >= LEAST_LAYERS), few)
+    places = np.linspace(0, len(level) - 1, min(most, len(level))).round().astype(int)
+    return [level[place] for place in places]
+
+
+def split(rows: pl.Series, facts: Sequence[Mapping[str, Any]]) -> list[np.ndarray[Any, Any]]:
+    """Rows of `of_batch` as one array (n, kept) for each layer; none where rows are null."""
+    if rows.null_count():
+        return []
+    return np.split(np.array(rows.to_list(), np.float64), np.cumsum([layer["kept"] for layer in facts])[:-1], axis=1)
+
+
+def _pooled(maps: Tensor, grid: int) -> Tensor:
+    """(B, C, h, w) to (B, C * grid * grid)."""
+    return F.adaptive_avg_pool2d(maps.float(), grid).flatten(1)
+
+
+def _projection(features: int, dimensions: int, random: torch.Generator) -> Tensor:
+    """(features, dimensions): random, or the identity where there are no more features."""
+    if features <= dimensions:
+        return torch.eye(features)
+    return torch.randn(features, dimensions, generator=random) / dimensions**0.5
+
+
+def unseen(pixels: Tensor) -> Batch:
+    """Pixels alone, of which nothing was watched."""
+    nothing = torch.zeros(len(pixels), 0)
+    return Batch((), pixels, nothing, nothing)
