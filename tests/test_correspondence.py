@@ -314,8 +314,8 @@ def test_it_shows_each_part_masked_in_several_images(colors: Classifier) -> None
 @pytest.fixture(scope="module")
 def findings() -> dict[str, Conclusion]:
     """Of the world's images, whose objects lie anywhere: trained on shapes, untrained, and going by texture."""
-    images, found = WorldImages("conflict", count=32), {}
-    samples = [images.read(i) for i in range(32)]
+    images, found = WorldImages("conflict", count=64), {}
+    samples = [images.read(i) for i in range(64)]
     for name in ("world-shape", "world-shape@random", "world-bagnet"):
         classifier = cuescope.load(f"cuescope/{name}", device="cpu")
         about = About(name, images.name, classifier.classes.names, classifier.classes.name)
@@ -335,6 +335,12 @@ def test_a_network_of_shapes_relates_parts_and_an_untrained_one_hardly(findings:
     interval = untrained["difference_low"].interval
     assert interval is not None
     assert interval[1] > 0
+
+
+def test_only_the_trained_network_is_said_to_relate_parts(findings: dict[str, Conclusion]) -> None:
+    assert findings["world-shape"].verdict.names == ("relates",)
+    assert findings["world-shape@random"].verdict.names != ("relates",)
+    assert findings["world-bagnet"].verdict.names != ("relates",)
 
 
 def test_a_network_of_textures_loses_them_with_any_part(findings: dict[str, Conclusion]) -> None:

@@ -148,7 +148,7 @@ def test_measures_are_means_over_images_with_intervals() -> None:
     )
     finding = Occlusion().conclude(rows, ABOUT)
     assert finding["label_flips"].value == pytest.approx(0.2)
-    assert finding["label_flips"].interval == pytest.approx((0.1, 0.3))
+    assert finding["label_flips"].interval is None, "two images are too few"
     assert finding["largest_drop"].value == pytest.approx(0.6)
     pointing = finding["pointing_game"]
     assert (pointing.value, pointing.n, pointing.chance) == (0.5, 2, pytest.approx(0.3))

@@ -32,7 +32,7 @@ DISTANCES = {"part": "part", "random": "random", "other": "other_part", "shuffle
 RIVALS = {"random": "difference", "other": "difference_other_part", "shuffled": "difference_shuffled"}
 """Names of measures, by what the distances are of, and by what the part's are set against."""
 MARGIN = 0.1
-"""A distance that is surely less than this share of its rival below it is no smaller."""
+"""A distance is smaller than its rival where it is surely this share of it below, and no smaller where surely not."""
 MOST_ROWS, MOST_SHOWN, STRIP, STRIPS = 16, 12, 5, 6
 """Rows of the table of parts, images to show, images in a strip, and strips."""
 
@@ -94,24 +94,24 @@ class Correspondence(Instrument, version=3, order=280, needs={"features", "parts
         "relates": Sentence(
             "yes",
             "at the high layer the whole intervals of the part's distance less that of random places, of another part "
-            "where there is one, and of its shuffled pixels lie below 0",
+            "where there is one, and of its shuffled pixels lie below -MARGIN of that distance",
             "When the same part is masked in two images, {layer} loses more alike than with squares elsewhere, another "
             "part or the part's colors alone: {distances} ({n} images).",
         ),
         "color": Sentence(
             "no",
-            "the part's distance lies below those of random places and of another part, but its whole interval lies "
-            "less than MARGIN below that of its shuffled pixels",
+            "the part's distance lies by MARGIN below those of random places and of another part, but with its whole "
+            "interval not below that of its shuffled pixels, or that of shuffling lies below MARGIN",
             "What {layer} loses with the same part is alike, but for the part's colors: {distances} ({n} images).",
         ),
         "not": Sentence(
             "no",
-            "the whole interval lies less than MARGIN below the distance of random places, or of another part",
+            "the whole interval lies less than MARGIN of it below the distance of random places, or of another part",
             "{layer} does not lose more alike when the same part is masked in two images: {distances} ({n} images).",
         ),
         "cannot_tell": Sentence(
             "cannot tell",
-            "an interval of the part's distance less a rival's holds 0 and reaches beyond MARGIN, or there is none",
+            "an interval of the part's distance less a rival's holds -MARGIN of that, or there is none",
             "Whether {layer} relates the same part of different objects cannot be said from {n} images: {distances}.",
         ),
     }
@@ -159,16 +159,19 @@ class Correspondence(Instrument, version=3, order=280, needs={"features", "parts
         if "part" not in known or "random" not in known:
             return self.say("nothing", why=distances["part"].why)
         less = {kind: found[f"{name}_high"] for kind, name in RIVALS.items() if kind in known}
-        below = {kind: m.below(0) for kind, m in less.items()}
-        alike = {kind: m.above(-MARGIN * (known[kind].value or 0)) for kind, m in less.items()}
+        limits = {kind: -MARGIN * (known[kind].value or 0) for kind in less}
+        below, alike = (
+            {kind: side(less[kind], limits[kind]) for kind in less} for side in (Measure.below, Measure.above)
+        )
+        alike["shuffled"] |= found["shuffling_high"].below(MARGIN)
         elsewhere = [kind for kind in less if kind != "shuffled"]
         name = "cannot_tell"
-        if any(alike[kind] and not below[kind] for kind in elsewhere):
+        if any(alike[kind] for kind in elsewhere):
             name = "not"
         elif all(below[kind] for kind in elsewhere):
             name = "relates" if below.get("shuffled") else "color" if alike.get("shuffled") else name
         listed = ", ".join(f"{TITLES[kind]} {m.value:.1%}" for kind, m in known.items())
-        text = f"of the units that change differently, {listed}"
+        text = f"units that change in another way: {listed}"
         return self.say(name, layer=f"'{about.facts['layers'][1]}'", distances=text, n=known["part"].n)
 
     def examples(self, rows: Rows) -> list[str]:
@@ -222,6 +225,10 @@ def _measures(groups: Sequence[Group], drawn: stats.Draws, depth: str, why: str,
         values, paper = [g.of(depth, kind) for g in groups], _PAPER.get(kind, {}) if like_zfnet else {}
         published = tuple(Published(f"ZFNet, {x}", both[k], _SOURCE.format((5, 7)[k])) for x, both in paper.items())
         yield measure(name, values, "share", f"differing signs: {TITLES[kind]}", no_other, published=published)
+    own = [(int(i), float(d)) for g in groups for i, d in zip(g.members, np.diag(g.of(depth, "shuffled")), strict=True)]
+    by_image = pl.DataFrame(own, ["image", "share"], orient="row").group_by("image", maintain_order=True).mean()
+    title = f"units whose loss with a part has another sign once its pixels are shuffled ({depth} layer)"
+    yield stats.mean(f"shuffling_{depth}", by_image["share"], why=why, title=title)
     for kind in ("part", "random"):
         values, title = [g.of(depth, kind, "changed") for g in groups], "differing signs of units that change: "
         yield measure(f"{kind}_changed", values, "share", title + TITLES[kind], "no unit changes")

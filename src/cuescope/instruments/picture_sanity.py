@@ -21,6 +21,8 @@ from cuescope.methods.picture_sanity import METHODS, Pair, Pictures
 DIFFERENT, ALIKE = 0.5, 0.8
 """A picture depends on the weights where its rank correlation with that of random weights is surely below the first,
 a quarter of the variance of ranks, and does not where it is surely above the second, two thirds of it."""
+SAME = 0.9999
+"""A rank correlation above this is 1 but for rounding."""
 MOST_SHOWN, TILE_PX = 2, 112
 _REMEDY = "test what a picture shows by masking it: cuescope audit MODEL --images DIR --only masking_sensitivity"
 
@@ -72,10 +74,16 @@ class PictureSanity(Instrument, version=1, order=255, needs={"logits", "features
             "What these show hardly depends on the weights, so it cannot be what was learned: {methods}.",
             _REMEDY,
         ),
+        "identical": Sentence(
+            "no",
+            "on each method listed, the similarity is 1 but for rounding in every image",
+            "In each image these show the same with random weights, so it cannot be what was learned: {methods}.",
+            _REMEDY,
+        ),
         "cannot_tell": Sentence(
             "cannot tell",
             "on each method listed, the interval holds DIFFERENT, or there is none",
-            "From so few images it cannot be said how much random weights would change: {methods}.",
+            "Of these it cannot be said how much random weights would change them: {methods}.",
         ),
     }
 
@@ -113,10 +121,13 @@ class PictureSanity(Instrument, version=1, order=255, needs={"logits", "features
         return Conclusion(measures, panels, self._verdict(known, rows), caveats)
 
     def _verdict(self, known: Mapping[str, Measure], rows: Rows) -> Verdict:
-        said: dict[str, list[str]] = {"depends": [], "partly": [], "independent": [], "cannot_tell": []}
+        names = ("depends", "partly", "independent", "identical", "cannot_tell")
+        said: dict[str, list[str]] = {name: [] for name in names}
+        least = dict(rows.group_by("method").agg(pl.col("alike").min()).iter_rows())
         for method, measure in known.items():
             much = "independent" if measure.above(ALIKE) else "partly" if measure.above(DIFFERENT) else "cannot_tell"
-            said["depends" if measure.below(DIFFERENT) else much].append(f"{method} {measure.value:.2f}")
+            name = "identical" if least[method] > SAME else "depends" if measure.below(DIFFERENT) else much
+            said[name].append(f"{method} {measure.value:.2f}")
         verdicts = [self.say(name, methods=", ".join(methods)) for name, methods in said.items() if methods]
         if not verdicts:
             return self.say("nothing", why=rows["why"][0] if rows.height else "no image was seen")
