@@ -23,7 +23,8 @@ class Edges(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.head = nn.Linear(1, 2)
+        self.head = nn.Linear(1, 2, bias=False)
+        self.head.weight.data = torch.tensor([[1.0], [-1.0]])
 
     def forward(self, pixels: Tensor) -> Tensor:
         gray = pixels.mean(1, keepdim=True)
@@ -69,7 +70,7 @@ def by_hand(values: list[float]) -> Conclusion:
     "truth",
     "fixed edges of the image, whatever it learned",
     "the gradient's picture is the same with random weights: 1",
-    holds=lambda said: said["saliency"].value > 0.999 and said.verdict.names == ("identical",),
+    holds=lambda said: said["saliency"].value > 0.999 and "identical" in said.verdict.names,
     broken=breaks("cuescope.methods.picture_sanity.rank_correlation", lambda a, b: 0.0),
     shows=("saliency", "integrated_gradients"),
 )

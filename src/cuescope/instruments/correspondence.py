@@ -18,9 +18,8 @@ from cuescope.data.images import Batch
 from cuescope.data.ops.convert import sheet
 from cuescope.data.ops.occlude import Fill, Rectangle, fill_color
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
-from cuescope.methods.parts.masking import MEAN, chosen_layers, picture, signs, squares
+from cuescope.methods.parts.masking import chosen_layers, picture, rectified, signs, squares
 from cuescope.methods.parts.pairs import DEPTHS, Group, between, groups_of, mean
-from cuescope.network.executor import trial
 
 TITLES = {
     "part": "the same part",
@@ -126,7 +125,7 @@ class Correspondence(Instrument, version=3, order=280, needs={"features", "parts
             layers = chosen_layers(classifier, self.layers)
         except CueError as error:
             raise Misfit(f"{error.found}; {error.do}") from None
-        facts = {"layers": list(layers), "rectified": _rectified(classifier, layers)}
+        facts = {"layers": list(layers), "rectified": rectified(classifier, layers)}
         return Observer(partial(self._rows, classifier, layers), facts=facts)
 
     def _rows(self, classifier: Classifier, layers: tuple[str, str], batch: Batch) -> Rows:
@@ -270,14 +269,6 @@ def _why(images: int, across_classes: bool) -> str:
     if across_classes:
         return "no two images show the same part"
     return "no two images of one class show the same part (across_classes=yes compares parts of one name in any two)"
-
-
-def _rectified(classifier: Classifier, layers: Sequence[str]) -> bool:
-    """Whether both layers give what a ReLU does, some of it 0 and nothing below, and the high one is a vector."""
-    if layers[1] not in classifier.vectors:
-        return False
-    maps = classifier.features(trial(classifier.preprocessing), [layer.removesuffix(MEAN) for layer in layers])
-    return all(float(values.min()) == 0 for values in maps.values())
 
 
 def _caveats(rows: Rows, groups: Sequence[Group], about: About) -> tuple[str, ...]:

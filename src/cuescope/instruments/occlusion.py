@@ -11,21 +11,19 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier, Watch, peak
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Inset, Map, Measure, Panel, Unit
+from cuescope.core.findings import About, Conclusion, Figure, Map, Measure, Panel, Unit
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.objects import object_mask
 from cuescope.data.ops.occlude import FILLS, Fill, Grid, Occlude, fill_color
-from cuescope.data.ops.tiles import contrast, sheet, tile
 from cuescope.instruments.base import Instrument, Observer, Rows, typed
-from cuescope.methods.deconvnet import project, why_not
 from cuescope.methods.incremental import painted_logits
-from cuescope.methods.occlusion import left_of_map, pointing, unseen
+from cuescope.methods.occlusion import followed_map, pointing, unseen
 
 MARGIN = 0.05
 """A share of hits that is surely less than this above chance is no more than chance."""
-MOST_SHOWN, MOST_EXAMPLES, OTHERS, TILE_PX = 6, 12, 3, 112
+MOST_SHOWN, MOST_EXAMPLES, OTHERS = 6, 12, 3
 
 
 @dataclass(frozen=True)
@@ -223,8 +221,10 @@ class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
             pixels = batch.pixels[batch.ids.index(row["id"])]
             figures.append(_figure(row, pixels, classifier.classes.names))
             if layer and len(figures) <= self.followed:
-                others = [row["id"], *_others(rows, row)]
-                figures[-1] = self._followed(classifier, batch, others, layer, row, figures[-1])
+                shown = batch.pixels[[batch.ids.index(name) for name in (row["id"], *_others(rows, row))]]
+                color = self._occluder(classifier, batch).color
+                extra = followed_map(classifier, shown, _grid(row), color, layer, _strongest(row))
+                figures[-1] = replace(figures[-1], maps=(extra[0], *figures[-1].maps), insets=extra[1])
         caption = (
             "P(class) and the answer while a square hides the place: each point shows what is left with the square's "
             "center there. Where P falls, the class was read; where the answer changes, the place decided."
@@ -242,33 +242,6 @@ class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
         if "features" not in classifier.capabilities:
             return ""
         return next(reversed(classifier.stages([self.layer] if self.layer else ())), "")
-
-    def _followed(
-        self,
-        classifier: Classifier,
-        batch: Batch,
-        names: Sequence[str],
-        layer: str,
-        row: Mapping[str, Any],
-        figure: Figure,
-    ) -> Figure:
-        """Figure 7 b and c: the strongest map's sum at each place of the square, and what excites it in the images of
-        these names, of which the first is this one.
-        """
-        shown = batch.pixels[[batch.ids.index(name) for name in names]]
-        channel = _strongest(row)
-        grid, (height, width) = _grid(row), shown.shape[-2:]
-        color = self._occluder(classifier, batch).color
-        left = left_of_map(classifier, shown[0], grid.rectangles, color, layer, channel)
-        shares = grid.spread(left, height, width)
-        followed = Map("heat", shares, f"sum of map {channel} of {layer} (unhidden: 1)", low=0.0)
-        insets = ()
-        if not why_not(classifier, layer):
-            maps = project(classifier, shown, layer, [channel] * len(shown)).maps
-            tiles = [tile(contrast(one), TILE_PX) for one in maps]
-            where = ", here (top left) and elsewhere" if len(tiles) > 1 else ""
-            insets = (Inset(f"what excites map {channel}{where}", sheet([tiles], columns=min(2, len(tiles)))),)
-        return replace(figure, maps=(followed, *figure.maps), insets=insets)
 
 
 def _worst(rows: Rows) -> Rows:

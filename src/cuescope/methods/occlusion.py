@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
-from cuescope.data.ops.occlude import Grid, Rectangle, cover
+from cuescope.core.findings import Inset, Map
+from cuescope.data.ops.occlude import Grid, cover
+from cuescope.data.ops.tiles import contrast, sheet, tile
+from cuescope.methods.deconvnet import project, why_not
 
-PASS = 32
-"""Hidden images whose maps are held together."""
+PASS, TILE_PX = 32, 112
+"""Hidden images whose maps are held together; side of a projection as it is shown."""
 ROUNDING = 1e-6
 """A fall of P(class) that is none."""
 SAME = 0.1
@@ -42,18 +45,23 @@ def unseen(pixels: Tensor, grid: Grid, color: Sequence[float]) -> float:
     return sum(places) / len(places)
 
 
-def left_of_map(
-    classifier: Classifier,
-    pixels: Tensor,
-    places: Sequence[Rectangle],
-    color: Sequence[float],
-    layer: str,
-    channel: int,
-) -> list[float]:
-    """What share of the sum of a map is left while each place of an image (3, H, W) is hidden."""
+def followed_map(
+    classifier: Classifier, shown: Tensor, grid: Grid, color: Sequence[float], layer: str, channel: int
+) -> tuple[Map, tuple[Inset, ...]]:
+    """Figure 7 b and c of Zeiler & Fergus 2014 for the first of these images (B, 3, H, W).
+
+    The sum of a map at each place of the square, as a share of that unhidden, and what excites the map in all of them.
+    """
     sums: list[float] = []
-    for start in range(0, len(places), PASS):
-        hidden = cover(pixels, places[start : start + PASS], color)
+    for start in range(0, len(grid.rectangles), PASS):
+        hidden = cover(shown[0], grid.rectangles[start : start + PASS], color)
         sums += classifier.features(hidden, [layer])[layer][:, channel].sum((1, 2)).tolist()
-    whole = float(classifier.features(pixels[None], [layer])[layer][0, channel].sum()) or 1.0
-    return [value / whole for value in sums]
+    whole = float(classifier.features(shown[:1], [layer])[layer][0, channel].sum()) or 1.0
+    left = grid.spread([value / whole for value in sums], shown.shape[-2], shown.shape[-1])
+    followed = Map("heat", left, f"sum of map {channel} of {layer} (unhidden: 1)", low=0.0)
+    if why_not(classifier, layer):
+        return followed, ()
+    maps = project(classifier, shown, layer, [channel] * len(shown)).maps
+    tiles = [tile(contrast(one), TILE_PX) for one in maps]
+    where = ", here (top left) and elsewhere" if len(tiles) > 1 else ""
+    return followed, (Inset(f"what excites map {channel}{where}", sheet([tiles], columns=min(2, len(tiles)))),)

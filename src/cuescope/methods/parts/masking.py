@@ -15,6 +15,7 @@ from cuescope.data.images import Sample
 from cuescope.data.ops.occlude import Color, Rectangle, cover, pixels_of
 from cuescope.data.ops.shift import draw
 from cuescope.data.preprocessing import Preprocessing, locate
+from cuescope.network.executor import trial
 
 MEAN = ":mean"
 """After the name of a layer: its map averaged over all places."""
@@ -91,6 +92,14 @@ def chosen_layers(classifier: Classifier, layers: Sequence[str]) -> tuple[str, s
         found = f"{classifier.name} has no layer that is a map of the image"
         raise CueError(found, wanted="a convolutional network, or the like", do="name two of its layers of vectors")
     return low, last(classifier.vectors) or f"{low}{MEAN}"
+
+
+def rectified(classifier: Classifier, layers: Sequence[str]) -> bool:
+    """Whether both layers give what a ReLU does, some of it 0 and nothing below, and the high one is a vector."""
+    if layers[1] not in classifier.vectors:
+        return False
+    maps = classifier.features(trial(classifier.preprocessing), [layer.removesuffix(MEAN) for layer in layers])
+    return all(float(values.min()) == 0 for values in maps.values())
 
 
 def shuffled(pixels: Tensor, place: Rectangle, seed: int, name: str) -> Tensor:
