@@ -18,8 +18,7 @@ from cuescope.data.ops.objects import object_mask
 from cuescope.data.ops.tiles import contrast, sheet, tile
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, peaks_of, typed
 from cuescope.methods.deconvnet import CHOICES, Variant, project, visible, why_not
-from cuescope.methods.picture_sanity import mean_alike, unit_pair
-from cuescope.methods.random_weights import randomized
+from cuescope.methods.picture_sanity import beside_random
 
 SHOWN_IMAGES = 4
 MARGIN = 0.05
@@ -168,18 +167,8 @@ class Deconvnet(Instrument, version=3, order=250, needs={"features", "gradients"
             "contrast, where middle gray is zero, and beside it the part of the image that the unit can see."
         )
         layer = rows.drop_nulls("focus").sort("order", descending=True)["layer"].head(1).to_list()
-        caption += self._beside_random(classifier, batch, layer[0]) if layer else ""
+        caption += beside_random(classifier, batch.pixels, layer[0], self.variant) if layer else ""
         yield Panel("projections", "images", "What excites the strongest units", caption, figures=tuple(figures))
-
-    def _beside_random(self, classifier: Classifier, batch: Batch, layer: str) -> str:
-        """How alike the pictures of random weights are, for the strongest unit of a layer."""
-        if self.variant == "gradient":
-            return ""
-        random = randomized(classifier)
-        alike = mean_alike(unit_pair(classifier, random, pixels, layer, self.variant) for pixels in batch.pixels)
-        if alike is None:
-            return ""
-        return f" With random weights those of '{layer}' are alike by a rank correlation of {alike:.2f}."
 
     def _inset(self, classifier: Classifier, image: Tensor, units: Rows) -> Inset:
         """A row for each unit of a layer: what excites it, and the part of the image that it can see."""

@@ -15,11 +15,14 @@ from cuescope.data.images import Batch
 from cuescope.data.ops.tiles import contrast, sheet, tile
 from cuescope.instruments.base import Instrument, Observer, Rows, peaks_of, typed
 from cuescope.methods.deconvnet import CHOICES, Variant, project, visible, why_not
+from cuescope.methods.picture_sanity import beside_random
 from cuescope.methods.strongest import UNIT, Chance, Layer, constant, measures_of, strongest_of
 from cuescope.network.receptive import WHOLE
 
 MARGIN = 0.05
 """A share of the commonest class that is surely less than this above chance is no more than chance."""
+COMPARED = 2
+"""Images whose projections are compared with those of random weights."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +224,8 @@ class TopUnits(Instrument, version=2, order=240, needs={"features"}):
             side = mine["field_px"][0]
             seen = f"A position sees {side} x {side} px" if side else "A unit sees the whole image"
             title = f"What units of '{layer}' look for"
-            yield Panel(f"units-{number}", "images", title, f"{what} {seen}.", figures=figures)
+            random = "" if lacking else beside_random(classifier, batch.pixels[:COMPARED], layer, self.variant)
+            yield Panel(f"units-{number}", "images", title, f"{what} {seen}.{random}", figures=figures)
 
     def _figure(self, classifier: Classifier, batch: Batch, unit: Rows, projected: bool) -> Figure:
         """Nine crops, and nine projections beside them."""

@@ -125,10 +125,19 @@ def edges(pixels: Tensor) -> Tensor:
     return torch.hypot(down, across)
 
 
-def mean_alike(pairs: Iterable[Pair | str]) -> float | None:
-    """The mean similarity of those pairs that have one."""
-    known = [value for pair in pairs if isinstance(pair, Pair) and (value := pair.alike) is not None]
-    return sum(known) / len(known) if known else None
+def beside_random(classifier: Classifier, images: Iterable[Tensor], layer: str, variant: Variant) -> str:
+    """A sentence to stand beside projections of a layer: how alike those of random weights are, in these images.
+
+    Empty where the variant is the plain gradient, or where nothing can be compared.
+    """
+    if variant == "gradient":
+        return ""
+    pairs = [unit_pair(classifier, randomized(classifier), pixels, layer, variant) for pixels in images]
+    known = [pair.alike for pair in pairs if isinstance(pair, Pair) and pair.alike is not None]
+    if not known:
+        return ""
+    mean = sum(known) / len(known)
+    return f" With random weights those of '{layer}' are alike by a rank correlation of {mean:.2f} (picture_sanity)."
 
 
 def _falls(classifier: Classifier, pixels: Tensor, target: int) -> Tensor:
