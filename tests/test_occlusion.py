@@ -88,6 +88,31 @@ def test_the_pointing_game(place: str) -> None:
     assert look(spotted(mask=torch.ones(16, 16, dtype=torch.bool), label=None)).row(0, named=True)["hit"] is None
 
 
+def test_photographs_with_boxes_have_a_pointing_game(tmp_path: Path) -> None:
+    """Wide photographs of a spot, in folders of its class, with the boxes of ILSVRC: as `--boxes` has them."""
+    from PIL import Image
+
+    from cuescope.api.audit import audit
+
+    boxes = tmp_path / "boxes"
+    boxes.mkdir()
+    for label in TWO.names:
+        (tmp_path / "images" / label).mkdir(parents=True)
+    for i in range(6):
+        pixels = np.zeros((16, 32, 3), np.uint8)
+        pixels[8:12, 12:16] = 255 - i
+        Image.fromarray(pixels).save(tmp_path / "images" / "spot" / f"{i}.png")
+        corners = "<xmin>13</xmin><ymin>9</ymin><xmax>16</xmax><ymax>12</ymax>"
+        xml = f"<annotation><size><width>32</width><height>16</height></size><object><name>spot</name><bndbox>{corners}"
+        (boxes / f"{i}.xml").write_text(f"{xml}</bndbox></object></annotation>")
+    Image.fromarray(np.zeros((16, 32, 3), np.uint8)).save(tmp_path / "images" / "nothing" / "none.png")
+    settings = {"occlusion.size_share": 0.25, "occlusion.stride_share": 0.125, "occlusion.fill": "black"}
+    given = {"images": tmp_path / "images", "boxes": boxes, "only": ["occlusion"], "settings": settings}
+    finding = audit(toy(Spot(), TWO), out=tmp_path / "run", **given).finding("occlusion")
+    assert (finding["pointing_game"].value, finding["pointing_game"].n) == (1, 6)
+    assert finding.verdict.names == ("flips", "object")
+
+
 def test_a_mask_goes_where_the_classifier_sees_the_object() -> None:
     """A wide photograph is center-cropped; the mask with it."""
     pixels, mask = torch.zeros(3, 16, 32, dtype=torch.uint8), torch.zeros(16, 32, dtype=torch.bool)
