@@ -1,7 +1,7 @@
 """Do the pictures that explain its answers depend on what it learned?"""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -155,7 +155,9 @@ def _measure(rows: Rows, method: str) -> Measure:
     why = rows["why"][0] if rows.height else "no image was seen"
     title = f"similarity of {method} to that of random weights"
     headline = method in ("deconvnet", "saliency")
-    return stats.mean(key, known["alike"], "correlation", why=why, title=title, headline=headline)
+    # A correlation lies in -1..1, as a difference does.
+    measure = stats.mean(key, known["alike"], "difference", why=why, title=title, headline=headline)
+    return replace(measure, unit="correlation")
 
 
 def _panel(rows: Rows, known: Mapping[str, Measure]) -> Panel:
