@@ -279,6 +279,7 @@ def _caveats(rows: Rows, groups: Sequence[Group], about: About) -> tuple[str, ..
         "A part also looks alike: networks with random weights show some of the differences, on photographs sometimes "
         "as much as trained ones. Audit MODEL@random beside it.",
         "Random places may lie beside the object, where there is less to lose: another part is a stricter comparison.",
+        f"More alike means: by at least {MARGIN:.0%} of the distance that it is set against, with its whole interval.",
         "Shuffled pixels keep the colors of a part alone: what it has besides, its fine texture included, is changed.",
     ]
     if (labels := rows.unique("id")["label"]).min() == -1 and labels.max() != -1:

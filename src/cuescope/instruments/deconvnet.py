@@ -81,7 +81,8 @@ class Deconvnet(Instrument, version=3, order=250, needs={"features", "gradients"
         "beside": Sentence(
             "no",
             "the whole interval of above_share lies below MARGIN",
-            "It does not lie on the object more than by chance: {on_object:.0%} of it, on {chance:.0%} of the image.",
+            "It does not lie on the object more than by chance: {on_object:.0%} of it, on {chance:.0%} of the image, and "
+            "surely less than {margin:.0%} more.",
         ),
         "cannot_tell": Sentence(
             "cannot tell",
@@ -148,7 +149,9 @@ class Deconvnet(Instrument, version=3, order=250, needs={"features", "gradients"
         turned = {"turned": on_object.value - beyond.value}
         if above.above(0):
             return said + self.say("object" if beyond.above(0) else "middle", **values, **turned)
-        return said + self.say("beside" if above.below(MARGIN) else "cannot_tell", **values)
+        if above.below(MARGIN):
+            return said + self.say("beside", **values, margin=MARGIN)
+        return said + self.say("cannot_tell", **values)
 
     def examples(self, rows: Rows) -> list[str]:
         """The first images."""

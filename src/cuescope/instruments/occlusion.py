@@ -102,7 +102,7 @@ class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
             "no",
             "the whole interval of above_chance lies below MARGIN",
             "The worst place does not lie on the object more than by chance: in {hits:.0%} of {n} images, {chance:.0%} "
-            "by chance.",
+            "by chance, and surely less than {margin:.0%} more.",
         ),
         "cannot_tell": Sentence(
             "cannot tell",
@@ -206,7 +206,7 @@ class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
             turned = hits.value - beyond.value
             return said + self.say("object" if beyond.above(0) else "middle", **pointing, turned=turned)
         if above.below(MARGIN):
-            return said + self.say("beside", **pointing)
+            return said + self.say("beside", **pointing, margin=MARGIN)
         return said + self.say("cannot_tell", **pointing, s="s" * (hits.n > 1))
 
     def examples(self, rows: Rows) -> list[str]:

@@ -92,7 +92,7 @@ class TopUnits(Instrument, version=2, order=240, needs={"features"}):
             "no",
             "the whole interval of the share of the commonest class lies less than MARGIN above chance",
             "The images that excite a unit of '{layer}' most share no class: {purity:.0%} are of its commonest class, "
-            "{chance:.0%} by chance ({n} images).",
+            "{chance:.0%} by chance, and surely less than {margin:.0%} more ({n} images).",
         ),
         "cannot_tell": Sentence(
             "cannot tell",
@@ -176,7 +176,7 @@ class TopUnits(Instrument, version=2, order=240, needs={"features"}):
         elif purity.above(purity.chance):
             said = self.say("classes", **values, n=purity.n)
         elif purity.below(purity.chance + MARGIN):
-            said = self.say("no_classes", **values, n=purity.n)
+            said = self.say("no_classes", **values, n=purity.n, margin=MARGIN)
         else:
             said = self.say("cannot_tell", **values)
         return said + self.say("dead", count=dead.count, n=dead.n) if dead.count else said
