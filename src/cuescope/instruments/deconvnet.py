@@ -81,8 +81,8 @@ class Deconvnet(Instrument, version=3, order=250, needs={"features", "gradients"
         "beside": Sentence(
             "no",
             "the whole interval of above_share lies below MARGIN",
-            "It does not lie on the object more than by chance: {on_object:.0%} of it, on {chance:.0%} of the image, and "
-            "surely less than {margin:.0%} more.",
+            "It does not lie on the object more than by chance: {on_object:.0%} of it, on {chance:.0%} of the image, "
+            "and surely less than {margin:.0%} more.",
         ),
         "cannot_tell": Sentence(
             "cannot tell",
