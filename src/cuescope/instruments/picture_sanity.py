@@ -60,7 +60,7 @@ class PictureSanity(Instrument, version=1, order=255, needs={"logits", "features
         "depends": Sentence(
             "yes",
             "on each method listed, the whole interval of the similarity lies below DIFFERENT",
-            "What these show depends on what was learned: {methods}.",
+            "What these show depends on the weights: {methods}.",
         ),
         "partly": Sentence(
             "no",
