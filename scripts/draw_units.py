@@ -59,7 +59,7 @@ def hidden(net: Classifier, files: list[str]) -> Scene:
         at = next(i for i in range(len(images)) if images.id(i) == Path(file).name)
         samples.append(images.read(at))
     batch = net.see(samples)
-    for figure in next(iter(tool.illustrate(net, batch, tool.observe(net, batch)))).figures:
+    for figure in next(iter(tool.illustrate(net, batch, tool.start(net).observe(batch)))).figures:
         gray = np.full((MAP_PX, MAP_PX, 3), 150, np.uint8)
         shown = [np.asarray(figure.insets[0].pixels)] + [maps.overlay(gray, m) for m in figure.maps]
         names = [figure.insets[0].name, *(m.name for m in figure.maps)]

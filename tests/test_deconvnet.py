@@ -14,8 +14,9 @@ from cuescope.api.look import look
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
 from cuescope.core.findings import About
-from cuescope.data.images import Batch, Sample
+from cuescope.data.images import Batch, Box, Sample
 from cuescope.data.ops.convert import GAP_PX
+from cuescope.data.ops.objects import object_mask
 from cuescope.data.ops.tiles import SIDE_PX
 from cuescope.instruments.base import Misfit
 from cuescope.instruments.deconvnet import Deconvnet
@@ -64,6 +65,10 @@ def test_the_strongest_units_and_where_their_projections_lie() -> None:
     assert finding["on_object"].value == pytest.approx(0.5)
     assert finding["on_object"].n == 1, "images, not units"
     assert finding["on_object"].chance == pytest.approx(4 / 64)
+    # Turned by 180 degrees, the spot at rows 2 to 4 and columns 4 to 6 lies at rows 4 to 6 and columns 2 to 4.
+    assert rows["turned"].to_list() == [0.0, 0.0]
+    assert finding["above_share"].value == pytest.approx(0.5 - 4 / 64)
+    assert finding["beyond_middle"].value == pytest.approx(0.5)
 
 
 def test_where_no_object_is_known_the_energy_is_still_measured() -> None:
@@ -126,7 +131,7 @@ def test_look_draws_it_and_refuses_wrong_layers(tmp_path: Path) -> None:
     path, sentence = look("deconvnet", "cuescope/world-shape", tmp_path / "teal.png", out=tmp_path / "out.png")
     with Image.open(path) as shown:
         assert shown.width > 600
-    assert "tenth of the pixels" in sentence
+    assert "of what excites the strongest units" in sentence
     with pytest.raises(CueError, match="unknown layer 'layer33'"):
         look("deconvnet", "cuescope/world-shape", tmp_path / "teal.png", settings={"layers": "layer33"})
 
@@ -139,3 +144,22 @@ def test_the_shape_model_looks_at_the_object() -> None:
     found = finding["on_object"]
     assert found.interval is not None
     assert found.interval[0] > (found.chance or 1)
+    assert finding.verdict.names == ("focus", "object")
+
+
+def test_the_object_is_where_the_classifier_sees_the_boxes_of_its_class() -> None:
+    """Boxes of a wide photograph, which is center-cropped; what the crop cuts away is not seen."""
+    how, pixels = plain(8), torch.zeros(3, 8, 24, dtype=torch.uint8)
+    boxes = (Box(6, 2, 10, 4, "cat"), Box(14, 0, 24, 8, "dog"), Box(20, 0, 24, 8, "cat"))
+    seen = object_mask(Sample("wide", pixels, boxes=boxes), how)
+    assert seen is not None
+    assert seen.nonzero().tolist() == [[2, 0], [2, 1], [3, 0], [3, 1]]
+    assert object_mask(Sample("wide", pixels, boxes=boxes[2:]), how) is None
+    assert object_mask(Sample("wide", pixels), how) is None
+
+
+def test_beside_the_pictures_stand_those_of_random_weights() -> None:
+    net, tool = cuescope.load("cuescope/world-shape"), Deconvnet(layers=("layer3.0",), units=1)
+    batch = see(net, WorldImages("congruent", count=1).read(0))
+    (panel,) = tool.illustrate(net, batch, tool.start(net).observe(batch))
+    assert "With random weights those of 'layer3.0' are alike by a rank correlation of" in panel.caption

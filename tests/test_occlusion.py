@@ -20,6 +20,7 @@ from cuescope.data.images import Box, Sample
 from cuescope.data.ops.occlude import Grid, Occlude, Rectangle, cover, means
 from cuescope.instruments.occlusion import Occlusion
 from cuescope.instruments.registry import build
+from cuescope.methods.occlusion import pointing, unseen
 from toys import COLORS, Constant, MeanColor, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names)
@@ -43,7 +44,7 @@ def spotted(mask: Tensor | None = None, label: int | None = 0, boxes: tuple[Box,
 def look(sample: Sample, **settings: Any) -> pl.DataFrame:
     tool = Occlusion(size_share=0.25, stride_share=0.125, fill="black", **settings)
     classifier = toy(Spot(), TWO)
-    return tool.observe(classifier, classifier.see([sample], [-1 if sample.label is None else sample.label]))
+    return tool.start(classifier).observe(classifier.see([sample], [-1 if sample.label is None else sample.label]))
 
 
 def test_the_map_falls_where_the_spot_is_hidden_and_nowhere_else() -> None:
@@ -79,12 +80,37 @@ def test_the_pointing_game(place: str) -> None:
         return spotted(mask=mask)
 
     on, off = look(sample(8, 4)).row(0, named=True), look(sample(0, 0)).row(0, named=True)
-    assert (on["hit"], off["hit"]) == (True, False)
+    assert (on["hit"], off["hit"], on["hit_turned"], off["hit_turned"]) == (1, 0, 0, 0)
     centers = [(t + 2, x + 2) for t in on["tops"] for x in on["lefts"]]
     wanted = sum(8 <= y < 12 and 4 <= x < 8 for y, x in centers) / 49
     assert on["hit_by_chance"] == pytest.approx(wanted)
     assert look(spotted()).row(0, named=True)["hit"] is None, "no one knows where the object is"
     assert look(spotted(mask=torch.ones(16, 16, dtype=torch.bool), label=None)).row(0, named=True)["hit"] is None
+
+
+def test_photographs_with_boxes_have_a_pointing_game(tmp_path: Path) -> None:
+    """Wide photographs of a spot, in folders of its class, with the boxes of ILSVRC: as `--boxes` has them."""
+    from PIL import Image
+
+    from cuescope.api.audit import audit
+
+    boxes = tmp_path / "boxes"
+    boxes.mkdir()
+    for label in TWO.names:
+        (tmp_path / "images" / label).mkdir(parents=True)
+    for i in range(6):
+        pixels = np.zeros((16, 32, 3), np.uint8)
+        pixels[8:12, 12:16] = 255 - i
+        Image.fromarray(pixels).save(tmp_path / "images" / "spot" / f"{i}.png")
+        corners = "<xmin>13</xmin><ymin>9</ymin><xmax>16</xmax><ymax>12</ymax>"
+        xml = f"<annotation><size><width>32</width><height>16</height></size><object><name>spot</name><bndbox>{corners}"
+        (boxes / f"{i}.xml").write_text(f"{xml}</bndbox></object></annotation>")
+    Image.fromarray(np.zeros((16, 32, 3), np.uint8)).save(tmp_path / "images" / "nothing" / "none.png")
+    settings = {"occlusion.size_share": 0.25, "occlusion.stride_share": 0.125, "occlusion.fill": "black"}
+    given = {"images": tmp_path / "images", "boxes": boxes, "only": ["occlusion"], "settings": settings}
+    finding = audit(toy(Spot(), TWO), out=tmp_path / "run", **given).finding("occlusion")
+    assert (finding["pointing_game"].value, finding["pointing_game"].n) == (1, 6)
+    assert finding.verdict.names == ("flips", "object")
 
 
 def test_a_mask_goes_where_the_classifier_sees_the_object() -> None:
@@ -93,20 +119,21 @@ def test_a_mask_goes_where_the_classifier_sees_the_object() -> None:
     pixels[:, 8:12, 12:16] = 255
     mask[8:12, 12:16] = True
     row = look(Sample("wide.png", pixels, 0, mask=mask)).row(0, named=True)
-    assert (row["worst_top"], row["worst_left"], row["hit"]) == (8, 4, True)
+    assert (row["worst_top"], row["worst_left"], row["hit"]) == (8, 4, 1)
 
 
 def test_a_constant_answer_depends_on_nothing() -> None:
     classifier = toy(Constant())
     tool = Occlusion(size_share=0.25)
     sample = Sample("a", torch.full((3, 16, 16), 9, dtype=torch.uint8))
-    finding = tool.conclude(tool.observe(classifier, classifier.see([sample])), ABOUT)
+    finding = tool.conclude(tool.start(classifier).observe(classifier.see([sample])), ABOUT)
     assert finding["label_flips"].value == 0
     assert finding["largest_drop"].value == 0
     assert finding["concentration"].value is None
     assert finding["concentration"].why == "hiding never lowers P(class)"
     assert finding["pointing_game"].value is None
-    assert "one image" in finding.sentence
+    assert finding.verdict.names == ("never",)
+    assert "1 image;" in finding.sentence
 
 
 def test_mean_color_depends_on_everything_alike() -> None:
@@ -114,8 +141,24 @@ def test_mean_color_depends_on_everything_alike() -> None:
     pixels = torch.zeros(3, 16, 16, dtype=torch.uint8)
     pixels[0] = 255
     tool = Occlusion(size_share=0.25, stride_share=0.25, fill="gray")
-    rows = tool.observe(classifier, classifier.see([Sample("red", pixels)], [0]))
+    rows = tool.start(classifier).observe(classifier.see([Sample("red", pixels)], [0]))
     assert tool.conclude(rows, ABOUT)["concentration"].value == pytest.approx(0.1, abs=1e-4)
+
+
+def test_places_that_tie_count_by_their_share_and_a_place_that_changes_nothing_is_none() -> None:
+    grid, place = Grid((0, 2), (0, 2), 2, 2), torch.zeros(4, 4, dtype=torch.bool)
+    place[1, 1] = True
+    assert pointing(place, grid, np.array([0.1, 0.1, 0.5, 0.4]), 0.9) == {
+        "hit": 0.5, "hit_turned": 0.0, "hit_by_chance": 0.25
+    }  # fmt: skip
+    assert pointing(place, grid, np.array([0.9, 0.95, 0.9, 0.9]), 0.9) == {}
+
+
+def test_what_has_the_color_of_the_square_is_not_hidden() -> None:
+    grid = Grid((0, 2), (0, 2), 2, 2)
+    pixels = torch.full((3, 4, 4), 0.5)
+    pixels[0, :2, :2] = 1.0
+    assert unseen(pixels, grid, (0.5, 0.5, 0.5)) == 0.75
 
 
 def rows_of(*changes: dict[str, Any]) -> pl.DataFrame:
@@ -125,19 +168,21 @@ def rows_of(*changes: dict[str, Any]) -> pl.DataFrame:
 
 def test_measures_are_means_over_images_with_intervals() -> None:
     rows = rows_of(
-        {"id": "a", "flips": 0.1, "largest_drop": 0.5, "hit": True, "hit_by_chance": 0.2},
-        {"id": "b", "flips": 0.3, "largest_drop": 0.7, "hit": False, "hit_by_chance": 0.4},
+        {"id": "a", "flips": 0.1, "largest_drop": 0.5, "hit": 1.0, "hit_turned": 0.0, "hit_by_chance": 0.2},
+        {"id": "b", "flips": 0.3, "largest_drop": 0.7, "hit": 0.0, "hit_turned": 0.0, "hit_by_chance": 0.4},
     )
     finding = Occlusion().conclude(rows, ABOUT)
     assert finding["label_flips"].value == pytest.approx(0.2)
-    assert finding["label_flips"].interval == pytest.approx((0.1, 0.3))
+    assert finding["label_flips"].interval is None, "two images are too few"
     assert finding["largest_drop"].value == pytest.approx(0.6)
     pointing = finding["pointing_game"]
-    assert (pointing.count, pointing.n, pointing.chance) == (1, 2, pytest.approx(0.3))
-    assert "20% of the places" in finding.sentence
+    assert (pointing.value, pointing.n, pointing.chance) == (0.5, 2, pytest.approx(0.3))
+    assert finding["above_chance"].value == pytest.approx(0.2)
+    assert finding["beyond_middle"].value == pytest.approx(0.5)
+    assert finding.verdict.names[0] == "flips"
     assert not any("without" in caveat for caveat in finding.caveats)
     unlabeled = Occlusion().conclude(rows_of({"label": None}), ABOUT)
-    assert any("1 images without" in caveat for caveat in unlabeled.caveats)
+    assert any("1 image without" in caveat for caveat in unlabeled.caveats)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +201,7 @@ def test_illustrations_show_the_worst_first() -> None:
     classifier = toy(Spot(), TWO)
     dark = Sample("dark.png", torch.zeros(3, 16, 16, dtype=torch.uint8), 1)
     batch = classifier.see([dark, spotted()], [1, 0])
-    rows = tool.observe(classifier, batch)
+    rows = tool.start(classifier).observe(batch)
     assert tool.examples(rows) == ["spot.png", "dark.png"]
     (panel,) = tool.illustrate(classifier, batch, rows)
     first = panel.figures[0]
@@ -220,7 +265,7 @@ def test_a_real_network_looks_at_the_thing(data: Path) -> None:
     images = read_folder(data / "imagenet-sample")
     samples = [images.read(i) for i in (0, len(images) // 2)]
     tool = Occlusion(stride_share=0.2)
-    rows = tool.observe(classifier, classifier.see(samples))
+    rows = tool.start(classifier).observe(classifier.see(samples))
     assert rows["largest_drop"].min() > 0.02  # type: ignore[operator]
     assert all(len(p) == len(t) * len(x) for p, t, x in rows.select("p", "tops", "lefts").iter_rows())
 
@@ -234,7 +279,7 @@ def test_the_strongest_map_is_followed_under_the_square() -> None:
     classifier = Classifier(body, classes=["a", "b", "c", "d"], preprocessing=plain(16))
     tool = Occlusion(size_share=0.25, stride_share=0.25, fill="black", followed=1)
     batch = classifier.see([spotted(), Sample("dark.png", torch.zeros(3, 16, 16, dtype=torch.uint8), 1)], [0, 1])
-    rows = tool.observe(classifier, batch)
+    rows = tool.start(classifier).observe(batch)
     (panel,) = tool.illustrate(classifier, batch, rows)
     followed, other = panel.figures
     assert [m.name.split()[0] for m in other.maps] == ["P(a)" if "a:" in other.caption else "P(b)", "answer"]
@@ -251,9 +296,32 @@ def test_the_strongest_map_is_followed_under_the_square() -> None:
         assert value == pytest.approx(wanted, rel=1e-4)
 
 
+def test_what_excites_a_map_elsewhere_is_of_all_images_that_were_looked_at() -> None:
+    """Eight images, of which six are shown: the map is strongest in the two whose answer depends on it least."""
+    body = nn.Sequential(nn.Conv2d(3, 1, 1, bias=False), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten())
+    body[0].weight.data.fill_(1 / 3)
+    head = nn.Linear(1, 2, bias=False)
+    head.weight.data = torch.tensor([[5.0], [0.0]])
+    classifier = Classifier(nn.Sequential(body, head), classes=["a", "b"], preprocessing=plain(16))
+    samples = []
+    for i in range(8):
+        pixels = torch.full((3, 16, 16), 250 if i > 5 else 0, dtype=torch.uint8)
+        pixels[:, :4, :4] = 255 if i > 5 else 100 + i
+        samples.append(Sample(f"{i}", pixels, framing="stimulus"))
+    tool = Occlusion(size_share=0.25, stride_share=0.25, fill="black", followed=1)
+    rows = tool.start(classifier).observe(classifier.see(samples))
+    chosen = tool.examples(rows)
+    assert len(chosen) <= 12
+    assert {"6", "7"} <= set(chosen[6:])
+    batch = classifier.see([s for s in samples if s.id in chosen])
+    (panel,) = tool.illustrate(classifier, batch, rows.filter(pl.col("id").is_in(chosen)))
+    assert len(panel.figures) == 6
+    assert panel.figures[0].insets
+
+
 def test_a_black_box_has_no_map_to_follow() -> None:
     box = Classifier(lambda x: x.mean((2, 3)), classes=["a", "b", "c"], preprocessing=plain(16))
     batch, tool = box.see([spotted()], [0]), Occlusion(size_share=0.5, stride_share=0.5)
-    (panel,) = tool.illustrate(box, batch, tool.observe(box, batch))
+    (panel,) = tool.illustrate(box, batch, tool.start(box).observe(batch))
     assert len(panel.figures[0].maps) == 2
     assert not panel.figures[0].insets

@@ -13,7 +13,8 @@ CUES = 160
 SETTINGS = {
     "top_units.shown": 3,
     "occlusion.followed": 1,
-    "deconvnet.images": 4,
+    "deconvnet.images": 8,
+    "picture_sanity.images": 6,
     "correspondence.images": 48,
     "interaction.images": 12,
 }

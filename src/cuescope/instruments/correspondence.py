@@ -13,30 +13,41 @@ from cuescope.core import stats
 from cuescope.core.classes import IMAGENET
 from cuescope.core.errors import CueError
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Published, Unit, dot
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import sheet
 from cuescope.data.ops.occlude import Fill, Rectangle, fill_color
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
-from cuescope.methods.parts.masking import chosen_layers, picture, signs, squares
+from cuescope.methods.parts.masking import chosen_layers, picture, rectified, signs, squares
 from cuescope.methods.parts.pairs import DEPTHS, Group, between, groups_of, mean
 
-TITLES = {"part": "the same part", "random": "random places", "other": "another part"}
-DISTANCES = {"part": "part", "random": "random", "other": "other_part"}
-"""Names of measures, by what the distances are of."""
+TITLES = {
+    "part": "the same part",
+    "random": "random places",
+    "other": "another part",
+    "shuffled": "the part and its shuffled pixels",
+}
+DISTANCES = {"part": "part", "random": "random", "other": "other_part", "shuffled": "shuffled"}
+RIVALS = {"random": "difference", "other": "difference_other_part", "shuffled": "difference_shuffled"}
+"""Names of measures, by what the distances are of, and by what the part's are set against."""
+MARGIN = 0.1
+"""A distance is smaller than its rival where it is surely this share of it below, and no smaller where surely not."""
 MOST_ROWS, MOST_SHOWN, STRIP, STRIPS = 16, 12, 5, 6
 """Rows of the table of parts, images to show, images in a strip, and strips."""
 
 
 @dataclass(frozen=True)
-class Correspondence(Instrument, version=2, order=280, needs={"features", "parts"}):
+class Correspondence(Instrument, version=3, order=280, needs={"features", "parts"}):
     """Does the network relate the same part of different objects, as the left eyes of several dogs?
 
     A part is masked in each image. At a layer, eps_i = x_i - x~_i is what the features of image i lose by it; Delta,
     the mean over pairs i != j of H(sign eps_i, sign eps_j), is small where they lose the same (Zeiler & Fergus 2014,
     section 4.3 and table 1). H is the share of units whose sign, one of three, differs. The mask is the part's box;
     boxes of its size at random places of the same images give what to expect without any part, as in the paper;
-    stricter, and ours, is the distance to another part of the other object, which has as much to lose. Pairs are of
-    images of one class; all parts count alike; intervals are over images, resampled within their class.
+    stricter, and ours, is the distance to another part of the other object, which has as much to lose. A part also has
+    its colors: so the part in one image is set against the part of the other whose pixels were shuffled before it is
+    masked, which a network of colors alone cannot distinguish. Pairs are of images of one class; all parts count alike;
+    intervals are over images, resampled within their class.
 
     The low layer is the last map, which keeps places, as the paper's layer 5: there the part should also lie at the
     same place in all images. The high layer is the vector that the last layer reads, as the paper's layer 7, or the
@@ -73,26 +84,57 @@ class Correspondence(Instrument, version=2, order=280, needs={"features", "parts
         **typed(pl.Binary, "fallen risen"),
     }
     """A row for each image, square and layer. The last two hold a bit a unit, as np.packbits gives them."""
+    sentences = {
+        "nothing": Sentence(
+            "cannot tell",
+            "no two images show the same part",
+            "Whether it relates the same part of different objects is not measured: {why}.",
+        ),
+        "relates": Sentence(
+            "yes",
+            "at the high layer the whole intervals of the part's distance less that of random places, of another part "
+            "where there is one, and of its shuffled pixels lie below -MARGIN of that distance",
+            "When the same part is masked in two images, {layer} loses more alike than with squares elsewhere, another "
+            "part or the part's colors alone: {distances} ({n} images).",
+        ),
+        "color": Sentence(
+            "no",
+            "the part's distance lies by MARGIN below those of random places and of another part, but with its whole "
+            "interval not below that of its shuffled pixels, or that of shuffling lies below MARGIN",
+            "What {layer} loses with the same part is alike, but for the part's colors: {distances} ({n} images).",
+        ),
+        "not": Sentence(
+            "no",
+            "the whole interval lies less than MARGIN of it below the distance of random places, or of another part",
+            "{layer} does not lose more alike when the same part is masked in two images: {distances} ({n} images).",
+        ),
+        "cannot_tell": Sentence(
+            "cannot tell",
+            "an interval of the part's distance less a rival's holds -MARGIN of that, or there is none",
+            "Whether {layer} relates the same part of different objects cannot be said from {n} images: {distances}.",
+        ),
+    }
 
     def __post_init__(self) -> None:
         if min(self.images, self.draws) < 1 or len(self.layers) not in (0, 2):
             raise ValueError("images and draws must be at least 1, and layers two, the low and the high, or none")
 
     def start(self, classifier: Classifier) -> Observer:
-        """The facts: the names of the low and the high layer."""
+        """The facts: the names of the low and the high layer, and whether both are rectified and the high a vector."""
         try:
             layers = chosen_layers(classifier, self.layers)
         except CueError as error:
             raise Misfit(f"{error.found}; {error.do}") from None
-        return Observer(partial(self._rows, classifier, layers), facts={"layers": list(layers)})
+        facts = {"layers": list(layers), "rectified": rectified(classifier, layers)}
+        return Observer(partial(self._rows, classifier, layers), facts=facts)
 
     def _rows(self, classifier: Classifier, layers: tuple[str, str], batch: Batch) -> Rows:
         """Per image, square and layer: which units fall and which rise by the mask, a bit each."""
         rows, how = [], classifier.preprocessing
         for i, sample in enumerate(batch.samples):
             masked = list(squares(sample, how, self.parts, self.draws, self.seed))
-            places, color = [square.place for square in masked], fill_color(self.fill, how.mean)
-            found = signs(classifier, batch.pixels[i], places, color, layers) if masked else {}
+            color = fill_color(self.fill, how.mean)
+            found = signs(classifier, batch.pixels[i], masked, color, layers, self.seed) if masked else {}
             for k, square in enumerate(masked):
                 row = {"id": sample.id, "label": int(batch.labels[i]), "part": square.part, "kind": square.kind}
                 row |= {"draw": square.draw, **square.place._asdict()}
@@ -108,7 +150,28 @@ class Correspondence(Instrument, version=2, order=280, needs={"features", "parts
         found = {m.name: m for depth in reversed(DEPTHS) for m in _measures(groups, drawn, depth, why, about)}
         panels = (_distances(found), _table(groups, drawn, about)) if groups else ()
         caveats = _caveats(rows, groups, about) if groups else ()
-        return Conclusion(tuple(found.values()), panels, _sentence(found, about), caveats)
+        return Conclusion(tuple(found.values()), panels, self._verdict(found, about), caveats)
+
+    def _verdict(self, found: Mapping[str, Measure], about: About) -> Verdict:
+        distances = {kind: found[f"{name}_high"] for kind, name in DISTANCES.items()}
+        known = {kind: m for kind, m in distances.items() if m.value is not None}
+        if "part" not in known or "random" not in known:
+            return self.say("nothing", why=distances["part"].why)
+        less = {kind: found[f"{name}_high"] for kind, name in RIVALS.items() if kind in known}
+        limits = {kind: -MARGIN * (known[kind].value or 0) for kind in less}
+        below, alike = (
+            {kind: side(less[kind], limits[kind]) for kind in less} for side in (Measure.below, Measure.above)
+        )
+        alike["shuffled"] |= found["shuffling_high"].below(MARGIN)
+        elsewhere = [kind for kind in less if kind != "shuffled"]
+        name = "cannot_tell"
+        if any(alike[kind] for kind in elsewhere):
+            name = "not"
+        elif all(below[kind] for kind in elsewhere):
+            name = "relates" if below.get("shuffled") else "color" if alike.get("shuffled") else name
+        listed = ", ".join(f"{TITLES[kind]} {m.value:.1%}" for kind, m in known.items())
+        text = f"units that change in another way: {listed}"
+        return self.say(name, layer=f"'{about.facts['layers'][1]}'", distances=text, n=known["part"].n)
 
     def examples(self, rows: Rows) -> list[str]:
         """Images that show the parts it relates most."""
@@ -139,8 +202,9 @@ class Correspondence(Instrument, version=2, order=280, needs={"features", "parts
 _SOURCE = "Zeiler & Fergus 2014, table 1, layer {}, 5 frontal dogs; a mean over units, by its size"
 _PAPER_RANDOM = (0.107, 0.073)
 _PAPER_PARTS = {"right eye": (0.067, 0.069), "left eye": (0.069, 0.068), "nose": (0.079, 0.069)}
-_PAPER = {"part": _PAPER_PARTS, "random": {"random": _PAPER_RANDOM}, "other": {}}
-"""Of layers 5 and 7. That the printed sums are means over pairs and units is inferred from their size."""
+_PAPER = {"part": _PAPER_PARTS, "random": {"random": _PAPER_RANDOM}}
+"""Of layers 5 and 7, both rectified: a unit that is kept at 0 is equal in all images, and other layers have none such.
+That the printed sums are means over pairs and units is inferred from their size."""
 
 
 def _measures(groups: Sequence[Group], drawn: stats.Draws, depth: str, why: str, about: About) -> Iterable[Measure]:
@@ -152,13 +216,18 @@ def _measures(groups: Sequence[Group], drawn: stats.Draws, depth: str, why: str,
         return Measure(f"{name}_{depth}", value, unit, n, interval, reason, f"{title} ({depth} layer)", **more)
 
     no_other, k = "no two images show different parts", DEPTHS.index(depth)
-    for rival, name in (("random", "difference"), ("other", "difference_other_part")):
+    like_zfnet = about.space == IMAGENET and about.facts["rectified"]
+    for rival, name in RIVALS.items():
         values, title = [g.less(depth, rival) for g in groups], f"differing signs: the same part minus {TITLES[rival]}"
-        yield measure(name, values, "difference", title, no_other, better="lower", headline=depth == "high")
+        yield measure(name, values, "difference", title, no_other, headline=depth == "high")
     for kind, name in DISTANCES.items():
-        values, paper = [g.of(depth, kind) for g in groups], _PAPER[kind] if about.space == IMAGENET else {}
+        values, paper = [g.of(depth, kind) for g in groups], _PAPER.get(kind, {}) if like_zfnet else {}
         published = tuple(Published(f"ZFNet, {x}", both[k], _SOURCE.format((5, 7)[k])) for x, both in paper.items())
         yield measure(name, values, "share", f"differing signs: {TITLES[kind]}", no_other, published=published)
+    own = [(int(i), float(d)) for g in groups for i, d in zip(g.members, np.diag(g.of(depth, "shuffled")), strict=True)]
+    by_image = pl.DataFrame(own, ["image", "share"], orient="row").group_by("image", maintain_order=True).mean()
+    title = f"units whose loss with a part has another sign once its pixels are shuffled ({depth} layer)"
+    yield stats.mean(f"shuffling_{depth}", by_image["share"], why=why, title=title)
     for kind in ("part", "random"):
         values, title = [g.of(depth, kind, "changed") for g in groups], "differing signs of units that change: "
         yield measure(f"{kind}_changed", values, "share", title + TITLES[kind], "no unit changes")
@@ -173,7 +242,8 @@ def _distances(found: Mapping[str, Measure]) -> Panel:
 
 
 def _table(groups: Sequence[Group], drawn: stats.Draws, about: About) -> Panel:
-    paper = about.space == IMAGENET and any(group.part in _PAPER_PARTS for group in groups)
+    like_zfnet = about.space == IMAGENET and about.facts["rectified"]
+    paper = like_zfnet and any(group.part in _PAPER_PARTS for group in groups)
     columns = ["part", "layer", "difference", "same part", "random places", "images"]
     columns += ["ZFNet: same part", "ZFNet: random"] if paper else []
     half, rows = MOST_ROWS // 2, []
@@ -201,18 +271,6 @@ def _why(images: int, across_classes: bool) -> str:
     return "no two images of one class show the same part (across_classes=yes compares parts of one name in any two)"
 
 
-def _sentence(found: Mapping[str, Measure], about: About) -> str:
-    part, random, other = (found[f"{DISTANCES[kind]}_high"] for kind in TITLES)
-    if part.value is None or random.value is None:
-        return f"Whether it relates the same part of different objects is not measured: {part.why}."
-    others = "" if other.value is None else f" and {other.value:.1%} with two different parts"
-    return (
-        f"When the same part is masked in two images, {part.value:.1%} of the units of {about.facts['layers'][1]} "
-        f"change in different ways, against {random.value:.1%} with squares at random places{others} ({part.n} "
-        "images): the lower the first, the more it relates parts across objects."
-    )
-
-
 def _caveats(rows: Rows, groups: Sequence[Group], about: About) -> tuple[str, ...]:
     low, high = about.facts["layers"]
     caveats = [
@@ -221,6 +279,8 @@ def _caveats(rows: Rows, groups: Sequence[Group], about: About) -> tuple[str, ..
         "A part also looks alike: networks with random weights show some of the differences, on photographs sometimes "
         "as much as trained ones. Audit MODEL@random beside it.",
         "Random places may lie beside the object, where there is less to lose: another part is a stricter comparison.",
+        f"More alike means: by at least {MARGIN:.0%} of the distance that it is set against, with its whole interval.",
+        "Shuffled pixels keep the colors of a part alone: what it has besides, its fine texture included, is changed.",
     ]
     if (labels := rows.unique("id")["label"]).min() == -1 and labels.max() != -1:
         caveats.append(f"{(labels == -1).sum()} images without a label count as one class.")

@@ -11,18 +11,22 @@ from torch import Tensor
 from cuescope.classifier.classifier import Classifier, Watch
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Inset, Measure, Panel, dot
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.objects import object_mask
 from cuescope.data.ops.tiles import contrast, sheet, tile
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, peaks_of, typed
 from cuescope.methods.deconvnet import CHOICES, Variant, project, visible, why_not
+from cuescope.methods.picture_sanity import beside_random
 
 SHOWN_IMAGES = 4
+MARGIN = 0.05
+"""Energy on the object that is surely less than this above the object's share of the image is no more than chance."""
 
 
 @dataclass(frozen=True)
-class Deconvnet(Instrument, version=2, order=250, needs={"features", "gradients"}):
+class Deconvnet(Instrument, version=3, order=250, needs={"features", "gradients"}):
     """Down from the strongest units of each layer to the pixels that excite them (Zeiler & Fergus 2014, section 2.1).
 
     A unit is a channel of a layer, at the place where it is strongest; all others of its layer are set to zero, and
@@ -51,7 +55,42 @@ class Deconvnet(Instrument, version=2, order=250, needs={"features", "gradients"
     columns = {
         **typed(pl.String, "id layer"),
         **typed(pl.Int32, "order rank channel"),
-        **typed(pl.Float64, "value focus on_object object"),
+        **typed(pl.Float64, "value focus on_object object turned"),
+    }
+    sentences = {
+        "nothing": Sentence(
+            "cannot tell", "no projection has any energy", "What excites its units is not known: {why}."
+        ),
+        "focus": Sentence(
+            "yes",
+            "a projection has energy",
+            "A tenth of the pixels holds {focus:.0%} of what excites the strongest units of '{layer}' ({images}).",
+        ),
+        "object": Sentence(
+            "yes",
+            "the whole intervals of above_share and of beyond_middle lie above 0",
+            "It lies on the object: {on_object:.0%} of it, on {chance:.0%} of the image, and {turned:.0%} where the "
+            "object would be with the image turned.",
+        ),
+        "middle": Sentence(
+            "cannot tell",
+            "the whole interval of above_share lies above 0, that of beyond_middle does not",
+            "{on_object:.0%} of it lies on the object, on {chance:.0%} of the image; but {turned:.0%} lies where the "
+            "object would be with the image turned, so that it may just lie in the middle.",
+        ),
+        "beside": Sentence(
+            "no",
+            "the whole interval of above_share lies below MARGIN",
+            "It does not lie on the object more than by chance: {on_object:.0%} of it, on {chance:.0%} of the image, "
+            "and surely less than {margin:.0%} more.",
+        ),
+        "cannot_tell": Sentence(
+            "cannot tell",
+            "the interval of above_share holds 0 and reaches beyond MARGIN, or there is none",
+            "Whether it lies on the object cannot be said from so few images: {on_object:.0%} of it, on {chance:.0%} "
+            "of the image.",
+            "look at more images: cuescope audit MODEL --images DIR --set deconvnet.images=50",
+        ),
     }
 
     def __post_init__(self) -> None:
@@ -69,7 +108,7 @@ class Deconvnet(Instrument, version=2, order=250, needs={"features", "gradients"
 
     def _rows(self, classifier: Classifier, watch: Sequence[Watch], batch: Batch) -> Rows:
         """Per image, layer and unit: how strong it is, and where its projection lies."""
-        objects = [object_mask(sample, classifier.prepare) for sample in batch.samples]
+        objects = [object_mask(sample, classifier.preprocessing) for sample in batch.samples]
         rows: list[dict[str, Any]] = []
         for order, ((layer, _), peaks) in enumerate(classifier.watch(batch, watch).items()):
             for rank, chosen in enumerate(self._units(peaks)):
@@ -95,7 +134,24 @@ class Deconvnet(Instrument, version=2, order=250, needs={"features", "gradients"
         caveats = [f"{reason}." for reason in about.facts.get("refused", ())]
         if self.variant == "deconvnet":
             caveats.append(f"What the paper leaves open: {'; '.join(CHOICES)}.")
-        return Conclusion(last, (_by_layer(found),) if found else (), _sentence(last, list(found)), tuple(caveats))
+        panels = (_by_layer(found),) if found else ()
+        return Conclusion(last, panels, self._verdict(last, list(found)), tuple(caveats))
+
+    def _verdict(self, last: Sequence[Measure], layers: Sequence[str]) -> Verdict:
+        focus, on_object, above, beyond = last
+        if focus.value is None:
+            return self.say("nothing", why=focus.why)
+        images = f"{focus.n} image{'s' * (focus.n > 1)}"
+        said = self.say("focus", focus=focus.value, layer=layers[-1], images=images)
+        if on_object.value is None or above.value is None or beyond.value is None:
+            return said
+        values = {"on_object": on_object.value, "chance": on_object.chance}
+        turned = {"turned": on_object.value - beyond.value}
+        if above.above(0):
+            return said + self.say("object" if beyond.above(0) else "middle", **values, **turned)
+        if above.below(MARGIN):
+            return said + self.say("beside", **values, margin=MARGIN)
+        return said + self.say("cannot_tell", **values)
 
     def examples(self, rows: Rows) -> list[str]:
         """The first images."""
@@ -113,6 +169,8 @@ class Deconvnet(Instrument, version=2, order=250, needs={"features", "gradients"
             f"For each layer, from fine to coarse, {which} by the {self.variant}, each stretched to its own "
             "contrast, where middle gray is zero, and beside it the part of the image that the unit can see."
         )
+        layer = rows.drop_nulls("focus").sort("order", descending=True)["layer"].head(1).to_list()
+        caption += beside_random(classifier, batch.pixels, layer[0], self.variant) if layer else ""
         yield Panel("projections", "images", "What excites the strongest units", caption, figures=tuple(figures))
 
     def _inset(self, classifier: Classifier, image: Tensor, units: Rows) -> Inset:
@@ -133,36 +191,33 @@ def _where(projection: Tensor, on_object: Tensor | None) -> dict[str, Any]:
         return {}
     found = {"focus": float(ordered[: max(1, round(0.1 * len(ordered)))].sum()) / total}
     if on_object is not None:
-        found |= {"on_object": float(energy[on_object].sum()) / total, "object": float(on_object.double().mean())}
+        on, turned = (float(energy[place].sum()) / total for place in (on_object, on_object.flip(0, 1)))
+        found |= {"on_object": on, "object": float(on_object.double().mean()), "turned": turned}
     return found
 
 
-def _measures(rows: Rows, where: str, why: str) -> tuple[Measure, Measure]:
+def _measures(rows: Rows, where: str, why: str) -> tuple[Measure, Measure, Measure, Measure]:
     """Of one layer. Means over images, so that the units of an image do not count as so many images."""
-    images = rows.group_by("id", maintain_order=True).agg(pl.col("focus", "on_object", "object").mean())
-    chance, title = 0.1 if images.height else None, f"energy of a projection {where} in a tenth of the pixels"
-    focus = stats.mean("focus", images["focus"], why=why, title=title, chance=chance, headline=True)
+    images = rows.group_by("id", maintain_order=True).agg(pl.col("focus", "on_object", "object", "turned").mean())
+    title = f"energy of a projection {where} in a tenth of the pixels"
+    focus = stats.mean("focus", images["focus"], why=why, title=title, headline=True)
     known, title = images.drop_nulls("on_object"), f"energy of a projection {where} on the object"
     chance = float(known["object"].to_numpy().mean()) if known.height else None
     why = "where the objects are is not known" if images.height else why
-    return focus, stats.mean("on_object", known["on_object"], why=why, title=title, chance=chance)
+    on_object = stats.mean("on_object", known["on_object"], why=why, title=title, chance=chance)
+    above = stats.difference(
+        "above_share", known["on_object"], known["object"], why=why, title=f"{title}, less its share"
+    )
+    title = f"{title}, less that where it would be turned"
+    beyond = stats.difference("beyond_middle", known["on_object"], known["turned"], why=why, title=title)
+    return focus, on_object, above, beyond
 
 
-def _sentence(measures: tuple[Measure, Measure], layers: Sequence[str]) -> str:
-    focus, on_object = measures
-    if focus.value is None:
-        return f"What excites its units cannot be shown: {focus.why}."
-    text = f"A tenth of the pixels holds {focus.value:.0%} of what excites the strongest units of '{layers[-1]}'"
-    if on_object.value is None or on_object.chance is None:
-        return f"{text}."
-    return f"{text}; {on_object.value:.0%} of it lies on the object, which covers {on_object.chance:.0%} of the image."
-
-
-def _by_layer(found: Mapping[str, tuple[Measure, Measure]]) -> Panel:
-    on_object = any(measure.value is not None for _, measure in found.values())
-    shown = {layer: both[on_object] for layer, both in found.items()}
+def _by_layer(found: Mapping[str, Sequence[Measure]]) -> Panel:
+    on_object = any(measures[1].value is not None for measures in found.values())
+    shown = {layer: measures[on_object] for layer, measures in found.items()}
     rows = [dot(layer, measure.value, measure.interval, measure.n) for layer, measure in shown.items()]
     title = "Energy on the object" if on_object else "Energy in a tenth of the pixels"
-    marks = [{"who": "chance", "values": [measure.chance for measure in shown.values()]}]
+    marks = [{"who": "chance", "values": [measure.chance for measure in shown.values()]}] if on_object else []
     caption = "Of the projections of the strongest units, from fine to coarse."
     return Panel("by_layer", "dots", title, caption, {"unit": "share", "rows": rows, "marks": marks})

@@ -1,37 +1,46 @@
 """Which parts of an image does the answer depend on? A square slides over it and hides one place after another."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 import polars as pl
 from torch import Tensor
 
-from cuescope.classifier.classifier import Classifier, peak
+from cuescope.classifier.classifier import Classifier, Watch, peak
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Inset, Map, Measure, Panel, Unit
+from cuescope.core.findings import About, Conclusion, Figure, Map, Measure, Panel, Unit
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.objects import object_mask
-from cuescope.data.ops.occlude import FILLS, Fill, Grid, Occlude, cover, fill_color
-from cuescope.data.ops.tiles import contrast, sheet, tile
-from cuescope.instruments.base import Instrument, Rows, typed
-from cuescope.methods.deconvnet import project, why_not
+from cuescope.data.ops.occlude import FILLS, Fill, Grid, Occlude, fill_color
+from cuescope.instruments.base import Instrument, Observer, Rows, typed
 from cuescope.methods.incremental import painted_logits
+from cuescope.methods.occlusion import followed_map, pointing, unseen
 
-_PASS, _TILE_PX = 32, 112
-"""Hidden images whose maps are held together; side of a projection as it is shown."""
+MARGIN = 0.05
+"""A share of hits that is surely less than this above chance is no more than chance."""
+MOST_SHOWN, MOST_EXAMPLES, OTHERS = 6, 12, 3
 
 
 @dataclass(frozen=True)
-class Occlusion(Instrument, version=1, order=140, needs={"logits"}):
+class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
     """Which parts of an image does the answer depend on?
 
     A square of one color hides each place of the image in turn; P(class) at each place makes a map, and the answer at
     each place another (Zeiler & Fergus 2014, section 4.2 and figure 7 d and e). The class is the image's
     label where it is known, else the answer to the unhidden image. The paper gives neither size, stride nor color: here
     the size is 50 of 224 px and the color that of the classifier's mean pixel. The logits are exact, computed only
-    where the square can reach.
+    where the square can reach. Where the image already has about the square's color, nothing is hidden: the share of
+    such places is given, and another `fill` hides them.
+
+    In the pointing game an image is a hit where the square's center lies on the object at the place of the largest
+    fall, by the share of hits where places tie; chance is the share of all places that lie on it. What looks at the
+    middle alone hits objects that photographers put there: so it is also seen whether the place lies on the object with
+    the image turned by 180 degrees. Boxes are those of the label's class, as the classifier sees them.
 
     >>> Occlusion(fill="gray").size_share
     0.22
@@ -55,10 +64,53 @@ class Occlusion(Instrument, version=1, order=140, needs={"logits"}):
     columns = {
         "id": pl.String,
         **typed(pl.Int32, "label predicted tracked height width worst_top worst_left"),
-        **typed(pl.Float64, "p_clean flips largest_drop concentration hit_by_chance"),
-        "p": pl.List(pl.Float64),
+        **typed(pl.Float64, "p_clean flips largest_drop concentration unseen hit hit_turned hit_by_chance"),
+        **typed(pl.List(pl.Float64), "p peaks"),
         **typed(pl.List(pl.Int32), "answers tops lefts"),
-        "hit": pl.Boolean,
+    }
+    """`peaks` are the highest activations of each map of the layer that is followed; null for a black box."""
+    sentences = {
+        "nothing": Sentence(
+            "cannot tell", "no image was seen", "What its answers depend on is not measured: no image was seen."
+        ),
+        "flips": Sentence(
+            "yes",
+            "hiding some place changes the answer to an image",
+            "A square of {size:.0%} of the side changes the answer at {flips:.1%} of the places it can hide "
+            "({images}); at the worst place the probability of the class falls by {drop:.2f} on average.",
+        ),
+        "never": Sentence(
+            "no",
+            "hiding no place changes the answer to any image",
+            "A square of {size:.0%} of the side never changes the answer ({images}; {unseen:.0%} of the places have "
+            "about its color already); at the worst place the probability of the class falls by {drop:.2f} on average.",
+            "try other squares: cuescope audit MODEL --images DIR --set occlusion.size_share=.4",
+        ),
+        "object": Sentence(
+            "yes",
+            "the whole intervals of above_chance and of beyond_middle lie above 0",
+            "The worst place lies on the object in {hits:.0%} of {n} images, {chance:.0%} by chance, and in "
+            "{turned:.0%} with the image turned.",
+        ),
+        "middle": Sentence(
+            "cannot tell",
+            "the whole interval of above_chance lies above 0, that of beyond_middle does not",
+            "The worst place lies on the object in {hits:.0%} of {n} images, {chance:.0%} by chance; but in "
+            "{turned:.0%} with the image turned, so that it may just lie in the middle.",
+        ),
+        "beside": Sentence(
+            "no",
+            "the whole interval of above_chance lies below MARGIN",
+            "The worst place does not lie on the object more than by chance: in {hits:.0%} of {n} images, {chance:.0%} "
+            "by chance, and surely less than {margin:.0%} more.",
+        ),
+        "cannot_tell": Sentence(
+            "cannot tell",
+            "the interval of above_chance holds 0 and reaches beyond MARGIN, or there is none",
+            "Whether the worst place lies on the object cannot be said from {n} image{s}: it does in {hits:.0%}, "
+            "{chance:.0%} by chance.",
+            "look at more images: cuescope audit MODEL --images DIR --set occlusion.images=50",
+        ),
     }
 
     def __post_init__(self) -> None:
@@ -67,11 +119,20 @@ class Occlusion(Instrument, version=1, order=140, needs={"logits"}):
                 "images must be at least 1, followed at least 0, size_share and stride_share above 0 and at most 1"
             )
 
-    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
+    def start(self, classifier: Classifier) -> Observer:
+        """It watches the peak of every map of the layer that is followed."""
+        layer = self._layer(classifier)
+        watch = [(layer, peak)] if layer and self.followed else []
+        return Observer(partial(self._rows, classifier, watch), watch)
+
+    def _rows(self, classifier: Classifier, watch: Sequence[Watch], batch: Batch) -> Rows:
         """Per image: P(class) and the answer at each place, row by row, and what they come to."""
         occlude = self._occluder(classifier, batch)
         grid = occlude.grid(*batch.pixels.shape[-2:])
         rows = [self._row(classifier, batch, i, occlude, grid) for i in range(len(batch))]
+        for peaks in classifier.watch(batch, watch).values():
+            for row, values in zip(rows, peaks[..., 0].tolist(), strict=True):
+                row["peaks"] = values
         return pl.DataFrame(rows, schema=dict(self.columns))
 
     def _occluder(self, classifier: Classifier, batch: Batch) -> Occlude:
@@ -101,11 +162,10 @@ class Occlusion(Instrument, version=1, order=140, needs={"logits"}):
             "worst_top": grid.rectangles[worst].top,
             "worst_left": grid.rectangles[worst].left,
             "concentration": stats.concentration(p_clean - p),
+            "unseen": unseen(batch.pixels[i], grid, occlude.color),
         }
-        if label >= 0 and (place := object_mask(batch.samples[i], classifier.prepare)) is not None:
-            # Where the square's center lies on the object.
-            hits = [bool(place[grid.center(k)]) for k in range(len(p))]
-            row |= {"hit": hits[worst], "hit_by_chance": sum(hits) / len(hits)}
+        if label >= 0 and (place := object_mask(batch.samples[i], classifier.preprocessing)) is not None:
+            row |= pointing(place, grid, p, p_clean)
         return row
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
@@ -115,26 +175,56 @@ class Occlusion(Instrument, version=1, order=140, needs={"logits"}):
         why, title = "no image was seen", "places whose hiding changes the answer"
         flips = mean("label_flips", "flips", title, why=why, headline=True)
         drop = mean("largest_drop", "largest_drop", "largest fall of P(class)", "difference", why=why)
-        title, why = "share of all falls in the top tenth of places", "hiding never lowers P(class)"
-        narrow = mean("concentration", "concentration", title, why=why, chance=0.1)
+        same = mean("unseen", "unseen", "places that have about the color of the square already", why=why)
+        title = "share of all falls in the top tenth of places (a tenth where all fall alike)"
+        narrow = mean("concentration", "concentration", title, why="hiding never lowers P(class)")
         known, title = rows.drop_nulls("hit"), "the place of the largest fall lies on the object"
         chance = float(known["hit_by_chance"].to_numpy().mean()) if known.height else None
-        why = "no image has both a label and a known place of its object"
-        hits = stats.share("pointing_game", known["hit"], why=why, title=title, chance=chance, per_image="hit")
-        sentence = _sentence(flips, drop, self.size_share)
-        return Conclusion((flips, drop, narrow, hits), (), sentence, _caveats(rows, self.fill))
+        why = "no image has both a label and a known place of its object, and a place where P(class) falls"
+        more: dict[str, Any] = {"why": why, "title": title}
+        hits = stats.mean("pointing_game", known["hit"], chance=chance, per_image="hit", **more)
+        more["title"] = f"{title}, less the share of places that do"
+        above = stats.difference("above_chance", known["hit"], known["hit_by_chance"], **more)
+        more["title"] = f"{title}, less with the image turned"
+        beyond = stats.difference("beyond_middle", known["hit"], known["hit_turned"], **more)
+        verdict = self._verdict(flips, drop, same, hits, above, beyond)
+        return Conclusion((flips, drop, narrow, same, hits, above, beyond), (), verdict, _caveats(rows, self.fill))
+
+    def _verdict(self, *measures: Measure) -> Verdict:
+        flips, drop, unseen, hits, above, beyond = measures
+        if flips.value is None or drop.value is None:
+            return self.say("nothing")
+        images, values = f"{flips.n} image{'s' * (flips.n > 1)}", {"size": self.size_share, "drop": drop.value}
+        if flips.value:
+            said = self.say("flips", **values, images=images, flips=flips.value)
+        else:
+            said = self.say("never", **values, images=images, unseen=unseen.value)
+        if hits.value is None or beyond.value is None:
+            return said
+        pointing = {"hits": hits.value, "n": hits.n, "chance": hits.chance}
+        if above.above(0):
+            turned = hits.value - beyond.value
+            return said + self.say("object" if beyond.above(0) else "middle", **pointing, turned=turned)
+        if above.below(MARGIN):
+            return said + self.say("beside", **pointing, margin=MARGIN)
+        return said + self.say("cannot_tell", **pointing, s="s" * (hits.n > 1))
 
     def examples(self, rows: Rows) -> list[str]:
-        """The images whose P(class) falls most."""
-        return rows.sort("largest_drop", "id", descending=[True, False])["id"].head(6).to_list()
+        """The images whose P(class) falls most, and those that excite most the maps that are followed in them."""
+        worst = _worst(rows)
+        others = [name for row in worst.head(self.followed).iter_rows(named=True) for name in _others(rows, row)]
+        return list(dict.fromkeys([*worst["id"], *others]))[:MOST_EXAMPLES]
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         figures, layer = [], self._layer(classifier)
-        for row in rows.sort("largest_drop", "id", descending=[True, False]).iter_rows(named=True):
-            i = batch.ids.index(row["id"])
-            figures.append(_figure(row, batch.pixels[i], classifier.classes.names))
+        for row in _worst(rows).iter_rows(named=True):
+            pixels = batch.pixels[batch.ids.index(row["id"])]
+            figures.append(_figure(row, pixels, classifier.classes.names))
             if layer and len(figures) <= self.followed:
-                figures[-1] = self._followed(classifier, batch, i, layer, row, figures[-1])
+                shown = batch.pixels[[batch.ids.index(name) for name in (row["id"], *_others(rows, row))]]
+                color = self._occluder(classifier, batch).color
+                extra = followed_map(classifier, shown, _grid(row), color, layer, _strongest(row))
+                figures[-1] = replace(figures[-1], maps=(extra[0], *figures[-1].maps), insets=extra[1])
         caption = (
             "P(class) and the answer while a square hides the place: each point shows what is left with the square's "
             "center there. Where P falls, the class was read; where the answer changes, the place decided."
@@ -142,7 +232,8 @@ class Occlusion(Instrument, version=1, order=140, needs={"logits"}):
         if layer and self.followed:
             caption += (
                 f" The sum of the map of '{layer}' that is strongest unhidden falls where hiding hits what excites it; "
-                "what that is stands beside it, by the deconvnet, here and in other images."
+                f"what that is stands beside it, by the deconvnet, here and in those {OTHERS} other images "
+                "looked at that excite it most."
             )
         yield Panel("maps", "images", "What a hidden place changes", caption, figures=tuple(figures))
 
@@ -152,50 +243,34 @@ class Occlusion(Instrument, version=1, order=140, needs={"logits"}):
             return ""
         return next(reversed(classifier.stages([self.layer] if self.layer else ())), "")
 
-    def _followed(
-        self, classifier: Classifier, batch: Batch, i: int, layer: str, row: Mapping[str, Any], figure: Figure
-    ) -> Figure:
-        """Figure 7 b and c: the strongest map's sum at each place of the square, and what excites it."""
-        (peaks,) = classifier.watch(batch, [(layer, peak)]).values()
-        channel = int(peaks[i, :, 0].argmax())
-        grid, (height, width) = _grid(row), batch.pixels.shape[-2:]
-        color = self._occluder(classifier, batch).color
-        sums: list[float] = []
-        for start in range(0, len(grid.rectangles), _PASS):
-            hidden = cover(batch.pixels[i], grid.rectangles[start : start + _PASS], color)
-            sums += classifier.features(hidden, [layer])[layer][:, channel].sum((1, 2)).tolist()
-        (clean,) = classifier.features(batch.pixels[i : i + 1], [layer]).values()
-        whole = float(clean[0, channel].sum()) or 1.0
-        shares = grid.spread([value / whole for value in sums], height, width)
-        followed = Map("heat", shares, f"sum of map {channel} of {layer} (unhidden: 1)", low=0.0)
-        others = sorted((j for j in range(len(batch)) if j != i), key=lambda j: -float(peaks[j, channel, 0]))[:3]
-        insets = ()
-        if not why_not(classifier, layer):
-            shown = batch.pixels[[i, *others]]
-            maps = project(classifier, shown, layer, [channel] * len(shown)).maps
-            tiles = [tile(contrast(one), _TILE_PX) for one in maps]
-            where = ", here (top left) and elsewhere" if others else ""
-            insets = (Inset(f"what excites map {channel}{where}", sheet([tiles], columns=min(2, len(tiles)))),)
-        return replace(figure, maps=(followed, *figure.maps), insets=insets)
+
+def _worst(rows: Rows) -> Rows:
+    """The images whose P(class) falls most."""
+    return rows.sort("largest_drop", "id", descending=[True, False]).head(MOST_SHOWN)
 
 
-def _sentence(flips: Measure, drop: Measure, size_share: float) -> str:
-    if flips.value is None:
-        return f"What its answers depend on is not measured: {flips.why}."
-    images = "one image" if flips.n == 1 else f"{flips.n} images"
-    return (
-        f"A square of {size_share:.0%} of the side changes the answer at {flips.value:.0%} of the places it can hide "
-        f"({images}); at the worst place the probability of the class falls by {drop.value:.2f} on average."
-    )
+def _strongest(row: Mapping[str, Any]) -> int:
+    """The map with the highest activation."""
+    return int(np.argmax(row["peaks"]))
+
+
+def _others(rows: Rows, row: Mapping[str, Any]) -> list[str]:
+    """The images beside this one that excite its strongest map most."""
+    if row["peaks"] is None:
+        return []
+    other = rows.filter(pl.col("id") != row["id"]).with_columns(peak=pl.col("peaks").list.get(_strongest(row)))
+    return other.sort("peak", "id", descending=[True, False])["id"].head(OTHERS).to_list()
 
 
 def _caveats(rows: pl.DataFrame, fill: str) -> tuple[str, ...]:
     found = [
         f"The square, {FILLS[fill]}, is something to see as well: it can be taken for a cue or a thing of its own.",
+        "It cannot hide a cue that has its color: repeat with another fill (occlusion.fill).",
         "All numbers depend on the size of the square: a large one hides more, a small one leaves the cue's copies.",
     ]
     if unlabeled := rows["label"].null_count():
-        found.append(f"The class is the label; for {unlabeled} images without one it is the classifier's own answer.")
+        images = f"{unlabeled} image{'s' * (unlabeled > 1)}"
+        found.append(f"The class is the label; for {images} without one it is the classifier's own answer.")
     return tuple(found)
 
 

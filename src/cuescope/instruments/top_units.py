@@ -3,31 +3,42 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 
 from cuescope.classifier.classifier import Classifier, Watch
-from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
+from cuescope.core.findings import About, Conclusion, Figure, Panel, dot
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.tiles import contrast, sheet, tile
 from cuescope.instruments.base import Instrument, Observer, Rows, peaks_of, typed
 from cuescope.methods.deconvnet import CHOICES, Variant, project, visible, why_not
+from cuescope.methods.picture_sanity import beside_random
+from cuescope.methods.strongest import UNIT, Chance, Layer, constant, measures_of, strongest_of
 from cuescope.network.receptive import WHOLE
+
+MARGIN = 0.05
+"""A share of the commonest class that is surely less than this above chance is no more than chance."""
+COMPARED = 2
+"""Images whose projections are compared with those of random weights."""
 
 
 @dataclass(frozen=True)
-class TopUnits(Instrument, version=1, order=240, needs={"features"}):
+class TopUnits(Instrument, version=2, order=240, needs={"features"}):
     """The nine images that excite each unit most, and what in them did (Zeiler & Fergus 2014, figure 2).
 
     A unit is a channel of a layer. Its nine strongest activations over all images are kept, one an image, at the
     position where it is strongest; beside the crop of the image that the position can see stands its projection, by
     the deconvnet or a relative of it. Crops are of the receptive field, which is computed. Any number of images is
     seen in bounded memory, in the clean forward pass itself. The share of a unit's nine images that are of one class
-    grows from layer to layer: a class counts by the label, or by the answer where an image has none.
+    grows from layer to layer: a class counts by the label, or by the answer where an image has none, which says nothing
+    of the units that make the answer.
+
+    An activation of 0 is never among the strongest, nor are images that tie for the last of the nine places with others
+    that would find none. A unit that is as strong in all images is dead. The interval is over images, which units have
+    in common; chance is that of as many images drawn from all that were seen.
 
     >>> TopUnits(layers=("layer4.1",), shown=12).variant
     'deconvnet'
@@ -51,7 +62,49 @@ class TopUnits(Instrument, version=1, order=240, needs={"features"}):
     columns = {
         **typed(pl.String, "id layer"),
         **typed(pl.Int32, "order channel place class columns field_px"),
-        "value": pl.Float32,
+        **typed(pl.Float32, "value lowest"),
+        "labeled": pl.Boolean,
+    }
+    """Of each unit its strongest images, and its lowest peak in any; and a row for each image, of order -1."""
+    sentences = {
+        "nothing": Sentence(
+            "cannot tell", "no image was seen", "What its units look for is not known: no image was seen."
+        ),
+        "unknown": Sentence(
+            "cannot tell",
+            "the share of the commonest class has no value",
+            "Whether the images that excite a unit most share a class is not measured: {why}.",
+        ),
+        "answers": Sentence(
+            "cannot tell",
+            "an image has no label, so that its own answer is its class",
+            "Whether images that excite the same unit of '{layer}' share a class takes labels: {purity:.0%} of a "
+            "unit's strongest images have one answer, {chance:.0%} by chance.",
+            "give the labels of the images: cuescope audit MODEL --images DIR --labels FILE",
+        ),
+        "classes": Sentence(
+            "yes",
+            "the whole interval of the share of the commonest class lies above chance",
+            "The images that excite a unit of '{layer}' most share a class more often than others: {purity:.0%} are of "
+            "its commonest class, {chance:.0%} by chance ({n} images).",
+        ),
+        "no_classes": Sentence(
+            "no",
+            "the whole interval of the share of the commonest class lies less than MARGIN above chance",
+            "The images that excite a unit of '{layer}' most share no class: {purity:.0%} are of its commonest class, "
+            "{chance:.0%} by chance, and surely less than {margin:.0%} more ({n} images).",
+        ),
+        "cannot_tell": Sentence(
+            "cannot tell",
+            "the interval holds chance and reaches beyond MARGIN above it, or there is none",
+            "Whether the images that excite a unit of '{layer}' most share a class cannot be said from so few: "
+            "{purity:.0%} are of its commonest class, {chance:.0%} by chance.",
+        ),
+        "dead": Sentence(
+            "yes",
+            "a unit of the last layer is as strong in every image",
+            "No image excites {count} of its {n} units more than another does.",
+        ),
     }
 
     def __post_init__(self) -> None:
@@ -66,11 +119,13 @@ class TopUnits(Instrument, version=1, order=240, needs={"features"}):
 
     def _rows(self, classifier: Classifier, watch: Sequence[Watch], batch: Batch) -> Rows:
         """Of each unit, the images of the batch in which it is strongest."""
-        classes = torch.where(batch.labels >= 0, batch.labels, batch.logits.argmax(1))
-        frames = []
+        labeled = batch.labels >= 0
+        classes = torch.where(labeled, batch.labels, batch.logits.argmax(1))
+        seen = {"id": batch.ids, "layer": "", "order": -1, "channel": -1, "class": classes.numpy()}
+        frames = [self.table({**seen, "labeled": labeled.numpy()})]
         for order, ((layer, _), peaks) in enumerate(classifier.watch(batch, watch).items()):
             values, images = peaks[..., 0].sort(dim=0, descending=True, stable=True)
-            values, images = values[: self.best].T, images[: self.best].T
+            lowest, values, images = values[-1], values[: self.best + 1].T, images[: self.best + 1].T
             (units, count), flat = values.shape, images.flatten().numpy()
             found = {
                 "id": pl.Series(batch.ids, dtype=pl.String).gather(flat),
@@ -78,6 +133,7 @@ class TopUnits(Instrument, version=1, order=240, needs={"features"}):
                 "layer": layer,
                 "channel": np.arange(units).repeat(count),
                 "value": values.flatten().numpy(),
+                "lowest": lowest.numpy().repeat(count),
                 "place": peaks[..., 1].T.gather(1, images).flatten().numpy(),
                 "class": classes.numpy()[flat],
                 "columns": classifier.layer(layer).size[1],
@@ -87,55 +143,62 @@ class TopUnits(Instrument, version=1, order=240, needs={"features"}):
         return pl.concat(frames)
 
     def reduce(self, rows: Rows) -> Rows:
-        """The strongest of each unit alone; of equal ones the first."""
-        ranked = rows.sort("order", "channel", "value", descending=[False, False, True], maintain_order=True)
-        return ranked.group_by("order", "channel", maintain_order=True).head(self.best).select(rows.columns)
+        """The strongest of each unit alone, and one more, which may be as strong; of equal ones the first."""
+        units = rows.filter(pl.col("order") >= 0).with_columns(pl.col("lowest").min().over(UNIT))
+        ranked = units.sort(*UNIT, "value", descending=[False, False, True], maintain_order=True)
+        kept = ranked.group_by(UNIT, maintain_order=True).head(self.best + 1).select(rows.columns)
+        return pl.concat([rows.filter(pl.col("order") < 0), kept])
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         rows = self.reduce(rows)
-        purity, dead = pl.col("class").unique_counts().max() / pl.len(), (pl.col("value") == 0).all()
-        units = rows.group_by("order", "layer", "channel", maintain_order=True).agg(
-            pl.first("field_px"), n=pl.len(), purity=purity, dead=dead
-        )
-        units = units.sort("order", "channel")
-        by_layer = {str(name): part for (name,), part in units.group_by("layer", maintain_order=True)}
-        found = {name: self._measures(rows, part, f"of '{name}'") for name, part in by_layer.items()}
-        last = list(found.values())[-1] if found else self._measures(rows, units, "of its last layer")
+        images, strongest = rows.filter(pl.col("order") < 0), strongest_of(rows, self.best)
+        units = rows.filter(pl.col("order") >= 0).unique(UNIT, keep="first").sort(UNIT)
+        units = units.with_columns(dead=constant(images.height))
+        chance = Chance(images["class"].to_numpy(), self.seed)
+        found = {
+            str(name): measures_of(strongest.filter(layer=name), mine, chance, f"of '{name}'")
+            for (name,), mine in units.group_by("layer", maintain_order=True)
+        }
+        last = [measures_of(strongest, units, chance, "of its last layer"), *found.values()][-1]
         panels = (*_purity(found), _table(found, units)) if found else ()
-        return Conclusion(last, panels, _sentence(found), self._caveats(units))
+        verdict = self._verdict(last, list(found), bool(images["labeled"].all()))
+        return Conclusion(last, panels, verdict, self._caveats(images.height))
 
-    def _measures(self, rows: Rows, units: pl.DataFrame, where: str) -> tuple[Measure, Measure, Measure]:
-        """Of one layer: units of one class, the mean share of the commonest class, dead units."""
-        purity = units.filter(~pl.col("dead") & (pl.col("n") > 1))["purity"]
-        seen, why = rows.unique("id", maintain_order=True)["class"], ""
-        if not len(purity):
-            why = "no unit has two images that excite it"
-        elif seen.is_unique().all():
-            purity, why = purity.clear(), "no class has two images among those that excite a unit most"
-        title = f"units {where} whose strongest images are all of one class"
-        one = stats.share("one_class", purity == 1, why=why, title=title, headline=True)
-        title = f"strongest images of a unit {where} that are of its commonest class"
-        chance = _chance(seen.to_numpy(), self.best, self.seed) if len(purity) else None
-        mean = stats.mean("purity", purity, why=why, title=title, chance=chance)
-        title = f"units {where} that no image excites"
-        return one, mean, stats.share("dead", units["dead"], why="no image was seen", title=title, better="lower")
+    def _verdict(self, last: Layer, layers: Sequence[str], labeled: bool) -> Verdict:
+        purity, dead = last.purity, last.dead
+        if not layers:
+            return self.say("nothing")
+        values = {"layer": layers[-1], "purity": purity.value, "chance": purity.chance}
+        if purity.value is None or purity.chance is None:
+            said = self.say("unknown", why=purity.why)
+        elif not labeled:
+            said = self.say("answers", **values)
+        elif purity.above(purity.chance):
+            said = self.say("classes", **values, n=purity.n)
+        elif purity.below(purity.chance + MARGIN):
+            said = self.say("no_classes", **values, n=purity.n, margin=MARGIN)
+        else:
+            said = self.say("cannot_tell", **values)
+        return said + self.say("dead", count=dead.count, n=dead.n) if dead.count else said
 
-    def _caveats(self, units: pl.DataFrame) -> tuple[str, ...]:
+    def _caveats(self, images: int) -> tuple[str, ...]:
         caveats = []
         if self.variant == "deconvnet":
             caveats.append(f"Projections by the {self.variant}: {'; '.join(CHOICES)}.")
-        if (units["n"] < self.best).any():
+        if images < self.best:
             caveats.append(f"There are fewer than {self.best} images, so that each unit has only as many.")
         return tuple(caveats)
 
+    def _strongest(self, rows: Rows) -> Rows:
+        return strongest_of(self.reduce(rows), self.best)
+
     def _chosen(self, rows: Rows) -> list[tuple[str, int]]:
         """The layers and channels to draw: those asked for, else a random subset of the living, in their order."""
-        generator, found = np.random.default_rng(self.seed), []
-        for name in rows["layer"].unique(maintain_order=True):
-            mine = rows.filter(layer=name)
-            chosen = [channel for channel in self.channels if channel in mine["channel"]]
+        generator, found, strongest = np.random.default_rng(self.seed), [], self._strongest(rows)
+        for name in rows.filter(pl.col("order") >= 0)["layer"].unique(maintain_order=True):
+            living = strongest.filter(layer=name)["channel"].unique().sort().to_numpy()
+            chosen = [channel for channel in self.channels if channel in living]
             if not self.channels:
-                living = mine.filter(pl.col("value") != 0)["channel"].unique().sort().to_numpy()
                 chosen = sorted(generator.choice(living, min(self.shown, len(living)), replace=False).tolist())
             found += [(name, channel) for channel in chosen]
         return found
@@ -143,24 +206,26 @@ class TopUnits(Instrument, version=1, order=240, needs={"features"}):
     def examples(self, rows: Rows) -> list[str]:
         """All images that a drawn unit is excited by."""
         wanted = pl.DataFrame(self._chosen(rows), schema={"layer": pl.String, "channel": pl.Int32}, orient="row")
-        return rows.join(wanted, on=["layer", "channel"], how="semi")["id"].unique(maintain_order=True).to_list()
+        shown = self._strongest(rows).join(wanted, on=["layer", "channel"], how="semi")
+        return shown["id"].unique(maintain_order=True).to_list()
 
     def rows_to_show(self, rows: Rows, ids: Sequence[str]) -> Rows:
         """All: which units are drawn depends on all that are there."""
         return rows
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        there, units = rows.filter(pl.col("id").is_in(batch.ids)), self._chosen(rows)
+        there, units = self._strongest(rows).filter(pl.col("id").is_in(batch.ids)), self._chosen(rows)
         for number, layer in enumerate(dict.fromkeys(name for name, _ in units)):
             lacking, mine = why_not(classifier, layer, self.variant), there.filter(layer=layer)
-            strongest = [self.reduce(mine.filter(channel=channel)) for name, channel in units if name == layer]
-            figures = tuple(self._figure(classifier, batch, unit, not lacking) for unit in strongest)
+            shown = [mine.filter(channel=channel) for name, channel in units if name == layer]
+            figures = tuple(self._figure(classifier, batch, unit, not lacking) for unit in shown)
             what = f"Left, what in each image excited the unit, by the {self.variant}; right, the image where it did."
             what = f"There are no {self.variant} projections: {lacking}." if lacking else what
             side = mine["field_px"][0]
             seen = f"A position sees {side} x {side} px" if side else "A unit sees the whole image"
             title = f"What units of '{layer}' look for"
-            yield Panel(f"units-{number}", "images", title, f"{what} {seen}.", figures=figures)
+            random = "" if lacking else beside_random(classifier, batch.pixels[:COMPARED], layer, self.variant)
+            yield Panel(f"units-{number}", "images", title, f"{what} {seen}.{random}", figures=figures)
 
     def _figure(self, classifier: Classifier, batch: Batch, unit: Rows, projected: bool) -> Figure:
         """Nine crops, and nine projections beside them."""
@@ -179,36 +244,9 @@ class TopUnits(Instrument, version=1, order=240, needs={"features"}):
         return Figure(f"unit {channel} · {of}", sheet(grids, columns=3))
 
 
-Found = Mapping[str, tuple[Measure, Measure, Measure]]
-"""By layer: units of one class, the mean share of the commonest class, dead units."""
-
-
-def _sentence(found: Found) -> str:
-    if not found:
-        return "What its units look for is not known: no image was seen."
-    layers = list(found)
-    one, mean, _ = found[layers[-1]]
-    if one.value is None:
-        return f"How much its units look for one class is not measured: {one.why}."
-    first = found[layers[0]][1].value
-    rise = f", against {first:.0%} in '{layers[0]}'" if len(layers) > 1 and first is not None else ""
-    return (
-        f"Of the units of its last layer, '{layers[-1]}', {one.value:.0%} are excited most by images of one class "
-        f"alone; {mean.value:.0%} of a unit's strongest images are of its commonest class{rise} and "
-        f"{mean.chance:.0%} by chance."
-    )
-
-
-def _chance(classes: np.ndarray[Any, Any], best: int, seed: int, draws: int = 400) -> float:
-    """The mean share of the commonest class among as many of these images drawn at random."""
-    generator, count = np.random.default_rng(seed), min(best, len(classes))
-    drawn = (generator.choice(classes, count, replace=False) for _ in range(draws))
-    return float(np.mean([np.unique(some, return_counts=True)[1].max() / count for some in drawn]))
-
-
-def _purity(found: Found) -> tuple[Panel, ...]:
+def _purity(found: Mapping[str, Layer]) -> tuple[Panel, ...]:
     """By layer, where it is known at all."""
-    means = {name: mean for name, (_, mean, _) in found.items()}
+    means = {name: layer.purity for name, layer in found.items()}
     if all(mean.value is None for mean in means.values()):
         return ()
     chance = [mean.chance for mean in means.values()]
@@ -219,8 +257,11 @@ def _purity(found: Found) -> tuple[Panel, ...]:
     return (Panel("purity", "dots", "How much of one class a unit's images are", caption, data),)
 
 
-def _table(found: Found, units: pl.DataFrame) -> Panel:
+def _table(found: Mapping[str, Layer], units: pl.DataFrame) -> Panel:
     fields = dict(units.select("layer", "field_px").unique("layer").iter_rows())
-    rows = [[name, dead.n, fields[name] or "all", one.count, dead.count] for name, (one, _, dead) in found.items()]
+    rows = [
+        [name, layer.dead.n, fields[name] or "all", layer.one_class.count, layer.dead.count]
+        for name, layer in found.items()
+    ]
     columns = ["layer", "units", "px that one position sees", "units of one class", "dead units"]
     return Panel("layers", "table", "The layers", data={"columns": columns, "rows": rows})

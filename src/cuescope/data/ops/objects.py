@@ -1,28 +1,39 @@
 """Where the object of an image is."""
 
-from collections.abc import Callable, Sequence
-
 import torch
 from torch import Tensor
 
 from cuescope.data.images import Sample
+from cuescope.data.ops.occlude import pixels_of
+from cuescope.data.preprocessing import Preprocessing, frame, locate
 
 
-def object_mask(sample: Sample, prepare: Callable[[Sequence[Sample]], Tensor]) -> Tensor | None:
-    """Where is the object, (H, W) bool on the CPU, in the image as `prepare` frames it? None if unknown or unseen.
+def object_mask(sample: Sample, how: Preprocessing) -> Tensor | None:
+    """Where is the object, (H, W) bool on the CPU, in the network's input? None if unknown or cut away.
 
-    By the sample's mask, or else by all of its boxes. `prepare` is `Classifier.prepare`.
+    By the sample's mask, or else by the boxes of its first box's class, which is that of the label where it has one.
+
+    >>> from cuescope.data.images import Box
+    >>> boxes = (Box(0, 0, 2, 1, "cat"), Box(2, 0, 4, 2, "dog"))
+    >>> object_mask(Sample("a", torch.zeros(3, 2, 4), boxes=boxes), Preprocessing((2, 2), 2))
+    tensor([[ True, False],
+            [False, False]])
     """
-    _, height, width = sample.pixels.shape
-    mask = sample.mask
-    if mask is None and sample.boxes:
-        mask = torch.zeros(height, width, dtype=torch.bool)
-        for box in sample.boxes:
-            mask[int(box.y0) : -int(-box.y1 // 1), int(box.x0) : -int(-box.x1 // 1)] = True
-    if mask is None:
-        return None
-    as_pixels = mask.to(torch.uint8).mul(255).expand(3, -1, -1)
-    seen = prepare([Sample(sample.id, as_pixels, framing=sample.framing)])[0, 0].cpu() > 0.5
+    if sample.mask is None:
+        return _boxed(sample, how) if sample.boxes else None
+    as_pixels = sample.mask.to(torch.uint8).mul(255).expand(3, -1, -1)
+    seen = frame([Sample(sample.id, as_pixels, framing=sample.framing)], how)[0, 0] > 127
+    return seen if seen.any() else None
+
+
+def _boxed(sample: Sample, how: Preprocessing) -> Tensor | None:
+    shape, seen = (sample.pixels.shape[1], sample.pixels.shape[2]), torch.zeros(how.size, dtype=torch.bool)
+    for box in sample.boxes:
+        if box.name != sample.boxes[0].name:
+            continue
+        # What is left of a box that the crop cuts is what can be seen of the object.
+        if place := pixels_of(locate(box, shape, how, sample.framing), *how.size, least=0.0):
+            seen[place.top : place.bottom, place.left : place.right] = True
     return seen if seen.any() else None
 
 

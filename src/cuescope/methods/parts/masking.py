@@ -15,6 +15,7 @@ from cuescope.data.images import Sample
 from cuescope.data.ops.occlude import Color, Rectangle, cover, pixels_of
 from cuescope.data.ops.shift import draw
 from cuescope.data.preprocessing import Preprocessing, locate
+from cuescope.network.executor import trial
 
 MEAN = ":mean"
 """After the name of a layer: its map averaged over all places."""
@@ -26,7 +27,9 @@ SIDE_PX, FRAME = 112, (0.9, 0.1, 0.1)
 
 @dataclass(frozen=True)
 class Square:
-    """A square to mask: that of a part (the kind "part"), or one of its size at a random place ("random")."""
+    """A square to mask: that of a part (the kind "part"), one of its size at a random place ("random"), or that of the
+    part in an image in which its pixels were shuffled before ("shuffled"): its colors without what they show.
+    """
 
     part: str
     kind: str
@@ -48,7 +51,7 @@ def seen_parts(sample: Sample, how: Preprocessing) -> dict[str, Rectangle]:
 
 
 def squares(sample: Sample, how: Preprocessing, only: Collection[str], draws: int, seed: int) -> Iterator[Square]:
-    """A square for each part that is seen, of those in `only` or of all, and `draws` random ones of its size.
+    """Two squares for each part that is seen, of those in `only` or of all, and `draws` random ones of its size.
 
     Random ones lie anywhere in the input, and depend on the seed and the names of image and part alone.
     """
@@ -57,6 +60,7 @@ def squares(sample: Sample, how: Preprocessing, only: Collection[str], draws: in
         if only and part not in only:
             continue
         yield Square(part, "part", 0, place)
+        yield Square(part, "shuffled", 0, place)
         high, wide = place.bottom - place.top, place.right - place.left
         for number in range(draws):
             chance = draw(seed, sample.id, f"{part}/{number}")
@@ -90,23 +94,50 @@ def chosen_layers(classifier: Classifier, layers: Sequence[str]) -> tuple[str, s
     return low, last(classifier.vectors) or f"{low}{MEAN}"
 
 
+def rectified(classifier: Classifier, layers: Sequence[str]) -> bool:
+    """Whether both layers give what a ReLU does, some of it 0 and nothing below, and the high one is a vector."""
+    if layers[1] not in classifier.vectors:
+        return False
+    maps = classifier.features(trial(classifier.preprocessing), [layer.removesuffix(MEAN) for layer in layers])
+    return all(float(values.min()) == 0 for values in maps.values())
+
+
+def shuffled(pixels: Tensor, place: Rectangle, seed: int, name: str) -> Tensor:
+    """A copy of an image (3, H, W) with the pixels of a place in random order, which depends on seed and name alone."""
+    top, left, bottom, right = place
+    inside = pixels[:, top:bottom, left:right].flatten(1)
+    order = list(range(inside.shape[1]))
+    draw(seed, name, "shuffled").shuffle(order)
+    out = pixels.clone()
+    out[:, top:bottom, left:right] = inside[:, order].view(3, bottom - top, right - left)
+    return out
+
+
 def signs(
-    classifier: Classifier, pixels: Tensor, places: Sequence[Rectangle], color: Color, layers: Sequence[str]
+    classifier: Classifier, pixels: Tensor, masked: Sequence[Square], color: Color, layers: Sequence[str], seed: int = 0
 ) -> dict[str, NDArray[np.int8]]:
-    """At each layer the sign of what each unit loses when each place of an image (3, H, W) is masked: (places, units).
+    """At each layer the sign of what each unit loses when squares of an image (3, H, W) are masked: (squares, units).
 
     1 where the unit falls, -1 where it rises, 0 where it stays.
     """
     found: dict[str, list[Tensor]] = {layer: [] for layer in layers}
-    # The unmasked image goes along in each pass, so that what no mask reaches comes out the same to the bit.
-    step = max(1, classifier.batch_size - 1)
-    for start in range(0, len(places), step):
-        views = torch.cat([pixels[None], cover(pixels, places[start : start + step], color)])
-        maps = classifier.features(views, [layer.removesuffix(MEAN) for layer in layers])
+    # The unmasked image goes along in each pass, so that what no mask reaches comes out the same to the bit; a square
+    # takes two images at most, itself masked and the one with shuffled pixels.
+    step = max(1, (classifier.batch_size - 1) // 2)
+    for start in range(0, len(masked), step):
+        some = masked[start : start + step]
+        places = list(dict.fromkeys(square.place for square in some))
+        views = [pixels[None], cover(pixels, places, color)]
+        before, after = [0] * len(some), [1 + places.index(square.place) for square in some]
+        for k, square in enumerate(some):
+            if square.kind == "shuffled":
+                before[k] = sum(map(len, views))
+                views.append(shuffled(pixels, square.place, seed, square.part)[None])
+        maps = classifier.features(torch.cat(views), [layer.removesuffix(MEAN) for layer in layers])
         for layer in layers:
             values = maps[layer.removesuffix(MEAN)]
             values = values.mean((2, 3)) if layer.endswith(MEAN) else values.flatten(1)
-            lost = values[:1] - values[1:]
+            lost = values[before] - values[after]
             least = NOISE[classifier.precision] * values[0].abs().max()
             found[layer].append((lost.sign() * (lost.abs() > least)).to(torch.int8))
     return {layer: torch.cat(parts).numpy() for layer, parts in found.items()}

@@ -15,6 +15,7 @@ from cuescope.data.ops.occlude import Rectangle
 
 DEPTHS = ("low", "high")
 UNITS = ("all", "changed")
+SHUFFLED = "shuffled"
 
 Distances = Mapping[tuple[str, str, str], NDArray[Any]]
 
@@ -25,7 +26,8 @@ class Group:
 
     `members` are their numbers among all images. `distances` are (n, n), NaN where there is none, for each depth, of
     all units or of those that change in one of the two, between images with the "part" masked in both; a "random"
-    square masked in both (a mean over draws); and the part in one and an "other" part in the other (a mean over those).
+    square masked in both (a mean over draws); the part in one and an "other" part in the other (a mean over those); and
+    the part in one and its "shuffled" pixels in the other.
     """
 
     label: int
@@ -77,7 +79,8 @@ def groups_of(rows: pl.DataFrame, across_classes: bool) -> tuple[list[Group], li
 
 
 def _of_class(rows: pl.DataFrame, number: Mapping[str, int]) -> Iterator[Group]:
-    masked = {depth: _Masked.of(rows.filter(kind="part", depth=depth)) for depth in DEPTHS}
+    shown = rows.filter(pl.col("kind").is_in(["part", SHUFFLED]))
+    masked = {depth: _Masked.of(shown.filter(depth=depth)) for depth in DEPTHS}
     frames = {str(frame["part"][0]): frame for frame in rows.partition_by("part", maintain_order=True)}
     ids = {part: frame["id"].unique(maintain_order=True).to_list() for part, frame in frames.items()}
     for part, frame in frames.items():
@@ -92,25 +95,30 @@ def _of_class(rows: pl.DataFrame, number: Mapping[str, int]) -> Iterator[Group]:
                 found[depth, "random", units] = np.mean([both[k] for both in random], 0)
                 others = [masked[depth].distances(ids[part], part, other)[k] for other in frames if other != part]
                 found[depth, "other", units] = _mean_known(others, len(ids[part]))
+                found[depth, SHUFFLED, units] = masked[depth].distances(ids[part], part, part, SHUFFLED)[k]
         members = np.array([number[name] for name in ids[part]])
         yield Group(int(frame["label"][0]), part, ids[part], members, frame, found)
 
 
 @dataclass(frozen=True, eq=False)
 class _Masked:
-    """The distances of all masked parts of a class, by image and part."""
+    """The distances of all masked parts of a class, by image, part and kind."""
 
-    index: Mapping[tuple[str, str], int]
+    index: Mapping[tuple[str, str, str], int]
     values: tuple[NDArray[Any], NDArray[Any]]
 
     @classmethod
     def of(cls, rows: pl.DataFrame) -> _Masked:
-        return cls({key: i for i, key in enumerate(zip(rows["id"], rows["part"], strict=True))}, _distances(rows))
+        keys = rows.select("id", "part", "kind").iter_rows()
+        return cls({key: i for i, key in enumerate(keys)}, _distances(rows))
 
-    def distances(self, ids: Sequence[str], part: str, other: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    def distances(
+        self, ids: Sequence[str], part: str, other: str, kind: str = "part"
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Of image i with a part and image j with another masked, or the other way round: means of the two."""
         # Of an image that does not show a part, -1: the last row and column below, which are NaN.
-        a, b = ([self.index.get((name, which), -1) for name in ids] for which in (part, other))
+        which = ((part, "part"), (other, kind))
+        a, b = ([self.index.get((name, *one), -1) for name in ids] for one in which)
         padded = [np.pad(values, (0, 1), constant_values=np.nan) for values in self.values]
         first, second = ((values[np.ix_(a, b)] + values[np.ix_(b, a)]) / 2 for values in padded)
         return first, second

@@ -1,0 +1,67 @@
+"""What a square that hides places of an image tells: whether the worst place lies on the object, and what it misses."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.findings import Inset, Map
+from cuescope.data.ops.occlude import Grid, cover
+from cuescope.data.ops.tiles import contrast, sheet, tile
+from cuescope.methods.deconvnet import project, why_not
+
+PASS, TILE_PX = 32, 112
+"""Hidden images whose maps are held together; side of a projection as it is shown."""
+ROUNDING = 1e-6
+"""A fall of P(class) that is none."""
+SAME = 0.1
+"""Mean distance of colors, of at most 1, at which a square hides nothing that can be seen."""
+
+
+def pointing(place: Tensor, grid: Grid, p: NDArray[Any], p_clean: float) -> dict[str, float]:
+    """How many of the worst places lie on the object, here and with the image turned, and how many of all.
+
+    Nothing where hiding never lowers P(class): then no place is the worst.
+    """
+    on, turned = ([bool(mask[grid.center(k)]) for k in range(len(p))] for mask in (place, place.flip(0, 1)))
+    if p_clean - p.min() <= ROUNDING:
+        return {}
+    worst = p <= p.min() + ROUNDING
+    hit, hit_turned = (sum(w and o for w, o in zip(worst, where, strict=True)) for where in (on, turned))
+    return {
+        "hit": float(hit / worst.sum()),
+        "hit_turned": float(hit_turned / worst.sum()),
+        "hit_by_chance": sum(on) / len(on),
+    }
+
+
+def unseen(pixels: Tensor, grid: Grid, color: Sequence[float]) -> float:
+    """The share of places at which an image (3, H, W) has about the color of the square already."""
+    apart = (pixels.cpu() - torch.tensor(color)[:, None, None]).abs().mean(0)
+    places = [float(apart[top:bottom, left:right].mean()) < SAME for top, left, bottom, right in grid.rectangles]
+    return sum(places) / len(places)
+
+
+def followed_map(
+    classifier: Classifier, shown: Tensor, grid: Grid, color: Sequence[float], layer: str, channel: int
+) -> tuple[Map, tuple[Inset, ...]]:
+    """Figure 7 b and c of Zeiler & Fergus 2014 for the first of these images (B, 3, H, W).
+
+    The sum of a map at each place of the square, as a share of that unhidden, and what excites the map in all of them.
+    """
+    sums: list[float] = []
+    for start in range(0, len(grid.rectangles), PASS):
+        hidden = cover(shown[0], grid.rectangles[start : start + PASS], color)
+        sums += classifier.features(hidden, [layer])[layer][:, channel].sum((1, 2)).tolist()
+    whole = float(classifier.features(shown[:1], [layer])[layer][0, channel].sum()) or 1.0
+    left = grid.spread([value / whole for value in sums], shown.shape[-2], shown.shape[-1])
+    followed = Map("heat", left, f"sum of map {channel} of {layer} (unhidden: 1)", low=0.0)
+    if why_not(classifier, layer):
+        return followed, ()
+    maps = project(classifier, shown, layer, [channel] * len(shown)).maps
+    tiles = [tile(contrast(one), TILE_PX) for one in maps]
+    where = ", here (top left) and elsewhere" if len(tiles) > 1 else ""
+    return followed, (Inset(f"what excites map {channel}{where}", sheet([tiles], columns=min(2, len(tiles)))),)
