@@ -151,7 +151,7 @@ def apart(curves: Sequence[Curve]) -> tuple[Curve, Curve] | None:
     """
     values = np.stack([by_image([curve], area_weights, every=True) for curve in curves], 1)
     ranked = sorted(curves, key=lambda curve: curve.area)
-    if len(values) < 5 or len(curves) < 2:
+    if len(values) < stats.UNITS or len(curves) < 2:
         return None
     by_chance = stats.bootstrap_of_means(values - values.mean(0), lambda means: np.ptp(means, axis=1))
     differ = by_chance is not None and ranked[-1].area - ranked[0].area > by_chance[1]
