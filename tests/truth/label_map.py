@@ -31,7 +31,7 @@ class Places(torch.nn.Module):
 def conclude(
     module: torch.nn.Module, n: int = 30, *, shows: bool = True, boxes: bool = True, right: str = ""
 ) -> Conclusion:
-    """The instrument's answer about n images of 4 x 4 px with a bright quarter, red, green or blue in turn, on dim noise.
+    """The instrument's answer about n images of 4 x 4 px with a bright quarter, of one color in turn, on dim noise.
 
     Without `shows` the quarter is noise, too. `right` says what labels are known to be right: "shown" or "other".
     """

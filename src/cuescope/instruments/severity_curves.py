@@ -68,8 +68,10 @@ class Curve:
     def panel(self, chance: float | None) -> Panel:
         """The curve with its intervals, and people's where the levels are published ones."""
         places, ticks = self.places
-        low, high = zip(*(stats.wilson(k, n) for k, n in zip(self.k, self.n, strict=True)), strict=True)
-        series = {"name": "", "x": places, "y": self.shares, "low": list(low), "high": list(high)}
+        series: dict[str, Any] = {"name": "", "x": places, "y": self.shares}
+        if min(self.n) >= stats.UNITS:
+            spans = [stats.wilson(k, n) for k, n in zip(self.k, self.n, strict=True)]
+            series |= {end: [span[i] for span in spans] for i, end in enumerate(("low", "high"))}
         data: dict[str, Any] = {"x": axis_of(self.name), "y": "share that is right", "chance": chance}
         data |= {"y_ends": [0.0, 1.0], "series": [series]}
         if ticks:
@@ -165,8 +167,9 @@ def panels(curves: Sequence[Curve], chance: float | None) -> Iterator[Panel]:
     for curve in curves:
         people = curve.of(others.PEOPLE) if curve.known else [None] * len(curve.levels)
         for level, k, n, reference in zip(curve.levels, curve.k, curve.n, people, strict=True):
-            span = "–".join(f"{end:.3f}" for end in stats.wilson(k, n))
-            cell = [curve.title, level_text(level), round(k / n, 3), span, n]
+            span = stats.share("", k, n).interval
+            said = "–".join(f"{end:.3f}" for end in span) if span else ""
+            cell = [curve.title, level_text(level), round(k / n, 3), said, n]
             cells.append([*cell, reference] if known else cell)
     if curves:
         columns = ["distortion", "level", "share", "95 % interval", "n", *([others.PEOPLE] if known else [])]
