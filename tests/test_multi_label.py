@@ -95,6 +95,8 @@ def test_other_truths_have_no_published_numbers_beside() -> None:
     own = asked(told([(0,)], "label maps of toy"), [0])
     assert any("is this classifier itself" in caveat for caveat in own.caveats)
     assert own.verdict.names == ("itself",)
+    assert (own["multi_label"].better, own["multi_label"].per_image) == ("", "")
+    assert finding["multi_label"].better == "higher"
 
 
 def test_nothing_to_score() -> None:

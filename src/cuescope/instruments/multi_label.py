@@ -10,6 +10,7 @@ from torch import Tensor
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel
+from cuescope.core.naming import short_name
 from cuescope.core.published import REAL, REAL_SOURCE, listed
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch, Sample
@@ -96,7 +97,7 @@ class MultiLabel(Instrument, version=2, order=20, needs={"logits", "labels"}):
         "disputed": Sentence(
             "yes",
             "a single label is none of the right ones",
-            "{source} has other labels than the single one for {images} ({share:.1%}).",
+            "The single label is none of the right ones for {images} ({share:.1%}).",
             "look at the listed images; `cuescope make label-maps` writes the labels that an annotator suggests",
         ),
     }
@@ -128,7 +129,8 @@ class MultiLabel(Instrument, version=2, order=20, needs={"logits", "labels"}):
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         scored = rows.drop_nulls("multi")
         source = next(iter(scored["source"].unique(maintain_order=True)), "")
-        measures, caveats = _measures(rows, scored, source), tuple(_caveats(rows, scored, source, about))
+        measures = _measures(rows, scored, source, _itself(source, about))
+        caveats = tuple(_caveats(rows, scored, source, about))
         verdict = self._verdict(measures, source, about)
         return Conclusion(measures, tuple(self._panels(scored, about)), verdict, caveats)
 
@@ -138,7 +140,7 @@ class MultiLabel(Instrument, version=2, order=20, needs={"logits", "labels"}):
             return self.say("nothing", why=multi.why)
         if _itself(source, about):
             return self.say("itself")
-        chance, source = multi.chance or 0.0, source or "the given labels"
+        chance, source = multi.chance or 0.0, _called(source)
         guesses = "guesses" if multi.below(chance + MARGIN) else "cannot_tell"
         name = "knows" if multi.above(multi.chance) else guesses
         verdict = self.say(name, source=source, multi=multi.value, images=_images(multi.n), chance=chance)
@@ -148,8 +150,7 @@ class MultiLabel(Instrument, version=2, order=20, needs={"logits", "labels"}):
             said = {"count": errors.count, "errors": errors.n, "chance": errors.chance or 0.0}
             verdict += self.say(name, single=single.value, **said, **more)
         if disputed.count:
-            said = {"images": _images(disputed.count), "share": disputed.value}
-            verdict += self.say("disputed", source=source[0].upper() + source[1:], **said)
+            verdict += self.say("disputed", images=_images(disputed.count), share=disputed.value)
         return verdict
 
     def examples(self, rows: Rows) -> list[str]:
@@ -199,7 +200,7 @@ def _no_errors(rows: pl.DataFrame) -> pl.DataFrame:
     return found.sort("confidence", "id", descending=[True, False])
 
 
-def _measures(rows: pl.DataFrame, scored: pl.DataFrame, source: str) -> tuple[Measure, ...]:
+def _measures(rows: pl.DataFrame, scored: pl.DataFrame, source: str, itself: bool) -> tuple[Measure, ...]:
     none = "no image has labels that are known to be right" if rows.height else "no image was seen"
     real, both = source == "ReaL", scored.drop_nulls("single")
     unlabeled = none if not scored.height else "no image has a single label besides"
@@ -216,7 +217,8 @@ def _measures(rows: pl.DataFrame, scored: pl.DataFrame, source: str) -> tuple[Me
     beside = {"published": listed(REAL, REAL_SOURCE) if real and scored.height else (), "chance": guess}
     title, difference = f"{'ReaL' if real else 'multi-label'} accuracy", "multi-label less single-label accuracy"
     return (
-        share("multi_label", scored["multi"], title, none, "multi", headline=True, **beside),
+        # Who judged itself is compared with nobody.
+        share("multi_label", scored["multi"], title, none, "" if itself else "multi", headline=True, **beside),
         share("single_label", both["single"], "accuracy by the single label", unlabeled, "single"),
         stats.difference("difference", ones, others, why=unlabeled, title=difference),
         share(
@@ -240,6 +242,12 @@ def _names(labels: Iterable[int], names: Sequence[str]) -> str:
 def _caption(row: Mapping[str, Any], names: Sequence[str]) -> str:
     says = "the annotator has" if row["source"].startswith(ANNOTATED) else "right is"
     return f"labeled {names[row['label']]}; {says} {_names(row['labels'], names)}; it says {names[row['predicted']]}"
+
+
+def _called(source: str) -> str:
+    """What a sentence calls those who say what is right."""
+    annotator = source.removeprefix(ANNOTATED)
+    return (source or "the given labels") if annotator == source else f"the label maps of {short_name(annotator)}"
 
 
 def _itself(source: str, about: About) -> bool:
