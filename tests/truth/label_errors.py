@@ -120,10 +120,6 @@ def all_right() -> Conclusion:
     return conclude(Posterior(2.8), 2.8, 200)
 
 
-def few() -> Conclusion:
-    return conclude(Posterior(1.8), 1.8, 60, 0.1)
-
-
 def beyond(said: Conclusion, name: str) -> bool:
     return said[f"flagged{name}"].value > said[f"expected{name}"].interval[1]
 
@@ -137,7 +133,8 @@ def more(said: Conclusion) -> bool:
 
 
 def none(said: Conclusion) -> bool:
-    return not beyond(said, "") and said["flagged"].value - said["expected"].interval[0] < MARGIN
+    low, high = said["expected"].interval
+    return not beyond(said, "") and max(high - said["flagged"].value, said["flagged"].value - low) <= MARGIN
 
 
 NAME = "label_errors"
@@ -146,4 +143,10 @@ sayable(NAME, "chance", lambda said: not knows(said), hashed)
 sayable(NAME, "more", more, one_of_ten)
 sayable(NAME, "types", more, one_of_ten)
 sayable(NAME, "expected", lambda said: knows(said) and none(said), all_right)
-sayable(NAME, "cannot_tell", lambda said: knows(said) and not more(said) and not none(said), few)
+sayable(
+    NAME,
+    "if_sure",
+    lambda said: knows(said) and beyond(said, "") and not more(said),
+    lambda: conclude(Posterior(1.8), 1.8, 300, 0.1),
+)
+sayable(NAME, "cannot_tell", lambda said: knows(said) and not beyond(said, "") and not none(said), overlap)

@@ -1,6 +1,6 @@
 """Which labels does it contradict, and are these more than it would contradict anyway?"""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,7 +21,7 @@ from cuescope.methods.label_error_types import IMAGENET_SYNONYMS, TYPES, odds_aw
 from cuescope.methods.patch_annotator import Annotator, why_none
 
 MARGIN = 0.02
-"""Labels beyond the expected ones that are surely a smaller share than this are none."""
+"""Flagged shares that differ by less than this are the same."""
 TEMPERATURES = {"half": 0.5, "": 1.0, "double": 2.0}
 """At which factors of the calibrated temperature flags are counted."""
 KEPT = 32
@@ -91,12 +91,18 @@ class LabelErrors(Instrument, version=1, order=25, needs={"logits", "label"}):
             _FOUND + "either some of these labels or the classifier is wrong.",
             "look at the listed images; `cuescope make label-maps` writes the labels that an annotator suggests",
         ),
+        "if_sure": Sentence(
+            "cannot tell",
+            "at the calibrated temperature more is flagged than in 97.5 % of the draws, but not at half or twice of it",
+            _FOUND + "more, unless it is half or twice as sure as it seems.",
+            "look at the listed images",
+        ),
         "expected": Sentence(
             "no",
-            "at the calibrated temperature no more than the draws' upper end is flagged, nor MARGIN above the lower",
+            "no more is flagged than in 97.5 % of the draws, and what is flagged lies within MARGIN of 95 % of them",
             _FOUND + "no more than overlapping classes explain.",
         ),
-        "cannot_tell": Sentence("cannot tell", "neither of the two", _FOUND + "whether labels are wrong stays open."),
+        "cannot_tell": Sentence("cannot tell", "none of these", _FOUND + "whether labels are wrong stays open."),
         "types": Sentence("yes", "more is flagged than expected", "Suspected types: {types}."),
     }
 
@@ -144,22 +150,14 @@ class LabelErrors(Instrument, version=1, order=25, needs={"logits", "label"}):
         if about.space != IMAGENET and self.synonyms == IMAGENET_SYNONYMS:
             synonyms = frozenset()
         types = types_of(p, labels, learned, _probabilities_away(known, temperature), synonyms)
+        of_flagged, why = types[types >= 0], "no label is flagged"
         by_type = [
-            stats.share(
-                kind, types[types >= 0] == i, why="no label is flagged", title=f"of them, suspected: {_said(kind)}"
-            )
+            stats.share(kind, of_flagged == i, why=why, title=f"of them, suspected: {_said(kind)}")
             for i, kind in enumerate(TYPES)
         ]
         verdict = self._verdict(names, agrees, by_type)
-        ordered = [
-            names["flagged"],
-            names["expected"],
-            names["excess"],
-            asked[""].noise(labels),
-            agrees,
-            *by_type,
-        ]
-        ordered += [m for m in measures if m not in ordered]
+        main, others = measures[3:6], (*measures[:3], *measures[6:])
+        ordered = [*main, asked[""].noise(labels), agrees, *by_type, *others]
         panels = tuple(self._panels(known, p, learned, types, about.classes))
         caveats = tuple(self._caveats(labeled.height - known.height, names, about, bool(synonyms)))
         return Conclusion(tuple(ordered), panels, verdict, caveats)
@@ -172,17 +170,14 @@ class LabelErrors(Instrument, version=1, order=25, needs={"logits", "label"}):
         if all(found[f"excess{'_' * bool(name)}{name}"].above(0) for name in TEMPERATURES):
             types = ", ".join(f"{m.count:,} {_said(m.name)}" for m in by_type if m.count)
             return self.say("more", **said) + self.say("types", types=types)
-        if found["excess"].below(MARGIN) and not found["excess"].above(0):
+        if found["excess"].above(0):
+            return self.say("if_sure", **said)
+        if found["excess"].within(-MARGIN, MARGIN):
             return self.say("expected", **said)
         return self.say("cannot_tell", **said)
 
     def _panels(
-        self,
-        known: pl.DataFrame,
-        p: Probabilities,
-        learned: Learned,
-        types: Array,
-        names: tuple[str, ...],
+        self, known: pl.DataFrame, p: Probabilities, learned: Learned, types: Array, names: Sequence[str]
     ) -> Iterator[Panel]:
         flagged = np.flatnonzero(learned.flagged >= 0)
         if not len(flagged) or not self.listed:
@@ -191,9 +186,9 @@ class LabelErrors(Instrument, version=1, order=25, needs={"logits", "label"}):
         own, other = p.of_class(labels), p.of_class(said)
         order = flagged[np.argsort((own - other)[flagged], kind="stable")][: self.listed].tolist()
         columns = {
-            "labeled": [names[labels[i]] for i in order],
+            "labeled": [names[int(labels[i])] for i in order],
             "its probability": own[order].round(4).tolist(),
-            "suspected": [names[said[i]] for i in order],
+            "suspected": [names[int(said[i])] for i in order],
             "that one's": other[order].round(4).tolist(),
             "type": [_said(TYPES[types[i]]) for i in order],
             "image": known["id"].gather(order).to_list(),

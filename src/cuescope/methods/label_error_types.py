@@ -75,7 +75,8 @@ def types_of(
     """(n,): the place in `TYPES` of each flagged label, -1 where none is flagged.
 
     `away` (n, m) is the largest probability of each of the likeliest classes at any place of the image away from where
-    the likeliest class is strongest; NaN where that is not known. `synonyms` are pairs (label, class) that are known.
+    the likeliest class is strongest; NaN where that is not known. There are several objects where the labeled class
+    reaches its threshold there. `synonyms` are pairs (label, class) that are known.
     """
     flagged = learned.flagged >= 0
     types = np.full(len(labels), -1)
@@ -87,7 +88,7 @@ def types_of(
     plain = (learned.confident >= 0) & (learned.confident != labels) & (own < thresholds[labels] / 2)
     ambiguous = (p.top[:, 0] - second < NEAR) & (entropy > ENTROPY)
     with np.errstate(invalid="ignore"):
-        several = (away[:, 1:] >= thresholds[p.classes[:, 1:]]).any(1)
+        several = ((p.classes == labels[:, None]) & (away >= thresholds[labels][:, None]))[:, 1:].any(1)
     same = {(int(j), int(k)) for j, k in _alike(p, labels, learned)} | set(synonyms)
     pairs = zip(labels.tolist(), learned.flagged.tolist(), strict=True)
     alike = np.fromiter((pair in same for pair in pairs), bool, len(labels))
