@@ -74,7 +74,7 @@ class DistortionCurves(Instrument, version=2, order=80, needs={"logits", "label"
         "holds": Sentence(
             "no",
             "the area lies above chance, and what is lost is surely less than MARGIN and not surely more than 0",
-            "Distorted by {which} it loses less than {margin:.0f} points: {lost} against the mildest levels, at which "
+            "Under {which} it loses less than {margin:.0f} points: {lost} against the mildest levels, at which "
             "it is right on {mild:.1%}.",
         ),
         "chance": Sentence(
@@ -86,7 +86,7 @@ class DistortionCurves(Instrument, version=2, order=80, needs={"logits", "label"
         "one_level": Sentence(
             "cannot tell",
             "no distortion has several levels",
-            "Distorted by {which}, at one level, it is right on {area:.1%}; what it loses needs several levels.",
+            "Under {which}, at one level, it is right on {area:.1%}; what it loses needs several levels.",
         ),
         "cannot_tell": Sentence(
             "cannot tell",

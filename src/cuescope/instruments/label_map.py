@@ -87,12 +87,12 @@ class LabelMap(Instrument, version=3, order=160, needs={"logits"}):
         "no_objects": Sentence(
             "no",
             "positions in boxes are surely less than MARGIN above chance, and not surely above it",
-            "In boxes {inside:.1%} of the positions have the box's class, no more than by chance ({chance:.1%}).",
+            "In boxes {inside:.1%} of positions have the box's class, no more than by chance ({chance:.1%}).",
         ),
         "objects_open": Sentence(
             "cannot tell",
             "none of these three",
-            "In boxes {inside:.1%} of the positions have the box's class: whether its maps say what is where cannot be "
+            "In boxes {inside:.1%} of positions have the box's class: whether its maps say what is where cannot be "
             "told from {images}.",
         ),
         "labels_fit": Sentence(

@@ -47,7 +47,7 @@ OF_TWO = {
     "loses_alike": Sentence(
         "no",
         "the interval of the difference of what is lost lies within MARGIN of 0, and both areas lie above chance",
-        "Both lose as much of it as the images get harder, within {margin:.0f} points.",
+        "Both lose as much as the images get harder, within {margin:.0f} points.",
     ),
     "loss_open": Sentence(
         "cannot tell",
