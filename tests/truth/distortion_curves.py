@@ -99,6 +99,19 @@ def robust() -> Conclusion:
 @planted(
     "distortion_curves",
     "absence",
+    "names what was stored at high quality, where the levels of the user's own distortion are qualities",
+    "the levels may be the other way round, not 'it loses nothing'",
+    holds=lambda said: said.verdict.names == ("rises",) and said.verdict.said == "cannot tell",
+    broken=breaks("cuescope.core.findings.Measure.within", lambda measure, low, high: True),
+    shows=("area", "lost"),
+)
+def levels_the_other_way() -> Conclusion:
+    return alone(rows(lambda i, k: k == 1 or i % 4 == 0, kinds=("quality",)))
+
+
+@planted(
+    "distortion_curves",
+    "absence",
     "names half the images whatever is done to them in fifteen ways",
     "no way is told apart from another",
     holds=lambda said: "apart" not in said.verdict.names,
@@ -192,10 +205,16 @@ def loss(said: Conclusion, name: str = "lost") -> tuple[float, float]:
     return said[name].interval or (-1.0, 1.0)
 
 
+def holds(said: Conclusion) -> bool:
+    low, high = loss(said)
+    return -MARGIN <= low <= 0 and high <= MARGIN
+
+
 NAME = "distortion_curves"
 sayable(NAME, "nothing", lambda said: said["area"].value is None, lambda: alone(DistortionCurves().empty))
 sayable(NAME, "falls", lambda said: knows(said) and loss(said)[0] > 0, fragile)
-sayable(NAME, "holds", lambda said: knows(said) and loss(said)[0] <= 0 and loss(said)[1] < MARGIN, robust)
+sayable(NAME, "holds", lambda said: knows(said) and holds(said), robust)
+sayable(NAME, "rises", lambda said: knows(said) and loss(said)[1] < 0 and not holds(said), levels_the_other_way)
 sayable(
     NAME,
     "chance",
@@ -206,7 +225,9 @@ sayable(NAME, "one_level", lambda said: said["lost"].value is None, one_level)
 sayable(
     NAME,
     "cannot_tell",
-    lambda said: said["lost"].value is not None and not (knows(said) and (loss(said)[0] > 0 or loss(said)[1] < MARGIN)),
+    lambda said: (
+        said["lost"].value is not None and not (knows(said) and (loss(said)[0] > 0 or loss(said)[1] < 0 or holds(said)))
+    ),
     few,
 )
 sayable(NAME, "people", lambda said: said["area"].published[0].who == "people", with_people)

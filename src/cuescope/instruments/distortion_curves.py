@@ -12,7 +12,7 @@ from cuescope.core.findings import About, Conclusion, Measure, Panel, short_name
 from cuescope.core.published import distortions as others
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch, Condition
-from cuescope.data.ops.distortions import level_text
+from cuescope.data.ops.distortions import DISTORTIONS, level_text
 from cuescope.instruments.base import Instrument, Rows, answered, by_id, gallery, typed, where_labeled
 from cuescope.instruments.severity_curves import (
     MARGIN,
@@ -73,9 +73,15 @@ class DistortionCurves(Instrument, version=2, order=80, needs={"logits", "label"
         ),
         "holds": Sentence(
             "no",
-            "the area lies above chance, and what is lost is surely less than MARGIN and not surely more than 0",
+            "the area lies above chance, and the whole interval of what is lost within MARGIN of 0, which it holds",
             "Under {which} it loses less than {margin:.0f} points: {lost} against the mildest levels, at which "
             "it is right on {mild:.1%}.",
+        ),
+        "rises": Sentence(
+            "cannot tell",
+            "the area lies above chance, and the whole interval of what is lost below 0",
+            "At the levels of {which} that are taken for the mildest it is right on {mild:.1%}, at the others it gains "
+            "{gained} points: perhaps larger levels are milder there.",
         ),
         "chance": Sentence(
             "no",
@@ -149,10 +155,14 @@ class DistortionCurves(Instrument, version=2, order=80, needs={"logits", "label"
             verdict = self.say("chance", which=which, area=area.value, chance=chance)
         elif not several:
             verdict = self.say("one_level", which=which, area=area.value)
-        elif area.above(chance) and (loss.above(0) or loss.below(MARGIN)):
-            mild, margin = sum(curve.shares[0] for curve in several) / len(several), {"margin": 100 * MARGIN}
-            name, more = ("falls", {}) if loss.above(0) else ("holds", margin)
-            verdict = self.say(name, which=which, mild=mild, lost=points(loss, absolute=loss.above(0)), **more)
+        elif area.above(chance) and (loss.above(0) or loss.within(-MARGIN, MARGIN) or loss.below(0)):
+            said = {"which": which, "mild": sum(curve.shares[0] for curve in several) / len(several)}
+            if loss.above(0):
+                verdict = self.say("falls", lost=points(loss, absolute=True), **said)
+            elif loss.within(-MARGIN, MARGIN):
+                verdict = self.say("holds", lost=points(loss), margin=100 * MARGIN, **said)
+            else:
+                verdict = self.say("rises", gained=points(loss, absolute=True), **said)
         else:
             said = {"which": which, "area": area.value, "chance": chance}
             verdict = self.say("cannot_tell", images=counted(area.n), lost=points(loss), **said)
@@ -171,7 +181,8 @@ class DistortionCurves(Instrument, version=2, order=80, needs={"logits", "label"
         if not curves[0]:
             return Conclusion((nothing_shared(),), verdict=self.say("not_compared", why=nothing_shared().why))
         chance = others.CHANCE if sixteen else 1 / len(about[0].classes) if about[0].classes else None
-        names, knows = short_names(about), all(areas(one, chance, "")[0].above(chance) for one in curves)
+        names = short_names(about)
+        knows = all(areas(one, chance, "")[0].above(chance) and not lost(one).below(0) for one in curves)
         measures, panel = compared(curves[0], curves[1], names)
         (name, said), (more, besides) = sayings_of_two(measures[0], measures[1], knows, names)
         verdict = self.say(name, **said) + self.say(more, **besides)
@@ -233,6 +244,8 @@ def _caveats(rows: Rows, scored: pl.DataFrame, curves: Sequence[Curve], sixteen:
             yield f"These images are of {low} to {high} px, the authors' of 224 px."
     if missing := rows.height - scored.height:
         yield f"Left out, without a label{' in the 16 categories' * sixteen}: {counted(missing)}."
+    if own := [curve.title for curve in curves if curve.name not in DISTORTIONS and len(curve.levels) > 1]:
+        yield f"Not known here, so that larger levels are taken for harder ones: {', '.join(own)}."
     if curves:
         yield (
             "The area is the mean over the levels, which weigh alike: it depends on their choice. What is wrong on the "

@@ -128,7 +128,8 @@ class LabelErrors(Instrument, version=1, order=25, needs={"logits", "label"}):
         wrong = [i for i, label in enumerate(batch.labels.tolist()) if 0 <= label != int(classes[i, 0])]
         if annotator is not None and wrong:
             found = odds_away(annotator.logits(batch.pixels[wrong]), classes[wrong])
-            away = [found[wrong.index(i)].tolist() if i in wrong else None for i in range(len(batch))]
+            for i, odds in zip(wrong, found.tolist(), strict=True):
+                away[i] = odds
         rows = answered(batch) | {"margin": (own - values[:, :1])[:, 0].tolist(), "classes": classes.tolist()}
         rows |= {"values": (values - values[:, :1]).tolist(), "rest": (rest - values[:, 0]).tolist(), "away": away}
         return self.table(rows)

@@ -41,17 +41,17 @@ OF_TWO = {
     ),
     "loses_less": Sentence(
         "yes",
-        "the interval of the difference of what is lost does not hold 0, and both areas lie above chance",
+        "the interval of the difference of what is lost does not hold 0, both areas lie above chance, neither loss below 0",
         "{better} is more robust: against the mildest levels it loses {points} points less than {worse}.",
     ),
     "loses_alike": Sentence(
         "no",
-        "the interval of the difference of what is lost lies within MARGIN of 0, and both areas lie above chance",
+        "that interval lies within MARGIN of 0, both areas lie above chance, and neither loss below 0",
         "Both lose as much as the images get harder, within {margin:.0f} points.",
     ),
     "loss_open": Sentence(
         "cannot tell",
-        "neither of the two, or an area does not lie above chance",
+        "neither of the two",
         "Which of them is more robust cannot be told.",
     ),
 }
@@ -98,7 +98,9 @@ def relative_to(reference: str) -> str:
 def sayings_of_two(
     area: Measure, loss: Measure, knows: bool, names: tuple[str, str]
 ) -> list[tuple[str, Mapping[str, Any]]]:
-    """Which two of `OF_TWO` may be said, each with its values. `knows`: the areas of both lie above chance."""
+    """Which two of `OF_TWO` may be said, each with its values. `knows`: the areas of both lie above
+    chance, and neither is right more often at the harder levels.
+    """
     margin = 100 * MARGIN
     if area.above(0) or area.below(0):
         better, worse = names if area.above(0) else names[::-1]
