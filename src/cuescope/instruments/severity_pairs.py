@@ -41,8 +41,8 @@ OF_TWO = {
     ),
     "loses_less": Sentence(
         "yes",
-        "the interval of the difference of what is lost does not hold 0, both areas lie above chance, neither loss below 0",
-        "{better} is more robust: against the mildest levels it loses {points} points less than {worse}.",
+        "the interval of the difference of what is lost leaves out 0, both areas lie above chance, no loss below 0",
+        "Against the mildest levels {better} loses {points} points less than {worse}.",
     ),
     "loses_alike": Sentence(
         "no",
@@ -52,7 +52,7 @@ OF_TWO = {
     "loss_open": Sentence(
         "cannot tell",
         "neither of the two",
-        "Which of them is more robust cannot be told.",
+        "Which of them loses less as images get harder cannot be told.",
     ),
 }
 """Sentences about two classifiers."""
