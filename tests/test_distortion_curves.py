@@ -173,6 +173,29 @@ def test_two_classifiers_are_set_side_by_side_image_by_image() -> None:
     assert low < (13 / 20 + 13 / 20) / 2 < high
 
 
+def test_corruption_errors_by_the_formula() -> None:
+    """Per distortion the errors summed over severities by those of the other; their mean (Hendrycks and Dietterich)."""
+    random, tables = np.random.default_rng(0), []
+    classifier, tool = toy(MeanColor()), DistortionCurves()
+    for rate in (0.4, 0.7):
+        right = {(kind, k, i): random.random() < rate for kind in ("a", "b") for k in range(3) for i in range(30)}
+        samples = [colored(str(i), kind, k, 0, 0 if hit else 1) for (kind, k, i), hit in right.items()]
+        tables.append((right, tool.observe(classifier, classifier.see(samples, [0] * len(samples)))))
+    (one, first), (other, second) = tables
+    about = About("x/one", "toys", COLORS.names), About("x/two", "toys", COLORS.names)
+    found = tool.compare(first, second, about)
+    errors = {}
+    for kind in ("a", "b"):
+        sums = [sum(1 - hit for (name, _, _), hit in table.items() if name == kind) for table in (one, other)]
+        errors[kind] = sums[0] / sums[1]
+        assert found[f"ce_{kind}"].value == pytest.approx(errors[kind])
+    assert found["mce"].value == pytest.approx((errors["a"] + errors["b"]) / 2)
+    low, high = found["mce"].interval or (0, 0)
+    assert low < found["mce"].value < high
+    assert high - low < 3, "of paired images"
+    assert any("relative to those of two" in caveat for caveat in found.caveats)
+
+
 class Says(nn.Module):
     """Speaks ImageNet, and is told what to say by the first pixel: four times its red and once its green."""
 
