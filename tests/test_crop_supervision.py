@@ -143,7 +143,7 @@ def test_several_boxes_of_the_class_and_others() -> None:
     finding = asked(image(left, right, Box(0, 0, 100, 100, "dog")), scale=(0.9, 1.0), ratio=(1.0, 1.0))
     assert value(finding, "over_half_union") == 1
     assert value(finding, "over_half") < 1
-    (panel,) = asked(*(image(left, right, name=str(i)) for i in range(3))).panels
+    (panel,) = asked(*(image(left, right, name=str(i)) for i in range(6))).panels
     assert [s["name"] for s in panel.data["series"]][1:] == ["IoU > .5 with a box", "IoU > .5 with the union"]
     assert value(asked(image(Box(0, 0, 100, 100, "dog"), left), scale=(0.9, 1.0)), "over_half") == 1
 
@@ -164,7 +164,12 @@ def test_labels_of_crops_by_a_map() -> None:
     finding = asked(image(label_map=halves), image(label_map=halves, label=1, name="two"))
     assert (finding["other_than_whole"].n, finding["other_than_label"].n) == (2, 1)
     assert finding["missing"].why == "no image has a box"
-    assert finding.sentence.startswith("Of the crops of 1 images ")
+    assert finding["other_where_agreed"].n == 1
+    assert finding.verdict.names == ("few",)
+    assert asked(image(label_map=halves, label=0))["other_where_agreed"].why == (
+        "no label map agrees with the label of its image"
+    )
+    assert finding["other_than_label"].why == "an interval needs at least 5 images, not 1"
 
 
 def test_by_size_of_the_crop() -> None:
@@ -198,9 +203,9 @@ def test_published_numbers_stand_beside_the_same_crops_only() -> None:
 def test_images_without_boxes_are_counted() -> None:
     finding = asked(image(Box(0, 0, 9, 9)), image(name="bare"))
     assert finding["missing"].n == 1
-    assert "1 images without a box are left out of what is said of boxes." in finding.caveats
+    assert "Left out of what is said of boxes, since they have none: 1 image." in finding.caveats
     none = asked(image())
-    assert "no image has a box" in none.sentence
+    assert none.verdict.names == ("nothing",)
     assert {m.value for m in none.measures} == {None}
     assert CropSupervision().conclude(CropSupervision().empty, ABOUT)["missing"].why == "no image was seen"
     assert "neither boxes nor label maps" in unmet(CropSupervision(), CLASSIFIER, Images(colored(3)))

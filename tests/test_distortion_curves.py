@@ -65,12 +65,12 @@ def test_curves_and_areas_by_hand() -> None:
     assert conclusion["area_contrast"].value == pytest.approx(0.5)
     assert conclusion["area"].value == pytest.approx(0.5)
     assert conclusion["area"].n == 3
-    assert conclusion["area_rotation"].interval == stats.mean_of_shares([1, 0.5, 0])
-    assert conclusion["area"].interval == stats.mean_of_shares([(1 + 0.5) / 2, 0.5, (0 + 0.5) / 2])
+    assert conclusion["area_rotation"].interval == stats.mean_share("", [1, 0.5, 0]).interval
+    assert conclusion["area"].interval == stats.mean_share("", [(1 + 0.5) / 2, 0.5, (0 + 0.5) / 2]).interval
     assert conclusion["area"].chance == pytest.approx(1 / 3)
     curve = panel(conclusion, "rotation")
     assert curve["series"][0]["y"] == pytest.approx([2 / 3, 1 / 3])
-    assert curve["series"][0]["low"][0] == pytest.approx(stats.wilson(2, 3)[0])
+    assert "low" not in curve["series"][0], "of three images there is no interval"
     assert curve["ticks"] == [[0, "0"], [1, "90"], [2, "180"], [3, "270"]]
     # The mildest level of contrast is the highest, and stands first on the axis.
     assert panel(conclusion, "contrast")["series"][0]["x"] == [0, 7]
@@ -79,18 +79,20 @@ def test_curves_and_areas_by_hand() -> None:
         ["low contrast", "100", 1],
         ["low contrast", "1", 0],
     ]
+    # On average over both: all are lost to contrast, one of two to rotation.
+    assert conclusion["lost"].value == pytest.approx((1 + 1 / 3) / 2)
     assert "no choice among 16 categories" in conclusion.caveats[0]
     assert not conclusion["area"].published
     assert "marks" not in curve
 
 
-def test_distortions_are_ranked_only_where_their_intervals_are_apart() -> None:
+def test_two_distortions_are_apart_only_where_chance_does_not_make_them_so() -> None:
     ranked = {}
     for count in (2, 12):
         names = [chr(97 + i) for i in range(count)]
         rotation = grid({s: {0: "+", 90: "+"} for s in names}, "rotation")
         contrast = grid({s: {1: "-", 100: "-"} for s in names}, "contrast")
-        ranked[count] = "rotation (100.0%)" in ask([*contrast, *rotation]).sentence
+        ranked[count] = "apart" in ask([*contrast, *rotation]).verdict.names
     assert ranked == {2: False, 12: True}
 
 
@@ -130,7 +132,7 @@ def test_nothing_labeled_is_no_area() -> None:
     assert ask(grid({"a": {0: "+"}}, "rotation"), DistortionCurves("sixteen"))["area"].value is None
     mixed = ask([*grid({s: {0: "+"} for s in "ab"}, "rotation"), colored("c", "rotation", 0, None, 0)])
     assert mixed["area"].n == 2
-    assert "1 images without a label are left out." in mixed.caveats
+    assert "Left out, without a label: 1 image." in mixed.caveats
 
 
 def rows_of(answers: dict[str, dict[float, str]]) -> pl.DataFrame:
@@ -147,13 +149,18 @@ def test_two_classifiers_are_set_side_by_side_image_by_image() -> None:
     conclusion = DistortionCurves().compare(first, second, about)
     assert conclusion["difference"].value == pytest.approx(5 / 6 - 2 / 6)
     assert conclusion["difference"].n == 3
-    assert conclusion["difference"].interval == stats.bootstrap_mean([0.5, 0, 1])
+    assert conclusion["difference"].interval == stats.mean("", [0.5, 0, 1], "difference").interval
     assert conclusion["difference_rotation"].value == conclusion["difference"].value
-    assert "is open: +50.0 points for one" in conclusion.sentence
-    wrong, right = (rows_of({s: {0: mark} for s in "abc"}) for mark in "-+")
+    assert conclusion["difference_lost"].value == pytest.approx(1 / 3 - 1 / 3 * 2)
+    assert conclusion["mce"].value == conclusion["ce_rotation"].value == pytest.approx((1 / 6) / (4 / 6))
+    assert conclusion.verdict.names == ("accuracy_open", "loss_open")
+    wrong, right = (rows_of({s: {0: mark} for s in "abcdefgh"}) for mark in "-+")
     better = DistortionCurves().compare(wrong, right, about)
     assert better["difference"].value == -1
-    assert "two is more robust to the distortions than one" in better.sentence
+    assert better["difference_lost"].why == "no distortion has several levels"
+    assert better["mce"].why == "the second makes no error on one of the distortions"
+    assert better.verdict.names == ("more_accurate", "loss_open")
+    assert "two is right more often than one" in better.sentence
     none = DistortionCurves().compare(first.clear(), second, about)
     assert none["difference"].why == "no scored image is shared"
     # Each image at one level alone: the interval is that of resampled images, too.
@@ -164,6 +171,29 @@ def test_two_classifiers_are_set_side_by_side_image_by_image() -> None:
     assert conclusion["difference"].interval is not None
     low, high = conclusion["difference"].interval
     assert low < (13 / 20 + 13 / 20) / 2 < high
+
+
+def test_corruption_errors_by_the_formula() -> None:
+    """Per distortion the errors summed over severities by those of the other; their mean (Hendrycks and Dietterich)."""
+    random, tables = np.random.default_rng(0), []
+    classifier, tool = toy(MeanColor()), DistortionCurves()
+    for rate in (0.4, 0.7):
+        right = {(kind, k, i): random.random() < rate for kind in ("a", "b") for k in range(3) for i in range(30)}
+        samples = [colored(str(i), kind, k, 0, 0 if hit else 1) for (kind, k, i), hit in right.items()]
+        tables.append((right, tool.observe(classifier, classifier.see(samples, [0] * len(samples)))))
+    (one, first), (other, second) = tables
+    about = About("x/one", "toys", COLORS.names), About("x/two", "toys", COLORS.names)
+    found = tool.compare(first, second, about)
+    errors = {}
+    for kind in ("a", "b"):
+        sums = [sum(1 - hit for (name, _, _), hit in table.items() if name == kind) for table in (one, other)]
+        errors[kind] = sums[0] / sums[1]
+        assert found[f"ce_{kind}"].value == pytest.approx(errors[kind])
+    assert found["mce"].value == pytest.approx((errors["a"] + errors["b"]) / 2)
+    low, high = found["mce"].interval or (0, 0)
+    assert low < found["mce"].value < high
+    assert high - low < 3, "of paired images"
+    assert any("relative to those of two" in caveat for caveat in found.caveats)
 
 
 class Says(nn.Module):
@@ -220,7 +250,7 @@ def test_the_sixteen_categories_decide_where_all_labels_are_in_them() -> None:
     assert tool.conclude(rows, SPOKEN)["area_contrast"].chance == pytest.approx(1 / 1000)
     conclusion = DistortionCurves("sixteen").conclude(rows, SPOKEN)
     assert conclusion["area"].value == pytest.approx(0.75)
-    assert "1 images without a label in the 16 categories are left out." in conclusion.caveats
+    assert "Left out, without a label in the 16 categories: 1 image." in conclusion.caveats
 
 
 def test_people_stand_beside_published_levels_only() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cuescope.core.errors import CueError
 from cuescope.data.ops import corruptions, distortions
-from cuescope.data.ops.distortions import DISTORTIONS, OURS, distort, find, imagenet_c
+from cuescope.data.ops.distortions import DISTORTIONS, MORE, OURS, amplitudes_of, distort, find, gray, imagenet_c
 
 Array = NDArray[Any]
 SEED = 7
@@ -80,7 +80,14 @@ def plain_rotation(x: Array, degrees: float) -> Array:
     return turned[int(degrees)]
 
 
+def plain_salt_and_pepper(x: Array, share: float) -> Array:
+    """The authors add 1 to the share p / 2 of the pixels, take 1 from as many, and clip."""
+    low, u = 0.35 + 0.3 * x, np.random.default_rng(SEED).random(x.shape)
+    return np.clip(low + (u >= 1 - share / 2).astype(float) - (u < share / 2).astype(float), 0, 1)
+
+
 TWINS = {
+    "salt-and-pepper": plain_salt_and_pepper,
     "uniform-noise": plain_noise,
     "contrast": plain_contrast,
     "low-pass": plain_low_pass,
@@ -90,7 +97,7 @@ TWINS = {
 }
 
 
-@pytest.mark.parametrize(("name", "level"), [(d.name, level) for d in OURS for level in d.levels])
+@pytest.mark.parametrize(("name", "level"), [(d.name, level) for d in (*OURS, MORE[0]) for level in d.levels])
 def test_each_level_is_that_of_the_authors(name: str, level: float) -> None:
     pixels = image()
     known = DISTORTIONS[name]
@@ -101,6 +108,55 @@ def test_each_level_is_that_of_the_authors(name: str, level: float) -> None:
     made = distort(pixels, name, level, SEED)
     assert made.dtype == np.uint8
     assert np.abs(made / 255 - wanted).max() <= 0.5 / 255 + 1e-9
+
+
+def plain_false_color(pixels: Tensor) -> Array:
+    """Pixel by pixel: light, cones, their difference from gray, opponent channels, and all the way back."""
+    cones = [[0.1619982647, 0.208049264, 0.0389347448], [0.0330275785, 0.2496504557, 0.0618343518]]
+    cones.append([0.0015524055, 0.0198861001, 0.1890224274])
+    channels = [[9.27590805, 9.27590805, 0], [7.86421647, -9.33587662, 0], [-3.39709047, -3.39709047, 12.16230246]]
+    white = [0.20449114, 0.17225619, 0.10523047]  # the cones' answer to middle gray, as the authors state it
+    found = np.zeros(pixels.shape)
+    for y in range(pixels.shape[1]):
+        for x in range(pixels.shape[2]):
+            light = pixels[:, y, x].numpy() ** 2
+            luminance, red_green, blue_yellow = np.array(channels) @ (np.array(cones) @ light - white)
+            answer = np.linalg.solve(channels, [luminance, -red_green, -blue_yellow]) + white
+            found[:, y, x] = np.clip(np.linalg.solve(cones, answer), 0, 1) ** 0.5
+    return found
+
+
+def test_false_color_turns_the_opponent_channels_and_keeps_luminance() -> None:
+    pixels = image(14, 14)
+    found = distortions.false_color(pixels.numpy(), 1)
+    assert np.abs(found - plain_false_color(pixels)).max() < 1e-6
+    made = distort(pixels, "false-color", 1)
+    assert made.shape == (14, 14, 3)
+    assert np.abs(made / 255 - found.transpose(1, 2, 0)).max() <= 0.5 / 255 + 1e-9
+    assert np.abs(distort(pixels, "false-color", 0) / 255 - pixels.permute(1, 2, 0).numpy()).max() <= 0.5 / 255 + 1e-9
+    # Gray stays gray, and twice is once too often where nothing was clipped.
+    even = np.full((3, 2, 2), 0.3)
+    assert np.abs(distortions.false_color(even, 1) - even).max() < 1e-8
+    dull = 0.5 + 0.1 * (pixels.numpy() - 0.5)
+    again = distortions.false_color(distortions.false_color(dull, 1), 1)
+    assert np.abs(again - dull).max() < 1e-9
+
+
+def test_equal_power_has_the_phases_of_one_and_the_amplitudes_of_all() -> None:
+    x, mean = plain_gray(image(12, 12)), amplitudes_of(plain_gray(torch.flip(image(12, 12), [1])))
+    wanted = np.zeros((12, 12))
+    spectrum = np.fft.fft2(x)
+    for v in range(12):
+        for u in range(12):
+            angle = math.atan2(spectrum[v, u].imag, spectrum[v, u].real)
+            waves = np.add.outer(np.arange(12) * v, np.arange(12) * u) * 2 * math.pi / 12
+            wanted += mean[v, u] * np.cos(waves + angle) / 144
+    found = distortions.power_equalization(x, 1, mean)
+    assert np.abs(found - np.clip(wanted, 0, 1)).max() < 1e-9
+    own = distortions.power_equalization(x, 1, amplitudes_of(x))
+    assert np.abs(own - x).max() < 1e-9
+    assert (distort(image(12, 12), "power-equalization", 0) == distort(image(12, 12), "contrast", 100)).all()
+    assert gray(image(12, 12)).shape == (12, 12)
 
 
 def test_odd_sides_and_rectangles_have_their_frequencies_too() -> None:
@@ -137,7 +193,7 @@ def test_names_and_groups() -> None:
     assert [d.name for d in find("rotation, contrast,rotation")] == ["rotation", "contrast"]
     assert [d.name for d in find("eidolon")] == ["eidolon-1", "eidolon-0.3", "eidolon-0"]
     assert len(find("imagenet-c")) == 15
-    assert len({d.title for d in DISTORTIONS.values()}) == len(DISTORTIONS) == 6 + 3 + 19
+    assert len({d.title for d in DISTORTIONS.values()}) == len(DISTORTIONS) == 6 + 3 + 3 + 19
 
 
 @pytest.mark.parametrize(

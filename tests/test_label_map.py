@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
 from cuescope.core.findings import About, Conclusion, Map
-from cuescope.data.images import Batch, Sample
+from cuescope.data.images import Batch, Box, Sample
 from cuescope.instruments.base import Misfit
 from cuescope.instruments.label_map import LabelMap
 from cuescope.report.draw import maps as drawn
@@ -82,13 +82,40 @@ def found(classifier: Classifier, *samples: Sample, labels: list[int] | None = N
 def test_the_numbers(classifier: Classifier) -> None:
     finding = found(classifier, HALVES, SPOT, DARK, labels=[0, 1, -1])
     assert (finding["labels"].value, finding["labels"].n) == (1.0, 3)
-    assert finding["labels"].interval is not None
+    assert finding["labels"].why == "an interval needs at least 5 images, not 3"
     assert (finding["several"].count, finding["several"].n) == (1, 3)
     assert (finding["nothing"].count, finding["whole"].count) == (1, 2)
     assert (finding["own_label"].count, finding["own_label"].n) == (1, 2)
     assert finding.panels[0].data["values"] == [1, 1, 1]
-    assert {"33%", "1.00"} <= set(finding.sentence.split())
+    assert finding.verdict.names == ("counts", "unchecked")
     assert "each position sees 4 x 4 px" in finding.caveats[0]
+
+
+def test_positions_in_boxes_and_classes_beside_right_labels(classifier: Classifier) -> None:
+    """The upper box of one image is red as its map, the lower one blue but for a corner; the rest is in no box."""
+    halves = replace(HALVES, boxes=(Box(0, 0, 16, 8, "red"), Box(8, 8, 16, 16, "Blue"), Box(0, 14, 2, 16, "unicorn")))
+    spot = replace(SPOT, boxes=(Box(0, 0, 4, 16, "green"),))
+    batch = replace(seen(classifier, halves, spot, DARK), all_labels=((0, 2), (0,), ()))
+    observer = LabelMap().start(classifier)
+    rows = observer.observe(batch)
+    o = [-1]
+    assert rows["boxes"].to_list() == [[0] * 8 + o * 2 + [2] * 2 + o * 2 + [2] * 2, [1, *o * 3] * 4, None]
+    assert rows["right"].to_list() == [[0, 2], [0], None]
+    finding = LabelMap().conclude(rows, replace(ABOUT, facts=observer.facts))
+    assert (finding["in_boxes"].value, finding["in_boxes"].n) == (pytest.approx(11 / 16), 2)
+    # Beside boxes: both blue blocks of the first are of a class of its boxes; the second has no green there but one.
+    assert finding["beside_boxes"].value == pytest.approx((4 + 1) / (4 + 12))
+    assert finding["where"].value == pytest.approx(((11 / 12 - 4 / 4) + (0 - 1 / 12)) / 2)
+    # No green in the first for the second's box; red of the second where two thirds of the first's boxes are red.
+    assert finding["in_boxes"].chance == pytest.approx((0 * 12 + 4 * 8 / 12) / 16)
+    assert (finding["precision"].value, finding["recall"].value) == (1, 1)
+    assert finding["precision"].chance == pytest.approx((1 + 1) / 2 / 1.5)
+
+
+def test_half_the_temperature_has_more_classes(classifier: Classifier) -> None:
+    pale = Sample("pale", HALVES.pixels // 9 + 128, framing="stimulus")
+    rows = LabelMap(least=0.8).start(classifier).observe(seen(classifier, pale))
+    assert rows.select("count_half", "count", "count_double").row(0) == (2, 0, 0)
 
 
 def test_one_image_or_none(classifier: Classifier) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from cuescope.api.make import make
 from cuescope.cli import main
 from cuescope.core.errors import CueError
-from cuescope.data.ops.distortions import OURS, distort
+from cuescope.data.ops.distortions import OURS, amplitudes_of, distort, gray
 from cuescope.data.readers import read_folder
 from cuescope.makers.base import framed, seed_of
 from cuescope.makers.distorted import _Distorting
@@ -88,6 +88,19 @@ def test_a_file_is_the_framed_image_distorted_with_its_own_seed(photos: Path) ->
         assert found.mode == "L"
         assert (np.asarray(found) == wanted).all()
     assert manifest()["recipe"]["parameters"]["kinds"] == KINDS
+
+
+def test_equal_power_takes_the_mean_over_all_images(photos: Path) -> None:
+    make("distorted", "photos", "made", kinds="power-equalization,false-color", size_px=28)
+    images = read_folder("photos")
+    readable = [framed(images.read(i), 28).double() / 255 for i in range(5) if "bad" not in images.id(i)]
+    mean = sum(amplitudes_of(gray(image)) for image in readable) / 4
+    assert len(files()) == 16
+    with Image.open("made/power-equalization/1/dog/1.png") as found:
+        assert (np.asarray(found) == distort(readable[-1], "power-equalization", 1, 0, mean)).all()
+    with Image.open("made/false-color/1/dog/1.png") as found:
+        assert found.mode == "RGB"
+        assert (np.asarray(found) == distort(readable[-1], "false-color", 1)).all()
 
 
 def test_all_published_levels_by_default_and_the_world_keeps_its_size(tmp_path: Path) -> None:

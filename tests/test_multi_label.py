@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from cuescope.classifier.sources import load
 from cuescope.core.classes import ClassSpace, imagenet_1k
 from cuescope.core.errors import CueError
 from cuescope.core.findings import About, Finding
-from cuescope.core.stats import paired_difference, wilson
+from cuescope.core.stats import difference, share
 from cuescope.data.images import Sample
 from cuescope.data.label_maps import open_label_maps, write_label_maps
 from cuescope.data.label_maps.corrected import relabel
@@ -55,22 +54,25 @@ def test_the_numbers() -> None:
     samples = told([(0, 1), (1, 2), (0, 1), (), (1,), (2,)])
     finding = asked(samples, [0, 2, 0, 0, 0, -1])
     assert (finding["multi_label"].count, finding["multi_label"].n) == (4, 5)
-    assert finding["multi_label"].interval == wilson(4, 5)
+    assert finding["multi_label"].interval == share("", 4, 5).interval
     assert (finding["single_label"].count, finding["single_label"].n) == (1, 4)
     assert (finding["no_errors"].count, finding["no_errors"].n) == (2, 3)
     assert (finding["disputed"].count, finding["disputed"].n) == (1, 4)
     assert (finding["left_out"].count, finding["left_out"].n) == (1, 6)
     assert (finding["labels"].value, finding["labels"].n) == (8 / 5, 5)
-    value, interval, n = paired_difference([1, 1, 0, 1], [1, 0, 0, 0])
-    assert (finding["difference"].value, finding["difference"].interval, finding["difference"].n) == (
-        value,
-        interval,
-        n,
-    )
-    assert re.findall(r"[\d.]+%", finding.sentence) == ["80.0%", "25.0%", "25.0%"]
+    assert (finding["difference"].value, finding["difference"].n) == (3 / 4 - 1 / 4, 4)
+    assert finding["difference"].interval == difference("", [1, 1, 0, 1], [1, 0, 0, 0]).interval
+    # Of the answers to one image, among the right labels of the four others: red of 1 (twice), green of 3 and 2, ...
+    said, right = [0, 1, 2, 1, 2], [(0, 1), (1, 2), (0, 1), (1,), (2,)]
+    pairs = [said[i] in right[j] for i in range(5) for j in range(5) if i != j]
+    assert finding["multi_label"].chance == pytest.approx(np.mean(pairs))
+    said, single, right = [1, 2, 1], [2, 0, 0], [(1, 2), (0, 1), (1,)]
+    pairs = [said[i] in right[j] for i in range(3) for j in range(3) if i != j and said[i] != single[j]]
+    assert finding["no_errors"].chance == pytest.approx(np.mean(pairs))
+    assert finding.verdict.names == ("cannot_tell", "errors_open", "disputed")
     assert finding["multi_label"].label == "ReaL accuracy"
     assert [p.value for p in finding["multi_label"].published] == [0.836, 0.850]
-    assert "1 images of which no right label is known are left out of all but their own share." in finding.caveats
+    assert "Left out of all but their own share, since no right label is known: 1 image." in finding.caveats
     table, bars = finding.panels
     assert [row[:1] + row[2:] for row in table.data["rows"]] == [["red", "green", "green", "0004.png"]]
     assert bars.data["values"] == [2, 3]
@@ -92,6 +94,9 @@ def test_other_truths_have_no_published_numbers_beside() -> None:
     assert not any("annotator" in caveat for caveat in finding.caveats)
     own = asked(told([(0,)], "label maps of toy"), [0])
     assert any("is this classifier itself" in caveat for caveat in own.caveats)
+    assert own.verdict.names == ("itself",)
+    assert (own["multi_label"].better, own["multi_label"].per_image) == ("", "")
+    assert finding["multi_label"].better == "higher"
 
 
 def test_nothing_to_score() -> None:
@@ -100,7 +105,7 @@ def test_nothing_to_score() -> None:
     assert bare["left_out"].count == 2
     single = asked(told([(0,), (0,)]), [-1, -1])
     assert single["single_label"].why == "no image has a single label besides"
-    assert "50.0%" in single.sentence
+    assert single["multi_label"].value == 0.5
     none = MultiLabel().conclude(MultiLabel().empty, ABOUT)
     assert {m.value for m in none.measures} == {None}
     assert "no multi-label annotations" in unmet(MultiLabel(), toy(MeanColor()), Images(colored(3)))

@@ -1,8 +1,8 @@
 """What do random crops of an image show of the object that it is labeled with?"""
 
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.published import CROPS_MISSING, CROPS_OVER_HALF, CROPS_SOURCE, listed
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.crops import overlap, random_resized_crops
 from cuescope.instruments.base import Instrument, Rows
@@ -22,8 +23,13 @@ _ASKED = {
     "missing": ("crops that do not overlap with the object's box", "no image has a box", True),
     "over_half": ("crops whose IoU with the object's box is over .5", "no image has a box", True),
     "over_half_union": ("crops whose IoU with the union of its boxes is over .5", "no image has a box", False),
-    "other_than_label": ("crops whose own label is not the image's label", "no labeled image has a label map", True),
-    "other_than_whole": ("crops whose own label is not that of the whole image", "no image has a label map", True),
+    "other_where_agreed": (
+        "crops of another label than the image, where the map agrees with that as a whole",
+        "no label map agrees with the label of its image",
+        True,
+    ),
+    "other_than_label": ("crops whose own label is not the image's label", "no labeled image has a label map", False),
+    "other_than_whole": ("crops whose own label is not that of the whole image", "no image has a label map", False),
 }
 """Per measure: its title, why it may be missing, whether it is shown large."""
 _BOX_CURVES = {
@@ -31,12 +37,14 @@ _BOX_CURVES = {
     "over_half": "IoU > .5 with a box",
     "over_half_union": "IoU > .5 with the union",
 }
+MARGIN = 0.02
+"""Crops that are surely a smaller share than this are hardly any."""
 _LABEL_CURVES = {"other_than_label": "not the image's label", "other_than_whole": "not that of the whole image"}
 _PUBLISHED = {"missing": CROPS_MISSING, "over_half": CROPS_OVER_HALF}
 
 
 @dataclass(frozen=True)
-class CropSupervision(Instrument, version=1, order=170, needs={"regions"}):
+class CropSupervision(Instrument, version=2, order=170, needs={"regions"}):
     """How much wrong supervision random resized crops give: crops that do not show the object of the image's label.
 
     Random crops of the image as decoded, taken as torchvision's `RandomResizedCrop` takes them, are compared with the
@@ -63,6 +71,39 @@ class CropSupervision(Instrument, version=1, order=170, needs={"regions"}):
     reference = "Yun et al. 2021, Re-labeling ImageNet: from Single to Multi-Labels, section 1"
     about_images = True
     columns = {"id": pl.String, "boxes": pl.Int64, **dict.fromkeys(("crops", *_ASKED), pl.List(pl.Int64))}
+    sentences = {
+        "nothing": Sentence(
+            "cannot tell", "no image has a box or a label map", "Nothing is known of the crops: {why}."
+        ),
+        "few": Sentence("cannot tell", "neither share has an interval", "What crops show cannot be told: {why}."),
+        "miss": Sentence(
+            "yes",
+            "the interval of the crops that miss the boxes does not lie under MARGIN",
+            "Of the crops of {images} {missing} show nothing of the object's box; {over_half} have an IoU over .5.",
+        ),
+        "hardly_miss": Sentence(
+            "no",
+            "the interval of the crops that miss the boxes lies under MARGIN",
+            "Less than {margin:.0%} of the crops of {images} show nothing of the object's box; {over_half} have an IoU "
+            "over .5.",
+        ),
+        "other_label": Sentence(
+            "yes",
+            "the interval of the crops of another label, where the map agrees as a whole, does not lie under MARGIN",
+            "Where the annotator agrees with the label of a whole image ({images}), {other} of the crops have another.",
+        ),
+        "hardly_other": Sentence(
+            "no",
+            "that interval lies under MARGIN",
+            "Where the annotator agrees with the label of a whole image ({images}), less than {margin:.0%} of the "
+            "crops have another.",
+        ),
+        "never_agrees": Sentence(
+            "cannot tell",
+            "there are label maps of labeled images, and none agrees with the label as a whole",
+            "The annotator has another label for each whole image, so the labels of crops say nothing of the crops.",
+        ),
+    }
 
     def __post_init__(self) -> None:
         pairs = (self.scale, self.ratio)
@@ -100,13 +141,33 @@ class CropSupervision(Instrument, version=1, order=170, needs={"regions"}):
             row["other_than_whole"] = counted(first[1:] != first[0])
             if sample.label is not None:
                 row["other_than_label"] = counted(first[1:] != sample.label)
+                if _agrees(first, sample.label):
+                    row["other_where_agreed"] = row["other_than_label"]
         return row
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         standard = (tuple(self.scale), tuple(self.ratio)) == STANDARD
         measures = tuple(_measure(rows, name, standard) for name in _ASKED)
         caveats = tuple(self._caveats(rows, standard))
-        return Conclusion(measures, tuple(self._panels(rows)), _sentence(measures), caveats)
+        return Conclusion(measures, tuple(self._panels(rows)), self._verdict({m.name: m for m in measures}), caveats)
+
+    def _verdict(self, found: Mapping[str, Measure]) -> Verdict:
+        missing, other, verdicts = found["missing"], found["other_where_agreed"], []
+        if missing.interval:
+            said = {"images": _images(missing.n), "over_half": _span(found["over_half"])}
+            few = missing.below(MARGIN)
+            more = {"margin": MARGIN} if few else {"missing": _span(missing)}
+            verdicts.append(self.say("hardly_miss" if few else "miss", **said, **more))
+        if other.interval:
+            few = other.below(MARGIN)
+            more = {"margin": MARGIN} if few else {"other": _span(other)}
+            verdicts.append(self.say("hardly_other" if few else "other_label", images=_images(other.n), **more))
+        elif found["other_than_label"].value is not None and other.value is None:
+            verdicts.append(self.say("never_agrees"))
+        if verdicts:
+            return sum(verdicts[1:], verdicts[0])
+        known = [m for m in (missing, other) if m.value is not None]
+        return self.say("few", why=known[0].why) if known else self.say("nothing", why=missing.why)
 
     def _panels(self, rows: pl.DataFrame) -> Iterator[Panel]:
         edges = np.linspace(self.scale[0], self.scale[1], self.bins + 1)
@@ -136,7 +197,7 @@ class CropSupervision(Instrument, version=1, order=170, needs={"regions"}):
                 "box counts where an image has several. Here it is the one of the label's class with the most overlap."
             )
         if boxed.height and (lost := rows.height - boxed.height):
-            yield f"{lost:,} images without a box are left out of what is said of boxes."
+            yield f"Left out of what is said of boxes, since they have none: {_images(lost)}."
         if rows["other_than_whole"].null_count() < rows.height:
             yield "A crop's label is the first class of the annotator's map there: of a classifier, not of people."
 
@@ -147,9 +208,8 @@ def _measure(rows: pl.DataFrame, name: str, standard: bool) -> Measure:
     if not known.height:
         return Measure(name, None, "share", title=title, why=why if rows.height else "no image was seen")
     published = listed(_PUBLISHED[name], CROPS_SOURCE) if standard and name in _PUBLISHED else ()
-    shares, more = known[name].list.sum() / known["crops"].list.sum(), {"published": published, "headline": headline}
-    measure = stats.mean_share(name, shares, title=title, **more)
-    return measure if known.height > 1 else replace(measure, interval=None)
+    shares = known[name].list.sum() / known["crops"].list.sum()
+    return stats.mean_share(name, shares, title=title, published=published, headline=headline)
 
 
 def _by_scale(rows: pl.DataFrame, name: str, middles: Sequence[float], legend: str) -> dict[str, Any]:
@@ -157,22 +217,22 @@ def _by_scale(rows: pl.DataFrame, name: str, middles: Sequence[float], legend: s
     known, points = rows.drop_nulls(name), []
     for k, middle in enumerate(middles):
         above, below = (known[column].list.get(k).to_numpy() for column in (name, "crops"))
-        if interval := stats.bootstrap_ratio(above, below):
-            points.append((middle, float(above.sum() / below.sum()), *interval))
+        measure = stats.ratio(name, above, below)
+        if measure.interval:
+            points.append((middle, measure.value, *measure.interval))
     return {"name": legend, **{key: [point[i] for point in points] for i, key in enumerate(("x", "y", "low", "high"))}}
 
 
-def _sentence(measures: Sequence[Measure]) -> str:
-    (missing, over_half, _, other, _), parts = measures, []
-    if missing.value is not None and over_half.value is not None:
-        parts.append(
-            f"of the crops of {missing.n:,} images {missing.value:.1%} show nothing of the object's box, and "
-            f"{over_half.value:.1%} overlap with it well (IoU over .5)"
-        )
-    if other.value is not None:
-        which = f"of the crops of {other.n:,} images " * (not parts)
-        parts.append(f"{which}{other.value:.1%} show another label than the image's")
-    if not parts:
-        return f"Nothing can be said of the crops: {missing.why}."
-    text = "; ".join(parts)
-    return text[0].upper() + text[1:] + "."
+def _agrees(first: np.ndarray[Any, Any], label: int) -> bool:
+    """Whether the map's first class of the whole image is its label; `first` begins with that."""
+    return bool(first[0] == label)
+
+
+def _span(measure: Measure) -> str:
+    """A share with its interval, in words."""
+    low, high = measure.interval or (0.0, 1.0)
+    return f"{measure.value:.1%} ({low:.1%} to {high:.1%})"
+
+
+def _images(n: int) -> str:
+    return "1 image" if n == 1 else f"{n:,} images"

@@ -8,24 +8,41 @@ import polars as pl
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_members, category_scores
-from cuescope.core.findings import About, Conclusion, Measure, Panel, dot, short_names
+from cuescope.core.findings import About, Conclusion, Measure, Panel, short_names
 from cuescope.core.published import distortions as others
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch, Condition
-from cuescope.data.ops.distortions import level_text
+from cuescope.data.ops.distortions import DISTORTIONS, level_text
 from cuescope.instruments.base import Instrument, Rows, answered, by_id, gallery, typed, where_labeled
-from cuescope.instruments.severity_curves import Curve, areas, curves_of, difference, in_order, panels, parted, title_of
+from cuescope.instruments.severity_curves import (
+    MARGIN,
+    Curve,
+    apart,
+    areas,
+    counted,
+    curves_of,
+    in_order,
+    lost,
+    panels,
+    parted,
+    points,
+    title_of,
+)
+from cuescope.instruments.severity_pairs import OF_TWO, compared, nothing_shared, relative_to, sayings_of_two
 
 _CATEGORY = {index: name for name, members in SIXTEEN.items() for index in members}
 
 
 @dataclass(frozen=True)
-class DistortionCurves(Instrument, version=1, order=80, needs={"logits", "label", "distortion"}):
-    """Accuracy by the level of each distortion, and the area under the curve: the mean over the levels.
+class DistortionCurves(Instrument, version=2, order=80, needs={"logits", "label", "distortion"}):
+    """Accuracy by the level of each distortion, the area under the curve (the mean over the levels), and what is lost.
 
     Images that an ImageNet classifier sees, labeled in the 16 categories of Geirhos et al. 2018, are decided as
     there: the probabilities of a category's classes are averaged, and the best category is the answer. People's
     accuracies by that rule stand beside. Elsewhere it is plain top-1 accuracy over the classifier's own classes.
-    Levels weigh alike in the area; its interval resamples images, each with all its versions.
+    Levels weigh alike in the area; what is lost is the accuracy at the mildest level less the mean of the others. An
+    image counts once, with all its versions. Of two classifiers the corruption errors of Hendrycks and Dietterich 2019
+    are those of the first by those of the second, which stands in the place of their AlexNet.
 
     >>> DistortionCurves(rule="sixteen").rule
     'sixteen'
@@ -44,6 +61,56 @@ class DistortionCurves(Instrument, version=1, order=80, needs={"logits", "label"
         "level": pl.Float64,
         **typed(pl.Int32, "side_px label predicted"),
         **typed(pl.Boolean, "right right_category"),
+    }
+    sentences = {
+        "nothing": Sentence(
+            "cannot tell", "no image is scored", "Its accuracy on distorted images is not measured: {why}."
+        ),
+        "falls": Sentence(
+            "yes",
+            "the whole interval of the area lies above chance, and that of what is lost above 0",
+            "At the mildest levels of {which} it is right on {mild:.1%}, at the others it loses {lost} points of it.",
+        ),
+        "holds": Sentence(
+            "no",
+            "the area lies above chance, and the whole interval of what is lost within MARGIN of 0, which it holds",
+            "Under {which} it loses less than {margin:.0f} points: {lost} against the mildest levels, at which "
+            "it is right on {mild:.1%}.",
+        ),
+        "rises": Sentence(
+            "cannot tell",
+            "the area lies above chance, and the whole interval of what is lost below 0",
+            "At the levels of {which} that are taken for the mildest it is right on {mild:.1%}, at the others it gains "
+            "{gained} points: perhaps larger levels are milder there.",
+        ),
+        "chance": Sentence(
+            "no",
+            "the area is surely less than MARGIN above chance, and not surely above it",
+            "Over the levels of {which} it is right on {area:.1%}, no more than by chance ({chance:.1%}): it has "
+            "nothing to lose.",
+        ),
+        "one_level": Sentence(
+            "cannot tell",
+            "no distortion has several levels",
+            "Under {which}, at one level, it is right on {area:.1%}; what it loses needs several levels.",
+        ),
+        "cannot_tell": Sentence(
+            "cannot tell",
+            "none of the others holds",
+            "From {images} it cannot be told what it loses as {which} gets stronger: {lost} points; over all levels it "
+            "is right on {area:.1%}, with {chance:.1%} by chance.",
+        ),
+        "people": Sentence(
+            "yes",
+            "people were measured at all these levels, by the same rule",
+            "Over all levels it is right on {area:.1%}, people by this rule on the authors' images on {people:.1%}.",
+        ),
+        "apart": Sentence(
+            "yes",
+            "the largest and the smallest area differ by more than the largest difference that resampled images make",
+            "At these levels it is right more often under {best} ({high:.1%}) than under {worst} ({low:.1%}).",
+        ),
+        **OF_TWO,
     }
     compares = True
 
@@ -71,25 +138,55 @@ class DistortionCurves(Instrument, version=1, order=80, needs={"logits", "label"
         lacking = "no image has a label among the classifier's classes" if rows.height else "no image was seen"
         if rows.height and sixteen:
             lacking = "no image is labeled in the 16 categories, or the classifier's classes are not ImageNet's"
-        measures, caveats = areas(curves, chance, lacking), tuple(_caveats(rows, scored, curves, sixteen))
-        return Conclusion(measures, tuple(panels(curves, chance)), _sentence(measures, curves), caveats)
+        caveats = tuple(_caveats(rows, scored, curves, sixteen))
+        if not curves:
+            measures = areas(curves, chance, lacking)
+            return Conclusion(measures, verdict=self.say("nothing", why=lacking), caveats=caveats)
+        overall, *each = areas(curves, chance, lacking)
+        loss = lost(curves)
+        verdict = self._verdict(overall, loss, curves)
+        return Conclusion((overall, loss, *each), tuple(panels(curves, chance)), verdict, caveats)
+
+    def _verdict(self, area: Measure, loss: Measure, curves: Sequence[Curve]) -> Verdict:
+        which = curves[0].title if len(curves) == 1 else f"{len(curves)} distortions"
+        several = [curve for curve in curves if len(curve.levels) > 1]
+        chance = area.chance or 0.0
+        if area.below(chance + MARGIN) and not area.above(chance):
+            verdict = self.say("chance", which=which, area=area.value, chance=chance)
+        elif not several:
+            verdict = self.say("one_level", which=which, area=area.value)
+        elif area.above(chance) and (loss.above(0) or loss.within(-MARGIN, MARGIN) or loss.below(0)):
+            said = {"which": which, "mild": sum(curve.shares[0] for curve in several) / len(several)}
+            if loss.above(0):
+                verdict = self.say("falls", lost=points(loss, absolute=True), **said)
+            elif loss.within(-MARGIN, MARGIN):
+                verdict = self.say("holds", lost=points(loss), margin=100 * MARGIN, **said)
+            else:
+                verdict = self.say("rises", gained=points(loss, absolute=True), **said)
+        else:
+            said = {"which": which, "area": area.value, "chance": chance}
+            verdict = self.say("cannot_tell", images=counted(area.n), lost=points(loss), **said)
+        if area.published:
+            verdict += self.say("people", area=area.value, people=area.published[0].value)
+        if (two := apart(curves)) is not None:
+            (worst, low), (best, high) = ((curve.title, curve.area) for curve in two)
+            verdict += self.say("apart", best=best, high=high, worst=worst, low=low)
+        return verdict
 
     def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Conclusion:
         """By how much the areas differ, on the images that both were shown, by the rule that both allow."""
         sixteen = self._sixteen(first) and self._sixteen(second)
         one, other = _scored(first, sixteen), _scored(second, sixteen)
         curves = [curves_of(a.join(b.select("id"), on="id"), sixteen) for a, b in ((one, other), (other, one))]
-        title, names = "area under the curves, first less second", short_names(about)
         if not curves[0]:
-            none = Measure("difference", None, "difference", title=title, why="no scored image is shared")
-            return Conclusion((none,), verdict=f"Their curves cannot be compared: {none.why}.")
-        both = list(zip(*curves, strict=True))
-        each = [difference(f"difference_{a.key}", [a], [b], f"{a.title}, first less second") for a, b in both]
-        rows = [dot(curve.title, m.value, m.interval, m.n) for (curve, _), m in zip(both, each, strict=True)]
-        caption, data = f"First and second: {' and '.join(names)}.", {"unit": "difference", "rows": rows}
-        panel = Panel("difference", "dots", "Area of the first less that of the second", caption, data)
-        overall = difference("difference", curves[0], curves[1], title)
-        return Conclusion((overall, *each), (panel,), _sentence_of_two(overall, names))
+            return Conclusion((nothing_shared(),), verdict=self.say("not_compared", why=nothing_shared().why))
+        chance = others.CHANCE if sixteen else 1 / len(about[0].classes) if about[0].classes else None
+        names = short_names(about)
+        knows = all(areas(one, chance, "")[0].above(chance) and not lost(one).below(0) for one in curves)
+        measures, panel = compared(curves[0], curves[1], names)
+        (name, said), (more, besides) = sayings_of_two(measures[0], measures[1], knows, names)
+        verdict = self.say(name, **said) + self.say(more, **besides)
+        return Conclusion(measures, (panel,), verdict, (relative_to(names[1]),))
 
     def _sixteen(self, rows: Rows) -> bool:
         """Whether the answer is a choice among the 16 categories."""
@@ -130,32 +227,6 @@ def _scored(rows: Rows, sixteen: bool) -> pl.DataFrame:
     return rows.drop_nulls(column).with_columns(pl.col(column).cast(pl.Float64).alias("score"))
 
 
-def _sentence(measures: Sequence[Measure], curves: Sequence[Curve]) -> str:
-    overall, *each = measures
-    if overall.value is None:
-        return f"Its accuracy on distorted images is not measured: {overall.why}."
-    which = f"{len(curves)} distortions" if len(curves) > 1 else curves[0].title
-    text = f"Over the levels of {which} it is right on {overall.value:.1%}"
-    if overall.published:
-        text += f"; people, by the same rule on the authors' images, on {overall.published[0].value:.1%}"
-    if len(curves) > 1:
-        ranked = sorted(zip(curves, each, strict=True), key=lambda one: one[0].area)
-        (worst, low), (best, high) = ranked[0], ranked[-1]
-        if low.interval and high.interval and low.interval[1] < high.interval[0]:
-            text += f". It is most robust to {best.title} ({best.area:.1%}), least to {worst.title} ({worst.area:.1%})"
-        else:
-            text += ". These images do not show which of them it is most robust to"
-    return text + "."
-
-
-def _sentence_of_two(measure: Measure, names: tuple[str, str]) -> str:
-    value, (low, high) = measure.value or 0.0, measure.interval or (-1.0, 1.0)
-    if low <= 0 <= high:
-        return f"Which of them is more robust to the distortions is open: {100 * value:+.1f} points for {names[0]}."
-    better, worse = names if value > 0 else names[::-1]
-    return f"On average {better} is more robust to the distortions than {worse}, by {100 * abs(value):.1f} points."
-
-
 def _caveats(rows: Rows, scored: pl.DataFrame, curves: Sequence[Curve], sixteen: bool) -> Iterator[str]:
     yield (
         "Category probability: mean over the category's classes of the softmax over all classes; the best of the "
@@ -171,8 +242,10 @@ def _caveats(rows: Rows, scored: pl.DataFrame, curves: Sequence[Curve], sixteen:
         low, high = scored["side_px"].min(), scored["side_px"].max()
         if (low, high) != (224, 224):
             yield f"These images are of {low} to {high} px, the authors' of 224 px."
-    if lost := rows.height - scored.height:
-        yield f"{lost:,} images without a label {'in the 16 categories ' * sixteen}are left out."
+    if missing := rows.height - scored.height:
+        yield f"Left out, without a label{' in the 16 categories' * sixteen}: {counted(missing)}."
+    if own := [curve.title for curve in curves if curve.name not in DISTORTIONS and len(curve.levels) > 1]:
+        yield f"Not known here, so that larger levels are taken for harder ones: {', '.join(own)}."
     if curves:
         yield (
             "The area is the mean over the levels, which weigh alike: it depends on their choice. What is wrong on the "

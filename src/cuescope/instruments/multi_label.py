@@ -10,23 +10,29 @@ from torch import Tensor
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel
+from cuescope.core.naming import short_name
 from cuescope.core.published import REAL, REAL_SOURCE, listed
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch, Sample
 from cuescope.instruments.base import Instrument, Rows, gallery, typed
+from cuescope.methods.label_chance import as_lists, common_by_chance, errors_by_chance
 
 ANNOTATED = "label maps of "
 """How a sample's `labels_from` begins where an annotator says what is right."""
+MARGIN = 0.05
+"""An accuracy that is surely less than this above chance is no better than chance."""
 
 
 @dataclass(frozen=True)
-class MultiLabel(Instrument, version=1, order=20, needs={"logits", "labels"}):
+class MultiLabel(Instrument, version=2, order=20, needs={"logits", "labels"}):
     """Multi-label accuracy: the share of images whose answer is one of all the labels that are right.
 
     Those are ReaL's (Beyer et al. 2020), the classes of an image's boxes, or those of an annotator's label maps (Yun
     et al. 2021): a class is one of these from .1 of the soft target of the whole image on, and the first in any case.
     Images of which no label is known to be right are left out. Beside it stands the accuracy by the single labels, and
     which of these the others dispute: the less probability the annotator's target has for a disputed label, the
-    earlier it comes in the list; without an annotator, the less the classifier has for it.
+    earlier it comes in the list; without an annotator, the less the classifier has for it. The more labels are right,
+    the more often a guess is: chance is that of the same answers given to other images.
 
     >>> MultiLabel(listed=50).shown
     8
@@ -50,6 +56,50 @@ class MultiLabel(Instrument, version=1, order=20, needs={"logits", "labels"}):
         "labels": pl.List(pl.Int32),
         **typed(pl.Float64, "confidence weight"),
         **typed(pl.Boolean, "multi single disputed"),
+    }
+
+    sentences = {
+        "nothing": Sentence("cannot tell", "no image is scored", "Nothing can be said of all the right labels: {why}."),
+        "itself": Sentence(
+            "cannot tell",
+            "the annotator is the classifier",
+            "What is right comes from its own label maps: that it agrees with itself says nothing.",
+        ),
+        "knows": Sentence(
+            "yes",
+            "the interval of the multi-label accuracy lies above chance",
+            "By {source} its answer is one of the right labels on {multi:.1%} of {images} (chance: {chance:.1%}).",
+        ),
+        "guesses": Sentence(
+            "no",
+            "the multi-label accuracy is surely less than MARGIN above chance, and not surely above it",
+            "By {source} its answer is one of the right labels on {multi:.1%} of {images}, no more than by chance "
+            "({chance:.1%}).",
+        ),
+        "cannot_tell": Sentence(
+            "cannot tell",
+            "neither of the two",
+            "By {source} its answer is one of the right labels on {multi:.1%} of {images}; whether this is more than "
+            "chance ({chance:.1%}) cannot be told.",
+        ),
+        "errors_are_none": Sentence(
+            "yes",
+            "the interval of the errors that are none lies above chance: the same answers to other images",
+            "By the single labels it is right on {single:.1%}; of those {errors:,} errors {count:,} are right labels "
+            "({share:.1%}, by chance {chance:.1%}).",
+        ),
+        "errors_open": Sentence(
+            "cannot tell",
+            "it does not, or there is no interval",
+            "By the single labels it is right on {single:.1%}; that of those {errors:,} errors {count:,} are right "
+            "labels may be chance ({chance:.1%}).",
+        ),
+        "disputed": Sentence(
+            "yes",
+            "a single label is none of the right ones",
+            "The single label is none of the right ones for {images} ({share:.1%}).",
+            "look at the listed images; `cuescope make label-maps` writes the labels that an annotator suggests",
+        ),
     }
 
     def __post_init__(self) -> None:
@@ -79,8 +129,29 @@ class MultiLabel(Instrument, version=1, order=20, needs={"logits", "labels"}):
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         scored = rows.drop_nulls("multi")
         source = next(iter(scored["source"].unique(maintain_order=True)), "")
-        measures, caveats = _measures(rows, scored, source), tuple(_caveats(rows, scored, source, about))
-        return Conclusion(measures, tuple(self._panels(scored, about)), _sentence(measures), caveats)
+        measures = _measures(rows, scored, source, _itself(source, about))
+        caveats = tuple(_caveats(rows, scored, source, about))
+        verdict = self._verdict(measures, source, about)
+        return Conclusion(measures, tuple(self._panels(scored, about)), verdict, caveats)
+
+    def _verdict(self, measures: Sequence[Measure], source: str, about: About) -> Verdict:
+        multi, single, _, errors, disputed = measures[:5]
+        if multi.value is None:
+            return self.say("nothing", why=multi.why)
+        if _itself(source, about):
+            return self.say("itself")
+        chance, source = multi.chance or 0.0, _called(source)
+        guesses = "guesses" if multi.below(chance + MARGIN) else "cannot_tell"
+        name = "knows" if multi.above(multi.chance) else guesses
+        verdict = self.say(name, source=source, multi=multi.value, images=_images(multi.n), chance=chance)
+        if errors.value is not None:
+            name = "errors_are_none" if errors.above(errors.chance) else "errors_open"
+            more = {"share": errors.value} if name == "errors_are_none" else {}
+            said = {"count": errors.count, "errors": errors.n, "chance": errors.chance or 0.0}
+            verdict += self.say(name, single=single.value, **said, **more)
+        if disputed.count:
+            verdict += self.say("disputed", images=_images(disputed.count), share=disputed.value)
+        return verdict
 
     def examples(self, rows: Rows) -> list[str]:
         """The most disputed labels, and the surest errors that are none."""
@@ -129,24 +200,35 @@ def _no_errors(rows: pl.DataFrame) -> pl.DataFrame:
     return found.sort("confidence", "id", descending=[True, False])
 
 
-def _measures(rows: pl.DataFrame, scored: pl.DataFrame, source: str) -> tuple[Measure, ...]:
+def _measures(rows: pl.DataFrame, scored: pl.DataFrame, source: str, itself: bool) -> tuple[Measure, ...]:
     none = "no image has labels that are known to be right" if rows.height else "no image was seen"
     real, both = source == "ReaL", scored.drop_nulls("single")
     unlabeled = none if not scored.height else "no image has a single label besides"
     errors, why = both.filter(~pl.col("single")), "it makes no error" if both.height else unlabeled
     ones, others = (both[column].cast(pl.Float64) for column in ("multi", "single"))
 
+    mistaken = errors_by_chance(errors["predicted"], errors["label"], errors["labels"])
+    guess = common_by_chance(as_lists(scored["predicted"]), scored["labels"])
+
     def share(name: str, hits: pl.Series, title: str, why: str, per_image: str = "", **more: Any) -> Measure:
         better = "higher" if per_image else ""
         return stats.share(name, hits, why=why, title=title, per_image=per_image, better=better, **more)
 
-    published = listed(REAL, REAL_SOURCE) if real and scored.height else ()
+    beside = {"published": listed(REAL, REAL_SOURCE) if real and scored.height else (), "chance": guess}
     title, difference = f"{'ReaL' if real else 'multi-label'} accuracy", "multi-label less single-label accuracy"
     return (
-        share("multi_label", scored["multi"], title, none, "multi", headline=True, published=published),
+        # Who judged itself is compared with nobody.
+        share("multi_label", scored["multi"], title, none, "" if itself else "multi", headline=True, **beside),
         share("single_label", both["single"], "accuracy by the single label", unlabeled, "single"),
         stats.difference("difference", ones, others, why=unlabeled, title=difference),
-        share("no_errors", errors["multi"], "errors by the single label that are none", why, headline=True),
+        share(
+            "no_errors",
+            errors["multi"],
+            "errors by the single label that are none",
+            why,
+            headline=True,
+            chance=mistaken,
+        ),
         share("disputed", both["disputed"], "single labels that are disputed", unlabeled, headline=True),
         stats.mean("labels", scored["labels"].list.len(), "", why=none, title="right labels an image"),
         share("left_out", rows["multi"].is_null(), "images left out: no right label is known", none),
@@ -162,19 +244,18 @@ def _caption(row: Mapping[str, Any], names: Sequence[str]) -> str:
     return f"labeled {names[row['label']]}; {says} {_names(row['labels'], names)}; it says {names[row['predicted']]}"
 
 
-def _sentence(measures: Sequence[Measure]) -> str:
-    multi, single, _, no_errors, disputed = measures[:5]
-    if multi.value is None:
-        return f"Nothing can be said of all the right labels: {multi.why}."
-    text = f"Its answer is one of the right labels on {multi.value:.1%} of {multi.n:,} images"
-    if single.value is None:
-        return text + "."
-    text += f"; by the single labels it is right on {single.value:.1%}"
-    if no_errors.value is not None:
-        text += f", and {no_errors.count:,} of those {no_errors.n:,} errors are none"
-    if disputed.value:
-        text += f". Disputed are {disputed.count:,} single labels ({disputed.value:.1%})"
-    return text + "."
+def _called(source: str) -> str:
+    """What a sentence calls those who say what is right."""
+    annotator = source.removeprefix(ANNOTATED)
+    return (source or "the given labels") if annotator == source else f"the label maps of {short_name(annotator)}"
+
+
+def _itself(source: str, about: About) -> bool:
+    return source.startswith(ANNOTATED) and source == f"{ANNOTATED}{about.classifier}"
+
+
+def _images(n: int) -> str:
+    return "1 image" if n == 1 else f"{n:,} images"
 
 
 def _caveats(rows: pl.DataFrame, scored: pl.DataFrame, source: str, about: About) -> Iterator[str]:
@@ -182,7 +263,7 @@ def _caveats(rows: pl.DataFrame, scored: pl.DataFrame, source: str, about: About
         yield f"What is right comes from: {source}."
     if source.startswith(ANNOTATED):
         yield "An annotator is a classifier, too: what it disputes need not be wrong, nor what it says right."
-        if source.endswith(f" {about.classifier}"):
+        if _itself(source, about):
             yield "The annotator is this classifier itself: that it agrees with itself says nothing of its accuracy."
     if lost := rows.height - scored.height:
-        yield f"{lost:,} images of which no right label is known are left out of all but their own share."
+        yield f"Left out of all but their own share, since no right label is known: {_images(lost)}."

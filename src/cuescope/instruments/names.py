@@ -10,7 +10,7 @@ from cuescope.core.parameters import fields_in
 
 GROUP = "cuescope.instruments"
 FOLDER = Path(__file__).parent
-NO_INSTRUMENTS = {"__init__", "base", "names", "registry", "severity_curves"}
+NO_INSTRUMENTS = {"__init__", "base", "names", "registry", "severity_curves", "severity_pairs"}
 """What lies in the folder beside the instruments."""
 
 

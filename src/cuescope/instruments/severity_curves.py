@@ -1,6 +1,7 @@
 """Accuracy by the level of a distortion: from rows to curves, their areas, intervals and plots. Pure arithmetic."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from cuescope.core.published import distortions as others
 from cuescope.data.ops.distortions import DISTORTIONS, level_text
 
 Array = NDArray[np.float64]
+
+MARGIN = 0.05
+"""Accuracies that surely differ by less than this are alike, and so is a loss that is surely less than this none."""
 
 
 class Curve:
@@ -64,8 +68,10 @@ class Curve:
     def panel(self, chance: float | None) -> Panel:
         """The curve with its intervals, and people's where the levels are published ones."""
         places, ticks = self.places
-        low, high = zip(*(stats.wilson(k, n) for k, n in zip(self.k, self.n, strict=True)), strict=True)
-        series = {"name": "", "x": places, "y": self.shares, "low": list(low), "high": list(high)}
+        series: dict[str, Any] = {"name": "", "x": places, "y": self.shares}
+        if min(self.n) >= stats.UNITS:
+            spans = [stats.wilson(k, n) for k, n in zip(self.k, self.n, strict=True)]
+            series |= {end: [span[i] for span in spans] for i, end in enumerate(("low", "high"))}
         data: dict[str, Any] = {"x": axis_of(self.name), "y": "share that is right", "chance": chance}
         data |= {"y_ends": [0.0, 1.0], "series": [series]}
         if ticks:
@@ -111,20 +117,12 @@ def curves_of(scored: pl.DataFrame, sixteen: bool) -> list[Curve]:
 
 
 def area(name: str, curves: Sequence[Curve], **more: Any) -> Measure:
-    """The mean of the curves' areas, beside that of others who were measured at all their levels.
-
-    The interval resamples images, each with all its versions; of one image there is none.
-    """
-    right, seen, weights = _stacked(curves)
-    value = float(np.mean([curve.area for curve in curves]))
+    """The mean of the curves' areas, beside that of others who were measured at all their levels."""
     who = [w for w in curves[0].known if all(w in curve.known for curve in curves)]
-    if (seen == 1).all():
-        interval = stats.mean_of_shares(np.clip(right @ weights, 0, 1)) if len(right) > 1 else None
-    else:
-        interval = _resampled(right, seen, weights)
     reached = {w: float(np.mean([np.mean(curve.of(w)) for curve in curves])) for w in who}
     published = tuple(Published(w, share, others.SOURCE) for w, share in reached.items())
-    return Measure(name, value, "share", len(right), interval, better="higher", published=published, **more)
+    values = by_image(curves, area_weights)
+    return bounded(stats.mean_share(name, values, better="higher", published=published, **more), 0.0)
 
 
 def areas(curves: Sequence[Curve], chance: float | None, why: str) -> tuple[Measure, ...]:
@@ -136,6 +134,32 @@ def areas(curves: Sequence[Curve], chance: float | None, why: str) -> tuple[Meas
     return area("area", curves, title=title, chance=chance, headline=True), *each
 
 
+def lost(curves: Sequence[Curve]) -> Measure:
+    """What of its accuracy at the mildest level does it lose at the others? The mean over curves of several levels.
+
+    Of a constant answer it is 0: nothing is better for being small here.
+    """
+    title, several = "accuracy lost, mildest level less the mean of the others", several_of(curves)
+    if not several:
+        return Measure("lost", None, "difference", title=title, why="no distortion has several levels", headline=True)
+    values = by_image(several, loss_weights)
+    return bounded(stats.mean("lost", values, "difference", title=title, headline=True), -1.0)
+
+
+def apart(curves: Sequence[Curve]) -> tuple[Curve, Curve] | None:
+    """The curves of the smallest and the largest area, where these differ by more than chance makes any two differ.
+
+    Images are resampled, and the largest difference of any two areas, each less its own value, is what chance makes.
+    """
+    values = np.stack([by_image([curve], area_weights, every=True) for curve in curves], 1)
+    ranked = sorted(curves, key=lambda curve: curve.area)
+    if len(values) < stats.UNITS or len(curves) < 2:
+        return None
+    by_chance = stats.bootstrap_of_means(values - values.mean(0), lambda means: np.ptp(means, axis=1))
+    differ = by_chance is not None and ranked[-1].area - ranked[0].area > by_chance[1]
+    return (ranked[0], ranked[-1]) if differ else None
+
+
 def panels(curves: Sequence[Curve], chance: float | None) -> Iterator[Panel]:
     """Each curve, and a table of every level."""
     yield from (curve.panel(chance) for curve in curves)
@@ -143,8 +167,9 @@ def panels(curves: Sequence[Curve], chance: float | None) -> Iterator[Panel]:
     for curve in curves:
         people = curve.of(others.PEOPLE) if curve.known else [None] * len(curve.levels)
         for level, k, n, reference in zip(curve.levels, curve.k, curve.n, people, strict=True):
-            span = "–".join(f"{end:.3f}" for end in stats.wilson(k, n))
-            cell = [curve.title, level_text(level), round(k / n, 3), span, n]
+            span = stats.share("", k, n).interval
+            said = "–".join(f"{end:.3f}" for end in span) if span else ""
+            cell = [curve.title, level_text(level), round(k / n, 3), said, n]
             cells.append([*cell, reference] if known else cell)
     if curves:
         columns = ["distortion", "level", "share", "95 % interval", "n", *([others.PEOPLE] if known else [])]
@@ -152,29 +177,56 @@ def panels(curves: Sequence[Curve], chance: float | None) -> Iterator[Panel]:
         yield Panel("levels", "table", "Every level", caption, data)
 
 
-def difference(name: str, first: Sequence[Curve], second: Sequence[Curve], title: str) -> Measure:
-    """The mean area of the first curves less that of the second, of the same images and levels, paired by image."""
-    right, seen, weights = _stacked(first)
-    gap = right - _stacked(second)[0]
-    value = float((gap.sum(0) / seen.sum(0)) @ weights)
-    return Measure(name, value, "difference", len(gap), _resampled(gap, seen, weights), title=title)
+def several_of(curves: Sequence[Curve]) -> list[Curve]:
+    """The curves of more than one level."""
+    return [curve for curve in curves if len(curve.levels) > 1]
 
 
-def _stacked(curves: Sequence[Curve]) -> tuple[Array, Array, Array]:
-    """Right answers and images seen, (images, all levels), and the weight of each level in the mean area."""
+def area_weights(levels: int) -> Array:
+    """What each level weighs in the area."""
+    return np.full(levels, 1 / levels)
+
+
+def loss_weights(levels: int) -> Array:
+    """What each level weighs in the mildest one less the mean of the others."""
+    return np.array([1.0, *[-1 / (levels - 1)] * (levels - 1)])
+
+
+def by_image(curves: Sequence[Curve], weights: Callable[[int], Array], *, every: bool = False) -> Array:
+    """What each image that was shown adds to a weighted sum of the shares at all levels, mean over the curves.
+
+    Their mean is that sum, also where an image lacks levels: its part in a level's share is as many times larger as
+    the images of that level are fewer. `every` has the images of other curves, too, which add what all do on average.
+    """
     right, seen = (np.hstack([getattr(curve, name) for curve in curves]) for name in ("right", "seen"))
-    shown = seen.any(1)
-    weights = np.concatenate([np.full(len(c.levels), 1 / len(c.levels) / len(curves)) for c in curves])
-    return right[shown], seen[shown], weights
+    shown = seen.any(1) | every
+    right, seen = right[shown], seen[shown]
+    weight = np.concatenate([weights(len(curve.levels)) for curve in curves]) / len(curves)
+    shares = right.sum(0) / seen.sum(0)
+    return np.round(shares @ weight + ((right - shares * seen) / seen.mean(0)) @ weight, 12)
 
 
-def _resampled(summed: Array, seen: Array, weights: Array) -> tuple[float, float] | None:
-    if (seen == 1).all():
-        return stats.bootstrap_mean(summed @ weights) if len(summed) > 1 else None
+def bounded(measure: Measure, least: float) -> Measure:
+    """A measure whose interval ends where the scale does."""
+    if measure.interval is None:
+        return measure
+    low, high = measure.interval
+    return replace(measure, interval=(max(low, least), min(high, -least or 1.0)))
 
-    def areas(means: NDArray[Any]) -> NDArray[Any]:
-        with np.errstate(invalid="ignore"):  # a resample without any image of a level has no area
-            return (means[:, : len(weights)] / means[:, len(weights) :]) @ weights
 
-    interval = stats.bootstrap_of_means(np.hstack([summed, seen]), areas)
-    return interval if interval is not None and np.isfinite(interval).all() else None
+def points(measure: Measure, *, absolute: bool = False) -> str:
+    """A difference in percentage points with its interval, without its sign where that is said in words.
+
+    >>> points(Measure("lost", -0.1, "difference", 9, (-0.2, -0.05)), absolute=True)
+    '10.0 (5.0 to 20.0)'
+    """
+    value, ends = measure.value or 0.0, measure.interval
+    if absolute:
+        value, ends = abs(value), ends and sorted(map(abs, ends))
+    span = f" ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})" if ends else ""
+    return f"{100 * value:{'' if absolute else '+'}.1f}{span}"
+
+
+def counted(n: int) -> str:
+    """So many images, in words: "1 image"."""
+    return "1 image" if n == 1 else f"{n:,} images"

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor
 
 from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet, Sample
 from cuescope.data.ops import corruptions
-from cuescope.data.ops.distortions import OURS, Distortion, distort, find, level_text
+from cuescope.data.ops.distortions import OURS, Distortion, Plane, amplitudes_of, distort, find, gray, level_text
 from cuescope.data.ops.encode import encoded
 from cuescope.makers.base import Maker, OneEach, Output, Piece, Tools, Work, at_least, listed, seed_of
 
@@ -29,7 +30,8 @@ class Distorted(Maker):
     version: ClassVar[int] = 1
 
     kinds: str = ",".join(distortion.name for distortion in OURS)
-    """Distortions, separated by commas; also eidolon (three) and imagenet-c (fifteen) where their packages are."""
+    """Distortions, separated by commas; also salt-and-pepper, false-color and power-equalization, and eidolon (three)
+    and imagenet-c (fifteen) where their packages are."""
     levels: str = ""
     """Of each of these distortions, separated by commas; all published ones by default."""
     size_px: int | None = None
@@ -69,6 +71,7 @@ class _Distorting(Work):
 
     def __init__(self, how: Distorted, images: ImageSet) -> None:
         self.seed, self.size_px, conditions = how.seed, how.size_px, how.conditions()
+        self.images, self.equalized = images, {d.name for d, _ in conditions if d.equalize is not None}
         self.about = _packages(conditions)
         # All of one image in a row, so that it is decoded once.
         self.pieces = OneEach(images, ".png", {f"{d.name}/{level_text(x)}/{{}}": (d.name, x) for d, x in conditions})
@@ -80,8 +83,23 @@ class _Distorting(Work):
             name, level = piece.key
             seed = seed_of(self.seed, f"{name}/{level_text(level)}/{sample.id}")
             about = {"distortion": name, "level": level_text(level), "seed": seed}
-            outputs.append(Output(partial(encoded, distort(image.double() / 255, name, level, seed)), about))
+            amplitudes = self.amplitudes[image.shape[1:]] if name in self.equalized else None
+            made = distort(image.double() / 255, name, level, seed, amplitudes)
+            outputs.append(Output(partial(encoded, made), about))
         return outputs
+
+    @cached_property
+    def amplitudes(self) -> Mapping[Sequence[int], Plane]:
+        """The mean amplitudes of all images that can be read, by their shape."""
+        total: dict[Sequence[int], Plane] = {}
+        count: dict[Sequence[int], int] = {}
+        for samples, _ in self.images.stream([[i] for i in range(len(self.images))]):
+            for _, sample in samples:
+                image = self.frame(sample)
+                shape = image.shape[1:]
+                total[shape] = total.get(shape, np.zeros(shape)) + amplitudes_of(gray(image.double() / 255))
+                count[shape] = count.get(shape, 0) + 1
+        return {shape: amplitudes / count[shape] for shape, amplitudes in total.items()}
 
 
 def _packages(conditions: Sequence[Condition]) -> Mapping[str, Any]:

@@ -1,8 +1,8 @@
 """The distortions with which people and networks were compared: gray images made harder, level by level.
 
-All work on gray (H, W) float64 in [0, 1], as the authors' code does (Geirhos et al. 2018, image_manipulation.py), made
-from color by `gray`. Blurs are in px of an image of 224 px: on another size they are of the same share of its short
-side.
+All but false color work on gray (H, W) float64 in [0, 1], as the authors' code does (Geirhos et al. 2018,
+image_manipulation.py), made from color by `gray`. Blurs are in px of an image of 224 px: on another size they are of
+the same share of its short side.
 """
 
 import math
@@ -28,6 +28,20 @@ NOISE_CONTRAST = 0.3
 """Contrast of the images that noise is added to, so that little of it is clipped."""
 _LUMINANCE = np.array([0.2125, 0.7154, 0.0721])
 """Of linear red, green and blue of sRGB (ITU-R BT.709, as in scikit-image); the authors apply them to stored values."""
+MONITOR_GAMMA = 2.0
+"""Light of the screen by pixel value: x to this power lies within .04 of the curve that the authors measured."""
+_CONES = np.array(
+    [
+        [0.1619982647, 0.208049264, 0.0389347448],
+        [0.0330275785, 0.2496504557, 0.0618343518],
+        [0.0015524055, 0.0198861001, 0.1890224274],
+    ]
+)
+"""Long, middle and short cones (rows) by the red, green and blue of the authors' monitor."""
+_OPPONENT = np.array(
+    [[9.27590805, 9.27590805, 0], [7.86421647, -9.33587662, 0], [-3.39709047, -3.39709047, 12.16230246]]
+)
+"""Luminance, red-green and blue-yellow (rows) by the cones' differences from those of middle gray (Brainard 1996)."""
 _TRUNCATE = 4.0
 """A Gaussian ends at so many standard deviations."""
 
@@ -96,6 +110,42 @@ def rotation(image: Plane, degrees: float, random: np.random.Generator) -> Plane
     return np.ascontiguousarray(np.rot90(image, round(degrees / 90)))
 
 
+def salt_and_pepper(image: Plane, share: float, random: np.random.Generator) -> Plane:
+    """At a contrast of 30 %, this share of the pixels made white or black, one half each.
+
+    >>> salt_and_pepper(np.full((1, 2), 0.5), 0, np.random.default_rng(0)).tolist()
+    [[0.5, 0.5]]
+    """
+    low, chance = contrast(image, 100 * NOISE_CONTRAST, random), random.random(image.shape)
+    return np.where(chance >= 1 - share / 2, 1.0, np.where(chance < share / 2, 0.0, low))
+
+
+def false_color(image: NDArray[np.float64], applied: float) -> NDArray[np.float64]:
+    """(3, H, W) in the opponent colors, of the same luminance where that can be shown; clipped. 0 leaves the image.
+
+    Pixel values are made light, the red-green and the blue-yellow difference from middle gray change their signs in
+    the space of the cones' opponent channels, and light is made pixel values.
+    """
+    if not applied:
+        return image
+    opponent = _OPPONENT @ _CONES
+    turned = np.linalg.inv(opponent) @ np.diag([1.0, -1.0, -1.0]) @ opponent
+    light = 0.5 + np.tensordot(turned, image**MONITOR_GAMMA - 0.5, 1)
+    return np.clip(light, 0, 1) ** (1 / MONITOR_GAMMA)
+
+
+def power_equalization(image: Plane, applied: float, amplitudes: Plane) -> Plane:
+    """Its own phases with the amplitudes of all images' mean, which `amplitudes` holds; clipped. 0 leaves the image."""
+    if not applied:
+        return image
+    return np.clip(np.fft.ifft2(amplitudes * np.exp(1j * np.angle(np.fft.fft2(image)))).real, 0, 1)
+
+
+def amplitudes_of(image: Plane) -> Plane:
+    """(H, W) how strong each of its frequencies is."""
+    return np.abs(np.fft.fft2(image))
+
+
 def _blurred(image: Plane, std_px: float) -> Plane:
     std = std_px * min(image.shape) / PAPER_PX
     down, across = (_gaussian(side, std) for side in image.shape)
@@ -117,9 +167,10 @@ def _gaussian(side: int, std: float) -> NDArray[np.float64]:
 class Distortion:
     """One way to make images harder, and the levels at which it is published, the mildest first.
 
-    `apply` takes a gray image, a level and a generator; it is None for what another package does, of which `package`
-    then holds a function from (H, W, 3) uint8, a level and a seed to the same. Levels are those of `levels`, or lie
-    between `low` and `high` and are whole multiples of `step`, where that is not 0.
+    One of four says how. `apply` takes a gray image, a level and a generator; `color` (3, H, W) and a level; `equalize`
+    a gray image, a level and the mean amplitudes of all images; `package`, for what another package does, (H, W, 3)
+    uint8, a level and a seed. Levels are those of `levels`, or lie between `low` and `high` and are whole multiples of
+    `step`, where that is not 0.
     """
 
     name: str
@@ -131,6 +182,8 @@ class Distortion:
     low: float = 0.0
     step: float = 0.0
     apply: Callable[[Plane, float, np.random.Generator], Plane] | None = None
+    color: Callable[[NDArray[np.float64], float], NDArray[np.float64]] | None = None
+    equalize: Callable[[Plane, float, Plane], Plane] | None = None
     package: Callable[[NDArray[np.uint8], float, int], NDArray[np.uint8]] | None = None
 
     def check(self, level: float) -> None:
@@ -159,7 +212,14 @@ OURS = (
     Distortion("phase-noise", "phase noise", _DEGREES, (0, 30, 60, 90, 120, 150, 180), 180, apply=phase_noise),
     Distortion("rotation", "rotation", "turned by (degrees)", (0, 90, 180, 270), 270, step=90, apply=rotation),
 )
-"""What needs no other package (Geirhos et al. 2018; levels of the data of Geirhos et al. 2019)."""
+"""What needs no other package and was asked at several levels (Geirhos et al. 2018; levels of the data of 2019)."""
+_APPLIED, _SHARES = "applied (0 or 1)", (0, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
+MORE = (
+    Distortion("salt-and-pepper", "salt and pepper", "share of black and white", _SHARES, 1, apply=salt_and_pepper),
+    Distortion("false-color", "false color", _APPLIED, (0, 1), 1, step=1, color=false_color),
+    Distortion("power-equalization", "equal power", _APPLIED, (0, 1), 1, step=1, equalize=power_equalization),
+)
+"""More of Geirhos et al. 2018, of which no accuracies stand here."""
 
 
 def _eidolon(coherence: float) -> Distortion:
@@ -182,7 +242,7 @@ def imagenet_c(name: str) -> str:
     return f"imagenet-c-{name.replace('_', '-')}"
 
 
-_KNOWN = (*OURS, *map(_eidolon, (1.0, 0.3, 0.0)), *map(_corruption, corruptions.NAMES))
+_KNOWN = (*OURS, *MORE, *map(_eidolon, (1.0, 0.3, 0.0)), *map(_corruption, corruptions.NAMES))
 DISTORTIONS: dict[str, Distortion] = {distortion.name: distortion for distortion in _KNOWN}
 GROUPS: dict[str, tuple[str, ...]] = {
     "eidolon": tuple(name for name in DISTORTIONS if name.startswith("eidolon-")),
@@ -207,11 +267,13 @@ def find(names: str) -> list[Distortion]:
     return [DISTORTIONS[name] for name in dict.fromkeys(every)]
 
 
-def distort(pixels: Tensor, name: str, level: float, seed: int = 0) -> NDArray[Any]:
+def distort(pixels: Tensor, name: str, level: float, seed: int = 0, amplitudes: Plane | None = None) -> NDArray[Any]:
     """What does this image look like, distorted so? (H, W) uint8 where it is gray, (H, W, 3) where it has color.
 
-    `pixels` is (3, H, W) float in [0, 1]; chance is drawn from `seed` alone. Raises CueError for an unknown
-    distortion, a level that it does not have, and a package that is not installed.
+    `pixels` is (3, H, W) float in [0, 1]; chance is drawn from `seed` alone. `amplitudes` are the mean of
+    `amplitudes_of` over all images, of the gray image's shape; its own where they are not given, which changes
+    nothing. Raises CueError for an unknown distortion, a level that it does not have, and a package that is not
+    installed.
 
     Geirhos et al. 2018, appendix; Koenderink et al. 2017 (eidolons); Hendrycks and Dietterich 2019 (ImageNet-C).
 
@@ -221,10 +283,16 @@ def distort(pixels: Tensor, name: str, level: float, seed: int = 0) -> NDArray[A
     """
     (distortion,) = find(name)
     distortion.check(level)
+    colors = pixels.detach().cpu().double()
     if distortion.package is not None:
-        return distortion.package(_bytes(pixels.detach().cpu().double().permute(1, 2, 0).numpy()), level, seed)
+        return distortion.package(_bytes(colors.permute(1, 2, 0).numpy()), level, seed)
+    if distortion.color is not None:
+        return _bytes(distortion.color(colors.numpy(), level).transpose(1, 2, 0))
+    image = gray(pixels)
+    if distortion.equalize is not None:
+        return _bytes(distortion.equalize(image, level, amplitudes_of(image) if amplitudes is None else amplitudes))
     assert distortion.apply is not None
-    return _bytes(distortion.apply(gray(pixels), level, np.random.default_rng(seed)))
+    return _bytes(distortion.apply(image, level, np.random.default_rng(seed)))
 
 
 def _bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
