@@ -89,7 +89,10 @@ def _wrap(part: Any, *, slowed: bool) -> None:
     if isinstance(part, MaxBlurPool2d):
         part.same = False
     if any(before + after):
+        outer = part._modules.pop("blur_before", None) if isinstance(part, Surrounded) else None
         surround(part, before=CircularPad2d(before, after))
+        if outer is not None:  # a blur that runs before it, and before its padding
+            surround(part, before=outer)
 
 
 def _extent(part: Any) -> Sides:
@@ -103,7 +106,7 @@ def _before(part: Any, steps: Sides, extent: Sides) -> Sides:
     padded = part._modules.get("blur_before") if isinstance(part, Surrounded) else None
     if isinstance(padded, SamePad2d):
         # Of a convolution that lost its stride: its windows lie as those of the stride did.
-        part.add_module("blur_before", nn.Identity())
+        part._modules.pop("blur_before")
         steps, extent = padded.stride, padded.extent
         return tuple(same_padding(s, e, s)[0] for s, e in zip(steps, extent, strict=True))  # type: ignore[return-value]
     if is_same(part) or getattr(part, "same", False) or part.padding == "same":
