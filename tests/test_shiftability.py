@@ -81,7 +81,7 @@ def test_what_is_computed_everywhere_is_not_touched_by_a_shift() -> None:
     finding = found(classifier(), noise_on_gray(12))
     assert value(finding, "energy_last") < 1e-9
     assert value(finding, "aliasing_1") < 1e-9
-    assert finding.verdict.names[0] == "never"
+    assert finding.verdict.names[0] == "cannot_tell", "12 of 12 is not always"
     assert [row[1] for row in finding.panels[-1].data["rows"]] == [1]
 
 

@@ -66,7 +66,7 @@ class ShiftConsistency(Instrument, version=3, order=100, needs={"logits"}):
         "consistent": Sentence(
             "yes",
             "the consistency lies above 1 - MARGIN with its whole interval, and the accuracy above chance",
-            f"{{crops}} get the same answer in more than {1 - MARGIN:.0%} of cases: in {{same:.1%}} ({{images}}){{right}}.",
+            f"{{crops}} get the same answer in over {1 - MARGIN:.0%} of cases: {{same:.1%}} ({{images}}){{right}}.",
         ),
         "not": Sentence(
             "no",
@@ -77,14 +77,14 @@ class ShiftConsistency(Instrument, version=3, order=100, needs={"logits"}):
         "blind": Sentence(
             "cannot tell",
             "the consistency lies above 1 - MARGIN, but the accuracy does not lie above chance",
-            "{crops} get the same answer in {same:.1%} of cases ({images}), but a classifier that is not seen to be right "
-            "more often than by chance may be consistent by seeing nothing.",
+            "{crops} get the same answer in {same:.1%} of cases ({images}), but a classifier that is not seen to be "
+            "right more often than by chance may see nothing.",
         ),
         "cannot_tell": Sentence(
             "cannot tell",
             "the interval of the consistency holds 1 - MARGIN, or there is none",
-            f"{{crops}} get the same answer in {{same:.1%}} of cases{{right}}; whether in more than {1 - MARGIN:.0%} cannot "
-            "be said from {images}.",
+            f"{{crops}} get the same answer in {{same:.1%}} of cases{{right}}; whether in more than {1 - MARGIN:.0%} "
+            "cannot be said from {images}.",
         ),
     }
 

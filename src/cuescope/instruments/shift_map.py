@@ -1,7 +1,7 @@
 """What does it say at every offset of a window? The crop moves over the image pixel by pixel."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.chance import agreement_by_chance
-from cuescope.core.findings import About, Conclusion, Figure, Frame, Map, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Frame, Map, Measure, Panel, Unit
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.convert import to_image
@@ -19,8 +19,6 @@ from cuescope.data.ops.shift import Window
 from cuescope.instruments.base import Instrument, Rows, by_id, typed
 from cuescope.methods.incremental.crops import crop_logits
 
-FEWEST = 5
-"""Images, without which there is no interval and nothing is said of images in general."""
 MARGIN = 0.02
 """An answer that surely differs at fewer of the offsets stays, one that surely differs at more does not."""
 
@@ -63,7 +61,9 @@ class ShiftMap(Instrument, version=2, order=110, needs={"logits"}):
             "cannot tell", "no offset was seen", "What it says as the image moves is not measured: {why}."
         ),
         "few": Sentence(
-            "cannot tell", "there are fewer than FEWEST images", "{seen}. So few images are examples and say no more."
+            "cannot tell",
+            "there are fewer images than an interval needs",
+            "{seen}. So few images are examples.",
         ),
         "moves": Sentence(
             "yes",
@@ -132,20 +132,19 @@ class ShiftMap(Instrument, version=2, order=110, needs={"logits"}):
         step = "one pixel" if self.step_px == 1 else f"{self.step_px} pixels"
         why = "the window holds a single offset" if rows.height else "no image was seen"
 
-        def mean(name: str, column: str, title: str, make: Any = stats.mean_share, **more: Any) -> Measure:
-            return make(name, rows[column].drop_nulls(), why=why, title=title, per_image=column, **more)
+        def mean(name: str, column: str, title: str, unit: Unit = "share", **more: Any) -> Measure:
+            return stats.mean(name, rows[column].drop_nulls(), unit, why=why, title=title, per_image=column, **more)
 
         labeled = rows.select("label", "middle").drop_nulls()
-        p_range = mean("p_range", "p_range", "range of P(class) in the window")
         title = "offsets with another answer than the middle"
         none = "no image has a label" if rows.height else "no image was seen"
         chance = agreement_by_chance(labeled["label"], labeled["middle"])
         right = {"title": "accuracy of the crop in the middle", "better": "higher", "chance": chance, "why": none}
         measures = (
             mean("other_answers", "other", title, headline=True, better="lower"),
-            mean("answers", "distinct", "different answers in the window", stats.mean, unit="", headline=True),
+            mean("answers", "distinct", "different answers in the window", "", headline=True),
             # It falls where logits are scaled down, which changes no answer.
-            replace(p_range, unit="probability"),
+            mean("p_range", "p_range", "range of P(class) in the window", "probability"),
             mean("top1_change", "change", f"P(top-1 change) for a diagonal step of {step}", better="lower"),
             stats.share("accuracy", labeled["label"] == labeled["middle"], **right),
         )
@@ -170,7 +169,7 @@ class ShiftMap(Instrument, version=2, order=110, needs={"logits"}):
                 f"{window}, {images} {get} {answers.value:.3g} different answers, and {swings}: {other.value:.1%} of "
             )
             seen += "the offsets have another answer than the middle"
-        if rows.height < FEWEST:
+        if rows.height < stats.UNITS:
             return self.say("few", seen=seen)
         if other.below(MARGIN):
             return self.say("stays" if accuracy.above(accuracy.chance) else "blind", seen=seen)

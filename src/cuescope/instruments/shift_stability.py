@@ -1,7 +1,7 @@
 """Does the answer change when the image moves or grows by one pixel?"""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import polars as pl
@@ -106,7 +106,7 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
             "cannot tell",
             "P(top-1 change) lies below MARGIN, but the accuracy does not lie above chance",
             "{what} changes its answer on {change:.1%} of {images}, but a classifier that is not seen to be right more "
-            "often than by chance may be stable by seeing nothing.",
+            "often than by chance may see nothing.",
         ),
         "cannot_tell": Sentence(
             "cannot tell",
@@ -200,10 +200,8 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
         )
         few, sources = "fewer than two images" if len(macs) else why, shifts.changes(protocol, 1)
         more = _more(f"mean absolute change (MAC): {title}", few, f"mac{suffix}", protocol == "crop")
-        mac = stats.mean_share(
-            f"mac{suffix}", macs if len(macs) > 1 else [], published=sources if published else (), **more
-        )
-        yield replace(mac, unit="probability")
+        more["published"] = sources if published else ()
+        yield stats.mean(f"mac{suffix}", macs if len(macs) > 1 else [], "probability", **more)
         known = rows.select("label", answer=f"first{suffix}").drop_nulls()
         more = _more(
             f"accuracy on the first views: {title}", "no image has a label" if len(changes) else why, f"right{suffix}"

@@ -101,7 +101,7 @@ class Shiftability(Instrument, version=3, order=130, needs={"features"}):
         "last": Sentence("yes", "the last layer has an energy", "At {layer} it moves them by {energy:.2%}."),
         "subsampling": Sentence(
             "yes",
-            "the last layer has an energy under cyclic shifts too",
+            "the last layer subsamples, and has an energy under cyclic shifts too",
             "Subsampling by {factor} alone moves them by {aliasing:.2%} there (cyclic shifts, no border).",
         ),
         "read_out": Sentence(
@@ -181,7 +181,7 @@ class Shiftability(Instrument, version=3, order=130, needs={"features"}):
         else:
             said = self.say("cannot_tell", n=f"{n} image{'s' * (n > 1)}")
         said += self.say("last", layer=last.name, energy=energy.value)
-        if aliasing.value is not None:
+        if aliasing.value is not None and last.factor > 1:
             said += self.say("subsampling", factor=last.factor, aliasing=aliasing.value)
         if change.value is not None:
             said += self.say("read_out", change=change.value, accuracy=accuracy.value)
