@@ -169,6 +169,17 @@ class Embedding:
         return small[y : y + room[0], x : x + room[1]]
 
 
+def larger(samples: Sequence[Sample], how: Preprocessing, more_px: int) -> Tensor:
+    """(B, 3, H + more_px, W + more_px) uint8: the images framed for an input that is so much larger.
+
+    They are resized as ever, or to cover the larger frame where that leaves too little.
+    """
+    height, width = (side + more_px for side in how.size)
+    short = how.resize
+    room = max(short, height, width) if isinstance(short, int) else (max(short[0], height), max(short[1], width))
+    return frame(samples, replace(how, size=(height, width), resize=room))
+
+
 @dataclass(frozen=True)
 class Window:
     """The middle of an image, larger than the network's input by `range_px`: room for crops at that many offsets.
@@ -189,10 +200,7 @@ class Window:
 
     def pixels(self, samples: Sequence[Sample], how: Preprocessing) -> Tensor:
         """(B, 3, h, w) uint8, with h and w the input's plus the number of offsets."""
-        height, width = self._size(how)
-        short = how.resize
-        room = max(short, height, width) if isinstance(short, int) else (max(short[0], height), max(short[1], width))
-        return frame(samples, replace(how, size=(height, width), resize=room))
+        return larger(samples, how, self.offsets(how))
 
     def is_small(self, sample: Sample, how: Preprocessing) -> bool:
         """Whether an image is smaller than the window and so is enlarged."""
