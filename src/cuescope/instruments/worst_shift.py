@@ -44,10 +44,10 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
     all. A reach of s holds all shifts of at most s pixels along either axis, half pixels less one half.
 
     >>> WorstShift(reach_px=2).images
-    200
+    100
     """
 
-    images: int = 200
+    images: int = 100
     """How many images are looked at, spread evenly over the set."""
     reach_px: int = 1
     """How far a shift goes along either axis, in pixels of the network's input; 31 in Michaeli et al., diagonally."""
