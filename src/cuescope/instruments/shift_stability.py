@@ -191,25 +191,18 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
         # Of one pair an image changes or not; of several it has a share.
         mean = stats.share if self.pairs == 1 else stats.mean_share
         more = _more(f"P(top-1 change): {title}", why, f"change{suffix}", protocol in ("crop", "embed"))
-        yield mean(
-            f"top1_change{suffix}",
-            changes,
-            published=shifts.changes(protocol, 0) if published else (),
-            better="lower",
-            **more,
-        )
-        few, sources = "fewer than two images" if len(macs) else why, shifts.changes(protocol, 1)
+        sources = [shifts.changes(protocol, which) if published else () for which in (0, 1)]
+        yield mean(f"top1_change{suffix}", changes, published=sources[0], better="lower", **more)
+        few = "fewer than two images" if len(macs) else why
         more = _more(f"mean absolute change (MAC): {title}", few, f"mac{suffix}", protocol == "crop")
-        more["published"] = sources if published else ()
-        yield stats.mean(f"mac{suffix}", macs if len(macs) > 1 else [], "probability", **more)
+        macs = macs if len(macs) > 1 else []
+        yield stats.mean(f"mac{suffix}", macs, "probability", published=sources[1], **more)
         known = rows.select("label", answer=f"first{suffix}").drop_nulls()
-        more = _more(
-            f"accuracy on the first views: {title}", "no image has a label" if len(changes) else why, f"right{suffix}"
-        )
-        chance = agreement_by_chance(known["label"], known["answer"])
+        chance, no_label = agreement_by_chance(*known), "no image has a label" if len(changes) else why
+        more = _more(f"accuracy on the first views: {title}", no_label, f"right{suffix}")
         yield mean(f"accuracy_{protocol}", right, better="higher", chance=chance, **more)
         if protocol == "crop":
-            both, none = rows["change_right"].drop_nulls(), "no answer is right" if len(right) else more["why"]
+            both, none = rows["change_right"].drop_nulls(), "no answer is right" if len(right) else no_label
             more = {"better": "lower", **_more("P(top-1 change) where the first answer is right: shifted crop", none)}
             if self.pairs == 1:
                 yield stats.share("top1_change_right", both.filter(right > 0), **more)
@@ -250,8 +243,8 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
             stable = "stable" if accuracy.above(accuracy.chance) else "blind"
             name, values["what"] = "changes" if change.above(MARGIN) else stable, values["what"].capitalize()
         if name in ("changes", "stable"):
-            moves = f"; the probability of its answer moves by {mac.value:.3f} on average"
-            values["mac"] = moves if mac.value is not None else ""
+            moves = "; the probability of its answer moves by {:.3f} on average"
+            values["mac"] = "" if mac.value is None else moves.format(mac.value)
         said = self.say(name, **values)
         also = [(found[f"top1_change{SUFFIX[p]}"].value, TITLES[p]) for p in others]
         more = [f"{value:.1%} {title}" for value, title in also if value is not None]
@@ -269,7 +262,8 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
             first, second = names[row["first"]], names[row["second"]]
             how = "grown" if protocol == "size" else "shifted"
             before = f"{first}, {row['p_first']:.0%} ({TITLES[protocol]})"
-            after = f"{how} by {self.shift_px} px: {second} ({first} {row['p_second']:.0%})"
+            px = "px of the file" if protocol == "source" else "px"
+            after = f"{how} by {self.shift_px} {px}: {second} ({first} {row['p_second']:.0%})"
             figures += [Figure(caption, to_image(view)) for caption, view in zip((before, after), views, strict=True)]
         caption = "Pairs that differ by one step, and what it says to each; the surest first answers come first."
         yield Panel("flips", "images", "Answers that changed", caption, figures=tuple(figures))
