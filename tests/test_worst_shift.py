@@ -26,7 +26,7 @@ ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
 def concluded(module: nn.Module, samples: list[Sample], tool: WorstShift | None = None) -> Conclusion:
     tool, classifier = tool or WorstShift(), toy(module)
     labels = [-1 if sample.label is None else sample.label for sample in samples]
-    return tool.conclude(tool.observe(classifier, classifier.see(samples, labels)), ABOUT)
+    return tool.conclude(tool.start(classifier).observe(classifier.see(samples, labels)), ABOUT)
 
 
 def test_whole_cyclic_shifts_are_rolls_and_fractions_add_up() -> None:
@@ -94,7 +94,7 @@ def test_the_nearest_shift_that_changes_the_answer_is_found() -> None:
         pixels[:, row, column] = 255
         samples.append(Sample(f"{i}", pixels, label=0))
     classifier, tool = toy(Bright()), WorstShift(reach_px=2)
-    rows = tool.observe(classifier, classifier.see(samples, [0] * 5))
+    rows = tool.start(classifier).observe(classifier.see(samples, [0] * 5))
     assert rows["level_cyclic"].to_list() == [1, 1, 2, None, None], "the dot itself leaves, or another comes"
     assert rows["changed_cyclic"].to_list() == [True, True, True, False, False]
     assert rows["robust_cyclic"].to_list() == [False, False, False, True, True]
@@ -111,7 +111,7 @@ def test_equals_each_shift_asked_alone() -> None:
     samples = [Sample(str(i), (board.roll(i, 1)).byte().expand(3, 20, 20).contiguous(), label=i % 2) for i in range(6)]
     classifier, tool = toy(OnePixel()), WorstShift(reach_px=1)
     batch = classifier.see(samples, [i % 2 for i in range(6)])
-    rows = tool.observe(classifier, batch)
+    rows = tool.start(classifier).observe(batch)
     shifts = {"cyclic": grids.ring(1), "half": grids.half_ring(1), "fraction": grids.FRACTIONS}
     base = batch.logits.argmax(1)
     for kind, grid in shifts.items():
@@ -144,11 +144,45 @@ def test_a_constant_classifier_is_not_called_stable() -> None:
     assert unlabeled["robust_window"].why == "no image has a label"
 
 
+def mapped() -> nn.Module:
+    """Eight numbers are the embedding, and the logits are read off them."""
+    return nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.AdaptiveAvgPool2d((1, 2)), nn.Flatten(), nn.Linear(8, 3))
+
+
+def test_the_embedding_is_compared_with_those_of_other_images() -> None:
+    """The plain twin: cosines one by one."""
+    classifier, tool, samples = toy(seeded(3, mapped)), WorstShift(), colored(5)
+    observer = tool.start(classifier)
+    assert observer.facts == {"embedding": "what 3 reads", "why": ""}
+    rows = observer.observe(classifier.see(samples))
+    network, wide = classifier.network, larger(samples, classifier.preprocessing, 2) / 255
+    assert isinstance(network, nn.Sequential)
+
+    def embedded(y: int, x: int) -> np.ndarray:
+        with torch.no_grad():
+            return network[:3](wide[..., 1 + y : 17 + y, 1 + x : 17 + x]).double().numpy()
+
+    def cosine(a: np.ndarray, b: np.ndarray) -> float:
+        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    own, lost = embedded(0, 0), []
+    for i in range(5):
+        least = min(cosine(own[i], embedded(y, x)[i]) for y, x in grids.ring(1))
+        assert rows["cosine"][i] == pytest.approx(least, abs=1e-6)
+        lost.append(max(cosine(own[i], own[j]) for j in range(5) if j != i) > least)
+    said = tool.conclude(rows, dataclasses.replace(ABOUT, facts=observer.facts))
+    assert said["embedding_lost"].value == pytest.approx(np.mean(lost))
+    assert said["embedding_cosine"].value == pytest.approx(rows["cosine"].mean())
+    assert said.verdict.names[-1] == "embedding"
+    blind = tool.start(toy(MeanColor()))
+    assert "no linear layer" in blind.facts["why"]
+
+
 def test_it_shows_the_window_with_another_answer() -> None:
     board = (torch.arange(20)[:, None] + torch.arange(20)[None]) // 2 % 2 * 255
     samples = [Sample(str(i), board.byte().expand(3, 20, 20).contiguous()) for i in range(6)]
     classifier, tool = toy(OnePixel()), WorstShift()
-    rows = tool.observe(classifier, classifier.see(samples))
+    rows = tool.start(classifier).observe(classifier.see(samples))
     chosen = tool.examples(rows)
     assert len(chosen) == 4
     batch = classifier.see([samples[int(i)] for i in chosen])

@@ -42,8 +42,9 @@ def conclude(module: nn.Module, count: int, kind: str = "dots") -> Conclusion:
         images.append(Sample(f"{i:03d}", pixels, label=i % (3 if kind == "colors" else 2)))
     tool, classifier = WorstShift(), toy(module, size=8)
     classifier.preprocessing = type(classifier.preprocessing)((8, 8), 10, "bilinear", (0, 0, 0), (1, 1, 1), "toy")
-    rows = tool.observe(classifier, classifier.see(images, [image.label or 0 for image in images]))
-    return tool.conclude(rows, About("toy", "toys", COLORS.names, COLORS.name))
+    observer = tool.start(classifier)
+    rows = observer.observe(classifier.see(images, [image.label or 0 for image in images]))
+    return tool.conclude(rows, About("toy", "toys", COLORS.names, COLORS.name, observer.facts))
 
 
 def value(said: Conclusion, name: str) -> float:
@@ -105,6 +106,51 @@ def sees_nothing() -> Conclusion:
     return conclude(Constant(), 240, "colors")
 
 
+class Linear(nn.Sequential):
+    """The embedding is the mean color: no shift takes it farther off than an image of another color is."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 3, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
+        for part in (self[0], self[3]):
+            part.weight.data = torch.eye(3).reshape(part.weight.shape)
+            if part.bias is not None:
+                part.bias.data.zero_()
+
+
+class Places(Linear):
+    """The embedding is each pixel: a shift takes it farther off than another image of the same board is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self[1], self[3] = nn.Identity(), nn.Linear(192, 3)
+
+
+@planted(
+    "worst_shift",
+    "truth",
+    "an embedding of single pixels, of images with a dot here or there, many of them alike",
+    "every embedding is lost by a shift of one pixel",
+    holds=lambda said: value(said, "embedding_lost") == 1,
+    broken=breaks("cuescope.data.ops.grids.windows", lambda images, size, margin, shift: images[..., 1:9, 1:9]),
+    shows=("embedding_lost", "embedding_cosine"),
+)
+def lost() -> Conclusion:
+    return conclude(Places(), 12)
+
+
+@planted(
+    "worst_shift",
+    "absence",
+    "an embedding of the mean color, of images of other colors",
+    "no embedding is lost",
+    holds=lambda said: said["embedding_lost"].value == 0,
+    broken=breaks("cuescope.instruments.worst_shift.F.cosine_similarity", lambda a, b, eps: a[:, 0] * 0 - 1),
+    shows=("embedding_lost", "embedding_cosine"),
+)
+def kept() -> Conclusion:
+    return conclude(Linear(), 3, "colors")
+
+
 def bounds(said: Conclusion) -> tuple[float, float]:
     return said["changed_window"].interval or (0.0, 1.0)
 
@@ -129,3 +175,4 @@ sayable("worst_shift", "none", lambda said: bounds(said)[1] < MARGIN and knows(s
 sayable("worst_shift", "blind", lambda said: bounds(said)[1] < MARGIN and not knows(said), sees_nothing)
 sayable("worst_shift", "cannot_tell", lambda said: seen(said) and bounds(said)[0] <= MARGIN <= bounds(said)[1], few)
 sayable("worst_shift", "cyclic", seen, counts)
+sayable("worst_shift", "embedding", lambda said: said["embedding_lost"].value is not None, lost)

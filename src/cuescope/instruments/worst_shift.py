@@ -1,11 +1,14 @@
 """Is there a small shift that changes its answer?"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
@@ -17,7 +20,9 @@ from cuescope.data.images import Batch
 from cuescope.data.ops import grids
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import larger
-from cuescope.instruments.base import Instrument, Rows, typed, where_labeled
+from cuescope.instruments.base import Instrument, Observer, Rows, histogram, typed, where_labeled
+from cuescope.methods.embeddings import nearest_other
+from cuescope.methods.end_features import EndFeature, EndFeatures
 
 MARGIN = 0.02
 """A share of images that surely lies below this is small, one that surely lies above is not."""
@@ -41,7 +46,9 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
     for; the window is what a camera does. None of these stands for another, nor for the mean of shift_stability.
 
     An image counts as changed if any shift gives another answer, and as robust if it is right without a shift and with
-    all. A reach of s holds all shifts of at most s pixels along either axis, half pixels less one half.
+    all. A reach of s holds all shifts of at most s pixels along either axis, half pixels less one half. The embedding
+    is what the last layer reads: its smallest cosine is that of the middle window's with those one pixel away, and it
+    is lost if another image's is nearer than that.
 
     >>> WorstShift(reach_px=2).images
     100
@@ -56,7 +63,7 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
     reference = "Shifman & Weiss 2024, Lost in translation; Michaeli et al. 2023, Alias-free convnets"
     columns = {
         **{"id": pl.String, **typed(pl.Int32, "label predicted first second"), "p_first": pl.Float64},
-        **typed(pl.Int32, "down right"),
+        **{**typed(pl.Int32, "down right"), "cosine": pl.Float64, "embedding": pl.List(pl.Float32)},
         **{f"{name}_{kind}": type_ for kind in TITLES for name, type_ in _OF_A_KIND.items()},
     }
     sentences = {
@@ -90,13 +97,25 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
             "Some cyclic shift does on {cyclic:.1%} by whole pixels, on {half:.1%} by half pixels and on "
             "{fraction:.1%} by thirds and quarters.",
         ),
+        "embedding": Sentence(
+            "yes",
+            "the embeddings of two images or more were read",
+            "On {lost:.1%} the embedding of some window one pixel away is farther from its own than another image's is "
+            "(cosine {cosine:.3f} on average).",
+        ),
     }
 
     def __post_init__(self) -> None:
         if min(self.images, self.reach_px) < 1:
             raise ValueError("images and reach_px must be at least 1")
 
-    def observe(self, classifier: Classifier, batch: Batch) -> Rows:
+    def start(self, classifier: Classifier) -> Observer:
+        """The facts: where the embedding is read, or why it is not."""
+        ends = replace(EndFeatures.of(classifier), low=EndFeature("", why="it is not asked for"))
+        facts = {"embedding": ends.high.name, "why": ends.high.why}
+        return Observer(partial(self._rows, classifier, ends), facts=facts)
+
+    def _rows(self, classifier: Classifier, ends: EndFeatures, batch: Batch) -> Rows:
         """Per image and kind of shift: whether any changes the answer, how far it goes, and whether all are right."""
         columns: dict[str, Any] = {"id": batch.ids, "label": where_labeled(batch, batch.labels)}
         columns["predicted"] = batch.logits.argmax(1).numpy()
@@ -106,13 +125,20 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
             larger(batch.samples, classifier.preprocessing, 2 * self.reach_px).to(classifier.device).float().div_(255)
         )
         for kind in TITLES:
-            base = batch.logits if kind != "window" else classifier.logits(self._view(classifier, wide, kind, (0, 0)))
+            base, embedding, cosine = batch.logits, None, None
+            if kind == "window":
+                seen, base = ends.look(self._view(classifier, wide, kind, (0, 0)))
+                embedding = seen.get("high")
             answers, p = base.argmax(1), base.double().softmax(1).max(1).values
             level = np.zeros(len(batch), int)
             second, moved = answers.clone(), np.zeros((len(batch), 2), int)
             for at, shift in self._shifts(kind):
-                source = wide if kind == "window" else batch.pixels
-                shifted = classifier.logits(self._view(classifier, source, kind, shift)).argmax(1)
+                view = self._view(classifier, wide if kind == "window" else batch.pixels, kind, shift)
+                seen, logits = ends.look(view) if kind == "window" else ({}, classifier.logits(view))
+                shifted = logits.argmax(1)
+                if embedding is not None and at == 1:
+                    near = F.cosine_similarity(embedding.double(), seen["high"].double(), eps=1e-12)
+                    cosine = near if cosine is None else torch.minimum(cosine, near)
                 new = (shifted != answers).numpy() & (level == 0)
                 level[new], second[new], moved[new] = at, shifted[new], np.trunc(shift)
             changed, right = level > 0, (answers == batch.labels).numpy()
@@ -122,6 +148,8 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
             if kind == "window":
                 columns |= {"first": answers.numpy(), "second": second.numpy(), "p_first": p.numpy()}
                 columns |= {"down": moved[:, 0], "right": moved[:, 1]}
+                if embedding is not None and cosine is not None:
+                    columns |= {"cosine": cosine.tolist(), "embedding": embedding.tolist()}
         return self.table(columns)
 
     def _shifts(self, kind: str) -> Iterator[tuple[int, grids.Shift]]:
@@ -139,7 +167,7 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
         return grids.cyclic(pixels, shift)
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
-        found = {measure.name: measure for measure in self._measures(rows)}
+        found = {measure.name: measure for measure in (*self._measures(rows), *_embedding(rows, about))}
         panels = tuple(self._panels(rows, found)) if rows.height > 1 else ()
         caveats = (
             "A classifier that is right more often also changes its mind less: read this beside its accuracy.",
@@ -175,7 +203,10 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
             small = "none" if accuracy.above(accuracy.chance) else "blind"
             name, values["reach"] = "found" if changed.above(MARGIN) else small, f"Some shift by {far}"
         others = {kind: found[f"changed_{kind}"].value for kind in TITLES if kind != "window"}
-        return self.say(name, **values) + self.say("cyclic", **others)
+        said, lost, cosine = self.say(name, **values) + self.say("cyclic", **others), *map(found.get, _EMBEDDING)
+        if lost is None or lost.value is None or cosine is None or cosine.value is None:
+            return said
+        return said + self.say("embedding", lost=lost.value, cosine=cosine.value)
 
     def _panels(self, rows: Rows, found: Mapping[str, Measure]) -> Iterable[Panel]:
         shown = ((title, found[f"changed_{kind}"]) for kind, title in TITLES.items())
@@ -188,6 +219,10 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
             caption = "The share of images that some shift of at most so many pixels changes: it can only grow."
             data = {"x": "reach (px)", "y": "share of images", "series": series}
             yield Panel("reach", "lines", "How far a shift has to go", caption, data)
+
+        if len(cosines := rows["cosine"].drop_nulls()):
+            data = histogram(cosines.clip(0, 1).to_numpy(), 20, (0, 1), "smallest cosine one pixel away")
+            yield Panel("cosine", "bars", "How far the embedding moves", "Per image, windows one pixel away.", data)
 
     def _curve(self, rows: Rows, kind: str, levels: Sequence[int]) -> dict[str, Any]:
         shares = [stats.share("", (rows[f"level_{kind}"] <= at).fill_null(False)) for at in levels]
@@ -210,6 +245,20 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
             figures.append(Figure(moved, to_image(after)))
         caption = "The middle window and the nearest one with another answer; the surest first answers come first."
         yield Panel("pairs", "images", "Answers that a shift changes", caption, figures=tuple(figures))
+
+
+_EMBEDDING = ("embedding_lost", "embedding_cosine")
+
+
+def _embedding(rows: Rows, about: About) -> Iterable[Measure]:
+    none = about.facts.get("why") or ("fewer than two images" if rows.height else "no image was seen")
+    known = rows.drop_nulls("embedding") if rows["embedding"].count() > 1 else rows.clear()
+    cosine, others = known["cosine"], np.array(known["embedding"].to_list())
+    lost = nearest_other(others) > cosine.to_numpy() if len(known) else []
+    title = "images whose embedding a window one pixel away takes farther off than another image is"
+    yield stats.share(_EMBEDDING[0], lost, why=none, title=title)
+    title = "smallest cosine of the embedding with that of a window one pixel away"
+    yield stats.mean(_EMBEDDING[1], cosine, "", why=none, title=title)
 
 
 def _changed(rows: Rows) -> pl.DataFrame:
