@@ -110,6 +110,8 @@ def test_circular_padding_is_that_of_a_map_continued_by_itself() -> None:
     assert torch.equal(wide, x.repeat(1, 1, 6, 6)[:, :, 1:11, 3:17])
     conv = nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular")
     assert torch.allclose(circular(conv)(x), conv(x), atol=1e-6)
+    padded = circular(nn.Sequential(nn.Conv2d(2, 2, 3, 2, 1), nn.MaxPool2d(3, 1, 1)))
+    assert torch.equal(circular(padded)(x.repeat(1, 1, 2, 1)), padded(x.repeat(1, 1, 2, 1))), "once is enough"
 
 
 def test_it_can_be_copied_and_pickled_and_leaves_the_original() -> None:

@@ -248,6 +248,14 @@ def test_the_worlds_network_is_changed_less_where_it_blurs() -> None:
     assert [row["label"] for row in plain_one.panels[0].data["rows"]] == ["layer1 ÷2", "layer2 ÷4", "layer3 ÷8"]
 
 
+def test_nothing_of_a_network_that_no_cyclic_shift_changes_comes_from_subsampling() -> None:
+    images = WorldImages("congruent", count=8, seed=3)
+    finding = found(load("cuescope/world-congruent+aps", device="cpu"), [images.read(i) for i in range(8)])
+    for layer in ("layer1", "layer2", "layer3"):
+        assert value(finding, f"energy_{layer}") > 0
+        assert value(finding, f"aliasing_{layer}") < 1e-9
+
+
 def test_parameters_in_range() -> None:
     for setting in ("images", "pairs"):
         with pytest.raises(CueError, match="at least 1"):

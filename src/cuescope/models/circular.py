@@ -73,6 +73,8 @@ def circular(module: nn.Module, slowed: Collection[str] = ()) -> nn.Module:
 
 def _wrap(part: Any, *, slowed: bool) -> None:
     """Let a convolution or a pool, in place, read beyond the border what is on the other side of the map."""
+    if any(isinstance(inner, CircularPad2d) for inner in part.modules()):
+        return  # it does so already
     extent = _extent(part)
     before = _before(part, pair(part.stride), extent)
     if slowed:
