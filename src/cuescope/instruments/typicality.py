@@ -208,10 +208,8 @@ def _instability(rows: Rows, boxed: Rows, why: str) -> Iterable[Measure]:
     none, title = "no image was seen", "P(top-1 change)"
     yield stats.mean_share("top1_change", rows["change"], why=none, title=title, better="lower", per_image="change")
     title = "P(top-1 change) where the frame, or a shift of it, cuts the object"
-    cut = rows.filter(~pl.col("whole"))
-    yield stats.mean_share(
-        "change_cut", cut["change"], why=none if not rows.height else "no object is cut", title=title
-    )
+    cut, uncut = rows.filter(~pl.col("whole"))["change"], "no object is cut" if rows.height else none
+    yield stats.mean_share("change_cut", cut, why=uncut, title=title)
     known = rows.select("label", "predicted", "right").drop_nulls()
     chance = agreement_by_chance(known["label"], known["predicted"])
     more: dict[str, Any] = {"chance": chance, "better": "higher", "per_image": "right", "title": "accuracy"}
@@ -237,10 +235,10 @@ def _instability(rows: Rows, boxed: Rows, why: str) -> Iterable[Measure]:
 def _excess(name: str, thirds: Sequence[Rows], why: str, **more: Any) -> Measure:
     a, b = (stats.mean_share("", part["change"], why=why or "nothing was seen") for part in thirds)
     if a.value is None or b.value is None:
-        return Measure(name, None, "difference", why=why, better="lower", **more)
+        return Measure(name, None, "difference", why=why, **more)
     interval = stats.independent_difference(b.value, b.interval, a.value, a.interval)
     lacking = "" if interval else a.why or b.why
-    return Measure(name, b.value - a.value, "difference", a.n + b.n, interval, lacking, better="lower", **more)
+    return Measure(name, b.value - a.value, "difference", a.n + b.n, interval, lacking, **more)
 
 
 def _places(boxed: Rows) -> Iterable[Panel]:
@@ -270,5 +268,5 @@ def _classes(boxed: Rows, names: Sequence[str]) -> Iterable[Panel]:
     rows = [[names[k], n, *(None if v is None else round(v, 3) for v in numbers)] for k, n, *numbers in table]
     columns = ["class", "images", "x", "sd of x", "y", "sd of y", "side", "sd of side", "P(top-1 change)"]
     if rows:
-        caption = "Centers from the left and from the top, as shares of the image."
+        caption = "Centers from the left and from the top, as shares of what it sees."
         yield Panel("classes", "table", "Place and size by class", caption, {"columns": columns, "rows": rows})
