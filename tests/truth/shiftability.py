@@ -31,21 +31,26 @@ def network(*steps: nn.Module) -> Classifier:
     return Classifier(module, preprocessing=plain(16), name="toy")
 
 
-def images(count: int, flat: bool) -> list[Sample]:
-    """White noise; or a patch of it on all but gray, so that little enters or leaves at the border."""
+def images(count: int, kind: str) -> list[Sample]:
+    """Noise, "white" or "1/f"; or "flat", a patch on all but gray, so that little enters or leaves at the border."""
     random, samples = torch.Generator().manual_seed(0), []
     for i in range(count):
         pixels = torch.randint(0, 256, (3, 20, 20), generator=random, dtype=torch.uint8)
-        if flat:
+        if kind == "1/f":
+            at = torch.fft.fftfreq(20)
+            spectrum = torch.fft.fft2(pixels.float()) / (at[:, None] ** 2 + at**2).sqrt().clamp_min(0.05)
+            field = torch.fft.ifft2(spectrum).real
+            pixels = (128 + 40 * (field - field.mean()) / field.std()).clamp(0, 255).to(torch.uint8)
+        if kind == "flat":
             pixels, patch = 126 + pixels // 64, pixels[:, 7:13, 7:13]
             pixels[:, 7:13, 7:13] = patch
         samples.append(Sample(f"{i:03d}", pixels, label=i % 2))
     return samples
 
 
-def conclude(classifier: Classifier, count: int = 24, flat: bool = False) -> Conclusion:
+def conclude(classifier: Classifier, count: int = 24, kind: str = "white") -> Conclusion:
     tool = Shiftability()
-    observer, samples = tool.start(classifier), images(count, flat)
+    observer, samples = tool.start(classifier), images(count, kind)
     rows = observer.observe(classifier.see(samples, [sample.label or 0 for sample in samples]))
     return tool.conclude(rows, About("toy", "toys", ("a", "b"), "letters", observer.facts))
 
@@ -87,6 +92,19 @@ def padded() -> Conclusion:
 @planted(
     "shiftability",
     "absence",
+    "the same of 1/f noise, as photographs are",
+    "nothing of what changes comes from subsampling",
+    holds=lambda said: value(said, "energy_2") > 1e-4 and value(said, "aliasing_2") < 1e-6,
+    broken=breaks("cuescope.models.circular._wrap", lambda part, slowed: None),
+    shows=("energy_2", "aliasing_2"),
+)
+def padded_photographs() -> Conclusion:
+    return conclude(network(BlurPool2d(7, 2)), kind="1/f")
+
+
+@planted(
+    "shiftability",
+    "absence",
     "computes every position, and little enters at the border",
     "in no layer does a pixel matter",
     holds=lambda said: said.verdict.names[0] == "never",
@@ -94,7 +112,7 @@ def padded() -> Conclusion:
     shows=("energy_1",),
 )
 def dense() -> Conclusion:
-    return conclude(network(), 60, flat=True)
+    return conclude(network(), 60, "flat")
 
 
 def energies(said: Conclusion) -> list:

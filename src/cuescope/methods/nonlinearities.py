@@ -50,8 +50,8 @@ def shares(classifier: Classifier, pixels: Tensor, names: list[str], factor: int
 
     def entered(name: str, inputs: tuple[Any, ...]) -> None:
         if name not in found and name in names:
-            part, x = network.get_submodule(name), inputs[0].float()
-            blurred = _bent(part, low_passed(x, factor))
+            part, x = network.get_submodule(name), inputs[0]
+            blurred = _bent(part, low_passed(x, factor).to(x.dtype))
             found[name] = Shares(*(share_beyond(y, factor).cpu() for y in (blurred, x, _bent(part, x))))
 
     kinds = tuple({type(network.get_submodule(name)) for name in names})
@@ -74,7 +74,7 @@ def _bent(part: Any, x: Tensor) -> Tensor:
         wide = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2), "circular")
         return F.max_pool2d(wide, part.kernel_size, 1, 0, part.dilation)
     # Its own function: a call of the module would come back to its hooks, and one that works in place needs a copy.
-    return _plain(part).forward(part, x.clone()).float()
+    return _plain(part).forward(part, x.clone())
 
 
 def _plain(part: nn.Module) -> Any:

@@ -115,8 +115,8 @@ def share_beyond(maps: Tensor, factor: int) -> Tensor:
     >>> share_beyond((low + high).expand(1, 1, 8, 8), 2)
     tensor([0.5000])
     """
-    size = (maps.shape[2], maps.shape[3])
-    spectrum = torch.fft.rfft2(maps.float()).abs().square()
+    maps, size = maps.float(), (maps.shape[2], maps.shape[3])
+    spectrum = torch.fft.rfft2(maps).abs().square()
     spectrum[..., 0, 0] = 0
     spectrum = spectrum.sum(1, dtype=torch.float64) * _weights(size[1], maps.device)
     whole, beyond = spectrum.sum((1, 2)), (spectrum * _beyond(size, (factor, factor), maps.device)).sum((1, 2))
