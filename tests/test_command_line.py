@@ -349,6 +349,7 @@ def test_the_list_of_models_names_the_suffix(capsys: pytest.CaptureFixture[str])
     _, text, _ = call("list", "models", "world-congruent", capsys=capsys)
     assert text.startswith("cuescope/world-congruent")
     assert "NAME+blur4 " in text
+    assert "NAME+aps " in text
     _, out, _ = call("list", "models", "world-congruent", "--json", capsys=capsys)
     assert list(json.loads(out)) == ["cuescope/world-congruent"]
 

@@ -20,7 +20,7 @@ COUNT = 200
 QUICK = {"size_share": 0.4, "stride_share": 0.3, "points": 2, "steps": 2, "draws": 1, "parts_px": "48,64", "shown": 2}
 """Settings that make passes of an instrument's own fewer; how many images it looks at stays."""
 FEW = {"occlusion", "masking_sensitivity", "interaction", "shift_map", "deconvnet", "invariance", "correspondence"}
-FEW |= {"picture_sanity"}
+FEW |= {"picture_sanity", "worst_shift", "nonlinearity"}
 
 
 @pytest.mark.real

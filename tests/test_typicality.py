@@ -14,7 +14,8 @@ from cuescope.core.errors import CueError
 from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Box, Sample
 from cuescope.data.ops.neighbors import neighbors
-from cuescope.data.ops.objects import largest_box
+from cuescope.data.ops.objects import largest_seen
+from cuescope.data.preprocessing import Preprocessing
 from cuescope.instruments.registry import build, unmet
 from cuescope.instruments.typicality import Typicality, middle_by_chance, with_distance
 from cuescope.world.images import CLASSES, WorldImages
@@ -34,9 +35,11 @@ def made(count: int = 90, **columns: list[object]) -> pl.DataFrame:
         "width": [0.2] * count,
         "height": [0.3] * count,
         "change": np.where(far > 0.27, 0.75, 0.0),
+        "predicted": [i % 3 for i in range(count)],
+        "whole": [True] * count,
         "right": [True] * count,
     }
-    return pl.DataFrame({**rows, **columns}, schema_overrides={"label": pl.Int32})
+    return pl.DataFrame({**rows, **columns}, schema_overrides={"label": pl.Int32, "predicted": pl.Int32})
 
 
 def concluded(rows: pl.DataFrame) -> Conclusion:
@@ -51,7 +54,7 @@ def test_instability_at_untypical_places_is_found() -> None:
     assert 0.5 < low < (finding["excess"].value or 0) <= high
     assert finding["excess_right"].value == finding["excess"].value
     assert (finding["correlation"].value or 0) > 0.6
-    assert "untypical places make it less stable" in finding.sentence
+    assert finding.verdict.names == ("less", "places")
     curve = next(panel for panel in finding.panels if panel.name == "instability").data["series"][0]
     assert curve["x"] == sorted(curve["x"])
     assert curve["y"][0] == 0
@@ -63,10 +66,14 @@ def test_no_difference_is_said_to_be_none() -> None:
     assert still["excess"].value == 0
     low, high = still["excess"].interval or (0, 0)
     assert low < 0 < high, "that nothing changed among 30 images does not mean that nothing can"
-    assert "no clear difference" in still.sentence
+    assert still.verdict.names == ("cannot_tell", "places"), "30 images a third are too few to say that there is none"
     assert still["correlation"].value is None
     turned = concluded(made(change=[0.75 * (i < 30) for i in range(90)]))
-    assert "more stable" in turned.sentence
+    assert turned.verdict.names == ("more", "places")
+    many = concluded(made(900, change=[0.0] * 900))
+    assert many.verdict.names == ("alike", "places")
+    blind = concluded(made(900, change=[0.0] * 900, predicted=[0] * 900, right=[i % 3 == 0 for i in range(900)]))
+    assert blind.verdict.names == ("cannot_tell", "places"), "it may see nothing"
 
 
 def test_wrong_answers_can_be_what_changes() -> None:
@@ -77,6 +84,7 @@ def test_wrong_answers_can_be_what_changes() -> None:
     assert finding["accuracy_typical"].value == 1
     assert (finding["accuracy_untypical"].value or 0) < 0.1
     assert finding["excess_right"].value is None or abs(finding["excess_right"].value) < 0.01
+    assert finding.verdict.names == ("wrong", "places")
     unlabeled = concluded(
         rows.with_columns(pl.lit(None, pl.Boolean).alias("right"), pl.lit(None, pl.Int32).alias("label"))
     )
@@ -112,30 +120,44 @@ def test_what_never_differs_is_left_out() -> None:
     finding = concluded(alike)
     assert finding["excess"].why == "all objects have the same place and size"
     assert finding["middle"].value == 1
-    assert "not measured: all objects have the same place and size" in finding.sentence
+    assert finding.verdict.names == ("nothing", "places")
 
 
-def test_images_without_a_box() -> None:
-    none = made(12).with_columns(pl.lit(None, pl.Float64).alias(c) for c in ("x", "y", "width", "height"))
+def test_images_without_a_whole_object() -> None:
+    places = ("x", "y", "width", "height")
+    none = made(12).with_columns(*(pl.lit(None, pl.Float64).alias(c) for c in places), whole=pl.lit(None, pl.Boolean))
     finding = concluded(none)
-    assert finding["middle"].why == "no image has a box"
+    assert finding["middle"].why == "no image shows a whole object"
     assert finding["top1_change"].n == 12
-    mixed = concluded(pl.concat([made(30), none.with_columns(pl.format("none{}", "id").alias("id"))]))
+    cut = made(7, change=[0.5] * 7).with_columns(pl.format("cut{}", "id").alias("id"), whole=pl.lit(False))
+    mixed = concluded(pl.concat([made(30), none.with_columns(pl.format("none{}", "id").alias("id")), cut]))
     assert mixed["middle"].n == 30
-    assert mixed["top1_change"].n == 42
+    assert mixed["top1_change"].n == 49
     assert mixed["excess"].n == 20
-    assert any(caveat.startswith("12 of 42 images have no box") for caveat in mixed.caveats)
-    few = concluded(made(8))
-    assert few["excess"].why == "only 8 images have a box"
-    assert few["middle"].n == 8
+    assert (mixed["change_cut"].value, mixed["change_cut"].n) == (0.5, 7)
+    assert any(caveat.startswith("7 of 49 images show an object that is cut") for caveat in mixed.caveats)
+    assert any(caveat.startswith("12 of 49 images have no box in view") for caveat in mixed.caveats)
+    few = concluded(made(14))
+    assert few["excess"].why == "only 14 images show a whole object"
+    assert few["middle"].n == 14
 
 
-def test_the_box_that_counts() -> None:
+def test_the_box_that_counts_is_the_one_the_network_sees() -> None:
+    how = Preprocessing((16, 16), 16)  # of 20 x 40 px the middle 20 x 20 is seen, each px .8
     pixels = torch.zeros(3, 20, 40)
-    boxes = (Box(0, 0, 4, 4), Box(30, 10, 60, 20), Box(5, 5, 5, 9))
-    assert largest_box(Sample("a", pixels, boxes=boxes)) == (0.875, 0.75, 0.25, 0.5)
-    assert largest_box(Sample("a", pixels)) is None
-    assert largest_box(Sample("a", pixels, boxes=(Box(50, 0, 60, 10),))) is None
+
+    def seen(*boxes: Box, room_px: int = 0) -> object:
+        return largest_seen(Sample("a", pixels, boxes=boxes), how, room_px)
+
+    small, beyond, cut = Box(20, 5, 25, 10), Box(0, 0, 9, 20), Box(25, 0, 40, 20)
+    assert seen() is None
+    assert seen(beyond) is None
+    assert seen(small, beyond) == pytest.approx((0.625, 0.375, 0.25, 0.25, True))
+    assert seen(small, cut) == pytest.approx((0.875, 0.5, 0.25, 1.0, False))
+    assert seen(Box(11, 1, 29, 19)) == pytest.approx((0.5, 0.5, 0.9, 0.9, True))
+    assert seen(Box(11, 1, 29, 19), room_px=1) == pytest.approx((0.5, 0.5, 0.9, 0.9, False)), "a shift would cut it"
+    stimulus = Sample("a", pixels, boxes=(beyond,), framing="stimulus")
+    assert largest_seen(stimulus, how) == pytest.approx((0.1125, 0.5, 0.225, 1.0, True))
 
 
 def test_chance_of_the_middle_third() -> None:
@@ -179,6 +201,7 @@ def test_rows_of_known_classifiers() -> None:
         (row,) = Typicality().observe(classifier, classifier.see([sample], [1])).to_dicts()
         assert row["change"] == change
         assert (row["x"], row["y"], row["width"], row["height"]) == (0.75, 0.5, 0.5, 1.0)
+        assert not row["whole"], "it reaches the border"
     assert not row["right"]
     far = Typicality(shift_px=8)
     assert far.observe(toy(Corner()), toy(Corner()).see([sample]))["change"].to_list() == [3 / 8]

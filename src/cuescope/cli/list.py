@@ -33,7 +33,8 @@ def list_(
                 text = ", ".join(entry[key]) if isinstance(entry[key], list) else entry[key]
                 console.print(f"    [dim]{key}: {text}[/dim]", soft_wrap=True)
     if what == "models" and found:
-        text = "NAME+blur4 is a convolutional network that blurs before it subsamples (+blur2 to +blur7)"
+        text = "NAME+blur4 is a convolutional network that blurs before it subsamples (+blur2 to +blur7), "
+        text += "NAME+aps one that no cyclic shift changes"
         console.print(f"[dim]{text}; @WEIGHTS-FILE or @random may follow.[/dim]", soft_wrap=True)
 
 

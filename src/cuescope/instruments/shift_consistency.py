@@ -1,6 +1,6 @@
 """Do two crops of the same image get the same answer?"""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,19 +12,24 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
+from cuescope.core.chance import agreement_by_chance
 from cuescope.core.classes import IMAGENET
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Published, dot
+from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
+from cuescope.core.published.shifts import CONSISTENCY
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import Window, draw
-from cuescope.instruments.base import Instrument, Observer, Rows, typed, where_labeled
+from cuescope.instruments.base import Instrument, Observer, Rows, answered, typed, where_labeled
 
+MARGIN = 0.05
+"""Crops that surely differ less often than this are consistent, crops that surely differ more often are not."""
 VIEWS = 64
 """Crops that are taken before the network sees them: enough for its batches, few enough for memory."""
 
 
 @dataclass(frozen=True)
-class ShiftConsistency(Instrument, version=2, order=100, needs={"logits"}):
+class ShiftConsistency(Instrument, version=3, order=100, needs={"logits"}):
     """The share of pairs of random crops of one image that get the same answer (Zhang 2019, section 4.1).
 
     The image is resized as the network's evaluation does it; the crops lie at random offsets of 0 to 31 px on each axis
@@ -48,11 +53,39 @@ class ShiftConsistency(Instrument, version=2, order=100, needs={"logits"}):
     reference = "Zhang 2019, Making convolutional networks shift-invariant again, section 4.1"
     columns = {
         "id": pl.String,
+        **typed(pl.Int32, "label predicted"),
         **typed(pl.Boolean, "right small"),
         **typed(pl.List(pl.Int32), "offsets answers"),
         "p": pl.List(pl.Float64),
         "same": pl.List(pl.Boolean),
         **typed(pl.Float64, "agree agree_right both_right"),
+    }
+
+    sentences = {
+        "nothing": Sentence("cannot tell", "the consistency has no value", "Consistency is not measured: {why}."),
+        "consistent": Sentence(
+            "yes",
+            "the consistency lies above 1 - MARGIN with its whole interval, and the accuracy above chance",
+            f"{{crops}} get the same answer in over {1 - MARGIN:.0%} of cases: {{same:.1%}} ({{images}}){{right}}.",
+        ),
+        "not": Sentence(
+            "no",
+            "the consistency lies below 1 - MARGIN with its whole interval",
+            "{crops} get the same answer in {same:.1%} of cases ({images}){right}.",
+            remedy="cuescope audit NAME NAME+blur4 --images DIR --only shift_consistency",
+        ),
+        "blind": Sentence(
+            "cannot tell",
+            "the consistency lies above 1 - MARGIN, but the accuracy does not lie above chance",
+            "{crops} get the same answer in {same:.1%} of cases ({images}), but a classifier that is not seen to be "
+            "right more often than by chance may see nothing.",
+        ),
+        "cannot_tell": Sentence(
+            "cannot tell",
+            "the interval of the consistency holds 1 - MARGIN, or there is none",
+            f"{{crops}} get the same answer in {{same:.1%}} of cases{{right}}; whether in more than {1 - MARGIN:.0%} "
+            "cannot be said from {images}.",
+        ),
     }
 
     def __post_init__(self) -> None:
@@ -81,7 +114,7 @@ class ShiftConsistency(Instrument, version=2, order=100, needs={"logits"}):
         both = (answers == batch.labels[:, None, None]).all(2).double().mean(1)
         return self.table(
             {
-                "id": batch.ids,
+                **answered(batch),
                 "right": where_labeled(batch, right),
                 "offsets": offsets,
                 "answers": answers.flatten(1).tolist(),
@@ -119,27 +152,45 @@ class ShiftConsistency(Instrument, version=2, order=100, needs={"logits"}):
             caveats.append("The published values are of validation images: images from the training differ.")
         if small := int(rows["small"].sum() or 0):
             caveats.append(f"{small} of {rows.height} images were smaller than the window of the crops and enlarged.")
-        return Conclusion(measures, tuple(self._panels(rows)), _sentence(measures, about), tuple(caveats))
+        return Conclusion(measures, tuple(self._panels(rows)), self._verdict(measures, about), tuple(caveats))
+
+    def _verdict(self, measures: Sequence[Measure], about: About) -> Verdict:
+        consistency, right, _, accuracy = measures
+        if consistency.value is None:
+            return self.say("nothing", why=consistency.why)
+        among = f", in {right.value:.1%} where it is right about the image" if right.value is not None else ""
+        values: dict[str, Any] = {
+            "same": consistency.value,
+            "images": f"{consistency.n} image{'s' * (consistency.n > 1)}",
+        }
+        values["crops"] = f"Two crops of the same image, up to {about.facts['places'] - 1} px apart,"
+        if consistency.above(1 - MARGIN) and not accuracy.above(accuracy.chance):
+            return self.say("blind", **values)
+        same = "consistent" if consistency.above(1 - MARGIN) else "cannot_tell"
+        return self.say("not" if consistency.below(1 - MARGIN) else same, right=among, **values)
 
     def _measures(self, rows: Rows, published: bool) -> Iterable[Measure]:
         unseen = "no image was seen"
         no_label = "no image has a label" if rows.height else unseen
         none_right = "it gets no image right" if len(rows["right"].drop_nulls()) else no_label
+        known = rows.select("label", "predicted").drop_nulls()
+        chance = agreement_by_chance(known["label"], known["predicted"])
         for name, column, why, title, headline in (
             ("consistency", "agree", unseen, "two crops get the same answer", True),
             ("consistency_right", "agree_right", none_right, "the same, of images that it gets right", True),
             ("both_right", "both_right", no_label, "two crops are both right", False),
             ("accuracy", "right", no_label, "accuracy on the crop of its own evaluation", False),
         ):
-            sources = _PUBLISHED.get(name, ()) if published else ()
-            more = {"why": why, "title": title, "headline": headline, "published": sources, "per_image": column}
+            sources = CONSISTENCY.get(name, ()) if published else ()
+            more: dict[str, Any] = {"why": why, "title": title, "headline": headline, "published": sources}
+            more |= {"per_image": column, "chance": chance if name == "accuracy" else None}
             mean = stats.share if column == "right" else self._mean
             yield mean(name, rows[column].drop_nulls(), better="higher", **more)
 
     @property
     def _mean(self) -> Callable[..., Measure]:
         """Of one pair an image agrees or not; of several it has a share."""
-        return stats.share if self.pairs == 1 else stats.mean
+        return stats.share if self.pairs == 1 else stats.mean_share
 
     def _panels(self, rows: Rows) -> Iterable[Panel]:
         if rows.height < 2:
@@ -167,7 +218,7 @@ class ShiftConsistency(Instrument, version=2, order=100, needs={"logits"}):
         curve: dict[str, Any] = {"name": "", "x": [], "y": [], "low": [], "high": []}
         for part in np.array_split(np.argsort(distance, kind="stable"), 8):
             agree, count = np.bincount(image[part], same[part]), np.bincount(image[part])
-            if interval := stats.bootstrap_ratio(agree[count > 0], count[count > 0]):
+            if interval := stats.ratio("", agree[count > 0], count[count > 0]).interval:
                 point = float(distance[part].mean()), float(same[part].mean()), *interval
                 for key, value in zip(("x", "y", "low", "high"), point, strict=True):
                     curve[key].append(value)
@@ -188,33 +239,6 @@ class ShiftConsistency(Instrument, version=2, order=100, needs={"logits"}):
                 figures.append(Figure(caption, to_image(crops[i])))
         caption = "Two crops of an image and what it says to each; the surest answers come first."
         yield Panel("torn", "images", "Crops with different answers", caption, figures=tuple(figures))
-
-
-_SOURCE = "Zhang 2019, README of adobe/antialiased-cnns, ImageNet validation images"
-_TABLE = {
-    "AlexNet": (0.5655, 0.7818),
-    "ResNet-18": (0.6974, 0.8511),
-    "ResNet-50": (0.7616, 0.8920),
-    "MobileNetV2": (0.7188, 0.8650),
-    "ResNet-50 with Blur-4": (0.7741, 0.9132),
-    "MobileNetV2 with Blur-4": (0.7272, 0.8773),
-}
-"""Top-1 accuracy and consistency; with Blur-4, fine-tuned from the network without."""
-_PUBLISHED = {
-    name: tuple(Published(who, values[i], _SOURCE) for who, values in _TABLE.items())
-    for i, name in enumerate(("accuracy", "consistency"))
-}
-
-
-def _sentence(measures: tuple[Measure, ...], about: About) -> str:
-    consistency, right, *_ = measures
-    if consistency.value is None:
-        return f"Consistency is not measured: {consistency.why}."
-    images = f"{consistency.n} images" if consistency.n > 1 else "one image"
-    far = about.facts["places"] - 1
-    text = f"Two crops of the same image, up to {far} px apart, get the same answer in {consistency.value:.1%} of cases"
-    among = f", in {right.value:.1%} where it is right about the image" if right.value is not None else ""
-    return f"{text} ({images}){among}."
 
 
 def _torn(rows: Rows) -> pl.DataFrame:

@@ -10,16 +10,21 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
+from cuescope.core.chance import agreement_by_chance
 from cuescope.core.findings import About, Conclusion, Figure, Frame, Map, Measure, Panel, Unit
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import Window
 from cuescope.instruments.base import Instrument, Rows, by_id, typed
 from cuescope.methods.incremental.crops import crop_logits
 
+MARGIN = 0.02
+"""An answer that surely differs at fewer of the offsets stays, one that surely differs at more does not."""
+
 
 @dataclass(frozen=True)
-class ShiftMap(Instrument, version=1, order=110, needs={"logits"}):
+class ShiftMap(Instrument, version=2, order=110, needs={"logits"}):
     """The answer and P(class) at every offset of a window, as two maps, and P(class) along the window's diagonal.
 
     The crops lie at each of 32 x 32 offsets from the corner of the image's middle 256 px, for an input of 224 px (Zhang
@@ -31,7 +36,7 @@ class ShiftMap(Instrument, version=1, order=110, needs={"logits"}):
     """
 
     images: int = 3
-    """How many images are looked at, spread evenly over the set."""
+    """How many images are looked at, spread evenly over the set; fewer than five are examples and no more."""
     range_px: int = 32
     """Side of the window of offsets, for an input of 224 px."""
     step_px: int = 1
@@ -49,6 +54,38 @@ class ShiftMap(Instrument, version=1, order=110, needs={"logits"}):
         **typed(pl.List(pl.Float64), "p p_answer"),
         **typed(pl.Float64, "other change distinct p_range"),
         "small": pl.Boolean,
+    }
+
+    sentences = {
+        "nothing": Sentence(
+            "cannot tell", "no offset was seen", "What it says as the image moves is not measured: {why}."
+        ),
+        "few": Sentence(
+            "cannot tell",
+            "there are fewer images than an interval needs",
+            "{seen}. So few images are examples.",
+        ),
+        "moves": Sentence(
+            "yes",
+            "the share of offsets with another answer lies above MARGIN with its whole interval",
+            "{seen}.",
+            remedy="cuescope audit NAME NAME+blur4 --images DIR --only shift_stability,shift_consistency",
+        ),
+        "stays": Sentence(
+            "no",
+            "the share of offsets with another answer lies below MARGIN, and the accuracy in the middle above chance",
+            f"{{seen}}, which is less than {MARGIN:.0%}.",
+        ),
+        "blind": Sentence(
+            "cannot tell",
+            "the share of offsets with another answer lies below MARGIN, but the accuracy does not lie above chance",
+            "{seen}, but a classifier that is not seen to be right more often than by chance may see nothing.",
+        ),
+        "cannot_tell": Sentence(
+            "cannot tell",
+            "the interval of the share of offsets with another answer holds MARGIN, or there is none",
+            f"{{seen}}; whether more than {MARGIN:.0%} do on images in general cannot be said from {{images}}.",
+        ),
     }
 
     def __post_init__(self) -> None:
@@ -95,15 +132,21 @@ class ShiftMap(Instrument, version=1, order=110, needs={"logits"}):
         step = "one pixel" if self.step_px == 1 else f"{self.step_px} pixels"
         why = "the window holds a single offset" if rows.height else "no image was seen"
 
-        def mean(name: str, column: str, title: str, unit: Unit = "share", *, headline: bool = False) -> Measure:
-            more: dict[str, Any] = {"title": title, "headline": headline, "per_image": column}
-            return stats.mean(name, rows[column].drop_nulls(), unit, why=why, better="lower", **more)
+        def mean(name: str, column: str, title: str, unit: Unit = "share", **more: Any) -> Measure:
+            return stats.mean(name, rows[column].drop_nulls(), unit, why=why, title=title, per_image=column, **more)
 
+        labeled = rows.select("label", "middle").drop_nulls()
+        title = "offsets with another answer than the middle"
+        none = "no image has a label" if rows.height else "no image was seen"
+        chance = agreement_by_chance(labeled["label"], labeled["middle"])
+        right = {"title": "accuracy of the crop in the middle", "better": "higher", "chance": chance, "why": none}
         measures = (
-            mean("other_answers", "other", "offsets with another answer than the middle", headline=True),
+            mean("other_answers", "other", title, headline=True, better="lower"),
             mean("answers", "distinct", "different answers in the window", "", headline=True),
+            # It falls where logits are scaled down, which changes no answer.
             mean("p_range", "p_range", "range of P(class) in the window", "probability"),
-            mean("top1_change", "change", f"P(top-1 change) for a diagonal step of {step}"),
+            mean("top1_change", "change", f"P(top-1 change) for a diagonal step of {step}", better="lower"),
+            stats.share("accuracy", labeled["label"] == labeled["middle"], **right),
         )
         caveats = []
         if rows["label"].null_count():
@@ -111,7 +154,28 @@ class ShiftMap(Instrument, version=1, order=110, needs={"logits"}):
         if small := int(rows["small"].sum() or 0):
             caveats.append(f"{small} of {rows.height} images were smaller than the window and enlarged.")
         panels = tuple(_traces(rows, self.examples(rows), about.classes))
-        return Conclusion(measures, panels, _sentence(rows, measures), tuple(caveats))
+        return Conclusion(measures, panels, self._verdict(rows, measures), tuple(caveats))
+
+    def _verdict(self, rows: Rows, measures: Sequence[Measure]) -> Verdict:
+        other, answers, p_range, _, accuracy = measures
+        if other.value is None:
+            return self.say("nothing", why=other.why)
+        side = rows["offsets"].explode().max() + 1  # type: ignore[operator] - whole numbers
+        images, get = ("one image", "gets") if rows.height == 1 else (f"{rows.height} images", "on average get")
+        window, swings = f"As the crop moves over {side} x {side} px", f"P(class) ranges over {p_range.value:.2f}"
+        seen = f"{window}, the answer to {images} never changes, and {swings}"
+        if other.value:
+            seen = (
+                f"{window}, {images} {get} {answers.value:.3g} different answers, and {swings}: {other.value:.1%} of "
+            )
+            seen += "the offsets have another answer than the middle"
+        if rows.height < stats.UNITS:
+            return self.say("few", seen=seen)
+        if other.below(MARGIN):
+            return self.say("stays" if accuracy.above(accuracy.chance) else "blind", seen=seen)
+        return (
+            self.say("moves", seen=seen) if other.above(MARGIN) else self.say("cannot_tell", seen=seen, images=images)
+        )
 
     def examples(self, rows: Rows) -> list[str]:
         """The images whose answer changes at most offsets."""
@@ -171,18 +235,3 @@ def _traces(rows: pl.DataFrame, shown: Sequence[str], names: Sequence[str]) -> I
         data = {"x": "shift down and to the right (px)", "y": "P(class)", "series": series}
         caption = "P(class) along the diagonal of the window: the curve is flat where the shift changes nothing."
         yield Panel("diagonal", "lines", "P(class) along the diagonal", caption, data)
-
-
-def _sentence(rows: pl.DataFrame, measures: Sequence[Measure]) -> str:
-    other, answers, p_range, _ = (measure.value for measure in measures)
-    if other is None:
-        return f"What it says as the image moves is not measured: {measures[0].why}."
-    side = rows["offsets"].explode().max() + 1  # type: ignore[operator] - whole numbers
-    images, get = ("one image", "gets") if rows.height == 1 else (f"{rows.height} images", "on average get")
-    window, swings = f"As the crop moves over {side} x {side} px", f"P(class) ranges over {p_range:.2f}"
-    if other == 0:
-        return f"{window}, the answer to {images} never changes; {swings}."
-    return (
-        f"{window}, {images} {get} {answers:.3g} different answers: {other:.1%} of the offsets have another than the "
-        f"middle, and {swings}."
-    )

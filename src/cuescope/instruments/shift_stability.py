@@ -9,22 +9,28 @@ import torch
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
+from cuescope.core.chance import agreement_by_chance
 from cuescope.core.classes import IMAGENET
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Published, dot
+from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
+from cuescope.core.published import shifts
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import Canvas, Embedding, ShiftedCrop
 from cuescope.instruments.base import Instrument, Rows, histogram, typed, where_labeled
 
-Protocol = Literal["crop", "embed", "inpaint", "size"]
-SUFFIX: dict[str, str] = {"crop": "", "embed": "_embed", "inpaint": "_inpaint", "size": "_size"}
+Protocol = Literal["crop", "source", "embed", "inpaint", "size"]
+SUFFIX = {"crop": "", "source": "_source", "embed": "_embed", "inpaint": "_inpaint", "size": "_size"}
 """Of the columns and measures of each protocol. The crop protocol's have none."""
 TITLES = {
     "crop": "shifted crop",
+    "source": "crop shifted by a pixel of the file",
     "embed": "shifted on a plain canvas",
     "inpaint": "shifted on a painted canvas",
     "size": "resized on a plain canvas",
 }
+MARGIN = 0.02
+"""An answer that surely changes less often than this is stable, one that surely does more often is not."""
 VIEWS = 64
 """Views that are made before the network sees them: enough for its batches, few enough for memory."""
 _OF_A_PROTOCOL = {
@@ -36,13 +42,14 @@ _OF_A_PROTOCOL = {
 
 
 @dataclass(frozen=True)
-class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
+class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
     """P(top-1 change) and MAC under a change of one pixel, by the four protocols of Azulay & Weiss (2019, section 2).
 
-    "crop": a random square of the image is enlarged to the network's input; a second one is shifted by a pixel on both
-    axes. "embed": the image is scaled to a short side of 100 px and put at a random place of a black canvas, then a
-    pixel farther on both axes. "inpaint": so, with the canvas painted from the image's surroundings. "size": on the
-    black canvas again, but the place stays and the image grows by a pixel, from its top left corner.
+    "crop": a random square of the image is enlarged to the network's input; a second one is shifted by a pixel of the
+    input on both axes, as the authors' code does. "source": so, but by a pixel of the file, as their text may be read.
+    "embed": the image is scaled to a short side of 100 px and put at a random place of a black canvas, then a pixel
+    farther on both axes. "inpaint": so, with the canvas painted from the image's surroundings. "size": on the black
+    canvas again, but the place stays and the image grows by a pixel, from its top left corner.
 
     P(top-1 change) is the share of pairs whose answers differ; MAC, the mean absolute change, is the mean of |p1(k) -
     p2(k)| with k the first view's answer; accuracy is that on the first views. All classifiers see the same views.
@@ -51,10 +58,10 @@ class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
     8
     """
 
-    protocols: tuple[Protocol, ...] = ("crop", "embed", "inpaint", "size")
-    """Which ways to move or resize the image: crop, embed, inpaint, size."""
+    protocols: tuple[Protocol, ...] = ("crop", "source", "embed", "inpaint", "size")
+    """Which ways to move or resize the image: crop, source, embed, inpaint, size."""
     shift_px: int = 1
-    """Diagonal shift, and growth of the short side, in pixels of the network's input."""
+    """Diagonal shift, and growth of the short side, in pixels of the network's input; of the file for "source"."""
     pairs: int = 1
     """Pairs of an image by each protocol, each a step on from the last; 8 in the authors' code."""
     scale_min: float = 0.08
@@ -77,10 +84,37 @@ class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
         "Azulay & Weiss 2019, Why do deep convolutional networks generalize so poorly to small image transformations?"
     )
     columns = {
-        "id": pl.String,
+        **{"id": pl.String, "label": pl.Int32},
         **{f"{name}{suffix}": kind for suffix in SUFFIX.values() for name, kind in _OF_A_PROTOCOL.items()},
         **typed(pl.Int32, "top left side"),
         "enlarged": pl.Boolean,
+    }
+    sentences = {
+        "nothing": Sentence("cannot tell", "P(top-1 change) has no value", "Stability is not measured: {why}."),
+        "changes": Sentence(
+            "yes",
+            "P(top-1 change) by the first protocol lies above MARGIN with its whole interval",
+            "{what} changes its answer on {change:.1%} of {images}{mac}.",
+            remedy="cuescope audit NAME NAME+blur4 --images DIR --only shift_stability",
+        ),
+        "stable": Sentence(
+            "no",
+            "P(top-1 change) lies below MARGIN with its whole interval, and the accuracy above chance",
+            f"{{what}} changes its answer on less than {MARGIN:.0%} of images: on {{change:.1%}} of {{images}}{{mac}}.",
+        ),
+        "blind": Sentence(
+            "cannot tell",
+            "P(top-1 change) lies below MARGIN, but the accuracy does not lie above chance",
+            "{what} changes its answer on {change:.1%} of {images}, but a classifier that is not seen to be right more "
+            "often than by chance may see nothing.",
+        ),
+        "cannot_tell": Sentence(
+            "cannot tell",
+            "the interval of P(top-1 change) holds MARGIN, or there is none",
+            f"Whether {{what}} changes its answer on more than {MARGIN:.0%} of images cannot be said from {{images}}: "
+            "it does on {change:.1%}.",
+        ),
+        "others": Sentence("yes", "other protocols have values", "By other protocols: {others}."),
     }
 
     def __post_init__(self) -> None:
@@ -91,8 +125,9 @@ class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
 
     def maker(self, protocol: Protocol) -> ShiftedCrop | Embedding:
         """What makes the views of a protocol."""
-        if protocol == "crop":
-            return ShiftedCrop(self.scale_min, self.scale_max, self.shift_px, self.seed, self.margin_px)
+        if protocol in ("crop", "source"):
+            of: Any = "input" if protocol == "crop" else "source"
+            return ShiftedCrop(self.scale_min, self.scale_max, self.shift_px, self.seed, self.margin_px, of)
         if protocol == "inpaint":
             return Embedding(self.embed_px, self.shift_px, fill=self.fill, seed=self.seed)
         shift, grow = (0, self.shift_px) if protocol == "size" else (self.shift_px, 0)
@@ -100,7 +135,7 @@ class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image and protocol: the first pair's answers, and over all pairs how often and how far they change."""
-        columns: dict[str, Any] = {"id": batch.ids}
+        columns: dict[str, Any] = {"id": batch.ids, "label": where_labeled(batch, batch.labels)}
         for protocol in self.protocols:
             columns |= self._observed(protocol, classifier, batch)
         if "crop" in self.protocols:
@@ -133,35 +168,42 @@ class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
         return {f"{name}{SUFFIX[protocol]}": column for name, column in values.items()}
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
-        as_published = {"crop": "crop" in self.protocols, "embed": self.canvas == "black" and self.embed_px == 100}
+        squares = (self.scale_min, self.scale_max) == (0.08, 1.0)
+        as_published = {"crop": squares, "embed": self.canvas == "black" and self.embed_px == 100}
         imagenet = about.space == IMAGENET and self.shift_px == 1
         published = {name for name, same in as_published.items() if same and imagenet}
         found = {m.name: m for name in SUFFIX for m in self._measures(rows, name, name in published)}
-        caveats = ["A classifier that is right more often also changes its mind less: read this beside its accuracy."]
+        caveats = [
+            "A classifier that is right more often also changes its mind less: read this beside its accuracy.",
+            "MAC falls where logits are scaled down, which changes no answer: it ranks no two classifiers.",
+        ]
         if published:
             caveats.append("Published values are of other weights, on 1,000 validation images by the same protocol.")
         if enlarged := int(rows["enlarged"].sum() or 0):
             caveats.append(f"{enlarged} of {rows.height} cropped squares were smaller than the input and enlarged.")
         panels = tuple(self._panels(rows, found))
-        return Conclusion(tuple(found.values()), panels, self._sentence(found), tuple(caveats))
+        return Conclusion(tuple(found.values()), panels, self._verdict(found), tuple(caveats))
 
     def _measures(self, rows: Rows, protocol: str, published: bool) -> Iterable[Measure]:
         suffix, title = SUFFIX[protocol], TITLES[protocol]
         why = "no image was seen" if protocol in self.protocols else "this protocol was not asked for"
         changes, macs, right = (rows[f"{name}{suffix}"].drop_nulls() for name in ("change", "mac", "right"))
         # Of one pair an image changes or not; of several it has a share.
-        mean = stats.share if self.pairs == 1 else stats.mean
+        mean = stats.share if self.pairs == 1 else stats.mean_share
         more = _more(f"P(top-1 change): {title}", why, f"change{suffix}", protocol in ("crop", "embed"))
-        yield mean(f"top1_change{suffix}", changes, published=_published(protocol, 0, published), **more)
-        few, sources = "fewer than two images" if len(macs) else why, _published(protocol, 1, published)
+        sources = [shifts.changes(protocol, which) if published else () for which in (0, 1)]
+        yield mean(f"top1_change{suffix}", changes, published=sources[0], better="lower", **more)
+        few = "fewer than two images" if len(macs) else why
         more = _more(f"mean absolute change (MAC): {title}", few, f"mac{suffix}", protocol == "crop")
-        yield stats.mean(f"mac{suffix}", macs if len(macs) > 1 else [], "probability", published=sources, **more)
-        no_label = "no image has a label" if len(changes) else why
-        more = _more(f"accuracy on the first views: {title}", no_label, f"right{suffix}", better="higher")
-        yield mean(f"accuracy_{protocol}", right, **more)
+        macs = macs if len(macs) > 1 else []
+        yield stats.mean(f"mac{suffix}", macs, "probability", published=sources[1], **more)
+        known = rows.select("label", answer=f"first{suffix}").drop_nulls()
+        chance, no_label = agreement_by_chance(*known), "no image has a label" if len(changes) else why
+        more = _more(f"accuracy on the first views: {title}", no_label, f"right{suffix}")
+        yield mean(f"accuracy_{protocol}", right, better="higher", chance=chance, **more)
         if protocol == "crop":
             both, none = rows["change_right"].drop_nulls(), "no answer is right" if len(right) else no_label
-            more = _more("P(top-1 change) where the first answer is right: shifted crop", none)
+            more = {"better": "lower", **_more("P(top-1 change) where the first answer is right: shifted crop", none)}
             if self.pairs == 1:
                 yield stats.share("top1_change_right", both.filter(right > 0), **more)
             else:
@@ -178,7 +220,7 @@ class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
         sources = [m.published for m in changes.values()]
         marks = [
             {"who": f"{who} (Azulay & Weiss)", "values": [source[i].value if source else None for source in sources]}
-            for i, who in enumerate(_TABLE if any(sources) else ())
+            for i, who in enumerate(shifts.CHANGED if any(sources) else ())
         ]
         data = {"unit": "share", "rows": bars, "marks": marks}
         yield Panel("protocols", "dots", "How often the answer changes, by protocol", caption, data)
@@ -186,22 +228,27 @@ class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
         caption = f"Absolute change of the first answer's probability, per image ({TITLES[asked[0]]})."
         yield Panel("change", "bars", "How far one answer's probability moves", caption, data)
 
-    def _sentence(self, found: Mapping[str, Measure]) -> str:
-        asked = [p for p in SUFFIX if p in self.protocols]
-        change, mac = (found[f"{name}{SUFFIX[asked[0]]}"] for name in ("top1_change", "mac"))
+    def _verdict(self, found: Mapping[str, Measure]) -> Verdict:
+        first, *others = (p for p in SUFFIX if p in self.protocols)
+        change, mac = (found[f"{name}{SUFFIX[first]}"] for name in ("top1_change", "mac"))
+        accuracy = found[f"accuracy_{first}"]
         if change.value is None:
-            return f"Stability is not measured: {change.why}."
+            return self.say("nothing", why=change.why)
         step = "one pixel" if self.shift_px == 1 else f"{self.shift_px} pixels"
-        what = "growth" if asked[0] == "size" else "shift"
-        one = "image" if self.pairs == 1 else "pair of views"
-        odds = f"about one {one} in {round(1 / change.value)}" if change.value else f"no {one}"
-        where = f"{change.n} images" if self.pairs == 1 else f"the pairs of views of {change.n} images"
-        text = f"A {what} by {step} changes its answer on {change.value:.1%} of {where} ({odds})"
-        if mac.value is not None:
-            text += f"; the probability of its answer moves by {mac.value:.3f} on average"
-        others = [(found[f"top1_change{SUFFIX[p]}"].value, TITLES[p]) for p in asked[1:]]
-        more = [f"{value:.1%} {title}" for value, title in others if value is not None]
-        return text + (f". By other protocols: {', '.join(more)}." if more else ".")
+        images = f"{change.n} image{'s' * (change.n > 1)}"
+        values = {"change": change.value, "images": images if self.pairs == 1 else f"the pairs of views of {images}"}
+        values["what"] = f"a {'growth' if first == 'size' else 'shift'} by {step}"
+        name = "cannot_tell"
+        if change.above(MARGIN) or change.below(MARGIN):
+            stable = "stable" if accuracy.above(accuracy.chance) else "blind"
+            name, values["what"] = "changes" if change.above(MARGIN) else stable, values["what"].capitalize()
+        if name in ("changes", "stable"):
+            moves = "; the probability of its answer moves by {:.3f} on average"
+            values["mac"] = "" if mac.value is None else moves.format(mac.value)
+        said = self.say(name, **values)
+        also = [(found[f"top1_change{SUFFIX[p]}"].value, TITLES[p]) for p in others]
+        more = [f"{value:.1%} {title}" for value, title in also if value is not None]
+        return said + self.say("others", others=", ".join(more)) if more else said
 
     def examples(self, rows: Rows) -> list[str]:
         """The images whose answer changes although it was surest."""
@@ -215,27 +262,15 @@ class ShiftStability(Instrument, version=3, order=90, needs={"logits"}):
             first, second = names[row["first"]], names[row["second"]]
             how = "grown" if protocol == "size" else "shifted"
             before = f"{first}, {row['p_first']:.0%} ({TITLES[protocol]})"
-            after = f"{how} by {self.shift_px} px: {second} ({first} {row['p_second']:.0%})"
+            px = "px of the file" if protocol == "source" else "px"
+            after = f"{how} by {self.shift_px} {px}: {second} ({first} {row['p_second']:.0%})"
             figures += [Figure(caption, to_image(view)) for caption, view in zip((before, after), views, strict=True)]
         caption = "Pairs that differ by one step, and what it says to each; the surest first answers come first."
         yield Panel("flips", "images", "Answers that changed", caption, figures=tuple(figures))
 
 
-_TABLE = {
-    "VGG-16": {"crop": (0.062, 0.038), "embed": (0.18, 0.06)},
-    "ResNet-50": {"crop": (0.061, 0.040), "embed": (0.20, 0.086)},
-    "DenseNet-121": {"crop": (0.068, 0.045), "embed": (0.19, 0.079)},
-}
-"""P(top-1 change) and MAC, by protocol."""
-
-
-def _more(title: str, why: str, per_image: str = "", headline: bool = False, better: str = "lower") -> dict[str, Any]:
-    return {"title": title, "why": why, "per_image": per_image, "headline": headline, "better": better}
-
-
-def _published(protocol: str, which: int, known: bool) -> tuple[Published, ...]:
-    source = f"Azulay & Weiss 2019, table 1, {'black' if protocol == 'embed' else protocol} protocol, PyTorch"
-    return tuple(Published(who, values[protocol][which], source) for who, values in _TABLE.items()) if known else ()
+def _more(title: str, why: str, per_image: str = "", headline: bool = False) -> dict[str, Any]:
+    return {"title": title, "why": why, "per_image": per_image, "headline": headline}
 
 
 def _flips(rows: Rows) -> pl.DataFrame:

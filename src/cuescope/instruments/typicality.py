@@ -11,26 +11,32 @@ import torch
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
+from cuescope.core.chance import agreement_by_chance
 from cuescope.core.findings import About, Conclusion, Measure, Panel
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.neighbors import neighbors
-from cuescope.data.ops.objects import largest_box
-from cuescope.instruments.base import Instrument, Rows, by_id, gallery, histogram, typed, where_labeled
+from cuescope.data.ops.objects import SeenBox, largest_seen
+from cuescope.instruments.base import Instrument, Rows, answered, by_id, gallery, histogram, typed, where_labeled
 
-LEAST = 9
-"""Images with a box that it takes for a third of them to be compared."""
+LEAST = 3 * stats.UNITS
+"""Images with a whole object that it takes for thirds of them to be compared."""
+MARGIN = 0.05
+"""A difference of P(top-1 change) that surely lies within this of 0 is none."""
 MOST_POINTS, MOST_CLASSES = 1000, 40
 
 
 @dataclass(frozen=True)
-class Typicality(Instrument, version=1, order=120, needs={"logits", "boxes"}):
+class Typicality(Instrument, version=2, order=120, needs={"logits", "boxes"}):
     """Where do objects lie, and does an untypical place make the answer less stable? The photographer's bias.
 
-    The place of an object is the center of its largest box and its size the root of the box's area, as shares of the
-    image. How untypical an image is depends on the set: the Mahalanobis distance of (x, y, log size) from the set's
-    mean. Photographs are concentrated in place and size, and networks are said to be stable there only (Azulay & Weiss
-    2019, on photographers' biases). Instability is P(top-1 change): the image as the classifier sees it is moved by a
-    pixel to its eight neighbors; the border that moves in repeats the last row or column.
+    The place of an object is the center of its largest box as the classifier sees it, after resize and crop, and its
+    size the root of the box's area, as shares of what it sees. Objects that the frame cuts, or that a shift would cut,
+    are counted apart: a part of them is lost, wherever they lie. How untypical an image is depends on the set: the
+    Mahalanobis distance of (x, y, log size) from the set's mean. Photographs are concentrated in place and size, and
+    networks are said to be stable there only (Azulay & Weiss 2019, on photographers' biases). Instability is P(top-1
+    change): the image as the classifier sees it is moved by a pixel to its eight neighbors; the border that moves in
+    repeats the last row or column.
 
     >>> Typicality(shift_px=2).images
     1000
@@ -45,7 +51,50 @@ class Typicality(Instrument, version=1, order=120, needs={"logits", "boxes"}):
     reference = (
         "Azulay & Weiss 2019, Why do deep convolutional networks generalize so poorly to small image transformations?"
     )
-    columns = {"id": pl.String, "label": pl.Int32, **typed(pl.Float64, "x y width height change"), "right": pl.Boolean}
+    columns = {
+        "id": pl.String,
+        **typed(pl.Int32, "label predicted"),
+        **typed(pl.Float64, "x y width height change"),
+        **typed(pl.Boolean, "whole right"),
+    }
+    sentences = {
+        "nothing": Sentence(
+            "cannot tell",
+            "thirds of the images cannot be compared",
+            "Whether it is less stable at untypical places is not measured: {why}.",
+        ),
+        "less": Sentence(
+            "yes",
+            "the excess lies above 0 with its whole interval, and that among right answers too where labels are known",
+            "Untypical places make it less stable: {changes}.",
+        ),
+        "wrong": Sentence(
+            "cannot tell",
+            "the excess lies above 0 with its whole interval, but that among right answers does not",
+            "It is less stable at untypical places, but that may be since it is wrong more often there: {changes}.",
+        ),
+        "more": Sentence(
+            "no",
+            "the excess lies below 0 with its whole interval",
+            "Untypical places make it more stable: {changes}.",
+        ),
+        "alike": Sentence(
+            "no",
+            "the interval of the excess lies within MARGIN of 0, and the accuracy above chance",
+            f"Untypical places change its stability by less than {MARGIN * 100:.0f} points: {{changes}}.",
+        ),
+        "cannot_tell": Sentence(
+            "cannot tell",
+            "the excess has no interval, or one that holds 0 and more than MARGIN, or the accuracy is not above chance",
+            "Whether untypical places make it less stable cannot be said from {n} images: {changes}.",
+        ),
+        "places": Sentence(
+            "yes",
+            "an object is seen as a whole",
+            "{middle:.0%} of the objects that it sees whole lie in the middle ninth of what it sees (by chance "
+            "{chance:.0%}).",
+        ),
+    }
 
     def __post_init__(self) -> None:
         if min(self.images, self.shift_px) < 1:
@@ -55,24 +104,47 @@ class Typicality(Instrument, version=1, order=120, needs={"logits", "boxes"}):
         """Per image: the place and size of its object, and the share of its eight shifts that change the answer."""
         answers = batch.logits.argmax(1)
         moved = [classifier.logits(view).argmax(1) != answers for view in neighbors(batch.pixels, self.shift_px)]
-        places = zip(*(largest_box(sample) or (None,) * 4 for sample in batch.samples), strict=True)
-        columns: dict[str, Any] = {"id": batch.ids, **dict(zip(("x", "y", "width", "height"), places, strict=True))}
+        seen = [largest_seen(sample, classifier.preprocessing, self.shift_px) for sample in batch.samples]
+        columns = answered(batch) | {name: [box and getattr(box, name) for box in seen] for name in SeenBox._fields}
         columns["change"] = torch.stack(moved, 1).double().mean(1).tolist()
-        known = {"label": batch.labels, "right": answers == batch.labels}
-        return self.table(columns | {name: where_labeled(batch, values) for name, values in known.items()})
+        columns["right"] = where_labeled(batch, answers == batch.labels)
+        return self.table(columns)
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         boxed, why = with_distance(rows)
-        measures = (*_bias(boxed, why), *_instability(rows, boxed, why))
+        measures = (*_bias(boxed), *_instability(rows, boxed, why))
         caveats = [
             "Typical is what is usual in this set; the training images may be distributed otherwise.",
             "An image that is untypical is also answered wrongly more often, and wrong answers change more: hence the "
             "difference among right answers.",
         ]
-        if lacking := rows.height - boxed.height:
-            caveats.append(f"{lacking} of {rows.height} images have no box and count in P(top-1 change) alone.")
+        cut, unseen = int((~rows["whole"]).sum() or 0), rows["x"].null_count()
+        if cut:
+            caveats.append(
+                f"{cut} of {rows.height} images show an object that is cut by the frame, or by a shift of it."
+            )
+        if unseen:
+            caveats.append(f"{unseen} of {rows.height} images have no box in view and count in P(top-1 change) alone.")
         panels = () if why else (*_places(boxed), _curve(boxed, about.classifier), *_classes(boxed, about.classes))
-        return Conclusion(measures, panels, _sentence({m.name: m for m in measures}), tuple(caveats))
+        return Conclusion(measures, panels, self._verdict({m.name: m for m in measures}), tuple(caveats))
+
+    def _verdict(self, found: Mapping[str, Measure]) -> Verdict:
+        middle, excess, right, accuracy = (found[name] for name in ("middle", "excess", "excess_right", "accuracy"))
+        typical, untypical = found["change_typical"], found["change_untypical"]
+        if excess.value is None:
+            said = self.say("nothing", why=excess.why)
+        else:
+            changes = f"a small shift changes its answer to {typical.value:.1%} of the most typical third and to "
+            changes += f"{untypical.value:.1%} of the least typical"
+            if excess.above(0):
+                said = self.say("less" if right.above(0) or accuracy.value is None else "wrong", changes=changes)
+            elif excess.below(0):
+                said = self.say("more", changes=changes)
+            elif excess.within(-MARGIN, MARGIN) and accuracy.above(accuracy.chance):
+                said = self.say("alike", changes=changes)
+            else:
+                said = self.say("cannot_tell", n=excess.n, changes=changes)
+        return said if middle.value is None else said + self.say("places", middle=middle.value, chance=middle.chance)
 
     def examples(self, rows: Rows) -> list[str]:
         """The most typical images and the least."""
@@ -95,8 +167,8 @@ class Typicality(Instrument, version=1, order=120, needs={"logits", "boxes"}):
 
 
 def with_distance(rows: Rows) -> tuple[Rows, str]:
-    """The images with a box by `distance` from the typical, and why thirds of them cannot be compared, or ""."""
-    boxed = rows.drop_nulls("x").sort("id").with_columns(size=(pl.col("width") * pl.col("height")).sqrt())
+    """The images of whole objects by `distance` from the typical, and why thirds of them cannot be compared, or ""."""
+    boxed = rows.filter("whole").sort("id").with_columns(size=(pl.col("width") * pl.col("height")).sqrt())
     values = boxed.select("x", "y", pl.col("size").log()).to_numpy()
     apart = values - values.mean(0) if len(values) else values
     covariance = apart.T @ apart / max(1, len(values))
@@ -105,7 +177,7 @@ def with_distance(rows: Rows) -> tuple[Rows, str]:
     squared = np.einsum("ni,ij,nj->n", apart, inverse, apart)
     boxed = boxed.with_columns(pl.Series("distance", np.sqrt(squared.clip(0)).round(9))).sort("distance", "id")
     if len(values) < LEAST:
-        seen = f"only {len(values)} images have a box" if len(values) else "no image has a box"
+        seen = f"only {len(values)} images show a whole object" if len(values) else "no image shows a whole object"
         return boxed, seen if rows.height else "no image was seen"
     return boxed, "" if covariance.trace() > 1e-12 else "all objects have the same place and size"
 
@@ -119,14 +191,15 @@ def middle_by_chance(side: float) -> float:
     return 1.0 if side >= 2 / 3 else 1 / 3 / (1 - side)
 
 
-def _bias(boxed: Rows, why: str) -> Iterable[Measure]:
+def _bias(boxed: Rows) -> Iterable[Measure]:
     """How concentrated place and size are."""
+    why = "no image shows a whole object"
     by_chance = [middle_by_chance(w) * middle_by_chance(h) for w, h in boxed.select("width", "height").rows()]
     chance = float(np.mean(by_chance)) if by_chance else None
     inside = ((boxed["x"] - 0.5).abs() < 1 / 6) & ((boxed["y"] - 0.5).abs() < 1 / 6)
-    title = "objects whose center lies in the middle ninth of the image"
+    title = "objects whose center lies in the middle ninth of what it sees"
     yield stats.share("middle", inside, why=why, title=title, chance=chance, headline=True)
-    title = "side of an object's box, as a share of the image's"
+    title = "side of an object's box, as a share of what it sees"
     yield stats.mean_share("size", boxed["size"], why=why, title=title)
 
 
@@ -134,7 +207,14 @@ def _instability(rows: Rows, boxed: Rows, why: str) -> Iterable[Measure]:
     """P(top-1 change) of all images, and of the most and the least typical third."""
     none, title = "no image was seen", "P(top-1 change)"
     yield stats.mean_share("top1_change", rows["change"], why=none, title=title, better="lower", per_image="change")
-    n = 0 if why else boxed.height // 3
+    title = "P(top-1 change) where the frame, or a shift of it, cuts the object"
+    cut, uncut = rows.filter(~pl.col("whole"))["change"], "no object is cut" if rows.height else none
+    yield stats.mean_share("change_cut", cut, why=uncut, title=title)
+    known = rows.select("label", "predicted", "right").drop_nulls()
+    chance = agreement_by_chance(known["label"], known["predicted"])
+    more: dict[str, Any] = {"chance": chance, "better": "higher", "per_image": "right", "title": "accuracy"}
+    yield stats.share("accuracy", known["right"], why="no label is known", **more)
+    title, n = "P(top-1 change)", 0 if why else boxed.height // 3
     thirds = boxed.head(n), boxed.tail(n)
     for part, name, most in zip(thirds, ("typical", "untypical"), ("most", "least"), strict=True):
         which = f"the {most} typical third"
@@ -154,10 +234,11 @@ def _instability(rows: Rows, boxed: Rows, why: str) -> Iterable[Measure]:
 
 def _excess(name: str, thirds: Sequence[Rows], why: str, **more: Any) -> Measure:
     a, b = (stats.mean_share("", part["change"], why=why or "nothing was seen") for part in thirds)
-    if a.value is None or b.value is None or a.interval is None or b.interval is None:
-        return Measure(name, None, "difference", why=why, better="lower", **more)
+    if a.value is None or b.value is None:
+        return Measure(name, None, "difference", why=why, **more)
     interval = stats.independent_difference(b.value, b.interval, a.value, a.interval)
-    return Measure(name, b.value - a.value, "difference", a.n + b.n, interval, better="lower", **more)
+    lacking = "" if interval else a.why or b.why
+    return Measure(name, b.value - a.value, "difference", a.n + b.n, interval, lacking, **more)
 
 
 def _places(boxed: Rows) -> Iterable[Panel]:
@@ -166,7 +247,7 @@ def _places(boxed: Rows) -> Iterable[Panel]:
     data = {"x": "from the left, as a share", "y": "from the bottom, as a share", "points": points}
     yield Panel("places", "points", "Where objects lie", "The center of each object.", data)
     data = histogram(boxed["size"].to_numpy(), 20, (0, 1), "side of the box, as a share")
-    yield Panel("sizes", "bars", "How large objects are", "The root of the share of the image that a box fills.", data)
+    yield Panel("sizes", "bars", "How large objects are", "The root of the share of the view that a box fills.", data)
 
 
 def _curve(boxed: Rows, classifier: str) -> Panel:
@@ -187,21 +268,5 @@ def _classes(boxed: Rows, names: Sequence[str]) -> Iterable[Panel]:
     rows = [[names[k], n, *(None if v is None else round(v, 3) for v in numbers)] for k, n, *numbers in table]
     columns = ["class", "images", "x", "sd of x", "y", "sd of y", "side", "sd of side", "P(top-1 change)"]
     if rows:
-        caption = "Centers from the left and from the top, as shares of the image."
+        caption = "Centers from the left and from the top, as shares of what it sees."
         yield Panel("classes", "table", "Place and size by class", caption, {"columns": columns, "rows": rows})
-
-
-def _sentence(found: Mapping[str, Measure]) -> str:
-    middle, typical, untypical, excess = (found[n] for n in ("middle", "change_typical", "change_untypical", "excess"))
-    if middle.value is None:
-        return f"Where objects lie is not known: {middle.why}."
-    text = f"{middle.value:.0%} of the objects lie in the middle ninth of the image (by chance {middle.chance:.0%})"
-    if typical.value is None or untypical.value is None or excess.interval is None:
-        return f"{text}; whether it is less stable elsewhere is not measured: {typical.why}."
-    low, high = excess.interval
-    stable = "untypical places make it {} stable"
-    verdict = stable.format("less") if low > 0 else stable.format("more") if high < 0 else "no clear difference"
-    return (
-        f"{text}; a small shift changes its answer to {typical.value:.1%} of the most typical third and to "
-        f"{untypical.value:.1%} of the least typical: {verdict}."
-    )

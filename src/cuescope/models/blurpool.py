@@ -31,8 +31,8 @@ class BlurPool2d(nn.Module):
 
     (B, C, ceil(H / stride), ceil(W / stride)), with nothing learned and nothing in the state dict. The border is
     reflected: (size - 1) / 2 cells to the left and the top, rounded down, and as many rounded up to the right and the
-    bottom; in too small a map the last cell is repeated. Raises ValueError for a filter size other than 1 to 7. Zhang
-    2019, section 3.2.
+    bottom; in too small a map the last cell is repeated. `border` is how torch calls another way to pad. Raises
+    ValueError for a filter size other than 1 to 7. Zhang 2019, section 3.2.
 
     >>> BlurPool2d(2)(torch.tensor([[[[0.0, 2.0], [4.0, 6.0]]]])).tolist()
     [[[[3.0]]]]
@@ -44,7 +44,7 @@ class BlurPool2d(nn.Module):
 
     def __init__(self, filter_size: int = 4, stride: int = 2) -> None:
         super().__init__()
-        self.filter_size, self.stride = filter_size, stride
+        self.filter_size, self.stride, self.border = filter_size, stride, "reflect"
         row = binomial(filter_size)
         self.register_buffer("kernel", torch.outer(row, row)[None, None], persistent=False)
 
@@ -52,7 +52,7 @@ class BlurPool2d(nn.Module):
         if self.filter_size == 1:
             return x[:, :, :: self.stride, :: self.stride]
         before, after = (self.filter_size - 1) // 2, self.filter_size // 2
-        mode = "reflect" if min(x.shape[2:]) > after else "replicate"
+        mode = self.border if min(x.shape[2:]) > after else "replicate"
         x = F.pad(x, (before, after, before, after), mode)
         channels = x.shape[1]
         # A kernel that is only expanded, one for all channels in memory, is six times slower.

@@ -38,7 +38,8 @@ def load(
     itself, or a new one where other settings are asked for. `weights` is another way to say "@FILE": .safetensors, or
     .pth, .pt and .bin files that hold nothing but tensors. A last layer of another number of classes is fitted to the
     file. The other arguments are Classifier's, which overrule what the source knows. "+blur4" after a NAME or a factory
-    asks for the network's BlurPool version with filters of size 4 (see models.antialias); weights of either fit.
+    asks for the network's BlurPool version with filters of size 4 (see models.antialias), "+aps" for one that no cyclic
+    shift changes (see models.aps); weights of either fit.
 
     Raises CueError for a name that does not exist (with the nearest), weights that do not fit (with the keys), a
     model hub that cannot be reached (with how to give a file), and all that Classifier raises it for.
@@ -82,31 +83,32 @@ def _find(spec: Any, weights: str | Path | None, preprocessing: Preprocessing | 
         raise CueError(f"'{text}' and weights={weights}", wanted="one file of weights", do="give one of them")
     asked = file or (str(weights) if weights is not None else "")
     name = path + (f"@{asked}" if asked else "")
-    path, blur = _blurred(path)
+    path, change = _changed(path)
     found = _source(text, path, asked)
-    return name, (_antialiased(name, blur, found, preprocessing) if blur else found)
+    return name, (_rebuilt(name, change, found, preprocessing) if change else found)
 
 
-def _blurred(path: str) -> tuple[str, int | None]:
-    """A name without its suffix, and the size of the blurs that it asks for. Raises CueError for another suffix."""
+def _changed(path: str) -> tuple[str, str]:
+    """A name without its suffix, and what that asks for: "blur4", "aps" or "". Raises CueError for another suffix."""
     if (suffix := SUFFIX.search(path)) is None:
-        return path, None
+        return path, ""
     from cuescope.models.blurpool import FILTERS
 
-    sizes = {f"+blur{size}": size for size in FILTERS}
-    if suffix[0] not in sizes:
-        meant = next((option for option, size in sizes.items() if str(size) in suffix[0]), "+blur4")
-        wanted = f"+blur and a size from {FILTERS[0]} to {FILTERS[-1]}"
-        raise CueError(f"'{path}' ends with '{suffix[0]}'", wanted=wanted, do=f"did you mean {meant}?")
-    return path[: suffix.start()], sizes[suffix[0]]
+    known = ["aps", *(f"blur{size}" for size in FILTERS)]
+    if (asked := suffix[0][1:]) not in known:
+        near = "aps" if asked.startswith("a") else "blur4"
+        meant = next((option for option in known if option[-1] in asked and option != "aps"), near)
+        wanted = f"+aps, or +blur and a size from {FILTERS[0]} to {FILTERS[-1]}"
+        raise CueError(f"'{path}' ends with '{suffix[0]}'", wanted=wanted, do=f"did you mean +{meant}?")
+    return path[: suffix.start()], asked
 
 
-def _antialiased(name: str, blur: int, found: Found, preprocessing: Preprocessing | None) -> Found:
-    """The BlurPool version of what was found."""
+def _rebuilt(name: str, change: str, found: Found, preprocessing: Preprocessing | None) -> Found:
+    """The BlurPool version of what was found, or that of adaptive polyphase sampling."""
     from torch import nn
 
     from cuescope.classifier.classifier import Classifier
-    from cuescope.models.antialias import antialias, describe, example_of, places
+    from cuescope.models import antialias, aps
 
     if isinstance(given := found.module, Classifier):
         found = Found(given.module, given.classes, given.preprocessing)
@@ -114,9 +116,14 @@ def _antialiased(name: str, blur: int, found: Found, preprocessing: Preprocessin
         do = "give the network itself, as an nn.Module or file.py:factory"
         raise CueError(f"{name} is a black box, which cannot be antialiased", wanted="a torch network", do=do)
     how = preprocessing or found.preprocessing
-    example = example_of(found.module, how.size if how else None)
-    notes = describe(places(found.module, example=example), blur)
-    network = antialias(found.module, blur, example=example)
+    example = antialias.example_of(found.module, how.size if how else None)
+    if change == "aps":
+        network = aps.adaptive_polyphase(found.module, example=example)
+        notes = aps.describe(network, example)
+    else:
+        size = int(change.removeprefix("blur"))
+        notes = antialias.describe(antialias.places(found.module, example=example), size)
+        network = antialias.antialias(found.module, size, example=example)
     return found._replace(module=network, notes=(*found.notes, *notes), owned=True)
 
 

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from cuescope.core.classes import ClassSpace
 
 WANTED = (
-    "timm/NAME, torchvision/NAME or cuescope/NAME, each with +blur4 and with @WEIGHTS-FILE or @random if wanted; "
+    "timm/NAME, torchvision/NAME or cuescope/NAME, each with +blur4 or +aps and @WEIGHTS-FILE or @random if wanted; "
     "package.module:factory, file.py:factory, model.onnx, or an nn.Module"
 )
 SUFFIX = re.compile(r"\+([^/+:.]*)$")
-"""What may stand after a name, before the weights: +blur and a size."""
+"""What may stand after a name, before the weights: +blur and a size, or +aps."""
 RANDOM = "random"
 SEED = 0
 """Of the weights of an untrained network."""

@@ -1,5 +1,7 @@
 """Where the object of an image is."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -37,17 +39,35 @@ def _boxed(sample: Sample, how: Preprocessing) -> Tensor | None:
     return seen if seen.any() else None
 
 
-def largest_box(sample: Sample) -> tuple[float, float, float, float] | None:
-    """The largest box inside the image: its center from the left and the top, its width and height, as shares.
+class SeenBox(NamedTuple):
+    """What the network's input shows of an object, as shares of the input's sides."""
+
+    x: float
+    """Of the center of the part that is seen, from the left."""
+    y: float
+    """From the top."""
+    width: float
+    height: float
+    whole: bool
+    """Whether all of the object is seen."""
+
+
+def largest_seen(sample: Sample, how: Preprocessing, room_px: int = 0) -> SeenBox | None:
+    """Which object of an image is largest, as the network sees it? None where no box is in view.
+
+    An object counts as whole if it keeps `room_px` pixels from the border of the input on all sides.
 
     >>> from cuescope.data.images import Box
-    >>> largest_box(Sample("a", torch.zeros(3, 10, 20), boxes=(Box(0, 0, 10, 5), Box(0, 0, 1, 1))))
-    (0.25, 0.25, 0.5, 0.5)
+    >>> sample = Sample("a", torch.zeros(3, 10, 20), boxes=(Box(0, 0, 10, 5), Box(11, 2, 13, 6)))
+    >>> largest_seen(sample, Preprocessing((10, 10), 10))
+    SeenBox(x=0.25, y=0.25, width=0.5, height=0.5, whole=False)
     """
-    _, height, width = sample.pixels.shape
-    inside = [(max(b.x0, 0), max(b.y0, 0), min(b.x1, width), min(b.y1, height)) for b in sample.boxes]
-    boxes = [(x0 / width, y0 / height, x1 / width, y1 / height) for x0, y0, x1, y1 in inside if x1 > x0 and y1 > y0]
-    if not boxes:
-        return None
-    x0, y0, x1, y1 = max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
-    return (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0
+    shape, (height, width) = (sample.pixels.shape[1], sample.pixels.shape[2]), how.size
+    found = []
+    for box in (locate(box, shape, how, sample.framing) for box in sample.boxes):
+        x0, y0, x1, y1 = max(box.x0, 0), max(box.y0, 0), min(box.x1, width), min(box.y1, height)
+        whole = min(box.x0, box.y0, width - box.x1, height - box.y1) >= room_px
+        if x1 > x0 and y1 > y0:
+            center = (x0 + x1) / 2 / width, (y0 + y1) / 2 / height
+            found.append(SeenBox(*center, (x1 - x0) / width, (y1 - y0) / height, whole))
+    return max(found, key=lambda box: box.width * box.height, default=None)

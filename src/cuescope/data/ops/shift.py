@@ -47,9 +47,10 @@ def to_pixels(views: NDArray[np.uint8] | NDArray[np.float32]) -> Tensor:
 class ShiftedCrop:
     """Crop a random square, enlarge it to more than the input, and cut windows that lie `shift_px` apart.
 
-    The square's area is a share of the image drawn uniformly from [`scale_min`, `scale_max`] (Szegedy et al.
-    2015); the windows differ by a diagonal shift of the network's input. The enlarged square exceeds the input by
-    `margin_px` for an input of 224 px, or by what the shifts need.
+    The square's area is a share of the image drawn uniformly from [`scale_min`, `scale_max`] (Szegedy et al. 2015).
+    `of` says what a diagonal shift is of: the network's input, where windows are cut from the square, enlarged by
+    `margin_px` for an input of 224 px or by what the shifts need; or the source, where the square itself moves over the
+    image and each is resized to the input.
 
     >>> ShiftedCrop().square("a.jpg", 100, 80) == ShiftedCrop().square("a.jpg", 100, 80)
     True
@@ -60,17 +61,23 @@ class ShiftedCrop:
     shift_px: int = 1
     seed: int = 0
     margin_px: int = 0
+    of: Literal["input", "source"] = "input"
 
-    def square(self, name: str, height: int, width: int) -> Square:
+    def square(self, name: str, height: int, width: int, steps: int = 1) -> Square:
+        room = self.shift_px * steps if self.of == "source" else 0
         chance = draw(self.seed, name)
         scale = chance.uniform(self.scale_min, self.scale_max)
-        side = max(1, min(round(math.sqrt(scale * height * width)), height, width))
-        return Square(chance.randint(0, height - side), chance.randint(0, width - side), side)
+        side = max(1, min(round(math.sqrt(scale * height * width)), height - room, width - room))
+        # An image that has no room for the shifts is continued by its last row and column.
+        down, right = (max(0, have - side - room) for have in (height, width))
+        return Square(chance.randint(0, down), chance.randint(0, right), side)
 
     def views(self, samples: Sequence[Sample], how: Preprocessing, steps: int = 1) -> Tensor:
         """(B * (steps + 1), 3, h, w) float32 in [0, 1]: for each image the windows at 0, shift_px, 2 shift_px, ..."""
         height, width = how.size
         d = self.shift_px
+        if self.of == "source":
+            return self._moved(samples, how, steps)
         margin = max(d * steps, round(self.margin_px * min(how.size) / INPUT_PX))
         out = np.empty((len(samples), steps + 1, height, width, 3), np.uint8)
 
@@ -84,6 +91,25 @@ class ShiftedCrop:
 
         each(cut, len(samples))
         return to_pixels(out.reshape(-1, height, width, 3))
+
+    def _moved(self, samples: Sequence[Sample], how: Preprocessing, steps: int) -> Tensor:
+        """Views of squares that move over the image."""
+        out = np.empty((len(samples), steps + 1, *how.size, 3), np.uint8)
+
+        def cut(i: int) -> None:
+            pixels = samples[i].pixels.permute(1, 2, 0).numpy()
+            top, left, side = self.square(samples[i].id, pixels.shape[0], pixels.shape[1], steps)
+            ends = top + side + self.shift_px * steps, left + side + self.shift_px * steps
+            lacking = [max(0, end - have) for end, have in zip(ends, pixels.shape, strict=False)]
+            if any(lacking):
+                pixels = np.pad(pixels, ((0, lacking[0]), (0, lacking[1]), (0, 0)), "edge")
+            for k in range(steps + 1):
+                y, x = top + k * self.shift_px, left + k * self.shift_px
+                square = np.ascontiguousarray(pixels[y : y + side, x : x + side])
+                out[i, k] = resize(square, how.size, how.interpolation)
+
+        each(cut, len(samples))
+        return to_pixels(out.reshape(-1, *how.size, 3))
 
 
 @dataclass(frozen=True)
@@ -143,6 +169,17 @@ class Embedding:
         return small[y : y + room[0], x : x + room[1]]
 
 
+def larger(samples: Sequence[Sample], how: Preprocessing, more_px: int) -> Tensor:
+    """(B, 3, H + more_px, W + more_px) uint8: the images framed for an input that is so much larger.
+
+    They are resized as ever, or to cover the larger frame where that leaves too little.
+    """
+    height, width = (side + more_px for side in how.size)
+    short = how.resize
+    room = max(short, height, width) if isinstance(short, int) else (max(short[0], height), max(short[1], width))
+    return frame(samples, replace(how, size=(height, width), resize=room))
+
+
 @dataclass(frozen=True)
 class Window:
     """The middle of an image, larger than the network's input by `range_px`: room for crops at that many offsets.
@@ -163,10 +200,7 @@ class Window:
 
     def pixels(self, samples: Sequence[Sample], how: Preprocessing) -> Tensor:
         """(B, 3, h, w) uint8, with h and w the input's plus the number of offsets."""
-        height, width = self._size(how)
-        short = how.resize
-        room = max(short, height, width) if isinstance(short, int) else (max(short[0], height), max(short[1], width))
-        return frame(samples, replace(how, size=(height, width), resize=room))
+        return larger(samples, how, self.offsets(how))
 
     def is_small(self, sample: Sample, how: Preprocessing) -> bool:
         """Whether an image is smaller than the window and so is enlarged."""

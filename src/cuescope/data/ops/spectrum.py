@@ -98,17 +98,13 @@ def folded_shares(responses: Tensor, steps: tuple[int, int]) -> Tensor:
     window = window.to(responses.device)
     # Zeros beyond a windowed map change no energy, and sides with large prime factors take 7 times as long.
     size = _fast(height), _fast(width)
-    down = torch.fft.fftfreq(size[0], device=responses.device).abs() > 0.5 / steps[0]
-    across = torch.fft.rfftfreq(size[1], device=responses.device) > 0.5 / steps[1]
-    # A real map's spectrum is symmetric, and torch gives one half of it: all but the first and the last stand for two.
-    weight = torch.full((size[1] // 2 + 1,), 2.0, device=responses.device)
-    weight[[0, -1] if size[1] % 2 == 0 else [0]] = 1
+    beyond, weight = _beyond(size, steps, responses.device), _weights(size[1], responses.device)
     above, total = [], []
     for part in responses.float().split(_AT_ONCE):
         mean = (part * window).sum((1, 2), keepdim=True) / window.sum()
         power = torch.fft.rfft2((part - mean) * window, size).abs().square() * weight
         total.append(power.sum((1, 2)))
-        above.append((power * (down[:, None] | across)).sum((1, 2)))
+        above.append((power * beyond).sum((1, 2)))
     whole = torch.cat(total)
     return (torch.cat(above) / whole).where(whole > _QUIET * whole.max(), torch.nan).cpu()
 
@@ -120,6 +116,48 @@ def _fast(side: int) -> int:
         while rest % factor == 0:
             rest //= factor
     return side if rest == 1 else _fast(side + 1)
+
+
+def low_passed(maps: Tensor, factor: int) -> Tensor:
+    """Maps (B, C, H, W) without the frequencies that subsampling by `factor` could not keep, taken for periodic.
+
+    >>> low_passed(torch.tensor([[[[1.0, 3.0, 1.0, 3.0]]]]), 2).tolist()
+    [[[[2.0, 2.0, 2.0, 2.0]]]]
+    """
+    size = (maps.shape[2], maps.shape[3])
+    return torch.fft.irfft2(torch.fft.rfft2(maps.float()) * ~_beyond(size, (factor, factor), maps.device), size)
+
+
+def share_beyond(maps: Tensor, factor: int) -> Tensor:
+    """The share of the energy of maps (B, C, H, W) in those frequencies, (B,), over all channels about their means.
+
+    NaN for maps that do not vary.
+
+    >>> low, high = (torch.cos(torch.pi * k * torch.arange(8) / 4) for k in (1, 3))
+    >>> share_beyond((low + high).expand(1, 1, 8, 8), 2)
+    tensor([0.5000])
+    """
+    maps, size = maps.float(), (maps.shape[2], maps.shape[3])
+    spectrum = torch.fft.rfft2(maps).abs().square()
+    spectrum[..., 0, 0] = 0
+    spectrum = spectrum.sum(1, dtype=torch.float64) * _weights(size[1], maps.device)
+    whole, beyond = spectrum.sum((1, 2)), (spectrum * _beyond(size, (factor, factor), maps.device)).sum((1, 2))
+    # Rounding alone leaves as much of the maps' own energy.
+    varies = whole > _QUIET * maps.square().sum((1, 2, 3), dtype=torch.float64) * size[0] * size[1]
+    return (beyond / whole).where(varies, torch.nan).float()
+
+
+def _beyond(size: tuple[int, int], steps: tuple[int, int], device: torch.device) -> Tensor:
+    """Which frequencies of a real map lie above what subsampling keeps, along either axis: (H, W // 2 + 1)."""
+    down = torch.fft.fftfreq(size[0], device=device).abs() > 0.5 / steps[0]
+    return down[:, None] | (torch.fft.rfftfreq(size[1], device=device) > 0.5 / steps[1])
+
+
+def _weights(side: int, device: torch.device) -> Tensor:
+    """How many frequencies each column stands for: the spectrum is symmetric, and torch gives one half of it."""
+    weight = torch.full((side // 2 + 1,), 2.0, device=device)
+    weight[[0, -1] if side % 2 == 0 else [0]] = 1
+    return weight
 
 
 def clusters(filters: Tensor, threshold: float) -> NDArray[np.int64]:
