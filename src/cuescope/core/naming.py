@@ -1,4 +1,4 @@
-"""Names of classifiers and instruments as people say them."""
+"""Names of classifiers and instruments, and counts of things, as people say them."""
 
 
 def short_name(name: str) -> str:
@@ -17,3 +17,12 @@ def title(name: str) -> str:
     'Shape bias'
     """
     return name.replace("_", " ").capitalize()
+
+
+def counted(n: int, thing: str) -> str:
+    """So many things.
+
+    >>> counted(1, "image"), counted(1200, "image")
+    ('1 image', '1,200 images')
+    """
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"

@@ -8,7 +8,7 @@ from cuescope.data.readers.decode import decode
 from cuescope.data.readers.files import FileSet, checked_folder, parted, scan, spread
 
 # Each category with its number, and in the set of rotated textures an angle after them: the texture is the second.
-_NAME = re.compile(r"([^-]*[^-\d])\d*-([^-]*[^-\d])\d*(?:-[^-]*)?")
+_NAME = re.compile(r"([^-]*[^-\d])(\d*)-([^-]*[^-\d])(\d*)(?:-[^-]*)?")
 
 
 def cues_of(name: str) -> dict[str, str] | None:
@@ -18,17 +18,33 @@ def cues_of(name: str) -> dict[str, str] | None:
     {'shape': 'airplane', 'texture': 'bicycle'}
     """
     match = _NAME.fullmatch(Path(name).stem)
-    return {"shape": match[1].lower(), "texture": match[2].lower()} if match else None
+    return {"shape": match[1].lower(), "texture": match[3].lower()} if match else None
+
+
+def instances_of(name: str) -> dict[str, str]:
+    """Which object and which texture image was a stimulus made of, by its file name? {} where it lacks a number.
+
+    >>> instances_of("airplane1-bicycle2.png")
+    {'object': 'airplane1', 'texture_image': 'bicycle2'}
+    """
+    match = _NAME.fullmatch(Path(name).stem)
+    if not match or not match[2] or not match[4]:
+        return {}
+    return {"object": (match[1] + match[2]).lower(), "texture_image": (match[3] + match[4]).lower()}
 
 
 class CueConflictSet(FileSet):
-    """Cue-conflict stimuli: images made to be seen whole, with the cues "shape" and "texture" and no label."""
+    """Cue-conflict stimuli: images made to be seen whole, with the cues "shape" and "texture" and no label.
+
+    Where the name has both numbers, the cues "object" and "texture_image" say what the image was made of.
+    """
 
     knows = frozenset({"shape", "texture"})
 
     def read(self, index: int) -> Sample:
         name = self.id(index)
-        return Sample(name, decode(self.root / name), cues=cues_of(name) or {}, framing="stimulus")
+        cues = {**(cues_of(name) or {}), **instances_of(name)}
+        return Sample(name, decode(self.root / name), cues=cues, framing="stimulus")
 
 
 def read_cue_conflict(path: Path | str, limit: int | None = None) -> CueConflictSet:
