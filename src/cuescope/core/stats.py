@@ -49,13 +49,11 @@ def share(
     k = int(hits)  # type: ignore[arg-type] - a number where n is given
     if not n:
         return Measure(name, None, "share", why=why, **more)
-    interval = wilson(k, n) if not len(clusters) else interval_of(_cluster_means(values, clusters))
+    interval = wilson(k, n) if not len(clusters) else _percentiles(_cluster_means(values, clusters))
     return Measure(name, k / n, "share", n, interval, count=k, **more)
 
 
-def mean(
-    name: str, values: Numbers, unit: Unit = "share", *, clusters: Clusters = (), why: str = NOTHING, **more: Any
-) -> Measure:
+def mean(name: str, values: Numbers, unit: Unit = "share", *, why: str = NOTHING, **more: Any) -> Measure:
     """What is the mean of these values, one an image (or another unit that is resampled)? One value has no interval.
 
     >>> mean("mac", [0.1, 0.1], "probability").interval
@@ -64,9 +62,7 @@ def mean(
     data = np.asarray(values, dtype=float)
     if not len(data):
         return Measure(name, None, unit, why=why, **more)
-    plain = bootstrap_mean(data) if len(data) > 1 else None
-    interval = interval_of(_cluster_means(data, clusters)) if len(clusters) else plain
-    return Measure(name, float(data.mean()), unit, len(data), interval, **more)
+    return Measure(name, float(data.mean()), unit, len(data), bootstrap_mean(data) if len(data) > 1 else None, **more)
 
 
 def mean_share(name: str, shares: Numbers, *, why: str = NOTHING, **more: Any) -> Measure:
