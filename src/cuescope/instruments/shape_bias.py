@@ -86,7 +86,8 @@ class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "text
         "undecided": Sentence(
             "cannot tell",
             "it uses a cue, and none of shape, texture and alike may be said",
-            "It uses a cue, and which one more cannot be said from {images}: " + SAID.replace("{images}", "these"),
+            "It uses a cue; which of the two more often cannot be said from {images}: "
+            + SAID.replace("{images}", "these"),
             "give more cue-conflict images: cuescope make cue-conflict",
         ),
         "people": Sentence("yes", "all images are the authors' own", "People name the shape in {people:.1%}."),
