@@ -13,7 +13,8 @@ from cuescope.core.classes import IMAGENET, SIXTEEN, ClassSpace
 from cuescope.core.findings import About, Conclusion
 from cuescope.core.published import stimuli
 from cuescope.data.images import Sample
-from cuescope.instruments.shape_bias import ALIKE, MARGIN, ShapeBias
+from cuescope.instruments.shape_bias import ALIKE, ShapeBias
+from cuescope.methods.cue_conflict import MARGIN
 from toys import toy
 from truth.table import breaks, planted, sayable
 
@@ -80,7 +81,8 @@ def of_imagenet(*names: str) -> Conclusion:
     "goes by shape, shape bias 1",
     holds=lambda said: said.verdict.names == ("shape",) and said["shape_bias"].value == 1,
     broken=breaks(
-        f"{HERE}.decision_members", lambda space, shown: {c: ((i + 1) % 8,) for i, c in enumerate("abcdefgh")}
+        f"{HERE}.categories",
+        lambda space, shown: ({c: (7 - i,) for i, c in enumerate("abcdefgh")}, {c: c for c in "abcdefgh"}),
     ),
 )
 def reads_shape() -> Conclusion:
@@ -93,7 +95,7 @@ def reads_shape() -> Conclusion:
     "reads the texture, and there are two categories only, so that every decision is for one of the two cues",
     "goes by texture, shape bias 0",
     holds=lambda said: said.verdict.names == ("texture",) and said["shape_bias"].value == 0,
-    broken=breaks(f"{HERE}._uses", lambda shape, texture, neither: "yes" if neither.below(neither.chance) else "no"),
+    broken=breaks(f"{HERE}.uses", lambda shape, texture, neither: "yes" if neither.below(neither.chance) else "no"),
 )
 def reads_one_of_two_textures() -> Conclusion:
     return images([TEXTURE] * 40, [(0, 1), (1, 0)])
@@ -117,7 +119,7 @@ def reads_both_alike() -> Conclusion:
     "answers by a hash of the pixels",
     "uses neither cue, not 'both cues alike'",
     holds=lambda said: said.verdict.names == ("neither_cue",) and said["category_mean"].value is None,
-    broken=breaks(f"{HERE}._uses", lambda *measures: "yes"),
+    broken=breaks(f"{HERE}.uses", lambda *measures: "yes"),
     shows=DECIDED,
 )
 def hashes() -> Conclusion:
@@ -147,6 +149,19 @@ def says_one_thing() -> Conclusion:
 )
 def has_a_favorite() -> Conclusion:
     return images([*[CONSTANT] * 120, *[TEXTURE] * 80], [(0, t) for t in range(1, 8)])
+
+
+@planted(
+    "shape_bias",
+    "absence",
+    "reads the shape, which is the same on all 200 images",
+    "whether it uses a cue cannot be said, not 'uses neither': its only answer fits whatever it goes by",
+    holds=lambda said: said.verdict.names == ("unclear",),
+    broken=breaks("cuescope.methods.cue_conflict.EVEN", 1.0),
+    shows=("shape_decisions", "texture_decisions"),
+)
+def sees_one_shape_only() -> Conclusion:
+    return images([SHAPE] * 200, [(0, t) for t in range(1, 8)])
 
 
 @planted(
@@ -215,8 +230,12 @@ def alike(said: Conclusion) -> bool:
 
 
 def no_more_than_chance(said: Conclusion) -> bool:
-    neither = said["neither"]
-    return neither.interval is not None and neither.interval[0] > neither.chance - MARGIN
+    neither, cues = said["neither"], [said[f"{cue}_decisions"] for cue in ("shape", "texture")]
+    if any(m.interval is None or m.chance > 0.5 for m in cues):
+        return False
+    if neither.chance == 0:
+        return all(m.interval[1] < m.chance + MARGIN for m in cues)
+    return neither.interval[0] > neither.chance - MARGIN > 0
 
 
 CONDITIONS = {

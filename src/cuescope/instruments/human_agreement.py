@@ -10,7 +10,7 @@ import polars as pl
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import published as known
 from cuescope.core import stats
-from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, decision_members
+from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, folded
 from cuescope.core.error_consistency import ANSWERS, Array, Asked, Kappas, interval_of, mean_over
 from cuescope.core.findings import About, Conclusion, Measure, short_names
 from cuescope.core.naming import counted
@@ -18,7 +18,7 @@ from cuescope.core.published.stimuli import are_published
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, typed
-from cuescope.methods.cue_conflict import SHARED, TOO_NARROW, clusters_of, instances, labels_of
+from cuescope.methods.cue_conflict import SHARED, TOO_NARROW, categories, clusters_of, instances, labels_of
 from cuescope.methods.others_answers import PEOPLE, means, panels, shape_biases
 
 MARGIN = 0.05
@@ -107,13 +107,13 @@ class HumanAgreement(Instrument, version=2, order=50, needs={"logits", "shape", 
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: its cues, the category decided for, whether that is the shape, and everybody's answers."""
-        shown = sorted({sample.cues[cue] for sample in batch.samples for cue in ("shape", "texture")})
-        members = decision_members(classifier.classes, shown)
-        names, scores = list(members), category_scores(batch.logits, members, self.aggregation)
-        rows = []
+        cues = (sample.cues[cue] for sample in batch.samples for cue in ("shape", "texture"))
+        members, named = categories(classifier.classes, cues)
+        names, scores = list(members), category_scores(batch.logits, dict(members), self.aggregation)
+        by_name, rows = {folded(name): name for name in members}, []
         for sample, score in zip(batch.samples, scores, strict=True):
-            decision, shape = names[int(score.argmax())], sample.cues["shape"]
-            answers = [(a.who, a.kind == "human", a.category) for a in sample.answers]
+            decision, shape = names[int(score.argmax())], named[sample.cues["shape"]]
+            answers = [(a.who, a.kind == "human", by_name.get(folded(a.category or ""))) for a in sample.answers]
             people = [category == decision for _, human, category in answers if human]
             row: dict[str, Any] = {
                 "id": sample.id,

@@ -9,17 +9,25 @@ import polars as pl
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import published as known
 from cuescope.core import stats
-from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, decision_members
+from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores
 from cuescope.core.findings import About, Conclusion, Measure, Panel, Published, dot
 from cuescope.core.naming import counted
 from cuescope.core.published.stimuli import are_published
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed
-from cuescope.methods.cue_conflict import SHARED, TOO_NARROW, by_permutation, clusters_of, instances, labels_of
+from cuescope.methods.cue_conflict import (
+    MORE,
+    SHARED,
+    TOO_NARROW,
+    by_permutation,
+    categories,
+    clusters_of,
+    instances,
+    labels_of,
+    uses,
+)
 
-MARGIN = 0.05
-"""Decisions for either cue that are surely less than this above chance are no more than chance."""
 ALIKE = 0.1
 """A shape bias that is surely no farther than this from one half goes by both cues alike."""
 
@@ -55,15 +63,16 @@ class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "text
         "nothing": Sentence("cannot tell", "no image has cues in conflict", "No image has cues in conflict."),
         "neither_cue": Sentence(
             "no",
-            "the whole interval of decisions for neither lies less than MARGIN below chance",
+            "the whole interval of decisions for neither lies less than MARGIN below chance, and for each cue "
+            "chance is at most EVEN; of two categories, the decisions for each cue lie less than MARGIN above chance",
             "It uses neither cue: it names one of the two in {either:.1%} of {images}, with {chance:.1%} by chance.",
         ),
         "unclear": Sentence(
             "cannot tell",
-            "the interval of decisions for neither holds chance and reaches beyond MARGIN below it, or there is none",
+            "decisions for neither are not surely below chance, and it may not be said either that it uses neither cue",
             "Whether it uses either cue cannot be said from {images}: it names one of the two in {either:.1%}, with "
             "{chance:.1%} by chance.",
-            "give more cue-conflict images: cuescope make cue-conflict",
+            MORE,
         ),
         "shape": Sentence(
             "yes",
@@ -76,7 +85,7 @@ class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "text
             "it uses a cue, the whole interval of shape bias lies below one half, and that of texture decisions above "
             "chance",
             "It goes by texture: " + SAID,
-            "train on images whose texture says nothing of the class: cuescope make stylized",
+            "train on stylized images: cuescope make stylized IMAGES FOLDER --styles STYLES",
         ),
         "alike": Sentence(
             "no",
@@ -88,16 +97,17 @@ class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "text
             "it uses a cue, and none of shape, texture and alike may be said",
             "It uses a cue; which of the two more often cannot be said from {images}: "
             + SAID.replace("{images}", "these"),
-            "give more cue-conflict images: cuescope make cue-conflict",
+            MORE,
         ),
         "people": Sentence("yes", "all images are the authors' own", "People name the shape in {people:.1%}."),
     }
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: its two cues and what it was made of, the category decided for, both cues' probabilities."""
-        cues = [(sample.cues["shape"], sample.cues["texture"]) for sample in batch.samples]
-        members = decision_members(classifier.classes, sorted({name for pair in cues for name in pair}))
-        scores = category_scores(batch.logits, members, self.aggregation)
+        shown = [(sample.cues["shape"], sample.cues["texture"]) for sample in batch.samples]
+        members, named = categories(classifier.classes, (name for pair in shown for name in pair))
+        cues = [(named[shape], named[texture]) for shape, texture in shown]
+        scores = category_scores(batch.logits, dict(members), self.aggregation)
         names, rows = list(members), []
         decisions = [names[k] for k in scores.argmax(1).tolist()]
         for sample, (shape, texture), decision, score in zip(
@@ -126,7 +136,7 @@ class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "text
         bias, _, shape, texture, neither = found.values()
         if neither.value is None or neither.chance is None:
             return self.say("nothing")
-        used = _uses(shape, texture, neither)
+        used = uses(shape, texture, neither)
         if used != "yes" or bias.value is None:
             numbers = {"images": counted(neither.n, "image"), "either": 1 - neither.value, "chance": 1 - neither.chance}
             verdict = self.say("neither_cue" if used == "no" else "unclear", **numbers)
@@ -170,19 +180,6 @@ class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "text
         return tuple(caveats)
 
 
-def _uses(shape: Measure, texture: Measure, neither: Measure) -> Literal["yes", "no", "cannot tell"]:
-    """Are its decisions for a cue of the image more often than chance would have it?"""
-    if neither.chance:
-        if neither.below(neither.chance):
-            return "yes"
-        return "no" if neither.above(neither.chance - MARGIN) else "cannot tell"
-    # Of two categories one is the shape's and one the texture's, so every decision is for a cue: each for itself.
-    if shape.above(shape.chance) or texture.above(texture.chance):
-        return "yes"
-    surely = all(m.chance is not None and m.below(m.chance + MARGIN) for m in (shape, texture))
-    return "no" if surely else "cannot tell"
-
-
 def _side(bias: Measure, shape: Measure, texture: Measure) -> str:
     """Which cue does it go by, of one that uses any? The name of the sentence."""
     by_shape, by_texture = shape.above(shape.chance), texture.above(texture.chance)
@@ -209,7 +206,7 @@ def _measures(conflict: pl.DataFrame, categories: Mapping[str, Measure], publish
     bias = _bias(conflict, title="shape bias", headline=True, per_image="shape_of_both", **more)
     shared = clusters_of(conflict)
     yield replace(bias, clusters=shared)
-    yield _category_mean(categories, published, used=_uses(*decided) == "yes")
+    yield _category_mean(categories, published, used=uses(*decided) == "yes")
     yield from (replace(measure, clusters=shared) for measure in decided)
 
 

@@ -1,21 +1,70 @@
 """What instruments share that look at cue-conflict images: what the images share, and what chance alone would give."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import polars as pl
 
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.classes import ClassSpace, category_scores, decision_members, folded
+from cuescope.core.findings import Measure
 from cuescope.data.images import Sample
 
 INSTANCES = ("object", "texture_image")
 """Columns of what an image was made of."""
+MARGIN = 0.05
+"""Decisions for either cue that are surely less than this above chance are no more than chance."""
+EVEN = 0.5
+"""Where labels dealt out at random fit more often than this, one category is shown so often, and named so often, that
+no difference from chance says nothing."""
+
+MORE = "give more cue-conflict images: cuescope make cue-conflict SHAPES FOLDER --textures TEXTURES"
 TOO_NARROW = (
     "The file names tell no objects and texture images that several images share: if they share any, the intervals are "
     "too narrow. Names such as cat1-bear3.png tell both."
 )
-SHARED = (
-    "Images share objects and texture images, as their names tell; the intervals come from resampling both (Owen 2007)."
-)
+SHARED = "Images share objects and texture images, as their names tell; the intervals allow for that."
+
+
+Members = Mapping[str, tuple[int, ...]]
+
+
+def categories(space: ClassSpace, shown: Iterable[str]) -> tuple[Members, dict[str, str]]:
+    """The classes of each category that one may decide for, and by which of these names each shown one goes.
+
+    File names say "t_shirt" for the class "T-shirt". Raises CueError where a category that is shown has no class.
+
+    >>> categories(ClassSpace("mine", ("T-shirt", "hat")), ["t_shirt"])[1]
+    {'t_shirt': 'T-shirt'}
+    """
+    names = sorted(set(shown))
+    members = decision_members(space, names)
+    by_name = {folded(name): name for name in members}
+    return members, {name: by_name[folded(name)] for name in names}
+
+
+def recognized(classifier: Classifier, sample: Sample, members: Members, named: Mapping[str, str]) -> bool | None:
+    """Does it decide for the right category on both originals of an image, by the rule of shape_bias?
+
+    None where they are not known. Each original is asked about once for each classifier.
+    """
+    if not set(INSTANCES) <= set(sample.versions):
+        return None
+    names = list(members)
+
+    def decision(key: str) -> str:
+        original = replace(sample, pixels=sample.versions[key], framing="stimulus")
+        scores = category_scores(classifier.logits(classifier.prepare([original])), dict(members))
+        return names[int(scores.argmax())]
+
+    cues = dict(zip(INSTANCES, ("shape", "texture"), strict=True))
+    return all(
+        classifier.known(("decision", key, sample.cues[key], len(names)), lambda key=key: decision(key))
+        == named[sample.cues[cue]]
+        for key, cue in cues.items()
+    )
 
 
 def instances(sample: Sample) -> dict[str, str]:
@@ -48,3 +97,18 @@ def by_permutation(decisions: Sequence[str] | pl.Series, shown: Sequence[str] | 
     said, there = Counter(decisions), Counter(shown)
     n = sum(there.values())
     return sum(count * there[name] for name, count in said.items()) / n**2 if n else None
+
+
+def uses(shape: Measure, texture: Measure, neither: Measure) -> Literal["yes", "no", "cannot tell"]:
+    """Are its decisions for a cue of the image more often than chance would have it?"""
+    even = all(m.chance is not None and m.chance <= EVEN for m in (shape, texture))
+    if neither.chance:
+        if neither.below(neither.chance):
+            return "yes"
+        surely = neither.chance > MARGIN and neither.above(neither.chance - MARGIN)
+    else:
+        # Of two categories one is the shape's and one the texture's: every decision is for a cue, so each for itself.
+        if shape.above(shape.chance) or texture.above(texture.chance):
+            return "yes"
+        surely = all(m.below((m.chance or 0.0) + MARGIN) for m in (shape, texture))
+    return "no" if even and surely else "cannot tell"

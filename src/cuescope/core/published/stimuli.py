@@ -48,3 +48,13 @@ def are_published(ids: Iterable[str]) -> bool:
     """
     names = {name.rpartition("/")[2].rpartition(".")[0] for name in ids}
     return bool(names) and names <= PAIRS
+
+
+def are_published_objects(ids: Iterable[str], *, textures: bool = False) -> bool:
+    """Whether these are all of the authors' images of one cue: 160 objects, or the 48 texture images, by their names.
+
+    >>> are_published_objects(f"edges/{name}.png" for name in OBJECTS), are_published_objects(["edges/airplane1.png"])
+    (True, False)
+    """
+    names = [name.rpartition("/")[2].rpartition(".")[0].rpartition("_")[2].lower() for name in ids]
+    return sorted(names) == sorted(TEXTURES if textures else OBJECTS)

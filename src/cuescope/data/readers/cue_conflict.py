@@ -1,11 +1,23 @@
 """Stimuli whose shape and texture come from different categories; the file name says which."""
 
+import functools
 import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from cuescope.data.images import Sample
+from torch import Tensor
+
+from cuescope.data.derived import DerivedSet
+from cuescope.data.images import ImageSet, Sample
+from cuescope.data.readers.cues import CueSet
 from cuescope.data.readers.decode import decode
 from cuescope.data.readers.files import FileSet, checked_folder, parted, scan, spread
+
+ORIGINALS = {"object": "original", "texture_image": "textures"}
+"""What a stimulus was made of, and in which folder of stimuli of one cue it lies."""
+HELD = 512
+"""Originals that are kept decoded: each is one of many stimuli."""
 
 # Each category with its number, and in the set of rotated textures an angle after them: the texture is the second.
 _NAME = re.compile(r"([^-]*[^-\d])(\d*)-([^-]*[^-\d])(\d*)(?:-[^-]*)?")
@@ -69,3 +81,37 @@ def read_cue_conflict(path: Path | str, limit: int | None = None) -> CueConflict
     if len(chosen) < len(good):
         notes.append(f"{len(chosen):,} of {len(good):,} images, evenly spread")
     return CueConflictSet(root, found.names.take(chosen), notes=notes, skipped=skipped)
+
+
+def with_originals(images: ImageSet, originals: CueSet) -> ImageSet:
+    """The same cue-conflict images, with the object and the texture image that each was made of in `Sample.versions`.
+
+    Those are the images of `originals` that show all cues, and its textures, found by the names that a stimulus's name
+    consists of: airplane1 and bicycle2. Where there are none, the images as they are.
+    """
+    found: dict[str, dict[str, tuple[ImageSet, int]]] = {key: {} for key in ORIGINALS}
+    for (shown, inner), taken in zip(originals.sets, originals.taken, strict=True):
+        for key in (key for key, kind in ORIGINALS.items() if kind == shown):
+            names = ((Path(inner.id(int(i))).stem.rpartition("_")[2].lower(), int(i)) for i in taken)
+            found[key] |= {name: (inner, i) for name, i in names}
+    return _WithOriginals(images, found, originals) if all(found.values()) else images
+
+
+class _WithOriginals(DerivedSet):
+    def __init__(self, images: ImageSet, found: Mapping[str, Mapping[str, tuple[ImageSet, int]]], of: CueSet) -> None:
+        super().__init__(images)
+        self.found, self.of = found, of
+        self.knows = images.knows | {"originals"}
+        self.notes = (*images.notes, f"their originals, where {of.name} has them by name")
+        self.pixels = functools.lru_cache(maxsize=HELD)(self._pixels)
+
+    def _pixels(self, key: str, name: str) -> Tensor | None:
+        images, index = self.found[key].get(name, (None, 0))
+        return None if images is None else images.read(index).pixels
+
+    def changed(self, sample: Sample) -> Sample:
+        found = {key: self.pixels(key, sample.cues[key]) for key in ORIGINALS if key in sample.cues}
+        return replace(sample, versions={**sample.versions, **{k: p for k, p in found.items() if p is not None}})
+
+    def hashed(self) -> tuple[str, Iterable[object]]:
+        return "originals", (self.of.digest,)
