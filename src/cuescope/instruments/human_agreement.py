@@ -169,27 +169,29 @@ class HumanAgreement(Instrument, version=2, order=50, needs={"logits", "shape", 
         return self.say("open", by=abs(difference.value), images=counted(difference.n, "image"))
 
     def _of_two(self, asked: Asked, names: Sequence[str]) -> Iterable[Measure]:
-        n, second = len(asked.right), asked.rows["right_2"].to_numpy().astype(float)
+        rows, second = asked.rows, asked.rows["right_2"].to_numpy().astype(float)
         kappas = self._kappas(asked, asked.right, second)
         with_people = [mean_over(kappas.table[:, k, asked.human]) for k in range(2)]
         why = _why(asked, asked.human)
         for place, name, values in zip(("first", "second"), names, with_people, strict=True):
-            yield _kappa(f"kappa_{place}", values, n, why, title=f"kappa of {name} with people")
+            yield _kappa(f"kappa_{place}", values, rows, why, title=f"kappa of {name} with people")
         title, difference = f"kappa with people: {names[0]} less {names[1]}", with_people[0] - with_people[1]
-        yield _kappa("kappa_difference", difference, n, why, title=title, headline=True)
+        yield _kappa("kappa_difference", difference, rows, why, title=title, headline=True)
         title, why = "error consistency of the two (kappa)", "one is right on all images or on none"
-        yield _kappa("kappa_of_two", kappas.between[:, 0, 1], n, why, title=title)
-        if n:
-            yield stats.share("same", asked.rows["decision"] == asked.rows["decision_2"], title="the same decision")
+        yield _kappa("kappa_of_two", kappas.between[:, 0, 1], rows, why, title=title)
+        if rows.height:
+            same = rows["decision"] == rows["decision_2"]
+            yield stats.share("same", same, clusters=labels_of(rows), title="the same decision")
 
 
-def _kappa(name: str, values: Array, n: int, why: str, **more: Any) -> Measure:
+def _kappa(name: str, values: Array, rows: pl.DataFrame, why: str, **more: Any) -> Measure:
     """The value on the images as they are, with the interval that the resamples give."""
-    if not n or not np.isfinite(values[0]):
+    if not rows.height or not np.isfinite(values[0]):
         return Measure(name, None, "kappa", why=why, **more)
-    interval = interval_of(values[1:]) if n >= stats.UNITS else None
-    lacking = "" if interval else "too few images, or too few that are right and wrong, for an interval"
-    return Measure(name, float(values[0]), "kappa", n, interval, lacking, **more)
+    units = min([rows.height, *(labels.n_unique() for labels in labels_of(rows))])
+    interval = interval_of(values[1:]) if units >= stats.UNITS else None
+    lacking = "" if interval else "too few images or objects, or too few that are right and wrong, for an interval"
+    return Measure(name, float(values[0]), "kappa", rows.height, interval, lacking, **more)
 
 
 def _why(asked: Asked, others: Array) -> str:
@@ -210,10 +212,10 @@ def _measures(asked: Asked, kappas: Kappas, published: bool) -> Iterable[Measure
         ("kappa_networks", "the other networks", networks, {}),
     ):
         values, title = mean_over(kappas.table[:, 0, others]), f"error consistency (kappa) with {who}"
-        yield _kappa(name, values, n, _why(asked, others), title=title, chance=0.0, **more)
+        yield _kappa(name, values, asked.rows, _why(asked, others), title=title, chance=0.0, **more)
     among = mean_over(kappas.people[:, : int(human.sum())])
     why = "there is one person only" if human.sum() == 1 else _why(asked, human)
-    yield _kappa("kappa_among_people", among, n, why, title="people among themselves (kappa)")
+    yield _kappa("kappa_among_people", among, asked.rows, why, title="people among themselves (kappa)")
     why = "none of them was asked" if n else _why(asked, human)
     shared: dict[str, Any] = {"why": why, "clusters": labels_of(asked.rows)}
     named = stats.share("accuracy", asked.right, title="the shape is named", per_image="right", **shared)

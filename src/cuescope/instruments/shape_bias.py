@@ -99,7 +99,11 @@ class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "text
             + SAID.replace("{images}", "these"),
             MORE,
         ),
-        "people": Sentence("yes", "all images are the authors' own", "People name the shape in {people:.1%}."),
+        "people": Sentence(
+            "yes",
+            "all images are the authors' own",
+            "Of people's decisions for either cue {people:.1%} are for the shape.",
+        ),
     }
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
