@@ -92,6 +92,10 @@ def test_originals_are_found_by_name_and_only_recognized_ones_count(tmp_path: Pa
     assert said["shape_sensitivity"].n == 8
     assert said["preference"].value == pytest.approx(2 / 3)
     assert any("4 images with an original that it does not recognize" in caveat for caveat in said.caveats)
+    (tmp_path / "cues/textures/elk1.png").write_bytes(b"no image")
+    images = open_inputs(given)["cue-conflict"]
+    known = [set(images.read(i).versions) for i in range(len(images)) if "elk1" in images.id(i).split("-")[1]]
+    assert known == [{"object"}] * 4, "an original that cannot be read is one that is not known"
 
 
 INPUTS = {"images": "photos", "cue-conflict": "conflict", "cues": "cues"}

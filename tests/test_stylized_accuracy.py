@@ -85,7 +85,7 @@ def test_an_audit_of_stylized_images(tmp_path: Path) -> None:
     run = audit(toy(MeanColor()), images=photos, stylized=made, only=["stylized"], out=tmp_path / "run")
     finding = run.finding("stylized")
     assert (finding["clean"].value, finding["stylized"].value) == (1.0, pytest.approx(1 / 3))
-    assert finding.verdict.names == ("loses_all",) or finding.verdict.names == ("loses",)
+    assert finding.verdict.names == ("loses",), "12 images do not show that nothing is left"
 
 
 def test_published_values_stand_beside_imagenet_s_validation_images_alone() -> None:

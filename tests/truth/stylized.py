@@ -68,7 +68,7 @@ def drawn(i: int, label: int) -> int:
     "stylized",
     "truth",
     "reads the shape",
-    "keeps its accuracy: 1 as they are, 1 stylized",
+    "does without texture: 1 as they are, 1 stylized",
     holds=lambda said: said.verdict.names == ("keeps",) and said["lost"].value == 0,
     broken=breaks(f"{HERE}.versions_of", lambda batch, kind: [Sample("", image(0, 0))] * len(batch)),
     shows=("clean", "stylized", "lost"),

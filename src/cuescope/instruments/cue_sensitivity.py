@@ -40,8 +40,9 @@ class CueSensitivity(Instrument, version=1, order=35, needs={"logits", "shape", 
     On cue-conflict images, each cue for itself: shape bias leaves out all classes but a few, and says nothing of how
     well either cue is read (Kim et al. 2026). A category of several classes has the rank of its best. Equal logits have
     the mean over all their orders. Chance is what the same ranks would give if the images' labels were dealt out at
-    random; in a random order of K classes it is H(K) / K for one class, so values for different numbers of classes are
-    not to be compared. Images count only if both originals are recognized, where these are given (`--cues`).
+    random, now and then that of the other cue, so it is rather too high; in a random order of K classes it is H(K) / K
+    for one class, so values for different numbers of classes are not to be compared. Images count only if both
+    originals are recognized, where these are given (`--cues`).
 
     >>> CueSensitivity()
     CueSensitivity()

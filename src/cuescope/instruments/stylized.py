@@ -74,20 +74,20 @@ class Stylized(Instrument, version=1, order=75, needs={"logits", "label", "styli
             "no",
             "clean accuracy lies above chance, and the whole interval of the stylized one less than MARGIN of that "
             "above chance, which is at most EVEN",
-            "It needs their own texture: " + KNOWS,
+            "Stylized, it recognizes them no more than by chance: " + KNOWS,
             "train on stylized images: cuescope make stylized IMAGES FOLDER --styles STYLES",
         ),
         "loses": Sentence(
             "no",
             "clean accuracy lies above chance, that of what is lost above 0, and neither of these two is so",
-            "It loses {lost:.1f} points with their own texture: " + KNOWS,
+            "It loses {lost:.1f} points by stylizing: " + KNOWS,
             "train on stylized images: cuescope make stylized IMAGES FOLDER --styles STYLES",
         ),
         "cannot_tell": Sentence(
             "cannot tell",
             "clean accuracy lies above chance, and the interval of what is lost holds 0 and reaches MARGIN, or there "
             "is none",
-            "Whether it loses anything with their own texture cannot be said: " + KNOWS,
+            "Whether it loses anything by stylizing cannot be said: " + KNOWS,
             "give more images",
         ),
     }
@@ -121,9 +121,10 @@ class Stylized(Instrument, version=1, order=75, needs={"logits", "label", "styli
         if len(about.classes) > 10:
             measures += [_top5(rows, name, place, published) for place, name in enumerate(NAMES)]
         caveat = (
-            "How much is lost depends on the styles and on how the images were stylized: compare classifiers on the "
-            "same images only. On Stylized-ImageNet the top-5 accuracy of a ResNet-50 fell from 92.9 to 16.4 %, of one "
-            "that was trained on it from 82.6 to 79.0 %, of a BagNet-9 from 70.0 to 1.4 % (Geirhos et al. 2019)."
+            "Stylizing takes away texture and color, and blurs shapes too: a loss alone does not show that it goes by "
+            "texture. How much is lost depends on the styles and the stylizer: compare classifiers on the same images. "
+            "On Stylized-ImageNet the top-5 accuracy of a ResNet-50 fell from 92.9 to 16.4 %, of one trained on it "
+            "from 82.6 to 79.0 %, of a BagNet-9 from 70.0 to 1.4 % (Geirhos et al. 2019)."
         )
         return Conclusion(tuple(measures), (), self._verdict(clean, stylized, lost), (caveat,))
 

@@ -1,6 +1,6 @@
 """Stimuli whose shape and texture come from different categories; the file name says which."""
 
-import functools
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from cuescope.data.derived import DerivedSet
-from cuescope.data.images import ImageSet, Sample
+from cuescope.data.images import ImageSet, Sample, UnreadableError
 from cuescope.data.readers.cues import CueSet
 from cuescope.data.readers.decode import decode
 from cuescope.data.readers.files import FileSet, checked_folder, parted, scan, spread
@@ -103,14 +103,23 @@ class _WithOriginals(DerivedSet):
         self.found, self.of = found, of
         self.knows = images.knows | {"originals"}
         self.notes = (*images.notes, f"their originals, where {of.name} has them by name")
-        self.pixels = functools.lru_cache(maxsize=HELD)(self._pixels)
+        self.held: dict[tuple[str, str], Tensor | None] = {}
 
-    def _pixels(self, key: str, name: str) -> Tensor | None:
+    def _original(self, key: str, name: str) -> Tensor | None:
+        """Its pixels; None where there is none, or none that can be read."""
+        if (key, name) in (held := self.held):
+            return held[key, name]
         images, index = self.found[key].get(name, (None, 0))
-        return None if images is None else images.read(index).pixels
+        pixels = None
+        if images is not None:
+            with contextlib.suppress(UnreadableError):
+                pixels = images.read(index).pixels
+        # Threads that read at the same time keep what they began with.
+        self.held = {(key, name): pixels} if len(held) >= HELD else {**held, (key, name): pixels}
+        return pixels
 
     def changed(self, sample: Sample) -> Sample:
-        found = {key: self.pixels(key, sample.cues[key]) for key in ORIGINALS if key in sample.cues}
+        found = {key: self._original(key, sample.cues[key]) for key in ORIGINALS if key in sample.cues}
         return replace(sample, versions={**sample.versions, **{k: p for k, p in found.items() if p is not None}})
 
     def hashed(self) -> tuple[str, Iterable[object]]:
