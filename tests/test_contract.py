@@ -89,7 +89,7 @@ def known(sample: Sample, index: int) -> Sample:
     shown = {"shown": ("silhouettes", "textures")[index % 2], "category": sample.cues["shape"]}
     people = [Answer(f"subject-{k}", "human", sample.cues["shape"] if (index + k) % 3 else None) for k in range(2)]
     network = Answer("net", "network", sample.cues["texture" if index % 4 else "shape"])
-    versions = {"texturized": sample.pixels.flip(1)}
+    versions = {"texturized": sample.pixels.flip(1), "stylized": sample.pixels.flip(2)}
     told: dict[str, Any] = {"versions": versions, "answers": (*people, network), "cues": {**sample.cues, **shown}}
     told["label_map"] = lambda crops: torch.eye(16)[[round(10 * (top + left)) % 16 for top, left, *_ in crops]]
     return dataclasses.replace(sample, **told, condition=Condition("contrast", 30.0, sample.id))
@@ -131,6 +131,7 @@ def test_facts_are_there(name: str) -> None:
         "dense_logits",
         "words",
         "texturized",
+        "stylized",
         "distortion",
         "label",
         "labels",

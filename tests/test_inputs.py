@@ -40,7 +40,9 @@ def test_a_limit_is_applied_to_image_sets() -> None:
         find_images(images, limit=0)
 
 
-@pytest.mark.parametrize("role", ["cue-conflict", "cues", "texturized", "distortions", "parts", "label-maps"])
+@pytest.mark.parametrize(
+    "role", ["cue-conflict", "cues", "texturized", "stylized", "distortions", "parts", "label-maps"]
+)
 def test_a_limit_is_applied_to_every_image_set(role: str) -> None:
     opened = open_inputs({"images": Images(colored(2)), role: WorldImages(count=8)}, 4)
     assert {key: len(images) for key, images in opened.items()} == {"images": 2, role: 4}

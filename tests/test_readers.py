@@ -14,7 +14,7 @@ from cuescope.core.classes import IMAGENET, ClassSpace, align
 from cuescope.core.errors import CueError
 from cuescope.data.images import Sample, each
 from cuescope.data.readers import imagenet, read_cue_conflict, read_folder, read_real, real_labels
-from cuescope.data.readers.cue_conflict import cues_of
+from cuescope.data.readers.cue_conflict import cues_of, instances_of
 from cuescope.data.readers.files import FileSet, Names
 
 Make = Callable[..., Path]
@@ -407,9 +407,15 @@ def test_cue_conflict_folder(make: Make) -> None:
     assert images.classes is None
     sample = images.read(1)
     assert isinstance(sample, Sample)
-    assert (sample.cues, sample.label, sample.framing) == ({"shape": "cat", "texture": "dog"}, None, "stimulus")
+    cues = {"shape": "cat", "texture": "dog", "object": "cat1", "texture_image": "dog2"}
+    assert (sample.cues, sample.label, sample.framing) == (cues, None, "stimulus")
     assert [skipped.id for skipped in images.skipped] == ["cat/cat.png"]
     assert images.notes == ("1 of 2 images show the same category as shape and as texture",)
+
+
+@pytest.mark.parametrize("name", ["cat-dog", "cat1-dog", "cat-dog1", "photo"])
+def test_without_both_numbers_nobody_knows_what_an_image_was_made_of(name: str) -> None:
+    assert instances_of(f"{name}.png") == {}
 
 
 def test_cue_conflict_folder_without_cues_is_an_error(make: Make) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -11,8 +13,11 @@ import torch
 from cuescope.core.classes import SIXTEEN, ClassSpace, category_members, category_scores
 from cuescope.core.errors import CueError
 from cuescope.core.findings import About
+from cuescope.core.published.stimuli import PAIRS
 from cuescope.data.images import Sample
+from cuescope.data.readers.cue_conflict import instances_of
 from cuescope.instruments.shape_bias import ShapeBias
+from cuescope.methods.cue_conflict import SHARED, TOO_NARROW
 from toys import toy
 
 ANIMALS = ClassSpace("animals", ("cat", "dog", "elk"))
@@ -53,24 +58,73 @@ def test_known_strategies(channel: int, bias: float) -> None:
     assert conclusion["shape_bias"].published == (), "people were not asked about these classes"
 
 
+def rows_of(*decided: tuple[str, str, str, str]) -> pl.DataFrame:
+    """Rows of (id, shape, texture, decision), as `observe` gives them."""
+    rows = []
+    for name, shape, texture, decision in decided:
+        cue = "shape" if decision == shape else "texture" if decision == texture else "neither"
+        row = {"id": name, "shape": shape, "texture": texture, "decision": decision, "cue": cue}
+        row |= {key: instances_of(name).get(key, name) for key in ("object", "texture_image")}
+        rows.append({**row, "neither": cue == "neither", "shape_of_both": None if cue == "neither" else cue == "shape"})
+    return pl.DataFrame(rows, schema_overrides={"shape_of_both": pl.Boolean})
+
+
+IMAGENET = ClassSpace("imagenet-1k", tuple(map(str, range(1000))))
+NET = About("net", "stimuli", IMAGENET.names, IMAGENET.name)
+OWN = ("cat3-bear2.png", "cat", "bear", "cat"), ("bear3-cat1.png", "bear", "cat", "cat")
+OWN = (*OWN, ("truck1-cat1.png", "truck", "cat", "truck"))
+
+
 def test_the_plot_has_people_and_networks_by_category_and_over_all() -> None:
-    categories = ["bear", "cat", "truck"]
-    rows = pl.DataFrame(
-        [
-            {"id": f"{s}-{t}", "shape": s, "texture": t, "decision": d, "cue": "shape" if d == s else "texture"}
-            for s, t, d in (("cat", "bear", "cat"), ("bear", "cat", "cat"), ("truck", "cat", "truck"))
-        ]
-    )
-    space = ClassSpace("imagenet-1k", tuple(map(str, range(1000))))
-    (panel,) = ShapeBias().conclude(rows, About("net", "stimuli", space.names, space.name)).panels
+    assert all(name.removesuffix(".png") in PAIRS for name, *_ in OWN)
+    rows, categories = rows_of(*OWN), ["bear", "cat", "truck"]
+    said = ShapeBias().conclude(rows, NET)
+    (panel,) = said.panels
     assert [(r["label"], r["value"]) for r in panel.data["rows"]] == list(zip(categories, (0, 1, 1), strict=True))
     assert (panel.data["total"]["value"], panel.data["total"]["n"]) == (2 / 3, 3)
     marks = {m["who"]: m["values"] for m in panel.data["marks"]}
     assert marks["people"] == [0.935, 0.959, 0.983, 0.9587]
     assert marks["ResNet-50 (SIN)"] == [0.793, 0.824, 0.894, 0.806]
     assert next(iter(marks)) == "people"
-    (own,) = ShapeBias(aggregation="sum").conclude(rows, About("net", "stimuli", space.names, space.name)).panels
+    assert said.verdict.names[-1] == "people"
+    (own,) = ShapeBias(aggregation="sum").conclude(rows, NET).panels
     assert own.data["marks"] == [], "theirs are by another rule"
+
+
+def test_people_stand_beside_the_authors_images_alone() -> None:
+    rows = rows_of(*OWN, ("cat1-bear9.png", "cat", "bear", "cat"))
+    said = ShapeBias().conclude(rows, NET)
+    assert (said.panels[0].data["marks"], said["shape_bias"].published) == ([], ())
+    assert "people" not in said.verdict.names
+
+
+def test_chance_is_the_mean_over_permutations_of_the_stimuli() -> None:
+    """The slow twin: labels dealt out at random, again and again."""
+    random = np.random.default_rng(0)
+    pairs = [p for p in itertools.product("abcd", "abcd") if p[0] != p[1]] * 3
+    said = random.choice(list("abcd"), len(pairs), p=[0.5, 0.3, 0.2, 0]).tolist()
+    decided = [(f"{i}", *pairs[i], said[i]) for i in range(len(pairs))]
+    found = ShapeBias().conclude(rows_of(*decided), ABOUT)
+    shares = []
+    for _ in range(2000):
+        dealt = [pairs[i] for i in random.permutation(len(pairs))]
+        shares.append([np.mean([d == p[k] for p, d in zip(dealt, said, strict=True)]) for k in range(2)])
+    shape, texture = np.mean(shares, 0)
+    assert found["shape_decisions"].chance == pytest.approx(shape, abs=0.005)
+    assert found["texture_decisions"].chance == pytest.approx(texture, abs=0.005)
+    assert found["neither"].chance == pytest.approx(1 - shape - texture, abs=0.01)
+
+
+def test_images_that_share_an_object_or_a_texture_are_resampled_together() -> None:
+    names = [(f"cat{i}-dog{j}.png", "cat", "dog", "cat" if i < 5 else "dog") for i in range(12) for j in range(8)]
+    said = ShapeBias().conclude(rows_of(*names, ("x", "dog", "cat", "cat")), ABOUT)
+    assert said["shape_bias"].clusters == ("object", "texture_image")
+    low, high = said["shape_bias"].interval or (0, 0)
+    plain = ShapeBias().conclude(rows_of(*((f"{i}", *row[1:]) for i, row in enumerate(names))), ABOUT)
+    assert plain["shape_bias"].clusters == ()
+    assert high - low > 2 * np.ptp(plain["shape_bias"].interval or (0, 0))
+    assert TOO_NARROW in plain.caveats
+    assert SHARED in said.caveats
 
 
 def test_a_decision_for_neither_does_not_count() -> None:
@@ -83,22 +137,13 @@ def test_a_decision_for_neither_does_not_count() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "texture", "said"),
-    [
-        (2, 7, "cannot be said from so few images: where"),
-        (100, 104, "It goes by both cues alike: where"),
-        (1, 19, "It goes by texture: where"),
-        (19, 1, "It goes by shape: where"),
-    ],
+    [(2, 7, "undecided"), (100, 104, "alike"), (14, 25, "undecided"), (1, 19, "texture"), (19, 1, "shape")],
 )
 def test_the_sentence_says_no_more_than_the_interval(shape: int, texture: int, said: str) -> None:
-    rows = pl.DataFrame(
-        [
-            {"id": f"{i}", "shape": "cat", "texture": "dog", "decision": "cat" if i < shape else "dog"}
-            | {"cue": "shape" if i < shape else "texture"}
-            for i in range(shape + texture)
-        ]
-    )
-    assert said in ShapeBias().conclude(rows, ABOUT).sentence
+    pairs = ("cat", "dog"), ("dog", "elk"), ("elk", "cat")
+    decided = [(*pairs[i % 3], pairs[i % 3][i >= shape]) for i in range(shape + texture)]
+    rows = rows_of(*((f"{i}", *row) for i, row in enumerate(decided)))
+    assert ShapeBias().conclude(rows, ABOUT).verdict.names == (said,)
 
 
 def test_no_decision_for_either_has_no_bias() -> None:
@@ -157,3 +202,26 @@ def test_published_stimuli(data: Path, model: str, shape: int, texture: int, bia
     assert conclusion["shape_decisions"].n == 601
     assert conclusion["shape_bias"].value == pytest.approx(bias, abs=5e-4)
     assert [p.value for p in conclusion["shape_bias"].published if p.who == "people"] == [0.9587]
+
+
+# The authors' trials: shape bias as published, with the interval that resampling objects and texture images gives.
+TRIALS = {
+    "ResNet-50 (torchvision)": (0.221, 0.142, 0.316, "texture"),
+    "ResNet-50 (SIN)": (0.806, 0.717, 0.882, "shape"),
+    "AlexNet (Caffe)": (0.429, 0.326, 0.543, "undecided"),
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("who", TRIALS)
+def test_published_trials(data: Path, who: str) -> None:
+    from cuescope.data.readers import read_human_data
+
+    trials = read_human_data(data / "human").trials.filter(subject=who)
+    rows = rows_of(*trials.select("image", "shape", "texture", "response").iter_rows())
+    rows = rows.with_columns(pl.when(pl.col("shape") != pl.col("texture")).then("cue"))
+    said = ShapeBias().conclude(rows, NET)
+    bias, low, high, name = TRIALS[who]
+    assert said["shape_bias"].value == pytest.approx(bias, abs=5e-4)
+    assert said["shape_bias"].interval == pytest.approx((low, high), abs=0.02)
+    assert said.verdict.names == (name, "people")

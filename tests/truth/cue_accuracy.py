@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 
 from cuescope.core.classes import ClassSpace
@@ -40,11 +43,29 @@ def conclude(shown: str, n: int) -> Conclusion:
     "reads the class off silhouettes",
     "recognizes silhouettes, and textures tell it nothing",
     holds=lambda said: said.verdict.names == ("recognizes", "not") and said["silhouettes"].value == 1,
-    broken=breaks("cuescope.instruments.cue_accuracy.decision_members", lambda space, names: {"a": [0], "b": [1]}),
+    broken=breaks(
+        "cuescope.instruments.cue_accuracy.categories",
+        lambda space, shown: ({c: (7 - i,) for i, c in enumerate("abcdefgh")}, {c: c for c in "abcdefgh"}),
+    ),
     shows=("silhouettes", "textures"),
 )
 def knows_silhouettes() -> Conclusion:
     return conclude("silhouettes textures", 512)
+
+
+@planted(
+    "cue_accuracy",
+    "absence",
+    "always says the one category that all 100 silhouettes show",
+    "cannot tell, though it is right on all of them: its only answer fits",
+    holds=lambda said: said.verdict.names == ("cannot_tell",) and said["silhouettes"].chance == 1,
+    broken=breaks("cuescope.instruments.cue_accuracy.by_permutation", lambda said, shown: 1 / 8),
+    shows=("silhouettes",),
+)
+def has_one_answer() -> Conclusion:
+    one = [replace(sample("silhouettes", 0), id=f"{i}") for i in range(100)]
+    tool, classifier = CueAccuracy(), toy(Red(), CLASSES, size=4)
+    return tool.conclude(tool.observe(classifier, classifier.see(one)), About("toy", "toys", CLASSES.names))
 
 
 @planted(
@@ -64,25 +85,25 @@ def kinds(said: Conclusion) -> list:
     return [m for m in said.measures if m.value is not None]
 
 
-CHANCE = 1 / 8
+def low(measure: Any) -> float:
+    return measure.interval[0] if measure.interval else 0.0
+
+
+def high(measure: Any) -> float:
+    return measure.interval[1] if measure.interval else 1.0
+
+
 sayable("cue_accuracy", "nothing", lambda said: not kinds(said), lambda: conclude("", 0))
-sayable(
-    "cue_accuracy",
-    "recognizes",
-    lambda said: any(m.interval[0] > CHANCE for m in kinds(said)),
-    knows_silhouettes,
-)
+sayable("cue_accuracy", "recognizes", lambda said: any(low(m) > m.chance for m in kinds(said)), knows_silhouettes)
 sayable(
     "cue_accuracy",
     "not",
-    lambda said: any(m.interval[0] <= CHANCE and m.interval[1] < CHANCE + MARGIN for m in kinds(said)),
+    lambda said: any(low(m) <= m.chance <= 0.5 and high(m) < m.chance + MARGIN for m in kinds(said)),
     knows_silhouettes,
 )
 sayable(
     "cue_accuracy",
     "cannot_tell",
-    lambda said: any(
-        m.interval is None or m.interval[0] <= CHANCE < CHANCE + MARGIN <= m.interval[1] for m in kinds(said)
-    ),
+    lambda said: any(low(m) <= m.chance and (m.chance > 0.5 or high(m) >= m.chance + MARGIN) for m in kinds(said)),
     guesses_textures,
 )

@@ -73,7 +73,8 @@ class Sample:
     "elephant"}. `boxes` (those of the label's class first), `mask` ((H, W) bool, True on the object) and `parts` are in
     pixels of the decoded image. `label_map` gives soft targets (n, K) of crops (n, 4) - top, left, height, width in
     shares of the image. `versions` are the same image rendered anew, as in {"texturized": (3, h, w) uint8}, already
-    framed as a classifier sees it.
+    framed as a classifier sees it; of a cue-conflict image they are the originals that it was made of, by "object" and
+    "texture_image".
     """
 
     id: str
@@ -169,9 +170,10 @@ class ImageSet(ABC):
 
     `knows` says what its samples carry: any of "label", "labels" (all that are right), "shape", "texture", "boxes",
     "mask", "parts", "regions" (what is where: boxes or label maps), "answers", "shown" (which cue alone an image
-    shows), "distortion", "category" (labels among the 16 categories), and the names of its versions. `classes` is the
-    space that labels index, or None without labels. `notes` are statements about how the set was read that belong in
-    the report. `skipped` lists what could be left out before any decoding.
+    shows), "originals" (what cue-conflict images were made of), "distortion", "category" (labels among the 16
+    categories), and the names of its versions. `classes` is the space that labels index, or None without labels.
+    `notes` are statements about how the set was read that belong in the report. `skipped` lists what could be left out
+    before any decoding.
     """
 
     name: str

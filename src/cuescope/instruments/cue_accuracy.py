@@ -9,11 +9,13 @@ import polars as pl
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import published as known
 from cuescope.core import stats
-from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, decision_members
+from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
+from cuescope.core.published.stimuli import are_published_objects
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed
+from cuescope.methods.cue_conflict import EVEN, by_permutation, categories
 
 MARGIN = 0.05
 """An accuracy that is surely less than this above chance is no better than chance."""
@@ -22,11 +24,12 @@ TITLES = {cue: cue for cue in known.CUES} | {"original": "original images", "gre
 
 
 @dataclass(frozen=True)
-class CueAccuracy(Instrument, version=1, order=40, needs={"logits", "shown"}):
+class CueAccuracy(Instrument, version=2, order=40, needs={"logits", "shown"}):
     """Accuracy on images that show one cue of an object and nothing else: its silhouette, its edges, its texture.
 
     The images lie in folders named by what they show, as original, greyscale, silhouettes, edges and textures, and
-    are named by category. The decision is that of shape_bias (Geirhos et al. 2019, figures 2 and 5).
+    are named by category. The decision is that of shape_bias (Geirhos et al. 2019, figures 2 and 5). Chance is what the
+    same decisions would give if the categories were dealt out among the images at random.
 
     >>> CueAccuracy(aggregation="max").aggregation
     'max'
@@ -47,23 +50,23 @@ class CueAccuracy(Instrument, version=1, order=40, needs={"logits", "shown"}):
         ),
         "not": Sentence(
             "no",
-            "on each kind listed, the whole interval lies less than MARGIN above chance",
-            "{Kinds} tell it nothing: it is right about {accuracies}, with {chance:.1%} by chance.",
+            "on each kind listed, the whole interval lies less than MARGIN above chance, which is at most EVEN",
+            "It does not recognize {kinds}: it is right about {accuracies}.",
         ),
         "cannot_tell": Sentence(
             "cannot tell",
-            "on each kind listed, the interval holds chance and reaches beyond MARGIN above it, or there is none",
-            "Whether {kinds} tell it anything cannot be said from so few images: it is right about {accuracies}, with "
-            "{chance:.1%} by chance.",
+            "on each kind listed, neither of the two may be said, or there is no interval",
+            "Whether it recognizes {kinds} cannot be said from these images: it is right about {accuracies}.",
+            "give more images of that kind, of several categories alike",
         ),
     }
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: what it shows, the category it shows, and the one decided for."""
-        members = decision_members(classifier.classes, sorted({s.cues["category"] for s in batch.samples}))
-        names, scores = list(members), category_scores(batch.logits, members, self.aggregation)
+        members, named = categories(classifier.classes, (s.cues["category"] for s in batch.samples))
+        names, scores = list(members), category_scores(batch.logits, dict(members), self.aggregation)
         decisions = [names[k] for k in scores.argmax(1).tolist()]
-        shown, category = ([s.cues[key] for s in batch.samples] for key in ("shown", "category"))
+        shown, category = [s.cues["shown"] for s in batch.samples], [named[s.cues["category"]] for s in batch.samples]
         right = [d == c for d, c in zip(decisions, category, strict=True)]
         return self.table(
             {"id": batch.ids, "shown": shown, "category": category, "decision": decisions, "right": right}
@@ -71,25 +74,20 @@ class CueAccuracy(Instrument, version=1, order=40, needs={"logits", "shown"}):
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         standard = about.space == IMAGENET and set(rows["category"]) <= set(SIXTEEN) and self.aggregation == "mean"
-        chance = 1 / (len(SIXTEEN) if standard else max(1, len(about.classes)))
-        measures = tuple(_measure(rows.filter(shown=shown), shown, chance, standard) for shown in known.CUES)
-        panels = tuple(_panels(measures, standard))
-        return Conclusion(measures, panels, self._verdict(measures, chance), _caveats(standard))
+        measures = tuple(_measure(rows.filter(shown=shown), shown, standard) for shown in known.CUES)
+        return Conclusion(measures, tuple(_panels(measures)), self._verdict(measures), _caveats(measures))
 
-    def _verdict(self, measures: Sequence[Measure], chance: float) -> Verdict:
+    def _verdict(self, measures: Sequence[Measure]) -> Verdict:
         said: dict[str, list[Measure]] = {"recognizes": [], "not": [], "cannot_tell": []}
         for measure in measures:
             if measure.value is not None:
-                nothing = "not" if measure.below(chance + MARGIN) else "cannot_tell"
-                said["recognizes" if measure.above(chance) else nothing].append(measure)
+                said[_outcome(measure)].append(measure)
         verdicts = []
         for name, found in said.items():
-            accuracies = ", ".join(f"{m.value:.1%} of {m.n} {TITLES[m.name]}" for m in found)
-            listed = " and ".join(TITLES[m.name] for m in found)
-            which = {"not": {"Kinds": listed.capitalize()}, "cannot_tell": {"kinds": listed}}.get(name, {})
-            kinds = which | {"chance": chance} if which else {}
+            numbers = (f"{m.value:.1%} of {m.n:,} {TITLES[m.name]} ({m.chance:.1%} by chance)" for m in found)
+            kinds = {} if name == "recognizes" else {"kinds": _listed(found)}
             if found:
-                verdicts.append(self.say(name, accuracies=accuracies, **kinds))
+                verdicts.append(self.say(name, accuracies=", ".join(numbers), **kinds))
         return sum(verdicts[1:], verdicts[0]) if verdicts else self.say("nothing")
 
     def examples(self, rows: Rows) -> list[str]:
@@ -109,9 +107,16 @@ class CueAccuracy(Instrument, version=1, order=40, needs={"logits", "shown"}):
         yield Panel("shown", "images", "What it sees", caption, figures=figures)
 
 
-def _measure(rows: pl.DataFrame, shown: str, chance: float, standard: bool) -> Measure:
-    beside: dict[str, Any] = {"chance": chance} if rows.height else {}
-    if rows.height and standard:
+def _outcome(measure: Measure) -> str:
+    if measure.above(measure.chance):
+        return "recognizes"
+    chance = 1.0 if measure.chance is None else measure.chance
+    return "not" if chance <= EVEN and measure.below(chance + MARGIN) else "cannot_tell"
+
+
+def _measure(rows: pl.DataFrame, shown: str, standard: bool) -> Measure:
+    beside: dict[str, Any] = {"chance": by_permutation(rows["decision"], rows["category"])}
+    if standard and are_published_objects(rows["id"], textures=shown == "textures"):
         values = {who: by_cue[shown] for who, by_cue in known.CUE_ACCURACY.items()}
         beside["published"] = known.listed(values, known.CUE_ACCURACY_SOURCE)
     title, headline = f"accuracy on {TITLES[shown]}", shown in ("silhouettes", "textures")
@@ -119,23 +124,26 @@ def _measure(rows: pl.DataFrame, shown: str, chance: float, standard: bool) -> M
     return stats.share(shown, rows["right"], why=why, title=title, headline=headline, **beside)
 
 
-def _panels(measures: Sequence[Measure], standard: bool) -> Iterable[Panel]:
+def _panels(measures: Sequence[Measure]) -> Iterable[Panel]:
     found = [m for m in measures if m.value is not None]
     if not found:
         return
-    reference = known.CUE_ACCURACY.items() if standard else ()
-    marks = [{"who": who, "values": [by_cue[m.name] for m in found]} for who, by_cue in reference]
+    published = [{p.who: p.value for p in m.published} for m in found]
+    marks = [{"who": who, "values": [p.get(who) for p in published]} for who in known.CUE_ACCURACY if any(published)]
     caption = "Original images show all cues; silhouettes and edges show shape alone, textures texture alone."
-    caption += " SIN: trained on Stylized-ImageNet." if standard else ""
+    caption += " SIN: trained on Stylized-ImageNet." if marks else ""
     data = {"unit": "share", "rows": [dot(TITLES[m.name], m.value, m.interval, m.n) for m in found], "marks": marks}
     yield Panel("by_cue", "dots", "Accuracy by what is shown", caption, data)
 
 
-def _caveats(standard: bool) -> tuple[str, ...]:
-    if not standard:
+def _listed(found: Sequence[Measure]) -> str:
+    return " and ".join(TITLES[m.name] for m in found)
+
+
+def _caveats(measures: Sequence[Measure]) -> tuple[str, ...]:
+    if not any(measure.published for measure in measures):
         return ()
     return (
-        "Published values are of the authors' own images (160 of each kind, 48 textures), which were chosen so that "
-        "four networks are right about the photographs and the textures; other images are easier or harder.",
+        "The authors' images were chosen so that four networks are right about the photographs and the textures.",
         "The authors' networks decided by an aggregation that their README calls slightly different from the mean.",
     )

@@ -89,6 +89,7 @@ _LACKS = {
     "regions": "{images} have neither boxes nor label maps",
     "boxes": "{images} have no boxes of objects",
     "texturized": "{images} have no texturized version",
+    "stylized": "{images} have no stylized version",
     "distortion": "{images} are not distorted at known levels",
     "parts": "{images} have no boxes of parts",
     "answers": "{images} have no answers of people",

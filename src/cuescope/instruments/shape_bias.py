@@ -1,7 +1,7 @@
 """Where texture and shape disagree, which of the two does the classifier follow?"""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import polars as pl
@@ -9,19 +9,41 @@ import polars as pl
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import published as known
 from cuescope.core import stats
-from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, decision_members
+from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores
 from cuescope.core.findings import About, Conclusion, Measure, Panel, Published, dot
+from cuescope.core.naming import counted
+from cuescope.core.published.stimuli import are_published
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed
+from cuescope.methods.cue_conflict import (
+    MORE,
+    SHARED,
+    TOO_NARROW,
+    by_permutation,
+    categories,
+    clusters_of,
+    instances,
+    labels_of,
+    uses,
+)
+
+ALIKE = 0.1
+"""A shape bias that is surely no farther than this from one half goes by both cues alike."""
+
+NO_DECISION = "no decision was for either cue"
+SAID = "where it names either cue, that is the shape in {bias:.1%} of {images}; it names neither in {neither:.1%}."
 
 
 @dataclass(frozen=True)
-class ShapeBias(Instrument, version=1, order=30, needs={"logits", "shape", "texture"}):
+class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "texture"}):
     """Shape bias: the share of shape decisions among all decisions for either cue of a cue-conflict image.
 
     An image shows the shape of one category in the texture of another. The logits become probabilities, those
     of a category's classes are aggregated, and the best category is the decision. Images whose two cues agree
-    are left out, as are decisions for neither (Geirhos et al. 2019, section 2).
+    are left out, as are decisions for neither (Geirhos et al. 2019, section 2). Chance is what the same decisions would
+    give if the images' labels were dealt out at random; below it a bias says nothing. Images that share an object or a
+    texture image are resampled together.
 
     >>> ShapeBias(aggregation="sum").aggregation
     'sum'
@@ -30,23 +52,72 @@ class ShapeBias(Instrument, version=1, order=30, needs={"logits", "shape", "text
     aggregation: Literal["mean", "sum", "max"] = "mean"
     """How the probabilities of a category's classes become one; the mean is the published rule."""
 
-    question = "Texture or shape?"
+    question = "Does it go by shape where texture disagrees?"
     reference = "Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, section 2"
     columns = {
-        **typed(pl.String, "id shape texture decision cue"),
+        **typed(pl.String, "id shape texture object texture_image decision cue"),
         **typed(pl.Float64, "p_shape p_texture"),
         **typed(pl.Boolean, "shape_of_both neither"),
     }
+    sentences = {
+        "nothing": Sentence("cannot tell", "no image has cues in conflict", "No image has cues in conflict."),
+        "neither_cue": Sentence(
+            "no",
+            "the whole interval of decisions for neither lies less than MARGIN below chance, and for each cue "
+            "chance is at most EVEN; of two categories, the decisions for each cue lie less than MARGIN above chance",
+            "It uses neither cue: it names one of the two in {either:.1%} of {images}, with {chance:.1%} by chance.",
+        ),
+        "unclear": Sentence(
+            "cannot tell",
+            "decisions for neither are not surely below chance, and it may not be said either that it uses neither cue",
+            "Whether it uses either cue cannot be said from {images}: it names one of the two in {either:.1%}, with "
+            "{chance:.1%} by chance.",
+            MORE,
+        ),
+        "shape": Sentence(
+            "yes",
+            "it uses a cue, the whole interval of shape bias lies above one half, and that of shape decisions above "
+            "chance",
+            "It goes by shape: " + SAID,
+        ),
+        "texture": Sentence(
+            "no",
+            "it uses a cue, the whole interval of shape bias lies below one half, and that of texture decisions above "
+            "chance",
+            "It goes by texture: " + SAID,
+            "train on stylized images: cuescope make stylized IMAGES FOLDER --styles STYLES",
+        ),
+        "alike": Sentence(
+            "no",
+            "it uses both cues, and the whole interval of shape bias lies within ALIKE of one half",
+            f"It goes by both cues alike, within {100 * ALIKE:.0f} points: " + SAID,
+        ),
+        "undecided": Sentence(
+            "cannot tell",
+            "it uses a cue, and none of shape, texture and alike may be said",
+            "It uses a cue; which of the two more often cannot be said from {images}: "
+            + SAID.replace("{images}", "these"),
+            MORE,
+        ),
+        "people": Sentence(
+            "yes",
+            "all images are the authors' own",
+            "Of people's decisions for either cue {people:.1%} are for the shape.",
+        ),
+    }
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
-        """Per image: its two cues, the category decided for, and both cues' probabilities."""
-        cues = [(sample.cues["shape"], sample.cues["texture"]) for sample in batch.samples]
-        members = decision_members(classifier.classes, sorted({name for pair in cues for name in pair}))
-        scores = category_scores(batch.logits, members, self.aggregation)
+        """Per image: its two cues and what it was made of, the category decided for, both cues' probabilities."""
+        shown = [(sample.cues["shape"], sample.cues["texture"]) for sample in batch.samples]
+        members, named = categories(classifier.classes, (name for pair in shown for name in pair))
+        cues = [(named[shape], named[texture]) for shape, texture in shown]
+        scores = category_scores(batch.logits, dict(members), self.aggregation)
         names, rows = list(members), []
         decisions = [names[k] for k in scores.argmax(1).tolist()]
-        for name, (shape, texture), decision, score in zip(batch.ids, cues, decisions, scores.tolist(), strict=True):
-            row = {"id": name, "shape": shape, "texture": texture, "decision": decision}
+        for sample, (shape, texture), decision, score in zip(
+            batch.samples, cues, decisions, scores.tolist(), strict=True
+        ):
+            row = {"id": sample.id, "shape": shape, "texture": texture, **instances(sample), "decision": decision}
             row |= {"p_shape": score[names.index(shape)], "p_texture": score[names.index(texture)]}
             if shape != texture:
                 row["cue"] = "shape" if decision == shape else "texture" if decision == texture else "neither"
@@ -57,10 +128,26 @@ class ShapeBias(Instrument, version=1, order=30, needs={"logits", "shape", "text
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         conflict = rows.drop_nulls("cue")
-        published = about.space == IMAGENET and set(conflict["shape"]) <= set(SIXTEEN) and self.aggregation == "mean"
-        measures = _measures(conflict, published)
-        panels, caveats = tuple(_panels(conflict, published)), self._caveats(rows, conflict, published)
-        return Conclusion(measures, panels, _sentence(measures, published), caveats)
+        standard = about.space == IMAGENET and set(conflict["shape"]) <= set(SIXTEEN) and self.aggregation == "mean"
+        published = standard and are_published(rows["id"])
+        categories = _by_category(conflict)
+        found = {measure.name: measure for measure in _measures(conflict, categories, published)}
+        panels = tuple(_panels(categories, found["shape_bias"], published))
+        caveats = self._caveats(rows, conflict, published)
+        return Conclusion(tuple(found.values()), panels, self._verdict(found, published), caveats)
+
+    def _verdict(self, found: Mapping[str, Measure], published: bool) -> Verdict:
+        bias, _, shape, texture, neither = found.values()
+        if neither.value is None or neither.chance is None:
+            return self.say("nothing")
+        used = uses(shape, texture, neither)
+        if used != "yes" or bias.value is None:
+            numbers = {"images": counted(neither.n, "image"), "either": 1 - neither.value, "chance": 1 - neither.chance}
+            verdict = self.say("neither_cue" if used == "no" else "unclear", **numbers)
+        else:
+            shown = {"bias": bias.value, "images": counted(bias.n, "image"), "neither": neither.value}
+            verdict = self.say(_side(bias, shape, texture), **shown)
+        return verdict + self.say("people", people=known.SHAPE_BIAS["people"]) if published else verdict
 
     def examples(self, rows: Rows) -> list[str]:
         """The surest decisions for shape and for texture, four of each."""
@@ -84,71 +171,80 @@ class ShapeBias(Instrument, version=1, order=30, needs={"logits", "shape", "text
         caveats = [
             f"Category probability: {self.aggregation} over the category's classes of the softmax over all classes."
         ]
-        if rows.height > conflict.height:
-            caveats.append(f"{rows.height - conflict.height} images whose two cues agree are left out.")
+        if left_out := rows.height - conflict.height:
+            caveats.append(f"{counted(left_out, 'image')} whose two cues agree: left out.")
         if published:
             caveats.append(
                 "Published values are of the named networks' own weights, computed from their trial-by-trial answers "
                 "on the authors' 1,200 conflict images by the pooled rule; other weights of the same architecture "
-                "differ, and of other stimuli, such as those of `make cue-conflict`, they say nothing."
+                "differ."
             )
         if conflict.height:
-            caveats.append(
-                "The interval treats images as independent; images share objects and textures, so it is narrow."
-            )
+            caveats.append(SHARED if clusters_of(conflict) else TOO_NARROW)
         return tuple(caveats)
 
 
-ALIKE = 0.3
-"""An interval that is wider and holds .5 tells nothing; a narrower one says that both cues count alike."""
+def _side(bias: Measure, shape: Measure, texture: Measure) -> str:
+    """Which cue does it go by, of one that uses any? The name of the sentence."""
+    by_shape, by_texture = shape.above(shape.chance), texture.above(texture.chance)
+    if bias.above(0.5):
+        return "shape" if by_shape else "undecided"
+    if bias.below(0.5):
+        return "texture" if by_texture else "undecided"
+    return "alike" if by_shape and by_texture and bias.within(0.5 - ALIKE, 0.5 + ALIKE) else "undecided"
 
 
-def _counts(conflict: pl.DataFrame) -> tuple[int, int]:
-    return int((conflict["cue"] == "shape").sum()), int((conflict["cue"] == "texture").sum())
+def _measures(conflict: pl.DataFrame, categories: Mapping[str, Measure], published: bool) -> Iterable[Measure]:
+    seen: dict[str, Any] = {"clusters": labels_of(conflict), "why": "no image has cues in conflict"}
+    chance = {cue: by_permutation(conflict["decision"], conflict[cue]) or 0.0 for cue in ("shape", "texture")}
+    either = sum(chance.values())
+    decided = [
+        stats.share(f"{cue}_decisions", conflict["cue"] == cue, title=f"decisions for the {cue}", chance=p, **seen)
+        for cue, p in chance.items()
+    ]
+    more: dict[str, Any] = {"title": "decisions for neither", "chance": round(1 - either, 12), "per_image": "neither"}
+    decided.append(stats.share("neither", conflict["neither"], **more, **seen))
+    more = {"why": NO_DECISION if conflict.height else seen["why"]}
+    more |= {"published": known.listed(known.SHAPE_BIAS, known.SHAPE_BIAS_SOURCE)} if published else {}
+    more |= {"chance": chance["shape"] / either} if either else {}
+    bias = _bias(conflict, title="shape bias", headline=True, per_image="shape_of_both", **more)
+    shared = clusters_of(conflict)
+    yield replace(bias, clusters=shared)
+    yield _category_mean(categories, published, used=uses(*decided) == "yes")
+    yield from (replace(measure, clusters=shared) for measure in decided)
 
 
-def _by_category(conflict: pl.DataFrame) -> list[tuple[str, int, int]]:
-    """(shape category, shape decisions, texture decisions), in alphabetical order."""
-    table = conflict.group_by("shape").agg(
-        (pl.col("cue") == "shape").sum().alias("s"), (pl.col("cue") == "texture").sum().alias("t")
-    )
-    return [(name, int(s), int(t)) for name, s, t in table.sort("shape").iter_rows()]
-
-
-def _measures(conflict: pl.DataFrame, published: bool) -> tuple[Measure, ...]:
-    n, (shape, texture) = conflict.height, _counts(conflict)
-    both = shape + texture
-    bias: dict[str, Any] = {"why": "no decision was for either cue" if n else "no image has cues in conflict"}
-    mean = dict(bias)
-    if published and both:
-        bias["published"] = known.listed(known.SHAPE_BIAS, known.SHAPE_BIAS_SOURCE)
-        mean["published"] = (Published("people", known.CATEGORY_MEAN_OF_PEOPLE, known.SHAPE_BIAS_SOURCE),)
-    ratios = [s / (s + t) for _, s, t in _by_category(conflict) if s + t]
+def _category_mean(categories: Mapping[str, Measure], published: bool, used: bool) -> Measure:
+    """A constant answer has a mean, too: 1 for its own category and 0 for all others, which means nothing."""
+    values = [measure.value for measure in categories.values() if measure.value is not None]
+    more: dict[str, Any] = {"why": "decisions for either cue are not above chance" if values else NO_DECISION}
+    if published and used:
+        more["published"] = (Published("people", known.CATEGORY_MEAN_OF_PEOPLE, known.SHAPE_BIAS_SOURCE),)
     title = "mean of the categories' shape biases"
-    return (
-        stats.share("shape_bias", shape, both, title="shape bias", headline=True, per_image="shape_of_both", **bias),
-        stats.mean("category_mean", ratios, title=title, **mean),
-        _share("shape_decisions", "decisions for the shape", shape, n),
-        _share("texture_decisions", "decisions for the texture", texture, n),
-        _share("neither", "decisions for neither", n - both, n, per_image="neither"),
-    )
+    return stats.mean("category_mean", values if used else [], title=title, **more)
 
 
-def _share(name: str, title: str, k: int, n: int, per_image: str = "") -> Measure:
-    return stats.share(name, k, n, why="no image has cues in conflict", title=title, per_image=per_image)
+def _by_category(conflict: pl.DataFrame) -> dict[str, Measure]:
+    """The shape bias of each category of the shape, in alphabetical order."""
+    parts = conflict.partition_by("shape", as_dict=True)
+    return {str(name): _bias(parts[name,], why=NO_DECISION) for (name,) in sorted(parts)}
 
 
-def _panels(conflict: pl.DataFrame, published: bool) -> Iterable[Panel]:
-    categories = _by_category(conflict)
+def _bias(conflict: pl.DataFrame, **more: Any) -> Measure:
+    either = conflict.drop_nulls("shape_of_both")
+    return stats.share("shape_bias", either["shape_of_both"], clusters=labels_of(either), **more)
+
+
+def _panels(categories: Mapping[str, Measure], whole: Measure, published: bool) -> Iterable[Panel]:
     if not categories:
         return
     reference = known.SHAPE_BIAS_BY_CATEGORY.items() if published else ()
     marks = [
-        {"who": who, "values": [*(by_category[name] for name, _, _ in categories), known.SHAPE_BIAS[who]]}
+        {"who": who, "values": [*(by_category[name] for name in categories), known.SHAPE_BIAS[who]]}
         for who, by_category in reference
     ]
-    data = {"unit": "share", "rows": [_dot(*category) for category in categories], "marks": marks}
-    data |= {"total": _dot("all images", *_counts(conflict)), "ends": ["all texture", "all shape"]}
+    data = {"unit": "share", "rows": [_dot(*category) for category in categories.items()], "marks": marks}
+    data |= {"total": _dot("all images", whole), "ends": ["all texture", "all shape"]}
     caption = (
         "Left of the middle it decides by texture, right of it by shape. The lines are of all images together; n is "
         "the number of decisions for either cue." + (" SIN: trained on Stylized-ImageNet." if published else "")
@@ -156,22 +252,5 @@ def _panels(conflict: pl.DataFrame, published: bool) -> Iterable[Panel]:
     yield Panel("per_category", "dots", "Shape bias by category of the shape", caption, data)
 
 
-def _dot(label: str, shape: int, texture: int) -> dict[str, Any]:
-    n = shape + texture
-    return dot(label, shape / n, stats.wilson(shape, n), n) if n else dot(label, None, n=0)
-
-
-def _sentence(measures: tuple[Measure, ...], published: bool) -> str:
-    bias, neither = measures[0], measures[4]
-    if bias.value is None or bias.interval is None:
-        return f"Shape bias is not measured: {bias.why}."
-    low, high = bias.interval
-    if low <= 0.5 <= high and high - low > ALIKE:
-        side = "Which cue it goes by cannot be said from so few images"
-    else:
-        side = "It goes by " + ("shape" if low > 0.5 else "texture" if high < 0.5 else "both cues alike")
-    people = "; people name it in 95.9%" if published else ""
-    return (
-        f"{side}: where it names one of the two cues, that is the shape in {bias.value:.1%} of "
-        f"{bias.n} images{people}. It names neither in {neither.value:.1%}."
-    )
+def _dot(label: str, found: Measure) -> dict[str, Any]:
+    return dot(label, found.value, found.interval, found.n)

@@ -222,12 +222,17 @@ def human_data(path: Any, given: Given) -> ImageSet:
 
 @source("folders of silhouettes, edges and textures", "shown", world=True)
 def cues(path: Any, given: Given) -> ImageSet:
-    """Folder of folders original, greyscale, silhouettes, edges, textures (some of them), or world[:COUNT]."""
-    from cuescope.data.readers import CueSet, read_cues
+    """Folder of folders original, greyscale, silhouettes, edges, textures (some of them), or world[:COUNT].
+
+    Original images and textures that cue-conflict images are named after are taken as what those were made of.
+    """
+    from cuescope.data.readers import CueSet, read_cues, with_originals
     from cuescope.world.images import WorldImages
 
     name, _, count = str(path).partition(":")
     if name != WORLD[:-1]:
+        if conflict := given.sets.get("cue-conflict"):
+            given.sets["cue-conflict"] = with_originals(conflict, read_cues(path))
         return read_cues(path, limit=given.limit)
     each = _count(path, count, 160, "world or world:COUNT", "as in world:160")
     variants = {"original": "congruent", "silhouettes": "shape-only", "textures": "texture-only"}
@@ -241,6 +246,14 @@ def texturized(path: Any, given: Given) -> ImageSet:
     from cuescope.data.readers import read_versions
 
     return read_versions(given.images, "texturized", path)
+
+
+@source("stylized images", "stylized", make="make stylized IMAGES {} --styles STYLES")
+def stylized(path: Any, given: Given) -> ImageSet:
+    """Folder that `cuescope make stylized` made of the images."""
+    from cuescope.data.readers import read_versions
+
+    return read_versions(given.images, "stylized", path)
 
 
 @source(
@@ -295,7 +308,20 @@ def real(path: Any, given: Given) -> ImageSet:
     return given.images
 
 
-_OWN = (images, cue_conflict, human_data, cues, texturized, distortions, parts, label_maps, boxes, labels, real)
+_OWN = (
+    images,
+    cue_conflict,
+    human_data,
+    cues,
+    texturized,
+    stylized,
+    distortions,
+    parts,
+    label_maps,
+    boxes,
+    labels,
+    real,
+)
 
 
 @functools.cache

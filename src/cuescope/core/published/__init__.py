@@ -61,6 +61,16 @@ KAPPA_WITH_PEOPLE = {
 }
 """Error consistency on the cue-conflict images where the shape is what is right (Geirhos et al. 2020, eq. 1-3)."""
 
+STYLIZED_SOURCE = "Geirhos et al. 2019, table 1, top-5 on ImageNet and on Stylized-ImageNet"
+STYLIZED_TOP5 = {
+    "ResNet-50": (0.929, 0.164),
+    "ResNet-50 (SIN)": (0.826, 0.790),
+    "BagNet-33": (0.864, 0.042),
+    "BagNet-17": (0.803, 0.025),
+    "BagNet-9": (0.700, 0.014),
+}
+"""Top-5 accuracy on ImageNet's validation images as they are, and stylized; the BagNets are trained on ImageNet."""
+
 REAL_SOURCE = "README of naver-ai/relabel_imagenet (Yun et al. 2021), 46,837 validation images"
 REAL = {"ResNet-50": 0.836, "ResNet-50 (ReLabel)": 0.850}
 """ReaL accuracy: the share of answers that are among the right labels, images without any left out."""

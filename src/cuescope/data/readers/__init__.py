@@ -1,6 +1,7 @@
 """Readers make image sets of what lies on disk. Only they parse file names and label files."""
 
 from cuescope.data.readers.cue_conflict import read_cue_conflict as read_cue_conflict
+from cuescope.data.readers.cue_conflict import with_originals as with_originals
 from cuescope.data.readers.cues import CueSet as CueSet
 from cuescope.data.readers.cues import read_cues as read_cues
 from cuescope.data.readers.distortions import read_distortions as read_distortions
