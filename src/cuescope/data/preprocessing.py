@@ -57,6 +57,15 @@ class Preprocessing:
             raise CueError(f"preprocessing mean {self.mean}, std {self.std}", wanted=wanted, do="correct it")
 
 
+def usual(side: int) -> Preprocessing:
+    """The usual evaluation for a square input of this side: the short side resized to 8/7 of it, the middle cut out.
+
+    >>> usual(224).resize
+    256
+    """
+    return Preprocessing((side, side), max(side, round(side * 8 / 7)), source="the usual one")
+
+
 def frame(samples: Sequence[Sample], how: Preprocessing) -> Tensor:
     """(B, 3, H, W) uint8 of the input size: photographs resized and center-cropped, stimuli only resized."""
     height, width = how.size
