@@ -173,12 +173,12 @@ def _measures(rows: Rows, part_px: int) -> tuple[Measure, Measure, Measure]:
         why = "no image has a label to follow"
     else:
         why = f"masking takes nothing from {several(rows['together'].count(), 'image')}"
-    parts, more = f", parts of {part_px} px", {"why": why}
+    parts = f", parts of {part_px} px"
     title = "by how much the sum of parts misses their loss together (0: it adds up)" + parts
     largest = np.maximum(np.abs(together), np.abs(alone))
-    residual = stats.ratio(f"residual_{part_px}px", miss, largest, title=title, **more)
+    residual = stats.ratio(f"residual_{part_px}px", miss, largest, why=why, title=title)
     title = "loss together for each logit lost one by one (1: it adds up)" + parts
-    slope = stats.ratio(f"slope_{part_px}px", together * alone, alone * alone, "", title=title, **more)
+    slope = stats.ratio(f"slope_{part_px}px", together * alone, alone * alone, "", why=why, title=title)
     title, name = "correlation of parts masked one by one with all together" + parts, f"correlation_{part_px}px"
     if not len(together):
         return residual, slope, Measure(name, None, "correlation", title=title, why=why)
