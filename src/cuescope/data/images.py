@@ -73,7 +73,7 @@ class Sample:
     "elephant"}. `boxes` (those of the label's class first), `mask` ((H, W) bool, True on the object) and `parts` are in
     pixels of the decoded image. `label_map` gives soft targets (n, K) of crops (n, 4) - top, left, height, width in
     shares of the image. `versions` are the same image rendered anew, as in {"texturized": (3, h, w) uint8}, already
-    framed as a classifier sees it.
+    framed as a classifier sees it. `another` is another image of the set, for instruments that need it.
     """
 
     id: str
@@ -89,6 +89,7 @@ class Sample:
     versions: Mapping[str, Tensor] = field(default_factory=dict)
     answers: tuple[Answer, ...] = ()
     condition: Condition | None = None
+    another: Sample | None = None
     framing: Framing = "photograph"
 
 

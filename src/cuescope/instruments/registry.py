@@ -91,6 +91,7 @@ _LACKS = {
     "texturized": "{images} have no texturized version",
     "distortion": "{images} are not distorted at known levels",
     "parts": "{images} have no boxes of parts",
+    "another": "{images} are a single image, and it needs another",
     "answers": "{images} have no answers of people",
     "shown": "{images} are not sorted by the one cue that they show",
     "shape": "{images} have no shape and texture cues",
