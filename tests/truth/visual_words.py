@@ -76,7 +76,7 @@ SHOWN = ("top_words", "words_in_use", "entropy")
     "truth",
     "knows 16 words, of which 12 occur in every image, and only one of them speaks for red",
     "the strongest word holds all the evidence, and 12 of 16 words occur",
-    holds=lambda said: abs(said["top_words"].value - 1) < 1e-6 and said["words_in_use"].count == 12,
+    holds=lambda said: (said["top_words"].value or 0) > 1 - 1e-6 and said["words_in_use"].count == 12,
     broken=breaks("cuescope.instruments.visual_words.relative", lambda logits: -logits),
     shows=SHOWN,
 )
@@ -90,7 +90,7 @@ def one_word() -> Conclusion:
     "the same words, with a constant and their brightness added to all logits",
     "the very same numbers, since no answer differs",
     holds=lambda said: all(abs(said[name].value - one_word()[name].value) < 1e-5 for name in SHOWN),
-    broken=breaks("cuescope.instruments.visual_words.relative", lambda logits: logits),
+    broken=hears_all,
     shows=SHOWN,
 )
 def brighter() -> Conclusion:
