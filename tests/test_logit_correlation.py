@@ -9,7 +9,8 @@ import pytest
 from cuescope.core import stats
 from cuescope.core.findings import About
 from cuescope.instruments.base import Misfit
-from cuescope.instruments.logit_correlation import LogitCorrelation, _intervals, correlations
+from cuescope.instruments.logit_correlation import LogitCorrelation
+from cuescope.methods.logit_correlations import correlations, intervals
 
 CLASSES = tuple("abc")
 ABOUT = (About("one", "toys", CLASSES, "three"), About("other", "toys", CLASSES, "three"))
@@ -76,25 +77,25 @@ def test_a_class_that_never_changes_is_left_out_and_counted() -> None:
     assert conclusion.verdict.names == ("not_measured",)
 
 
-def test_intervals_are_the_plain_bootstraps() -> None:
-    """Twin: draw images one by one and correlate again. 300 classes take more than one block."""
-    x, y = made(80, 300)
-    generator, slow, flat = np.random.default_rng(5), [], []
-    for _ in range(400):
-        draw = generator.integers(0, 80, 80)
-        slow.append(correlations(x[draw], y[draw]).mean())
-        flat.append(np.corrcoef(x[draw].ravel(), y[draw].ravel())[0, 1])
-    averaged, flattened = _intervals(x.astype(float), y.astype(float))
-    assert averaged == pytest.approx(tuple(np.percentile(slow, [2.5, 97.5])), abs=0.01)
-    assert flattened == pytest.approx(tuple(np.percentile(flat, [2.5, 97.5])), abs=0.01)
+def test_intervals_are_those_of_leaving_out_one_image() -> None:
+    """Twin: leave out images one by one and correlate again. 300 classes take more than one block."""
+    x, y = (part.astype(float) for part in made(20, 300))
+    rest = [[k for k in range(20) if k != i] for i in range(20)]
+    slow = [np.arctanh(correlations(x[keep], y[keep]).mean()) for keep in rest]
+    flat = [np.arctanh(np.corrcoef(x[keep].ravel(), y[keep].ravel())[0, 1]) for keep in rest]
+    for found, z, value in zip(
+        intervals(x, y),
+        (slow, flat),
+        (correlations(x, y).mean(), np.corrcoef(x.ravel(), y.ravel())[0, 1]),
+        strict=True,
+    ):
+        half = stats.student(19) * np.sqrt(19 * np.var(z))
+        assert found == pytest.approx(np.tanh(np.arctanh(value) + half * np.array([-1, 1])), abs=1e-6)
 
 
-def test_intervals_are_the_same_in_blocks_of_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = (part.astype(float) for part in made(80, 30))
-    whole = _intervals(x, y)
-    monkeypatch.setattr(stats, "BLOCK", 80 * 64)
-    for found, expected in zip(_intervals(x, y), whole, strict=True):
-        assert found == pytest.approx(expected, abs=1e-6)
+def test_of_one_class_the_interval_is_that_of_its_correlation() -> None:
+    x, y = (part.astype(float) for part in made(30, 1))
+    assert intervals(x, y)[0] == pytest.approx(stats.pearson(x[:, 0], y[:, 0])[1], abs=1e-6)
 
 
 def test_other_classes_are_not_compared() -> None:

@@ -158,11 +158,11 @@ def low_and_high(said: Conclusion) -> tuple[float, float]:
 
 sayable("interaction", "nothing", lambda said: said["residual"].value is None, lambda: conclude(Color(), LEAST - 1))
 sayable("interaction", "unmoved", lambda said: said["residual"].value is None, color)
-sayable("interaction", "additive", lambda said: low_and_high(said)[1] < MARGIN, sums)
+sayable("interaction", "additive", lambda said: said["residual"].value < MARGIN and said["residual"].n >= LEAST, sums)
 sayable("interaction", "together", lambda said: low_and_high(said)[0] > MARGIN, power)
 sayable(
     "interaction",
     "cannot_tell",
-    lambda said: low_and_high(said)[0] <= MARGIN <= low_and_high(said)[1],
+    lambda said: low_and_high(said)[0] <= MARGIN <= low_and_high(said)[1] or said["residual"].n < LEAST,
     lambda: conclude(Largest(), 1),
 )

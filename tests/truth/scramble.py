@@ -174,26 +174,31 @@ def unlabeled() -> Conclusion:
 
 sayable("scramble", "nothing", lambda said: said["clean"].value is None, unlabeled)
 sayable("scramble", "unrecognized", lambda said: not recognized(said), guesses)
+
+
+def lost(said: Conclusion) -> tuple[float, float]:
+    """What is surely lost, and what is lost at most, as shares of the accuracy above chance."""
+    beyond = said["clean"].value - said["clean"].chance
+    return low(said["lost"], -1) / beyond, high(said["lost"], 1) / beyond
+
+
+def some() -> Conclusion:
+    return conclude(Half(), samples(96, SIDE, SIDE))
+
+
 sayable(
     "scramble",
     "without_shapes",
-    lambda said: (
-        recognized(said)
-        and low(said["texturized"], 0) > said["texturized"].chance
-        and low(said["kept"], 0) > 1 - MARGIN
-    ),
+    lambda said: recognized(said) and low(said["texturized"], 0) > said["texturized"].chance and lost(said)[1] < MARGIN,
     texture,
 )
-sayable("scramble", "needs_shapes", lambda said: recognized(said) and high(said["kept"], 1) < 0.5, shape)
+sayable("scramble", "needs_shapes", lambda said: recognized(said) and lost(said)[0] > 0.5, shape)
 sayable(
-    "scramble",
-    "loses",
-    lambda said: recognized(said) and low(said["lost"], 0) > 0 and high(said["kept"], 1) >= 0.5,
-    lambda: conclude(Half(), samples(96, SIDE, SIDE)),
+    "scramble", "loses", lambda said: recognized(said) and 0 < lost(said)[0] <= 0.5 and lost(said)[1] >= MARGIN, some
 )
 sayable(
     "scramble",
     "cannot_tell",
-    lambda said: recognized(said) and low(said["lost"], 0) <= 0 and low(said["kept"], 0) <= 1 - MARGIN,
+    lambda said: recognized(said) and lost(said)[0] <= 0 and lost(said)[1] >= MARGIN,
     lambda: conclude(Half(), samples(14, SIDE, SIDE)),
 )

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
@@ -25,9 +26,11 @@ NOTHING = 1e-5
 """What is below this share of the image's largest logit is rounding, for up to `ROUNDED` parts: no loss."""
 ROUNDED = 100
 MARGIN = 0.05
-"""A sum that misses the loss together by surely less than this share is that loss: the parts add up."""
+"""A sum that misses the loss together by less than this share on every image is that loss: the parts add up."""
 LEAST = 5
 """Images, below which nothing is said."""
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -77,19 +80,20 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
         ),
         "additive": Sentence(
             "yes",
-            f"the whole interval of the residual lies below {MARGIN:.0%}",
-            "It adds up its parts of {px} px: the sum of what they take one by one misses what they take together by "
-            "{residual:.1%} ({interval}; {images}).",
+            f"on each of {LEAST} images or more the sum misses the loss together by less than {MARGIN:.0%}",
+            "It adds up its parts of {px} px: on each of {images} the sum of what they take one by one misses what "
+            "they take together by {most:.1%} at most.",
         ),
         "together": Sentence(
             "no",
             f"the whole interval of the residual lies above {MARGIN:.0%}",
-            "Its parts of {px} px act together: the sum of what they take one by one misses what they take together by "
-            "{residual:.0%} ({interval}; {images}).",
+            "Its parts of {px} px act together: the sum of what they take one by one misses what they take together "
+            "by {residual:.0%} ({interval}; {images}).",
         ),
         "cannot_tell": Sentence(
             "cannot tell",
-            f"the interval of the residual holds {MARGIN:.0%}, or there is none",
+            f"on some image the sum misses by {MARGIN:.0%} or more, and the interval of the residual holds "
+            f"{MARGIN:.0%}; or there is none",
             "Whether it adds up its parts of {px} px cannot be said from {images}: the sum of what they take one by "
             "one misses what they take together by {residual:.0%} ({interval}).",
         ),
@@ -148,8 +152,11 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
             if looked >= LEAST:
                 return self.say("unmoved", px=px, images=several(looked, "image"))
             return self.say("nothing", reason=f"{residual.why[0].upper()}{residual.why[1:]}")
-        name = "additive" if residual.below(MARGIN) else "together" if residual.above(MARGIN) else "cannot_tell"
-        interval, images = interval_of(residual, ".1%"), several(residual.n, "image")
+        together, alone, miss = _moved(rows)
+        most, images = float((miss / _larger(together, alone)).max()), several(residual.n, "image")
+        if most < MARGIN and residual.n >= LEAST:
+            return self.say("additive", px=px, images=images, most=most)
+        name, interval = "together" if residual.above(MARGIN) else "cannot_tell", interval_of(residual)
         return self.say(name, px=px, residual=residual.value, interval=interval, images=images)
 
 
@@ -175,8 +182,7 @@ def _measures(rows: Rows, part_px: int) -> tuple[Measure, Measure, Measure]:
         why = f"masking takes nothing from {several(rows['together'].count(), 'image')}"
     parts = f", parts of {part_px} px"
     title = "by how much the sum of parts misses their loss together (0: it adds up)" + parts
-    largest = np.maximum(np.abs(together), np.abs(alone))
-    residual = stats.ratio(f"residual_{part_px}px", miss, largest, why=why, title=title)
+    residual = stats.ratio(f"residual_{part_px}px", miss, _larger(together, alone), why=why, title=title)
     title = "loss together for each logit lost one by one (1: it adds up)" + parts
     slope = stats.ratio(f"slope_{part_px}px", together * alone, alone * alone, "", why=why, title=title)
     title, name = "correlation of parts masked one by one with all together" + parts, f"correlation_{part_px}px"
@@ -185,17 +191,21 @@ def _measures(rows: Rows, part_px: int) -> tuple[Measure, Measure, Measure]:
     return residual, slope, stats.correlation(name, together, alone, title=title)
 
 
-def _moved(rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _moved(rows: Rows) -> tuple[Array, Array, Array]:
     """Of the images that masking moves: the loss together, the sum one by one, and by how much the two differ.
 
     What is within the rounding of the logits is nothing.
     """
     known = rows.drop_nulls("together")
     together, alone, rounding = (known[name].to_numpy() for name in ("together", "alone", "rounding"))
-    moved = np.maximum(np.abs(together), np.abs(alone)) > rounding
+    moved = _larger(together, alone) > rounding
     miss = np.abs(together - alone)
     miss = np.where(miss > rounding, miss, 0.0)
     return together[moved], alone[moved], miss[moved]
+
+
+def _larger(together: Array, alone: Array) -> Array:
+    return np.maximum(np.abs(together), np.abs(alone))
 
 
 def _panels(rows: Rows, found: Mapping[int, Sequence[Measure]]) -> Iterable[Panel]:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,16 +16,10 @@ from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.core.wording import interval_of, several
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Misfit, Rows, histogram, where_labeled
+from cuescope.methods.logit_correlations import Array, against_mean, correlations, intervals
 
-RESAMPLES = 1000
-LEAST = 5
-"""Images, below which a correlation has no interval."""
 MARGIN = 0.1
 """Logits whose correlation is surely within this of 0 have nothing to do with each other."""
-FLAT = 1e-6
-"""A logit whose standard deviation over images is below this share of its size says nothing of the image."""
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -164,75 +157,30 @@ def _logits(rows: Rows) -> Array:
     return rows["logits"].explode().to_numpy().reshape(rows.height, -1 if rows.height else 0).astype(np.float64)
 
 
-def against_mean(logits: Array) -> Array:
-    """(N, K) logits less their mean over the classes; those of a single class as they are.
-
-    >>> against_mean(np.array([[1.0, 3.0]])).tolist()
-    [[-1.0, 1.0]]
-    """
-    return logits - logits.mean(1, keepdims=True) if logits.shape[1] > 1 else logits
-
-
-def correlations(x: Array, y: Array) -> Array:
-    """Pearson's correlation of each column of x with that of y, (N, K) each to (K,); NaN where one never changes.
-
-    >>> correlations(np.array([[1.0, 5], [2, 5], [3, 5]]), np.array([[3.0, 1], [2, 2], [1, 3]])).round(6).tolist()
-    [-1.0, nan]
-    """
-    if len(x) < 3:
-        return np.full(x.shape[1], np.nan)
-    return np.where(_varies(x) & _varies(y), np.clip((_scaled(x) * _scaled(y)).mean(0), -1, 1), np.nan)
-
-
-def _varies(x: Array) -> Array:
-    return x.std(0) > FLAT * np.maximum(np.abs(x).max(0), 1e-12)
-
-
-def _scaled(x: Array) -> Array:
-    """Each column with mean 0 and standard deviation 1; what never changes becomes 0."""
-    return np.where(_varies(x), (x - x.mean(0)) / np.where(_varies(x), x.std(0), 1), 0)
-
-
 def _measures(x: Array, y: Array, by_class: Array, published: tuple[Published, ...]) -> tuple[Measure, Measure]:
     n, known = len(x), np.isfinite(by_class)
-    mean, flat, intervals, why = None, None, (None, None), ""
+    mean, flat, found, why = None, None, (None, None), ""
     if known.any():
         x, y = x[:, known], y[:, known]
         mean, flat = float(by_class[known].mean()), float(np.corrcoef(x.ravel(), y.ravel())[0, 1])
-        intervals = _intervals(x, y) if n >= LEAST else intervals
+        found = intervals(x, y)
+        why = "" if found[0] else f"too few images, {n}, or a class that only one of them changes"
     else:
         why = "fewer than three images" if n < 3 else "no class has logits that change in both"
         n, published = 0, ()
     title = "correlation of a class's logits, mean over the classes"
     return (
-        Measure("averaged", mean, "correlation", n, intervals[0], why, title, published=published, headline=True),
-        Measure("flattened", flat, "correlation", n, intervals[1], why, "correlation of all logits at once"),
+        Measure("averaged", mean, "correlation", n, found[0], why, title, published=published, headline=True),
+        Measure(
+            "flattened",
+            flat,
+            "correlation",
+            n,
+            found[1],
+            "" if found[1] else why,
+            "correlation of all logits at once",
+        ),
     )
-
-
-def _intervals(x: Array, y: Array, seed: int = 0) -> tuple[tuple[float, float] | None, ...]:
-    """Percentile bootstrap intervals over images of both correlations; None where too few resamples have one.
-
-    Images count by how often they are drawn, so all moments of all resamples are one matrix product; in single
-    precision, which after scaling loses nothing that an interval shows.
-    """
-    n, classes = x.shape
-    whole = [part - part.mean() for part in (x, y)]
-    found = []
-    for block in stats.Draws(np.zeros(n), seed, RESAMPLES):
-        drawn = block.astype(np.float32) / n
-        total, varies = np.zeros(len(drawn)), np.ones(len(drawn), bool)
-        for start in range(0, classes, 256):
-            a, b = (_scaled(part[:, start : start + 256]).astype(np.float32) for part in (x, y))
-            ma, mb, aa, bb, ab = (drawn @ part for part in (a, b, a * a, b * b, a * b))
-            va, vb = aa - ma * ma, bb - mb * mb
-            total += ((ab - ma * mb) / np.sqrt(np.maximum(va * vb, 1e-9))).clip(-1, 1).sum(1)
-            varies &= (np.minimum(va, vb) > 1e-4).all(1)
-        a, b = whole
-        ma, mb, aa, bb, ab = (drawn @ part.mean(1) for part in (a, b, a * a, b * b, a * b))
-        flat = (ab - ma * mb) / np.sqrt(np.maximum((aa - ma * ma) * (bb - mb * mb), 1e-300))
-        found.append(np.where(varies, [total / classes, flat], np.nan))
-    return tuple(map(stats.interval_of, np.concatenate(found, 1)))
 
 
 def _published(about: tuple[About, About]) -> tuple[Published, ...]:

@@ -18,8 +18,9 @@ from cuescope.data.preprocessing import Preprocessing, frame, usual
 from cuescope.instruments.base import Instrument, Rows, by_id, typed, where_labeled
 
 NAMES = {"clean": "the same images, clean, in the same frame", "texturized": "texturized images"}
-MARGIN = 0.1
-"""A classifier that surely keeps all but this share of its accuracy above chance can do without shapes."""
+MARGIN, HALF = 0.1, 0.5
+"""A classifier that surely loses less than this share of its accuracy above chance can do without shapes, one that
+surely loses more than half of it needs them."""
 
 
 @dataclass(frozen=True)
@@ -59,29 +60,30 @@ class Scramble(Instrument, version=2, order=70, needs={"logits", "label", "textu
         ),
         "without_shapes": Sentence(
             "yes",
-            "clean and texturized accuracy lie above chance, and the whole interval of the share kept above "
-            f"{1 - MARGIN:.0%}",
+            "clean and texturized accuracy lie above chance, and the whole interval of the accuracy lost below "
+            f"{MARGIN:.0%} of what the clean accuracy has above chance",
             "It can do without shapes: it recognizes {texturized:.1%} of {n} texturized images and {clean:.1%} of the "
-            "clean ones, and keeps at least {low:.0%} of its accuracy above chance.",
+            "clean ones, and loses at most {most:.1%}.",
             "train it on the images that `cuescope make stylized` makes",
         ),
         "loses": Sentence(
             "no",
-            "the clean accuracy lies above chance, the whole interval of the accuracy lost above 0, and not the whole "
-            "interval of the share kept below a half or above the margin",
+            "the clean accuracy lies above chance, the whole interval of the accuracy lost above 0, and neither of the "
+            "two others is so",
             "It loses {lost:.1%} ({interval}) with the shapes: it recognizes {texturized:.1%} of {n} texturized "
             "images and {clean:.1%} of the clean ones.",
         ),
         "needs_shapes": Sentence(
             "no",
-            "the clean accuracy lies above chance, and the whole interval of the share kept below a half",
+            "the clean accuracy lies above chance, and the whole interval of the accuracy lost above half of what the "
+            "clean accuracy has above chance",
             "It needs shapes: it recognizes {texturized:.1%} of {n} texturized images and {clean:.1%} of the clean "
             "ones.",
         ),
         "cannot_tell": Sentence(
             "cannot tell",
             "the clean accuracy lies above chance, the interval of the accuracy lost holds 0 or there is none, and "
-            "that of the share kept reaches below the margin",
+            "reaches the margin",
             "Whether it can do without shapes cannot be said from {images}: it recognizes {texturized:.1%} of the "
             "texturized ones and {clean:.1%} of the clean ones.",
         ),
@@ -133,17 +135,18 @@ class Scramble(Instrument, version=2, order=70, needs={"logits", "label", "textu
             "Gatys' method. A clean image is framed as `cuescope make texturized` frames it, where its version has "
             "another size."
         )
-        return Conclusion(tuple(measures), (), self._verdict(texturized, clean, lost, kept), (caveat,))
+        return Conclusion(tuple(measures), (), self._verdict(texturized, clean, lost), (caveat,))
 
-    def _verdict(self, texturized: Measure, clean: Measure, lost: Measure, kept: Measure) -> Verdict:
+    def _verdict(self, texturized: Measure, clean: Measure, lost: Measure) -> Verdict:
         if texturized.value is None or clean.value is None or lost.value is None:
             return self.say("nothing")
         both = {"clean": clean.value, "texturized": texturized.value}
         if not clean.above(clean.chance):
             return self.say("unrecognized", clean=clean.value, chance=clean.chance, n=clean.n)
-        if texturized.above(texturized.chance) and kept.above(1 - MARGIN) and kept.interval:
-            return self.say("without_shapes", **both, n=clean.n, low=kept.interval[0])
-        if kept.below(0.5):
+        beyond = clean.value - (clean.chance or 0.0)
+        if texturized.above(texturized.chance) and lost.below(MARGIN * beyond) and lost.interval:
+            return self.say("without_shapes", **both, n=clean.n, most=max(0.0, lost.interval[1]))
+        if lost.above(HALF * beyond):
             return self.say("needs_shapes", **both, n=clean.n)
         if lost.above(0):
             return self.say("loses", **both, n=clean.n, lost=lost.value, interval=interval_of(lost, ".1%"))

@@ -153,7 +153,7 @@ class TopPatches(Instrument, version=3, order=200, needs={"dense_logits"}):
         wrong = both["value_others"] > both["value"]
         winner = [other if lost else own for other, own, lost in zip(both["id_others"], both["id"], wrong, strict=True)]
         beside: dict[str, Any] = (
-            {"chance": 1 - float(of_class.to_numpy().mean()) / counts["images"].sum()} if both.height else {}
+            {"chance": 1 - float(of_class.to_numpy().mean()) / int(counts["images"].sum())} if both.height else {}
         )
         misled = stats.share(
             "misled",

@@ -125,7 +125,7 @@ class VisualWords(Instrument, version=3, order=210, needs={"words", "patch_logit
         table = _by_word(rows)
         title = f"evidence for its class that an image's {self.top} strongest words hold"
         beside = rows["even_part"].drop_nulls().to_numpy()
-        chance = {"chance": float(beside.mean())} if len(beside) else {}
+        chance: dict[str, Any] = {"chance": float(beside.mean())} if len(beside) else {}
         top = _mean("top_words", rows, "top_part", title=title, headline=True, **chance)
         entropy = _mean("entropy", rows, "entropy", "nats", title="entropy of the words of an image")
         used = _used(table, about.facts["vocabulary"])
