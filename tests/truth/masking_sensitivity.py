@@ -72,7 +72,7 @@ def conclude(module: nn.Module, images: list[Sample], **more: Any) -> Conclusion
     return tool.conclude(rows, About("toy", "toys", TWO.names, facts=observer.facts))
 
 
-SHOWN = ("best_area", "found", "lost_with_all")
+SHOWN = ("mean_area", "found", "lost_with_all")
 
 
 @planted(

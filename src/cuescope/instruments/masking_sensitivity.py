@@ -21,7 +21,7 @@ from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.instruments.base import Instrument, Observer, Rows, by_id, typed
 from cuescope.methods.attribution import KINDS, Attributions
-from cuescope.methods.attribution.masking import Masking, area, counts, lowest_by_others
+from cuescope.methods.attribution.masking import Masking, area, counts
 from cuescope.methods.attribution.places import cell_sums, class_map, heat, patch_map
 
 RANDOM, CLASS_MAP = "random", "class map"
@@ -31,11 +31,11 @@ MOST_SHOWN = 3
 SEEN = 0.1
 """Share of the answer's probability to be lost with every cell masked, for masks to say where it is read."""
 MARGIN = 0.02
-"""The area, as a share of the probability, that a heatmap that finds something takes from that of random orders."""
-GAIN = "the whole interval of what the best heatmap takes from the area of random orders"
+"""The area, as a share of the probability, that heatmaps that find something take from that of random orders."""
+GAIN = "the whole interval of what the mean heatmap takes from the area of random orders"
 MASKED = (
-    "masking {most} cells ({share:.0%} of the image) in the order of {best} takes the probability of its answer from "
-    "{clean:.2f} to {left:.2f}, at random to {random:.2f} ({images})."
+    "masking the {most} cells ({share:.0%} of the image) that a heatmap ranks highest takes the probability of its "
+    "answer from {clean:.2f} to {left:.2f}, mean over {heatmaps}, masking as many at random to {random:.2f} ({images})."
 )
 FILLED = {"cell": "its own mean color", "mean": "the color of the mean pixel"}
 
@@ -58,7 +58,8 @@ class MaskingSensitivity(Instrument, version=3, order=180, needs={"logits", "gra
     itself, its class map where its head averages one, and the patch logits of each BagNet that is audited beside it,
     all summed inside each cell. What fills a masked cell is not given in the paper: here it is its own mean color. That
     keeps what is read from colors alone, so the image with every cell masked is looked at too: where that hardly lowers
-    the probability, masks hide nothing that counts. Which heatmap is the best is decided for each image on the others.
+    the probability, masks hide nothing that counts. What is said is of the mean over the classifier's own
+    heatmaps: the best of several would be chosen on the images that it is measured on.
 
     >>> MaskingSensitivity(most=50, fill="mean").images
     12
@@ -109,17 +110,17 @@ class MaskingSensitivity(Instrument, version=3, order=180, needs={"logits", "gra
         "finds": Sentence(
             "yes",
             f"masking all lowers it, and {GAIN} lies above {MARGIN}",
-            f"A heatmap finds what it reads: {MASKED}",
+            f"Heatmaps find what it reads: {MASKED}",
         ),
         "no_better": Sentence(
             "no",
             f"masking all lowers it, and {GAIN} lies below {MARGIN}",
-            f"No heatmap finds what it reads better than a random order: {MASKED}",
+            f"Heatmaps find what it reads no better than a random order: {MASKED}",
         ),
         "cannot_tell": Sentence(
             "cannot tell",
             f"masking all lowers it, and neither is so: {GAIN} lies above or below {MARGIN}",
-            f"Whether a heatmap finds what it reads cannot be said: {MASKED}",
+            f"Whether heatmaps find what it reads cannot be said: {MASKED}",
         ),
     }
 
@@ -190,30 +191,28 @@ class MaskingSensitivity(Instrument, version=3, order=180, needs={"logits", "gra
             areas[name] = stats.mean(column, [area(masked, curve) for curve in known], "probability", **more)
             more = {"title": f"probability after {masked[-1]} cells: {name}", "why": why}
             left[name] = stats.mean(f"left_{key(name)}", [curve[-1] for curve in known], "probability", **more)
-        tried = [name for name, known in curves.items() if name != RANDOM and len(known) == rows.height > 0]
+        tried = [name for name in OWN if name != RANDOM and len(curves[name]) == rows.height > 0]
         each = [m for name in curves for m in (areas[name], left[name])]
-        by_image = {name: [area(masked, curve) for curve in curves[name]] for name in (*tried, RANDOM)}
-        best = min(tried, key=lambda name: areas[name].value or 0.0, default="")
-        chosen = lowest_by_others(np.array([by_image[name] for name in tried])) if rows.height > 1 else ()
-        why = "fewer than two images" if rows.height else "no image was seen"
-        title = "area under the best heatmap's curve"
-        headline = stats.mean("best_area", chosen, "probability", why=why, title=title, headline=True)
+        by_image = {name: np.array([area(masked, curve) for curve in curves[name]]) for name in (*tried, RANDOM)}
+        heatmaps = np.mean([by_image[name] for name in tried], 0) if tried else np.zeros(0)
+        why, title = "no image was seen", "area under the curve, mean over its heatmaps"
+        headline = stats.mean("mean_area", heatmaps, "probability", why=why, title=title, headline=True)
         headline = replace(headline, chance=areas[RANDOM].value)
         clean, everything = (rows[name].to_numpy() for name in ("p_clean", "p_all"))
-        gain = np.array(by_image[RANDOM]) - chosen if len(chosen) else np.zeros(0)
-        title = "share of the probability by which the best heatmap's curve lies below that of random orders"
-        found = stats.ratio("found", gain, clean[: len(gain)], why=why, title=title)
+        title = "share of the probability by which the heatmaps' curves lie below those of random orders"
+        found = stats.ratio("found", by_image[RANDOM] - heatmaps, clean, why=why, title=title)
         title = "share of the probability lost with every cell masked"
-        lost = stats.ratio("lost_with_all", clean - everything, clean, why="no image was seen", title=title)
+        lost = stats.ratio("lost_with_all", clean - everything, clean, why=why, title=title)
         caveats, measures = _caveats(rows, about.facts, self.fill), (headline, found, lost, *each)
         if not tried:
             return Conclusion(measures, (), self.say("nothing"), caveats)
         panels = tuple(_panels(about.classifier, masked, curves, areas))
-        verdict = self._verdict(rows, about.facts, found, lost, best, (left[best].value, left[RANDOM].value))
-        return Conclusion(measures, panels, verdict, caveats)
+        after = float(np.mean([left[name].value for name in tried]))
+        values = {"left": after, "random": left[RANDOM].value, "heatmaps": several(len(tried), "heatmap")}
+        return Conclusion(measures, panels, self._verdict(rows, about.facts, found, lost, values), caveats)
 
     def _verdict(
-        self, rows: Rows, facts: Mapping[str, Any], found: Measure, lost: Measure, best: str, left: tuple[Any, Any]
+        self, rows: Rows, facts: Mapping[str, Any], found: Measure, lost: Measure, values: Mapping[str, Any]
     ) -> Verdict:
         clean, everything = (float(rows[name].to_numpy().mean()) for name in ("p_clean", "p_all"))
         images = several(rows.height, "image")
@@ -221,8 +220,8 @@ class MaskingSensitivity(Instrument, version=3, order=180, needs={"logits", "gra
             return self.say("hidden", clean=clean, everything=everything, images=images, fill=FILLED[self.fill])
         name = "finds" if found.above(MARGIN) else "no_better" if found.below(MARGIN) else "cannot_tell"
         most = facts["masked"][-1]
-        values = {"most": most, "share": most / (facts["height"] * facts["width"]), "best": best, "clean": clean}
-        return self.say(name, **values, left=left[0], random=left[1], images=images)
+        share = most / (facts["height"] * facts["width"])
+        return self.say(name, most=most, share=share, clean=clean, images=images, **values)
 
     def examples(self, rows: Rows) -> list[str]:
         """The images whose answer was surest: there is most to lose."""

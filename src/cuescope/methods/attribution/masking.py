@@ -32,19 +32,6 @@ def area(masked: Sequence[int], curve: Sequence[float]) -> float:
     return float(np.trapezoid(curve, masked) / masked[-1])
 
 
-def lowest_by_others(values: NDArray[Any]) -> NDArray[Any]:
-    """Of (m, n) values of m ways on n images, those of each image by the way that is lowest over the others: (n,).
-
-    The lowest of many ways, chosen on the very images that it is measured on, is too low by chance; here no image has a
-    say in its own.
-
-    >>> lowest_by_others(np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 0.5]])).tolist()
-    [1.0, 1.0, 0.5]
-    """
-    others = values.sum(1, keepdims=True) - values
-    return values[others.argmin(0), np.arange(values.shape[1])]
-
-
 @dataclass(frozen=True, eq=False)
 class Masking:
     """An image (3, H, W) in [0, 1] whose cells are masked in some order, and the class that is followed.
