@@ -54,6 +54,14 @@ class Color(nn.Module):
         return logits(10 * pixels.mean((1, 2, 3)))
 
 
+class Nearly(nn.Module):
+    """The sum, bent a little where it is large."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        total = rough(pixels).sum(1)
+        return logits(total + 0.55 * total**2)
+
+
 class Brightness(Largest):
     """The same with the square of the brightness added to all logits, which changes no answer."""
 
@@ -160,6 +168,7 @@ sayable("interaction", "nothing", lambda said: said["residual"].value is None, l
 sayable("interaction", "unmoved", lambda said: said["residual"].value is None, color)
 sayable("interaction", "additive", lambda said: said["residual"].value < MARGIN and said["residual"].n >= LEAST, sums)
 sayable("interaction", "together", lambda said: low_and_high(said)[0] > MARGIN, power)
+sayable("interaction", "nearly", lambda said: low_and_high(said)[1] < MARGIN, lambda: conclude(Nearly()))
 sayable(
     "interaction",
     "cannot_tell",

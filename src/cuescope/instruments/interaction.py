@@ -84,6 +84,12 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
             "It adds up its parts of {px} px: on each of {images} the sum of what they take one by one misses what "
             "they take together by {most:.1%} at most.",
         ),
+        "nearly": Sentence(
+            "yes",
+            f"the whole interval of the residual lies below {MARGIN:.0%}, though not on each image",
+            "It nearly adds up its parts of {px} px: the sum of what they take one by one misses what they take "
+            "together by {residual:.1%} ({interval}; {images}).",
+        ),
         "together": Sentence(
             "no",
             f"the whole interval of the residual lies above {MARGIN:.0%}",
@@ -156,7 +162,8 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
         most, images = float((miss / _larger(together, alone)).max()), several(residual.n, "image")
         if most < MARGIN and residual.n >= LEAST:
             return self.say("additive", px=px, images=images, most=most)
-        name, interval = "together" if residual.above(MARGIN) else "cannot_tell", interval_of(residual)
+        unsure = "nearly" if residual.below(MARGIN) else "cannot_tell"
+        name, interval = "together" if residual.above(MARGIN) else unsure, interval_of(residual, ".1%")
         return self.say(name, px=px, residual=residual.value, interval=interval, images=images)
 
 
