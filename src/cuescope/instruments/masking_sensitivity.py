@@ -14,7 +14,7 @@ from torch import Tensor
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
-from cuescope.core.naming import short_name
+from cuescope.core.naming import key, short_name
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.core.wording import several
 from cuescope.data.images import Batch
@@ -38,15 +38,6 @@ MASKED = (
     "answer from {clean:.2f} to {left:.2f}, mean over {heatmaps}, masking as many at random to {random:.2f} ({images})."
 )
 FILLED = {"cell": "its own mean color", "mean": "the color of the mean pixel"}
-
-
-def key(name: str) -> str:
-    """A heatmap's name as a part of a measure's.
-
-    >>> key("Grad-CAM")
-    'grad_cam'
-    """
-    return "".join(c if c.isalnum() else "_" for c in name.lower())
 
 
 @dataclass(frozen=True)
@@ -94,18 +85,14 @@ class MaskingSensitivity(Instrument, version=3, order=180, needs={"logits", "gra
         **{f"area_{key(name)}": pl.Float64 for name in OWN},
     }
     sentences = {
-        "nothing": Sentence(
-            "cannot tell",
-            "no image was seen",
-            "Which heatmap finds what it reads is not measured: no image was seen.",
-        ),
+        "nothing": Sentence("cannot tell", "no image was seen", "No image was seen, so no heatmap was tried."),
         "hidden": Sentence(
             "cannot tell",
             "the interval of the share of the probability lost with every cell masked does not lie above "
             f"{SEEN}, or there is none",
             "Where it reads its answer cannot be said: with every cell masked its probability goes from {clean:.2f} to "
             "{everything:.2f} ({images}), where a masked cell has {fill}.",
-            "fill masked cells otherwise: --set masking_sensitivity.fill=mean (or cell)",
+            "fill masked cells otherwise: --set masking_sensitivity.fill=mean",
         ),
         "finds": Sentence(
             "yes",
@@ -217,7 +204,8 @@ class MaskingSensitivity(Instrument, version=3, order=180, needs={"logits", "gra
         clean, everything = (float(rows[name].to_numpy().mean()) for name in ("p_clean", "p_all"))
         images = several(rows.height, "image")
         if not lost.above(SEEN):
-            return self.say("hidden", clean=clean, everything=everything, images=images, fill=FILLED[self.fill])
+            said = self.say("hidden", clean=clean, everything=everything, images=images, fill=FILLED[self.fill])
+            return said if self.fill == "cell" else replace(said, remedy="")
         name = "finds" if found.above(MARGIN) else "no_better" if found.below(MARGIN) else "cannot_tell"
         most = facts["masked"][-1]
         share = most / (facts["height"] * facts["width"])
