@@ -100,10 +100,16 @@ sayable(
     lambda said: said["averaged"].value is None,
     lambda: compare(Constant(8), Random(), 9),
 )
-sayable("logit_correlation", "alike", lambda said: low_and_high(said)[0] > 0, same)
+sayable("logit_correlation", "alike", lambda said: low_and_high(said)[0] > MARGIN, same)
 sayable(
-    "logit_correlation", "unlike", lambda said: low_and_high(said)[0] <= 0 and low_and_high(said)[1] < MARGIN, others
+    "logit_correlation",
+    "unlike",
+    lambda said: low_and_high(said)[0] <= MARGIN and low_and_high(said)[1] < MARGIN,
+    others,
 )
 sayable(
-    "logit_correlation", "cannot_tell", lambda said: low_and_high(said)[0] <= 0 and low_and_high(said)[1] >= MARGIN, few
+    "logit_correlation",
+    "cannot_tell",
+    lambda said: low_and_high(said)[0] <= MARGIN and low_and_high(said)[1] >= MARGIN,
+    few,
 )

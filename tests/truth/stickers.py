@@ -132,6 +132,27 @@ def layout() -> Conclusion:
     return conclude(Layout(), bright(40))
 
 
+class Guess(nn.Module):
+    """The answer is drawn from the pixels: whatever is pasted makes it guess again."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        value = (pixels * 255).double().flatten(1) @ torch.arange(1, 3 * SIDE**2 + 1).double().sqrt()
+        return F.one_hot((value * 1000).long() % 3, 3).float()
+
+
+@planted(
+    "stickers",
+    "absence",
+    "draws its answer from a hash of the pixels",
+    "cannot tell: a blank patch flips as many answers",
+    holds=lambda said: said.verdict.names == ("cannot_tell",) and said["blank"].value > 0.1,
+    broken=breaks("cuescope.core.findings.Measure.above", lambda measure, bound: measure.value > bound - 1),
+    shows=SHOWN,
+)
+def guesses() -> Conclusion:
+    return conclude(Guess(), spots(48))
+
+
 def low_and_high(said: Conclusion, name: str) -> tuple[float, float]:
     return said[name].interval or (-1.0, 1.0)
 

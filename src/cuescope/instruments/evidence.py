@@ -80,19 +80,19 @@ class Evidence(Instrument, version=4, order=150, needs={"dense_logits"}):
         "on_object": Sentence(
             "yes",
             "the whole interval of hits beyond chance lies above 0",
-            "The strongest one lies on the object in {hits:.0%} of {images}, with {chance:.0%} by chance.",
+            "The strongest one lies on the object in {hits:.0%} of {images}, a position at random in {chance:.0%}.",
         ),
         "not_on_object": Sentence(
             "no",
             f"the whole interval of hits beyond chance lies below {MARGIN}",
-            "The strongest one lies on the object no more often than by chance: in {hits:.0%} of {images}, with "
-            "{chance:.0%} by chance.",
+            "The strongest one lies on the object no more often than a position at random: in {hits:.0%} of {images}, "
+            "that in {chance:.0%}.",
         ),
         "object_cannot_tell": Sentence(
             "cannot tell",
             f"the interval of hits beyond chance holds 0 and reaches {MARGIN}, or there is none",
-            "Whether the strongest one lies on the object cannot be said from {images}: it does in {hits:.0%}, with "
-            "{chance:.0%} by chance.",
+            "Whether the strongest one lies on the object cannot be said from {images}: it does in {hits:.0%}, a "
+            "position at random in {chance:.0%}.",
         ),
     }
 

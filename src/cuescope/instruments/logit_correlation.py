@@ -19,7 +19,7 @@ from cuescope.instruments.base import Instrument, Misfit, Rows, histogram, where
 from cuescope.methods.logit_correlations import Array, against_mean, correlations, intervals
 
 MARGIN = 0.1
-"""Logits whose correlation is surely within this of 0 have nothing to do with each other."""
+"""Logits that surely correlate by more than this are alike, and by less they are not."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class LogitCorrelation(Instrument, version=2, order=220, needs={"logits"}):
         ),
         "alike": Sentence(
             "yes",
-            "the whole interval of the mean correlation of a class's logits lies above 0",
+            f"the whole interval of the mean correlation of a class's logits lies above {MARGIN}",
             "Over {images} the two logits of a class correlate at {r:.2f} on average ({interval}); all logits at once "
             "at {flat:.2f}.",
         ),
@@ -75,7 +75,7 @@ class LogitCorrelation(Instrument, version=2, order=220, needs={"logits"}):
         ),
         "cannot_tell": Sentence(
             "cannot tell",
-            f"the interval of the mean correlation of a class's logits holds 0 and reaches {MARGIN}, or there is none",
+            f"the interval of the mean correlation of a class's logits holds {MARGIN}, or there is none",
             "Whether their logits are alike cannot be said from {images}: the two logits of a class correlate at "
             "{r:.2f} on average ({interval}).",
         ),
@@ -131,7 +131,7 @@ class LogitCorrelation(Instrument, version=2, order=220, needs={"logits"}):
         if averaged.value is None:
             return self.say("not_measured", why=averaged.why)
         images, interval = several(averaged.n, "image"), interval_of(averaged, ".2f")
-        if averaged.above(0):
+        if averaged.above(MARGIN):
             return self.say("alike", images=images, r=averaged.value, interval=interval, flat=flat.value)
         name = "unlike" if averaged.below(MARGIN) else "cannot_tell"
         return self.say(name, images=images, r=averaged.value, interval=interval)
