@@ -8,6 +8,7 @@ import pytest
 
 from cuescope.core import stats
 from cuescope.core.findings import About
+from cuescope.core.intervals import student
 from cuescope.instruments.base import Misfit
 from cuescope.instruments.logit_correlation import LogitCorrelation
 from cuescope.methods.logit_correlations import correlations, intervals
@@ -89,7 +90,7 @@ def test_intervals_are_those_of_leaving_out_one_image() -> None:
         (correlations(x, y).mean(), np.corrcoef(x.ravel(), y.ravel())[0, 1]),
         strict=True,
     ):
-        half = stats.student(19) * np.sqrt(19 * np.var(z))
+        half = student(19) * np.sqrt(19 * np.var(z))
         assert found == pytest.approx(np.tanh(np.arctanh(value) + half * np.array([-1, 1])), abs=1e-6)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.core.findings import About
 from cuescope.data.images import Framing, Sample
@@ -88,6 +89,19 @@ def test_chance_is_what_answers_without_the_image_give() -> None:
     )
     assert by_chance(rows, "clean") == pytest.approx((3 * 2 + 1 * 1) / 16)
     assert by_chance(Scramble().empty, "clean") is None
+
+
+def test_equal_logits_share_their_ranks() -> None:
+    class Even(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(pixels), 16)
+
+    letters = ClassSpace("letters", tuple("abcdefghijklmnop"))
+    classifier = toy(Even(), letters)
+    rows = Scramble().observe(classifier, classifier.see([colored(str(i), 0, 0, 0) for i in range(6)], [0] * 6))
+    finding = Scramble().conclude(rows, About("toy", "toys", letters.names))
+    assert finding["clean"].value == pytest.approx(1 / 16)
+    assert finding["clean_top5"].value == pytest.approx(5 / 16)
 
 
 def test_nothing_labeled_is_no_share() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from cuescope.core import error_consistency, stats
+from cuescope.core import draws, error_consistency, intervals, stats
 from cuescope.methods.parts.pairs import sign_distances
 
 
@@ -34,7 +34,7 @@ def test_no_hit_has_the_lower_end_0_and_nothing_but_hits_the_upper_end_1() -> No
 
 @pytest.mark.parametrize("degrees", [1, 2, 4, 11, 29, 500, 9999, 20_000])
 def test_the_quantile_of_student_equals_scipy(degrees: int) -> None:
-    assert stats.student(degrees) == pytest.approx(scipy_stats.t.ppf(0.975, degrees), rel=1e-4)
+    assert intervals.student(degrees) == pytest.approx(scipy_stats.t.ppf(0.975, degrees), rel=1e-4)
 
 
 def test_wilson_of_nothing_is_an_error() -> None:
@@ -151,7 +151,7 @@ def counts(strata: Sequence[int] | np.ndarray, seed: int = 0, resamples: int = 2
 def test_draws_are_the_same_in_blocks_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
     strata = np.array([2, 0, 2, 1, 2, 0])
     whole = counts(strata, seed=3, resamples=50)
-    monkeypatch.setattr(stats, "BLOCK", 6 * 7)
+    monkeypatch.setattr(draws, "BLOCK", 6 * 7)
     blocks = list(stats.Draws(strata, seed=3, resamples=50))
     assert [len(block) for block in blocks] == [7] * 7 + [1]
     assert (np.concatenate(blocks) == whole).all()

@@ -1,4 +1,4 @@
-"""Names of classifiers and instruments as people say them."""
+"""Names of classifiers and instruments, and counts of things, as people say them."""
 
 
 def short_name(name: str) -> str:
@@ -26,3 +26,12 @@ def key(text: str) -> str:
     'grad_cam'
     """
     return "".join(c if c.isalnum() else "_" for c in text.lower())
+
+
+def counted(n: int, thing: str) -> str:
+    """So many things.
+
+    >>> counted(1, "image"), counted(1200, "image")
+    ('1 image', '1,200 images')
+    """
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Numbers in sentences: an interval in words, and one thing or several."""
+"""Numbers in sentences: intervals in words."""
 
 from cuescope.core.findings import Measure
 
@@ -13,12 +13,3 @@ def interval_of(measure: Measure, form: str = ".0%") -> str:
         return "no interval"
     low, high = measure.interval
     return f"{low:{form}} to {high:{form}}"
-
-
-def several(count: int, thing: str, plural: str = "") -> str:
-    """So many of a thing.
-
-    >>> several(1, "image"), several(1200, "image"), several(2, "class", "classes")
-    ('1 image', '1,200 images', '2 classes')
-    """
-    return f"{count:,} {thing if count == 1 else plural or thing + 's'}"

@@ -10,6 +10,7 @@ import polars as pl
 
 from cuescope.classifier.classifier import Classifier, Watch, peak
 from cuescope.core.findings import About, Conclusion, Figure, Finding, Frame, Panel
+from cuescope.core.ranks import Ranks
 from cuescope.core.user_code import public_name
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
@@ -205,6 +206,13 @@ def answered(batch: Batch) -> dict[str, Any]:
     """The columns id, label (None where there is none) and predicted, the class of the largest logit."""
     predicted = batch.logits.argmax(1).numpy()
     return {"id": batch.ids, "label": where_labeled(batch, batch.labels), "predicted": predicted}
+
+
+def label_ranks(batch: Batch) -> Ranks:
+    """Where the label of each image stands among all classes, (B, 1); of images without a label it means nothing."""
+    at = batch.logits.gather(1, batch.labels.clamp(min=0)[:, None])
+    greater, equal = ((batch.logits > at).sum(1, keepdim=True), (batch.logits == at).sum(1, keepdim=True))
+    return Ranks(greater.numpy(), equal.numpy(), np.ones((len(at), 1), int))
 
 
 def histogram(values: Any, bins: int, span: tuple[float, float], x: str, y: str = "images") -> dict[str, Any]:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel
+from cuescope.core.naming import counted
 from cuescope.core.verdicts import Sentence, Verdict
-from cuescope.core.wording import interval_of, several
+from cuescope.core.wording import interval_of
 from cuescope.data.images import Batch
 from cuescope.data.ops.occlude import Rectangle
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
@@ -156,10 +157,10 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
         looked = rows["together"].count()
         if residual.value is None:
             if looked >= LEAST:
-                return self.say("unmoved", px=px, images=several(looked, "image"))
+                return self.say("unmoved", px=px, images=counted(looked, "image"))
             return self.say("nothing", reason=f"{residual.why[0].upper()}{residual.why[1:]}")
         together, alone, miss = _moved(rows)
-        most, images = float((miss / _larger(together, alone)).max()), several(residual.n, "image")
+        most, images = float((miss / _larger(together, alone)).max()), counted(residual.n, "image")
         if most < MARGIN and residual.n >= LEAST:
             return self.say("additive", px=px, images=images, most=most)
         unsure = "nearly" if residual.below(MARGIN) else "cannot_tell"
@@ -186,7 +187,7 @@ def _measures(rows: Rows, part_px: int) -> tuple[Measure, Measure, Measure]:
     elif not rows["target"].count():
         why = "no image has a label to follow"
     else:
-        why = f"masking takes nothing from {several(rows['together'].count(), 'image')}"
+        why = f"masking takes nothing from {counted(rows['together'].count(), 'image')}"
     parts = f", parts of {part_px} px"
     title = "by how much the sum of parts misses their loss together (0: it adds up)" + parts
     residual = stats.ratio(f"residual_{part_px}px", miss, _larger(together, alone), why=why, title=title)
@@ -247,5 +248,5 @@ def _caveats(rows: Rows, sizes: list[int], field: int | None, logit: str) -> tup
         )
     unlabeled = rows.filter(pl.col("target").is_null())["id"].n_unique()
     if logit == "label" and unlabeled:
-        found.append(f"{several(unlabeled, 'image')} without a label left out.")
+        found.append(f"{counted(unlabeled, 'image')} without a label left out.")
     return tuple(found)

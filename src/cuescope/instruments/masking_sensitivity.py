@@ -14,9 +14,8 @@ from torch import Tensor
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
-from cuescope.core.naming import key, short_name
+from cuescope.core.naming import counted, key, short_name
 from cuescope.core.verdicts import Sentence, Verdict
-from cuescope.core.wording import several
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.instruments.base import Instrument, Observer, Rows, by_id, typed
@@ -195,14 +194,14 @@ class MaskingSensitivity(Instrument, version=3, order=180, needs={"logits", "gra
             return Conclusion(measures, (), self.say("nothing"), caveats)
         panels = tuple(_panels(about.classifier, masked, curves, areas))
         after = float(np.mean([left[name].value for name in tried]))
-        values = {"left": after, "random": left[RANDOM].value, "heatmaps": several(len(tried), "heatmap")}
+        values = {"left": after, "random": left[RANDOM].value, "heatmaps": counted(len(tried), "heatmap")}
         return Conclusion(measures, panels, self._verdict(rows, about.facts, found, lost, values), caveats)
 
     def _verdict(
         self, rows: Rows, facts: Mapping[str, Any], found: Measure, lost: Measure, values: Mapping[str, Any]
     ) -> Verdict:
         clean, everything = (float(rows[name].to_numpy().mean()) for name in ("p_clean", "p_all"))
-        images = several(rows.height, "image")
+        images = counted(rows.height, "image")
         if not lost.above(SEEN):
             said = self.say("hidden", clean=clean, everything=everything, images=images, fill=FILLED[self.fill])
             return said if self.fill == "cell" else replace(said, remedy="")

@@ -10,12 +10,13 @@ from torch import Tensor
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
+from cuescope.core.naming import counted
 from cuescope.core.verdicts import Sentence, Verdict
-from cuescope.core.wording import interval_of, several
+from cuescope.core.wording import interval_of
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.convert import to_image
 from cuescope.data.preprocessing import Preprocessing, frame, usual
-from cuescope.instruments.base import Instrument, Rows, by_id, typed, where_labeled
+from cuescope.instruments.base import Instrument, Rows, by_id, label_ranks, typed, where_labeled
 
 NAMES = {"clean": "the same images, clean, in the same frame", "texturized": "texturized images"}
 MARGIN, HALF = 0.1, 0.5
@@ -43,8 +44,7 @@ class Scramble(Instrument, version=2, order=70, needs={"logits", "label", "textu
     columns = {
         "id": pl.String,
         **typed(pl.Int32, "label clean_predicted texturized_predicted"),
-        **typed(pl.Boolean, "clean clean_top5 texturized texturized_top5"),
-        "lost": pl.Float64,
+        **typed(pl.Float64, "clean clean_top5 texturized texturized_top5 lost"),
     }
     sentences = {
         "nothing": Sentence(
@@ -98,12 +98,12 @@ class Scramble(Instrument, version=2, order=70, needs={"logits", "label", "textu
         scrambled = classifier.logits(classifier.prepare(_texturized(batch)))
         columns: dict[str, Any] = {"id": batch.ids, "label": where_labeled(batch, batch.labels)}
         for name, logits in (("clean", _clean_logits(classifier, batch)), ("texturized", scrambled)):
-            order = logits.argsort(dim=1, descending=True, stable=True)
-            rank = (order == batch.labels[:, None]).int().argmax(1)
+            ranks = label_ranks(replace(batch, logits=logits))
             columns[f"{name}_predicted"] = logits.argmax(1).tolist()
-            columns |= {name: where_labeled(batch, rank == 0), f"{name}_top5": where_labeled(batch, rank < 5)}
+            first = {name: ranks.among_first(1), f"{name}_top5": ranks.among_first(5)}
+            columns |= {key: where_labeled(batch, likely[:, 0]) for key, likely in first.items()}
         pairs = zip(columns["clean"], columns["texturized"], strict=True)
-        columns["lost"] = [None if a is None else float(a) - float(b) for a, b in pairs]
+        columns["lost"] = [None if a is None else a - b for a, b in pairs]
         return self.table(columns)
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
@@ -112,14 +112,14 @@ class Scramble(Instrument, version=2, order=70, needs={"logits", "label", "textu
         chances = {name: by_chance(rows, name) for name in NAMES}
         texturized, clean = (
             replace(
-                stats.share(name, rows[name], title=f"accuracy on {NAMES[name]}", headline=large, **more),
+                _share(name, rows, title=f"accuracy on {NAMES[name]}", headline=large, **more),
                 chance=chances[name],
             )
             for name, large in (("texturized", True), ("clean", False))
         )
         title, more = "accuracy lost by texturizing", {"why": more["why"]}
         lost = stats.mean("lost", rows["lost"], "difference", title=title, headline=True, per_image="lost", **more)
-        above, below = (rows[name].cast(pl.Float64) - (chances[name] or 0.0) for name in ("texturized", "clean"))
+        above, below = (rows[name] - (chances[name] or 0.0) for name in ("texturized", "clean"))
         title = "share of the accuracy above chance that is kept without shapes"
         kept = Measure("kept", None, "share", title=title, why="the clean accuracy is not above chance")
         if clean.above(clean.chance):
@@ -128,7 +128,7 @@ class Scramble(Instrument, version=2, order=70, needs={"logits", "label", "textu
         if len(about.classes) > 10:
             more |= {"better": "higher"}
             tops = ((f"{name}_top5", f"top-5 accuracy on {what}") for name, what in NAMES.items())
-            measures += [stats.share(column, rows[column], title=title, **more) for column, title in tops]
+            measures += [_share(column, rows, title=title, **more) for column, title in tops]
         caveat = (
             "How much an accuracy falls depends on how the images were texturized: compare classifiers on the same "
             "images only. VGG-16's top-5 accuracy fell from 90.1 to 79.4 % in the paper, on ImageNet texturized by "
@@ -150,7 +150,7 @@ class Scramble(Instrument, version=2, order=70, needs={"logits", "label", "textu
             return self.say("needs_shapes", **both, n=clean.n)
         if lost.above(0):
             return self.say("loses", **both, n=clean.n, lost=lost.value, interval=interval_of(lost, ".1%"))
-        return self.say("cannot_tell", **both, images=several(clean.n, "image"))
+        return self.say("cannot_tell", **both, images=counted(clean.n, "image"))
 
     def examples(self, rows: Rows) -> list[str]:
         """One image of each of the first classes."""
@@ -164,6 +164,12 @@ class Scramble(Instrument, version=2, order=70, needs={"logits", "label", "textu
                 figures.append(Figure(f"{kind}: {names[row_of[name][f'{kind}_predicted']]}", to_image(pixels)))
         caption = "Each image and its texturized version, with what the classifier says."
         yield Panel("texturized", "images", "What is left when shapes are scrambled", caption, figures=tuple(figures))
+
+
+def _share(column: str, rows: Rows, **more: Any) -> Measure:
+    """The mean of what is 0 or 1, but for ties of logits, which count in part."""
+    of = stats.share if rows[column].is_in([0.0, 1.0]).all() else stats.mean_share
+    return of(column, rows[column], **more)
 
 
 def by_chance(rows: Rows, name: str) -> float | None:

@@ -13,8 +13,9 @@ import torch
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
+from cuescope.core.naming import counted
 from cuescope.core.verdicts import Sentence, Verdict
-from cuescope.core.wording import interval_of, several
+from cuescope.core.wording import interval_of
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.occlude import Rectangle
@@ -157,7 +158,7 @@ class Stickers(Instrument, version=1, order=205, needs={"logits", "another"}):
         beyond = stats.difference("beyond_blank", known["random"], known["blank"], title=title, **more)
         caveats = [f"The strongest square is found by {about.facts['by']}."] if rows.height else []
         if same := rows.height - known.height:
-            caveats.append(f"{several(same, 'image')} left out: the other image has the same answer.")
+            caveats.append(f"{counted(same, 'image')} left out: the other image has the same answer.")
         measures = (top, shares["random"], shares["blank"], gain, beyond)
         if not known.height:
             return Conclusion(measures, (), self.say("nothing"), tuple(caveats))
@@ -169,7 +170,7 @@ class Stickers(Instrument, version=1, order=205, needs={"logits", "another"}):
 
     def _verdict(self, px: int, shares: Mapping[str, Measure], gain: Measure, beyond: Measure) -> Verdict:
         top, random = shares["top"], shares["random"]
-        values = {"px": px, "top": top.value, "images": several(top.n, "image")}
+        values = {"px": px, "top": top.value, "images": counted(top.n, "image")}
         if top.below(MARGIN):
             return self.say("hardly", **values, interval=interval_of(top))
         values |= {"random": random.value}

@@ -16,8 +16,9 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.errors import CueError
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
+from cuescope.core.naming import counted
 from cuescope.core.verdicts import Sentence, Verdict
-from cuescope.core.wording import interval_of, several
+from cuescope.core.wording import interval_of
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import sheet
 from cuescope.instruments.base import Instrument, Observer, Rows, typed
@@ -184,7 +185,7 @@ class TopPatches(Instrument, version=3, order=200, needs={"dense_logits"}):
             caveats.append(f"Not local: each position sees {seen}, more than what is shown of it.")
         unlabeled = int((rows["images"] - rows["labeled"]).sum())
         if unlabeled:
-            caveats.append(f"{several(unlabeled, 'image')} without a label counts for the class that it is said to be.")
+            caveats.append(f"{counted(unlabeled, 'image')} without a label counts for the class that it is said to be.")
         if few := rows.filter("own")["class"].value_counts().filter(pl.col("count") < self.patches).height:
             row = f"the first row of {self.patches}"
             caveats.append(f"{few} classes have fewer than {self.patches} images, so {row} is not full.")

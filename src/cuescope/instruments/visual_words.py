@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Unit
+from cuescope.core.naming import counted
 from cuescope.core.verdicts import Sentence, Verdict
-from cuescope.core.wording import interval_of, several
+from cuescope.core.wording import interval_of
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.instruments.base import Instrument, Observer, Rows, typed
@@ -137,7 +138,7 @@ class VisualWords(Instrument, version=3, order=210, needs={"words", "patch_logit
 
     def _verdict(self, rows: Rows, top: Measure, used: Measure) -> Verdict:
         kinds, entropy = (float(np.median(rows["words"].list.len())), float(rows["entropy"].to_numpy().mean()))
-        images = several(rows.height, "image")
+        images = counted(rows.height, "image")
         verdict = self.say("consists", kinds=kinds, images=images, even=math.exp(entropy))
         if top.value is None:
             verdict += self.say("silent")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cuescope.core import stats
+from cuescope.core.intervals import SAME, UNITS, student
 
 FLAT = 1e-6
 """A logit whose standard deviation over images is below this share of its size says nothing of the image."""
@@ -50,7 +50,7 @@ def intervals(x: Array, y: Array) -> tuple[tuple[float, float] | None, ...]:
     (None, None)
     """
     n, classes = x.shape
-    if n < stats.UNITS:
+    if n < UNITS:
         return None, None
     total, varies = np.zeros(n), True
     for start in range(0, classes, 256):
@@ -74,8 +74,8 @@ def _left_out(moments: Sequence[Array], count: int) -> tuple[Array, bool]:
 
 
 def _of_z(value: float, without: Array) -> tuple[float, float]:
-    near, n = 1 - stats.SAME, len(without)
+    near, n = 1 - SAME, len(without)
     z = np.arctanh(without.clip(-near, near))
-    half = stats.student(n - 1) * np.sqrt((n - 1) * z.var())
+    half = student(n - 1) * np.sqrt((n - 1) * z.var())
     low, high = np.tanh(np.arctanh(np.clip(value, -near, near)) + half * np.array([-1, 1]))
     return float(low), float(high)

@@ -1,0 +1,118 @@
+"""How often is each thing drawn in each of many resamples? And what interval do the resamples give?"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cuescope.core.intervals import Numbers
+
+RESAMPLES = 2000
+BLOCK = 4_000_000
+"""Numbers that resampling holds at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """How often each of n things is drawn in each resample: with replacement, within its own stratum.
+
+    Iterating gives blocks (some resamples, n) of bounded memory, the same ones each time, whatever their size.
+
+    >>> next(iter(Draws([0, 0, 1], resamples=2)))[:, 2].tolist()
+    [1.0, 1.0]
+    """
+
+    strata: Sequence[int] | NDArray[Any]
+    """(n,) what each thing belongs to."""
+    seed: int = 0
+    resamples: int = RESAMPLES
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        rows = max(1, BLOCK // max(1, len(self.strata)))
+        yield from [self._whole] if rows >= self.resamples else self._blocks(rows)
+
+    @cached_property
+    def _whole(self) -> NDArray[Any]:
+        return next(self._blocks(self.resamples))
+
+    def _blocks(self, rows: int) -> Iterator[NDArray[Any]]:
+        strata = np.asarray(self.strata)
+        sizes = [min(rows, self.resamples - start) for start in range(0, self.resamples, rows)]
+        random, streams = np.random.default_rng(self.seed), []
+        for stratum in np.unique(strata):
+            if streams:  # A stratum's random numbers begin where those of the one before it end.
+                for size in sizes:
+                    _drawn(random, streams[-1][0], size)
+            streams.append((np.flatnonzero(strata == stratum), copy.deepcopy(random)))
+        for size in sizes:
+            block = np.zeros((size, len(strata)))
+            for members, stream in streams:
+                block[:, members] = _drawn(stream, members, size)
+            yield block
+
+
+def _drawn(random: np.random.Generator, members: NDArray[Any], resamples: int) -> NDArray[Any]:
+    return random.multinomial(len(members), np.full(len(members), 1 / len(members)), resamples)
+
+
+def bootstrap_mean(values: Numbers, seed: int = 0) -> tuple[float, float]:
+    """Percentile bootstrap interval of a mean (Efron & Tibshirani 1993, chapter 13); ValueError for one value."""
+    data = np.asarray(values, dtype=float)
+    if len(data) < 2:
+        raise ValueError(f"an interval needs at least two values, not {len(data)}")
+    return _percentiles(_resampled(data[:, None], seed)[:, 0] / len(data))
+
+
+def bootstrap_of_means(
+    values: NDArray[Any], of: Callable[[NDArray[Any]], NDArray[Any]], seed: int = 0
+) -> tuple[float, float] | None:
+    """Percentile bootstrap interval of what `of` makes of the column means of `values` (n, k), rows resampled.
+
+    `of` takes the means of all resamples (r, k) and gives (r,) numbers. None for fewer than two rows.
+
+    >>> bootstrap_of_means(np.array([[0.0, 1.0], [0.0, 1.0]]), lambda means: (means > 0.5).mean(1))
+    (0.5, 0.5)
+    """
+    if len(values) < 2:
+        return None
+    return _percentiles(of(_resampled(np.asarray(values, float), seed) / len(values)))
+
+
+def bootstrap_ratio(above: Numbers, below: Numbers, seed: int = 0) -> tuple[float, float] | None:
+    """Percentile bootstrap interval of sum(above) / sum(below), the pairs resampled together.
+
+    None where a resample can have a denominator of 0, so that no interval exists.
+    """
+    if len(above) < 2:
+        return None
+    sums = _resampled(np.stack([np.asarray(above, float), np.asarray(below, float)], 1), seed)
+    return None if (sums[:, 1] == 0).any() else _percentiles(sums[:, 0] / sums[:, 1])
+
+
+def _resampled(data: NDArray[Any], seed: int) -> NDArray[Any]:
+    """(RESAMPLES, k): column sums of as many rows as `data` (n, k) has, drawn with replacement, in bounded memory."""
+    generator, n = np.random.default_rng(seed), len(data)
+    block, sums = max(1, BLOCK // n), []
+    for start in range(0, RESAMPLES, block):
+        index = generator.integers(0, n, (min(block, RESAMPLES - start), n))
+        sums.append(np.stack([column[index].sum(1) for column in data.T], 1))
+    return np.concatenate(sums)
+
+
+def interval_of(values: NDArray[Any]) -> tuple[float, float] | None:
+    """Percentile interval of what each resample gave. None where it gave nothing (NaN) in more than one of twenty.
+
+    >>> interval_of(np.array([0.5, 0.5, np.nan])) is None
+    True
+    """
+    known = values[np.isfinite(values)]
+    return _percentiles(known) if len(known) and len(known) >= 0.95 * len(values) else None
+
+
+def _percentiles(values: NDArray[Any]) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
