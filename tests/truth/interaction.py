@@ -62,6 +62,14 @@ class Nearly(nn.Module):
         return logits(total + 0.55 * total**2)
 
 
+class Neighbors(nn.Module):
+    """How rough each part is, times how rough its neighbor to the right is, which no mask covers with it."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        parts = rough(pixels).unflatten(1, (4, 4))
+        return logits(100 * (parts[:, :, ::2] * parts[:, :, 1::2]).sum((1, 2)))
+
+
 class Brightness(Largest):
     """The same with the square of the brightness added to all logits, which changes no answer."""
 
@@ -158,6 +166,19 @@ def largest() -> Conclusion:
 )
 def brightness() -> Conclusion:
     return conclude(Brightness())
+
+
+@planted(
+    "interaction",
+    "absence",
+    "multiplies each part by its neighbor, which no mask covers with it",
+    "says of parts that lie apart alone that they add up, and that their neighbors are not seen",
+    holds=lambda said: said.verdict.names == ("additive",) and any("neighbors is not seen" in c for c in said.caveats),
+    broken=breaks("cuescope.instruments.interaction._caveats", lambda *_: ()),
+    shows=SHOWN,
+)
+def neighbors() -> Conclusion:
+    return conclude(Neighbors())
 
 
 def low_and_high(said: Conclusion) -> tuple[float, float]:

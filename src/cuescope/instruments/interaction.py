@@ -82,26 +82,26 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
         "additive": Sentence(
             "yes",
             f"on each of {LEAST} images or more the sum misses the loss together by less than {MARGIN:.0%}",
-            "It adds up its parts of {px} px: on each of {images} the sum of what they take one by one misses what "
-            "they take together by {most:.1%} at most.",
+            "Parts of {px} px that lie {px} px apart add up: on each of {images} the sum of what they take one by one "
+            "misses what they take together by {most:.1%} at most.",
         ),
         "nearly": Sentence(
             "yes",
             f"the whole interval of the residual lies below {MARGIN:.0%}, though not on each image",
-            "It nearly adds up its parts of {px} px: the sum of what they take one by one misses what they take "
-            "together by {residual:.1%} ({interval}; {images}).",
+            "Parts of {px} px that lie {px} px apart nearly add up: the sum of what they take one by one misses what "
+            "they take together by {residual:.1%} ({interval}; {images}).",
         ),
         "together": Sentence(
             "no",
             f"the whole interval of the residual lies above {MARGIN:.0%}",
-            "Its parts of {px} px act together: the sum of what they take one by one misses what they take together "
+            "Parts of {px} px act together: the sum of what they take one by one misses what they take together "
             "by {residual:.0%} ({interval}; {images}).",
         ),
         "cannot_tell": Sentence(
             "cannot tell",
             f"on some image the sum misses by {MARGIN:.0%} or more, and the interval of the residual holds "
             f"{MARGIN:.0%}; or there is none",
-            "Whether it adds up its parts of {px} px cannot be said from {images}: the sum of what they take one by "
+            "Whether parts of {px} px add up cannot be said from {images}: the sum of what they take one by "
             "one misses what they take together by {residual:.0%} ({interval}).",
         ),
     }
@@ -240,7 +240,10 @@ def _panels(rows: Rows, found: Mapping[int, Sequence[Measure]]) -> Iterable[Pane
 
 
 def _caveats(rows: Rows, sizes: list[int], field: int | None, logit: str) -> tuple[str, ...]:
-    found = ["A part with its own mean color keeps that color: what is read from color alone is not masked."]
+    found = [
+        "A part with its own mean color keeps that color: what is read from color alone is not masked.",
+        "Parts between the masked ones stay as they are: what a part does together with its neighbors is not seen.",
+    ]
     if near := [px for px in sizes if field is not None and px < field - 1]:
         found.append(
             f"It sees {field} px at a time: masks of {', '.join(map(str, near))} px are so near that two meet in one "

@@ -153,7 +153,7 @@ class Stickers(Instrument, version=1, order=205, needs={"logits", "another"}):
         }
         top = replace(shares["top"], per_image="top", headline=True, clusters=("another",))
         title = "the same, beyond a random patch"
-        gain = stats.difference("gain", known["top"], known["random"], title=title, **more)
+        gain = stats.difference("gain", known["top"], known["random"], title=title, per_image="gain", **more)
         title = "a random patch, beyond a blank one"
         beyond = stats.difference("beyond_blank", known["random"], known["blank"], title=title, **more)
         caveats = [f"The strongest square is found by {about.facts['by']}."] if rows.height else []
