@@ -13,6 +13,7 @@ from cuescope.core.files import write, write_json
 from cuescope.core.findings import Finding
 from cuescope.core.naming import short_name
 from cuescope.core.verdicts import Verdict
+from cuescope.runs.comparisons.paired import corrected
 from cuescope.runs.store import SCHEMA, Run
 from made_findings import MOBILE, SQUEEZE, accuracy, occlusion, photograph, shape_bias, shift_stability
 
@@ -75,7 +76,7 @@ def make_run(
 
 def comparisons() -> list[dict[str, Any]]:
     base = {"a": SQUEEZE, "b": MOBILE, "n": 500, "why": "", "unit": "share"}
-    return [
+    found = [
         {
             **base,
             "instrument": "accuracy",
@@ -84,6 +85,7 @@ def comparisons() -> list[dict[str, Any]]:
             "better": "higher",
             "value": -0.242,
             "interval": [-0.286, -0.198],
+            "p": 1e-9,
         },
         {
             **base,
@@ -92,6 +94,7 @@ def comparisons() -> list[dict[str, Any]]:
             "title": "shape bias",
             "value": 0.119,
             "interval": [0.056, 0.18],
+            "p": 1e-4,
             "n": 601,
         },
         {
@@ -102,6 +105,7 @@ def comparisons() -> list[dict[str, Any]]:
             "better": "lower",
             "value": 0.034,
             "interval": [0.002, 0.07],
+            "p": 0.03,
         },
         {
             **base,
@@ -111,6 +115,7 @@ def comparisons() -> list[dict[str, Any]]:
             "better": "higher",
             "value": -0.01,
             "interval": [-0.03, 0.01],
+            "p": 0.4,
         },
         {
             **base,
@@ -118,9 +123,11 @@ def comparisons() -> list[dict[str, Any]]:
             "measure": "real",
             "value": 0.1,
             "interval": None,
+            "p": None,
             "why": "too few images for an interval",
         },
     ]
+    return corrected(found)
 
 
 def manifest(names: tuple[str, ...], cells: list[dict[str, Any]]) -> dict[str, Any]:

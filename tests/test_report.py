@@ -141,10 +141,11 @@ def test_paired_differences(page) -> None:
     assert outcomes == [
         "mobilenet_v2 is better",
         "squeezenet1_1 is higher",
-        "mobilenet_v2 is better",
-        "no clear difference",
-        "not settled",
+        "cannot tell",
+        "alike",
+        "cannot tell",
     ]
+    assert "Corrected for 4 comparisons (Holm)." in text
     assert "too few images for an interval" in text
 
 
@@ -159,6 +160,8 @@ def test_differences_may_be_given(run, tmp_path) -> None:
         "interval": [1.0, 7.0],
         "n": 8,
         "why": "",
+        "p_holm": 0.02,
+        "said": "a is higher",
     }
     text = text_of(report.write([run.path], tmp_path / "r.html", [more]).read_text())
     assert "Differences, image by image" in text

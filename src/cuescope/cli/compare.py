@@ -48,13 +48,21 @@ def _print_differences(found: Sequence[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("measure", "a", "b", "a minus b", "95 % interval", "images", box=None, header_style="bold")
-    for v in found:
-        share = v["unit"] == "share"
-        shown = [f"{100 * x:+.1f} pts" if share else f"{x:+.4f}" for x in (v["value"], *(v["interval"] or ()))]
-        interval = f"{shown[1]} to {shown[2]}" if v["interval"] else v["why"]
-        table.add_row(v["title"], short_name(v["a"]), short_name(v["b"]), shown[0], interval, str(v["n"]))
-    Console().print(table)
+    from cuescope.runs.comparisons.paired import corrected_for
+
+    console, pairs = Console(highlight=False), list(dict.fromkeys((v["a"], v["b"]) for v in found))
+    for a, b in pairs:
+        console.print(f"\na: {short_name(a)}, b: {short_name(b)}", style="bold", markup=False)
+        table = Table("measure", "a minus b", "95 % interval", "images", "p", "so", box=None, header_style="bold")
+        for v in found:
+            if (v["a"], v["b"]) == (a, b):
+                share = v["unit"] == "share"
+                shown = [f"{100 * x:+.1f} pts" if share else f"{x:+.4f}" for x in (v["value"], *(v["interval"] or ()))]
+                interval = f"{shown[1]} to {shown[2]}" if v["interval"] else v["why"]
+                p = "" if v["p_holm"] is None else f"{v['p_holm']:.3f}"
+                table.add_row(v["title"], shown[0], interval, str(v["n"]), p, v["said"])
+        console.print(table)
+    console.print(corrected_for(found))
 
 
 def _print_pairs(pairs: Sequence[Pair]) -> None:

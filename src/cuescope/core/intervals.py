@@ -70,15 +70,39 @@ def _score(share: float, trials: float, quantile: float) -> Interval:
 def student(degrees: int) -> float:
     """The 97.5 % quantile of Student's t.
 
-    >>> round(student(4), 4), round(student(10**6), 4)
-    (2.7764, 1.96)
+    >>> round(student(4), 3), round(student(10**6), 3)
+    (2.776, 1.96)
     """
-    if degrees > 10_000:
-        return Z95
-    # With t = tan(angle) sqrt(degrees) the density is a power of the cosine.
+    angle, below = _students(min(degrees, 10_000))
+    return float(np.tan(np.interp(0.95, below, angle)) * math.sqrt(min(degrees, 10_000)))
+
+
+def student_tails(t: float, degrees: int) -> float:
+    """How likely Student's t is as far from 0 as this, or further.
+
+    >>> round(student_tails(-2.7764, 4), 4)
+    0.05
+    """
+    angle, below = _students(min(degrees, 10_000))
+    return float(1 - np.interp(math.atan(abs(t) / math.sqrt(min(degrees, 10_000))), angle, below))
+
+
+def sign_test(k: int, n: int) -> float:
+    """How likely do n coins show heads as far from half of the times as k, or further? Exact.
+
+    >>> round(sign_test(4, 4), 6), sign_test(0, 0)
+    (0.125, 1.0)
+    """
+    few, of = min(k, n - k), math.lgamma(n + 1) - n * math.log(2)
+    return min(1.0, 2 * sum(math.exp(of - math.lgamma(i + 1) - math.lgamma(n - i + 1)) for i in range(few + 1)))
+
+
+@lru_cache(maxsize=64)
+def _students(degrees: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Angles of t = tan(angle) sqrt(degrees), whose density is a power of the cosine, and how likely |t| is below."""
     angle = np.linspace(0, np.pi / 2, 20_001)
     below = np.append(0, np.cumsum(np.cos((angle[1:] + angle[:-1]) / 2) ** (degrees - 1)))
-    return float(np.tan(np.interp(0.95 * below[-1], below, angle)) * math.sqrt(degrees))
+    return angle, below / below[-1]
 
 
 @dataclass(frozen=True)
@@ -161,14 +185,31 @@ def of_differences(left: Left, ends: bool, units: str) -> Found:
     """Of a mean in -1..1; `ends` says that each value is -1, 0 or 1: then Agresti & Min's (2005), by Student's t."""
     if lacking := _lacking(left, units):
         return None, lacking
-    n = left.units
-    if ends:  # As if one more differed either way, by a half.
-        middle, spread = left.value * n / (n + 2), math.sqrt(n**2 * left.variance + 1) / (n + 2)
-        half = student(n - 1) * spread
-        low, high = middle - half, middle + half
-    else:
-        low, high = hall(replace(left, variance=left.variance + 2 * _unseen(left) / n**2))
+    low, high = hall(_reckoned(left, ends))
     return (max(-1.0, low), min(1.0, high)), ""
+
+
+def p_of_difference(left: Left, ends: bool) -> float | None:
+    """How likely a difference is that is as far from 0 or further, if there is none; None without an interval.
+
+    It belongs to the interval of `of_differences`: below 0.05 where that leaves out 0.
+    """
+    if _lacking(left, ""):
+        return None
+    found = _reckoned(left, ends)
+    if found.variance <= 0:
+        return 1.0 if found.value == 0 else 0.0
+    t, bend = found.value / math.sqrt(found.variance), found.skewness / math.sqrt(found.units)
+    return student_tails(t + bend * t**2 / 3 + bend**2 * t**3 / 27 + bend / 6, found.units - 1)
+
+
+def _reckoned(left: Left, ends: bool) -> Left:
+    """With the differences that were not seen: one more either way, by a half, where each is -1, 0 or 1."""
+    n = left.units
+    if ends:
+        variance = (n**2 * left.variance + 1) / (n + 2) ** 2
+        return replace(left, value=left.value * n / (n + 2), variance=variance, skewness=0.0)
+    return replace(left, variance=left.variance + 2 * _unseen(left) / n**2)
 
 
 def of_numbers(left: Left, units: str) -> Found:

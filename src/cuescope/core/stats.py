@@ -36,6 +36,8 @@ from cuescope.core.intervals import (
     of_numbers,
     of_shares,
     once_each,
+    p_of_difference,
+    sign_test,
     student,
     too_few,
     wilson,
@@ -201,17 +203,38 @@ def paired_difference(a: Numbers, b: Numbers, *, clusters: Clusters = ()) -> tup
     return value, interval, len(a)
 
 
+def paired_p(a: Numbers, b: Numbers, *, clusters: Clusters = ()) -> float | None:
+    """How likely are means of a and b that differ so much or more, over the same images, if they are alike?
+
+    Exact (McNemar 1947) where each image is 0 or 1 for both; else it belongs to the interval of `paired_difference`.
+    None where that has none.
+
+    >>> paired_p([1] * 4 + [0] * 196, [0] * 200)
+    0.125
+    """
+    x, y = np.asarray(a, float), np.asarray(b, float)
+    if len(x) >= UNITS and not len(clusters) and np.isin(np.concatenate([x, y]), (0, 1)).all():
+        return sign_test(int((x > y).sum()), int((x != y).sum()))
+    left, within, ends = _sides(x, y, clusters)
+    return p_of_difference(left, ends) if within or left.others else None
+
+
 def _paired(x: NDArray[Any], y: NDArray[Any], clusters: Clusters, units: str) -> tuple[float, Found]:
+    left, within, ends = _sides(x, y, clusters)
+    return left.value, of_differences(left, ends, units) if within else of_numbers(left, units)
+
+
+def _sides(x: NDArray[Any], y: NDArray[Any], clusters: Clusters) -> tuple[Left, bool, bool]:
+    """What their difference varies by, whether all numbers lie in 0..1, and whether all are 0 or 1."""
     if x.shape != y.shape:
         raise ValueError(f"paired values must be of the same images: {len(x)} and {len(y)}")
     columns = np.stack([np.nan_to_num(x), ~np.isnan(x), np.nan_to_num(y), ~np.isnan(y)], 1).astype(float)
     if not columns[:, 1].any() or not columns[:, 3].any():
         raise ValueError("one side has no image that counts")
-    left, given = left_out(_less, columns, clusters), np.concatenate([x, y])
+    given = np.concatenate([x, y])
     given = given[~np.isnan(given)]
-    if given.min() >= 0 and given.max() <= 1:
-        return left.value, of_differences(left, bool(np.isin(given, (0, 1)).all()), units)
-    return left.value, of_numbers(left, units)
+    within = bool(given.min() >= 0 and given.max() <= 1)
+    return left_out(_less, columns, clusters), within, bool(np.isin(given, (0, 1)).all())
 
 
 def _less(sums: NDArray[Any]) -> NDArray[Any]:

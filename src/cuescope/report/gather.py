@@ -282,14 +282,23 @@ def gather(runs: Sequence[Run], comparisons: Iterable[Mapping[str, Any]] = (), p
     groups = {name: tuple(_groups(by_instrument[name], two.values(), name in comparing)) for name in names}
     files = [run.path / "comparisons.json" for run in runs]
     paired = [*comparisons, *(c for path in files if path.is_file() for c in read_json(path)["comparisons"])]
+    once: dict[str, Mapping[str, Any]] = {}
+    for comparison in paired:
+        once.setdefault(_measured(comparison), comparison)
     return Content(
         tuple(runs),
         tuple(subjects.values()),
         tuple(Section(name, questions.get(name, ""), groups[name]) for name in names),
-        tuple({json.dumps(c, sort_keys=True): c for c in paired}.values()),
+        tuple(once.values()),
         tuple({(s["set"], s["id"]): s for run in runs for s in run.skipped()}.values()),
         tuple(u for name, u in unasked.items() if name not in by_instrument),
     )
+
+
+def _measured(comparison: Mapping[str, Any]) -> str:
+    """What was measured, without how it was corrected: the family is larger where more runs are compared."""
+    told = ("p_holm", "family", "said")
+    return json.dumps({key: value for key, value in comparison.items() if key not in told}, sort_keys=True)
 
 
 def _groups(entries: list[Entry], pairs: Collection[Pair], compares: bool) -> Iterable[Group]:

@@ -17,6 +17,7 @@ from cuescope.report.draw import words
 from cuescope.report.figures import drawn, table
 from cuescope.report.gather import Content, Entry, Group, Section, Subject, gather
 from cuescope.report.readings import block, differences, sources
+from cuescope.runs.comparisons.paired import corrected_for
 from cuescope.runs.store import Run
 
 HERE = Path(__file__).parent / "page"
@@ -62,6 +63,7 @@ def page(content: Content) -> str:
         content=content,
         title=headline(content.subjects),
         differences=differences(content),
+        corrected=corrected_for(content.comparisons),
         skipped=table(["image set", "image", "why"], skipped),
         skipped_more=len(content.skipped) - len(skipped),
         methods=[(s, method(s)) for s in content.subjects],

@@ -110,12 +110,7 @@ def _differences(comparisons: Sequence[Mapping[str, Any]], known: Mapping[str, A
 
 
 def _outcome(c: Mapping[str, Any], a: str, b: str) -> str:
-    """Who is better, or has more where neither is better, if the interval leaves no doubt."""
-    if c.get("value") is None or not c.get("interval"):
-        return "not settled"
-    low, high = c["interval"]
-    if low <= 0 <= high:
-        return "no clear difference"
-    if not c.get("better"):
-        return f"{a if low > 0 else b} is higher"
-    return f"{a if (low > 0) == (c['better'] == 'higher') else b} is better"
+    """What may be said of a difference, by the classifiers' names; one that was not corrected says nothing."""
+    said = c.get("said", "cannot tell")
+    who, _, rest = said.partition(" ")
+    return f"{a if who == 'a' else b} {rest}" if who in ("a", "b") else said

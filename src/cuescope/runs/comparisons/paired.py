@@ -1,36 +1,54 @@
 """Which of two classifiers is better, on the same images? Pure functions of stored rows."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from cuescope.core import stats
 from cuescope.runs.store import Cell, Run
 
+ALIKE = 0.05
+"""Shares and probabilities are alike where they surely differ by less than this."""
+LEVEL = 0.05
+"""Of all the comparisons of a family together, so often one is called a difference where there is none."""
 
-def difference(a: pl.DataFrame, b: pl.DataFrame, column: str) -> tuple[float, tuple[float, float] | None, int]:
-    """Mean of `column` in a less that in b over the images both have, with its paired bootstrap interval.
+
+def difference(
+    a: pl.DataFrame, b: pl.DataFrame, column: str, clusters: Sequence[str] = ()
+) -> tuple[float, tuple[float, float] | None, int]:
+    """Mean of `column` in a less that in b over the images both have, and its interval, as `stats.paired_difference`.
 
     Raises ValueError where no image is in both, or none counts for one of them.
     """
+    x, y, labels = _sides(a, b, column, clusters)
+    return stats.paired_difference(x, y, clusters=labels)
+
+
+def _sides(
+    a: pl.DataFrame, b: pl.DataFrame, column: str, clusters: Sequence[str]
+) -> tuple[NDArray[Any], NDArray[Any], list[pl.Series]]:
+    """The column of both over the images that both have, NaN where an image does not count, and their clusters."""
     if column not in a.columns or column not in b.columns:
         raise ValueError(f"the rows hold no '{column}'")
-    both = a.select("id", pl.col(column).cast(pl.Float64).alias("a")).join(
-        b.select("id", pl.col(column).cast(pl.Float64).alias("b")), on="id", how="inner", maintain_order="left"
+    both = a.select("id", pl.col(column).cast(pl.Float64).alias(" a"), *clusters).join(
+        b.select("id", pl.col(column).cast(pl.Float64).alias(" b")), on="id", how="inner", maintain_order="left"
     )
     if not both.height:
         raise ValueError("the two have no image in common")
-    a_values, b_values = (both[key].fill_null(float("nan")).to_numpy() for key in "ab")
-    return stats.paired_difference(a_values, b_values)
+    x, y = (both[key].fill_null(float("nan")).to_numpy() for key in (" a", " b"))
+    return x, y, [both[name] for name in clusters]
 
 
 def verdicts(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Every measure that is a mean over images, for every pair of classifiers seen on the same images.
 
     Only findings of the same instrument, version, parameters and image set are set against each other. Each
-    verdict: instrument, measure, title, a, b, value (a less b), interval, n, why.
+    verdict: instrument, measure, title, unit, better, a, b, value (a less b), interval, n, why, p (without
+    correction), p_holm (corrected for all `family` verdicts, Holm 1979), and what `said` says.
     """
     found = []
     for (_, a), (_, b) in matched(runs):
@@ -41,11 +59,13 @@ def verdicts(runs: Sequence[Run]) -> list[dict[str, Any]]:
         shared = [m for m in finding_a.measures if m.per_image and m.value is not None and m.name in other]
         if not shared:
             continue
-        columns = list(dict.fromkeys(["id", *(measure.per_image for measure in shared)]))
+        wanted = [column for measure in shared for column in (measure.per_image, *measure.clusters)]
+        columns = list(dict.fromkeys(["id", *wanted]))
         rows_a, rows_b = a.rows(columns=columns), b.rows(columns=columns)
         for measure in shared:
             try:
-                value, interval, n = difference(rows_a, rows_b, measure.per_image)
+                x, y, labels = _sides(rows_a, rows_b, measure.per_image, measure.clusters)
+                value, interval, n = stats.paired_difference(x, y, clusters=labels)
             except ValueError:
                 continue
             verdict = {
@@ -60,9 +80,47 @@ def verdicts(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 "interval": list(interval) if interval else None,
                 "n": n,
                 "why": "" if interval else "too few images for an interval",
+                "p": stats.paired_p(x, y, clusters=labels),
             }
             found.append(verdict)
-    return found
+    return corrected(found)
+
+
+def corrected(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """With `p_holm`, the p values corrected for each other (Holm 1979), the size of their `family`, and `said`.
+
+    >>> [round(v["p_holm"], 3) for v in corrected([{"p": 0.04}, {"p": 0.01}, {"p": 0.03}])]
+    [0.06, 0.03, 0.06]
+    """
+    tested = sorted((v["p"], i) for i, v in enumerate(found) if v["p"] is not None)
+    steps = np.maximum.accumulate([min(1.0, p * (len(tested) - k)) for k, (p, _) in enumerate(tested)] or [0.0])
+    holm = {i: float(step) for step, (_, i) in zip(steps, tested, strict=False)}
+    whole = [{**v, "p_holm": holm.get(i), "family": len(tested)} for i, v in enumerate(found)]
+    return [{**v, "said": said(v)} for v in whole]
+
+
+def said(verdict: Mapping[str, Any]) -> str:
+    """What may be said of a difference: "a is better", "b is higher" (both of either), "alike" or "cannot tell".
+
+    Better and higher only where the corrected p value is below 0.05; alike only where the whole interval lies within a
+    margin, which shares and probabilities have.
+    """
+    value, interval, p = (verdict.get(key) for key in ("value", "interval", "p_holm"))
+    if value and p is not None and p < LEVEL:
+        better = verdict.get("better")
+        more = value > 0 if better != "lower" else value < 0
+        return f"{'a' if more else 'b'} is {'better' if better else 'higher'}"
+    if interval is None or verdict.get("unit") not in ("share", "probability", "difference"):
+        return "cannot tell"
+    return "alike" if interval[0] > -ALIKE and interval[1] < ALIKE else "cannot tell"
+
+
+def corrected_for(verdicts: Sequence[Mapping[str, Any]]) -> str:
+    """The line that belongs beneath any list of them."""
+    sizes = sorted({v["family"] for v in verdicts if v.get("family")})
+    if not sizes:
+        return "Not corrected for the number of comparisons, so nothing is said of which is better."
+    return f"Corrected for {' and '.join(map(str, sizes))} comparisons (Holm)."
 
 
 def matched(runs: Sequence[Run]) -> Iterator[tuple[tuple[Run, Cell], tuple[Run, Cell]]]:
