@@ -79,18 +79,23 @@ def make(name: str) -> Instrument:
 
 
 def see(classifier: Classifier, images: WorldImages, indices: list[int]) -> Batch:
-    samples = [known(images.read(i), i) for i in indices]
+    samples = [known(images.read(i), i, another=images.read((i + 1) % COUNT)) for i in indices]
     batch = classifier.see(samples, [s.label if s.label is not None else -1 for s in samples])
     return dataclasses.replace(batch, all_labels=tuple((s.label or 0, (s.label or 0) + 1) for s in samples))
 
 
-def known(sample: Sample, index: int) -> Sample:
+def known(sample: Sample, index: int, another: Sample) -> Sample:
     """With all that an instrument may need to know of it: a version, answers of others, the cue it shows."""
     shown = {"shown": ("silhouettes", "textures")[index % 2], "category": sample.cues["shape"]}
     people = [Answer(f"subject-{k}", "human", sample.cues["shape"] if (index + k) % 3 else None) for k in range(2)]
     network = Answer("net", "network", sample.cues["texture" if index % 4 else "shape"])
     versions = {"texturized": sample.pixels.flip(1), "stylized": sample.pixels.flip(2)}
-    told: dict[str, Any] = {"versions": versions, "answers": (*people, network), "cues": {**sample.cues, **shown}}
+    told: dict[str, Any] = {
+        "another": another,
+        "versions": versions,
+        "answers": (*people, network),
+        "cues": {**sample.cues, **shown},
+    }
     told["label_map"] = lambda crops: torch.eye(16)[[round(10 * (top + left)) % 16 for top, left, *_ in crops]]
     return dataclasses.replace(sample, **told, condition=Condition("contrast", 30.0, sample.id))
 
@@ -143,6 +148,7 @@ def test_facts_are_there(name: str) -> None:
         "parts",
         "answers",
         "shown",
+        "another",
         "checkpoints",
     }
     assert dataclasses.is_dataclass(kind)

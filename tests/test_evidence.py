@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,13 +11,14 @@ import torch
 import cuescope
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.findings import About
-from cuescope.data.images import Sample
+from cuescope.data.images import Box, Framing, Sample
+from cuescope.data.preprocessing import Preprocessing
 from cuescope.instruments import registry
 from cuescope.instruments.evidence import Evidence
 from cuescope.network.place import Place
 from cuescope.network.receptive import Extent
 from cuescope.world.images import WorldImages
-from toys import COLORS, Constant, plain, toy
+from toys import COLORS, Constant, colored, plain, toy
 
 
 def about(one: Classifier) -> About:
@@ -49,16 +52,54 @@ def classifier(module: torch.nn.Module) -> Classifier:
 
 def test_the_map_is_the_patches_and_hits_the_object() -> None:
     patches = classifier(Patches())
-    row = Evidence().observe(patches, patches.see([spot()], [0])).row(0, named=True)
+    row = Evidence(raw=True).observe(patches, patches.see([spot()], [0])).row(0, named=True)
     expected = np.zeros((4, 4))
     expected[1, 2] = 1
     assert np.reshape(row["map"], (4, 4)) == pytest.approx(expected)
     assert row["logit"] == pytest.approx(1 / 16)
+    against = Evidence().observe(patches, patches.see([spot()], [0])).row(0, named=True)
+    assert np.reshape(against["map"], (4, 4)) == pytest.approx(expected * 2 / 3), "less the mean of the three classes"
     assert row["gap"] < 1e-6
     assert row["hit"] is True
     assert row["top_part"] == pytest.approx(1.0)
-    missed = Sample("miss", spot().pixels, label=0, mask=torch.zeros(16, 16, dtype=torch.bool), framing="stimulus")
+    assert (row["by_chance"], row["beyond_chance"]) == (1 / 16, 15 / 16)
+    missed = replace(spot(), mask=spot().mask.roll(4, 1))  # type: ignore[union-attr]
     assert Evidence().observe(patches, patches.see([missed], [0]))["hit"].to_list() == [False]
+    nowhere = replace(spot(), mask=torch.zeros(16, 16, dtype=torch.bool))
+    assert Evidence().observe(patches, patches.see([nowhere], [0]))["hit"].to_list() == [None]
+
+
+@pytest.mark.parametrize("framing", ["photograph", "stimulus"])
+def test_boxes_lie_where_the_classifier_sees_them(framing: Framing) -> None:
+    """A photograph of 20 x 32 px, of which the middle 16 x 16 px are seen, and as a stimulus squeezed into them."""
+    pixels = torch.zeros(3, 20, 32, dtype=torch.uint8)
+    pixels[0, 2:18, 24:32] = 255
+    patches = Classifier(
+        Patches(), classes=COLORS, preprocessing=Preprocessing((16, 16), 20, "nearest"), name="patches"
+    )
+    boxes = (Box(24, 2, 32, 18, "red"), Box(0, 0, 10, 20, "green"))
+    photo = Sample("a.jpg", pixels, 0, boxes=boxes, framing=framing)
+    row = Evidence().observe(patches, patches.see([photo], [0])).row(0, named=True)
+    # All that the crop shows is black, the object is cut away; squeezed, it is a quarter of the width, three rows high.
+    assert (row["hit"], row["by_chance"]) == ((True, 3 / 16) if framing == "stimulus" else (None, None))
+    wide = replace(photo, boxes=(Box(16, 0, 32, 20, "red"), *boxes[1:]))
+    row = Evidence().observe(patches, patches.see([wide], [0])).row(0, named=True)
+    assert row["by_chance"] == pytest.approx(0.5), "the other class's box does not count"
+
+
+def test_what_is_added_to_all_logits_changes_nothing() -> None:
+    class Brighter(Patches):
+        def patch_logits(self, pixels: torch.Tensor) -> torch.Tensor:
+            return super().patch_logits(pixels) + 3 + 5 * torch.nn.functional.avg_pool2d(pixels, 4).sum(1, keepdim=True)
+
+    found = {}
+    for raw in (False, True):
+        for module in (Patches, Brighter):
+            one = classifier(module())
+            rows = Evidence(raw=raw).observe(one, one.see([spot(), *colored(3)], [0, 0, 1, 2]))
+            found[raw, module] = rows["top_part"].to_list()
+    assert found[False, Brighter] == pytest.approx(found[False, Patches], abs=1e-5)
+    assert found[True, Brighter] != pytest.approx(found[True, Patches], abs=1e-2)
 
 
 def test_a_map_that_does_not_add_up_is_refused() -> None:
@@ -87,7 +128,7 @@ def test_a_padded_network_is_not_called_local() -> None:
     assert finding["identity_gap"].value == pytest.approx(0, abs=1e-5)
     assert finding["receptive_field"].value == 5
     assert finding.caveats[0].startswith("Not local: each position of this class activation map sees 5 x 5 pixels")
-    assert "no sum of local patches" in finding.sentence
+    assert finding.verdict.names[0] == "not_local"
     panel = next(iter(Evidence().illustrate(padded, padded.see([spot()], [0]), rows)))
     assert "not local" in panel.title
     assert [m.name for m in panel.figures[0].maps] == ["class activation for red"]

@@ -17,10 +17,12 @@ from cuescope.core.errors import CueError
 from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Sample
 from cuescope.data.ops.occlude import Rectangle, cover, means
-from cuescope.instruments.interaction import Interaction, default_parts, losses, masked_parts
+from cuescope.instruments.base import Misfit
+from cuescope.instruments.interaction import Interaction, default_parts
 from cuescope.instruments.registry import build
+from cuescope.methods.part_losses import losses, masked_parts
 from cuescope.world.images import WorldImages
-from toys import toy
+from toys import plain, toy
 
 TWO = ClassSpace("two", ("this", "that"))
 ABOUT = About("toy", "toys", TWO.names, facts={"field_px": None})
@@ -90,7 +92,10 @@ def test_what_adds_up_its_parts_loses_their_sum(module: type[nn.Module], part_px
     assert rows["together"].to_list() == pytest.approx(rows["alone"].to_list(), abs=1e-3)
     assert rows["together"].abs().max() > 0.1  # type: ignore[operator]
     conclusion = tool.conclude(rows, ABOUT)
-    assert conclusion["correlation"].value == pytest.approx(1.0, abs=1e-5)
+    for name in ("correlation", "slope"):
+        assert conclusion[name].value == pytest.approx(1.0, abs=1e-5)
+    assert conclusion["residual"].value == pytest.approx(0.0, abs=1e-5)
+    assert conclusion.verdict.names == ("additive",)
     assert not any("meet in one patch" in caveat for caveat in conclusion.caveats)
 
 
@@ -114,7 +119,8 @@ def test_what_multiplies_far_parts_does_not_add_them_up() -> None:
     assert correlation.interval is not None
     assert correlation.interval[1] < 0.9
     assert correlation.n == 40
-    assert correlation.headline
+    assert all(conclusion[name].headline for name in ("residual", "slope", "correlation"))
+    assert conclusion.verdict.names == ("together",)
 
 
 def test_losses_are_those_of_whole_passes() -> None:
@@ -130,8 +136,10 @@ def test_losses_are_those_of_whole_passes() -> None:
         alone += float(batch.logits[1, 3] - classifier.logits(cover(pixels, [part], paint))[0, 3])
         masked[:, part.top : part.bottom, part.left : part.right] = paint[:, None, None]
     together = float(batch.logits[1, 3] - classifier.logits(masked[None])[0, 3])
-    assert losses(classifier, batch, 1, parts, 3) == pytest.approx((together, alone), abs=1e-4)
+    assert losses(classifier, batch, 1, parts, 3, raw=True) == pytest.approx((together, alone), abs=1e-4)
     assert abs(together - alone) > 0.1
+    others = batch.logits[1].mean() - classifier.logits(masked[None])[0].mean()
+    assert losses(classifier, batch, 1, parts, 3)[0] == pytest.approx(together - float(others), abs=1e-4)
 
 
 def test_the_grid_takes_every_second_part_of_every_second_row() -> None:
@@ -152,7 +160,9 @@ def test_parts_that_leave_nothing_to_add_up_are_told() -> None:
         assert conclusion[name].value is None
         assert "fewer than two parts" in conclusion[name].why
     only = Interaction(parts_px=(30,))
-    assert "fewer than two parts" in conclude(toy(Linear(), TWO, size=24), noise(5), only).sentence
+    alone = conclude(toy(Linear(), TWO, size=24), noise(5), only)
+    assert "fewer than two parts" in alone["residual"].why
+    assert alone.verdict.names == ("nothing",)
 
 
 def test_the_label_is_followed_where_there_is_one() -> None:
@@ -166,6 +176,23 @@ def test_the_label_is_followed_where_there_is_one() -> None:
     assert any("2 images without a label" in caveat for caveat in conclusion.caveats)
     none = conclude(classifier, noise(4), tool)
     assert none["correlation"].why == "no image has a label to follow"
+
+
+def test_rounding_is_no_loss() -> None:
+    tool = Interaction(parts_px=(6,))
+    rows = tool.table({"id": list("abcdef"), "part_px": [6] * 6, "parts": [4] * 6, "target": [0] * 6})
+    lost = {"together": [1.0, 2.0, 3e-5, -3e-5, 0.0, 4.0], "alone": [1.0, 2.00001, -3e-5, 3e-5, 1e-6, 2.0]}
+    rows = rows.with_columns(rounding=pl.lit(4e-5), **{key: pl.Series(values) for key, values in lost.items()})
+    conclusion = tool.conclude(rows, ABOUT)
+    assert conclusion["residual"].n == 3, "three images lose more than rounding"
+    assert conclusion["residual"].value == pytest.approx(2 / 7, abs=1e-4)
+    assert conclusion["slope"].value == pytest.approx((1 + 4 + 8) / (1 + 4 + 4), abs=1e-4)
+
+
+def test_coarse_logits_are_refused() -> None:
+    classifier = Classifier(Linear(), classes=TWO, preprocessing=plain(24), precision="bfloat16")
+    with pytest.raises(Misfit, match="rounding of bfloat16"):
+        Interaction().start(classifier)
 
 
 def test_two_images_have_no_correlation() -> None:

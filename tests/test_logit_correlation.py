@@ -8,8 +8,10 @@ import pytest
 
 from cuescope.core import stats
 from cuescope.core.findings import About
+from cuescope.core.intervals import student
 from cuescope.instruments.base import Misfit
-from cuescope.instruments.logit_correlation import LogitCorrelation, _intervals, correlations
+from cuescope.instruments.logit_correlation import LogitCorrelation
+from cuescope.methods.logit_correlations import correlations, intervals
 
 CLASSES = tuple("abc")
 ABOUT = (About("one", "toys", CLASSES, "three"), About("other", "toys", CLASSES, "three"))
@@ -28,9 +30,12 @@ def made(n: int = 60, k: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray
     return x, x * 0.5 + generator.normal(0, 1, (n, k)).astype(np.float32) - np.arange(k)
 
 
-def test_both_ways_against_plain_loops() -> None:
+@pytest.mark.parametrize("raw", [True, False])
+def test_both_ways_against_plain_loops(raw: bool) -> None:
     x, y = made()
-    conclusion = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
+    conclusion = LogitCorrelation(raw=raw).compare(rows(x), rows(y), ABOUT)
+    if not raw:
+        x, y = (part - part.mean(1, keepdims=True) for part in (x, y))
     by_class = [np.corrcoef(x[:, c], y[:, c])[0, 1] for c in range(3)]
     assert conclusion["averaged"].value == pytest.approx(np.mean(by_class), abs=1e-5)
     assert conclusion["flattened"].value == pytest.approx(np.corrcoef(x.ravel(), y.ravel())[0, 1], abs=1e-5)
@@ -62,36 +67,36 @@ def test_images_are_matched_by_name() -> None:
 def test_a_class_that_never_changes_is_left_out_and_counted() -> None:
     x, y = made()
     y[:, 1] = 1000.1
-    conclusion = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
+    conclusion = LogitCorrelation(raw=True).compare(rows(x), rows(y), ABOUT)
     assert np.isnan(correlations(x, y)).tolist() == [False, True, False]
     assert conclusion["averaged"].value == pytest.approx(np.mean([np.corrcoef(x[:, c], y[:, c])[0, 1] for c in (0, 2)]))
     assert any("1 of 3 classes have a logit that never changes" in text for text in conclusion.caveats)
     y[:] = 2.0
-    conclusion = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
+    conclusion = LogitCorrelation(raw=True).compare(rows(x), rows(y), ABOUT)
     assert conclusion["averaged"].value is None
     assert "no class has logits that change" in conclusion["averaged"].why
-    assert "not measured" in conclusion.sentence
+    assert conclusion.verdict.names == ("not_measured",)
 
 
-def test_intervals_are_the_plain_bootstraps() -> None:
-    """Twin: draw images one by one and correlate again. 300 classes take more than one block."""
-    x, y = made(80, 300)
-    generator, slow, flat = np.random.default_rng(5), [], []
-    for _ in range(400):
-        draw = generator.integers(0, 80, 80)
-        slow.append(correlations(x[draw], y[draw]).mean())
-        flat.append(np.corrcoef(x[draw].ravel(), y[draw].ravel())[0, 1])
-    averaged, flattened = _intervals(x.astype(float), y.astype(float))
-    assert averaged == pytest.approx(tuple(np.percentile(slow, [2.5, 97.5])), abs=0.01)
-    assert flattened == pytest.approx(tuple(np.percentile(flat, [2.5, 97.5])), abs=0.01)
+def test_intervals_are_those_of_leaving_out_one_image() -> None:
+    """Twin: leave out images one by one and correlate again. 300 classes take more than one block."""
+    x, y = (part.astype(float) for part in made(20, 300))
+    rest = [[k for k in range(20) if k != i] for i in range(20)]
+    slow = [np.arctanh(correlations(x[keep], y[keep]).mean()) for keep in rest]
+    flat = [np.arctanh(np.corrcoef(x[keep].ravel(), y[keep].ravel())[0, 1]) for keep in rest]
+    for found, z, value in zip(
+        intervals(x, y),
+        (slow, flat),
+        (correlations(x, y).mean(), np.corrcoef(x.ravel(), y.ravel())[0, 1]),
+        strict=True,
+    ):
+        half = student(19) * np.sqrt(19 * np.var(z))
+        assert found == pytest.approx(np.tanh(np.arctanh(value) + half * np.array([-1, 1])), abs=1e-6)
 
 
-def test_intervals_are_the_same_in_blocks_of_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = (part.astype(float) for part in made(80, 30))
-    whole = _intervals(x, y)
-    monkeypatch.setattr(stats, "BLOCK", 80 * 64)
-    for found, expected in zip(_intervals(x, y), whole, strict=True):
-        assert found == pytest.approx(expected, abs=1e-6)
+def test_of_one_class_the_interval_is_that_of_its_correlation() -> None:
+    x, y = (part.astype(float) for part in made(30, 1))
+    assert intervals(x, y)[0] == pytest.approx(stats.pearson(x[:, 0], y[:, 0])[1], abs=1e-6)
 
 
 def test_other_classes_are_not_compared() -> None:
@@ -118,8 +123,23 @@ def test_other_classes_are_not_compared() -> None:
 def test_published_beside_those_networks_alone(one: str, other: str, space: str, value: float | None) -> None:
     about = (About(one, "toys", IMAGENET, space), About(other, "toys", IMAGENET, space))
     x, y = made()
-    measure = LogitCorrelation().compare(rows(x), rows(y), about)["averaged"]
+    measure = LogitCorrelation(raw=True).compare(rows(x), rows(y), about)["averaged"]
     assert [p.value for p in measure.published] == ([value] if value else [])
+    assert not LogitCorrelation().compare(rows(x), rows(y), about)["averaged"].published
+
+
+def test_what_is_added_to_all_logits_of_an_image_changes_nothing() -> None:
+    x, y = made()
+    plain = LogitCorrelation().compare(rows(x), rows(y), ABOUT)
+    brighter = x + np.random.default_rng(1).normal(0, 30, (60, 1))
+    for other in (x + 5, brighter):
+        found = LogitCorrelation().compare(rows(other), rows(y), ABOUT)
+        for name in ("averaged", "flattened"):
+            assert found[name].value == pytest.approx(plain[name].value, abs=1e-5)
+    raw = LogitCorrelation(raw=True).compare(rows(brighter), rows(x), ABOUT)["averaged"].value
+    assert raw is not None
+    assert raw < 0.3, "raw logits do not even correlate with their own"
+    assert LogitCorrelation().compare(rows(brighter), rows(x), ABOUT)["averaged"].value == pytest.approx(1)
 
 
 def test_too_few_images() -> None:

@@ -21,7 +21,7 @@ from cuescope.instruments.masking_sensitivity import OWN, MaskingSensitivity
 from cuescope.instruments.registry import build
 from cuescope.methods.attribution.masking import Masking, counts
 from cuescope.world.images import WorldImages
-from toys import toy
+from toys import MeanColor, toy
 
 TWO = ClassSpace("two", ("rough", "smooth"))
 ABOUT = About("toy", "toys", TWO.names)
@@ -92,12 +92,23 @@ def test_what_reads_one_cell_loses_its_answer_with_it(fill: str) -> None:
     chance = conclusion["area_random"].value
     assert chance is not None
     assert chance > 0.75, "a random cell of 64 hardly ever meets it"
-    assert conclusion["best_area"].chance == chance
-    assert conclusion["best_area"].value == min(conclusion[f"area_{name}"].value for name in GRADIENTS)
-    assert conclusion["best_area"].headline
+    assert conclusion["mean_area"].chance == chance
+    each = [conclusion[f"area_{name}"].value for name in (*GRADIENTS, "class_map") if conclusion[f"area_{name}"].value]
+    assert conclusion["mean_area"].value == pytest.approx(np.mean(each))  # type: ignore[arg-type]
+    assert conclusion["mean_area"].headline
+    assert conclusion["lost_with_all"].value == pytest.approx(1, abs=0.01)
+    assert conclusion.verdict.names == ("finds",)
     assert conclusion["area_grad_cam"].value is None
     assert conclusion["area_grad_cam"].why == "its last map is not a convolutional one"
     assert "16 cells (25% of the image)" in conclusion.sentence
+
+
+def test_with_every_cell_masked_the_color_is_left() -> None:
+    classifier = toy(MeanColor())
+    pixels = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    clean = float(classifier.logits(pixels[None]).softmax(1)[0, 1])
+    assert Masking(classifier, pixels, 1, 4, (1,)).everything() == pytest.approx(clean, abs=1e-6)
+    assert Masking(classifier, pixels, 1, 4, (1,), (0.5, 0.5, 0.5)).everything() == pytest.approx(1 / 3, abs=1e-6)
 
 
 def test_what_reads_nothing_keeps_its_answer() -> None:
@@ -106,7 +117,7 @@ def test_what_reads_nothing_keeps_its_answer() -> None:
     _, conclusion = look(tool, classifier, classifier.see(spotted(3)))
     for name in ("random", *GRADIENTS):
         assert conclusion[f"area_{name}"].value == pytest.approx(1)
-        assert conclusion[f"area_{name}"].interval == pytest.approx((1, 1))
+    assert conclusion.verdict.names == ("hidden",)
 
 
 def test_the_patches_of_a_peer_are_a_heatmap() -> None:
@@ -174,17 +185,17 @@ def test_rows_are_the_same_whatever_the_seed_of_others() -> None:
 def test_missing_heatmaps_do_not_stop_the_others() -> None:
     tool = MaskingSensitivity()
     conclusion = tool.conclude(tool.empty, replace(ABOUT, facts=tool.start(toy(Sure(), TWO)).facts))
-    assert conclusion["best_area"].value is None
+    assert conclusion["mean_area"].value is None
     assert all(conclusion[f"area_{name}"].why == "no image was seen" for name in ("random", "saliency", "class_map"))
     assert not conclusion.panels
-    assert len(conclusion.measures) == 1 + 2 * len(OWN)
+    assert len(conclusion.measures) == 3 + 2 * len(OWN)
 
 
 def test_panels_and_figures() -> None:
     classifier = load("cuescope/world-shape")
-    world = WorldImages("congruent", count=4, seed=1)
+    world = WorldImages("congruent", count=9, seed=1)
     tool = MaskingSensitivity(most=100, points=4, steps=4, draws=1)
-    batch = classifier.see([world.read(i) for i in range(4)])
+    batch = classifier.see([world.read(i) for i in range(9)])
     rows, conclusion = look(tool, classifier, batch)
     areas, curves = conclusion.panels
     assert [row["label"] for row in areas.data["rows"]] == list(OWN)
@@ -194,7 +205,7 @@ def test_panels_and_figures() -> None:
         assert series["y"][0] == pytest.approx(rows["p_clean"].mean())
     chosen = tool.examples(rows)
     assert len(chosen) == 3
-    keep = [i for i in range(4) if batch.ids[i] in chosen]
+    keep = [i for i in range(9) if batch.ids[i] in chosen]
     (panel,) = tool.illustrate(classifier, batch.select(keep), rows.filter(pl.col("id").is_in(chosen)))
     assert [m.name for m in panel.figures[0].maps] == list(OWN[1:])
     assert panel.figures[0].maps[0].extent == (0.0, 0.0, 1.0, 1.0)
@@ -203,7 +214,7 @@ def test_panels_and_figures() -> None:
         assert values.shape == (32, 32)
         assert values.max() <= 1
         assert values.min() >= (0 if heat.kind == "heat" else -1)
-    best = conclusion["best_area"]
+    best = conclusion["mean_area"]
     assert best.value is not None
     assert best.chance is not None
     assert best.value < best.chance - 0.05, "what it reads can be found"
@@ -225,7 +236,7 @@ def test_heatmaps_of_real_networks_find_more_than_chance(name: str, data: Path) 
     classifier = load(f"torchvision/{name}@{data / 'weights' / name}.safetensors")
     batch = classifier.see([images.read(i) for i in range(0, len(images), len(images) // 4)][:4])
     _, conclusion = look(MaskingSensitivity(points=4, draws=1, steps=8), classifier, batch)
-    best = conclusion["best_area"]
+    best = conclusion["mean_area"]
     assert best.value is not None
     assert best.chance is not None
     assert best.value < 0.95 * best.chance

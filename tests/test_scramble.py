@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.core.findings import About
-from cuescope.data.images import Sample
+from cuescope.data.images import Framing, Sample
 from cuescope.data.readers import read_folder, read_versions
-from cuescope.instruments.scramble import Scramble
+from cuescope.instruments.scramble import Scramble, _clean_logits, by_chance, in_frame
+from cuescope.makers.base import framed
 from cuescope.world.images import WorldImages
 from toys import COLORS, MeanColor, toy
+
+
+class Hash(torch.nn.Module):
+    """Another answer for every change of a pixel."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        weights = torch.rand(3 * pixels[0].numel(), generator=torch.Generator().manual_seed(0)).view(3, -1)
+        return pixels.flatten(1) @ (weights - weights.mean(1, keepdim=True)).T
+
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
 
@@ -39,7 +51,57 @@ def test_shares_and_what_is_lost_by_hand() -> None:
     finding = Scramble().conclude(Scramble().observe(classifier, batch), ABOUT)
     assert (finding["clean"].count, finding["texturized"].count, finding["clean"].n) == (3, 2, 4)
     assert finding["lost"].value == pytest.approx(0.25)
-    assert finding["lost"].interval is not None
+
+
+def photograph(side: int, seed: int) -> torch.Tensor:
+    return torch.randint(0, 256, (3, side, side + 6), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("size", [16, 20, 14])
+@pytest.mark.parametrize("framing", ["photograph", "stimulus"])
+def test_where_nothing_is_scrambled_nothing_is_lost(size: int, framing: Framing) -> None:
+    """Versions as the maker frames them, 14 px of 16, for a classifier of another size and crop."""
+    classifier = toy(Hash(), size=size)
+    photos = [Sample(str(i), photograph(24, i), 0, framing=framing) for i in range(8)]
+    samples = [replace(s, versions={"texturized": framed(s, 14)}) for s in photos]
+    rows = Scramble().observe(classifier, classifier.see(samples, [0] * 8))
+    assert rows["clean_predicted"].to_list() == rows["texturized_predicted"].to_list()
+    assert rows["lost"].to_list() == [0.0] * 8
+    assert rows["clean_predicted"].n_unique() > 1
+
+
+def test_a_version_of_the_same_size_has_the_frame_of_its_image() -> None:
+    photo = Sample("a", photograph(24, 0))
+    assert in_frame(photo, photograph(24, 1)) is photo.pixels
+    assert in_frame(photo, torch.zeros(3, 12, 15)).shape == (3, 12, 15)
+
+
+def test_clean_logits_of_the_same_frame_are_those_of_the_batch() -> None:
+    module = MeanColor()
+    classifier = toy(module)
+    batch = classifier.see([colored("a", 0, 0, 0), colored("b", 1, 1, 1)], [0, 1])
+    assert torch.equal(_clean_logits(classifier, replace(batch, logits=batch.logits + 7)), batch.logits + 7)
+
+
+def test_chance_is_what_answers_without_the_image_give() -> None:
+    rows = Scramble().empty.vstack(
+        Scramble().table({"id": list("abcd"), "label": [0, 0, 0, 1], "clean_predicted": [0, 0, 1, 2]})
+    )
+    assert by_chance(rows, "clean") == pytest.approx((3 * 2 + 1 * 1) / 16)
+    assert by_chance(Scramble().empty, "clean") is None
+
+
+def test_equal_logits_share_their_ranks() -> None:
+    class Even(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(pixels), 16)
+
+    letters = ClassSpace("letters", tuple("abcdefghijklmnop"))
+    classifier = toy(Even(), letters)
+    rows = Scramble().observe(classifier, classifier.see([colored(str(i), 0, 0, 0) for i in range(6)], [0] * 6))
+    finding = Scramble().conclude(rows, About("toy", "toys", letters.names))
+    assert finding["clean"].value == pytest.approx(1 / 16)
+    assert finding["clean_top5"].value == pytest.approx(5 / 16)
 
 
 def test_nothing_labeled_is_no_share() -> None:

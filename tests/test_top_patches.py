@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 import torch
@@ -14,7 +16,7 @@ from cuescope.core.stats import wilson
 from cuescope.data.images import Batch, Sample
 from cuescope.instruments.top_patches import TopPatches
 from cuescope.world.images import WorldImages
-from toys import COLORS, plain
+from toys import COLORS, colored, plain
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name, {"local": True, "field_px": 4})
 
@@ -56,7 +58,11 @@ def test_rows_are_of_the_class_and_of_all_others(patches: Classifier) -> None:
     assert red.filter("own")["id"].to_list() == ["a", "b"]
     assert red.filter(~pl.col("own"))["id"].to_list() == ["c", "d"]
     best = red.filter(~pl.col("own")).row(0, named=True)
-    assert best["value"] == pytest.approx(1.0)
+    assert best["value"] == pytest.approx(2 / 3), "1 less the mean of the three classes"
+    raw = TopPatches(raw=True).start(patches).observe(see(patches, samples))
+    assert raw.filter(pl.col("class") == 0)["value"].max() == pytest.approx(1.0)
+    counts = rows.filter(pl.col("own").is_null())
+    assert counts.select("class", "images", "labeled").rows() == [(0, 2, 2), (1, 2, 2)]
     # The middle of the patch from (12, 0) px.
     assert (best["x"], best["y"]) == pytest.approx((2 / 16, 14 / 16))
 
@@ -103,8 +109,9 @@ def test_chunks_in_any_split_give_what_one_table_gives() -> None:
         kept = tool.reduce(pl.concat([kept, tool.start(bagnet).observe(see(bagnet, samples[start:stop]))]))
     keys = ["class", "own", "id"]
     assert kept.select(keys).equals(whole.select(keys))
-    assert kept["value"].to_list() == pytest.approx(whole["value"].to_list(), abs=1e-4)
-    assert kept.height <= 16 * 2 * 3
+    assert kept["value"].drop_nulls().to_list() == pytest.approx(whole["value"].drop_nulls().to_list(), abs=1e-4)
+    assert kept.height <= 16 * (2 * 3 + 1)
+    assert kept["images"].sum() == 24
 
 
 def test_a_class_with_few_images_is_told(patches: Classifier) -> None:
@@ -128,13 +135,37 @@ def test_the_strongest_patch_of_all_may_be_another_classes(patches: Classifier) 
     samples = [spot("a", 0, 0, 100), spot("b", 1, 0, 200), spot("c", 1, 1, 90)]
     conclusion = TopPatches().conclude(TopPatches().start(patches).observe(see(patches, samples)), ABOUT)
     # Red is strongest in an image called green; green is not.
-    assert (conclusion["misled"].count, conclusion["misled"].n) == (1, 2)
+    misled = conclusion["misled"]
+    assert (misled.count, misled.n) == (1, 2)
+    # Of three images red has one and green two: by chance another image is the strongest in 2/3 and 1/3.
+    assert misled.chance == pytest.approx(0.5)
 
 
 def test_equally_strong_patches_mislead_no_class(patches: Classifier) -> None:
     samples = [spot("a", 0, 0, 100), spot("b", 1, 0, 100)]
     conclusion = TopPatches().conclude(TopPatches().start(patches).observe(see(patches, samples)), ABOUT)
     assert conclusion["misled"].count == 0
+
+
+def test_what_is_added_to_all_logits_of_a_patch_changes_no_rank() -> None:
+    class Brighter(Patches):
+        def patch_logits(self, pixels: torch.Tensor) -> torch.Tensor:
+            return super().patch_logits(pixels) + 3 + 9 * torch.nn.functional.avg_pool2d(pixels, 4).sum(1, keepdim=True)
+
+    found = {}
+    for module in (Patches, Brighter):
+        for raw in (False, True):
+            one = Classifier(module(), classes=COLORS, preprocessing=plain(16), name="patches")
+            rows = TopPatches(raw=raw).start(one).observe(see(one, colored(12)))
+            found[module, raw] = rows.drop_nulls("own").select("id", "class", "own", "x", "y")
+    assert found[Brighter, False].equals(found[Patches, False])
+    assert not found[Brighter, True].equals(found[Patches, True])
+
+
+def test_images_without_a_label_are_told(patches: Classifier) -> None:
+    samples = [spot("a", 0, 0, 200), replace(spot("b", 0, 1, 100), label=None)]
+    rows = TopPatches().start(patches).observe(see(patches, samples))
+    assert any("1 image without a label" in caveat for caveat in TopPatches().conclude(rows, ABOUT).caveats)
 
 
 def test_a_class_that_is_not_there_is_told(patches: Classifier) -> None:
@@ -165,7 +196,7 @@ def test_top_patches_of_the_worlds_bagnet_show_the_texture() -> None:
         rows = tool.start(bagnet).observe(see(bagnet, samples))
         kept = tool.reduce(rows if kept is None else pl.concat([kept, rows]))
     assert kept is not None
-    best = kept.sort("value", descending=True).group_by("class").head(7)
+    best = kept.drop_nulls("own").sort("value", descending=True).group_by("class").head(7)
     names = bagnet.classes.names
     shown = [(cues[row["id"]], names[row["class"]]) for row in best.iter_rows(named=True)]
     texture, shape = (sum(cue[kind] == name for cue, name in shown) for kind in ("texture", "shape"))

@@ -80,12 +80,12 @@ def seen() -> tuple[Classifier, Batch, pl.DataFrame]:
 
 def test_words_are_counted_and_weighed() -> None:
     a, b, c = seen()[2].iter_rows(named=True)
-    assert (a["words"], a["counts"], a["speaks_for"]) == ([0, 1, 3], [8, 4, 4], [0, 1, 0])
+    assert (a["words"], a["counts"], a["speaks_for"]) == ([0, 1, 3], [8, 4, 4], [0, 1, None])
     # Red: 6 less the mean 2 of the three classes; green says 0 for red, less its mean 1; black says nothing.
     assert a["evidence"] == pytest.approx([4, -1, 0])
     assert a["sum"] == pytest.approx((8 * 4 - 4) / 16)
     assert a["entropy"] == pytest.approx(math.log(2) / 2 + math.log(4) / 2)
-    assert a["top_part"] == pytest.approx(1)
+    assert (a["top_part"], a["even_part"]) == (pytest.approx(1), 1)
     assert (b["target"], b["evidence"]) == (2, pytest.approx([-2, 2]))
     assert (c["words"], c["entropy"], c["top_part"]) == ([3], pytest.approx(0), None)
 
@@ -102,7 +102,8 @@ def test_the_strongest_words_part() -> None:
     one = classifier(Two())
     batch = one.see(SAMPLES[:1], [0])
     # Red 8 patches of 4, green 4 patches of 2.
-    assert VisualWords(top=1).observe(one, batch)["top_part"].item() == pytest.approx(32 / 40)
+    rows = VisualWords(top=1).observe(one, batch)
+    assert (rows["top_part"].item(), rows["even_part"].item()) == (pytest.approx(32 / 40), 0.5)
     assert VisualWords(top=2).observe(one, batch)["top_part"].item() == pytest.approx(1)
 
 
@@ -113,13 +114,35 @@ def test_the_finding() -> None:
     assert (used.value, used.count, used.n) == (pytest.approx(0.8), 4, 5)
     assert conclusion["entropy"].value == pytest.approx(rows["entropy"].mean())
     assert conclusion["top_words"].n == 2
-    assert "2 different words" in conclusion.sentence
-    assert "Of 5 words 4 occur" in conclusion.sentence
+    assert conclusion.verdict.names == ("consists", "strongest", "occur")
+    assert conclusion["top_words"].chance == pytest.approx(1)
     cells = conclusion.panels[0].data["rows"]
     assert [row[:3] for row in cells] == [
         ["red", 2, "word 0: +4.0 in 25.0% of patches"],
         ["blue", 1, "word 2: +2.0 in 87.5% of patches"],
     ]
+
+
+def test_what_is_added_to_all_logits_of_a_patch_says_nothing() -> None:
+    class Brighter(Words):
+        def patch_logits(self, x: Tensor) -> Tensor:
+            return super().patch_logits(x) + 3 + 5 * x[:, :, ::4, ::4].sum(1, keepdim=True)
+
+    found = []
+    for module in (Words(), Brighter()):
+        one = classifier(module)
+        rows = VisualWords(top=1).observe(one, one.see(SAMPLES, [0, 2, -1]))
+        numbers = rows.explode("evidence").select("evidence", "sum", "top_part", "even_part")
+        found.append(numbers.fill_null(-1).to_numpy())
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+
+
+def test_words_of_one_image_are_told() -> None:
+    one = classifier()
+    rows = VisualWords().observe(one, one.see(SAMPLES[:1], [0]))
+    conclusion = VisualWords().conclude(rows, ABOUT)
+    assert conclusion["top_words"].value == pytest.approx(1)
+    assert "1 image)" in conclusion.sentence
 
 
 def test_a_network_that_does_not_tell_its_vocabulary() -> None:

@@ -50,6 +50,7 @@ def look(
         usage = wanted(missing)[1]
         do = f"ask it in an audit, with {usage}" if usage else "choose another instrument: cuescope list instruments"
         do = "give --label NAME" if "label" in missing else do
+        do = "ask it in an audit of several images" if "another" in missing else do
         why = registry.unmet(tool, classifier, images)
         raise CueError(f"{instrument} does not apply: {why}", wanted="an instrument that does", do=do)
     try:

@@ -21,6 +21,15 @@ def title(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
+def key(text: str) -> str:
+    """A text as a part of the name of a measure or a panel.
+
+    >>> key("Grad-CAM")
+    'grad_cam'
+    """
+    return "".join(c if c.isalnum() else "_" for c in text.lower())
+
+
 def counted(n: int, thing: str) -> str:
     """So many things.
 

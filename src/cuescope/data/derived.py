@@ -4,6 +4,7 @@ import functools
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from cuescope.data.images import ImageSet, Sample
 
@@ -79,3 +80,17 @@ class Subset(DerivedSet):
 
     def hashed(self) -> tuple[str, Iterable[object]]:
         return "subset", self.at
+
+
+def with_another(samples: Sequence[Sample]) -> list[Sample]:
+    """Images that are seen together, each with `another` of them, of another label where there is one.
+
+    The other is the one half of the images further, or the next after it whose label differs.
+    """
+    found = []
+    for i, sample in enumerate(samples):
+        further = [samples[(i + len(samples) // 2 + k) % len(samples)] for k in range(len(samples))]
+        others = [other for other in further if other is not sample]
+        unlike = [other for other in others if other.label is None or other.label != sample.label]
+        found.append(replace(sample, another=next(iter(unlike or others), None)))
+    return found

@@ -74,7 +74,7 @@ class Sample:
     pixels of the decoded image. `label_map` gives soft targets (n, K) of crops (n, 4) - top, left, height, width in
     shares of the image. `versions` are the same image rendered anew, as in {"texturized": (3, h, w) uint8}, already
     framed as a classifier sees it; of a cue-conflict image they are the originals that it was made of, by "object" and
-    "texture_image".
+    "texture_image". `another` is another image of the set, for instruments that need it.
     """
 
     id: str
@@ -90,6 +90,7 @@ class Sample:
     versions: Mapping[str, Tensor] = field(default_factory=dict)
     answers: tuple[Answer, ...] = ()
     condition: Condition | None = None
+    another: Sample | None = None
     framing: Framing = "photograph"
 
 

@@ -5,7 +5,7 @@ to 2 times faster, has weights of fewer bits: pixels differ by up to 2 of 255, a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -57,6 +57,15 @@ class Preprocessing:
             raise CueError(f"preprocessing mean {self.mean}, std {self.std}", wanted=wanted, do="correct it")
 
 
+def usual(side: int) -> Preprocessing:
+    """The usual evaluation for a square input of this side: the short side resized to 8/7 of it, the middle cut out.
+
+    >>> usual(224).resize
+    256
+    """
+    return Preprocessing((side, side), max(side, round(side * 8 / 7)), source="the usual one")
+
+
 def frame(samples: Sequence[Sample], how: Preprocessing) -> Tensor:
     """(B, 3, H, W) uint8 of the input size: photographs resized and center-cropped, stimuli only resized."""
     height, width = how.size
@@ -92,6 +101,29 @@ def locate(box: Box, shape: tuple[int, int], how: Preprocessing, framing: Framin
     y, x = (to / of for to, of in zip(target, shape, strict=True))
     top, left = (_start(have, want) for have, want in zip(target, how.size, strict=True))
     return Box(box.x0 * x - left, box.y0 * y - top, box.x1 * x - left, box.y1 * y - top, box.name)
+
+
+def objects_in(sample: Sample, how: Preprocessing, *, of_label: bool = True) -> NDArray[np.bool_] | None:
+    """Where are the objects of an image in the network's input? (H, W); None where that is unknown or all are cut away.
+
+    By the mask where there is one, else by the boxes: those that are named as the first, the label's, or all of them.
+
+    >>> seen = Sample("a.jpg", torch.zeros(3, 4, 8, dtype=torch.uint8), boxes=(Box(2, 0, 4, 4),))
+    >>> objects_in(seen, Preprocessing((2, 2), 2)).tolist()
+    [[True, False], [True, False]]
+    """
+    height, width = how.size
+    inside = np.zeros((height, width), bool)
+    if sample.mask is not None:
+        drawn = sample.mask.to(torch.uint8).mul(255).expand(3, -1, -1)
+        inside = (frame([replace(sample, pixels=drawn)], how)[0, 0] > 127).numpy()
+    shape = (sample.pixels.shape[1], sample.pixels.shape[2]) if sample.boxes and sample.mask is None else (1, 1)
+    for box in sample.boxes if sample.mask is None else ():
+        if not of_label or box.name == sample.boxes[0].name:
+            x0, y0, x1, y1, _ = locate(box, shape, how, sample.framing)
+            rows, columns = (slice(max(round(low), 0), max(round(high), 0)) for low, high in ((y0, y1), (x0, x1)))
+            inside[rows, columns] = True
+    return inside if inside.any() else None
 
 
 def covering(shape: tuple[int, int], target: int | tuple[int, int]) -> tuple[int, int]:

@@ -8,27 +8,36 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Finding, Map, Measure, Panel
-from cuescope.data.images import Batch, Sample
+from cuescope.core.naming import counted
+from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import interval_of
+from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
+from cuescope.data.preprocessing import objects_in
 from cuescope.instruments.base import Instrument, Observer, Rows, by_id, typed
+from cuescope.methods.relative_logits import relative
 from cuescope.network.place import Place
 
+MARGIN = 0.05
+"""A pointing game that is surely won by less than this more often than by chance is won by chance."""
 CAM = "Zhou et al. 2016, Learning deep features for discriminative localization, section 2"
 
 
 @dataclass(frozen=True)
-class Evidence(Instrument, version=3, order=150, needs={"dense_logits"}):
+class Evidence(Instrument, version=4, order=150, needs={"dense_logits"}):
     """The map of class evidence: the class logit of each position of the last map, laid over the image.
 
     For a BagNet it is exact: position (i, j) holds the logit that the patch of q x q pixels starting at (stride i,
     stride j) gives by itself, and the mean of the map is the logit of the whole image (Brendel & Bethge 2019,
     section 2). For any other network that pools globally it is its class activation map (Zhou et al. 2016), whose
     positions have seen far more than their place. Where a map should add up to the logit, that is checked on every
-    call. The class is the label where it is known, else the answer.
+    call. The class is the label where it is known, else the answer. Evidence for it is its logit less the mean over all
+    classes, so that what is added to all logits of a patch, its brightness perhaps, counts for no class.
 
     >>> Evidence(images=4).images
     4
@@ -38,6 +47,8 @@ class Evidence(Instrument, version=3, order=150, needs={"dense_logits"}):
     """Images to look at, spread evenly over the set."""
     top_share: float = 0.1
     """The strongest positions whose part of all positive evidence is stated, as a share of the positions."""
+    raw: bool = False
+    """Whether the map is of the class logit as it is, as in the paper, not against the mean of all classes."""
     display: int = 4
     """Images shown also with the display heatmap, the map at stride 1; for BagNets only."""
 
@@ -47,8 +58,43 @@ class Evidence(Instrument, version=3, order=150, needs={"dense_logits"}):
         "id": pl.String,
         **typed(pl.Int32, "target predicted height width"),
         **typed(pl.Boolean, "is_label hit"),
-        **typed(pl.Float64, "logit gap top_part"),
+        **typed(pl.Float64, "logit gap top_part by_chance beyond_chance"),
         **typed(pl.List(pl.Float64), "extent map"),
+    }
+    sentences = {
+        "nothing": Sentence("cannot tell", "no image was seen", "No image gave evidence to map."),
+        "adds_up": Sentence(
+            "yes",
+            "each position sees a local patch, and the mean of the map was checked to be the logits",
+            "Its answer is exactly the mean of what patches of {seen} say by themselves.",
+        ),
+        "not_local": Sentence(
+            "no",
+            "the positions of its map see more than local patches",
+            "Its answer is no sum of local patches: each position of its map sees {seen}.",
+        ),
+        "strongest": Sentence(
+            "yes",
+            "some image has positive evidence for its class",
+            "The strongest {share:.0%} of them hold {top:.0%} of the evidence for the class ({interval}; {images}).",
+        ),
+        "on_object": Sentence(
+            "yes",
+            "the whole interval of hits beyond chance lies above 0",
+            "The strongest one lies on the object in {hits:.0%} of {images}, a position at random in {chance:.0%}.",
+        ),
+        "not_on_object": Sentence(
+            "no",
+            f"the whole interval of hits beyond chance lies below {MARGIN}",
+            "The strongest one lies on the object no more often than a position at random: in {hits:.0%} of {images}, "
+            "that in {chance:.0%}.",
+        ),
+        "object_cannot_tell": Sentence(
+            "cannot tell",
+            f"the interval of hits beyond chance holds 0 and reaches {MARGIN}, or there is none",
+            "Whether the strongest one lies on the object cannot be said from {images}: it does in {hits:.0%}, a "
+            "position at random in {chance:.0%}.",
+        ),
     }
 
     def __post_init__(self) -> None:
@@ -64,29 +110,38 @@ class Evidence(Instrument, version=3, order=150, needs={"dense_logits"}):
         """Per image: the class, its logit, the map, and how far the map's mean is from the logit."""
         dense, maps = classifier.dense, classifier.dense_logits(batch.pixels)
         assert dense is not None
-        means = maps.mean((2, 3))
         if dense.additive or dense.local:
-            _check_identity(means, batch.logits, classifier)
+            _check_identity(maps.mean((2, 3)), batch.logits, classifier)
+        maps, logits = relative(maps, self.raw), relative(batch.logits, self.raw)
+        means = maps.mean((2, 3))
         predicted = batch.logits.argmax(1)
         target = torch.where(batch.labels >= 0, batch.labels, predicted)
         rows = []
         for i, (sample, k) in enumerate(zip(batch.samples, target.tolist(), strict=True)):
-            evidence, logit = maps[i, k].numpy(), batch.logits[i, k]
+            evidence, logit, known = maps[i, k].numpy(), logits[i, k], bool(batch.labels[i] >= 0)
             place = dense.place(evidence.shape, batch.pixels.shape[2:])
             gap = float((means[i, k] - logit).abs()) if dense.additive else None
             row = {"id": sample.id, "target": k, "predicted": int(predicted[i]), "logit": float(logit), "gap": gap}
-            row |= {"is_label": bool(batch.labels[i] >= 0), "hit": _hit(evidence, sample, place)}
-            row |= {"height": evidence.shape[0], "width": evidence.shape[1], "extent": list(place.extent)}
+            row |= {"is_label": known, "height": evidence.shape[0], "width": evidence.shape[1]}
             row |= {"top_part": _top_part(evidence, self.top_share), "map": evidence.astype(float).ravel().tolist()}
-            rows.append(row)
+            objects = objects_in(sample, classifier.preprocessing, of_label=known)
+            if objects is not None:
+                on = _on_object(objects, place, evidence.shape)
+                hit, chance = bool(on.flat[evidence.argmax()]), float(on.mean())
+                row |= {"hit": hit, "by_chance": chance, "beyond_chance": hit - chance}
+            rows.append(row | {"extent": list(place.extent)})
         return pl.DataFrame(rows, schema=dict(self.columns))
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         local, field = (about.facts["local"], about.facts["field_px"]) if rows.height else (False, None)
         part, parts = ("patch", "patches") if local else ("position", "positions")
         why, title = "the images carry neither masks nor boxes", f"strongest {part} lies on the object (pointing game)"
-        hits = rows["hit"].drop_nulls()
-        pointing = stats.share("pointing_game", hits, why=why, title=title, better="higher", per_image="hit")
+        pointed = rows.drop_nulls("hit")
+        more: dict[str, Any] = {"why": why, "better": "higher", "per_image": "hit"}
+        more |= {"chance": float(pointed["by_chance"].to_numpy().mean())} if pointed.height else {}
+        pointing = stats.share("pointing_game", pointed["hit"], title=title, **more)
+        title, name = "the same, more often than a position at random", "beyond_chance"
+        beyond = stats.mean(name, pointed[name], "difference", why=why, title=title, per_image=name)
         title = f"positive evidence that the strongest {self.top_share:.0%} of {parts} hold"
         more = {"why": "no map with evidence", "title": title, "chance": self.top_share, "per_image": "top_part"}
         top = stats.mean("top_patches", rows["top_part"].drop_nulls(), **more)
@@ -98,11 +153,25 @@ class Evidence(Instrument, version=3, order=150, needs={"dense_logits"}):
         size = Measure("receptive_field", side, "px", rows.height, title=title, why=why)
         first, second = (top, pointing) if pointing.value is None else (pointing, top)
         seen = f"{field} x {field} pixels" if field else "the whole image"
-        caveats = ["The map is in logits: evidence for the class, not yet against the others."]
+        against = "as it is, not yet against the others" if self.raw else "against the mean of all classes"
+        caveats = [f"The map is in logits: evidence for the class, {against}."]
         if rows.height and not local:
             caveats.insert(0, f"Not local: each position of this class activation map sees {seen}.")
-        sentence = _sentence(pointing, top, local, seen, self.top_share)
-        return Conclusion((replace(first, headline=True), second, size, gap), (), sentence, tuple(caveats))
+        verdict = self._verdict(rows.height, local, seen, top, pointing, beyond)
+        return Conclusion((replace(first, headline=True), second, beyond, size, gap), (), verdict, tuple(caveats))
+
+    def _verdict(self, n: int, local: bool, seen: str, top: Measure, pointing: Measure, beyond: Measure) -> Verdict:
+        if not n:
+            return self.say("nothing")
+        verdict = self.say("adds_up" if local else "not_local", seen=seen)
+        if top.value is not None:
+            values = {"share": self.top_share, "top": top.value, "interval": interval_of(top)}
+            verdict += self.say("strongest", **values, images=counted(top.n, "image"))
+        if pointing.value is not None:
+            name = "on_object" if beyond.above(0) else "not_on_object" if beyond.below(MARGIN) else "object_cannot_tell"
+            values = {"hits": pointing.value, "chance": pointing.chance, "images": counted(pointing.n, "image")}
+            verdict += self.say(name, **values)
+        return verdict
 
     def finding(self, said: Conclusion, about: About) -> Finding:
         found = super().finding(said, about)
@@ -124,9 +193,9 @@ class Evidence(Instrument, version=3, order=150, needs={"dense_logits"}):
             maps = [Map("signed", evidence.round(4).tolist(), title, "logit", extent=tuple(row["extent"]))]
             if number < shown and hasattr(classifier.network, "display_logits"):
                 display = classifier.display_logits(pixels[None], [k])[0].numpy().astype(float).round(3).tolist()
-                maps.append(Map("signed", display, f"display heatmap for {names[k]}", "logit"))
+                maps.append(Map("signed", display, f"display heatmap (raw logit) for {names[k]}", "logit"))
             adds_up = ", the mean of the map" if row["gap"] is not None else ""
-            caption = f"{names[k]}: logit {row['logit']:.2f}{adds_up}"
+            caption = f"{names[k]}: {'logit' if self.raw else 'evidence'} {row['logit']:.2f}{adds_up}"
             figures.append(Figure(caption, to_image(pixels), maps=tuple(maps)))
         exact = "Class evidence, exactly as the network adds it up"
         title = exact if local else "Class activation (not local evidence)"
@@ -148,17 +217,13 @@ def _top_part(evidence: np.ndarray[Any, Any], share: float) -> float | None:
     return float(positive[: max(1, round(share * positive.size))].sum() / total) if total > 0 else None
 
 
-def _hit(evidence: np.ndarray[Any, Any], sample: Sample, place: Place) -> bool | None:
-    """Whether the middle of the strongest patch lies on the object; None where that is unknown."""
-    # Mask and boxes are in pixels of the decoded image: they are the input's only where nothing was cropped.
-    if sample.framing != "stimulus" or (sample.mask is None and not sample.boxes):
-        return None
-    i, j = np.unravel_index(int(evidence.argmax()), evidence.shape)
-    x, y = place.middle(int(i), int(j), evidence.shape)
-    y, x = y * sample.pixels.shape[1], x * sample.pixels.shape[2]
-    if sample.mask is not None:
-        return bool(sample.mask[min(int(y), sample.mask.shape[0] - 1), min(int(x), sample.mask.shape[1] - 1)])
-    return any(box.x0 <= x < box.x1 and box.y0 <= y < box.y1 for box in sample.boxes)
+def _on_object(objects: NDArray[Any], place: Place, shape: tuple[int, ...]) -> NDArray[Any]:
+    """(h, w): whether the middle of what each position of a map of `shape` sees lies on an object of (H, W)."""
+    middles = [[place.middle(i, j, shape) for j in range(shape[1])] for i in range(shape[0])]
+    columns, rows = np.array(middles).transpose(2, 0, 1)
+    height, width = objects.shape
+    rows, columns = (rows * height).astype(int).clip(0, height - 1), (columns * width).astype(int).clip(0, width - 1)
+    return objects[rows, columns]
 
 
 def _panel_caption(local: bool, shown: int) -> str:
@@ -168,16 +233,3 @@ def _panel_caption(local: bool, shown: int) -> str:
     if local and shown:
         text += " The display heatmap has a patch around every pixel and zeros around the image; it does not add up."
     return f"Red speaks for the class, blue against it. {text}"
-
-
-def _sentence(pointing: Measure, top: Measure, local: bool, seen: str, share: float) -> str:
-    if top.value is None:
-        return "No image gave evidence to map."
-    text = f"Its answer is no sum of local patches, since each position sees {seen}; the strongest {share:.0%}"
-    if local:
-        text = f"Its answer is exactly the mean of what patches of {seen} say by themselves; the strongest {share:.0%}"
-        text += " of them"
-    text += f" hold {top.value:.0%} of the evidence"
-    if pointing.value is None:
-        return text + "."
-    return f"{text}, and the strongest one lies on the object in {pointing.value:.0%} of {pointing.n} images."

@@ -13,39 +13,43 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Map, Measure, Panel, dot
-from cuescope.core.naming import short_name
+from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
+from cuescope.core.naming import counted, key, short_name
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.instruments.base import Instrument, Observer, Rows, by_id, typed
 from cuescope.methods.attribution import KINDS, Attributions
-from cuescope.methods.attribution.masking import Masking, counts
-from cuescope.methods.attribution.places import cell_sums, class_map, patch_map
+from cuescope.methods.attribution.masking import Masking, area, counts
+from cuescope.methods.attribution.places import cell_sums, class_map, heat, patch_map
 
 RANDOM, CLASS_MAP = "random", "class map"
 OWN = (RANDOM, *KINDS, CLASS_MAP)
 """The heatmaps that every classifier is asked for; those of its peers come after them."""
-NEVER_NEGATIVE = ("saliency", "Grad-CAM")
 MOST_SHOWN = 3
-
-
-def key(name: str) -> str:
-    """A heatmap's name as a part of a measure's.
-
-    >>> key("Grad-CAM")
-    'grad_cam'
-    """
-    return "".join(c if c.isalnum() else "_" for c in name.lower())
+SEEN = 0.1
+"""Share of the answer's probability to be lost with every cell masked, for masks to say where it is read."""
+MARGIN = 0.02
+"""The area, as a share of the probability, that heatmaps that find something take from that of random orders."""
+GAIN = "the whole interval of what the mean heatmap takes from the area of random orders"
+MASKED = (
+    "masking the {most} cells ({share:.0%} of the image) that a heatmap ranks highest takes the probability of its "
+    "answer from {clean:.2f} to {left:.2f}, mean over {heatmaps}, masking as many at random to {random:.2f} ({images})."
+)
+FILLED = {"cell": "its own mean color", "mean": "the color of the mean pixel"}
 
 
 @dataclass(frozen=True)
-class MaskingSensitivity(Instrument, version=2, order=180, needs={"logits", "gradients"}):
+class MaskingSensitivity(Instrument, version=3, order=180, needs={"logits", "gradients"}):
     """The probability of the answer while the cells of a grid are masked, those first that a heatmap ranks highest.
 
     A heatmap that finds what the classifier reads makes it fall at once: the area under its curve is small (Brendel &
     Bethge 2019). The heatmaps are the absolute gradient, integrated gradients, DeepLift and Grad-CAM of the classifier
     itself, its class map where its head averages one, and the patch logits of each BagNet that is audited beside it,
-    all summed inside each cell. What fills a masked cell is not given in the paper: here it is its own mean color.
+    all summed inside each cell. What fills a masked cell is not given in the paper: here it is its own mean color. That
+    keeps what is read from colors alone, so the image with every cell masked is looked at too: where that hardly lowers
+    the probability, masks hide nothing that counts. What is said is of the mean over the classifier's own
+    heatmaps: the best of several would be chosen on the images that it is measured on.
 
     >>> MaskingSensitivity(most=50, fill="mean").images
     12
@@ -73,11 +77,37 @@ class MaskingSensitivity(Instrument, version=2, order=180, needs={"logits", "gra
     columns = {
         "id": pl.String,
         "target": pl.Int32,
-        "p_clean": pl.Float64,
+        **typed(pl.Float64, "p_clean p_all"),
         "heatmaps": pl.List(pl.String),
         **typed(pl.List(pl.List(pl.Float64)), "curves cells"),
         "whys": pl.List(pl.String),
         **{f"area_{key(name)}": pl.Float64 for name in OWN},
+    }
+    sentences = {
+        "nothing": Sentence("cannot tell", "no image was seen", "No image was seen, so no heatmap was tried."),
+        "hidden": Sentence(
+            "cannot tell",
+            "the interval of the share of the probability lost with every cell masked does not lie above "
+            f"{SEEN}, or there is none",
+            "Where it reads its answer cannot be said: with every cell masked its probability goes from {clean:.2f} to "
+            "{everything:.2f} ({images}), where a masked cell has {fill}.",
+            "fill masked cells otherwise: --set masking_sensitivity.fill=mean",
+        ),
+        "finds": Sentence(
+            "yes",
+            f"masking all lowers it, and {GAIN} lies above {MARGIN}",
+            f"Heatmaps find what it reads: {MASKED}",
+        ),
+        "no_better": Sentence(
+            "no",
+            f"masking all lowers it, and {GAIN} lies below {MARGIN}",
+            f"Heatmaps find what it reads no better than a random order: {MASKED}",
+        ),
+        "cannot_tell": Sentence(
+            "cannot tell",
+            f"masking all lowers it, and neither is so: {GAIN} lies above or below {MARGIN}",
+            f"Whether heatmaps find what it reads cannot be said: {MASKED}",
+        ),
     }
 
     def __post_init__(self) -> None:
@@ -120,7 +150,7 @@ class MaskingSensitivity(Instrument, version=2, order=180, needs={"logits", "gra
                 curve = [clean, *masking.follow(np.argsort(-cells, kind="stable"))]
                 found.append((heatmap, curve, cells.tolist(), ""))
             every, curves, cells, whys = map(list, zip(*found, strict=True))
-            row = {"id": name, "target": target, "p_clean": clean}
+            row = {"id": name, "target": target, "p_clean": clean, "p_all": masking.everything()}
             row |= {"heatmaps": every, "curves": curves, "cells": cells, "whys": whys}
             areas = {own: area([0, *masked], curve) for own, curve, *_ in found if own in OWN and curve}
             rows.append(row | {f"area_{key(own)}": value for own, value in areas.items()})
@@ -147,19 +177,38 @@ class MaskingSensitivity(Instrument, version=2, order=180, needs={"logits", "gra
             areas[name] = stats.mean(column, [area(masked, curve) for curve in known], "probability", **more)
             more = {"title": f"probability after {masked[-1]} cells: {name}", "why": why}
             left[name] = stats.mean(f"left_{key(name)}", [curve[-1] for curve in known], "probability", **more)
-        tried = {name: m.value for name, m in areas.items() if name != RANDOM and m.value is not None}
+        tried = [name for name in OWN if name != RANDOM and len(curves[name]) == rows.height > 0]
         each = [m for name in curves for m in (areas[name], left[name])]
-        caveats = _caveats(rows, about.facts, self.fill)
-        headline = {"name": "best_area", "title": "area under the best heatmap's curve", "headline": True}
+        by_image = {name: np.array([area(masked, curve) for curve in curves[name]]) for name in (*tried, RANDOM)}
+        heatmaps = np.mean([by_image[name] for name in tried], 0) if tried else np.zeros(0)
+        why, title = "no image was seen", "area under the curve, mean over its heatmaps"
+        headline = stats.mean("mean_area", heatmaps, "probability", why=why, title=title, headline=True)
+        headline = replace(headline, chance=areas[RANDOM].value)
+        clean, everything = (rows[name].to_numpy() for name in ("p_clean", "p_all"))
+        title = "share of the probability by which the heatmaps' curves lie below those of random orders"
+        found = stats.ratio("found", by_image[RANDOM] - heatmaps, clean, why=why, title=title)
+        title = "share of the probability lost with every cell masked"
+        lost = stats.ratio("lost_with_all", clean - everything, clean, why=why, title=title)
+        caveats, measures = _caveats(rows, about.facts, self.fill), (headline, found, lost, *each)
         if not tried:
-            none = Measure(value=None, unit="probability", why="no image was seen", **headline)
-            sentence = "Which heatmap finds what it reads is not measured: no image was seen."
-            return Conclusion((none, *each), (), sentence, caveats)
-        best = min(tried, key=tried.__getitem__)
-        chosen = replace(areas[best], chance=areas[RANDOM].value, per_image="", **headline)
+            return Conclusion(measures, (), self.say("nothing"), caveats)
         panels = tuple(_panels(about.classifier, masked, curves, areas))
-        sentence = _sentence(rows, about.facts, left[best], left[RANDOM], best)
-        return Conclusion((chosen, *each), panels, sentence, caveats)
+        after = float(np.mean([left[name].value for name in tried]))
+        values = {"left": after, "random": left[RANDOM].value, "heatmaps": counted(len(tried), "heatmap")}
+        return Conclusion(measures, panels, self._verdict(rows, about.facts, found, lost, values), caveats)
+
+    def _verdict(
+        self, rows: Rows, facts: Mapping[str, Any], found: Measure, lost: Measure, values: Mapping[str, Any]
+    ) -> Verdict:
+        clean, everything = (float(rows[name].to_numpy().mean()) for name in ("p_clean", "p_all"))
+        images = counted(rows.height, "image")
+        if not lost.above(SEEN):
+            said = self.say("hidden", clean=clean, everything=everything, images=images, fill=FILLED[self.fill])
+            return said if self.fill == "cell" else replace(said, remedy="")
+        name = "finds" if found.above(MARGIN) else "no_better" if found.below(MARGIN) else "cannot_tell"
+        most = facts["masked"][-1]
+        share = most / (facts["height"] * facts["width"])
+        return self.say(name, most=most, share=share, clean=clean, images=images, **values)
 
     def examples(self, rows: Rows) -> list[str]:
         """The images whose answer was surest: there is most to lose."""
@@ -173,20 +222,11 @@ class MaskingSensitivity(Instrument, version=2, order=180, needs={"logits", "gra
         for name, pixels in zip(batch.ids, batch.pixels, strict=True):
             row = row_of[name]
             pairs = zip(row["heatmaps"], row["cells"], strict=True)
-            maps = tuple(_map(heatmap, np.reshape(cells, grid), extent) for heatmap, cells in pairs if cells)
+            maps = tuple(heat(heatmap, np.reshape(cells, grid), extent) for heatmap, cells in pairs if cells)
             answer = classifier.classes.names[row["target"]]
             figures.append(Figure(f"{answer}: P {row['p_clean']:.2f}", to_image(pixels), maps=maps))
         caption = "What each heatmap ranks highest, summed inside the cells that are masked. Red speaks for the answer."
         yield Panel("heatmaps", "images", "The heatmaps", caption, figures=tuple(figures))
-
-
-def area(masked: list[int], curve: list[float]) -> float:
-    """The mean probability along the way: the area under the curve by trapezoids, as a share of the way.
-
-    >>> area([0, 1, 3], [1.0, 0.0, 0.0])
-    0.16666666666666666
-    """
-    return float(np.trapezoid(curve, masked) / masked[-1])
 
 
 def _gathered(rows: Rows) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -218,31 +258,10 @@ def _panels(
     yield Panel(f"curves_{key(classifier)}", "lines", "What masking leaves", caption, data)
 
 
-def _sentence(rows: Rows, facts: Mapping[str, Any], left: Measure, random: Measure, best: str) -> str:
-    most = facts["masked"][-1]
-    share, clean = most / (facts["height"] * facts["width"]), float(rows["p_clean"].to_numpy().mean())
-    return (
-        f"Masking the {most} cells ({share:.0%} of the image) that {best} ranks highest takes the probability of its "
-        f"answer from {clean:.2f} to {left.value:.2f}; as many at random leave {random.value:.2f} "
-        f"({rows.height} image{'s' * (rows.height > 1)})."
-    )
-
-
 def _caveats(rows: Rows, facts: Mapping[str, Any], fill: str) -> tuple[str, ...]:
-    color = "its own mean color" if fill == "cell" else "the color of the mean pixel"
-    found = [
-        f"A masked cell has {color}: an image that no camera makes, to which the answer may be anything.",
-        "The best of several heatmaps is chosen on the same images that it is measured on.",
-    ]
+    found = [f"A masked cell has {FILLED[fill]}: an image that no camera makes, to which the answer may be anything."]
     if any(name not in OWN for names in rows["heatmaps"] for name in names):
         found.append("The patches of another classifier lie where they do only if both crop the image alike.")
     if rows.height:
         found.append("Cells are {cell_px} x {cell_px} px, {height} x {width} of them.".format(**facts))
     return tuple(found)
-
-
-def _map(name: str, cells: NDArray[Any], extent: tuple[float, float, float, float]) -> Map:
-    # One cell of a hundred may be so strong that nothing else would show.
-    most = float(np.percentile(np.abs(cells), 99)) or 1.0
-    kind, low = ("heat", 0.0) if name in NEVER_NEGATIVE else ("signed", -1.0)
-    return Map(kind, (cells.clip(-most, most) / most).round(3).tolist(), name, low=low, high=1.0, extent=extent)

@@ -5,23 +5,32 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
+from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
+from cuescope.core.naming import counted
+from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import interval_of
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Instrument, Rows, by_id, typed, where_labeled
+from cuescope.data.preprocessing import Preprocessing, frame, usual
+from cuescope.instruments.base import Instrument, Rows, by_id, label_ranks, typed, where_labeled
 
-NAMES = {"clean": "the same images as they are", "texturized": "texturized images"}
+NAMES = {"clean": "the same images, clean, in the same frame", "texturized": "texturized images"}
+MARGIN, HALF = 0.1, 0.5
+"""A classifier that surely loses less than this share of its accuracy above chance can do without shapes, one that
+surely loses more than half of it needs them."""
 
 
 @dataclass(frozen=True)
-class Scramble(Instrument, version=1, order=70, needs={"logits", "label", "texturized"}):
+class Scramble(Instrument, version=2, order=70, needs={"logits", "label", "texturized"}):
     """Accuracy on texturized images beside that on the same images as they are (Brendel & Bethge 2019, section 3).
 
     A texturized image has the texture statistics of its source everywhere and its shapes nowhere (`cuescope make
-    texturized`). People hardly know what it shows; a classifier that loses little by it reads textures.
+    texturized`). People hardly know what it shows; a classifier that loses little by it reads textures. The clean image
+    takes the very frame of its version: what is lost is lost by scrambling, not by another crop or size.
 
     >>> Scramble(shown=4).shown
     4
@@ -30,13 +39,54 @@ class Scramble(Instrument, version=1, order=70, needs={"logits", "label", "textu
     shown: int = 8
     """Images to show beside their texturized versions."""
 
-    question = "Does it still know an image whose texture is kept and whose shapes are scrambled?"
+    question = "Can it do without shapes where the texture is kept?"
     reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, section 3"
     columns = {
         "id": pl.String,
         **typed(pl.Int32, "label clean_predicted texturized_predicted"),
-        **typed(pl.Boolean, "clean clean_top5 texturized texturized_top5"),
-        "lost": pl.Float64,
+        **typed(pl.Float64, "clean clean_top5 texturized texturized_top5 lost"),
+    }
+    sentences = {
+        "nothing": Sentence(
+            "cannot tell",
+            "no image has a label and a texturized version",
+            "No image has a label and a texturized version.",
+        ),
+        "unrecognized": Sentence(
+            "cannot tell",
+            "the interval of the clean accuracy does not lie above chance",
+            "What it loses with the shapes cannot be said: of the clean images it recognizes {clean:.1%} of {n}, with "
+            "{chance:.1%} by chance.",
+        ),
+        "without_shapes": Sentence(
+            "yes",
+            "clean and texturized accuracy lie above chance, and the whole interval of the accuracy lost below "
+            f"{MARGIN:.0%} of what the clean accuracy has above chance",
+            "It can do without shapes: it recognizes {texturized:.1%} of {n} texturized images and {clean:.1%} of the "
+            "clean ones, and loses at most {most:.1%}.",
+            "train it on the images that `cuescope make stylized` makes",
+        ),
+        "loses": Sentence(
+            "no",
+            "the clean accuracy lies above chance, the whole interval of the accuracy lost above 0, and neither of the "
+            "two others is so",
+            "It loses {lost:.1%} ({interval}) with the shapes: it recognizes {texturized:.1%} of {n} texturized "
+            "images and {clean:.1%} of the clean ones.",
+        ),
+        "needs_shapes": Sentence(
+            "no",
+            "the clean accuracy lies above chance, and the whole interval of the accuracy lost above half of what the "
+            "clean accuracy has above chance",
+            "It needs shapes: it recognizes {texturized:.1%} of {n} texturized images and {clean:.1%} of the clean "
+            "ones.",
+        ),
+        "cannot_tell": Sentence(
+            "cannot tell",
+            "the clean accuracy lies above chance, the interval of the accuracy lost holds 0 or there is none, and "
+            "reaches the margin",
+            "Whether it can do without shapes cannot be said from {images}: it recognizes {texturized:.1%} of the "
+            "texturized ones and {clean:.1%} of the clean ones.",
+        ),
     }
 
     def __post_init__(self) -> None:
@@ -47,37 +97,60 @@ class Scramble(Instrument, version=1, order=70, needs={"logits", "label", "textu
         """Per image: the label, and what is said of it and of its texturized version."""
         scrambled = classifier.logits(classifier.prepare(_texturized(batch)))
         columns: dict[str, Any] = {"id": batch.ids, "label": where_labeled(batch, batch.labels)}
-        for name, logits in (("clean", batch.logits), ("texturized", scrambled)):
-            order = logits.argsort(dim=1, descending=True, stable=True)
-            rank = (order == batch.labels[:, None]).int().argmax(1)
+        for name, logits in (("clean", _clean_logits(classifier, batch)), ("texturized", scrambled)):
+            ranks = label_ranks(replace(batch, logits=logits))
             columns[f"{name}_predicted"] = logits.argmax(1).tolist()
-            columns |= {name: where_labeled(batch, rank == 0), f"{name}_top5": where_labeled(batch, rank < 5)}
+            first = {name: ranks.among_first(1), f"{name}_top5": ranks.among_first(5)}
+            columns |= {key: where_labeled(batch, likely[:, 0]) for key, likely in first.items()}
         pairs = zip(columns["clean"], columns["texturized"], strict=True)
-        columns["lost"] = [None if a is None else float(a) - float(b) for a, b in pairs]
+        columns["lost"] = [None if a is None else a - b for a, b in pairs]
         return self.table(columns)
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         rows = rows.drop_nulls("label")
         more: dict[str, Any] = {"why": "no image has a label and a texturized version", "better": "higher"}
-        chance = 1 / len(about.classes) if about.classes else None
+        chances = {name: by_chance(rows, name) for name in NAMES}
         texturized, clean = (
-            stats.share(name, rows[name], title=f"accuracy on {NAMES[name]}", chance=chance, headline=large, **more)
+            replace(
+                _share(name, rows, title=f"accuracy on {NAMES[name]}", headline=large, **more),
+                chance=chances[name],
+            )
             for name, large in (("texturized", True), ("clean", False))
         )
-        title = "accuracy lost by texturizing"
-        lost = Measure("lost", None, "difference", rows.height, title=title, why="fewer than two images", headline=True)
-        if rows.height > 1:
-            lost = stats.mean("lost", rows["lost"], "difference", title=title, headline=True, per_image="lost")
-        measures = [replace(texturized, per_image="texturized"), clean, lost]
+        title, more = "accuracy lost by texturizing", {"why": more["why"]}
+        lost = stats.mean("lost", rows["lost"], "difference", title=title, headline=True, per_image="lost", **more)
+        above, below = (rows[name] - (chances[name] or 0.0) for name in ("texturized", "clean"))
+        title = "share of the accuracy above chance that is kept without shapes"
+        kept = Measure("kept", None, "share", title=title, why="the clean accuracy is not above chance")
+        if clean.above(clean.chance):
+            kept = replace(stats.ratio("kept", above, below, title=title), n=rows.height)
+        measures = [replace(texturized, per_image="texturized"), clean, lost, kept]
         if len(about.classes) > 10:
+            more |= {"better": "higher"}
             tops = ((f"{name}_top5", f"top-5 accuracy on {what}") for name, what in NAMES.items())
-            measures += [stats.share(column, rows[column], title=title, **more) for column, title in tops]
+            measures += [_share(column, rows, title=title, **more) for column, title in tops]
         caveat = (
             "How much an accuracy falls depends on how the images were texturized: compare classifiers on the same "
             "images only. VGG-16's top-5 accuracy fell from 90.1 to 79.4 % in the paper, on ImageNet texturized by "
-            "Gatys' method."
+            "Gatys' method. A clean image is framed as `cuescope make texturized` frames it, where its version has "
+            "another size."
         )
-        return Conclusion(tuple(measures), (), _sentence(texturized, clean, lost), (caveat,))
+        return Conclusion(tuple(measures), (), self._verdict(texturized, clean, lost), (caveat,))
+
+    def _verdict(self, texturized: Measure, clean: Measure, lost: Measure) -> Verdict:
+        if texturized.value is None or clean.value is None or lost.value is None:
+            return self.say("nothing")
+        both = {"clean": clean.value, "texturized": texturized.value}
+        if not clean.above(clean.chance):
+            return self.say("unrecognized", clean=clean.value, chance=clean.chance, n=clean.n)
+        beyond = clean.value - (clean.chance or 0.0)
+        if texturized.above(texturized.chance) and lost.below(MARGIN * beyond) and lost.interval:
+            return self.say("without_shapes", **both, n=clean.n, most=max(0.0, lost.interval[1]))
+        if lost.above(HALF * beyond):
+            return self.say("needs_shapes", **both, n=clean.n)
+        if lost.above(0):
+            return self.say("loses", **both, n=clean.n, lost=lost.value, interval=interval_of(lost, ".1%"))
+        return self.say("cannot_tell", **both, images=counted(clean.n, "image"))
 
     def examples(self, rows: Rows) -> list[str]:
         """One image of each of the first classes."""
@@ -85,25 +158,58 @@ class Scramble(Instrument, version=1, order=70, needs={"logits", "label", "textu
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         names, row_of = classifier.classes.names, by_id(rows)
-        figures = []
-        for name, clean, scrambled in zip(batch.ids, batch.pixels, classifier.prepare(_texturized(batch)), strict=True):
+        figures, both = [], (classifier.prepare(_clean(batch)), classifier.prepare(_texturized(batch)))
+        for name, clean, scrambled in zip(batch.ids, *both, strict=True):
             for pixels, kind in ((clean, "clean"), (scrambled, "texturized")):
                 figures.append(Figure(f"{kind}: {names[row_of[name][f'{kind}_predicted']]}", to_image(pixels)))
         caption = "Each image and its texturized version, with what the classifier says."
         yield Panel("texturized", "images", "What is left when shapes are scrambled", caption, figures=tuple(figures))
 
 
+def _share(column: str, rows: Rows, **more: Any) -> Measure:
+    """The mean of what is 0 or 1, but for ties of logits, which count in part."""
+    of = stats.share if rows[column].is_in([0.0, 1.0]).all() else stats.mean_share
+    return of(column, rows[column], **more)
+
+
+def by_chance(rows: Rows, name: str) -> float | None:
+    """How often would these answers be right if they had nothing to do with the images? None without any.
+
+    A classifier that always says the most frequent label is right as often as that label is there.
+    """
+    if not rows.height:
+        return None
+    labels, answers = (rows.group_by(pl.col(key).alias("k")).len() for key in ("label", f"{name}_predicted"))
+    both = labels.join(answers, on="k")
+    return float((both["len"] * both["len_right"]).sum()) / rows.height**2
+
+
 def _texturized(batch: Batch) -> list[Sample]:
     return [replace(s, pixels=s.versions["texturized"], framing="stimulus") for s in batch.samples]
 
 
-def _sentence(texturized: Measure, clean: Measure, lost: Measure) -> str:
-    if texturized.value is None or clean.value is None:
-        return "No image has a label and a texturized version."
-    text = f"It knows {texturized.value:.0%} of {texturized.n} images whose texture is kept and whose shapes are gone"
-    text += f", and {clean.value:.0%} of them as they are"
-    if lost.value is None or lost.interval is None or clean.value == 0:
-        return text + "."
-    if lost.interval[0] <= 0:
-        return text + ": it can do without shapes."
-    return text + (": it needs shapes." if lost.value > clean.value / 2 else ": it loses something with the shapes.")
+def _clean(batch: Batch) -> list[Sample]:
+    """Each image in the frame of its version: cut out and resized as that was, before the classifier resizes it."""
+    return [replace(s, pixels=in_frame(s, s.versions["texturized"]), framing="stimulus") for s in batch.samples]
+
+
+def in_frame(sample: Sample, version: Tensor) -> Tensor:
+    """The image (3, h, w) uint8 in the frame of its version (3, h, w): itself where the two are of one size.
+
+    A version of another size was cut out of the middle as the makers do where it is square, else resized as a whole.
+    """
+    height, width = version.shape[1:]
+    if sample.pixels.shape == version.shape:
+        return sample.pixels
+    if sample.framing == "photograph" and height == width:
+        return frame([sample], usual(height))[0]
+    return frame([replace(sample, framing="stimulus")], Preprocessing((height, width), (height, width)))[0]
+
+
+def _clean_logits(classifier: Classifier, batch: Batch) -> Tensor:
+    """Logits of the clean images in the frame of their versions; those of the batch where that is the frame anyway."""
+    pixels, logits = classifier.prepare(_clean(batch)), batch.logits.clone()
+    other = (pixels != batch.pixels).flatten(1).any(1)
+    if other.any():
+        logits[other.cpu()] = classifier.logits(pixels[other])
+    return logits

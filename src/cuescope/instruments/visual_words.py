@@ -16,23 +16,30 @@ from torch.nn import functional as F
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Unit
+from cuescope.core.naming import counted
+from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import interval_of
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.instruments.base import Instrument, Observer, Rows, typed
+from cuescope.methods.relative_logits import relative
 
 EXAMPLES = 12
 """Images whose patches are shown, and patches of a word."""
+SILENT = 1e-6
+"""A word whose logits differ by less than this share of the largest speaks for no class."""
 PATCH_PX = 48
 """Side of a patch as it is shown, at least; gaps between them are 4 px."""
 
 
 @dataclass(frozen=True)
-class VisualWords(Instrument, version=2, order=210, needs={"words", "patch_logits"}):
+class VisualWords(Instrument, version=3, order=210, needs={"words", "patch_logits"}):
     """The words that a bag of visual words sorts patches into, and what each says for the class of the image.
 
     A word's evidence is the logit that its patches give the class (the label where it is known, else the answer),
     less the mean over all classes; times the share of the patches that are this word, it is the word's part of the
-    answer. Entropy says how many words an image consists of: ln n where n words are equally frequent.
+    answer. Entropy says how many words an image consists of: ln n where n words are equally frequent. How much of the
+    evidence the strongest words hold stands beside what they would hold if all that speak for the class said the same.
 
     >>> VisualWords(top=5).top
     5
@@ -52,7 +59,28 @@ class VisualWords(Instrument, version=2, order=210, needs={"words", "patch_logit
         **typed(pl.Int32, "target patches"),
         **typed(pl.List(pl.Int32), "words counts speaks_for"),
         "evidence": pl.List(pl.Float32),
-        **typed(pl.Float64, "entropy sum top_part"),
+        **typed(pl.Float64, "entropy sum top_part even_part"),
+    }
+    sentences = {
+        "nothing": Sentence("cannot tell", "no image was seen", "No image was seen, so no word was read."),
+        "consists": Sentence(
+            "yes",
+            "images were seen",
+            "An image consists of {kinds:.0f} different words (median of {images}), as varied as {even:.0f} equally "
+            "frequent ones.",
+        ),
+        "strongest": Sentence(
+            "yes",
+            "some image has words with evidence for its class",
+            "Its {top} strongest hold {part:.0%} of the evidence for its class ({interval}); if all that speak for it "
+            "said the same, they would hold {alike:.0%}.",
+        ),
+        "silent": Sentence(
+            "no", "no word of any image has evidence for its class", "No word speaks for the class of its image."
+        ),
+        "occur": Sentence(
+            "yes", "the size of the codebook is known", "Of {vocabulary:,} words {count:,} occur in these images."
+        ),
     }
 
     def __post_init__(self) -> None:
@@ -76,39 +104,48 @@ class VisualWords(Instrument, version=2, order=210, needs={"words", "patch_logit
         """What one image says: its words (h, w) and the logits of its patches (K, h, w)."""
         found, which, counts = words.flatten().unique(return_inverse=True, return_counts=True)
         says = torch.zeros(len(found), len(logits)).index_add_(0, which, logits.flatten(1).T) / counts[:, None]
-        evidence, share = says[:, target] - says.mean(1), counts.double() / len(which)
+        evidence, share = relative(says)[:, target], counts.double() / len(which)
         parts = (evidence * counts / len(which)).double()
+        spread = says.max(1).values - says.min(1).values
+        silent = spread <= SILENT * says.abs().max()
+        parts = parts.where(~silent, 0)
         positive = parts.clamp(min=0).sort(descending=True).values
         return {
             "patches": len(which),
             "words": found.tolist(),
             "counts": counts.tolist(),
             "evidence": evidence.tolist(),
-            "speaks_for": says.argmax(1).tolist(),
+            "speaks_for": [None if mute else k for k, mute in zip(says.argmax(1).tolist(), silent, strict=True)],
             "entropy": float(-(share * share.log()).sum()),
             "sum": float(parts.sum()),
             "top_part": float(positive[: self.top].sum() / positive.sum()) if positive.sum() > 0 else None,
+            "even_part": min(1.0, self.top / int((positive > 0).sum())) if positive.sum() > 0 else None,
         }
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         table = _by_word(rows)
         title = f"evidence for its class that an image's {self.top} strongest words hold"
-        top = _mean("top_words", rows, "top_part", title=title, headline=True)
+        beside = rows["even_part"].drop_nulls().to_numpy()
+        chance: dict[str, Any] = {"chance": float(beside.mean())} if len(beside) else {}
+        top = _mean("top_words", rows, "top_part", title=title, headline=True, **chance)
         entropy = _mean("entropy", rows, "entropy", "nats", title="entropy of the words of an image")
         used = _used(table, about.facts["vocabulary"])
         caveats = ("A word speaks by being counted: where in the image it stands plays no part.",)
         if not rows.height:
-            return Conclusion((top, used, entropy), (), "No image was seen, so no word was read.", caveats)
-        kinds = int(rows["words"].list.len().median() or 0)  # pyright: ignore[reportArgumentType]
-        text = f"An image consists of {kinds} different words"
-        if entropy.value is not None:
-            text += f", as varied as {math.exp(entropy.value):.0f} equally frequent ones"
-        if top.value is not None:
-            text += f"; its {self.top} strongest hold {top.value:.0%} of the evidence for its class"
-        if used.value is not None:
-            text += f". Of {used.n:,} words {used.count:,} occur"
+            return Conclusion((top, used, entropy), (), self.say("nothing"), caveats)
         panel = _classes_panel(table, rows, about.classes)
-        return Conclusion((top, used, entropy), (panel,), f"{text}.", caveats)
+        return Conclusion((top, used, entropy), (panel,), self._verdict(rows, top, used), caveats)
+
+    def _verdict(self, rows: Rows, top: Measure, used: Measure) -> Verdict:
+        kinds, entropy = (float(np.median(rows["words"].list.len())), float(rows["entropy"].to_numpy().mean()))
+        images = counted(rows.height, "image")
+        verdict = self.say("consists", kinds=kinds, images=images, even=math.exp(entropy))
+        if top.value is None:
+            verdict += self.say("silent")
+        else:
+            values = {"part": top.value, "interval": interval_of(top), "alike": top.chance}
+            verdict += self.say("strongest", top=self.top, **values)
+        return verdict if used.value is None else verdict + self.say("occur", vocabulary=used.n, count=used.count)
 
     def examples(self, rows: Rows) -> list[str]:
         """Of each class the images that its words speak for most, a dozen in all."""
@@ -121,7 +158,12 @@ class VisualWords(Instrument, version=2, order=210, needs={"words", "patch_logit
         words, (side, stride), figures = classifier.words(batch.pixels), classifier.patch_geometry, []
         by_word = _by_word(rows).group_by("word", maintain_order=True)
         sums = by_word.agg(pl.sum("part", "count"), pl.col("speaks_for").mode().first(), n=pl.len())
-        for row in sums.sort("part", "word", descending=[True, False]).head(self.shown).iter_rows(named=True):
+        for row in (
+            sums.filter(pl.col("part") > 0)
+            .sort("part", "word", descending=[True, False])
+            .head(self.shown)
+            .iter_rows(named=True)
+        ):
             corners = [(b, i * stride, j * stride) for b, i, j in _places(words == row["word"], EXAMPLES)]
             patches = [batch.pixels[b, :, top : top + side, left : left + side] for b, top, left in corners]
             name = classifier.classes.names[row["speaks_for"]]
@@ -141,8 +183,9 @@ def _by_word(rows: Rows) -> pl.DataFrame:
 
 def _mean(name: str, rows: Rows, column: str, unit: Unit = "share", **more: Any) -> Measure:
     values = rows[column].drop_nulls()
-    if len(values) < 2:
-        return Measure(name, None, unit, len(values), why="fewer than two images", per_image=column, **more)
+    if not len(values):
+        why = "no word speaks for the class of its image" if rows.height else "no image was seen"
+        return Measure(name, None, unit, why=why, per_image=column, **more)
     return stats.mean(name, values, unit, per_image=column, **more)
 
 
@@ -162,7 +205,9 @@ def _classes_panel(table: pl.DataFrame, rows: Rows, names: tuple[str, ...]) -> P
     sums = table.group_by("target", "word").agg(pl.sum("part", "count"), pl.mean("evidence"))
     patches, cells = dict(rows.group_by("target").agg(pl.sum("patches")).iter_rows()), []
     for k, n in images.iter_rows():
-        best = sums.filter(target=k).sort("part", "word", descending=[True, False])
+        best = sums.filter((pl.col("target") == k) & (pl.col("part") > 0)).sort(
+            "part", "word", descending=[True, False]
+        )
         each = best.select("word", "evidence", "count").head(3).iter_rows()
         strongest = [f"word {w}: {evidence:+.1f} in {count / patches[k]:.1%} of patches" for w, evidence, count in each]
         cells.append([names[k], n, *strongest, *[""] * (3 - len(strongest))])

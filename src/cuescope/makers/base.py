@@ -13,7 +13,7 @@ from torch import Tensor
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet, Sample, Skipped
-from cuescope.data.preprocessing import Preprocessing, frame
+from cuescope.data.preprocessing import frame, usual
 
 SIDE_PX = 224
 """Of what is made of photographs, where nothing else is said."""
@@ -180,8 +180,7 @@ def framed(sample: Sample, size_px: int | None = None) -> Tensor:
     """
     if sample.framing == "stimulus" and size_px is None:
         return sample.pixels
-    side = size_px or SIDE_PX
-    return frame([sample], Preprocessing((side, side), max(side, round(side * 8 / 7)), source="the usual one"))[0]
+    return frame([sample], usual(size_px or SIDE_PX))[0]
 
 
 def alike(images: Mapping[int, Tensor]) -> list[list[int]]:

@@ -65,6 +65,7 @@ def make_plan(
         # The last first: what extends the images of another comes after it.
         source = next((s for s in reversed(own) if instrument.needs & s.provides), own[0])
         images = sets.get(source.extends or source.role, sets["images"])
+        around = of_run | (frozenset({"another"}) if len(images) > 1 else frozenset())
         if lacking := instrument.needs & (source.provides | {"checkpoints"}) - images.knows - of_run:
             what, usage = CHECKPOINTS if "checkpoints" in lacking else inputs.wanted(lacking)
             why = f"it needs {what}: give {usage}"
@@ -76,7 +77,7 @@ def make_plan(
             place, no_labels = _place(images, classifier, labels_given and not source.own_labels)
             by_category = "category" in images.knows and classifier.classes.name == IMAGENET
             needs_labels = instrument.needs & images.knows & {"label", "labels"} and not by_category
-            why, peers = (no_labels if needs_labels else "") or why_not(instrument, classifier, images, of_run), ()
+            why, peers = (no_labels if needs_labels else "") or why_not(instrument, classifier, images, around), ()
             try:
                 peers = instrument.peers(classifier, classifiers)
             except Misfit as misfit:

@@ -19,7 +19,7 @@ from cuescope.core.files import write_json
 from cuescope.core.findings import About, Conclusion, Finding
 from cuescope.core.progress import Progress, quiet
 from cuescope.core.verdicts import Verdict
-from cuescope.data.derived import derived, root, root_position
+from cuescope.data.derived import derived, root, root_position, with_another
 from cuescope.data.images import Batch, ImageSet, Sample, Skipped, UnreadableError
 from cuescope.instruments.base import Instrument, Misfit, Observer, name_of
 from cuescope.instruments.registry import source_digest
@@ -205,7 +205,9 @@ class _Reader:
                 packed = Batch.join([seen if len(seen) == 1 else seen.select([at]) for seen, at, _ in pack])
             else:  # Without a copy where the images are one batch already.
                 packed = first if places == list(range(len(first))) else first.select(places)
-            batch = self.task.batch(packed, [sample for _, _, sample in pack])
+            samples = [sample for _, _, sample in pack]
+            samples = with_another(samples) if "another" in self.task.instrument.needs else samples
+            batch = self.task.batch(packed, samples)
             finite = zip(batch.ids, batch.logits.isfinite().all(1).tolist(), strict=True)
             if bad := [name for name, known in finite if not known]:
                 name = self.task.classifier.name

@@ -1,12 +1,19 @@
 """Maps of class evidence laid over the image of another classifier, and summed inside the cells of a grid."""
 
+from typing import Any
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
+from cuescope.core.findings import Map
 from cuescope.data.images import Sample
 from cuescope.network.receptive import Extent, Field
+
+NEVER_NEGATIVE = ("saliency", "Grad-CAM")
 
 
 def class_map(classifier: Classifier, pixels: Tensor, target: int) -> Tensor | str:
@@ -56,3 +63,11 @@ def cell_sums(heatmap: Tensor, cell_px: int) -> Tensor:
             [4., 4.]])
     """
     return F.avg_pool2d(heatmap[None, None], cell_px)[0, 0] * cell_px**2
+
+
+def heat(name: str, cells: NDArray[Any], extent: tuple[float, float, float, float]) -> Map:
+    """A heatmap of this name as it is drawn, its values in cells (h, w) that lie on `extent`: scaled to 1 at most."""
+    # One cell of a hundred may be so strong that nothing else would show.
+    most = float(np.percentile(np.abs(cells), 99)) or 1.0
+    kind, low = ("heat", 0.0) if name in NEVER_NEGATIVE else ("signed", -1.0)
+    return Map(kind, (cells.clip(-most, most) / most).round(3).tolist(), name, low=low, high=1.0, extent=extent)
