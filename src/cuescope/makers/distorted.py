@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from cuescope.core.errors import CueError
+from cuescope.core.seeds import seed_of
 from cuescope.data.images import ImageSet, Sample
 from cuescope.data.ops import corruptions
 from cuescope.data.ops.distortions import OURS, Distortion, distort, find, level_text
 from cuescope.data.ops.encode import encoded
-from cuescope.makers.base import Maker, OneEach, Output, Piece, Tools, Work, at_least, listed, seed_of
+from cuescope.makers.base import Maker, OneEach, Output, Piece, Tools, Work, at_least, listed
 
 Condition = tuple[Distortion, float]
 
