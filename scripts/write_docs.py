@@ -30,7 +30,15 @@ def page() -> str:
             lines = ["| parameter | default | meaning |", "| --- | --- | --- |"]
             lines += [f"| `{key}` | `{default}` | {meaning} |" for key, (_, default, meaning) in known.items()]
             parts.append("\n".join(lines))
+        if kind.sentences:
+            lines = ["| it may say | where |", "| --- | --- |"]
+            lines += [f"| {_cell(s.text)} ({s.said}) | {_cell(s.when)} |" for s in kind.sentences.values()]
+            parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def _prose(kind: type) -> str:

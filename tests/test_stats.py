@@ -10,10 +10,31 @@ from cuescope.core import error_consistency, stats
 from cuescope.methods.parts.pairs import sign_distances
 
 
-@pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (297, 500), (1, 1), (3, 7)])
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (297, 500), (3, 7), (4, 60)])
 def test_wilson_equals_scipy(k: int, n: int) -> None:
     expected = scipy_stats.binomtest(k, n).proportion_ci(method="wilson")
     assert stats.wilson(k, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(("k", "n"), [(1, 8), (2, 30), (3, 60)])
+def test_few_hits_have_the_lower_limit_of_poisson(k: int, n: int) -> None:
+    wilsons = scipy_stats.binomtest(k, n).proportion_ci(method="wilson")
+    low, high = stats.wilson(k, n)
+    assert low == pytest.approx(scipy_stats.chi2.ppf(0.05, 2 * k) / 2 / n, rel=1e-3)
+    assert low < wilsons.low
+    assert high == pytest.approx(wilsons.high)
+    assert stats.wilson(n - k, n) == pytest.approx((1 - high, 1 - low))
+
+
+def test_no_hit_has_the_lower_end_0_and_nothing_but_hits_the_upper_end_1() -> None:
+    for n in range(1, 200):
+        assert stats.wilson(0, n)[0] == 0
+        assert stats.wilson(n, n)[1] == 1
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 4, 11, 29, 500, 9999, 20_000])
+def test_the_quantile_of_student_equals_scipy(degrees: int) -> None:
+    assert stats.student(degrees) == pytest.approx(scipy_stats.t.ppf(0.975, degrees), rel=1e-4)
 
 
 def test_wilson_of_nothing_is_an_error() -> None:
@@ -79,16 +100,8 @@ def test_pearson_agrees_with_scipy() -> None:
     expected = scipy_stats.pearsonr(a, b)
     value, interval, why = stats.pearson(a, b)
     assert value == pytest.approx(expected.statistic, abs=1e-12)
-    drawn = scipy_stats.bootstrap(
-        (a, b),
-        lambda x, y: scipy_stats.pearsonr(x, y).statistic,
-        paired=True,
-        vectorized=False,
-        method="percentile",
-        n_resamples=1000,
-        rng=np.random.default_rng(1),
-    ).confidence_interval
-    assert interval == pytest.approx((drawn.low, drawn.high), abs=0.02)
+    fisher = expected.confidence_interval()
+    assert interval == pytest.approx((fisher.low, fisher.high), abs=0.02)
     assert why == ""
     assert stats.pearson(a, -b)[0] == pytest.approx(-expected.statistic)
 
@@ -101,8 +114,11 @@ def test_pearson_of_what_has_none() -> None:
         assert "always the same" in why
     value, interval, why = stats.pearson([1, 2, 3], [1, 2, 4])
     assert value == pytest.approx(np.corrcoef([1, 2, 3], [1, 2, 4])[0, 1])
-    assert interval is None, "one resample in nine holds one pair three times"
-    assert why == "too few different pairs for an interval"
+    assert interval is None
+    assert why == "an interval needs at least 5 images, not 3"
+    assert stats.pearson([1, 1, 1, 1, 1, 2], [1, 2, 3, 4, 5, 6])[1] is None, "it rests on one pair"
+    rounding = 1e6 + 1e-6 * np.random.default_rng(0).normal(size=50)
+    assert stats.pearson(rounding, np.arange(50.0))[0] is None, "rounding is no variation"
 
 
 def test_sign_distances_equal_the_plain_count() -> None:
@@ -134,68 +150,66 @@ def counts(strata: Sequence[int] | np.ndarray, seed: int = 0, resamples: int = 2
 
 def test_draws_are_the_same_in_blocks_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
     strata = np.array([2, 0, 2, 1, 2, 0])
-    whole, values = counts(strata, seed=3, resamples=50), np.arange(36.0).reshape(6, 6) % 5
-    mean = stats.pair_mean([(np.arange(6), values + values.T)], stats.Draws([0] * 6, 1))
+    whole = counts(strata, seed=3, resamples=50)
     monkeypatch.setattr(stats, "BLOCK", 6 * 7)
     blocks = list(stats.Draws(strata, seed=3, resamples=50))
     assert [len(block) for block in blocks] == [7] * 7 + [1]
     assert (np.concatenate(blocks) == whole).all()
-    assert stats.pair_mean([(np.arange(6), values + values.T)], stats.Draws([0] * 6, 1)) == mean
 
 
-def test_the_interval_of_a_pair_mean_equals_resampling_by_hand() -> None:
+def test_the_variance_of_a_pair_mean_equals_leaving_things_out_by_hand() -> None:
     generator = np.random.default_rng(0)
-    groups = []
+    groups, strata = [], np.array([0, 0, 0, 1, 1, 1, 1])
     for members in (np.arange(5), np.array([1, 5, 6])):
         values = generator.random((len(members), len(members)))
         values = values + values.T
         if len(members) == 5:
             values[0, 3] = values[3, 0] = np.nan
         groups.append((members, values))
-    drawn = stats.Draws([0] * 7, seed=4, resamples=200)
-    means = []
-    for times in np.concatenate(list(drawn)).astype(int):
+
+    def mean_without(thing: int) -> float:
         found = []
         for members, values in groups:
-            copies = [k for k, m in enumerate(members) for _ in range(times[m])]
-            every = [values[a, b] for x, a in enumerate(copies) for b in copies[:x] if a != b]
-            every = [v for v in every if not np.isnan(v)]
+            kept = [k for k, m in enumerate(members) if m != thing]
+            every = [values[i, j] for x, i in enumerate(kept) for j in kept[:x] if not np.isnan(values[i, j])]
             found += [np.mean(every)] if every else []
-        means += [np.mean(found)] if found else []
-    value, interval, pairs = stats.pair_mean(groups, drawn)
-    both = [[v[i, j] for i in range(len(v)) for j in range(i) if not np.isnan(v[i, j])] for _, v in groups]
-    assert value == pytest.approx(np.mean([np.mean(each) for each in both]))
-    assert pairs == sum(map(len, both)) == 12
-    assert interval == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])))
+        return float(np.mean(found))
+
+    value, interval, pairs = stats.pair_mean(groups, stats.Draws(strata))
+    assert value == pytest.approx(mean_without(-1))
+    assert pairs == 12
+    without = np.array([mean_without(thing) for thing in range(7)])
+    parts = np.concatenate([own.mean() - own for own in (without[:3], without[3:])])
+    variance = (parts[:3] ** 2).sum() * 2 / 3 + (parts[3:] ** 2).sum() * 3 / 4
+    skewness = (parts**3).mean() / (parts**2).mean() ** 1.5
+    assert interval == pytest.approx(by_hall(value, variance**0.5, skewness, 6))
+
+
+def by_hall(value: float, spread: float, skewness: float, units: int) -> tuple[float, float]:
+    """Where t + bend t^2/3 + bend^2 t^3/27 + bend/6 is a quantile of Student's (Hall 1992), by bisection."""
+    bend, ends = skewness / units**0.5, []
+    for quantile in (scipy_stats.t.ppf(0.975, units - 1), scipy_stats.t.ppf(0.025, units - 1)):
+        low, high = -1e3, 1e3
+        for _ in range(100):
+            t = (low + high) / 2
+            below = t + bend * t**2 / 3 + bend**2 * t**3 / 27 + bend / 6 < quantile
+            low, high = (t, high) if below else (low, t)
+        ends.append(value - spread * low)
+    return ends[0], ends[1]
 
 
 def test_a_pair_mean_without_pairs_or_with_few() -> None:
     drawn = stats.Draws([0, 0, 0])
     assert stats.pair_mean([], drawn) == (None, None, 0)
     assert stats.pair_mean([(np.arange(3), np.full((3, 3), np.nan))], drawn) == (None, None, 0)
-    # One resample in nine holds one thing three times.
     assert stats.pair_mean([(np.arange(3), np.ones((3, 3)))], drawn) == (1.0, None, 3)
-
-
-def test_the_interval_of_a_pair_mean_covers_the_truth() -> None:
-    """Distances of things on a line: of 200 samples of 12, at least nine in ten intervals hold the true mean."""
-    hits = 0
-    for trial in range(200):
-        x = np.random.default_rng(trial).random(12)
-        _, interval, _ = stats.pair_mean(
-            [(np.arange(12), np.abs(x[:, None] - x))], stats.Draws([0] * 12, resamples=300)
-        )
-        assert interval is not None
-        hits += interval[0] <= 1 / 3 <= interval[1]
-    assert hits >= 180
+    same = np.ones((9, 9))
+    assert stats.pair_mean([(np.arange(9), same)], stats.Draws([0] * 9)) == (1.0, None, 36), "nothing differs"
 
 
 def test_a_mean_of_shares_that_never_differ_keeps_an_interval() -> None:
     assert stats.mean_of_shares([0.0] * 40) == stats.wilson(0, 40)
     assert stats.mean_of_shares([1.0] * 40) == stats.wilson(40, 40)
-    varied = [0.0, 0.5, 1.0, 0.25] * 10
-    assert stats.mean_of_shares(varied) == stats.bootstrap_mean(varied)
-    assert stats.mean_of_shares([0.3] * 5) == pytest.approx((0.3, 0.3))
     with pytest.raises(ValueError, match="no share"):
         stats.mean_of_shares([])
 
@@ -206,17 +220,88 @@ def test_the_difference_of_independent_shares_is_newcombes() -> None:
         ((56, 70), (48, 80), (0.0524, 0.3339)),
         ((9, 10), (3, 10), (0.1705, 0.8090)),
     ):
-        found = stats.independent_difference(a / m, stats.wilson(a, m), b / n, stats.wilson(b, n))
+        wilsons = [scipy_stats.binomtest(k, of).proportion_ci(method="wilson") for k, of in ((a, m), (b, n))]
+        first, second = ((each.low, each.high) for each in wilsons)
+        found = stats.independent_difference(a / m, first, b / n, second)
         assert found == pytest.approx(expected, abs=1e-4)
+    assert stats.independent_difference(0.5, None, 0.5, (0.4, 0.6)) is None
 
 
 def test_measures_of_shares_and_means() -> None:
-    right = [True, False, True, True]
+    right = [True, False, True, True, True]
     counted, averaged = stats.share("top1", right, headline=True), stats.mean("top1", right)
-    assert (counted.value, counted.count, counted.n, counted.headline) == (0.75, 3, 4, True)
-    assert counted.interval == stats.wilson(3, 4)
-    assert stats.share("top1", 3, 4, headline=True) == counted
-    assert (averaged.value, averaged.count, averaged.interval) == (0.75, None, stats.bootstrap_mean(right))
-    assert stats.mean("one", [0.5]).interval is None
+    assert (counted.value, counted.count, counted.n, counted.headline) == (0.8, 4, 5, True)
+    assert counted.interval == stats.wilson(4, 5)
+    assert stats.share("top1", 4, 5, headline=True) == counted
+    assert (averaged.value, averaged.count, averaged.interval) == (0.8, None, stats.wilson(4, 5))
     for nothing in (stats.share("top1", [], why="no label"), stats.mean("top1", [], why="no label")):
         assert (nothing.value, nothing.n, nothing.why) == (None, 0, "no label")
+
+
+def test_under_five_independent_units_there_is_no_interval_and_it_is_said() -> None:
+    few, objects = [0.0, 1.0, 0.5], ["cat"] * 4 + ["dog"] * 4 + ["car"] * 4
+    for measure in (
+        stats.share("", [1, 0, 1]),
+        stats.mean("", few),
+        stats.mean("", few, ""),
+        stats.ratio("", few, [1.0, 1.0, 1.0]),
+        stats.difference("", few, [0.0, 0.0, 0.0]),
+        stats.correlation("", few, [1.0, 3.0, 0.0]),
+    ):
+        assert measure.value is not None
+        assert measure.interval is None
+        assert measure.why == "an interval needs at least 5 images, not 3"
+    clustered = stats.share("", [1, 0] * 6, clusters=[objects], units="objects")
+    assert (clustered.n, clustered.interval) == (12, None)
+    assert clustered.why == "an interval needs at least 5 objects, not 3"
+
+
+def test_what_varies_little_has_no_interval_of_no_width() -> None:
+    stable = stats.share("", [0] * 96, clusters=[np.repeat(np.arange(12), 8)])
+    assert stable.interval is not None
+    assert stable.interval[1] > 0.2
+    ends = [stats.mean_share("", [0.0] * (100 - k) + [0.125] * k).interval for k in (0, 1)]
+    assert ends[0] is not None
+    assert ends[1] is not None
+    assert ends[0][1] == pytest.approx(ends[1][1], rel=0.1)
+    same = stats.difference("", [1] * 100, [1] * 100)
+    assert same.interval is not None
+    assert same.interval[0] < -0.01 < 0.01 < same.interval[1]
+    unlimited = stats.mean("", [3.0] * 8, "px")
+    assert unlimited.interval is None
+    assert "the same for all 8 images" in unlimited.why
+
+
+def test_skewness_moves_an_interval_as_hall_says() -> None:
+    values = np.random.default_rng(0).exponential(1, 40)
+    measure = stats.mean("", values, "")
+    skewness = float(scipy_stats.skew(values))
+    assert measure.interval == pytest.approx(by_hall(values.mean(), values.std(ddof=1) / 40**0.5, skewness, 40))
+
+
+def test_labels_that_hold_one_image_each_change_nothing_and_clusters_widen() -> None:
+    random = np.random.default_rng(0)
+    objects, textures = np.repeat(np.arange(20), 10), np.tile(np.arange(10), 20)
+    right = (random.normal(0, 1, 20)[objects] + random.normal(0, 1, 10)[textures] + random.normal(0, 1, 200) > 0) * 1.0
+    widths = []
+    for clusters in ([np.arange(200)], [objects], [objects, textures]):
+        interval = stats.mean_share("", right, clusters=clusters).interval
+        assert interval is not None
+        widths.append(interval[1] - interval[0])
+    low, high = stats.wilson(int(right.sum()), 200)
+    assert widths[0] == pytest.approx(high - low, rel=0.02)
+    assert widths[0] < widths[1] < widths[2]
+
+
+def test_two_way_variance_is_that_of_cameron_gelbach_and_miller() -> None:
+    """A mean of numbers: the sums of residuals over objects and over textures, less those of single images."""
+    random = np.random.default_rng(1)
+    objects, textures = np.repeat(np.arange(12), 8), np.tile(np.arange(8), 12)
+    values = random.normal(0, 1, 12)[objects] + random.normal(0, 1, 8)[textures] + random.normal(0, 1, 96)
+    rest, variance = values - values.mean(), 0.0
+    for labels, sign in ((objects, 1), (textures, 1), (np.arange(96), -1)):
+        sums, n = np.bincount(labels, rest), labels.max() + 1
+        variance += sign * (sums**2).sum() / 96**2 * n / (n - 1)
+    interval = stats.mean("", values, "", clusters=[objects, textures]).interval
+    half = scipy_stats.t.ppf(0.975, 7) * variance**0.5
+    assert interval == pytest.approx((values.mean() - half, values.mean() + half), rel=1e-4)

@@ -48,7 +48,7 @@ class CueAccuracy(Instrument, version=1, order=40, needs={"logits", "shown"}):
         "not": Sentence(
             "no",
             "on each kind listed, the whole interval lies less than MARGIN above chance",
-            "{kinds} tell it nothing: it is right about {accuracies}, with {chance:.1%} by chance.",
+            "{Kinds} tell it nothing: it is right about {accuracies}, with {chance:.1%} by chance.",
         ),
         "cannot_tell": Sentence(
             "cannot tell",
@@ -85,7 +85,9 @@ class CueAccuracy(Instrument, version=1, order=40, needs={"logits", "shown"}):
         verdicts = []
         for name, found in said.items():
             accuracies = ", ".join(f"{m.value:.1%} of {m.n} {TITLES[m.name]}" for m in found)
-            kinds = {} if name == "recognizes" else {"kinds": _listed(found), "chance": chance}
+            listed = " and ".join(TITLES[m.name] for m in found)
+            which = {"not": {"Kinds": listed.capitalize()}, "cannot_tell": {"kinds": listed}}.get(name, {})
+            kinds = which | {"chance": chance} if which else {}
             if found:
                 verdicts.append(self.say(name, accuracies=accuracies, **kinds))
         return sum(verdicts[1:], verdicts[0]) if verdicts else self.say("nothing")
@@ -127,10 +129,6 @@ def _panels(measures: Sequence[Measure], standard: bool) -> Iterable[Panel]:
     caption += " SIN: trained on Stylized-ImageNet." if standard else ""
     data = {"unit": "share", "rows": [dot(TITLES[m.name], m.value, m.interval, m.n) for m in found], "marks": marks}
     yield Panel("by_cue", "dots", "Accuracy by what is shown", caption, data)
-
-
-def _listed(found: Sequence[Measure]) -> str:
-    return " and ".join(TITLES[m.name] for m in found)
 
 
 def _caveats(standard: bool) -> tuple[str, ...]:
