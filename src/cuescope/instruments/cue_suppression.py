@@ -114,7 +114,7 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
         "not_taken": Sentence(
             "cannot tell",
             "what is left lies above 1 - MARGIN, but the texture or the color was not surely taken away",
-            "Whether it needs {reasons}.",
+            "Nothing can be said of {reasons}.",
         ),
         "cannot_tell": Sentence(
             "cannot tell",
@@ -179,32 +179,24 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
                 values = {who: by_cue[name] for who, by_cue in others.KEPT.items()}
                 kept["published"] = known.listed(values, others.SOURCE)
             yield stats.ratio(f"kept_{name}", after * above, clean * above, **kept)
-            left = f"of what it knows above chance, left {title}"
-            yield stats.ratio(
-                f"left_{name}", (after - chance) * above, (clean - chance) * above, "", title=left, why=why
-            )
+            more: dict[str, Any] = {"title": f"accuracy lost {title}", "per_image": f"lost_{name}" if cue else ""}
+            yield (lost := stats.difference(f"lost_{name}", clean, after, why=NOTHING, **more))
+            yield _left(name, lost, whole.value - chance if above and whole.value else 0.0, why)
             if name.endswith("shape"):
                 cut = right[CONTROLS[name.replace("shape", "cuts")]]
                 part: dict[str, Any] = {"title": f"part of the loss {title} that cuts alone cost", "why": why}
                 yield stats.ratio(f"cuts_{name}", (clean - cut) * above, (clean - after) * above, "", **part)
-            if cue:
-                more: dict[str, Any] = {"title": f"accuracy lost {title}", "per_image": f"lost_{name}"}
-                yield stats.difference(f"lost_{name}", clean, after, why=NOTHING, **more)
         known_of, title = rows["texture_left"].drop_nulls(), "texture that smoothing leaves in these images"
-        reference = {"photographs under a filter of d = 11": others.TEXTURE_LEFT} if self._as_published else {}
-        more = {"title": title, "published": known.listed(reference, others.SOURCE) if len(known_of) else ()}
-        yield stats.mean("texture_left", known_of, "", why="no image has fine structure", **more)
+        beside = self._published("texture", about) and len(known_of) > 0
+        reference = {"800 photographs under a filter of d = 11": others.TEXTURE_LEFT} if beside else {}
+        more = {"title": title, "published": known.listed(reference, others.SOURCE)}
+        yield stats.mean("texture_left", known_of, why="no image has fine structure", **more)
         yield stats.share("colored", rows["chroma"] > CHROMA, title="images that have color", why=NOTHING)
-
-    @property
-    def _as_published(self) -> bool:
-        """Whether the filter is the one that people were shown."""
-        return (self.window_px, self.sigma_color) == (12, 170)
 
     def _published(self, name: str, about: About) -> bool:
         """Whether published values are of this condition."""
-        same = {"texture": self._as_published, "color": True}.get(name, self.rule == "published")
-        return about.space == IMAGENET and name in CUES and same
+        same = {"texture": (self.window_px, self.sigma_color) == (12, 170), "color": True}
+        return about.space == IMAGENET and name in CUES and same.get(name, self.rule == "published")
 
     def _chance(self, rows: Rows, about: About) -> float:
         """How often its answers would be right if they were dealt out to the images at random, at least 1 / classes."""
@@ -220,8 +212,7 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
         if not clean.above(clean.chance):
             return self.say("unknown", clean=clean.value, images=images)
         if noise.below(1) and not noise.above(1 - MARGIN):
-            kept = found["kept_noise"].value or 0.0
-            return self.say("fragile", noise=100 * clean.value * (1 - kept))
+            return self.say("fragile", noise=100 * (found["lost_noise"].value or 0.0))
         said: dict[str, list[str]] = {}
         for cue in CUES:
             said.setdefault(_outcome(cue, found), []).append(cue)
@@ -264,6 +255,15 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
         yield Panel("suppressed", "images", "What was taken away", caption, figures=tuple(figures))
 
 
+def _left(name: str, lost: Measure, known: float, why: str) -> Measure:
+    """Of the accuracy `known` above chance the share that is left; the interval is that of the loss."""
+    title = f"of what it knows above chance, left without {WITHOUT[name]}"
+    if lost.value is None or not known:
+        return Measure(f"left_{name}", None, title=title, why=why)
+    interval = lost.interval and (1 - lost.interval[1] / known, 1 - lost.interval[0] / known)
+    return Measure(f"left_{name}", 1 - lost.value / known, "", lost.n, interval, lost.why, title)
+
+
 def _outcome(cue: str, found: Found) -> str:
     """The name of the sentence that may be said of a cue."""
     left = found[f"left_{cue}"]
@@ -283,7 +283,7 @@ def _told(name: str, cues: list[str], found: Found, images: str) -> dict[str, An
         left = found["texture_left"].value
         why = {"texture": f"the filter leaves {'too much' if left is None else f'{left:.0%}'} of it in these images"}
         why["color"] = f"{found['colored'].value or 0:.0%} of these images have any"
-        return {"reasons": "; nor whether it needs ".join(f"{cue} cannot be said: {why[cue]}" for cue in cues)}
+        return {"reasons": _listed(f"{cue} ({why[cue]})" for cue in cues)}
     clean, losses = f"{100 * (found['clean'].value or 0):.1f} points", []
     for cue in cues:
         lost = 100 * (found[f"lost_{cue}"].value or 0)
