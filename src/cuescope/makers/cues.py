@@ -56,10 +56,8 @@ class Cues(Maker):
 
     def start(self, images: ImageSet, tools: Tools) -> "_Showing":
         if images.classes is None:
-            wanted = "labels: stimuli are named by category"
-            raise CueError(
-                f"the images of {images.name} have none", wanted=wanted, do="give --labels, or class folders"
-            )
+            found, wanted = f"{images.name} has no labels", "labels, since stimuli are named by category"
+            raise CueError(found, wanted=wanted, do="give --labels, or a folder for each class")
         masks = tools.images(self.masks) if self.masks else None
         why = _no_silhouettes(images, masks)
         kinds = listed(self.kinds) or [kind for kind in KINDS if kind != "silhouettes" or not why]

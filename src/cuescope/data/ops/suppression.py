@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fft import fftfreq, rfftfreq
 from torch.nn import functional as F
 
 from cuescope.core.seeds import seed_of
@@ -153,8 +154,10 @@ def fine_structure(pixels: Tensor) -> Tensor:
     height, width = gray.shape[1:]
     window = min(height, width, max(2, round(11 * min(height, width) / PAPER_PX)))
     mean, square = (F.avg_pool2d(values[:, None], window, 1) for values in (gray, gray * gray))
-    energy = torch.fft.fft2(gray).abs().square()
-    down, across = (torch.fft.fftfreq(side, 1 / side, device=pixels.device) for side in (height, width))
+    energy = torch.fft.rfft2(gray).abs().square()
+    # A real spectrum is symmetric, and torch gives one half: all columns but the first and the last stand for two.
+    energy[:, :, 1 : (width + 1) // 2] *= 2
+    down, across = (f(side, 1 / side, device=gray.device) for f, side in ((fftfreq, height), (rfftfreq, width)))
     fine = (down[:, None] ** 2 + across[None] ** 2).sqrt() >= 11
     share = (energy * fine).sum((1, 2)) / energy.sum((1, 2)).clamp_min(1e-12)
     return torch.stack([(square - mean * mean).clamp_min(0).mean((1, 2, 3)), share], 1)
