@@ -12,16 +12,15 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import published as known
 from cuescope.core import stats
 from cuescope.core.classes import IMAGENET, SIXTEEN
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.published import suppression as others
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
-from cuescope.data.ops.convert import sheet
 from cuescope.data.ops.suppression import Change
 from cuescope.data.ops.tilings import Rule
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
 from cuescope.methods.suppressed import CONTROLS, CUES, Decision, Frame, Levels, Suppression
-from cuescope.methods.suppressed_panels import TITLES, WITHOUT, by_cue, curves
+from cuescope.methods.suppressed_panels import TITLES, WITHOUT, by_cue, curves, shown
 
 MARGIN = 0.1
 """Of what it knows above chance: who surely loses less than this does without the cue; who keeps less has lost all."""
@@ -239,20 +238,7 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
         return rows.filter("clean").sort((lost - 2).abs(), "id")["id"].head(SHOWN).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        names, how, named = classifier.classes.names, self.how, self.how.named
-        clean, shown = how.framed(classifier, batch), {}
-        views = {"as it is": clean} | {f"without {TITLES[c]}": how.view(clean, named[c], batch.ids) for c in CUES}
-        for title, pixels in views.items():
-            shown[title] = [names[k] for k in classifier.logits(pixels.float() / 255).argmax(1).tolist()]
-        figures = [
-            Figure(
-                "; ".join(f"{title}: {said[i]}" for title, said in shown.items()),
-                sheet([[pixels[i].float() / 255 for pixels in views.values()]]),
-            )
-            for i in range(len(batch))
-        ]
-        caption = "From the left: as it is, without global shape, local shape, texture, color, and what it says."
-        yield Panel("suppressed", "images", "What was taken away", caption, figures=tuple(figures))
+        yield shown(self.how, classifier, batch)
 
 
 def _left(name: str, lost: Measure, known: float, why: str) -> Measure:

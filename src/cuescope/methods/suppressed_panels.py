@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import Measure, Panel, dot
+from cuescope.core.findings import Figure, Measure, Panel, dot
+from cuescope.data.images import Batch
+from cuescope.data.ops.convert import sheet
 from cuescope.data.ops.suppression import PUBLISHED, Change
-from cuescope.methods.suppressed import CONTROLS, CUES
+from cuescope.methods.suppressed import CONTROLS, CUES, Suppression
 
 TITLES = dict(zip(CUES, ("global shape", "local shape", "texture", "color"), strict=True))
 WITHOUT = TITLES | {
@@ -55,6 +58,21 @@ def curves(right: Mapping[Change, Any], clean: Measure) -> Iterator[Panel]:
         data: dict[str, Any] = {"x": axis, "y": "accuracy", "ticks": ticks, "y_ends": [0.0, 1.0]}
         data |= {"chance": clean.chance, "series": [series | {"low": list(low), "high": list(high)}]}
         yield Panel(transform, "lines", title, "Bands are 95 % intervals.", data)
+
+
+def shown(how: Suppression, classifier: Classifier, batch: Batch) -> Panel:
+    """The images without each cue, side by side, and what is said of them."""
+    clean, names = how.framed(classifier, batch), classifier.classes.names
+    views = {"as it is": clean}
+    views |= {f"without {TITLES[cue]}": how.view(clean, change, batch.ids) for cue, change in how.named.items()}
+    logits = {title: classifier.logits(pixels.float() / 255) for title, pixels in views.items()}
+    said = {title: found.argmax(1).tolist() for title, found in logits.items()}
+    figures = []
+    for i in range(len(batch)):
+        caption = "; ".join(f"{title}: {names[answers[i]]}" for title, answers in said.items())
+        figures.append(Figure(caption, sheet([[pixels[i].float() / 255 for pixels in views.values()]])))
+    caption = "From the left: as it is, without global shape, local shape, texture, color, and what it says."
+    return Panel("suppressed", "images", "What was taken away", caption, figures=tuple(figures))
 
 
 def _marks(kept: Sequence[Measure]) -> list[dict[str, Any]]:
