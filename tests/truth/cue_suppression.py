@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cuescope.core.classes import ClassSpace
 from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Sample
-from cuescope.instruments.cue_suppression import CUTS, MARGIN, TEXTURE_LEFT, CueSuppression
+from cuescope.instruments.cue_suppression import CUTS, MARGIN, SEAMS, TEXTURE_LEFT, CueSuppression
 from toys import toy
 from truth.table import breaks, planted, sayable
 
@@ -197,8 +197,11 @@ def left(it: Conclusion, low: float, high: float, cues: tuple[str, ...] = CUES) 
 
 
 def by_shape(it: Conclusion, cue: str) -> bool:
-    interval = it[f"cuts_{cue}"].interval if "shape" in cue else (0.0, 0.0)
-    return interval is not None and interval[1] < CUTS
+    """Whether a loss may be put down to the cue: of shape only where it is large and cuts alone cost little of it."""
+    if "shape" not in cue:
+        return True
+    cuts, kept = it[f"cuts_{cue}"].interval, it[f"left_{cue}"].interval
+    return cuts is not None and cuts[1] < CUTS and kept[1] < SEAMS
 
 
 def falls(it: Conclusion) -> list[str]:

@@ -26,8 +26,9 @@ MARGIN = 0.1
 """Of what it knows above chance: who surely loses less than this does without the cue; who keeps less has lost all."""
 TEXTURE_LEFT = 0.75
 """A filter that leaves more than this of the texture of images has not taken it away."""
-CUTS = 0.25
-"""Who loses more than this part of a loss when tiles are merely cut and nudged does not lose it with shape alone."""
+CUTS, SEAMS = 0.25, 0.5
+"""Cuts, and seams between tiles that do not belong together, cost something without any use of shape. To speak of shape,
+cuts have to cost surely less than CUTS of what is lost, and surely less than SEAMS of what it knows to be left."""
 CHROMA = 2 / 255
 """An image whose channels are, on average, no farther than this from their mean has no color."""
 SHOWN = 3
@@ -95,14 +96,15 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
         "relies": Sentence(
             "yes",
             "the interval of what is left lies below 1, not above 1 - MARGIN, and not below MARGIN; of shape besides "
-            "surely less than CUTS of the loss comes with cuts alone",
+            "below SEAMS, and surely less than CUTS of the loss comes with cuts alone",
             "It relies on {losses}.",
         ),
         "cuts": Sentence(
             "cannot tell",
-            "what is left lies below 1, not above 1 - MARGIN; CUTS of that loss or more may come with cuts alone",
-            "Without {losses} accuracy falls, but cutting tiles that hardly move costs {parts} of that: it may be "
-            "texture that is cut.",
+            "what is left of its accuracy without a shape lies below 1, not above 1 - MARGIN, but not surely below SEAMS, "
+            "or CUTS of the loss or more may come with cuts alone",
+            "Accuracy falls without {losses}, but cutting tiles that hardly move costs {parts} of that, and seams "
+            "between others may cost more: whether it needs shape cannot be said.",
         ),
         "does_without": Sentence(
             "no",
@@ -257,7 +259,7 @@ def _outcome(cue: str, found: Found) -> str:
         taken = {"texture": found["texture_left"].below(TEXTURE_LEFT), "color": found["colored"].above(0.5)}
         return "does_without" if taken.get(cue, True) else "not_taken"
     if left.below(1):
-        if cue.endswith("shape") and not found[f"cuts_{cue}"].below(CUTS):
+        if cue.endswith("shape") and not (found[f"cuts_{cue}"].below(CUTS) and left.below(SEAMS)):
             return "cuts"
         return "all" if left.below(MARGIN) else "relies"
     return "cannot_tell"
