@@ -27,8 +27,8 @@ MARGIN = 0.1
 TEXTURE_LEFT = 0.75
 """A filter that leaves more than this of the texture of images has not taken it away."""
 CUTS, SEAMS = 0.25, 0.5
-"""Cuts, and seams between tiles that do not belong together, cost something without any use of shape. To speak of shape,
-cuts have to cost surely less than CUTS of what is lost, and surely less than SEAMS of what it knows to be left."""
+"""Cuts, and seams between tiles that do not belong together, cost something without any use of shape. To speak of
+shape, cuts cost surely less than CUTS of what is lost, and surely less than SEAMS of what it knows is left."""
 CHROMA = 2 / 255
 """An image whose channels are, on average, no farther than this from their mean has no color."""
 SHOWN = 3
@@ -101,8 +101,8 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
         ),
         "cuts": Sentence(
             "cannot tell",
-            "what is left of its accuracy without a shape lies below 1, not above 1 - MARGIN, but not surely below SEAMS, "
-            "or CUTS of the loss or more may come with cuts alone",
+            "what is left without shape lies below 1, not above 1 - MARGIN; and it may be SEAMS or more, or CUTS of the "
+            "loss or more may come with cuts alone",
             "Accuracy falls without {losses}, but cutting tiles that hardly move costs {parts} of that, and seams "
             "between others may cost more: whether it needs shape cannot be said.",
         ),
