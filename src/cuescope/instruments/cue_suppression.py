@@ -101,8 +101,8 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
         ),
         "cuts": Sentence(
             "cannot tell",
-            "what is left without shape lies below 1, not above 1 - MARGIN; and its interval is not below SEAMS, or that "
-            "of the part of the loss that cuts alone cost not below CUTS",
+            "what is left without shape lies below 1, not above 1 - MARGIN; and its interval is not below SEAMS, or "
+            "that of the part of the loss that cuts alone cost not below CUTS",
             "Accuracy falls without {losses}, but cutting tiles that hardly move costs {parts} of that, and seams "
             "between others may cost more: whether it needs shape cannot be said.",
         ),
