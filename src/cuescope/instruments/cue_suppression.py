@@ -174,24 +174,25 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
         right, named = self._right(rows), self.how.named | CONTROLS
         for name, change in named.items():
             after = right[change]
-            cue, title = name in CUES, f"without {WITHOUT[name]}"
+            cue, title = name in CUES, WITHOUT[name] if name in CONTROLS else f"without {WITHOUT[name]}"
             kept: dict[str, Any] = {"title": f"accuracy kept {title}", "headline": cue, "why": why}
             if above and self._published(name, about):
                 values = {who: by_cue[name] for who, by_cue in others.KEPT.items()}
                 kept["published"] = known.listed(values, others.SOURCE)
             yield stats.ratio(f"kept_{name}", after * above, clean * above, **kept)
-            more: dict[str, Any] = {"title": f"accuracy lost {title}", "per_image": f"lost_{name}" if cue else ""}
-            yield (lost := stats.difference(f"lost_{name}", clean, after, why=NOTHING, **more))
-            yield _left(name, lost, whole.value - chance if above and whole.value else 0.0, why)
+            if cue or name == "noise":
+                more: dict[str, Any] = {"title": f"accuracy lost {title}", "per_image": f"lost_{name}" if cue else ""}
+                yield (lost := stats.difference(f"lost_{name}", clean, after, why=NOTHING, **more))
+                yield _left(name, title, lost, whole.value - chance if above and whole.value else 0.0, why)
             if name.endswith("shape"):
                 cut = right[CONTROLS[name.replace("shape", "cuts")]]
                 part: dict[str, Any] = {"title": f"part of the loss {title} that cuts alone cost", "why": why}
-                yield stats.ratio(f"cuts_{name}", (clean - cut) * above, (clean - after) * above, "", **part)
+                yield stats.ratio(f"cuts_{name}", (clean - cut) * above, (clean - after) * above, **part)
         known_of, title = rows["texture_left"].drop_nulls(), "texture that smoothing leaves in these images"
         beside = self._published("texture", about) and len(known_of) > 0
         reference = {"800 photographs under a filter of d = 11": others.TEXTURE_LEFT} if beside else {}
-        more = {"title": title, "published": known.listed(reference, others.SOURCE)}
-        yield stats.mean("texture_left", known_of, why="no image has fine structure", **more)
+        why, published = "no image has fine structure", known.listed(reference, others.SOURCE)
+        yield stats.mean("texture_left", known_of, why=why, title=title, published=published)
         yield stats.share("colored", rows["chroma"] > CHROMA, title="images that have color", why=NOTHING)
 
     def _published(self, name: str, about: About) -> bool:
@@ -234,6 +235,9 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
         if about.space == IMAGENET and self.decision == "own":
             yield "Published values are of 16 categories and of other photographs; here it is top-1 of 1,000 classes."
 
+        if self.decision == "sixteen":
+            yield "Right is a probability above .5: that depends on the temperature of the logits, as top-1 does not."
+
     def examples(self, rows: Rows) -> list[str]:
         """A few images that it is right about, those first that lose it without some cue but not without each."""
         lost = pl.sum_horizontal(f"lost_{cue}" for cue in CUES)
@@ -243,13 +247,13 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
         yield shown(self.how, classifier, batch)
 
 
-def _left(name: str, lost: Measure, known: float, why: str) -> Measure:
+def _left(name: str, title: str, lost: Measure, known: float, why: str) -> Measure:
     """Of the accuracy `known` above chance the share that is left; the interval is that of the loss."""
-    title = f"of what it knows above chance, left without {WITHOUT[name]}"
+    title = f"of what it knows above chance, left {title}"
     if lost.value is None or not known:
         return Measure(f"left_{name}", None, title=title, why=why)
     interval = lost.interval and (1 - lost.interval[1] / known, 1 - lost.interval[0] / known)
-    return Measure(f"left_{name}", 1 - lost.value / known, "", lost.n, interval, lost.why, title)
+    return Measure(f"left_{name}", 1 - lost.value / known, "share", lost.n, interval, lost.why, title)
 
 
 def _outcome(cue: str, found: Found) -> str:

@@ -13,13 +13,14 @@ from cuescope.methods.suppressed import CONTROLS, CUES, Suppression
 
 TITLES = dict(zip(CUES, ("global shape", "local shape", "texture", "color"), strict=True))
 WITHOUT = TITLES | {
-    "rotation": "shape: 6 x 6 tiles turned",
-    "gaussian": "texture: blurred by 11 px of 224",
-    "channels": "its own colors: channels trade places",
-    "noise": "any cue: noise of 4 levels of 255",
-    "global_cuts": "any cue: 3 x 3 tiles nudged",
-    "local_cuts": "any cue: 6 x 6 tiles nudged",
+    "rotation": "with 6 x 6 tiles turned",
+    "gaussian": "with a blur of 11 px",
+    "channels": "with colors traded",
+    "noise": "with slight noise",
+    "global_cuts": "with 3 x 3 tiles nudged",
+    "local_cuts": "with 6 x 6 tiles nudged",
 }
+"""What is taken away, and what the controls do: the first three to shape, texture and color, the others to no cue."""
 CURVES = {
     "shuffle": ("Tiles that trade places", "tiles along a side"),
     "rotation": ("Tiles turned by quarters", "tiles along a side"),
@@ -31,14 +32,14 @@ CURVES = {
 
 def by_cue(found: Mapping[str, Measure]) -> Iterator[Panel]:
     """What is kept without each cue beside published values, and what under the controls; from `kept_...`."""
-    titles = ("by_cue", CUES, "one cue"), ("controls", tuple(CONTROLS), "one cue: controls")
+    titles = ("by_cue", CUES, "without one cue"), ("controls", tuple(CONTROLS), "under other changes")
     for name, of, what in titles:
         kept = [found[f"kept_{one}"] for one in of]
         if all(m.value is not None for m in kept):
             rows = [dot(WITHOUT[one], m.value, m.interval, m.n) for one, m in zip(of, kept, strict=True)]
             data = {"unit": "share", "rows": rows, "marks": _marks(kept)}
             caption = "Accuracy over that on the same images as they are."
-            yield Panel(name, "dots", f"Accuracy kept without {what}", caption, data)
+            yield Panel(name, "dots", f"Accuracy kept {what}", caption, data)
 
 
 def curves(right: Mapping[Change, Any], clean: Measure) -> Iterator[Panel]:
