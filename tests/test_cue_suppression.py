@@ -42,11 +42,11 @@ def conclude(known: pl.DataFrame, about: About = ABOUT) -> Conclusion:
 
 
 def test_ratios_and_losses_by_hand() -> None:
-    label = [0, 1, 2] * 20
-    predicted = label[:48] + [(k + 1) % 3 for k in label[48:]]
-    texture = [1] * 24 + [0] * 24 + [1] * 3 + [0] * 9
+    label = [0, 1, 2] * 40
+    predicted = label[:96] + [(k + 1) % 3 for k in label[96:]]
+    texture = [1] * 48 + [0] * 48 + [1] * 6 + [0] * 18
     found = conclude(rows(label, predicted, {"texture": texture}))
-    assert (found["clean"].count, found["clean"].n) == (48, 60)
+    assert (found["clean"].count, found["clean"].n) == (96, 120)
     assert found["kept_texture"].value == pytest.approx(27 / 48)
     assert found["lost_texture"].value == pytest.approx(21 / 60)
     # The answers are spread over the classes as the labels are: chance is 1/3.
@@ -55,6 +55,17 @@ def test_ratios_and_losses_by_hand() -> None:
     assert found["kept_color"].value == 1
     assert found.verdict.names == ("relies", "does_without")
     assert found.verdict.said == "yes"
+
+
+def test_intervals_reckon_with_one_more_image_either_way() -> None:
+    label = [0, 1, 2] * 20
+    kept = conclude(rows(label, label, {}))["kept_color"]
+    assert kept.value == 1
+    assert kept.interval is not None
+    assert kept.interval[0] < 0.98, "that none of 60 changed does not say that none of a hundred will"
+    few = conclude(rows(label[:4], label[:4], {}))["kept_color"]
+    assert few.interval is None
+    assert "at least 5 images" in few.why
 
 
 def test_above_one_and_below_zero_are_not_cut() -> None:

@@ -179,7 +179,7 @@ def says_one_class() -> Conclusion:
     shows=("kept_texture", "texture_left", "colored"),
 )
 def reads_strong_stripes() -> Conclusion:
-    return conclude(lambda pixels: fine(pixels) / 10, lambda k, i: striped(k, i, step=100, colored=False), 2)
+    return conclude(lambda pixels: fine(pixels) / 10, lambda k, i: striped(k, i, step=100, colored=False), 2, 96)
 
 
 def reads_few() -> Conclusion:
