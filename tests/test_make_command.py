@@ -19,9 +19,10 @@ from cuescope.api.make import make
 from cuescope.classifier.sources import load
 from cuescope.cli import main
 from cuescope.core.errors import CueError
+from cuescope.core.seeds import seed_of
 from cuescope.data.readers import read_folder, read_versions
 from cuescope.makers import registry
-from cuescope.makers.base import Maker, Tools, seed_of
+from cuescope.makers.base import Maker, Tools
 from cuescope.makers.output_folder import JOURNAL
 from cuescope.makers.texturized import Texturized, texturize
 from cuescope.runs.inputs import find_images

@@ -15,9 +15,10 @@ from PIL import Image
 from cuescope.api.make import make
 from cuescope.cli import main
 from cuescope.core.errors import CueError
+from cuescope.core.seeds import seed_of
 from cuescope.data.ops.distortions import OURS, amplitudes_of, distort, gray
 from cuescope.data.readers import read_folder
-from cuescope.makers.base import framed, seed_of
+from cuescope.makers.base import framed
 from cuescope.makers.distorted import _Distorting
 
 KINDS = "contrast,uniform-noise"

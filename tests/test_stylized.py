@@ -15,9 +15,9 @@ from PIL import Image
 
 from cuescope.api.make import make
 from cuescope.core.errors import CueError
+from cuescope.core.seeds import seed_of
 from cuescope.data.readers import read_folder
 from cuescope.makers import stylized as stylized_module
-from cuescope.makers.base import seed_of
 from cuescope.makers.output_folder import OutputFolder
 from cuescope.makers.stylized import Stylized, published_pairs
 from cuescope.makers.synthesis import styles as styles_module

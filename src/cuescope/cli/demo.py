@@ -17,6 +17,7 @@ SETTINGS = {
     "picture_sanity.images": 6,
     "correspondence.images": 48,
     "interaction.images": 12,
+    "cue_suppression.levels": "named",
 }
 """Fewer drawings and images than by default, so that the demo takes no more than two minutes."""
 MODELS = ("cuescope/world-congruent", "cuescope/world-shape", "cuescope/world-bagnet")

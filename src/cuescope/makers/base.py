@@ -1,6 +1,5 @@
 """What a maker is: images in, new images or maps out."""
 
-import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -189,12 +188,6 @@ def alike(images: Mapping[int, Tensor]) -> list[list[int]]:
     for key, pixels in images.items():
         found.setdefault(pixels.shape, []).append(key)
     return list(found.values())
-
-
-def seed_of(seed: int, image: str) -> int:
-    """A seed of its own for each image, whatever the order and the other images."""
-    digest = hashlib.blake2b(f"{seed} {image}".encode(errors="surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest) >> 1
 
 
 def at_least(least: float, **values: float | None) -> None:

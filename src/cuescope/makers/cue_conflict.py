@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from cuescope.core.errors import CueError
+from cuescope.core.seeds import seed_of
 from cuescope.data.images import ImageSet, Sample, Skipped
 from cuescope.data.ops.convert import as_bytes
 from cuescope.data.ops.encode import encoded
-from cuescope.makers.base import SIDE_PX, Maker, Output, Piece, Tools, Work, at_least, listed, seed_of, share
+from cuescope.makers.base import SIDE_PX, Maker, Output, Piece, Tools, Work, at_least, listed, share
 from cuescope.makers.synthesis.originals import Judged, judged
 from cuescope.makers.synthesis.styles import Styles, batch_of, stylizer_of
 from cuescope.makers.synthesis.transfer import Transfer

@@ -9,11 +9,12 @@ import numpy as np
 from torch import Tensor
 
 from cuescope.core.errors import CueError
+from cuescope.core.seeds import seed_of
 from cuescope.data.images import ImageSet, Sample
 from cuescope.data.ops import corruptions
 from cuescope.data.ops.distortions import OURS, Distortion, Plane, amplitudes_of, distort, find, gray, level_text
 from cuescope.data.ops.encode import encoded
-from cuescope.makers.base import Maker, OneEach, Output, Piece, Tools, Work, at_least, listed, seed_of
+from cuescope.makers.base import Maker, OneEach, Output, Piece, Tools, Work, at_least, listed
 
 Condition = tuple[Distortion, float]
 

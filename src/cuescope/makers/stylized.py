@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from cuescope.core.errors import CueError
+from cuescope.core.seeds import seed_of
 from cuescope.data.images import ImageSet, Sample, Skipped
 from cuescope.data.ops.encode import SUFFIX, ImageFormat, encoded
-from cuescope.makers.base import SIDE_PX, Maker, OneEach, Output, Piece, Tools, Work, at_least, seed_of, share
+from cuescope.makers.base import SIDE_PX, Maker, OneEach, Output, Piece, Tools, Work, at_least, share
 from cuescope.makers.synthesis.styles import Styles, batch_of, stylizer_of
 from cuescope.models.adain import SMALLEST_PX
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from cuescope.core.errors import CueError
+from cuescope.core.seeds import seed_of
 from cuescope.data.images import ImageSet, Sample, UnreadableError
 from cuescope.data.ops.convert import as_bytes
 from cuescope.data.ops.encode import encoded
-from cuescope.makers.base import SIDE_PX, Maker, OneEach, Output, Piece, Tools, Work, at_least, listed, seed_of
+from cuescope.makers.base import SIDE_PX, Maker, OneEach, Output, Piece, Tools, Work, at_least, listed
 from cuescope.makers.synthesis.filters import RandomFilters
 from cuescope.makers.synthesis.gram import Features
 from cuescope.makers.synthesis.network import NetworkFeatures
