@@ -1,7 +1,7 @@
 """The cue profile: one line a headline question, all classifiers on one axis, and what to do about it."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cuescope.core.findings import Finding, Measure
 from cuescope.report.draw import words
