@@ -158,7 +158,7 @@ def shape_bias(who: str, shape: int, texture: int, seed: int) -> Finding:
             ),
         ),
         verdict=Verdict(
-            "yes", f"It goes by texture: it names the shape in {shape / n:.1%} of {n} images; people do in 95.9%."
+            "no", f"It goes by texture: it names the shape in {shape / n:.1%} of {n} images; people do in 95.9%."
         ),
         caveats=("A category's score is the mean over its classes.",),
         references=("Geirhos et al. 2019",),

@@ -25,6 +25,16 @@ QUESTIONS = {
     "evidence": "Which patches speak for the class, and how loudly?",
 }
 
+HEADLINES = {
+    "accuracy": {"measure": "top1", "question": "Is it right?", "yes": "is right", "no": "is no better than chance"},
+    "shape_bias": {
+        "measure": "shape_bias",
+        "question": "Does it go by shape?",
+        "yes": "goes by shape",
+        "no": "goes by texture",
+    },
+}
+
 
 def identity(finding: Finding) -> dict[str, Any]:
     keys = ("classifier", "images", "instrument", "version", "params")
@@ -139,6 +149,7 @@ def manifest(names: tuple[str, ...], cells: list[dict[str, Any]]) -> dict[str, A
         "finished": "2026-11-20T21:51:00+00:00",
         "seconds": 171.4,
         "questions": QUESTIONS,
+        "headlines": HEADLINES,
         "order": {name: 10 * i for i, name in enumerate(QUESTIONS)},
         "environment": {
             "python": "3.11.7",

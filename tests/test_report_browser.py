@@ -77,14 +77,15 @@ def test_every_image_loads(desk) -> None:
 def test_sections_fold(desk) -> None:
     summary = desk.locator("#accuracy details.fold > summary")
     inside = desk.locator("#accuracy .panel").first
+    assert desk.locator("details.fold[open]").count() == 0, "the profile alone is open"
+    summary.click()
     assert inside.is_visible()
     summary.click()
     assert not inside.is_visible()
-    desk.get_by_text("Fold all", exact=True).click()
-    assert desk.locator("details.fold[open]").count() == 0
-    desk.evaluate("location.hash = '#accuracy'")
+    desk.locator(".profile a[href='#accuracy']").click()
     desk.wait_for_function("document.querySelector('#accuracy details.fold').open")
     desk.get_by_text("Fold all", exact=True).click()
+    assert desk.locator("details.fold[open]").count() == 0
     desk.get_by_text("Unfold all", exact=True).click()
     assert desk.locator("details.fold:not([open])").count() == 0
 
@@ -121,6 +122,7 @@ def test_missing_values_sort_last_both_ways(desk) -> None:
 def test_nothing_overflows(browser, crowded, width: int) -> None:
     page = browser.new_page(viewport={"width": width, "height": 800})
     page.goto(crowded)
+    page.get_by_text("Unfold all", exact=True).click()
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") == width
     wide = """[...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll') && !e.closest('svg')
@@ -152,9 +154,12 @@ def test_dark_by_the_system_and_by_choice(browser, address) -> None:
     page.close()
 
 
-def test_print_is_unfolded(desk) -> None:
-    desk.evaluate("document.querySelectorAll('details').forEach(d => { d.open = false; })")
-    desk.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert desk.locator("details:not([open])").count() == 0
-    desk.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert desk.locator("details[open]").count() == 0
+def test_what_is_folded_is_not_printed_and_what_is_open_is(desk) -> None:
+    desk.evaluate("document.querySelectorAll('details').forEach(d => { d.open = d.closest('#accuracy') !== null; })")
+    desk.emulate_media(media="print")
+    try:
+        assert desk.locator("#profile").is_visible()
+        assert desk.locator("#accuracy .panel").first.is_visible()
+        assert not desk.locator("#shape_bias summary").first.is_visible()
+    finally:
+        desk.emulate_media(media="screen")

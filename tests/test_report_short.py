@@ -37,4 +37,4 @@ def test_notebook_fragments(run) -> None:
     assert "data:image" not in html.fragment(stored)
     nothing = Finding("evidence", 1, {}, "net", "set", why="it has no patch logits")
     assert "it has no patch logits" in html.fragment(nothing)
-    assert "It is right on 59.4%" in html.overview(run)
+    assert "Does it go by shape?" in html.overview(run)

@@ -127,6 +127,7 @@ def _manifest(plan: Plan, command: str, previous: Mapping[str, Any]) -> dict[str
         "unasked": plan.unasked,
         "questions": {name_of(instrument): instrument.question for instrument in asked},
         "order": {name_of(instrument): instrument.order for instrument in asked},
+        "headlines": {name_of(i): asdict(i.headline) for i in asked if i.headline},
     }
 
 

@@ -33,6 +33,21 @@ class Verdict:
         )
 
 
+@dataclass(frozen=True)
+class Headline:
+    """An instrument's line in the cue profile: a question for a yes or a no, and what either says of a classifier.
+
+    >>> Headline("shape_bias", "Does it go by shape?", "goes by shape", "goes by texture").yes
+    'goes by shape'
+    """
+
+    measure: str
+    """The number that stands on the line."""
+    question: str
+    yes: str
+    no: str
+
+
 UNSAID = Verdict("cannot tell", "")
 """Of a finding that says nothing."""
 

@@ -12,7 +12,7 @@ from cuescope.classifier.classifier import Classifier, Watch, peak
 from cuescope.core.findings import About, Conclusion, Figure, Finding, Frame, Panel
 from cuescope.core.ranks import Ranks
 from cuescope.core.user_code import public_name
-from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.verdicts import Headline, Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 
@@ -62,6 +62,8 @@ class Instrument:
     columns: ClassVar[Schema]
     sentences: ClassVar[Mapping[str, Sentence]] = {}
     """All that its verdict may say, by name, each with its condition."""
+    headline: ClassVar[Headline | None] = None
+    """Its line in the cue profile, where it answers one of the headline questions."""
     compares: ClassVar[bool] = False
     """Whether `compare` asks something of two classifiers at once."""
     about_images: ClassVar[bool] = False

@@ -16,6 +16,7 @@ from cuescope.core.findings import Finding
 from cuescope.report.draw import words
 from cuescope.report.figures import drawn, table
 from cuescope.report.gather import Content, Entry, Group, Section, Subject, gather
+from cuescope.report.profile import profile
 from cuescope.report.readings import block, differences, sources
 from cuescope.runs.comparisons.paired import corrected_for
 from cuescope.runs.store import Run
@@ -61,6 +62,7 @@ def page(content: Content) -> str:
     return _rendered(
         "page",
         content=content,
+        profile=profile(content),
         title=headline(content.subjects),
         differences=differences(content),
         corrected=corrected_for(content.comparisons),
@@ -72,8 +74,9 @@ def page(content: Content) -> str:
 
 
 def overview(run: Run) -> str:
-    """Verdict and headline measures of a run only, for a notebook."""
-    return _rendered("overview", content=gather([run]))
+    """The cue profile and the headline measures of a run only, for a notebook."""
+    content = gather([run])
+    return _rendered("overview", content=content, profile=profile(content))
 
 
 def fragment(finding: Finding) -> str:

@@ -33,4 +33,5 @@ class Manifest(TypedDict, total=False):
     unasked: list[dict[str, str]]
     questions: dict[str, str]
     order: dict[str, int]
+    headlines: dict[str, dict[str, str]]
     made: dict[str, str]

@@ -20,7 +20,7 @@
   system.addEventListener("change", label);
   label();
 
-  // Folding: all at once, opened by a link into them, and never in print.
+  // Folding: all at once, or opened by a link into them. What is folded is not printed.
   const folds = all("details.fold");
   const foldAll = document.querySelector("[data-fold]");
   const refresh = () => { foldAll.textContent = folds.some((f) => f.open) ? "Fold all" : "Unfold all"; };
@@ -36,12 +36,7 @@
   };
   addEventListener("hashchange", reveal);
   reveal();
-  let closed = [];
-  addEventListener("beforeprint", () => {
-    closed = all("details:not([open])");
-    closed.forEach((d) => { d.open = true; });
-  });
-  addEventListener("afterprint", () => closed.forEach((d) => { d.open = false; }));
+  refresh();
 
   // Sorting: numbers by value, text by the reader's alphabet, what is missing always last.
   const sortBy = (table, column, direction) => {
