@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
+import cuescope
 from cuescope.core.classes import ClassSpace
 from cuescope.core.findings import About
 from cuescope.data.images import Sample
@@ -156,3 +159,26 @@ def test_the_reliability_diagram_has_as_many_images_a_point_and_a_band() -> None
 def test_parameters_out_of_range() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Accuracy(bins=0)
+
+
+KNOWN = {
+    "squeezenet1_1": {"top1": 0.594, "ece": 0.0595, "null": 0.0506, "p": 0.2, "squared": 0.00032, "smece": 0.0456},
+    "mobilenet_v2": {"top1": 0.836, "ece": 0.0659, "null": 0.0417, "p": 0.0065, "squared": 0.00433, "smece": 0.0487},
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("model", KNOWN)
+def test_calibration_of_two_known_networks(model: str, data: Path, tmp_path: Path) -> None:
+    """Sheet 2, 16c: nearly the same plain error, and only MobileNetV2 is off, which is not sure enough."""
+    weights, known = data / "weights" / f"{model}.safetensors", KNOWN[model]
+    images = data / "imagenet-sample"
+    run = cuescope.audit(f"torchvision/{model}@{weights}", images=images, only=["accuracy"], out=tmp_path / "run")
+    found = run.finding("accuracy")
+    assert found["top1"].value == pytest.approx(known["top1"])
+    assert found["ece"].value == pytest.approx(known["ece"], abs=5e-4)
+    assert found["ece"].chance == pytest.approx(known["null"], abs=2e-3)
+    assert found["ece_by_chance"].value == pytest.approx(known["p"], abs=0.03)
+    assert found["squared"].value == pytest.approx(known["squared"], abs=5e-5)
+    assert found["smece"].value == pytest.approx(known["smece"], rel=0.02)
+    assert found.verdict.names == (("right", "less_sure") if model == "mobilenet_v2" else ("right", "unsure"))

@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 import torch
 
-from cuescope.core import error_consistency, stats
+from cuescope.core import error_consistency
 from cuescope.core.findings import About
+from cuescope.core.intervals import over_classes, wilson
 from cuescope.data.images import Batch, Sample
 from cuescope.instruments.error_agreement import ErrorAgreement
 from toys import Constant, toy
@@ -48,12 +49,12 @@ def test_observed_by_hand() -> None:
     samples = tuple(Sample(name, torch.zeros(3, 4, 4, dtype=torch.uint8)) for name in "wxyz")
     batch = Batch(samples, torch.zeros(4, 3, 4, 4), logits, torch.tensor([7, 5, -1, 4]))
     seen = ErrorAgreement().observe(toy(Constant()), batch)
-    # Of "z" four logits beat the label and others tie with it: it is among the first five.
+    # Of "z" four logits are larger than the label's and seven equal it: it is fifth in one order of eight.
     assert seen.rows() == [
-        ("w", 7, 7, True, True),
-        ("x", 5, 0, False, False),
+        ("w", 7, 7, True, 1.0),
+        ("x", 5, 0, False, 0.0),
         ("y", None, 3, None, None),
-        ("z", 4, 0, False, True),
+        ("z", 4, 0, False, 0.125),
     ]
     few = ErrorAgreement().observe(toy(Constant()), Batch(samples, batch.pixels, logits[:, :8], batch.labels))
     assert few["right5"].to_list() == [None] * 4
@@ -102,7 +103,7 @@ def test_no_kappa_where_an_accuracy_fixes_it(first: list[bool], second: list[boo
     assert conclusion["observed"].value is not None
 
 
-def test_interval_is_the_plain_bootstraps() -> None:
+def test_interval_is_about_the_plain_bootstraps() -> None:
     """Twin: draw images one by one and count again."""
     generator = np.random.default_rng(3)
     a = generator.random(200) < 0.6
@@ -116,7 +117,7 @@ def test_interval_is_the_plain_bootstraps() -> None:
     around, chance = error_consistency.kappa_intervals(a.tolist(), b.tolist())
     assert around == pytest.approx(tuple(np.percentile(np.array(slow, float), [2.5, 97.5])), abs=0.025)
     assert chance == pytest.approx(tuple(np.percentile(expected, [2.5, 97.5])), abs=0.01)
-    few = [True] + [False] * 9
+    few = [True] * 4 + [False] * 9
     assert error_consistency.kappa_intervals(few, few)[0] is None
     assert error_consistency.kappa_intervals([True], [True]) == (None, None)
 
@@ -162,8 +163,8 @@ def test_accuracy_per_class_by_hand() -> None:
 
 def test_top5_is_drawn_where_it_is_known() -> None:
     label = [0, 0, 1, 1, 2, 2]
-    one = rows([True] * 3 + [False] * 3, label, right5=[True, False, True, True, False, False])
-    other = rows([True] * 2 + [False] * 4, label, right5=[True, True, True, True, True, False])
+    one = rows([True] * 3 + [False] * 3, label, right5=[1.0, 0.0, 1.0, 1.0, 0.0, 0.0])
+    other = rows([True] * 2 + [False] * 4, label, right5=[1.0, 1.0, 1.0, 1.0, 1.0, 0.0])
     conclusion = ErrorAgreement().compare(one, other, ABOUT)
     expected = np.corrcoef([0.5, 1, 0], [1, 1, 0.5])[0, 1]
     assert conclusion["class_top5"].value == pytest.approx(expected)
@@ -192,15 +193,64 @@ def test_one_classifier_by_hand() -> None:
     assert (conclusion["never_right"].count, conclusion["never_right"].n) == (1, 2)
     assert panel(conclusion, "hardest").data["rows"] == [["b", 0, 2], ["a", 3, 4]]
     assert panel(conclusion, "class_accuracy").data["values"] == [1, 0, 0, 0, 0, 0, 0, 1, 0, 0]
-    assert "1 of the 2 with several images are never right" in conclusion.sentence
+    assert conclusion.verdict.names == ("mean", "never")
+    assert "1 is never right" in conclusion.sentence
 
 
 def test_with_one_image_a_class_the_mean_is_the_accuracy() -> None:
     conclusion = ErrorAgreement().conclude(rows([True, True, False, True], [0, 1, 2, 3]), ABOUT[0])
     assert conclusion["class_mean"].value == 0.75
-    assert conclusion["class_mean"].interval == pytest.approx(stats.wilson(3, 4))
+    assert conclusion["class_mean"].interval is None
+    assert "at least 5 images, not 4" in conclusion["class_mean"].why
     assert conclusion["never_right"].value is None
     assert not conclusion.panels
+
+
+def test_a_class_mean_varies_by_images_within_classes() -> None:
+    """With one image a class nearly Wilson's; classes that differ much do not widen it."""
+    one = over_classes(np.array([1.0] * 60 + [0.0] * 40), np.ones(100))[0]
+    low, high = wilson(60, 100)
+    assert one is not None
+    assert one[1] - one[0] == pytest.approx(high - low, rel=0.25)
+    apart = over_classes(np.array([0.0, 50.0] * 5), np.full(10, 50.0))[0]
+    assert apart is not None
+    assert 0 < apart[1] - apart[0] < 0.05
+
+
+def test_the_class_mean_covers_the_truth() -> None:
+    random = np.random.default_rng(0)
+    for images in (1, 2, 10):
+        rates, held = random.beta(3, 1, 50), 0
+        for _ in range(300):
+            interval, _ = over_classes(random.binomial(images, rates).astype(float), np.full(50, float(images)))
+            assert interval is not None
+            held += interval[0] <= rates.mean() <= interval[1]
+        assert held >= 0.92 * 300
+
+
+def test_few_errors_do_not_tell() -> None:
+    """Identical errors on 2 of 200: kappa is 1, and nothing is said of it but that."""
+    right: list[bool | None] = [False] * 2 + [True] * 198
+    conclusion = ErrorAgreement().compare(rows(right), rows(right), ABOUT)
+    assert conclusion["kappa"].value == 1
+    assert conclusion["kappa"].interval is None
+    assert conclusion.verdict.names == ("few",)
+    assert "2 errors" in conclusion.sentence
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "cells"), [(0.9, 0.9, (0.81, 0.09, 0.09, 0.01)), (0.9, 0.9, (0.891, 0.009, 0.009, 0.091))]
+)
+def test_the_interval_of_kappa_covers_the_truth(p: float, q: float, cells: tuple[float, ...]) -> None:
+    """Where errors are few and the bootstrap holds it in 66 and 81 % of samples of 100."""
+    random, chance = np.random.default_rng(0), p * q + (1 - p) * (1 - q)
+    truth, held, all_of = (cells[0] + cells[3] - chance) / (1 - chance), 0, 0
+    for _ in range(300):
+        drawn = random.choice(4, 100, p=cells)
+        interval, _ = error_consistency.kappa_intervals((drawn < 2).tolist(), (drawn % 2 == 0).tolist())
+        if interval:
+            held, all_of = held + (interval[0] <= truth <= interval[1]), all_of + 1
+    assert held / all_of >= 0.92
 
 
 def test_two_of_the_same_name_are_told_apart() -> None:

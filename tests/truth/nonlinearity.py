@@ -67,7 +67,7 @@ def linear() -> Conclusion:
     "a linear function, but 8 images are all that is seen",
     "cannot tell",
     holds=lambda said: said.verdict.said == "cannot tell",
-    broken=breaks("cuescope.core.stats._score", lambda *_: (0.0, 0.0)),
+    broken=breaks("cuescope.core.intervals._score", lambda *_: (0.0, 0.0)),
     shows=("made",),
 )
 def few() -> Conclusion:

@@ -85,7 +85,7 @@ def sees_nothing() -> Conclusion:
     "12 images with five pairs of crops each, all alike",
     "cannot tell from 12 images",
     holds=lambda said: said.verdict.said == "cannot tell" and said["consistency"].interval[0] < 0.9,
-    broken=breaks("cuescope.core.stats._score", lambda *_: (1.0, 1.0)),
+    broken=breaks("cuescope.core.intervals._score", lambda *_: (1.0, 1.0)),
     shows=("consistency",),
 )
 def few_images() -> Conclusion:

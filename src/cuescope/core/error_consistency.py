@@ -10,7 +10,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cuescope.core.stats import BLOCK, RESAMPLES, Clusters, Draws, interval_of
+from cuescope.core import draws
+from cuescope.core.draws import RESAMPLES, Draws, interval_of
+from cuescope.core.intervals import UNITS, Clusters
 
 Array = NDArray[Any]
 
@@ -91,7 +93,7 @@ def crossed(clusters: Clusters, seed: int, resamples: int) -> Iterator[Array]:
     """
     random, n = np.random.default_rng(seed), len(clusters[0])
     places = [np.unique(np.asarray(labels), return_inverse=True)[1] for labels in clusters]
-    for start in range(0, resamples, rows := max(1, BLOCK // max(1, n))):
+    for start in range(0, resamples, rows := max(1, draws.BLOCK // max(1, n))):
         weights = np.ones((min(rows, resamples - start), n))
         for place in places:
             count = int(place.max(initial=0)) + 1
@@ -117,23 +119,21 @@ def kappa(a_correct: Sequence[bool], b_correct: Sequence[bool]) -> float | None:
 def kappa_intervals(
     a_correct: Sequence[bool], b_correct: Sequence[bool], seed: int = 0
 ) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
-    """Percentile bootstrap intervals over images of `kappa` and of the agreement that chance alone would give.
+    """Intervals of `kappa` and of the agreement that chance alone would give.
 
-    Resamples in which one observer is right on all or on none of the images have no kappa (see `interval_of`). Both are
-    None for fewer than two images.
+    From the posterior of the four shares of images (both right, one, the other, none), half an image added to each
+    (Jeffreys' prior): so the same errors on 5 of 200 images are not kappa 1 for certain. That of kappa is None where
+    either is right or wrong on fewer than five images, the other under five images.
     """
     a, b = np.asarray(a_correct, bool), np.asarray(b_correct, bool)
-    n = len(a)
-    if n < 2:
+    if len(a) < UNITS:
         return None, None
     cells = np.array([(a & b).sum(), (a & ~b).sum(), (~a & b).sum(), (~a & ~b).sum()])
-    # Images count by their cell of the 2 x 2 table alone, so drawing n of them is one draw from a multinomial.
-    both, first, second, neither = np.random.default_rng(seed).multinomial(n, cells / n, RESAMPLES).T / n
+    both, first, second, neither = np.random.default_rng(seed).dirichlet(cells + 0.5, RESAMPLES).T
     p, q = both + first, both + second
     expected = p * q + (1 - p) * (1 - q)
-    known = (p > 0) & (p < 1) & (q > 0) & (q < 1)
-    kappas = (both + neither - expected) / np.where(known, 1 - expected, 1)
-    return interval_of(np.where(known, kappas, np.nan)), interval_of(expected)
+    enough = min(int(side.sum()) for side in (a, ~a, b, ~b)) >= UNITS
+    return interval_of((both + neither - expected) / (1 - expected)) if enough else None, interval_of(expected)
 
 
 def kappa_table(a: Array, b: Array, drawn: Array) -> Array:

@@ -33,7 +33,9 @@ class Measure:
     """One number: its value, unit, how many observations, and a 95 % interval.
 
     A value that could not be measured is None with the reason in `why`, never 0 and never NaN. Where there is a value
-    but no interval, `why` gives the reason for that.
+    but no interval, under five independent units say, `why` gives the reason for that. Intervals are those of
+    `core.stats`, which makes measures; what is said of a measure is said of its whole interval (`above`, `below`,
+    `within`), so without an interval nothing is.
 
     >>> Measure("top1", None, "share", n=0, why="no image has a label").value is None
     True
@@ -57,7 +59,8 @@ class Measure:
     per_image: str = ""
     """The column of the rows that it is the mean of over images, so that two classifiers are compared in pairs."""
     clusters: tuple[str, ...] = ()
-    """Columns of the rows, two at most, that say which images share something: they are resampled together."""
+    """Columns of the rows, two at most, that say which images share something, so that they are not independent; two
+    classifiers are compared with them too."""
 
     def __post_init__(self) -> None:
         if self.value is None and not self.why:

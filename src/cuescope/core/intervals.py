@@ -181,6 +181,19 @@ def of_shares(left: Left, units: str) -> Found:
     return _score(m, m * (1 - m) / variance, student(left.units - 1)), ""
 
 
+def over_classes(k: NDArray[Any], n: NDArray[Any]) -> Found:
+    """Of the mean over classes of their shares k of n, images varying within their class.
+
+    A class of few images, or whose images are all alike, varies as if one image more were as all are.
+    """
+    total, shares = int(n.sum()), k / n
+    if total < UNITS:
+        return None, too_few(total, "images")
+    likely = (k + k.sum() / total) / (n + 1)
+    variance = float((likely * (1 - likely) * (n + 1) / n**2).sum()) / len(n) ** 2
+    return of_shares(Left(float(shares.mean()), variance, total, others=int(min(k.sum(), total - k.sum()))), "images")
+
+
 def of_differences(left: Left, ends: bool, units: str) -> Found:
     """Of a mean in -1..1; `ends` says that each value is -1, 0 or 1: then Agresti & Min's (2005), by Student's t."""
     if lacking := _lacking(left, units):

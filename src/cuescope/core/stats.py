@@ -163,9 +163,9 @@ def difference(
     return Measure(name, value, "difference", len(x), interval, lacking, **more)
 
 
-def correlation(name: str, a: Numbers, b: Numbers, **more: Any) -> Measure:
+def correlation(name: str, a: Numbers, b: Numbers, *, units: str = "images", **more: Any) -> Measure:
     """How do a and b go along? Pearson's correlation, as `pearson` says, or why there is none."""
-    value, interval, why = pearson(a, b)
+    value, interval, why = pearson(a, b, units)
     return Measure(name, value, "correlation", len(a) if value is not None else 0, interval, why=why, **more)
 
 
@@ -281,7 +281,7 @@ def pair_mean(
     return value, hall(Left(value, variance, free + 1, skewness)), n
 
 
-def pearson(a: Numbers, b: Numbers) -> tuple[float | None, Interval | None, str]:
+def pearson(a: Numbers, b: Numbers, units: str = "images") -> tuple[float | None, Interval | None, str]:
     """Correlation of a and b, its interval, and why either of them is None.
 
     The interval is Student's of Fisher's z, whose variance is found by leaving out one pair at a time: it holds for
@@ -302,12 +302,12 @@ def pearson(a: Numbers, b: Numbers) -> tuple[float | None, Interval | None, str]
     x, y = ((pairs - pairs.mean(0)) / spread).T
     value = float(np.clip((x * y).mean(), -1, 1))
     if n < UNITS:
-        return value, None, too_few(n, "images")
+        return value, None, too_few(n, units)
     products = np.stack([x, y, x * x, y * y, x * y], 1)
     sums = (products.sum(0) - products) / (n - 1)
     covariance, variances = sums[:, 4] - sums[:, 0] * sums[:, 1], sums[:, 2:4] - sums[:, :2] ** 2
     if (variances <= SAME).any():
-        return value, None, "without one of the images one side is always the same"
+        return value, None, f"without one of the {units} one side is always the same"
     near = 1 - SAME
     z = np.arctanh(np.clip(covariance / np.sqrt(variances.prod(1)), -near, near))
     half = student(n - 1) * math.sqrt((n - 1) * float(z.var()))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,15 +11,21 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.error_consistency import kappa, kappa_intervals
 from cuescope.core.findings import About, Conclusion, Measure, Panel, short_names
+from cuescope.core.intervals import UNITS, over_classes
+from cuescope.core.naming import counted
+from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Rows, answered, typed, where_labeled
+from cuescope.instruments.base import Instrument, Rows, answered, label_ranks, typed, where_labeled
 
 TOP5_CLASSES = 10
 """With no more classes than these, the label is among the first five of nearly every answer."""
 
+MARGIN = 0.1
+"""Two err independently where kappa surely lies this close to 0."""
+
 
 @dataclass(frozen=True)
-class ErrorAgreement(Instrument, version=1, order=60, needs={"logits", "label"}):
+class ErrorAgreement(Instrument, version=2, order=60, needs={"logits", "label"}):
     """How right answers spread over the classes; of two classifiers, whether they err on the same images.
 
     Error consistency is Cohen's kappa of being right: how much more often two classifiers are both right or both
@@ -40,20 +47,75 @@ class ErrorAgreement(Instrument, version=1, order=60, needs={"logits", "label"})
         "Geirhos et al. 2020, Beyond accuracy: quantifying trial-by-trial behaviour of CNNs and humans, section 2; "
         "Brendel & Bethge 2019 (accuracy per class)"
     )
-    columns = {"id": pl.String, **typed(pl.Int32, "label predicted"), **typed(pl.Boolean, "right right5")}
+    columns = {
+        "id": pl.String,
+        **typed(pl.Int32, "label predicted"),
+        "right": pl.Boolean,
+        "right5": pl.Float64,
+    }
     compares = True
+    sentences = {
+        "no_labels": Sentence(
+            "cannot tell", "no image has a label", "Nothing can be said of its errors: no image has a label."
+        ),
+        "mean": Sentence("yes", "an image has a label", "Its accuracy is {share:.1%} on average over {classes}."),
+        "never": Sentence(
+            "yes",
+            "a class with several images is never right",
+            "Of {classes} with several images, {never} {are} never right.",
+        ),
+        "each": Sentence(
+            "yes",
+            "three classes or more have several images, and each of them is right once",
+            "Each of the {classes} with several images is right at least once.",
+        ),
+        "nothing": Sentence(
+            "cannot tell", "of two: no image has a label that both know", "Their agreement is not measured: {why}."
+        ),
+        "no_kappa": Sentence(
+            "cannot tell",
+            "of two: either is right on all images or on none",
+            "They are both right or both wrong on {observed:.1%} of {images}, and kappa has no value: {why}.",
+        ),
+        "few": Sentence(
+            "cannot tell",
+            f"of two: either is right, or wrong, on fewer than {UNITS} images",
+            "Whether they err on the same images cannot be said from {few}: {who}.",
+        ),
+        "same": Sentence(
+            "yes",
+            "of two: the whole interval of kappa lies above 0",
+            "They err on the same images more often than by chance: kappa {kappa:.2f} ({low:.2f} to {high:.2f}). Both "
+            "are right or both wrong on {observed:.1%} of {images}; their accuracies alone would give {expected:.1%}.",
+        ),
+        "different": Sentence(
+            "no",
+            "of two: the whole interval of kappa lies below 0",
+            "They err on different images more often than by chance: kappa {kappa:.2f} ({low:.2f} to {high:.2f}). Both "
+            "are right or both wrong on {observed:.1%} of {images}; their accuracies alone would give {expected:.1%}.",
+        ),
+        "by_chance": Sentence(
+            "no",
+            f"of two: the whole interval of kappa lies within {MARGIN} of 0, and holds it",
+            f"They err on the same images as often as by chance: kappa {{kappa:.2f}}, surely within {MARGIN} of 0.",
+        ),
+        "unclear": Sentence(
+            "cannot tell",
+            f"of two: the interval of kappa holds 0 and reaches {MARGIN} away from it or further",
+            "Whether they err on the same images cannot be said from {images}: kappa {kappa:.2f} ({low:.2f} to "
+            "{high:.2f}).",
+        ),
+    }
 
     def __post_init__(self) -> None:
         if self.class_images < 1 or self.hardest < 0:
             raise ValueError("class_images must be at least 1, hardest at least 0")
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
-        """Per image: its label, the answer, and whether the label is the first (`right`) or among the first five."""
-        # The rank counts only what beats the label, so a tie does not push it out of the top 5.
-        rank = (batch.logits > batch.logits.gather(1, batch.labels.clamp(min=0)[:, None])).sum(1)
+        """Per image: its label, the answer, whether it is the label, and how likely that is among five."""
         rows = {**answered(batch), "right": where_labeled(batch, batch.logits.argmax(1) == batch.labels)}
         if batch.logits.shape[1] > TOP5_CLASSES:
-            rows["right5"] = where_labeled(batch, rank < 5)
+            rows["right5"] = where_labeled(batch, label_ranks(batch.logits, batch.labels).among_first(5)[:, 0])
         return self.table(rows)
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
@@ -62,9 +124,11 @@ class ErrorAgreement(Instrument, version=1, order=60, needs={"logits", "label"})
         several = classes.filter(pl.col("n") >= self.class_images)
         why = _too_few(self.class_images) if classes.height else "no image has a label"
         missed = several["k"] == 0
-        never = stats.share("never_right", missed, why=why, title="classes never right", better="lower")
-        mean, caveats = _mean(classes, labeled), self._caveats(rows.height - labeled.height, classes["n"])
-        return Conclusion((mean, never), tuple(self._spread(several, about)), _sentence_of_one(mean, never), caveats)
+        never = stats.share(
+            "never_right", missed, units="classes", why=why, title="classes never right", better="lower"
+        )
+        mean, caveats = _mean(classes), self._caveats(rows.height - labeled.height, classes["n"])
+        return Conclusion((mean, never), tuple(self._spread(several, about)), self._of_one(mean, never), caveats)
 
     def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Conclusion:
         """Kappa, agreement, and accuracy per class, over the images of which both know the label."""
@@ -78,8 +142,37 @@ class ErrorAgreement(Instrument, version=1, order=60, needs={"logits", "label"})
         lost = len(set(first["id"]) & set(second["id"])) - known.height
         measures = (kappa, observed, expected, _same_mistake(known, about), *self._class_correlations(classes))
         panels = (*_scatter(classes, about, names), *_four(a, b, names))
-        sentence = _sentence_of_two(kappa, observed, expected, names)
-        return Conclusion(measures, panels, sentence, self._caveats(lost, table["n"]))
+        verdict = self._of_two(kappa, observed, expected, _few(a, b))
+        return Conclusion(measures, panels, verdict, self._caveats(lost, table["n"]))
+
+    def _of_one(self, mean: Measure, never: Measure) -> Verdict:
+        if mean.value is None:
+            return self.say("no_labels")
+        said = self.say("mean", share=mean.value, classes="1 class" if mean.n == 1 else f"{mean.n:,} classes")
+        if never.value is None:
+            return said
+        if never.count:
+            are = "is" if never.count == 1 else "are"
+            return said + self.say("never", classes=f"{never.n:,} classes", never=f"{never.count:,}", are=are)
+        return said + self.say("each", classes=f"{never.n:,} classes")
+
+    def _of_two(self, kappa: Measure, observed: Measure, expected: Measure, few: str) -> Verdict:
+        if observed.value is None or expected.value is None:
+            return self.say("nothing", why=observed.why)
+        images = counted(observed.n, "image")
+        if kappa.value is None:
+            return self.say("no_kappa", observed=observed.value, images=images, why=kappa.why)
+        if kappa.interval is None:
+            return self.say("few", few=few, who=kappa.why)
+        low, high = kappa.interval
+        number = round(kappa.value, 2) + 0  # never -0.00
+        if low <= 0 <= high and kappa.within(-MARGIN, MARGIN):
+            return self.say("by_chance", kappa=number)
+        told: dict[str, Any] = {"kappa": number, "images": images, "low": low, "high": high}
+        if low <= 0 <= high:
+            return self.say("unclear", **told)
+        told |= {"observed": observed.value, "expected": expected.value}
+        return self.say("same" if low > 0 else "different", **told)
 
     def _spread(self, several: pl.DataFrame, about: About) -> Iterable[Panel]:
         if not several.height:
@@ -101,7 +194,7 @@ class ErrorAgreement(Instrument, version=1, order=60, needs={"logits", "label"})
             both = classes.drop_nulls([column, f"{column}_2"])
             if column == "right5" and both.height < classes.height:
                 both, lacking = both.clear(), f"one of them has {TOP5_CLASSES} classes or fewer"
-            value, interval, why = stats.pearson(both[column], both[f"{column}_2"])
+            value, interval, why = stats.pearson(both[column], both[f"{column}_2"], "classes")
             why = lacking if both.height < 3 else why
             yield Measure(name, value, "correlation", both.height, interval, title=title, why=why)
 
@@ -121,16 +214,20 @@ def _too_few(images: int) -> str:
     return f"fewer than three classes have {images} labeled images or more"
 
 
-def _mean(classes: pl.DataFrame, labeled: pl.DataFrame) -> Measure:
+def _few(a: np.ndarray, b: np.ndarray) -> str:
+    """What kappa rests on: the fewer of errors and right answers, of the one who has fewer."""
+    errors, rights = (min(int(side.sum()) for side in pair) for pair in ((~a, ~b), (a, b)))
+    return counted(errors, "error") if errors <= rights else counted(rights, "right answer")
+
+
+def _mean(classes: pl.DataFrame) -> Measure:
     name, title = "class_mean", "mean accuracy over the classes"
     if not classes.height:
         return Measure(name, None, "share", 0, title=title, why="no image has a label", headline=True)
-    shares = (classes["k"] / classes["n"]).to_numpy()
-    # Classes that are all alike would give a bootstrap no width, so then the images are counted.
-    alike = shares.std() == 0 or labeled.height == classes.height
-    interval = stats.wilson(int(classes["k"].sum()), labeled.height) if alike else stats.bootstrap_mean(shares)
-    n = classes.height
-    return Measure(name, float(shares.mean()), "share", n, interval, title=title, better="higher", headline=True)
+    k, n = (classes[column].to_numpy().astype(float) for column in "kn")
+    found = over_classes(k, n)
+    value = float((k / n).mean())
+    return Measure(name, value, "share", classes.height, *found, title, better="higher", headline=True)
 
 
 def _agreement(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> Iterable[Measure]:
@@ -141,8 +238,8 @@ def _agreement(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> Iterable
     who, share = (names[0], p) if p in (0, 1) else (names[1], q)
     side = f"{who} is {'right' if share else 'wrong'} on every image"
     reason = f"{side}, so its accuracy alone fixes the agreement" if n else why
-    # Where there is no kappa, rounding may still give its resamples one.
-    found = (interval, "") if value is not None else (None, reason)
+    few = f"{names[0]} is wrong on {int((~a).sum()):,} and {names[1]} on {int((~b).sum()):,} of {n:,}"
+    found = (None, reason) if value is None else (interval, "" if interval else few)
     yield Measure("kappa", value, "kappa", n, *found, title, chance=0.0, headline=True)
     yield stats.share("observed", a == b, why=why, title="both right or both wrong")
     expected = p * q + (1 - p) * (1 - q) if n else None
@@ -177,28 +274,3 @@ def _four(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> Iterable[Pane
     data = {"columns": ["images", f"{names[1]} right", f"{names[1]} wrong"], "rows": rows}
     if len(a):
         yield Panel("four", "table", "Who is right on which images", "", data)
-
-
-def _sentence_of_one(mean: Measure, never: Measure) -> str:
-    if mean.value is None:
-        return f"Nothing can be said of its errors: {mean.why}."
-    text = f"Its accuracy is {mean.value:.1%} on average over {mean.n:,} classes"
-    if never.value is None:
-        return text + "."
-    if not never.count:
-        return f"{text}; each of the {never.n:,} with several images is right at least once."
-    return f"{text}; {never.count:,} of the {never.n:,} with several images are never right."
-
-
-def _sentence_of_two(kappa: Measure, observed: Measure, expected: Measure, names: tuple[str, str]) -> str:
-    if observed.value is None or expected.value is None:
-        return f"Nothing can be said of their agreement: {observed.why}."
-    text = f"They are both right or both wrong on {observed.value:.1%} of {observed.n:,} images; "
-    text += f"their accuracies alone would give {expected.value:.1%}"
-    if kappa.value is None:
-        return f"{text}. Kappa is not measured: {kappa.why}."
-    (low, high), number = kappa.interval or (-1, 1), f"kappa {round(kappa.value, 2) + 0:.2f}"  # never -0.00
-    if low <= 0 <= high:
-        return f"{text} ({number}): no clear agreement beyond chance."
-    which = "the same" if low > 0 else "different"
-    return f"They err on {which} images more often than chance would have it: {number}. {text}."

@@ -119,7 +119,7 @@ def corrected_for(verdicts: Sequence[Mapping[str, Any]]) -> str:
     """The line that belongs beneath any list of them."""
     sizes = sorted({v["family"] for v in verdicts if v.get("family")})
     if not sizes:
-        return "Not corrected for the number of comparisons, so nothing is said of which is better."
+        return "No difference here has a corrected p value, so none is called better."
     return f"Corrected for {' and '.join(map(str, sizes))} comparisons (Holm)."
 
 
