@@ -102,7 +102,7 @@ def test_only_the_first_pairs_keep_their_panels(tmp_path: Path) -> None:
     assert [bool(p.finding.panels) for p in found] == [True] * pairs.DRAWN + [False] * (6 - pairs.DRAWN)
     assert all(p.finding["kappa"].n == 18 for p in found)
     page = text(run.path / "report.html")
-    assert "and 3 more pairs" in page
+    assert "the other 3 are in the table above" in page
     assert page.count('<td class="same"></td>') == 4
     assert page.count('<td style="--shade') == 12
 

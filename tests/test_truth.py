@@ -35,7 +35,7 @@ def test_every_sentence_is_listed_with_its_condition_and_nothing_else_is() -> No
     assert set(table.SAYINGS) == sentences
 
 
-@pytest.mark.parametrize(("instrument", "name"), table.SAYINGS, ids="-".join)
+@pytest.mark.parametrize(("instrument", "name"), table.SAYINGS, ids=str)
 def test_a_sentence_can_be_said_and_only_under_its_condition(instrument: str, name: str) -> None:
     when, example = table.SAYINGS[instrument, name]
     said = example()

@@ -147,6 +147,6 @@ sayable(
     NAME,
     "if_sure",
     lambda said: knows(said) and beyond(said, "") and not more(said),
-    lambda: conclude(Posterior(1.8), 1.8, 300, 0.1),
+    lambda: conclude(Posterior(1.8), 1.8, 300, 0.05),
 )
 sayable(NAME, "cannot_tell", lambda said: knows(said) and not beyond(said, "") and not none(said), overlap)
