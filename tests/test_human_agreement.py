@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import torch
 
-from cuescope.core import error_consistency, stats
+from cuescope.core import draws, error_consistency, stats
 from cuescope.core.classes import ClassSpace
 from cuescope.core.error_consistency import interval_of, kappa_table
 from cuescope.core.findings import About, Conclusion
@@ -229,7 +229,7 @@ def test_resamples_in_blocks_of_bounded_memory_give_the_same(monkeypatch: pytest
     sizes: list[int] = []
     plain = error_consistency.kappa_table
     monkeypatch.setattr(error_consistency, "kappa_table", lambda a, b, d: (sizes.append(d.size), plain(a, b, d))[1])
-    monkeypatch.setattr(stats, "BLOCK", 60 * 7)
+    monkeypatch.setattr(draws, "BLOCK", 60 * 7)
     blocked = TOOL.conclude(rows, ABOUT), TOOL.compare(rows, random_rows(60, seed=9), about)
     assert [found.measures for found in blocked] == [found.measures for found in whole]
     assert max(sizes) == 60 * 7
