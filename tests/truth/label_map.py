@@ -157,7 +157,7 @@ sayable(
 )
 sayable(NAME, "finds_objects", finds, sees_where)
 sayable(NAME, "not_where", not_where, sees_not_where)
-sayable(NAME, "no_objects", none, lambda: conclude(Places(reach=3), 480, shows=False))
+sayable(NAME, "no_objects", none, lambda: conclude(Places(reach=3), 960, shows=False))
 sayable(
     NAME, "objects_open", lambda said: not (finds(said) or not_where(said) or none(said)), lambda: conclude(Places(), 3)
 )

@@ -225,10 +225,6 @@ class Conclusion:
     verdict: Verdict = UNSAID
     caveats: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        if isinstance(self.verdict, str):  # transition: until every instrument says its sentences by name
-            object.__setattr__(self, "verdict", Verdict("cannot tell", self.verdict))
-
     def __getitem__(self, name: str) -> Measure:
         return _named(self.measures, name)
 
