@@ -68,18 +68,33 @@ def bootstrap_mean(values: Numbers, seed: int = 0) -> tuple[float, float]:
 
 
 def bootstrap_of_means(
-    values: NDArray[Any], of: Callable[[NDArray[Any]], NDArray[Any]], seed: int = 0
+    values: NDArray[Any], of: Callable[[NDArray[Any]], NDArray[Any]], seed: int = 0, *, clusters: Clusters = ()
 ) -> tuple[float, float] | None:
     """Percentile bootstrap interval of what `of` makes of the column means of `values` (n, k), rows resampled.
 
-    `of` takes the means of all resamples (r, k) and gives (r,) numbers. None for fewer than two rows.
+    `of` takes the means of all resamples (r, k) and gives (r,) numbers: where it is no smooth function of them, as a
+    place of the largest, nothing can be left out. None for fewer than two rows, or `UNITS` clusters.
 
     >>> bootstrap_of_means(np.array([[0.0, 1.0], [0.0, 1.0]]), lambda means: (means > 0.5).mean(1))
     (0.5, 0.5)
     """
     if len(values) < 2:
         return None
-    return _percentiles(of(_resampled(np.asarray(values, float), seed) / len(values)))
+    if not len(clusters):
+        return _percentiles(of(_resampled(np.asarray(values, float), seed) / len(values)))
+    random, n = np.random.default_rng(seed), len(values)
+    known = [np.unique(np.asarray(labels), return_inverse=True)[1] for labels in clusters]
+    if min(int(place.max()) for place in known) + 1 < UNITS:
+        return None
+    found, block = [], max(1, BLOCK // n)
+    for start in range(0, RESAMPLES, block):
+        weights = np.ones((min(block, RESAMPLES - start), n))
+        for place in known:
+            count = int(place.max()) + 1
+            weights *= random.multinomial(count, np.full(count, 1 / count), len(weights))[:, place]
+        weights = weights[weights.any(1)]
+        found.append(of(weights @ values / weights.sum(1, keepdims=True)))
+    return _percentiles(np.concatenate(found))
 
 
 def bootstrap_ratio(above: Numbers, below: Numbers, seed: int = 0) -> tuple[float, float] | None:

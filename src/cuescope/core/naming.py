@@ -1,5 +1,7 @@
 """Names of classifiers and instruments, and counts of things, as people say them."""
 
+from collections.abc import Iterable
+
 
 def short_name(name: str) -> str:
     """The name of a classifier without its source and its checkpoint.
@@ -26,3 +28,13 @@ def counted(n: int, thing: str) -> str:
     ('1 image', '1,200 images')
     """
     return f"{n:,} {thing}{'' if n == 1 else 's'}"
+
+
+def listed(things: Iterable[str]) -> str:
+    """Things one after another, as a sentence has them.
+
+    >>> listed(["conv1", "conv2", "fc"]), listed(["fc"])
+    ('conv1, conv2 and fc', 'fc')
+    """
+    *first, last = things
+    return f"{', '.join(first)} and {last}" if first else last
