@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cuescope.core.intervals import Numbers
+from cuescope.core.intervals import UNITS, Clusters, Numbers
 
 RESAMPLES = 2000
 BLOCK = 4_000_000
