@@ -119,7 +119,7 @@ class Accuracy(Instrument, version=3, order=10, needs={"logits", "label"}):
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: label, answer, confidence, the label's expected rank, and how likely it is first, of five."""
-        probabilities, ranks = batch.logits.double().softmax(1), label_ranks(batch.logits, batch.labels)
+        probabilities, ranks = batch.logits.double().softmax(1), label_ranks(batch)
         confidence, predicted = probabilities.max(1)
         at = batch.labels.clamp(min=0)[:, None]
         first = {f"top{m}": ranks.among_first(m)[:, 0] for m in (1, 5)}

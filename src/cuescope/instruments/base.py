@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
-from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier, Watch, peak
 from cuescope.core.findings import About, Conclusion, Figure, Finding, Frame, Panel
@@ -211,10 +210,10 @@ def answered(batch: Batch) -> dict[str, Any]:
     return {"id": batch.ids, "label": where_labeled(batch, batch.labels), "predicted": predicted}
 
 
-def label_ranks(logits: Tensor, labels: Tensor) -> Ranks:
-    """Where the label (B,) of each image stands among all classes, (B, 1); without a label, -1, it means nothing."""
-    at = logits.gather(1, labels.clamp(min=0)[:, None])
-    greater, equal = (logits > at).sum(1, keepdim=True), (logits == at).sum(1, keepdim=True)
+def label_ranks(batch: Batch) -> Ranks:
+    """Where the label of each image stands among all classes, (B, 1); of images without a label it means nothing."""
+    at = batch.logits.gather(1, batch.labels.clamp(min=0)[:, None])
+    greater, equal = ((batch.logits > at).sum(1, keepdim=True), (batch.logits == at).sum(1, keepdim=True))
     return Ranks(greater.numpy(), equal.numpy(), np.ones((len(at), 1), int))
 
 

@@ -115,7 +115,7 @@ class ErrorAgreement(Instrument, version=2, order=60, needs={"logits", "label"})
         """Per image: its label, the answer, whether it is the label, and how likely that is among five."""
         rows = {**answered(batch), "right": where_labeled(batch, batch.logits.argmax(1) == batch.labels)}
         if batch.logits.shape[1] > TOP5_CLASSES:
-            rows["right5"] = where_labeled(batch, label_ranks(batch.logits, batch.labels).among_first(5)[:, 0])
+            rows["right5"] = where_labeled(batch, label_ranks(batch).among_first(5)[:, 0])
         return self.table(rows)
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
