@@ -15,6 +15,7 @@ import cuescope.runs.runner as runner
 from cuescope.core import stats
 from cuescope.core.errors import CueError
 from cuescope.core.findings import Conclusion, Panel
+from cuescope.core.verdicts import Verdict
 from cuescope.data.derived import DerivedSet
 from cuescope.instruments.accuracy import Accuracy
 from cuescope.instruments.base import Instrument, Misfit, Observer, gallery
@@ -48,7 +49,7 @@ class Failing(Instrument):
         return self.table({"id": batch.ids})
 
     def conclude(self, rows, about):
-        return Conclusion((stats.share("n", rows.height, 1000),), verdict="Seen.")
+        return Conclusion((stats.share("n", rows.height, 1000),), verdict=Verdict("yes", "Seen."))
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ class Few(Instrument):
         )
 
     def conclude(self, rows, about):
-        return Conclusion((stats.share("n", rows.height, 1000),), verdict=f"{about.facts['classes']} classes.")
+        return Conclusion(
+            (stats.share("n", rows.height, 1000),), verdict=Verdict("yes", f"{about.facts['classes']} classes.")
+        )
 
     def examples(self, rows):
         return rows["id"].head(3).to_list()

@@ -225,6 +225,10 @@ class Conclusion:
     verdict: Verdict = UNSAID
     caveats: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.verdict, Verdict):
+            raise TypeError(f"a verdict is made by `self.say(name, ...)`, not by {self.verdict!r}")
+
     def __getitem__(self, name: str) -> Measure:
         return _named(self.measures, name)
 

@@ -98,7 +98,7 @@ class Scramble(Instrument, version=2, order=70, needs={"logits", "label", "textu
         scrambled = classifier.logits(classifier.prepare(_texturized(batch)))
         columns: dict[str, Any] = {"id": batch.ids, "label": where_labeled(batch, batch.labels)}
         for name, logits in (("clean", _clean_logits(classifier, batch)), ("texturized", scrambled)):
-            ranks = label_ranks(logits, batch.labels)
+            ranks = label_ranks(replace(batch, logits=logits))
             columns[f"{name}_predicted"] = logits.argmax(1).tolist()
             first = {name: ranks.among_first(1), f"{name}_top5": ranks.among_first(5)}
             columns |= {key: where_labeled(batch, likely[:, 0]) for key, likely in first.items()}
