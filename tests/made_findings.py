@@ -124,7 +124,11 @@ def accuracy(who: str, k: int, k5: int, ece: float, seed: int) -> Finding:
                 {"columns": ["labeled", "called", "images", "of"], "rows": pairs},
             ),
         ),
-        verdict=Verdict("yes", f"It is right on {k / 500:.1%} of 500 images, and surer of itself than it should be."),
+        verdict=Verdict(
+            "yes",
+            f"It is right on {k / 500:.1%} of 500 images, and surer of itself than it should be.",
+            clauses=("is right",),
+        ),
         caveats=("No class has 5 labeled images.", f"Seed {seed} was used."),
         references=("Guo et al. 2017",),
     )
@@ -158,7 +162,9 @@ def shape_bias(who: str, shape: int, texture: int, seed: int) -> Finding:
             ),
         ),
         verdict=Verdict(
-            "no", f"It goes by texture: it names the shape in {shape / n:.1%} of {n} images; people do in 95.9%."
+            "no",
+            f"It goes by texture: it names the shape in {shape / n:.1%} of {n} images; people do in 95.9%.",
+            clauses=("goes by texture",),
         ),
         caveats=("A category's score is the mean over its classes.",),
         references=("Geirhos et al. 2019",),

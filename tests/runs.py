@@ -26,13 +26,8 @@ QUESTIONS = {
 }
 
 HEADLINES = {
-    "accuracy": {"measure": "top1", "question": "Is it right?", "yes": "is right", "no": "is no better than chance"},
-    "shape_bias": {
-        "measure": "shape_bias",
-        "question": "Does it go by shape?",
-        "yes": "goes by shape",
-        "no": "goes by texture",
-    },
+    "accuracy": {"measure": "top1", "question": "Is it right?"},
+    "shape_bias": {"measure": "shape_bias", "question": "Does it go by shape?"},
 }
 
 

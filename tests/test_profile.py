@@ -25,7 +25,7 @@ def changed(run: Run, which: int, **fields: object) -> None:
     cell = [cell for cell in run.cells if cell.instrument == "shape_bias"][which]
     assert cell.finding
     finding = cell.finding
-    verdict = {key: fields.pop(key) for key in ("said", "remedy") if key in fields}
+    verdict = {key: fields.pop(key) for key in ("said", "remedy", "clauses") if key in fields}
     cell.write_finding(replace(finding, verdict=replace(finding.verdict, **verdict), **fields))
 
 
@@ -44,8 +44,8 @@ def test_a_line_a_headline_question_with_all_classifiers_and_what_to_read_them_a
 
 def test_the_sentence_says_yes_and_no_in_words_and_nothing_of_what_cannot_be_told(run: Run) -> None:
     assert found(run).sentence == "each of squeezenet1_1 and mobilenet_v2 is right and goes by texture."
-    changed(run, 0, said="yes")
-    changed(run, 1, said="cannot tell")
+    changed(run, 0, clauses=("goes by shape",))
+    changed(run, 1, clauses=())
     assert found(run).sentence == "squeezenet1_1 is right and goes by shape; mobilenet_v2 is right."
 
 

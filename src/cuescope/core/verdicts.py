@@ -24,28 +24,26 @@ class Verdict:
     """What to do about it: a command, where there is one."""
     names: tuple[str, ...] = ()
     """Names of the sentences it consists of, each one of the instrument's `sentences`."""
+    clauses: tuple[str, ...] = ()
+    """The same in a few words each, behind the classifier's name, of those sentences that have such."""
 
     def __add__(self, other: Verdict) -> Verdict:
         """Another sentence behind this one, which goes on saying yes or no."""
         remedy = self.remedy or other.remedy
-        return replace(
-            self, sentence=f"{self.sentence} {other.sentence}", remedy=remedy, names=self.names + other.names
-        )
+        both = {"names": self.names + other.names, "clauses": self.clauses + other.clauses}
+        return replace(self, sentence=f"{self.sentence} {other.sentence}", remedy=remedy, **both)
 
 
 @dataclass(frozen=True)
 class Headline:
-    """An instrument's line in the cue profile: a question for a yes or a no, and what either says of a classifier.
+    """An instrument's line in the cue profile: its question for a yes or a no, and the measure that stands there.
 
-    >>> Headline("shape_bias", "Does it go by shape?", "goes by shape", "goes by texture").yes
-    'goes by shape'
+    >>> Headline("Does it go by shape?", "shape_bias").measure
+    'shape_bias'
     """
 
-    measure: str
-    """The number that stands on the line."""
     question: str
-    yes: str
-    no: str
+    measure: str
 
 
 UNSAID = Verdict("cannot tell", "")
@@ -65,10 +63,17 @@ class Sentence:
     """The condition in words, in terms of the measures."""
     text: str
     remedy: str = ""
+    clause: str = ""
+    """What it says in a few words, behind the classifier's name: "goes by shape". A format string too."""
 
     def __call__(self, name: str = "", /, **values: Any) -> Verdict:
         """The verdict. Raises KeyError for a value that is missing and ValueError for one that has no place."""
-        wanted = {field.split(".")[0].split("[")[0] for _, field, _, _ in string.Formatter().parse(self.text) if field}
+        wanted = {
+            field.split(".")[0].split("[")[0]
+            for _, field, _, _ in string.Formatter().parse(self.text + self.clause)
+            if field
+        }
         if extra := set(values) - wanted:
             raise ValueError(f"the sentence '{name}' has no place for {sorted(extra)}")
-        return Verdict(self.said, self.text.format(**values), self.remedy, (name,))
+        clauses = (self.clause.format(**values),) if self.clause else ()
+        return Verdict(self.said, self.text.format(**values), self.remedy, (name,), clauses)

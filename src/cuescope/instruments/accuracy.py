@@ -10,7 +10,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
 from cuescope.core.naming import counted
-from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.verdicts import Headline, Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, answered, by_id, gallery, label_ranks, typed, where_labeled
 from cuescope.methods import calibration
@@ -52,6 +52,7 @@ class Accuracy(Instrument, version=3, order=10, needs={"logits", "label"}):
     """Classes with fewer labeled images than this are left out of the accuracy per class."""
 
     question = "Is it right, and does it know when it is?"
+    headline = Headline("Is it right?", "top1")
     reference = (
         "Guo et al. 2017 (calibration); Blasiok & Nakkiran 2023 (smooth calibration error); "
         "Kumar et al. 2019 (debiased)"
@@ -66,12 +67,16 @@ class Accuracy(Instrument, version=3, order=10, needs={"logits", "label"}):
             "cannot tell", "no image has a label", "Nothing can be said of its accuracy: no image has a label."
         ),
         "right": Sentence(
-            "yes", "the whole interval of top-1 accuracy lies above chance", "It is right on {share:.1%} of {images}."
+            "yes",
+            "the whole interval of top-1 accuracy lies above chance",
+            "It is right on {share:.1%} of {images}.",
+            clause="is right about {share:.0%}",
         ),
         "by_chance": Sentence(
             "no",
             f"the whole interval of top-1 accuracy lies less than {CHANCE} above chance, and not all of it above",
             "It is right on {share:.1%} of {images}, no more than the {chance:.1%} of chance.",
+            clause="is no better than chance",
         ),
         "unclear": Sentence(
             "cannot tell",

@@ -14,7 +14,7 @@ from cuescope.core import stats
 from cuescope.core.classes import IMAGENET, SIXTEEN
 from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.published import suppression as others
-from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.verdicts import Headline, Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.suppression import Change
 from cuescope.data.ops.tilings import Rule
@@ -66,6 +66,7 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
     """Of chance. Each image has its own, of this, what is done to it and its name."""
 
     question = "What does it lose when one cue is taken away?"
+    headline = Headline("Does it lose without a cue?", "kept_texture")
     reference = "Burgert, Stoll, Rota & Demir 2025, ImageNet-trained CNNs are not biased towards texture, section 3"
     columns = {
         "id": pl.String,
@@ -92,12 +93,14 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
             "yes",
             "the whole interval of what is left above chance lies below MARGIN; of shape as for relies",
             "Of what it knows hardly anything is left without {losses}.",
+            clause="knows hardly anything without {cues}",
         ),
         "relies": Sentence(
             "yes",
             "the interval of what is left lies below 1, not above 1 - MARGIN, and not below MARGIN; of shape besides "
             "below SEAMS, and surely less than CUTS of the loss comes with cuts alone",
             "It relies on {losses}.",
+            clause="relies on {cues}",
         ),
         "cuts": Sentence(
             "cannot tell",
@@ -111,6 +114,7 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
             "the whole interval of what is left lies above 1 - MARGIN, and the cue was taken away: surely less than "
             "TEXTURE_LEFT of the texture is left, and surely more than half of the images have color",
             "It does without {losses}: it surely keeps more than {most:.0%} of what it knows.",
+            clause="does without {cues}",
         ),
         "not_taken": Sentence(
             "cannot tell",
@@ -291,6 +295,8 @@ def _told(name: str, cues: list[str], found: Found, images: str) -> dict[str, An
     more: dict[str, Any] = {"cannot_tell": {"images": images}, "does_without": {"most": 1 - MARGIN}}
     if name == "cuts":
         more["cuts"] = {"parts": _listed(f"{found[f'cuts_{cue}'].value or 0:.0%}" for cue in cues)}
+    if name in ("all", "relies", "does_without"):
+        more.setdefault(name, {})["cues"] = _listed(TITLES[cue] for cue in cues)
     return {"losses": _listed(losses)} | more.get(name, {})
 
 

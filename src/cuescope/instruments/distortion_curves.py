@@ -10,7 +10,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_members, category_scores
 from cuescope.core.findings import About, Conclusion, Measure, Panel, short_names
 from cuescope.core.published import distortions as others
-from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.verdicts import Headline, Sentence, Verdict
 from cuescope.data.images import Batch, Condition
 from cuescope.data.ops.distortions import DISTORTIONS, level_text
 from cuescope.instruments.base import Instrument, Rows, answered, by_id, gallery, typed, where_labeled
@@ -52,6 +52,7 @@ class DistortionCurves(Instrument, version=2, order=80, needs={"logits", "label"
     """sixteen: a choice among the 16 categories; own: top-1 accuracy; auto: the first where it fits all images."""
 
     question = "How fast does it fail as images are distorted?"
+    headline = Headline("Does it fail under distortions?", "area")
     reference = (
         "Geirhos et al. 2018, Generalisation in humans and deep neural networks; Geirhos et al. 2019, "
         "ImageNet-trained CNNs are biased towards texture"

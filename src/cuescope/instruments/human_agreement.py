@@ -15,7 +15,7 @@ from cuescope.core.error_consistency import ANSWERS, Array, Asked, Kappas, inter
 from cuescope.core.findings import About, Conclusion, Measure, short_names
 from cuescope.core.naming import counted
 from cuescope.core.published.stimuli import are_published
-from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.verdicts import Headline, Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, typed
 from cuescope.methods.cue_conflict import SHARED, TOO_NARROW, categories, clusters_of, instances, labels_of
@@ -47,6 +47,7 @@ class HumanAgreement(Instrument, version=2, order=50, needs={"logits", "shape", 
     """Of the resampling."""
 
     question = "Does it err on the images that people err on?"
+    headline = Headline("Does it err like people?", "kappa_people")
     reference = (
         "Geirhos et al. 2020, Beyond accuracy: quantifying trial-by-trial behaviour of CNNs and humans, section 2; "
         "Geirhos et al. 2019 (the images and the trials)"

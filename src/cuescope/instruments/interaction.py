@@ -13,7 +13,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.naming import counted
-from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.verdicts import Headline, Sentence, Verdict
 from cuescope.core.wording import interval_of
 from cuescope.data.images import Batch
 from cuescope.data.ops.occlude import Rectangle
@@ -60,6 +60,7 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
     """Whether the logit is followed as it is, as in the paper, not against the mean of all classes."""
 
     question = "Do parts of the image act independently of each other?"
+    headline = Headline("Is it a bag of patches?", "residual")
     reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, spatial interactions"
     columns = {
         "id": pl.String,
@@ -84,12 +85,14 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
             f"on each of {LEAST} images or more the sum misses the loss together by less than {MARGIN:.0%}",
             "Parts of {px} px that lie {px} px apart add up: on each of {images} the sum of what they take one by one "
             "misses what they take together by {most:.1%} at most.",
+            clause="adds up small patches",
         ),
         "nearly": Sentence(
             "yes",
             f"the whole interval of the residual lies below {MARGIN:.0%}, though not on each image",
             "Parts of {px} px that lie {px} px apart nearly add up: the sum of what they take one by one misses what "
             "they take together by {residual:.1%} ({interval}; {images}).",
+            clause="nearly adds up small patches",
         ),
         "together": Sentence(
             "no",

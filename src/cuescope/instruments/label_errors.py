@@ -12,7 +12,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.classes import IMAGENET
 from cuescope.core.findings import About, Conclusion, Measure, Panel
-from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.verdicts import Headline, Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Observer, Rows, answered, by_id, gallery, typed
 from cuescope.methods.confident_learning import Array, Learned, Logits, Probabilities, calibrated
@@ -67,6 +67,7 @@ class LabelErrors(Instrument, version=1, order=25, needs={"logits", "label"}):
     count where the classes are ImageNet's."""
 
     question = "Which labels look wrong to it, more than it would contradict anyway?"
+    headline = Headline("Do labels look wrong to it?", "flagged")
     reference = (
         "Northcutt, Jiang and Chuang 2021, Confident Learning; Beyer et al. 2020, Are we done with ImageNet?; "
         "Vasudevan et al. 2022, When does dough become a bagel? (types)"

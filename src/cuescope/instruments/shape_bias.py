@@ -13,7 +13,7 @@ from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores
 from cuescope.core.findings import About, Conclusion, Measure, Panel, Published, dot
 from cuescope.core.naming import counted
 from cuescope.core.published.stimuli import are_published
-from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.verdicts import Headline, Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed
 from cuescope.methods.cue_conflict import (
@@ -53,6 +53,7 @@ class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "text
     """How the probabilities of a category's classes become one; the mean is the published rule."""
 
     question = "Does it go by shape where texture disagrees?"
+    headline = Headline("Does it go by shape?", "shape_bias")
     reference = "Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, section 2"
     columns = {
         **typed(pl.String, "id shape texture object texture_image decision cue"),
@@ -66,6 +67,7 @@ class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "text
             "the whole interval of decisions for neither lies less than MARGIN below chance, and for each cue "
             "chance is at most EVEN; of two categories, the decisions for each cue lie less than MARGIN above chance",
             "It uses neither cue: it names one of the two in {either:.1%} of {images}, with {chance:.1%} by chance.",
+            clause="uses neither shape nor texture",
         ),
         "unclear": Sentence(
             "cannot tell",
@@ -79,6 +81,7 @@ class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "text
             "it uses a cue, the whole interval of shape bias lies above one half, and that of shape decisions above "
             "chance",
             "It goes by shape: " + SAID,
+            clause="goes by shape",
         ),
         "texture": Sentence(
             "no",
@@ -86,11 +89,13 @@ class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "text
             "chance",
             "It goes by texture: " + SAID,
             "train on stylized images: cuescope make stylized IMAGES FOLDER --styles STYLES",
+            clause="goes by texture",
         ),
         "alike": Sentence(
             "no",
             "it uses both cues, and the whole interval of shape bias lies within ALIKE of one half",
             f"It goes by both cues alike, within {100 * ALIKE:.0f} points: " + SAID,
+            clause="goes by shape and texture alike",
         ),
         "undecided": Sentence(
             "cannot tell",

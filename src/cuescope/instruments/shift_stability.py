@@ -13,7 +13,7 @@ from cuescope.core.chance import agreement_by_chance
 from cuescope.core.classes import IMAGENET
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
 from cuescope.core.published import shifts
-from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.verdicts import Headline, Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import Canvas, Embedding, ShiftedCrop
@@ -80,6 +80,7 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
     """Of the random squares and places."""
 
     question = "Does one pixel of shift change its mind?"
+    headline = Headline("Does a shift of one pixel change its answer?", "top1_change")
     reference = (
         "Azulay & Weiss 2019, Why do deep convolutional networks generalize so poorly to small image transformations?"
     )
@@ -96,11 +97,13 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
             "P(top-1 change) by the first protocol lies above MARGIN with its whole interval",
             "{what} changes its answer on {change:.1%} of {images}{mac}.",
             remedy="cuescope audit NAME NAME+blur4 --images DIR --only shift_stability",
+            clause="changes {change:.0%} of its answers with a pixel of shift",
         ),
         "stable": Sentence(
             "no",
             "P(top-1 change) lies below MARGIN with its whole interval, and the accuracy above chance",
             f"{{what}} changes its answer on less than {MARGIN:.0%} of images: on {{change:.1%}} of {{images}}{{mac}}.",
+            clause="is stable under a pixel of shift",
         ),
         "blind": Sentence(
             "cannot tell",

@@ -10,7 +10,7 @@ from cuescope.report.draw.scene import svg
 from cuescope.report.gather import Content, Entry, Group, Section, Subject
 
 MOST_REFERENCES = 3
-CLAUSES = 3
+CLAUSES = 4
 """What the sentence on top says of each classifier, at most."""
 
 
@@ -103,11 +103,10 @@ def _measure(finding: Finding, name: str) -> Measure | None:
 def _sentence(content: Content, answered: Iterable[tuple[Section, Group, Mapping[str, str]]]) -> str:
     """What can be said of each classifier, by its yes and no; classifiers of which the same can be said together."""
     said: dict[int | None, list[str]] = {}
-    for _, group, asks in answered:
+    for _, group, _ in answered:
         for entry, finding in group.answers:
-            clause = asks.get(finding.verdict.said, "")
-            if clause and clause not in said.setdefault(entry.subject.index, []):
-                said[entry.subject.index].append(clause)
+            clauses = said.setdefault(entry.subject.index, [])
+            clauses += [clause for clause in finding.verdict.clauses if clause not in clauses]
     together: dict[tuple[str, ...], list[str]] = {}
     for subject in content.subjects:
         clauses = tuple(said.get(subject.index, ())[:CLAUSES])
