@@ -72,7 +72,7 @@ class ShiftConsistency(Instrument, version=3, order=100, needs={"logits"}):
             "no",
             "the consistency lies below 1 - MARGIN with its whole interval",
             "{crops} get the same answer in {same:.1%} of cases ({images}){right}.",
-            remedy="cuescope audit NAME NAME+blur4 --images DIR --only shift_consistency",
+            remedy="see what anti-aliasing gains: cuescope audit NAME NAME+blur4 --images DIR --only shift_consistency",
         ),
         "blind": Sentence(
             "cannot tell",

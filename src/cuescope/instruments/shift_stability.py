@@ -96,7 +96,7 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
             "yes",
             "P(top-1 change) by the first protocol lies above MARGIN with its whole interval",
             "{what} changes its answer on {change:.1%} of {images}{mac}.",
-            remedy="cuescope audit NAME NAME+blur4 --images DIR --only shift_stability",
+            remedy="see what anti-aliasing gains: cuescope audit NAME NAME+blur4 --images DIR --only shift_stability",
             clause="changes {change:.0%} of its answers with a pixel of shift",
         ),
         "stable": Sentence(

@@ -72,7 +72,8 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
             "yes",
             "the share of images that some window changes lies above MARGIN with its whole interval",
             "{reach} changes its answer on {changed:.1%} of {images}.",
-            remedy="cuescope audit NAME NAME+blur4 NAME+aps --images DIR --only worst_shift",
+            remedy="see what anti-aliasing gains: "
+            "cuescope audit NAME NAME+blur4 NAME+aps --images DIR --only worst_shift",
         ),
         "none": Sentence(
             "no",

@@ -63,7 +63,7 @@ def profile(content: Content) -> Profile:
     asked = [(s, g, headlines[s.instrument]) for s in content.sections if s.instrument in headlines for g in s.groups]
     answered = [(section, group, asks) for section, group, asks in asked if group.answers]
     lines = tuple(_line(section, group, asks) for section, group, asks in answered)
-    return Profile(_sentence(content, answered), lines, tuple(_remedies(content)))
+    return Profile(_sentence(content, answered), lines, tuple(_remedies(section for section, _, _ in answered)))
 
 
 def _line(section: Section, group: Group, asks: Mapping[str, str]) -> Line:
@@ -120,8 +120,9 @@ def _sentence(content: Content, answered: Iterable[tuple[Section, Group, Mapping
     return "; ".join(parts) + "." if parts else ""
 
 
-def _remedies(content: Content) -> Iterable[Remedy]:
-    for section in content.sections:
+def _remedies(sections: Iterable[Section]) -> Iterable[Remedy]:
+    """Of the headline questions; what to do about other findings stands in their sections."""
+    for section in {section.instrument: section for section in sections}.values():
         about: dict[str, list[Subject]] = {}
         for group in section.groups:
             for entry, finding in group.answers:
