@@ -41,9 +41,10 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": WIDTH, "height": 1180})
+        page = browser.new_page(viewport={"width": WIDTH, "height": 800})
         page.goto(report.as_uri())
         page.screenshot(path=FOLDER / "verdict.png")
+        page.get_by_text("Unfold all", exact=True).click()
         shot(page, page.locator("#shape_bias .panel.dots").filter(has_text="by category").first, "shape_bias")
         settle(page, page.locator("#occlusion .panel").last)
         page.evaluate("y => window.scrollTo(0, y)", top_of(page, page.locator("#occlusion .panel").last))
