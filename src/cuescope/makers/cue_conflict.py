@@ -34,7 +34,7 @@ class CueConflict(Maker):
     textures: str
     """Folder of texture images in folders of the same classes, or world:texture-only[:COUNT]."""
     method: Literal["adain", "gatys"] = "adain"
-    """A stylizer in one pass; or the published search, some hundred times slower, by --network."""
+    """A stylizer in one pass; or a variant of the published search, its losses relative, by --network: far slower."""
     pairs: int = 5
     """Images of each class of shapes in each class of textures, the same class included, as published."""
     judges: str = ""

@@ -46,6 +46,7 @@ class Transfer:
     def about(self) -> dict[str, Any]:
         """The network and its layers, for a manifest."""
         layers = {"content layer": self.content_layer, "style layers": self.style_layers}
+        layers["variant"] = "losses relative to the originals, not by the published weights"
         return {"name": self.classifier.name, "digest": self.classifier.digest, **layers}
 
     def __call__(self, content: Tensor, style: Tensor, *, steps: int) -> Tensor:
