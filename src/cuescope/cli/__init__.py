@@ -16,6 +16,7 @@ _COMMANDS = {
     "train": "A bag of visual words of your own images, or the built-in world's networks again.",
     "report": "Make the report again from run folders; needs no model.",
     "compare": "Which of two classifiers is better, and do they agree? Over the same images.",
+    "check": "Do a run's intervals support what is required? Exit status 1 where they do not, for CI.",
     "list": "The models, instruments, makers, recipes and image sets there are.",
 }
 

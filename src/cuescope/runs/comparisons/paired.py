@@ -55,7 +55,7 @@ def verdicts(runs: Sequence[Run]) -> list[dict[str, Any]]:
         finding_a, finding_b = a.finding, b.finding
         if finding_a is None or finding_b is None:
             continue
-        other = {measure.name for measure in finding_b.measures if measure.value is not None}
+        other = {measure.name for measure in finding_b.measures if measure.value is not None and measure.per_image}
         shared = [m for m in finding_a.measures if m.per_image and m.value is not None and m.name in other]
         if not shared:
             continue
