@@ -14,7 +14,7 @@ sys.path[:0] = [str(ROOT / "tests")]
 from simulated import KINDS, Kind  # noqa: E402 - the draws lie with the tests
 
 PAGE = ROOT / "docs" / "intervals.md"
-SIZES = (5, 10, 20, 30, 100, 300)
+SIZES = (5, 10, 20, 30, 50, 100, 200, 300)
 HEAD = """# Intervals
 
 Every number of a finding has a 95 % interval, made by `core/stats` and by nothing else. One policy holds
@@ -29,8 +29,10 @@ everywhere.
   2001).
 - **A mean of shares**, or a ratio in 0..1, has Wilson's of as many trials as would vary as much.
 - **Other means and ratios** have Student's, corrected for skewness (Hall 1992).
-- **Paired differences** of 0 and 1 have Agresti & Min's (2005), others Hall's. Their p values are exact (McNemar)
-  or belong to the interval. Comparisons are corrected for their number (Holm).
+- **Paired differences** of 0 and 1 have Bonett & Price's (2012), which reckons with one more image either way, by
+  Student's t; others have Hall's. Their p values are exact (McNemar) or belong to the interval. Comparisons are
+  corrected for their number (Holm).
+- **A share kept** of an accuracy has Hall's, with one more image that is lost and one that is gained.
 - **Correlations** have Student's of Fisher's z; **kappa** the posterior of the four shares of images, and none
   under five errors or five right answers of either.
 - How much a number varies is found by **leaving out one unit at a time** (the jackknife), without chance. What
@@ -76,7 +78,7 @@ def _cell(kind: Kind, n: int, times: int) -> str:
     if known < 0.05:
         return "none"
     text = f"{100 * held:.1f}"
-    return text if (0.93 <= held <= 0.97 if n >= 30 else held >= 0.9) else f"({text})"
+    return text if (0.93 <= round(held, 3) <= 0.97 if n >= 30 else held >= 0.9) else f"({text})"
 
 
 if __name__ == "__main__":

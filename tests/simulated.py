@@ -35,6 +35,8 @@ class Kind:
 
 
 DISCRETE, RARE = "so few hits are possible that it jumps", "what was not seen is reckoned with"
+ONE_MORE = "one more image is reckoned with either way"
+LOST = (1, 2, 5)
 
 
 def _share(p: float) -> Draw:
@@ -64,6 +66,16 @@ def _flips(more: float, less: float) -> Draw:
         kind = random.random(n)
         a, b = (kind < more) | (kind > 0.7), (kind > 0.7) | ((kind >= more) & (kind < more + less))
         return stats.difference("", a, b).interval
+
+    return draw
+
+
+def _kept(lost: float, gained: float) -> Draw:
+    """0.8 are right before; 0.1 counts as chance."""
+
+    def draw(random: Generator, n: int) -> Interval | None:
+        kind = random.random(n)
+        return stats.kept("", (kind < 0.8 - lost) | (kind > 1 - gained), kind < 0.8, (0.1, 0.1)).interval
 
     return draw
 
@@ -158,8 +170,15 @@ KINDS = (
         RARE,
     ),
     Kind("ratio", "of 1 to 8 pairs an image, p = .3", _ratio, 0.3),
-    Kind("paired difference", "0 and 1, .2 against .1 differ", _flips(0.2, 0.1), 0.1),
-    Kind("paired difference", "0 and 1, .03 against .03 differ", _flips(0.03, 0.03), 0.0, DISCRETE),
+    Kind("paired difference", "0 and 1, .2 against .1 differ", _flips(0.2, 0.1), 0.1, ONE_MORE),
+    Kind("paired difference", "0 and 1, .03 against .03 differ", _flips(0.03, 0.03), 0.0, ONE_MORE),
+    *(
+        Kind("paired difference", f"0 and 1, .0{p} lost, none gained", _flips(0, p / 100), -p / 100, ONE_MORE)
+        for p in LOST
+    ),
+    *(Kind("share kept", f"of .8, .0{p} lost, none gained", _kept(p / 100, 0), 1 - p / 70, ONE_MORE) for p in LOST),
+    Kind("share kept", "of .8, .02 lost and .02 gained", _kept(0.02, 0.02), 1, ONE_MORE),
+    Kind("share kept", "of .8, .3 lost and .05 gained", _kept(0.3, 0.05), 1 - 0.25 / 0.7, ONE_MORE),
     Kind("paired difference", "numbers", _numbers, 0.3),
     Kind("independent difference", "of shares .3 and .5", _apart, -0.2),
     Kind("correlation", "0, normal", _together(0.0), 0.0),

@@ -15,12 +15,11 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.core.findings import About
-from cuescope.core.stats import concentration
 from cuescope.data.images import Box, Sample
 from cuescope.data.ops.occlude import Grid, Occlude, Rectangle, cover, means
 from cuescope.instruments.occlusion import Occlusion
 from cuescope.instruments.registry import build
-from cuescope.methods.occlusion import pointing, unseen
+from cuescope.methods.occlusion import concentration, pointing, unseen
 from toys import COLORS, Constant, MeanColor, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names)

@@ -121,7 +121,7 @@ def test_an_audit_asks_it_of_two_images_and_not_of_one(tmp_path: Path) -> None:
         )
 
     many = finding(70)
-    assert many["top"].n == 64
+    assert many["top"].n == 48
     assert not many.why
     assert many.panels[-1].kind == "images"
     one = finding(1)

@@ -24,7 +24,7 @@ ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
 
 
 def concluded(module: nn.Module, samples: list[Sample], tool: WorstShift | None = None) -> Conclusion:
-    tool, classifier = tool or WorstShift(), toy(module)
+    tool, classifier = tool or WorstShift(cyclic=True), toy(module)
     labels = [-1 if sample.label is None else sample.label for sample in samples]
     return tool.conclude(tool.start(classifier).observe(classifier.see(samples, labels)), ABOUT)
 
@@ -93,7 +93,7 @@ def test_the_nearest_shift_that_changes_the_answer_is_found() -> None:
         pixels = torch.zeros(3, 16, 16, dtype=torch.uint8)
         pixels[:, row, column] = 255
         samples.append(Sample(f"{i}", pixels, label=0))
-    classifier, tool = toy(Bright()), WorstShift(reach_px=2)
+    classifier, tool = toy(Bright()), WorstShift(reach_px=2, cyclic=True)
     rows = tool.start(classifier).observe(classifier.see(samples, [0] * 5))
     assert rows["level_cyclic"].to_list() == [1, 1, 2, None, None], "the dot itself leaves, or another comes"
     assert rows["changed_cyclic"].to_list() == [True, True, True, False, False]
@@ -109,7 +109,7 @@ def test_the_nearest_shift_that_changes_the_answer_is_found() -> None:
 def test_equals_each_shift_asked_alone() -> None:
     board = (torch.arange(20)[:, None] + torch.arange(20)[None]) // 3 % 2 * 255
     samples = [Sample(str(i), (board.roll(i, 1)).byte().expand(3, 20, 20).contiguous(), label=i % 2) for i in range(6)]
-    classifier, tool = toy(OnePixel()), WorstShift(reach_px=1)
+    classifier, tool = toy(OnePixel()), WorstShift(reach_px=1, cyclic=True)
     batch = classifier.see(samples, [i % 2 for i in range(6)])
     rows = tool.start(classifier).observe(batch)
     shifts = {"cyclic": grids.ring(1), "half": grids.half_ring(1), "fraction": grids.FRACTIONS}
@@ -196,6 +196,17 @@ def test_it_shows_the_window_with_another_answer() -> None:
         assert first != second
         assert before.caption.startswith(first)
         assert after.caption.endswith(second)
+
+
+def test_cyclic_shifts_are_asked_for() -> None:
+    """By default nine passes an image, and nothing is said of the others."""
+    said = concluded(MeanColor(), colored(30), WorstShift())
+    every = concluded(MeanColor(), colored(30))
+    assert [m for m in every.measures if m.name in [n.name for n in said.measures]] == list(said.measures)
+    assert {m.name for m in said.measures if "_" in m.name} == {
+        *("changed_window", "robust_window", "embedding_lost", "embedding_cosine")
+    }
+    assert "cyclic" not in said.verdict.names
 
 
 def test_parameters_in_range() -> None:

@@ -114,7 +114,7 @@ def local() -> Conclusion:
     shows=SHOWN,
 )
 def strange() -> Conclusion:
-    return conclude(Strange(), plain(24))
+    return conclude(Strange(), plain(36))
 
 
 @planted(

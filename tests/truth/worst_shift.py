@@ -28,7 +28,7 @@ class Edge(nn.Module):
         return torch.stack([20.5 - bright, bright - 20.5, torch.zeros_like(bright)], 1)
 
 
-def conclude(module: nn.Module, count: int, kind: str = "dots") -> Conclusion:
+def conclude(module: nn.Module, count: int, kind: str = "dots", cyclic: bool = True) -> Conclusion:
     """One bright dot; a bright edge just outside of what is seen; or one color of three."""
     images = []
     for i in range(count):
@@ -40,7 +40,7 @@ def conclude(module: nn.Module, count: int, kind: str = "dots") -> Conclusion:
         else:
             pixels[i % 3] = 200
         images.append(Sample(f"{i:03d}", pixels, label=i % (3 if kind == "colors" else 2)))
-    tool, classifier = WorstShift(), toy(module, size=8)
+    tool, classifier = WorstShift(cyclic=cyclic), toy(module, size=8)
     classifier.preprocessing = type(classifier.preprocessing)((8, 8), 10, "bilinear", (0, 0, 0), (1, 1, 1), "toy")
     observer = tool.start(classifier)
     rows = observer.observe(classifier.see(images, [image.label or 0 for image in images]))
@@ -166,7 +166,7 @@ def seen(said: Conclusion) -> bool:
 
 
 def few() -> Conclusion:
-    return conclude(MeanColor(), 8, "colors")
+    return conclude(MeanColor(), 8, "colors", cyclic=False)
 
 
 sayable("worst_shift", "nothing", lambda said: not seen(said), lambda: conclude(Bright(), 0))
@@ -174,5 +174,5 @@ sayable("worst_shift", "found", lambda said: bounds(said)[0] > MARGIN, one_of_ei
 sayable("worst_shift", "none", lambda said: bounds(said)[1] < MARGIN and knows(said), goes_by_color)
 sayable("worst_shift", "blind", lambda said: bounds(said)[1] < MARGIN and not knows(said), sees_nothing)
 sayable("worst_shift", "cannot_tell", lambda said: seen(said) and bounds(said)[0] <= MARGIN <= bounds(said)[1], few)
-sayable("worst_shift", "cyclic", seen, counts)
+sayable("worst_shift", "cyclic", lambda said: seen(said) and said["changed_cyclic"].value is not None, counts)
 sayable("worst_shift", "embedding", lambda said: said["embedding_lost"].value is not None, lost)

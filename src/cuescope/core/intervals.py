@@ -195,7 +195,7 @@ def over_classes(k: NDArray[Any], n: NDArray[Any]) -> Found:
 
 
 def of_differences(left: Left, ends: bool, units: str) -> Found:
-    """Of a mean in -1..1; `ends` says that each value is -1, 0 or 1: then Agresti & Min's (2005), by Student's t."""
+    """Of a mean in -1..1; `ends` says that each value is -1, 0 or 1: then Bonett & Price's (2012), by Student's t."""
     if lacking := _lacking(left, units):
         return None, lacking
     low, high = hall(_reckoned(left, ends))
@@ -217,11 +217,16 @@ def p_of_difference(left: Left, ends: bool) -> float | None:
 
 
 def _reckoned(left: Left, ends: bool) -> Left:
-    """With the differences that were not seen: one more either way, by a half, where each is -1, 0 or 1."""
+    """With the differences that were not seen: one more either way where each is -1, 0 or 1.
+
+    Where few answers change, and all one way, half of one (Agresti & Min 2005) is too little.
+    """
     n = left.units
     if ends:
-        variance = (n**2 * left.variance + 1) / (n + 2) ** 2
-        return replace(left, value=left.value * n / (n + 2), variance=variance, skewness=0.0)
+        value = left.value * n / (n + 2)
+        squares = n * (n - 1) * left.variance + n * left.value**2
+        variance = ((squares + 2) / (n + 2) - value**2) / (n + 2)
+        return replace(left, value=value, variance=variance, skewness=0.0)
     return replace(left, variance=left.variance + 2 * _unseen(left) / n**2)
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import inspect
 import itertools
 import textwrap
@@ -13,6 +14,7 @@ from typing import Any
 from cuescope.core.errors import CueError, unknown
 
 
+@functools.cache
 def parameters(kind: type[Any]) -> dict[str, tuple[Any, Any, str]]:
     """Each parameter's type, default and meaning: the docstring under the field, in the class that it comes from."""
     hints, meaning = typing.get_type_hints(kind), {}

@@ -8,6 +8,7 @@ reason `why`. The others give intervals.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -143,6 +144,27 @@ def ratio(
     of_ratio = of_shares if ((a >= 0) & (a <= b)).all() else of_numbers
     interval, lacking = of_ratio(left, units)
     return Measure(name, float(a.sum() / b.sum()), unit, int((b > 0).sum()), interval, lacking, **more)
+
+
+def kept(
+    name: str, after: Numbers, before: Numbers, beyond: tuple[float, float] = (0.0, 0.0), *, why: str = "", **more: Any
+) -> Measure:
+    """What share of the images right `before` is right `after`, of both what is `beyond` chance? 0 or 1 for each image.
+
+    It is reckoned with one more image that is lost and one that is gained, as a difference is.
+
+    >>> kept("kept", [1, 1, 0, 0], [1, 1, 1, 1]).value
+    0.5
+    """
+    a, b = (np.asarray(values, float) - chance for values, chance in zip((after, before), beyond, strict=True))
+    found = ratio(name, a, b, why=why, **more)
+    if found.value is None or len(a) < UNITS:
+        return found
+    one_more = np.append(a, (-beyond[0], 1 - beyond[0])), np.append(b, (1 - beyond[1], -beyond[1]))
+    interval, lacking = of_numbers(left_out(mean_of, np.stack(one_more, 1)), "images")
+    if interval is not None:
+        interval = min(interval[0], found.value), max(interval[1], found.value)
+    return replace(found, interval=interval, why=lacking)
 
 
 def difference(
@@ -313,20 +335,3 @@ def pearson(a: Numbers, b: Numbers, units: str = "images") -> tuple[float | None
     half = student(n - 1) * math.sqrt((n - 1) * float(z.var()))
     low, high = np.tanh(np.arctanh(np.clip(value, -near, near)) + half * np.array([-1, 1]))
     return value, (float(low), float(high)), ""
-
-
-def concentration(falls: NDArray[Any]) -> float | None:
-    """How local is a dependence: the share of all falls that the tenth of places with the largest falls hold.
-
-    0.1 where every place matters alike, 1 where a tenth of the places holds all; None where nothing falls.
-
-    >>> concentration(np.array([0.0] * 9 + [0.5])), concentration(np.full(10, 0.2)), concentration(np.zeros(10))
-    (1.0, 0.1, None)
-    """
-    lost = np.sort(np.clip(falls, 0, None))[::-1]
-    total = lost.sum()
-    if total <= 0:
-        return None
-    whole, part = divmod(len(lost), 10)
-    top = lost[:whole].sum() + (lost[whole] * part / 10 if part else 0.0)
-    return float(round(top / total, 12))

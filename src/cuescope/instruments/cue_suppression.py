@@ -1,7 +1,7 @@
 """What is left of its accuracy when one cue is taken away?"""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -183,12 +183,12 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
             if above and self._published(name, about):
                 values = {who: by_cue[name] for who, by_cue in others.KEPT.items()}
                 kept["published"] = known.listed(values, others.SOURCE)
-            yield _ratio(f"kept_{name}", after * above, clean * above, **kept)
+            yield stats.kept(f"kept_{name}", after * above, clean * above, **kept)
             if cue or name == "noise":
                 more: dict[str, Any] = {"title": f"accuracy lost {title}", "per_image": f"lost_{name}" if cue else ""}
                 yield stats.difference(f"lost_{name}", clean, after, why=NOTHING, **more)
                 left: dict[str, Any] = {"title": f"of what it knows above chance, left {title}", "why": why}
-                yield _ratio(f"left_{name}", after * above, clean * above, chance * above, **left)
+                yield stats.kept(f"left_{name}", after * above, clean * above, (chance * above, chance * above), **left)
             if name.endswith("shape"):
                 cut = right[CONTROLS[name.replace("shape", "cuts")]]
                 part: dict[str, Any] = {"title": f"part of the loss {title} that cuts alone cost", "why": why}
@@ -250,22 +250,6 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         yield shown(self.how, classifier, batch)
-
-
-def _ratio(name: str, after: NDArray[Any], clean: NDArray[Any], chance: float = 0.0, **more: Any) -> Measure:
-    """The accuracy `after` over the clean one, each less chance; images (n,) of 0 or 1, or all 0 for no ratio.
-
-    The interval is reckoned with one more image that is lost and one that is gained, as Agresti & Min (2005) do for
-    differences: where few answers change, and all one way, the next may go the other.
-    """
-    found = stats.ratio(name, after - chance, clean - chance, **more)
-    if found.value is None or len(clean) < stats.UNITS:
-        return found
-    one_more = np.append(after, (0, 1)) - chance, np.append(clean, (1, 0)) - chance
-    interval = stats.ratio(name, *one_more).interval
-    if interval is None:
-        return replace(found, interval=None, why="too few images for an interval")
-    return replace(found, interval=(min(interval[0], found.value), max(interval[1], found.value)), why="")
 
 
 def _outcome(cue: str, found: Found) -> str:

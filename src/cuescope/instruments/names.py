@@ -1,7 +1,8 @@
 """The names of the instruments and of their parameters, from files alone: nothing is imported for them."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,16 @@ NO_INSTRUMENTS = {"__init__", "base", "names", "registry", "severity_curves", "s
 """What lies in the folder beside the instruments."""
 
 
+@cache
+def others() -> EntryPoints:
+    """The instruments of other packages. All packages are searched, so once."""
+    return entry_points(group=GROUP)
+
+
 def names() -> list[str]:
     """The names of all instruments that are installed, ours and other packages'."""
     own = {path.stem for path in FOLDER.glob("*.py")} - NO_INSTRUMENTS
-    return sorted({*own, *(entry.name for entry in entry_points(group=GROUP))})
+    return sorted({*own, *others().names})
 
 
 def class_name(module: str) -> str:

@@ -19,7 +19,7 @@ from cuescope.data.ops.objects import object_mask
 from cuescope.data.ops.occlude import FILLS, Fill, Grid, Occlude, fill_color
 from cuescope.instruments.base import Instrument, Observer, Rows, typed
 from cuescope.methods.incremental import painted_logits
-from cuescope.methods.occlusion import followed_map, pointing, unseen
+from cuescope.methods.occlusion import concentration, followed_map, pointing, unseen
 
 MARGIN = 0.05
 """A share of hits that is surely less than this above chance is no more than chance."""
@@ -161,7 +161,7 @@ class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
             "largest_drop": p_clean - float(p[worst]),
             "worst_top": grid.rectangles[worst].top,
             "worst_left": grid.rectangles[worst].left,
-            "concentration": stats.concentration(p_clean - p),
+            "concentration": concentration(p_clean - p),
             "unseen": unseen(batch.pixels[i], grid, occlude.color),
         }
         if label >= 0 and (place := object_mask(batch.samples[i], classifier.preprocessing)) is not None:

@@ -5,7 +5,6 @@ import importlib
 import sys
 import types
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from cuescope.core.parameters import convert, parameters
 from cuescope.core.user_code import load_file
 from cuescope.data.images import ImageSet
 from cuescope.instruments.base import Instrument
-from cuescope.instruments.names import GROUP, class_name, names
+from cuescope.instruments.names import class_name, names, others
 
 
 def find(name: str) -> type[Instrument]:
@@ -26,7 +25,7 @@ def find(name: str) -> type[Instrument]:
     """
     if name.endswith(".py"):
         return _class_of(load_file(name, "a Python file with an instrument"), Path(name).stem)
-    for entry in entry_points(group=GROUP):
+    for entry in others():
         if entry.name == name:
             return _checked(entry.load(), name)
     if name not in names():

@@ -119,11 +119,12 @@ class Scramble(Instrument, version=2, order=70, needs={"logits", "label", "textu
         )
         title, more = "accuracy lost by texturizing", {"why": more["why"]}
         lost = stats.mean("lost", rows["lost"], "difference", title=title, headline=True, per_image="lost", **more)
-        above, below = (rows[name] - (chances[name] or 0.0) for name in ("texturized", "clean"))
+        chance = (chances["texturized"] or 0.0, chances["clean"] or 0.0)
         title = "share of the accuracy above chance that is kept without shapes"
         kept = Measure("kept", None, "share", title=title, why="the clean accuracy is not above chance")
         if clean.above(clean.chance):
-            kept = replace(stats.ratio("kept", above, below, title=title), n=rows.height)
+            found = stats.kept("kept", rows["texturized"], rows["clean"], chance, title=title)
+            kept = replace(found, n=rows.height)
         measures = [replace(texturized, per_image="texturized"), clean, lost, kept]
         if len(about.classes) > 10:
             more |= {"better": "higher"}

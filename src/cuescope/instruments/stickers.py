@@ -38,10 +38,10 @@ class Stickers(Instrument, version=1, order=205, needs={"logits", "another"}):
     averages a map; for other networks the one that takes most evidence away when covered.
 
     >>> Stickers(side=0.15, places=8).images
-    64
+    48
     """
 
-    images: int = 64
+    images: int = 48
     """How many images are looked at, spread evenly over the set."""
     side: float = 0.25
     """Side of a sticker, as a share of the input's shorter side."""

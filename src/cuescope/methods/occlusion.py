@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -65,3 +66,20 @@ def followed_map(
     tiles = [tile(contrast(one), TILE_PX) for one in maps]
     where = ", here (top left) and elsewhere" if len(tiles) > 1 else ""
     return followed, (Inset(f"what excites map {channel}{where}", sheet([tiles], columns=min(2, len(tiles)))),)
+
+
+def concentration(falls: NDArray[Any]) -> float | None:
+    """How local is a dependence: the share of all falls that the tenth of places with the largest falls hold.
+
+    0.1 where every place matters alike, 1 where a tenth of the places holds all; None where nothing falls.
+
+    >>> concentration(np.array([0.0] * 9 + [0.5])), concentration(np.full(10, 0.2)), concentration(np.zeros(10))
+    (1.0, 0.1, None)
+    """
+    lost = np.sort(np.clip(falls, 0, None))[::-1]
+    total = lost.sum()
+    if total <= 0:
+        return None
+    whole, part = divmod(len(lost), 10)
+    top = lost[:whole].sum() + (lost[whole] * part / 10 if part else 0.0)
+    return float(round(top / total, 12))

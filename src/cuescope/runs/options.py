@@ -96,8 +96,7 @@ def check_look(instrument: str, model: Any, image: Any, out: Any, settings: Mapp
 
 def described() -> dict[str, tuple[Any, Any, str]]:
     """Type, default (MISSING: there is none) and help of each option by its Python name, the inputs first."""
-    own = parameters(AuditOptions)
-    del own["inputs"]
+    own = {key: about for key, about in parameters(AuditOptions).items() if key != "inputs"}
     inputs = {s.name: (str if s.world else Path, None, s.help) for s in sources().values()}
     return inputs | {"images": (str, MISSING, sources()["images"].help)} | own
 
