@@ -54,7 +54,7 @@ def main() -> None:
         seeds = np.array([one.mean() for one in of_each])
         mean, interval, _ = stats.paired_difference(np.mean(of_each, 0), np.zeros(len(samples)))
         print(f"{name}, maps less label: {mean:.4f}; over images {interval}", end="")
-        print(f", over seeds {stats.bootstrap_mean(seeds)}" if len(seeds) > 1 else "")
+        print(f", over seeds {stats.mean('', seeds, 'difference', units='seeds').interval}")
         print(f"    of each seed: {', '.join(f'{one:+.4f}' for one in seeds)}")
 
 

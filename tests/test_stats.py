@@ -42,23 +42,19 @@ def test_wilson_of_nothing_is_an_error() -> None:
         stats.wilson(0, 0)
 
 
-def test_bootstrap_mean_agrees_with_scipy() -> None:
+def test_the_bootstrap_agrees_with_scipys() -> None:
     values = np.random.default_rng(1).normal(3, 2, 200)
     expected = scipy_stats.bootstrap(
         (values,), np.mean, method="percentile", n_resamples=4000, rng=np.random.default_rng(2)
     ).confidence_interval
-    assert stats.bootstrap_mean(values, seed=3) == pytest.approx((expected.low, expected.high), abs=0.06)
+    found = draws.bootstrap_of_means(values[:, None], lambda means: means[:, 0], seed=3)
+    assert found == pytest.approx((expected.low, expected.high), abs=0.06)
 
 
-def test_bootstrap_is_the_same_for_the_same_seed_whatever_the_block() -> None:
-    values = np.random.default_rng(0).random(5000)
-    assert stats.bootstrap_mean(values, seed=5) == stats.bootstrap_mean(values, seed=5)
-    assert stats.bootstrap_mean(values, seed=5) != stats.bootstrap_mean(values, seed=6)
-
-
-def test_bootstrap_of_one_value_is_an_error() -> None:
-    with pytest.raises(ValueError, match="at least two"):
-        stats.bootstrap_mean([1.0])
+def test_the_bootstrap_is_the_same_for_the_same_seed() -> None:
+    values = np.random.default_rng(0).random((5000, 1))
+    once, again, other = (draws.bootstrap_of_means(values, lambda means: means[:, 0], seed) for seed in (5, 5, 6))
+    assert once == again != other
 
 
 def test_paired_difference_is_narrower_than_unpaired() -> None:
@@ -76,12 +72,6 @@ def test_paired_difference_is_narrower_than_unpaired() -> None:
 def test_paired_difference_leaves_out_what_does_not_count() -> None:
     value, _, n = stats.paired_difference([1, np.nan, 0, 1], [np.nan, 0, 0, 1])
     assert (value, n) == (pytest.approx(2 / 3 - 1 / 3), 4)
-
-
-def test_ratio_without_a_safe_denominator_has_no_interval() -> None:
-    assert stats.bootstrap_ratio([1, 0], [1, 0]) is None
-    low, high = stats.bootstrap_ratio([1, 0, 1, 1] * 20, [1] * 80) or (0, 0)
-    assert low < 0.75 < high
 
 
 def test_kappa_by_hand() -> None:

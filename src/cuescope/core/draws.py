@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cuescope.core.intervals import UNITS, Clusters, Numbers
+from cuescope.core.intervals import UNITS, Clusters
 
 RESAMPLES = 2000
 BLOCK = 4_000_000
@@ -59,14 +59,6 @@ def _drawn(random: np.random.Generator, members: NDArray[Any], resamples: int) -
     return random.multinomial(len(members), np.full(len(members), 1 / len(members)), resamples)
 
 
-def bootstrap_mean(values: Numbers, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean (Efron & Tibshirani 1993, chapter 13); ValueError for one value."""
-    data = np.asarray(values, dtype=float)
-    if len(data) < 2:
-        raise ValueError(f"an interval needs at least two values, not {len(data)}")
-    return _percentiles(_resampled(data[:, None], seed)[:, 0] / len(data))
-
-
 def bootstrap_of_means(
     values: NDArray[Any], of: Callable[[NDArray[Any]], NDArray[Any]], seed: int = 0, *, clusters: Clusters = ()
 ) -> tuple[float, float] | None:
@@ -95,17 +87,6 @@ def bootstrap_of_means(
         weights = weights[weights.any(1)]
         found.append(of(weights @ values / weights.sum(1, keepdims=True)))
     return _percentiles(np.concatenate(found))
-
-
-def bootstrap_ratio(above: Numbers, below: Numbers, seed: int = 0) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of sum(above) / sum(below), the pairs resampled together.
-
-    None where a resample can have a denominator of 0, so that no interval exists.
-    """
-    if len(above) < 2:
-        return None
-    sums = _resampled(np.stack([np.asarray(above, float), np.asarray(below, float)], 1), seed)
-    return None if (sums[:, 1] == 0).any() else _percentiles(sums[:, 0] / sums[:, 1])
 
 
 def _resampled(data: NDArray[Any], seed: int) -> NDArray[Any]:

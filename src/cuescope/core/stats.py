@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from cuescope.core.draws import BLOCK as BLOCK
 from cuescope.core.draws import RESAMPLES as RESAMPLES
 from cuescope.core.draws import Draws
-from cuescope.core.draws import bootstrap_mean as bootstrap_mean
 from cuescope.core.draws import bootstrap_of_means as bootstrap_of_means
-from cuescope.core.draws import bootstrap_ratio as bootstrap_ratio
 from cuescope.core.draws import interval_of as interval_of
 from cuescope.core.findings import Measure, Unit
 from cuescope.core.intervals import (
