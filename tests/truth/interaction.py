@@ -115,9 +115,9 @@ def sums() -> Conclusion:
 
 @planted(
     "interaction",
-    "truth",
+    "absence",
     "goes by the mean color alone, which masks keep",
-    "adds up (masks take nothing), not a correlation of rounding errors",
+    "nothing to add up, no correlation of rounding errors",
     holds=lambda said: said.verdict.names == ("unmoved",) and said["correlation"].value is None,
     broken=breaks("cuescope.instruments.interaction.NOTHING", 0.0),
     shows=SHOWN,

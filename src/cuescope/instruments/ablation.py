@@ -188,7 +188,7 @@ class Ablation(Instrument, version=3, order=290, needs={"logits", "features"}):
     def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Conclusion:
         layers = [one.facts["layers"] for one in about]
         if layers[0] != layers[1]:
-            raise Misfit("they have other layers, and a mean over other layers is another thing")
+            raise Misfit("their layers have other names, and a mean over other layers is another thing")
         common = first.select("id").join(second.select("id"), on="id", how="semi")
         a, b = (
             LayerLosses.of(common.join(rows, on="id", how="left", maintain_order="left"), names)

@@ -58,7 +58,11 @@ class ErrorAgreement(Instrument, version=2, order=60, needs={"logits", "label"})
         "no_labels": Sentence(
             "cannot tell", "no image has a label", "Nothing can be said of its errors: no image has a label."
         ),
-        "mean": Sentence("yes", "an image has a label", "Its accuracy is {share:.1%} on average over {classes}."),
+        "mean": Sentence(
+            "cannot tell",
+            "an image has a label; of one classifier alone",
+            "Its accuracy is {share:.1%} on average over {classes}.",
+        ),
         "never": Sentence(
             "yes",
             "a class with several images is never right",

@@ -74,11 +74,11 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
             "{reason}, so nothing can be added up.",
         ),
         "unmoved": Sentence(
-            "yes",
+            "cannot tell",
             f"masking takes less than {NOTHING:g} of the logit from each of {LEAST} images or more, one by one and "
             "together",
-            "Parts of {px} px add up: given their own mean color they take nothing from the logit of any of {images}, "
-            "one by one or together.",
+            "Parts of {px} px, given their own mean color, take nothing from the logit of any of {images}, one by one "
+            "or together: there is nothing to add up.",
         ),
         "additive": Sentence(
             "yes",

@@ -80,7 +80,9 @@ class LabelErrors(Instrument, version=1, order=25, needs={"logits", "label"}):
         **typed(pl.List(pl.Float64), "values away"),
     }
     sentences = {
-        "nothing": Sentence("cannot tell", "no class has enough labels", "No label can be doubted: {why}."),
+        "nothing": Sentence(
+            "cannot tell", "no class has enough labels", "Whether labels are wrong cannot be said: {why}."
+        ),
         "chance": Sentence(
             "cannot tell",
             "the interval of the agreement with the labels does not lie above chance",
