@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,10 @@ def data() -> Path:
     if not (DATA / "README.md").is_file():
         pytest.skip("the real data pack is not here")
     return DATA
+
+
+@pytest.fixture(autouse=True)
+def _same_random_weights() -> None:
+    """A network that a test makes has the same weights each time, in whatever order and process tests run."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
