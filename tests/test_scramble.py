@@ -14,8 +14,9 @@ from cuescope.core.errors import CueError
 from cuescope.core.findings import About
 from cuescope.data.images import Framing, Sample
 from cuescope.data.readers import read_folder, read_versions
-from cuescope.instruments.scramble import Scramble, _clean_logits, by_chance, in_frame
+from cuescope.instruments.scramble import Scramble
 from cuescope.makers.base import framed
+from cuescope.methods.versions import in_frame, logits_in_frame_of
 from cuescope.world.images import WorldImages
 from toys import COLORS, MeanColor, toy
 
@@ -80,15 +81,19 @@ def test_clean_logits_of_the_same_frame_are_those_of_the_batch() -> None:
     module = MeanColor()
     classifier = toy(module)
     batch = classifier.see([colored("a", 0, 0, 0), colored("b", 1, 1, 1)], [0, 1])
-    assert torch.equal(_clean_logits(classifier, replace(batch, logits=batch.logits + 7)), batch.logits + 7)
+    assert torch.equal(
+        logits_in_frame_of(classifier, replace(batch, logits=batch.logits + 7), "texturized"), batch.logits + 7
+    )
 
 
 def test_chance_is_what_answers_without_the_image_give() -> None:
-    rows = Scramble().empty.vstack(
-        Scramble().table({"id": list("abcd"), "label": [0, 0, 0, 1], "clean_predicted": [0, 0, 1, 2]})
-    )
-    assert by_chance(rows, "clean") == pytest.approx((3 * 2 + 1 * 1) / 16)
-    assert by_chance(Scramble().empty, "clean") is None
+    answers = {"clean_predicted": [0, 0, 1, 2], "texturized_predicted": [1, 1, 1, 1]}
+    right = {"clean": [1.0, 1.0, 0.0, 0.0], "texturized": [0.0, 0.0, 0.0, 1.0], "lost": [0.0] * 4}
+    rows = Scramble().table({"id": list("abcd"), "label": [0, 0, 0, 1], **answers, **right})
+    said = Scramble().conclude(rows, About("toy", "toys", COLORS.names))
+    assert said["clean"].chance == pytest.approx((3 * 2 + 1 * 1) / 16)
+    assert said["texturized"].chance == pytest.approx(1 / 4)
+    assert Scramble().conclude(Scramble().empty, About("toy", "toys", COLORS.names))["clean"].chance is None
 
 
 def test_equal_logits_share_their_ranks() -> None:

@@ -59,7 +59,7 @@ def knows_silhouettes() -> Conclusion:
     "always says the one category that all 100 silhouettes show",
     "cannot tell, though it is right on all of them: its only answer fits",
     holds=lambda said: said.verdict.names == ("cannot_tell",) and said["silhouettes"].chance == 1,
-    broken=breaks("cuescope.instruments.cue_accuracy.by_permutation", lambda said, shown: 1 / 8),
+    broken=breaks("cuescope.instruments.cue_accuracy.agreement_by_chance", lambda shown, said: 1 / 8),
     shows=("silhouettes",),
 )
 def has_one_answer() -> Conclusion:

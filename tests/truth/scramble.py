@@ -74,7 +74,7 @@ SHOWN = ("clean", "texturized", "lost", "kept")
     "reads how red an image is, wherever the red lies",
     "can do without shapes",
     holds=lambda said: said.verdict.names == ("without_shapes",) and said["kept"].value == 1,
-    broken=breaks("cuescope.instruments.scramble._texturized", lambda batch: list(batch.samples[::-1])),
+    broken=breaks("cuescope.instruments.scramble.versions_of", lambda batch, kind: list(batch.samples[::-1])),
     shows=SHOWN,
 )
 def texture() -> Conclusion:
@@ -87,7 +87,7 @@ def texture() -> Conclusion:
     "reads how red one half of an image is against the other",
     "needs shapes",
     holds=lambda said: said.verdict.names == ("needs_shapes",) and said["clean"].value == 1,
-    broken=breaks("cuescope.instruments.scramble._texturized", lambda batch: list(batch.samples)),
+    broken=breaks("cuescope.instruments.scramble.versions_of", lambda batch, kind: list(batch.samples)),
     shows=SHOWN,
 )
 def shape() -> Conclusion:
@@ -100,7 +100,7 @@ def shape() -> Conclusion:
     "draws its answer from a hash of the pixels",
     "cannot tell, not 'can do without shapes'",
     holds=lambda said: said.verdict.names == ("unrecognized",),
-    broken=breaks("cuescope.instruments.scramble.by_chance", lambda rows, name: 0.0),
+    broken=breaks("cuescope.instruments.scramble.agreement_by_chance", lambda labels, answers: 0.0),
     shows=SHOWN,
 )
 def guesses() -> Conclusion:
@@ -113,7 +113,7 @@ def guesses() -> Conclusion:
     "always says the one label that three of four images have",
     "cannot tell, not 'can do without shapes'",
     holds=lambda said: said.verdict.names == ("unrecognized",) and said["clean"].value == 0.75,
-    broken=breaks("cuescope.instruments.scramble.by_chance", lambda rows, name: 1 / 8),
+    broken=breaks("cuescope.instruments.scramble.agreement_by_chance", lambda labels, answers: 1 / 8),
     shows=SHOWN,
 )
 def constant() -> Conclusion:
@@ -133,7 +133,7 @@ class Border(nn.Module):
     "sees 40 px of photographs whose versions of 28 px have nothing scrambled, and reads their border",
     "loses nothing",
     holds=lambda said: said["lost"].value == 0 and said["clean"].value == 1,
-    broken=breaks("cuescope.instruments.scramble.in_frame", lambda sample, version: sample.pixels),
+    broken=breaks("cuescope.methods.versions.in_frame", lambda sample, version: sample.pixels),
     shows=SHOWN,
 )
 def framed() -> Conclusion:

@@ -132,7 +132,7 @@ def hashes() -> Conclusion:
     "always says the same",
     "uses neither cue, and no mean over categories that reads as texture (.125)",
     holds=lambda said: said.verdict.names == ("neither_cue",) and said["category_mean"].value is None,
-    broken=breaks(f"{HERE}.by_permutation", lambda decisions, shown: 0.0),
+    broken=breaks(f"{HERE}.agreement_by_chance", lambda shown, decisions: 0.0),
     shows=DECIDED,
 )
 def says_one_thing() -> Conclusion:
@@ -145,7 +145,7 @@ def says_one_thing() -> Conclusion:
     "says one shape on 60 of 100 images, all of which show it, and reads the texture of the others",
     "shape bias .6, and no 'goes by shape': its favorite answer alone gives as many",
     holds=lambda said: said.verdict.names == ("undecided",),
-    broken=breaks(f"{HERE}.by_permutation", lambda decisions, shown: 0.0),
+    broken=breaks(f"{HERE}.agreement_by_chance", lambda shown, decisions: 0.0),
 )
 def has_a_favorite() -> Conclusion:
     return images([*[CONSTANT] * 120, *[TEXTURE] * 80], [(0, t) for t in range(1, 8)])

@@ -96,7 +96,7 @@ def reads_texture() -> Conclusion:
     "always says the same, and so loses nothing",
     "nothing can be lost, not 'it does without texture'",
     holds=lambda said: said.verdict.names == ("unrecognized",),
-    broken=breaks(f"{HERE}.by_permutation", lambda said, labels: 0.0),
+    broken=breaks(f"{HERE}.agreement_by_chance", lambda labels, said: 0.0),
     shows=("clean", "stylized", "lost"),
 )
 def constant() -> Conclusion:

@@ -98,6 +98,18 @@ def sign_test(k: int, n: int) -> float:
     return min(1.0, 2 * sum(math.exp(of - math.lgamma(i + 1) - math.lgamma(n - i + 1)) for i in range(few + 1)))
 
 
+def holm(p: Sequence[float]) -> list[float]:
+    """P values corrected for how many there are (Holm 1979).
+
+    >>> [round(one, 3) for one in holm([0.04, 0.01, 0.03])]
+    [0.06, 0.03, 0.06]
+    """
+    order = sorted(range(len(p)), key=p.__getitem__)
+    steps = np.maximum.accumulate([min(1.0, p[k] * (len(p) - i)) for i, k in enumerate(order)] or [0.0])
+    found = dict(zip(order, steps.tolist(), strict=False))
+    return [found[k] for k in range(len(p))]
+
+
 @lru_cache(maxsize=64)
 def _students(degrees: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Angles of t = tan(angle) sqrt(degrees), whose density is a power of the cosine, and how likely |t| is below."""

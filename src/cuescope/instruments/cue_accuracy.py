@@ -9,13 +9,14 @@ import polars as pl
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import published as known
 from cuescope.core import stats
+from cuescope.core.chance import agreement_by_chance
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
 from cuescope.core.published.stimuli import are_published_objects
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed
-from cuescope.methods.cue_conflict import EVEN, by_permutation, categories
+from cuescope.methods.cue_conflict import EVEN, categories
 
 MARGIN = 0.05
 """An accuracy that is surely less than this above chance is no better than chance."""
@@ -115,7 +116,7 @@ def _outcome(measure: Measure) -> str:
 
 
 def _measure(rows: pl.DataFrame, shown: str, standard: bool) -> Measure:
-    beside: dict[str, Any] = {"chance": by_permutation(rows["decision"], rows["category"])}
+    beside: dict[str, Any] = {"chance": agreement_by_chance(rows["category"], rows["decision"])}
     if standard and are_published_objects(rows["id"], textures=shown == "textures"):
         values = {who: by_cue[shown] for who, by_cue in known.CUE_ACCURACY.items()}
         beside["published"] = known.listed(values, known.CUE_ACCURACY_SOURCE)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import published as known
 from cuescope.core import stats
+from cuescope.core.chance import agreement_by_chance
 from cuescope.core.classes import IMAGENET, SIXTEEN
 from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.published import suppression as others
@@ -208,8 +209,7 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
     def _chance(self, rows: Rows, about: About) -> float:
         """How often its answers would be right if they were dealt out to the images at random, at least 1 / classes."""
         count = len(SIXTEEN) if self.decision == "sixteen" else max(1, len(about.classes))
-        dealt = [np.bincount(rows[column].to_numpy(), minlength=count) for column in ("label", "predicted")]
-        return max(1 / count, float(dealt[0] @ dealt[1]) / max(1, rows.height) ** 2)
+        return max(1 / count, agreement_by_chance(rows["label"], rows["predicted"]) or 0.0)
 
     def _verdict(self, found: Found) -> Verdict:
         clean, noise = found["clean"], found["left_noise"]

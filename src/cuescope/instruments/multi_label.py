@@ -9,13 +9,13 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
+from cuescope.core.chance import as_lists, common_by_chance, errors_by_chance
 from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.naming import short_name
 from cuescope.core.published import REAL, REAL_SOURCE, listed
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch, Sample
 from cuescope.instruments.base import Instrument, Rows, gallery, typed
-from cuescope.methods.label_chance import as_lists, common_by_chance, errors_by_chance
 
 ANNOTATED = "label maps of "
 """How a sample's `labels_from` begins where an annotator says what is right."""

@@ -5,18 +5,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
-from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
+from cuescope.core.chance import agreement_by_chance
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
 from cuescope.core.naming import counted
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.core.wording import interval_of
-from cuescope.data.images import Batch, Sample
+from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
-from cuescope.data.preprocessing import Preprocessing, frame, usual
 from cuescope.instruments.base import Instrument, Rows, by_id, label_ranks, typed, where_labeled
+from cuescope.methods.versions import in_frame_of, logits_in_frame_of, versions_of
 
 NAMES = {"clean": "the same images, clean, in the same frame", "texturized": "texturized images"}
 MARGIN, HALF = 0.1, 0.5
@@ -95,9 +95,10 @@ class Scramble(Instrument, version=2, order=70, needs={"logits", "label", "textu
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
         """Per image: the label, and what is said of it and of its texturized version."""
-        scrambled = classifier.logits(classifier.prepare(_texturized(batch)))
+        scrambled = classifier.logits(classifier.prepare(versions_of(batch, "texturized")))
         columns: dict[str, Any] = {"id": batch.ids, "label": where_labeled(batch, batch.labels)}
-        for name, logits in (("clean", _clean_logits(classifier, batch)), ("texturized", scrambled)):
+        clean = logits_in_frame_of(classifier, batch, "texturized")
+        for name, logits in (("clean", clean), ("texturized", scrambled)):
             ranks = label_ranks(replace(batch, logits=logits))
             columns[f"{name}_predicted"] = logits.argmax(1).tolist()
             first = {name: ranks.among_first(1), f"{name}_top5": ranks.among_first(5)}
@@ -109,7 +110,7 @@ class Scramble(Instrument, version=2, order=70, needs={"logits", "label", "textu
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         rows = rows.drop_nulls("label")
         more: dict[str, Any] = {"why": "no image has a label and a texturized version", "better": "higher"}
-        chances = {name: by_chance(rows, name) for name in NAMES}
+        chances = {name: agreement_by_chance(rows["label"], rows[f"{name}_predicted"]) for name in NAMES}
         texturized, clean = (
             replace(
                 _share(name, rows, title=f"accuracy on {NAMES[name]}", headline=large, **more),
@@ -159,8 +160,8 @@ class Scramble(Instrument, version=2, order=70, needs={"logits", "label", "textu
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         names, row_of = classifier.classes.names, by_id(rows)
-        figures, both = [], (classifier.prepare(_clean(batch)), classifier.prepare(_texturized(batch)))
-        for name, clean, scrambled in zip(batch.ids, *both, strict=True):
+        figures, both = [], [of(batch, "texturized") for of in (in_frame_of, versions_of)]
+        for name, clean, scrambled in zip(batch.ids, *map(classifier.prepare, both), strict=True):
             for pixels, kind in ((clean, "clean"), (scrambled, "texturized")):
                 figures.append(Figure(f"{kind}: {names[row_of[name][f'{kind}_predicted']]}", to_image(pixels)))
         caption = "Each image and its texturized version, with what the classifier says."
@@ -171,46 +172,3 @@ def _share(column: str, rows: Rows, **more: Any) -> Measure:
     """The mean of what is 0 or 1, but for ties of logits, which count in part."""
     of = stats.share if rows[column].is_in([0.0, 1.0]).all() else stats.mean_share
     return of(column, rows[column], **more)
-
-
-def by_chance(rows: Rows, name: str) -> float | None:
-    """How often would these answers be right if they had nothing to do with the images? None without any.
-
-    A classifier that always says the most frequent label is right as often as that label is there.
-    """
-    if not rows.height:
-        return None
-    labels, answers = (rows.group_by(pl.col(key).alias("k")).len() for key in ("label", f"{name}_predicted"))
-    both = labels.join(answers, on="k")
-    return float((both["len"] * both["len_right"]).sum()) / rows.height**2
-
-
-def _texturized(batch: Batch) -> list[Sample]:
-    return [replace(s, pixels=s.versions["texturized"], framing="stimulus") for s in batch.samples]
-
-
-def _clean(batch: Batch) -> list[Sample]:
-    """Each image in the frame of its version: cut out and resized as that was, before the classifier resizes it."""
-    return [replace(s, pixels=in_frame(s, s.versions["texturized"]), framing="stimulus") for s in batch.samples]
-
-
-def in_frame(sample: Sample, version: Tensor) -> Tensor:
-    """The image (3, h, w) uint8 in the frame of its version (3, h, w): itself where the two are of one size.
-
-    A version of another size was cut out of the middle as the makers do where it is square, else resized as a whole.
-    """
-    height, width = version.shape[1:]
-    if sample.pixels.shape == version.shape:
-        return sample.pixels
-    if sample.framing == "photograph" and height == width:
-        return frame([sample], usual(height))[0]
-    return frame([replace(sample, framing="stimulus")], Preprocessing((height, width), (height, width)))[0]
-
-
-def _clean_logits(classifier: Classifier, batch: Batch) -> Tensor:
-    """Logits of the clean images in the frame of their versions; those of the batch where that is the frame anyway."""
-    pixels, logits = classifier.prepare(_clean(batch)), batch.logits.clone()
-    other = (pixels != batch.pixels).flatten(1).any(1)
-    if other.any():
-        logits[other.cpu()] = classifier.logits(pixels[other])
-    return logits

@@ -9,6 +9,7 @@ import polars as pl
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import published as known
 from cuescope.core import stats
+from cuescope.core.chance import agreement_by_chance
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores
 from cuescope.core.findings import About, Conclusion, Measure, Panel, Published, dot
 from cuescope.core.naming import counted
@@ -20,7 +21,6 @@ from cuescope.methods.cue_conflict import (
     MORE,
     SHARED,
     TOO_NARROW,
-    by_permutation,
     categories,
     clusters_of,
     instances,
@@ -201,7 +201,7 @@ def _side(bias: Measure, shape: Measure, texture: Measure) -> str:
 
 def _measures(conflict: pl.DataFrame, categories: Mapping[str, Measure], published: bool) -> Iterable[Measure]:
     seen: dict[str, Any] = {"clusters": labels_of(conflict), "why": "no image has cues in conflict"}
-    chance = {cue: by_permutation(conflict["decision"], conflict[cue]) or 0.0 for cue in ("shape", "texture")}
+    chance = {cue: agreement_by_chance(conflict[cue], conflict["decision"]) or 0.0 for cue in ("shape", "texture")}
     either = sum(chance.values())
     decided = [
         stats.share(f"{cue}_decisions", conflict["cue"] == cue, title=f"decisions for the {cue}", chance=p, **seen)

@@ -10,6 +10,7 @@ import polars as pl
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import published as known
 from cuescope.core import stats
+from cuescope.core.chance import agreement_by_chance
 from cuescope.core.classes import IMAGENET
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
 from cuescope.core.naming import counted
@@ -19,7 +20,7 @@ from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.readers.imagenet import real_position
 from cuescope.instruments.base import Instrument, Rows, by_id, typed, where_labeled
-from cuescope.methods.cue_conflict import EVEN, by_permutation
+from cuescope.methods.cue_conflict import EVEN
 from cuescope.methods.versions import in_frame_of, logits_in_frame_of, versions_of
 
 NAMES = {"clean": "the same images as they are", "stylized": "stylized images"}
@@ -163,7 +164,7 @@ NOTHING = "no image has a label and a stylized version"
 
 
 def _share(rows: pl.DataFrame, name: str, headline: bool) -> Measure:
-    chance = by_permutation(rows[f"{name}_predicted"], rows["label"])
+    chance = agreement_by_chance(rows["label"], rows[f"{name}_predicted"])
     more: dict[str, Any] = {"title": f"accuracy on {NAMES[name]}", "chance": chance, "headline": headline}
     return stats.mean(name, rows[name], "share", why=NOTHING, better="higher", per_image=name, **more)
 

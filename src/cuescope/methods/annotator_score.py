@@ -8,11 +8,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cuescope.core import stats
+from cuescope.core.chance import common_by_chance
 from cuescope.core.classes import ClassSpace, folded
 from cuescope.core.findings import Measure
 from cuescope.data.images import Sample
 from cuescope.data.preprocessing import Preprocessing, locate
-from cuescope.methods.label_chance import common_by_chance
 
 OUTSIDE, UNKNOWN = -1, -2
 """Of a position in no box, and of one in boxes of several classes or of one that the classifier has not."""

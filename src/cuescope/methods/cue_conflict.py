@@ -1,8 +1,7 @@
 """What instruments share that look at cue-conflict images: what the images share, and what chance alone would give."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -85,19 +84,6 @@ def clusters_of(rows: pl.DataFrame) -> tuple[str, ...]:
 def labels_of(rows: pl.DataFrame) -> list[pl.Series]:
     """The columns of `clusters_of` themselves, as `core/stats` takes them."""
     return [rows[key] for key in clusters_of(rows)]
-
-
-def by_permutation(decisions: Sequence[str] | pl.Series, shown: Sequence[str] | pl.Series) -> float | None:
-    """How often would decisions fit what is shown, were the images' labels dealt out at random? None without images.
-
-    The mean over all permutations of `shown`, which is exact: what a classifier's favorite answers alone would give.
-
-    >>> by_permutation(["cat", "cat", "cat"], ["cat", "dog", "elk"]) == 1 / 3
-    True
-    """
-    said, there = Counter(decisions), Counter(shown)
-    n = sum(there.values())
-    return sum(count * there[name] for name, count in said.items()) / n**2 if n else None
 
 
 def uses(shape: Measure, texture: Measure, neither: Measure) -> Literal["yes", "no", "cannot tell"]:

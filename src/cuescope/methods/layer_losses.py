@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from cuescope.core import stats
+from cuescope.core.chance import agreement_by_chance
 from cuescope.core.findings import Measure
+from cuescope.core.intervals import holm, sign_test
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +54,7 @@ class LayerLosses:
         if labeled:
             predicted, without = predicted[known], without[known]
         intact, right = (predicted == target).astype(float), (without == target[:, None]).astype(float)
-        return cls(names, intact, right, kept, labeled, _chance(predicted, target))
+        return cls(names, intact, right, kept, labeled, agreement_by_chance(target.tolist(), predicted.tolist()))
 
     @property
     def falls(self) -> NDArray[np.float64]:
@@ -84,10 +83,8 @@ class LayerLosses:
     @cached_property
     def lost(self) -> list[bool]:
         """Whether without a layer surely more images are lost than won: exact sign tests, corrected for all (Holm)."""
-        p = [_sign_test(int((fall > 0).sum()), int((fall < 0).sum())) for fall in self.falls.T]
-        order = sorted(range(len(p)), key=p.__getitem__)
-        stop = next((i for i, k in enumerate(order) if p[k] > 0.05 / (len(p) - i)), len(p))
-        return [k in order[:stop] and fall.above(0) for k, fall in enumerate(self.each)]
+        p = holm([sign_test(int((fall > 0).sum()), int((fall != 0).sum())) for fall in self.falls.T])
+        return [rarely <= 0.05 and fall.above(0) for rarely, fall in zip(p, self.each, strict=True)]
 
     def extreme(self, which: str) -> Measure:
         """The "largest" or the "smallest" fall; its layer is picked on one half of the images, and met on the other."""
@@ -102,15 +99,3 @@ class LayerLosses:
             layer = int(others.argmax() if which == "largest" else others.argmin())
             without[half == mine] = self.without[half == mine, layer]
         return stats.difference(f"{which}_fall", self.intact, without, title=title)
-
-
-def _chance(answers: NDArray[Any], target: NDArray[Any]) -> float | None:
-    said, there = Counter(answers.tolist()), Counter(target.tolist())
-    n = len(target)
-    return sum(count * there[k] for k, count in said.items()) / n**2 if n else None
-
-
-def _sign_test(lost: int, won: int) -> float:
-    """The two-sided p of so many losses and wins, where both are as likely (McNemar 1947, exactly)."""
-    n = lost + won
-    return min(1.0, 2 * sum(math.comb(n, k) for k in range(min(lost, won) + 1)) / 2**n)

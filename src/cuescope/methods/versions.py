@@ -6,7 +6,7 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.data.images import Batch, Sample
-from cuescope.data.preprocessing import Preprocessing, frame
+from cuescope.data.preprocessing import Preprocessing, frame, usual
 
 
 def versions_of(batch: Batch, kind: str) -> list[Sample]:
@@ -20,18 +20,19 @@ def in_frame_of(batch: Batch, kind: str) -> list[Sample]:
     Makers take the middle of a photograph, whose short side is resized to 8/7 of theirs; a version of the image's own
     size was not cut.
     """
-    return [
-        replace(sample, pixels=_framed(sample, sample.versions[kind].shape[1:]), framing="stimulus")
-        for sample in batch.samples
-    ]
+    return [replace(s, pixels=in_frame(s, s.versions[kind]), framing="stimulus") for s in batch.samples]
 
 
-def _framed(sample: Sample, size: tuple[int, ...]) -> Tensor:
-    height, width = size
-    if sample.pixels.shape[1:] == size:
+def in_frame(sample: Sample, version: Tensor) -> Tensor:
+    """The image (3, h, w) uint8 in the frame of its version (3, h, w): itself where the two are of one size.
+
+    A version of another size was cut out of the middle as the makers do where it is square, else resized as a whole.
+    """
+    height, width = version.shape[1:]
+    if sample.pixels.shape == version.shape:
         return sample.pixels
     if sample.framing == "photograph" and height == width:
-        return frame([sample], Preprocessing((height, width), max(height, round(height * 8 / 7))))[0]
+        return frame([sample], usual(height))[0]
     return frame([replace(sample, framing="stimulus")], Preprocessing((height, width), (height, width)))[0]
 
 

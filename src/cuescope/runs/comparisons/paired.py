@@ -4,11 +4,11 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from cuescope.core import stats
+from cuescope.core.intervals import holm
 from cuescope.runs.store import Cell, Run
 
 ALIKE = 0.05
@@ -92,10 +92,9 @@ def corrected(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     >>> [round(v["p_holm"], 3) for v in corrected([{"p": 0.04}, {"p": 0.01}, {"p": 0.03}])]
     [0.06, 0.03, 0.06]
     """
-    tested = sorted((v["p"], i) for i, v in enumerate(found) if v["p"] is not None)
-    steps = np.maximum.accumulate([min(1.0, p * (len(tested) - k)) for k, (p, _) in enumerate(tested)] or [0.0])
-    holm = {i: float(step) for step, (_, i) in zip(steps, tested, strict=False)}
-    whole = [{**v, "p_holm": holm.get(i), "family": len(tested)} for i, v in enumerate(found)]
+    tested = [i for i, v in enumerate(found) if v["p"] is not None]
+    p = dict(zip(tested, holm([found[i]["p"] for i in tested]), strict=True))
+    whole = [{**v, "p_holm": p.get(i), "family": len(tested)} for i, v in enumerate(found)]
     return [{**v, "said": said(v)} for v in whole]
 
 
