@@ -15,8 +15,8 @@ from cuescope.core.findings import About
 from cuescope.data.images import Sample
 from cuescope.instruments.base import Misfit
 from cuescope.instruments.picture_sanity import PictureSanity
-from cuescope.methods.picture_sanity import METHODS, Pair, Pictures, edges, unit_pair
-from cuescope.methods.random_weights import randomized, rank_correlation
+from cuescope.methods.picture_sanity import METHODS, Pair, Pictures, edges, rank_correlation, unit_pair
+from cuescope.methods.random_weights import randomized
 from cuescope.models.seeding import seeded
 from cuescope.world.images import WorldImages
 from toys import COLORS, MeanColor, plain, toy

@@ -59,6 +59,25 @@ def _drawn(random: np.random.Generator, members: NDArray[Any], resamples: int) -
     return random.multinomial(len(members), np.full(len(members), 1 / len(members)), resamples)
 
 
+def crossed(clusters: Clusters, seed: int, resamples: int) -> Iterator[NDArray[Any]]:
+    """How often is each thing drawn in each resample, where its clusters are what is drawn? Blocks (some, n).
+
+    Each column of clusters is resampled for itself, and a thing is drawn as often as its clusters together: with two
+    columns the pigeonhole bootstrap (Owen 2007), whose intervals are rather too wide.
+
+    >>> next(crossed([["a", "a", "b"]], 1, 2)).tolist()
+    [[1.0, 1.0, 1.0], [2.0, 2.0, 0.0]]
+    """
+    random, n = np.random.default_rng(seed), len(clusters[0])
+    places = [np.unique(np.asarray(labels), return_inverse=True)[1] for labels in clusters]
+    for start in range(0, resamples, rows := max(1, BLOCK // max(1, n))):
+        weights = np.ones((min(rows, resamples - start), n))
+        for place in places:
+            count = int(place.max(initial=0)) + 1
+            weights *= random.multinomial(count, np.full(count, 1 / count), len(weights))[:, place]
+        yield weights
+
+
 def bootstrap_of_means(
     values: NDArray[Any], of: Callable[[NDArray[Any]], NDArray[Any]], seed: int = 0, *, clusters: Clusters = ()
 ) -> tuple[float, float] | None:
@@ -74,18 +93,10 @@ def bootstrap_of_means(
         return None
     if not len(clusters):
         return _percentiles(of(_resampled(np.asarray(values, float), seed) / len(values)))
-    random, n = np.random.default_rng(seed), len(values)
-    known = [np.unique(np.asarray(labels), return_inverse=True)[1] for labels in clusters]
-    if min(int(place.max()) for place in known) + 1 < UNITS:
+    if min(len(np.unique(np.asarray(labels))) for labels in clusters) < UNITS:
         return None
-    found, block = [], max(1, BLOCK // n)
-    for start in range(0, RESAMPLES, block):
-        weights = np.ones((min(block, RESAMPLES - start), n))
-        for place in known:
-            count = int(place.max()) + 1
-            weights *= random.multinomial(count, np.full(count, 1 / count), len(weights))[:, place]
-        weights = weights[weights.any(1)]
-        found.append(of(weights @ values / weights.sum(1, keepdims=True)))
+    drawn = (weights[weights.any(1)] for weights in crossed(clusters, seed, RESAMPLES))
+    found = [of(weights @ values / weights.sum(1, keepdims=True)) for weights in drawn]
     return _percentiles(np.concatenate(found))
 
 

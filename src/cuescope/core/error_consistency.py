@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cuescope.core import draws
-from cuescope.core.draws import RESAMPLES, Draws, interval_of
+from cuescope.core.draws import RESAMPLES, Draws, crossed, interval_of
 from cuescope.core.intervals import UNITS, Clusters
 
 Array = NDArray[Any]
@@ -80,25 +79,6 @@ class Kappas:
         for k in range(people.shape[1]):  # People stand first, in the same order.
             found.people[:, k, k] = np.nan
         return found
-
-
-def crossed(clusters: Clusters, seed: int, resamples: int) -> Iterator[Array]:
-    """How often is each thing drawn in each resample, where its clusters are what is drawn? Blocks (some, n).
-
-    Each column of clusters is resampled for itself, and a thing is drawn as often as its clusters together: with two
-    columns the pigeonhole bootstrap (Owen 2007), whose intervals are rather too wide.
-
-    >>> next(crossed([["a", "a", "b"]], 1, 2)).tolist()
-    [[1.0, 1.0, 1.0], [2.0, 2.0, 0.0]]
-    """
-    random, n = np.random.default_rng(seed), len(clusters[0])
-    places = [np.unique(np.asarray(labels), return_inverse=True)[1] for labels in clusters]
-    for start in range(0, resamples, rows := max(1, draws.BLOCK // max(1, n))):
-        weights = np.ones((min(rows, resamples - start), n))
-        for place in places:
-            count = int(place.max(initial=0)) + 1
-            weights *= random.multinomial(count, np.full(count, 1 / count), len(weights))[:, place]
-        yield weights
 
 
 def kappa(a_correct: Sequence[bool], b_correct: Sequence[bool]) -> float | None:

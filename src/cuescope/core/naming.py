@@ -1,6 +1,4 @@
-"""Names of classifiers and instruments, and counts of things, as people say them."""
-
-from collections.abc import Iterable
+"""Names of classifiers and instruments as people say them."""
 
 
 def short_name(name: str) -> str:
@@ -28,22 +26,3 @@ def key(text: str) -> str:
     'grad_cam'
     """
     return "".join(c if c.isalnum() else "_" for c in text.lower())
-
-
-def counted(n: int, thing: str) -> str:
-    """So many things.
-
-    >>> counted(1, "image"), counted(1200, "image")
-    ('1 image', '1,200 images')
-    """
-    return f"{n:,} {thing}{'' if n == 1 else 's'}"
-
-
-def listed(things: Iterable[str]) -> str:
-    """Things one after another, as a sentence has them.
-
-    >>> listed(["conv1", "conv2", "fc"]), listed(["fc"])
-    ('conv1, conv2 and fc', 'fc')
-    """
-    *first, last = things
-    return f"{', '.join(first)} and {last}" if first else last

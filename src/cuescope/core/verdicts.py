@@ -28,7 +28,9 @@ class Verdict:
     """The same in a few words each, behind the classifier's name, of those sentences that have such."""
 
     def __add__(self, other: Verdict) -> Verdict:
-        """Another sentence behind this one, which goes on saying yes or no."""
+        """Another sentence behind this one, which goes on saying yes or no; `sum(verdicts, UNSAID)` is all of them."""
+        if self == UNSAID:
+            return other
         remedy = self.remedy or other.remedy
         both = {"names": self.names + other.names, "clauses": self.clauses + other.clauses}
         return replace(self, sentence=f"{self.sentence} {other.sentence}", remedy=remedy, **both)

@@ -11,8 +11,8 @@ from torch import Tensor
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot, short_names
-from cuescope.core.naming import counted, listed
 from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import counted, listed
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, answered, typed
 from cuescope.methods.layer_losses import LayerLosses

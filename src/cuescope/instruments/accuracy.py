@@ -9,8 +9,8 @@ import polars as pl
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
-from cuescope.core.naming import counted
 from cuescope.core.verdicts import Headline, Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, answered, by_id, gallery, label_ranks, typed, where_labeled
 from cuescope.methods import calibration

@@ -12,7 +12,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.published import CROPS_MISSING, CROPS_OVER_HALF, CROPS_SOURCE, listed
-from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.verdicts import UNSAID, Sentence, Verdict
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.crops import overlap, random_resized_crops
 from cuescope.instruments.base import Instrument, Rows
@@ -165,7 +165,7 @@ class CropSupervision(Instrument, version=2, order=170, needs={"regions"}):
         elif found["other_than_label"].value is not None and other.value is None:
             verdicts.append(self.say("never_agrees"))
         if verdicts:
-            return sum(verdicts[1:], verdicts[0])
+            return sum(verdicts, UNSAID)
         known = [m for m in (missing, other) if m.value is not None]
         return self.say("few", why=known[0].why) if known else self.say("nothing", why=missing.why)
 

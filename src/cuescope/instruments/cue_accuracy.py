@@ -13,7 +13,7 @@ from cuescope.core.chance import agreement_by_chance
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
 from cuescope.core.published.stimuli import are_published_objects
-from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.verdicts import UNSAID, Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed
 from cuescope.methods.cue_conflict import EVEN, categories
@@ -89,7 +89,7 @@ class CueAccuracy(Instrument, version=2, order=40, needs={"logits", "shown"}):
             kinds = {} if name == "recognizes" else {"kinds": _listed(found)}
             if found:
                 verdicts.append(self.say(name, accuracies=", ".join(numbers), **kinds))
-        return sum(verdicts[1:], verdicts[0]) if verdicts else self.say("nothing")
+        return sum(verdicts, UNSAID) if verdicts else self.say("nothing")
 
     def examples(self, rows: Rows) -> list[str]:
         """Of each kind of image the first that is right and the first that is wrong."""

@@ -11,9 +11,9 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.classes import IMAGENET, SIXTEEN
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
-from cuescope.core.naming import counted
 from cuescope.core.ranks import Ranks
-from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.verdicts import UNSAID, Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, typed
 from cuescope.methods.cue_conflict import (
@@ -128,7 +128,7 @@ class CueSensitivity(Instrument, version=1, order=35, needs={"logits", "shape", 
             }
             if some:
                 verdicts.append(self.say(name, cues=" and ".join(each), **more.get(name, {})))
-        return sum(verdicts[1:], verdicts[0])
+        return sum(verdicts, UNSAID)
 
 
 UNKNOWN = "the originals of the images are not given"

@@ -15,7 +15,7 @@ from cuescope.core.chance import agreement_by_chance
 from cuescope.core.classes import IMAGENET, SIXTEEN
 from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.published import suppression as others
-from cuescope.core.verdicts import Headline, Sentence, Verdict
+from cuescope.core.verdicts import UNSAID, Headline, Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.suppression import Change
 from cuescope.data.ops.tilings import Rule
@@ -225,7 +225,7 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
             said.setdefault(_outcome(cue, found), []).append(cue)
         order = [name for name in self.sentences if name in said]
         verdicts = [self.say(name, **_told(name, said[name], found, images)) for name in order]
-        return sum(verdicts[1:], verdicts[0])
+        return sum(verdicts, UNSAID)
 
     def _caveats(self, about: About) -> Iterator[str]:
         where = "as the classifier itself frames them" if self.frame == "own" else "squashed to its input, as published"

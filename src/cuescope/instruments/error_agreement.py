@@ -12,8 +12,8 @@ from cuescope.core import stats
 from cuescope.core.error_consistency import kappa, kappa_intervals
 from cuescope.core.findings import About, Conclusion, Measure, Panel, short_names
 from cuescope.core.intervals import UNITS, over_classes
-from cuescope.core.naming import counted
 from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, answered, label_ranks, typed, where_labeled
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Finding, Map, Measure, Panel
-from cuescope.core.naming import counted
 from cuescope.core.verdicts import Sentence, Verdict
-from cuescope.core.wording import interval_of
+from cuescope.core.wording import counted, interval_text
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.preprocessing import objects_in
@@ -165,7 +164,7 @@ class Evidence(Instrument, version=4, order=150, needs={"dense_logits"}):
             return self.say("nothing")
         verdict = self.say("adds_up" if local else "not_local", seen=seen)
         if top.value is not None:
-            values = {"share": self.top_share, "top": top.value, "interval": interval_of(top)}
+            values = {"share": self.top_share, "top": top.value, "interval": interval_text(top)}
             verdict += self.say("strongest", **values, images=counted(top.n, "image"))
         if pointing.value is not None:
             name = "on_object" if beyond.above(0) else "not_on_object" if beyond.below(MARGIN) else "object_cannot_tell"

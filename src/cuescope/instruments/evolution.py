@@ -12,8 +12,8 @@ import torch
 
 from cuescope.classifier.classifier import Classifier, Watch
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
-from cuescope.core.naming import counted, listed
-from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.verdicts import UNSAID, Sentence, Verdict
+from cuescope.core.wording import counted, listed
 from cuescope.data.images import Batch
 from cuescope.data.ops.tiles import contrast, sheet, tile
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, peaks_of, typed
@@ -151,7 +151,7 @@ class Evolution(Instrument, version=2, order=260, needs={"features", "checkpoint
             if name == "unsure":
                 more |= {"images": counted(images, "image"), "chance": _shares(m.chance for m in those.values())}
             said.append(self.say(name, layers=layers, **more))
-        return sum(said[1:], said[0])
+        return sum(said, UNSAID)
 
     def _strongest(self, rows: Rows) -> pl.DataFrame:
         """Of the drawn units, the strongest image at each checkpoint."""

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
-from cuescope.core.naming import counted
 from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops import spectrum
 from cuescope.data.ops.contact import contact_sheet

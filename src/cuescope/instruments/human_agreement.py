@@ -13,9 +13,9 @@ from cuescope.core import stats
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, folded
 from cuescope.core.error_consistency import ANSWERS, Array, Asked, Kappas, interval_of, mean_over
 from cuescope.core.findings import About, Conclusion, Measure, short_names
-from cuescope.core.naming import counted
 from cuescope.core.published.stimuli import are_published
 from cuescope.core.verdicts import Headline, Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, typed
 from cuescope.methods.cue_conflict import SHARED, TOO_NARROW, categories, clusters_of, instances, labels_of

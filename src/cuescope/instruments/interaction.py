@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel
-from cuescope.core.naming import counted
 from cuescope.core.verdicts import Headline, Sentence, Verdict
-from cuescope.core.wording import interval_of
+from cuescope.core.wording import counted, interval_text
 from cuescope.data.images import Batch
 from cuescope.data.ops.occlude import Rectangle
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
@@ -167,7 +166,7 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
         if most < MARGIN and residual.n >= LEAST:
             return self.say("additive", px=px, images=images, most=most)
         unsure = "nearly" if residual.below(MARGIN) else "cannot_tell"
-        name, interval = "together" if residual.above(MARGIN) else unsure, interval_of(residual, ".1%")
+        name, interval = "together" if residual.above(MARGIN) else unsure, interval_text(residual, ".1%")
         return self.say(name, px=px, residual=residual.value, interval=interval, images=images)
 
 

@@ -12,8 +12,8 @@ import torch
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
-from cuescope.core.naming import counted
 from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import sheet
 from cuescope.data.ops.occlude import FILLS, Fill, fill_color

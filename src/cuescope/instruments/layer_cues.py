@@ -9,8 +9,8 @@ import polars as pl
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.findings import About, Conclusion, Measure, Panel
-from cuescope.core.naming import counted
-from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.verdicts import UNSAID, Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
 from cuescope.methods.crossed_readout import FOLDS, PAIR_FOLDS, RIDGE, Crossed, crossed
@@ -176,7 +176,7 @@ class LayerCues(Instrument, version=1, order=45, needs={"features", "shape", "te
         named = next(iter(read.values())).design.named
         if not named and any(one.readable for one in read.values()):
             said.append(self.say("unnamed"))
-        return sum(said[1:], said[0])
+        return sum(said, UNSAID)
 
     def _caveats(self, design: Crossed, about: About) -> Iterable[str]:
         where = "over the whole map" if self.grid == 1 else f"in {self.grid} x {self.grid} cells"

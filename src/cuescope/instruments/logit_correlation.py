@@ -11,9 +11,9 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.classes import IMAGENET
 from cuescope.core.findings import About, Conclusion, Measure, Panel, Published
-from cuescope.core.naming import counted, short_name
+from cuescope.core.naming import short_name
 from cuescope.core.verdicts import Sentence, Verdict
-from cuescope.core.wording import interval_of
+from cuescope.core.wording import counted, interval_text
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Misfit, Rows, histogram, where_labeled
 from cuescope.methods.logit_correlations import Array, against_mean, correlations, intervals
@@ -101,7 +101,11 @@ class LogitCorrelation(Instrument, version=2, order=220, needs={"logits"}):
             return Conclusion((margin,), (), self.say("nothing", why=why), (caveat,))
         data = histogram(margins, 12, (0, max(float(margins.max()), 1e-9)), "first logit less second")
         panel = Panel("margins", "bars", "By how much the answer leads", "", data)
-        values = {"margin": margin.value, "interval": interval_of(margin, ".2f"), "images": counted(margin.n, "image")}
+        values = {
+            "margin": margin.value,
+            "interval": interval_text(margin, ".2f"),
+            "images": counted(margin.n, "image"),
+        }
         return Conclusion((margin,), (panel,), self.say("leads", **values), (caveat,))
 
     def compare(self, first: Rows, second: Rows, about: tuple[About, About]) -> Conclusion:
@@ -130,7 +134,7 @@ class LogitCorrelation(Instrument, version=2, order=220, needs={"logits"}):
     def _verdict(self, averaged: Measure, flat: Measure) -> Verdict:
         if averaged.value is None:
             return self.say("not_measured", why=averaged.why)
-        images, interval = counted(averaged.n, "image"), interval_of(averaged, ".2f")
+        images, interval = counted(averaged.n, "image"), interval_text(averaged, ".2f")
         if averaged.above(MARGIN):
             return self.say("alike", images=images, r=averaged.value, interval=interval, flat=flat.value)
         name = "unlike" if averaged.below(MARGIN) else "cannot_tell"

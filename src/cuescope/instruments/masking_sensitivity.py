@@ -14,8 +14,9 @@ from torch import Tensor
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
-from cuescope.core.naming import counted, key, short_name
+from cuescope.core.naming import key, short_name
 from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.instruments.base import Instrument, Observer, Rows, by_id, typed

@@ -11,7 +11,7 @@ from torch import Tensor
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Inset, Measure, Panel, dot
-from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.verdicts import UNSAID, Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.tiles import sheet, tile
@@ -131,7 +131,7 @@ class PictureSanity(Instrument, version=1, order=255, needs={"logits", "features
         verdicts = [self.say(name, methods=", ".join(methods)) for name, methods in said.items() if methods]
         if not verdicts:
             return self.say("nothing", why=rows["why"][0] if rows.height else "no image was seen")
-        return sum(verdicts[1:], verdicts[0])
+        return sum(verdicts, UNSAID)
 
     def examples(self, rows: Rows) -> list[str]:
         """The first images."""

@@ -10,9 +10,8 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.chance import agreement_by_chance
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
-from cuescope.core.naming import counted
 from cuescope.core.verdicts import Sentence, Verdict
-from cuescope.core.wording import interval_of
+from cuescope.core.wording import counted, interval_text
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.instruments.base import Instrument, Rows, by_id, label_ranks, typed, where_labeled
@@ -151,7 +150,7 @@ class Scramble(Instrument, version=2, order=70, needs={"logits", "label", "textu
         if lost.above(HALF * beyond):
             return self.say("needs_shapes", **both, n=clean.n)
         if lost.above(0):
-            return self.say("loses", **both, n=clean.n, lost=lost.value, interval=interval_of(lost, ".1%"))
+            return self.say("loses", **both, n=clean.n, lost=lost.value, interval=interval_text(lost, ".1%"))
         return self.say("cannot_tell", **both, images=counted(clean.n, "image"))
 
     def examples(self, rows: Rows) -> list[str]:

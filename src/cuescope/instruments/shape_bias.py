@@ -12,9 +12,9 @@ from cuescope.core import stats
 from cuescope.core.chance import agreement_by_chance
 from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores
 from cuescope.core.findings import About, Conclusion, Measure, Panel, Published, dot
-from cuescope.core.naming import counted
 from cuescope.core.published.stimuli import are_published
 from cuescope.core.verdicts import Headline, Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Rows, by_id, gallery, typed
 from cuescope.methods.cue_conflict import (

@@ -13,9 +13,8 @@ import torch
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
-from cuescope.core.naming import counted
 from cuescope.core.verdicts import Sentence, Verdict
-from cuescope.core.wording import interval_of
+from cuescope.core.wording import counted, interval_text
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.occlude import Rectangle
@@ -172,12 +171,12 @@ class Stickers(Instrument, version=1, order=205, needs={"logits", "another"}):
         top, random = shares["top"], shares["random"]
         values = {"px": px, "top": top.value, "images": counted(top.n, "image")}
         if top.below(MARGIN):
-            return self.say("hardly", **values, interval=interval_of(top))
+            return self.say("hardly", **values, interval=interval_text(top))
         values |= {"random": random.value}
         if gain.above(0):
-            return self.say("chosen", **values, interval=interval_of(top))
+            return self.say("chosen", **values, interval=interval_text(top))
         if gain.within(-MARGIN, MARGIN) and beyond.above(0):
-            return self.say("any", **values, blank=shares["blank"].value, interval=interval_of(top))
+            return self.say("any", **values, blank=shares["blank"].value, interval=interval_text(top))
         return self.say("cannot_tell", **values)
 
     def examples(self, rows: Rows) -> list[str]:

@@ -13,9 +13,9 @@ from cuescope.core import stats
 from cuescope.core.chance import agreement_by_chance
 from cuescope.core.classes import IMAGENET
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
-from cuescope.core.naming import counted
 from cuescope.core.ranks import Ranks
 from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.readers.imagenet import real_position

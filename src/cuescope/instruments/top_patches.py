@@ -16,9 +16,8 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.errors import CueError
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
-from cuescope.core.naming import counted
 from cuescope.core.verdicts import Sentence, Verdict
-from cuescope.core.wording import interval_of
+from cuescope.core.wording import counted, interval_text
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import sheet
 from cuescope.instruments.base import Instrument, Observer, Rows, typed
@@ -176,7 +175,7 @@ class TopPatches(Instrument, version=3, order=200, needs={"dense_logits"}):
         name = "own" if misled.below(misled.chance) else alike
         values: dict[str, Any] = {"count": misled.count, "n": misled.n, "chance": misled.chance}
         values |= {"what": f"patch of {field} x {field} pixels" if local else "position"}
-        return self.say(name, **values, **({} if name == "cannot_tell" else {"interval": interval_of(misled)}))
+        return self.say(name, **values, **({} if name == "cannot_tell" else {"interval": interval_text(misled)}))
 
     def _caveats(self, rows: Rows, local: bool, field: int | None) -> tuple[str, ...]:
         caveats = []

@@ -16,9 +16,8 @@ from torch.nn import functional as F
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Unit
-from cuescope.core.naming import counted
 from cuescope.core.verdicts import Sentence, Verdict
-from cuescope.core.wording import interval_of
+from cuescope.core.wording import counted, interval_text
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.instruments.base import Instrument, Observer, Rows, typed
@@ -143,7 +142,7 @@ class VisualWords(Instrument, version=3, order=210, needs={"words", "patch_logit
         if top.value is None:
             verdict += self.say("silent")
         else:
-            values = {"part": top.value, "interval": interval_of(top), "alike": top.chance}
+            values = {"part": top.value, "interval": interval_text(top), "alike": top.chance}
             verdict += self.say("strongest", top=self.top, **values)
         return verdict if used.value is None else verdict + self.say("occur", vocabulary=used.n, count=used.count)
 

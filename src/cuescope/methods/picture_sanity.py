@@ -1,12 +1,14 @@
 """The pictures that explain an answer, of a network and of the same one with random weights."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
@@ -15,7 +17,7 @@ from cuescope.methods.attribution import KINDS, Attributions
 from cuescope.methods.attribution.places import class_map
 from cuescope.methods.deconvnet import Variant, project, visible, why_not
 from cuescope.methods.incremental import painted_logits
-from cuescope.methods.random_weights import randomized, rank_correlation
+from cuescope.methods.random_weights import randomized
 
 VARIANTS: dict[str, Variant] = {"deconvnet": "deconvnet", "guided backpropagation": "guided"}
 CLASS_MAP, OCCLUSION = "class map", "occlusion"
@@ -152,3 +154,21 @@ def _falls(classifier: Classifier, pixels: Tensor, target: int) -> Tensor:
     falls = painted.clean.double().softmax(0)[target] - painted.logits.double().softmax(1)[:, target]
     small = falls.view(1, 1, len(grid.tops), len(grid.lefts)).float().cpu()
     return F.interpolate(small, (height, width), mode="nearest")[0, 0]
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> float | None:
+    """Spearman's correlation of two maps of one shape, ties at their mean rank; None where one is the same everywhere.
+
+    >>> rank_correlation(torch.tensor([1.0, 2.0, 2.0]), torch.tensor([10.0, 0.0, 0.0]))
+    -1.0
+    """
+    x, y = (_ranks(one) for one in (a, b))
+    size = math.sqrt((x @ x) * (y @ y))
+    return float(x @ y) / size if size else None
+
+
+def _ranks(values: Tensor) -> NDArray[Any]:
+    """The place of each value among all, less the mean place; equal values have the mean of their places."""
+    _, which, counts = np.unique(values.detach().cpu().numpy().ravel(), return_inverse=True, return_counts=True)
+    places = np.cumsum(counts) - (counts - 1) / 2
+    return places[which] - (len(which) + 1) / 2

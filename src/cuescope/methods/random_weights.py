@@ -1,13 +1,9 @@
-"""The same network with random weights, and how alike two pictures are (Adebayo et al. 2018, Sanity checks)."""
+"""The same network with random weights (Adebayo et al. 2018, Sanity checks for saliency maps)."""
 
 import copy
-import math
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cuescope.classifier.classifier import Classifier
@@ -50,21 +46,3 @@ def _randomized(classifier: Classifier, seed: int) -> Classifier:
     return Classifier(
         network, classes=space, preprocessing=preprocessing, name=name, batch_size=classifier.batch_size, **how
     )
-
-
-def rank_correlation(a: Tensor, b: Tensor) -> float | None:
-    """Spearman's correlation of two maps of one shape, ties at their mean rank; None where one is the same everywhere.
-
-    >>> rank_correlation(torch.tensor([1.0, 2.0, 2.0]), torch.tensor([10.0, 0.0, 0.0]))
-    -1.0
-    """
-    x, y = (_ranks(one) for one in (a, b))
-    size = math.sqrt((x @ x) * (y @ y))
-    return float(x @ y) / size if size else None
-
-
-def _ranks(values: Tensor) -> NDArray[Any]:
-    """The place of each value among all, less the mean place; equal values have the mean of their places."""
-    _, which, counts = np.unique(values.detach().cpu().numpy().ravel(), return_inverse=True, return_counts=True)
-    places = np.cumsum(counts) - (counts - 1) / 2
-    return places[which] - (len(which) + 1) / 2

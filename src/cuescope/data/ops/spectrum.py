@@ -98,7 +98,7 @@ def folded_shares(responses: Tensor, steps: tuple[int, int]) -> Tensor:
     window = window.to(responses.device)
     # Zeros beyond a windowed map change no energy, and sides with large prime factors take 7 times as long.
     size = _fast(height), _fast(width)
-    beyond, weight = _beyond(size, steps, responses.device), _weights(size[1], responses.device)
+    beyond, weight = _beyond(size, steps, responses.device), column_weights(size[1], responses.device)
     above, total = [], []
     for part in responses.float().split(_AT_ONCE):
         mean = (part * window).sum((1, 2), keepdim=True) / window.sum()
@@ -140,7 +140,7 @@ def share_beyond(maps: Tensor, factor: int) -> Tensor:
     maps, size = maps.float(), (maps.shape[2], maps.shape[3])
     spectrum = torch.fft.rfft2(maps).abs().square()
     spectrum[..., 0, 0] = 0
-    spectrum = spectrum.sum(1, dtype=torch.float64) * _weights(size[1], maps.device)
+    spectrum = spectrum.sum(1, dtype=torch.float64) * column_weights(size[1], maps.device)
     whole, beyond = spectrum.sum((1, 2)), (spectrum * _beyond(size, (factor, factor), maps.device)).sum((1, 2))
     # Rounding alone leaves as much of the maps' own energy.
     varies = whole > _QUIET * maps.square().sum((1, 2, 3), dtype=torch.float64) * size[0] * size[1]
@@ -153,7 +153,7 @@ def _beyond(size: tuple[int, int], steps: tuple[int, int], device: torch.device)
     return down[:, None] | (torch.fft.rfftfreq(size[1], device=device) > 0.5 / steps[1])
 
 
-def _weights(side: int, device: torch.device) -> Tensor:
+def column_weights(side: int, device: torch.device) -> Tensor:
     """How many frequencies each column stands for: the spectrum is symmetric, and torch gives one half of it."""
     weight = torch.full((side // 2 + 1,), 2.0, device=device)
     weight[[0, -1] if side % 2 == 0 else [0]] = 1

@@ -15,6 +15,7 @@ from torch.fft import fftfreq, rfftfreq
 from torch.nn import functional as F
 
 from cuescope.core.seeds import seed_of
+from cuescope.data.ops.spectrum import column_weights
 from cuescope.data.ops.tilings import Rule, nudged, rotated, shuffled
 
 PAPER_PX = 224
@@ -154,9 +155,7 @@ def fine_structure(pixels: Tensor) -> Tensor:
     height, width = gray.shape[1:]
     window = min(height, width, max(2, round(11 * min(height, width) / PAPER_PX)))
     mean, square = (F.avg_pool2d(values[:, None], window, 1) for values in (gray, gray * gray))
-    energy = torch.fft.rfft2(gray).abs().square()
-    # A real spectrum is symmetric, and torch gives one half: all columns but the first and the last stand for two.
-    energy[:, :, 1 : (width + 1) // 2] *= 2
+    energy = torch.fft.rfft2(gray).abs().square() * column_weights(width, gray.device)
     down, across = (f(side, 1 / side, device=gray.device) for f, side in ((fftfreq, height), (rfftfreq, width)))
     fine = (down[:, None] ** 2 + across[None] ** 2).sqrt() >= 11
     share = (energy * fine).sum((1, 2)) / energy.sum((1, 2)).clamp_min(1e-12)

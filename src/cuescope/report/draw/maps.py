@@ -18,11 +18,11 @@ STRENGTH = 0.6
 LABEL_STRENGTH = 0.62, 0.26
 """The same for labels; the most frequent one, the rule that the others break, is laid on thinly."""
 SMALLEST, LARGEST = 192, 288
+"""Sides of images in a report: small ones are enlarged pixel by pixel, large ones reduced."""
 QUALITY = 72
 """Of images on a page: at it a photograph of 224 px takes some 9 kB, and no one looks at its noise."""
 DRAWN = 256
 """Colors of an image that was drawn."""
-"""Sides of images in a report: small ones are enlarged pixel by pixel, large ones reduced."""
 
 
 def fit(pixels: Array, smallest: int = SMALLEST, largest: int = LARGEST) -> Array:
