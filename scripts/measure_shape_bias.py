@@ -18,7 +18,7 @@ import polars as pl
 import torch
 
 from cuescope import load
-from cuescope.core import stats
+from cuescope.core import draws, stats
 from cuescope.core.classes import AGGREGATIONS, SIXTEEN, category_members, category_scores, imagenet_1k
 from cuescope.core.error_consistency import kappa_table
 from cuescope.data.readers import read_cue_conflict, read_human_data
@@ -111,7 +111,7 @@ def agreement(decided: Any, trials: pl.DataFrame, images: Any, shape: Any, textu
     people, networks = ({who: answers[who].to_numpy() for who in kinds[kind]} for kind in ("human", "network"))
     ours = {model: decided[model, "native", "mean"] for model in MODELS}
     ones = np.ones((1, len(images)))
-    drawn = np.concatenate([ones, *stats.Draws(np.zeros(len(images)), resamples=RESAMPLES)])
+    drawn = np.concatenate([ones, *draws.Draws(np.zeros(len(images)), resamples=RESAMPLES)])
 
     def compared(one: dict[str, Any], other: dict[str, Any]) -> str:
         """Kappa and the share of equal decisions, on average over all pairs of different ones."""
@@ -119,7 +119,7 @@ def agreement(decided: Any, trials: pl.DataFrame, images: Any, shape: Any, textu
         table = kappa_table(right[0], right[1], drawn)
         pairs = [(i, k) for i, a in enumerate(one) for k, b in enumerate(other) if a != b]
         values = np.mean([table[:, i, k] for i, k in pairs], 0)
-        low, high = stats.interval_of(values[1:]) or (np.nan, np.nan)
+        low, high = draws.interval_of(values[1:]) or (np.nan, np.nan)
         a, b = list(one.values()), list(other.values())
         equal = np.mean([(a[i] == b[k]).mean() for i, k in pairs])
         return f"{values[0]:.3f} ({low:.3f} to {high:.3f}) {equal:.3f}"

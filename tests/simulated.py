@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from cuescope.core import stats
+from cuescope.core import draws, stats
 from cuescope.core.error_consistency import kappa_intervals
 from cuescope.core.intervals import Interval, over_classes
 
@@ -100,7 +100,7 @@ def _together(rho: float) -> Draw:
 
 def _pairs(random: Generator, n: int) -> Interval | None:
     x = random.random(n)
-    return stats.pair_mean([(np.arange(n), np.abs(x[:, None] - x))], stats.Draws([0] * n))[1]
+    return stats.pair_mean([(np.arange(n), np.abs(x[:, None] - x))], draws.Draws([0] * n))[1]
 
 
 def _kappa(both: float, one: float) -> Draw:

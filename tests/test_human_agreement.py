@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import torch
 
-from cuescope.core import draws, error_consistency, stats
+from cuescope.core import draws, error_consistency
 from cuescope.core.classes import ClassSpace
 from cuescope.core.error_consistency import interval_of, kappa_table
 from cuescope.core.findings import About, Conclusion
@@ -211,7 +211,7 @@ def test_the_table_of_kappas_by_the_plain_function() -> None:
     generator = np.random.default_rng(5)
     a, b = (np.where(generator.random((30, 3)) < 0.2, np.nan, generator.random((30, 3)) < 0.6) for _ in range(2))
     a[:, 2] = 1
-    drawn = np.concatenate([np.ones((1, 30)), *stats.Draws(np.zeros(30), resamples=4)])
+    drawn = np.concatenate([np.ones((1, 30)), *draws.Draws(np.zeros(30), resamples=4)])
     table = kappa_table(a, b, drawn)
     assert np.isnan(table[:, 2]).all()
     for r, counts in enumerate(drawn):

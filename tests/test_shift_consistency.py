@@ -18,7 +18,7 @@ from cuescope.data.images import Sample
 from cuescope.data.ops.shift import Window
 from cuescope.instruments.shift_consistency import ShiftConsistency
 from cuescope.runs.comparisons.paired import difference
-from toys import COLORS, Constant, MeanColor, OnePixel, colored, plain, toy
+from toys import COLORS, Constant, MeanColor, OnePixel, answers_shown, colored, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name, {"places": 9})
 
@@ -230,14 +230,10 @@ def test_it_shows_crops_that_differ() -> None:
     shown = rows.filter(pl.col("id").is_in(chosen))
     (panel,) = tool.illustrate(classifier, classifier.see([samples[int(i)] for i in chosen]), shown)
     assert len(panel.figures) == 2 * len(chosen)
-    for first, second in zip(panel.figures[::2], panel.figures[1::2], strict=True):
-        assert first.pixels is not None
-        assert second.pixels is not None
-        both = torch.from_numpy(np.stack([first.pixels, second.pixels])).permute(0, 3, 1, 2) / 255
-        a, b = (COLORS.names[k] for k in classifier.logits(both).argmax(1).tolist())
+    for a, b, before, after in answers_shown(classifier, panel):
         assert a != b
-        assert first.caption.startswith(a)
-        assert second.caption.startswith(b)
+        assert before.startswith(a)
+        assert after.startswith(b)
 
 
 def test_impossible_parameters() -> None:

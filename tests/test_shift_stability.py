@@ -20,7 +20,7 @@ from cuescope.data.images import Sample
 from cuescope.data.ops.inpaint import inpaint
 from cuescope.data.ops.shift import Embedding, ShiftedCrop
 from cuescope.instruments.shift_stability import SUFFIX, ShiftStability
-from toys import COLORS, Constant, Images, MeanColor, OnePixel, colored, plain, toy
+from toys import COLORS, Constant, Images, MeanColor, OnePixel, answers_shown, colored, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
 SIZE, SHORT = 56, 25
@@ -370,14 +370,10 @@ def test_it_shows_the_pair_that_changed() -> None:
     shown = rows.filter(pl.col("id").is_in(chosen))
     (panel,) = ShiftStability().illustrate(classifier, classifier.see([samples[int(i)] for i in chosen]), shown)
     assert len(panel.figures) == 2 * len(chosen)
-    for first, second in zip(panel.figures[::2], panel.figures[1::2], strict=True):
-        assert first.pixels is not None
-        assert second.pixels is not None
-        both = torch.from_numpy(np.stack([first.pixels, second.pixels])).permute(0, 3, 1, 2) / 255
-        a, b = (COLORS.names[k] for k in classifier.logits(both).argmax(1).tolist())
+    for a, b, before, after in answers_shown(classifier, panel):
         assert a != b
-        assert first.caption.startswith(a)
-        assert b in second.caption
+        assert before.startswith(a)
+        assert b in after
 
 
 def test_the_same_images_for_every_classifier() -> None:

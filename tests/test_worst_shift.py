@@ -18,7 +18,7 @@ from cuescope.instruments.registry import build
 from cuescope.instruments.worst_shift import WorstShift
 from cuescope.models.aps import adaptive_polyphase
 from cuescope.models.seeding import seeded
-from toys import COLORS, Constant, MeanColor, OnePixel, colored, plain, toy
+from toys import COLORS, Constant, MeanColor, OnePixel, answers_shown, colored, plain, toy
 
 ABOUT = About("toy", "toys", COLORS.names, COLORS.name)
 
@@ -188,14 +188,10 @@ def test_it_shows_the_window_with_another_answer() -> None:
     batch = classifier.see([samples[int(i)] for i in chosen])
     (panel,) = tool.illustrate(classifier, batch, tool.rows_to_show(rows, chosen))
     assert len(panel.figures) == 8
-    for before, after in zip(panel.figures[::2], panel.figures[1::2], strict=True):
-        assert before.pixels is not None
-        assert after.pixels is not None
-        pair = torch.from_numpy(np.stack([before.pixels, after.pixels])).permute(0, 3, 1, 2) / 255
-        first, second = (COLORS.names[k] for k in classifier.logits(pair).argmax(1).tolist())
+    for first, second, before, after in answers_shown(classifier, panel):
         assert first != second
-        assert before.caption.startswith(first)
-        assert after.caption.endswith(second)
+        assert before.startswith(first)
+        assert after.endswith(second)
 
 
 def test_cyclic_shifts_are_asked_for() -> None:

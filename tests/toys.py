@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cuescope.classifier.classifier import Classifier, Preprocessing
 from cuescope.core.classes import ClassSpace
+from cuescope.core.findings import Panel
 from cuescope.data.images import ImageSet, Sample, UnreadableError
 
 COLORS = ClassSpace("colors", ("red", "green", "blue"))
@@ -42,9 +44,13 @@ class Constant(nn.Module):
 class OnePixel(nn.Module):
     """Class 0 where the middle pixel is bright, else class 1: one pixel of shift can change its mind."""
 
+    def __init__(self, scale: float = 10.0) -> None:
+        super().__init__()
+        self.scale = scale
+
     def forward(self, pixels: Tensor) -> Tensor:
         middle = pixels[:, :, pixels.shape[2] // 2, pixels.shape[3] // 2].mean(1)
-        return torch.stack([middle, 1 - middle, torch.zeros_like(middle)], 1) * 10
+        return torch.stack([middle, 1 - middle, torch.zeros_like(middle)], 1) * self.scale
 
 
 class Broken(nn.Module):
@@ -56,6 +62,31 @@ class Broken(nn.Module):
 
 def toy(module: nn.Module, classes: ClassSpace = COLORS, name: str = "toy", size: int = 16) -> Classifier:
     return Classifier(module.eval(), classes=classes, preprocessing=plain(size), name=name)
+
+
+def boards_or_colors(count: int, kind: str, width: int = 1) -> list[Sample]:
+    """Boards of diagonal stripes so many pixels wide, or one color of three each, which no shift changes."""
+    board = (torch.arange(24)[:, None] + torch.arange(24)[None]) // width % 2 * 255
+    found = []
+    for i in range(count):
+        pixels = board.byte().expand(3, 24, 24).clone()
+        if kind == "colors":
+            pixels = torch.zeros_like(pixels)
+            pixels[i % 3] = 200
+        found.append(Sample(f"{i}", pixels, label=i % 3))
+    return found
+
+
+def answers_shown(classifier: Classifier, panel: Panel) -> list[tuple[str, str, str, str]]:
+    """Of each two figures of a panel what the classifier answers to what they show, and their captions."""
+    found = []
+    for first, second in zip(panel.figures[::2], panel.figures[1::2], strict=True):
+        assert first.pixels is not None
+        assert second.pixels is not None
+        both = torch.from_numpy(np.stack([first.pixels, second.pixels])).permute(0, 3, 1, 2) / 255
+        a, b = (classifier.classes.names[k] for k in classifier.logits(both).argmax(1).tolist())
+        found.append((a, b, first.caption, second.caption))
+    return found
 
 
 class Images(ImageSet):

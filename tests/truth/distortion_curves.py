@@ -116,7 +116,7 @@ def levels_the_other_way() -> Conclusion:
     "names half the images whatever is done to them in fifteen ways",
     "no way is told apart from another",
     holds=lambda said: "apart" not in said.verdict.names,
-    broken=breaks("cuescope.core.stats.bootstrap_of_means", lambda values, of: (0.0, 0.05)),
+    broken=breaks("cuescope.core.draws.bootstrap_of_means", lambda values, of: (0.0, 0.05)),
     shows=("area", "area_way_0", "area_way_1"),
 )
 def fifteen_alike() -> Conclusion:

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cuescope.core.findings import About, Conclusion
-from cuescope.data.images import Sample
 from cuescope.instruments.shift_consistency import MARGIN, ShiftConsistency
-from toys import COLORS, Constant, MeanColor, toy
+from toys import COLORS, Constant, MeanColor, OnePixel, boards_or_colors, toy
 from truth.table import breaks, planted, sayable
 
 
-class Pixel(nn.Module):
-    """Class 0 where the middle pixel is bright, else class 1."""
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        middle = pixels[:, :, pixels.shape[2] // 2, pixels.shape[3] // 2].mean(1)
-        return torch.stack([middle, 1 - middle, torch.zeros_like(middle)], 1) * 20
-
-
-def samples(count: int, kind: str) -> list[Sample]:
-    """Fine checkerboards, or one color of three each."""
-    board = (torch.arange(24)[:, None] + torch.arange(24)[None]) % 2 * 255
-    found = []
-    for i in range(count):
-        pixels = board.byte().expand(3, 24, 24).clone()
-        if kind == "colors":
-            pixels = torch.zeros_like(pixels)
-            pixels[i % 3] = 200
-        found.append(Sample(f"{i}", pixels, label=i % 3))
-    return found
-
-
 def conclude(module: nn.Module, count: int, kind: str, pairs: int = 1) -> Conclusion:
-    tool, classifier, images = ShiftConsistency(pairs=pairs), toy(module), samples(count, kind)
+    tool, classifier, images = ShiftConsistency(pairs=pairs), toy(module), boards_or_colors(count, kind)
     observer = tool.start(classifier)
     rows = observer.observe(classifier.see(images, [image.label or 0 for image in images]))
     return tool.conclude(rows, About("toy", "toys", COLORS.names, COLORS.name, observer.facts))
@@ -63,7 +40,7 @@ def goes_by_color() -> Conclusion:
     shows=("consistency",),
 )
 def tells_places() -> Conclusion:
-    return conclude(Pixel(), 80, "boards")
+    return conclude(OnePixel(20.0), 80, "boards")
 
 
 @planted(
@@ -104,7 +81,10 @@ def knows(said: Conclusion) -> bool:
 
 ENOUGH = 1 - MARGIN
 sayable(
-    "shift_consistency", "nothing", lambda said: said["consistency"].value is None, lambda: conclude(Pixel(), 0, "")
+    "shift_consistency",
+    "nothing",
+    lambda said: said["consistency"].value is None,
+    lambda: conclude(OnePixel(20.0), 0, ""),
 )
 sayable("shift_consistency", "consistent", lambda said: bounds(said)[0] > ENOUGH and knows(said), goes_by_color)
 sayable("shift_consistency", "blind", lambda said: bounds(said)[0] > ENOUGH and not knows(said), sees_nothing)

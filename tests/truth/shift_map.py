@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Sample
 from cuescope.instruments.shift_map import MARGIN, ShiftMap
-from toys import COLORS, Constant, MeanColor, toy
+from toys import COLORS, Constant, MeanColor, OnePixel, toy
 from truth.table import breaks, planted, sayable
-
-
-class Pixel(nn.Module):
-    """Class 0 where the middle pixel is bright, else class 1."""
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        middle = pixels[:, :, pixels.shape[2] // 2, pixels.shape[3] // 2].mean(1)
-        return torch.stack([middle, 1 - middle, torch.zeros_like(middle)], 1) * 20
 
 
 def conclude(module: nn.Module, count: int, kind: str) -> Conclusion:
@@ -44,7 +36,7 @@ def conclude(module: nn.Module, count: int, kind: str) -> Conclusion:
     shows=("other_answers", "answers"),
 )
 def hangs_on_a_pixel() -> Conclusion:
-    return conclude(Pixel(), 20, "boards")
+    return conclude(OnePixel(20.0), 20, "boards")
 
 
 @planted(
@@ -70,7 +62,7 @@ def goes_by_color() -> Conclusion:
     shows=("other_answers",),
 )
 def three_images() -> Conclusion:
-    return conclude(Pixel(), 3, "boards")
+    return conclude(OnePixel(20.0), 3, "boards")
 
 
 @planted(
@@ -100,7 +92,7 @@ def seen(said: Conclusion) -> int:
     return said["other_answers"].n
 
 
-sayable("shift_map", "nothing", lambda said: seen(said) == 0, lambda: conclude(Pixel(), 0, ""))
+sayable("shift_map", "nothing", lambda said: seen(said) == 0, lambda: conclude(OnePixel(20.0), 0, ""))
 sayable("shift_map", "few", lambda said: 0 < seen(said) < 5, three_images)
 sayable("shift_map", "moves", lambda said: bounds(said)[0] > MARGIN, hangs_on_a_pixel)
 sayable("shift_map", "stays", lambda said: bounds(said)[1] < MARGIN and knows(said), goes_by_color)

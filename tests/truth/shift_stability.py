@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cuescope.core.findings import About, Conclusion
-from cuescope.data.images import Sample
 from cuescope.data.ops.shift import ShiftedCrop
 from cuescope.instruments.shift_stability import MARGIN, ShiftStability
-from toys import COLORS, Constant, MeanColor, toy
+from toys import COLORS, Constant, MeanColor, OnePixel, boards_or_colors, toy
 from truth.table import breaks, planted, sayable
-
-
-class Pixel(nn.Module):
-    """Class 0 where the middle pixel is bright, else class 1; logits times `scale`."""
-
-    def __init__(self, scale: float = 20.0) -> None:
-        super().__init__()
-        self.scale = scale
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        middle = pixels[:, :, pixels.shape[2] // 2, pixels.shape[3] // 2].mean(1)
-        return torch.stack([middle, 1 - middle, torch.zeros_like(middle)], 1) * self.scale
-
-
-def samples(count: int, kind: str) -> list[Sample]:
-    """Fine checkerboards, or one color of three each, which no shift changes."""
-    board = (torch.arange(24)[:, None] + torch.arange(24)[None]) // 2 % 2 * 255
-    found = []
-    for i in range(count):
-        pixels = board.byte().expand(3, 24, 24).clone()
-        if kind == "colors":
-            pixels = torch.zeros_like(pixels)
-            pixels[i % 3] = 200
-        found.append(Sample(f"{i}", pixels, label=i % 3))
-    return found
 
 
 def conclude(module: nn.Module, count: int, kind: str, pairs: int = 1, protocols: tuple = ("crop",)) -> Conclusion:
     tool, classifier = ShiftStability(protocols=protocols, pairs=pairs), toy(module)
-    images = samples(count, kind)
+    images = boards_or_colors(count, kind, 2)
     seen = classifier.see(images, [image.label or 0 for image in images])
     rows = tool.observe(classifier, seen) if count else tool.empty
     return tool.conclude(rows, About("toy", "toys", COLORS.names, COLORS.name))
@@ -58,7 +31,7 @@ def conclude(module: nn.Module, count: int, kind: str, pairs: int = 1, protocols
     shows=("top1_change",),
 )
 def hangs_on_a_pixel() -> Conclusion:
-    return conclude(Pixel(), 40, "boards")
+    return conclude(OnePixel(20.0), 40, "boards")
 
 
 @planted(
@@ -116,7 +89,7 @@ def twelve_stable_images() -> Conclusion:
     shows=("top1_change", "mac"),
 )
 def another_temperature() -> Conclusion:
-    return conclude(Pixel(20.0 / 8), 40, "boards")
+    return conclude(OnePixel(20.0 / 8), 40, "boards")
 
 
 def no_better(said: Conclusion, other: Conclusion) -> bool:
@@ -145,7 +118,12 @@ def few() -> Conclusion:
     return conclude(MeanColor(), 9, "colors", protocols=("crop", "source"))
 
 
-sayable("shift_stability", "nothing", lambda said: said["top1_change"].value is None, lambda: conclude(Pixel(), 0, ""))
+sayable(
+    "shift_stability",
+    "nothing",
+    lambda said: said["top1_change"].value is None,
+    lambda: conclude(OnePixel(20.0), 0, ""),
+)
 sayable("shift_stability", "changes", lambda said: bounds(said)[0] > MARGIN, hangs_on_a_pixel)
 sayable("shift_stability", "stable", lambda said: bounds(said)[1] < MARGIN and knows(said), goes_by_color)
 sayable("shift_stability", "blind", lambda said: bounds(said)[1] < MARGIN and not knows(said), sees_nothing)

@@ -25,6 +25,7 @@ class Checked:
 
     classifier: str
     images: str
+    """The image set; empty where two runs are compared, each over its own images in common."""
     required: str
     outcome: Outcome
     why: str
@@ -95,10 +96,10 @@ def _required(run: Run, requirement: Requirement) -> Iterable[Checked]:
     cells = [cell for cell in run.cells if requirement.instrument in ("", cell.instrument)]
     if not cells:
         raise unknown("instrument of this run", requirement.instrument, {cell.instrument for cell in run.cells})
-    known = {m.name: set[str]() for cell in cells if cell.finding for m in cell.finding.measures}
+    known: dict[str, set[str]] = {}
     for cell in cells:
         for measure in cell.finding.measures if cell.finding else ():
-            known[measure.name].add(cell.instrument)
+            known.setdefault(measure.name, set()).add(cell.instrument)
     instruments = known.get(requirement.measure, set())
     if not instruments and not requirement.instrument:
         raise unknown("measure of this run", requirement.measure, known)
@@ -113,8 +114,7 @@ def _required(run: Run, requirement: Requirement) -> Iterable[Checked]:
 
 def _outcome(cell: Cell, requirement: Requirement) -> Checked:
     who = cell.classifier, cell.images, str(requirement)
-    measures = cell.finding.measures if cell.finding else ()
-    measure = next((m for m in measures if m.name == requirement.measure), None)
+    measure = cell.finding.get(requirement.measure) if cell.finding else None
     if measure is None:
         return Checked(*who, "missing", cell.why or f"{cell.instrument} measured no {requirement.measure}")
     return Checked(*who, *requirement.outcome(measure))
@@ -149,7 +149,9 @@ def junit(found: Sequence[Checked]) -> str:
     lost = sum(one.outcome != "supported" for one in found)
     suite = ElementTree.Element("testsuite", name="cuescope check", tests=str(len(found)), failures=str(lost))
     for one in found:
-        case = ElementTree.SubElement(suite, "testcase", classname=one.classifier, name=one.required)
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=one.classifier, name=f"{one.required} {one.images}".rstrip()
+        )
         if one.outcome != "supported":
             ElementTree.SubElement(case, "failure", message=f"{one.outcome}: {one.why}")
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
@@ -157,7 +159,7 @@ def junit(found: Sequence[Checked]) -> str:
 
 def markdown(found: Sequence[Checked]) -> str:
     """The outcomes as a table in Markdown, for a pull request."""
-    lines = ["| classifier | required | outcome | measured |", "| --- | --- | --- | --- |"]
-    rows = ([short_name(one.classifier), one.required, one.outcome, one.why] for one in found)
+    lines = ["| classifier | images | required | outcome | measured |", "| --- | --- | --- | --- | --- |"]
+    rows = ([short_name(one.classifier), one.images, one.required, one.outcome, one.why] for one in found)
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"

@@ -35,8 +35,8 @@ def check(
     for path, text in ((junit, api.junit), (markdown, api.markdown)):
         if path:
             files.write(path, text(found).encode())
-    table = Table("classifier", "required", "outcome", "measured", box=None, header_style="bold")
+    table = Table("classifier", "images", "required", "outcome", "measured", box=None, header_style="bold")
     for one in found:
-        table.add_row(short_name(one.classifier), one.required, one.outcome, one.why)
+        table.add_row(short_name(one.classifier), one.images, one.required, one.outcome, one.why)
     Console(highlight=False, markup=False).print(table)
     return 0 if all(one.outcome == "supported" for one in found) else 1

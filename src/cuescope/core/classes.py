@@ -36,12 +36,12 @@ class ClassSpace:
         return cls("numbered", tuple(f"class {i}" for i in range(count)), tuple(map(str, range(count))))
 
 
-def to_stored(space: "ClassSpace") -> dict[str, Any]:
+def to_stored(space: ClassSpace) -> dict[str, Any]:
     """A space as JSON values, to be kept in a file of weights."""
     return {"space": space.name, "classes": space.names, "keys": space.keys}
 
 
-def from_stored(stored: Mapping[str, Any]) -> "ClassSpace":
+def from_stored(stored: Mapping[str, Any]) -> ClassSpace:
     """The space that `to_stored` wrote. Raises KeyError where there is none.
 
     >>> from_stored(to_stored(ClassSpace("mine", ("cat", "dog")))).names
@@ -54,7 +54,7 @@ def from_stored(stored: Mapping[str, Any]) -> "ClassSpace":
 
 
 @functools.cache
-def imagenet_1k() -> "ClassSpace":
+def imagenet_1k() -> ClassSpace:
     """The 1,000 classes of ILSVRC 2012 in their usual order; keys are WordNet ids, since names repeat."""
     from timm.data.imagenet_info import ImageNetInfo
 
@@ -95,7 +95,7 @@ SIXTEEN = {category: _members(text) for category, text in _SIXTEEN.items()}
 AGGREGATIONS = ("mean", "sum", "max")
 
 
-def category_members(space: "ClassSpace", categories: Sequence[str]) -> dict[str, tuple[int, ...]]:
+def category_members(space: ClassSpace, categories: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Which logits stand for each cue category: the 16 categories for ImageNet, else classes of the same name.
 
     Raises CueError where a category has no class.
@@ -113,7 +113,7 @@ def category_members(space: "ClassSpace", categories: Sequence[str]) -> dict[str
     return {c: (by_name[folded(c)],) for c in sorted(categories)}
 
 
-def decision_members(space: "ClassSpace", shown: Sequence[str]) -> dict[str, tuple[int, ...]]:
+def decision_members(space: ClassSpace, shown: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Which logits stand for each category that one may decide for, where these categories are shown?
 
     All sixteen for ImageNet where it is some of them that are shown, else every class. Raises CueError where a
@@ -140,7 +140,7 @@ def category_scores(logits: Tensor, members: dict[str, tuple[int, ...]], aggrega
     return torch.stack([reduce(probabilities[:, list(index)]) for index in members.values()], 1)
 
 
-def align(images: "ClassSpace", classifier: "ClassSpace") -> tuple[int, ...]:
+def align(images: ClassSpace, classifier: ClassSpace) -> tuple[int, ...]:
     """For each label of the images, the classifier's logit that stands for it. -1: the classifier has none.
 
     Matched by key (WordNet id), then by name; else by position when there are equally many and the
@@ -191,7 +191,7 @@ def folded(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", " ", name.lower()).strip()
 
 
-def read_classes(source: ClassSpace | Sequence[str] | str | Path) -> "ClassSpace":
+def read_classes(source: ClassSpace | Sequence[str] | str | Path) -> ClassSpace:
     """The classes of a classifier from a list of names, "imagenet-1k", or a file.
 
     A text file has a name a line. A JSON file has a list of names or of {"name", "wnid" or "key"} objects in the
@@ -236,7 +236,7 @@ def _entries(data: Any) -> Iterator[tuple[str, str]]:
             yield str(entry[0]), str(entry[1])
 
 
-def misfit(name: str, outputs: str, space: "ClassSpace") -> CueError:
+def misfit(name: str, outputs: str, space: ClassSpace) -> CueError:
     """The error where a classifier's outputs are not the classes that are named."""
     found = f"{name} has {outputs} outputs, but {len(space)} classes are named ({', '.join(space.names[:3])}, ...)"
     wanted = "one class for each output, in the order of the outputs"

@@ -268,6 +268,10 @@ class Finding(Displayed):
     def sentence(self) -> str:
         return self.verdict.sentence
 
+    def get(self, name: str) -> Measure | None:
+        """The measure of this name, or None where there is none."""
+        return next((measure for measure in self.measures if measure.name == name), None)
+
     def with_panels(self, panels: tuple[Panel, ...]) -> "Finding":
         return replace(self, panels=self.panels + panels)
 

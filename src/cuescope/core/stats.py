@@ -14,11 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cuescope.core.draws import BLOCK as BLOCK
-from cuescope.core.draws import RESAMPLES as RESAMPLES
 from cuescope.core.draws import Draws
-from cuescope.core.draws import bootstrap_of_means as bootstrap_of_means
-from cuescope.core.draws import interval_of as interval_of
 from cuescope.core.findings import Measure, Unit
 from cuescope.core.intervals import (
     SAME,
@@ -187,15 +183,6 @@ def correlation(name: str, a: Numbers, b: Numbers, *, units: str = "images", **m
     """How do a and b go along? Pearson's correlation, as `pearson` says, or why there is none."""
     value, interval, why = pearson(a, b, units)
     return Measure(name, value, "correlation", len(a) if value is not None else 0, interval, why=why, **more)
-
-
-def mean_of_shares(values: Numbers) -> Interval:
-    """The interval of `mean_share`, for as few values as there are. Raises ValueError for no value."""
-    data = np.asarray(values, dtype=float)
-    if np.isin(data, (0, 1)).all():
-        return wilson(int(data.sum()), len(data))
-    found, _ = of_shares(left_out(mean_of, once_each(data)), "images")
-    return found or (0.0, 1.0)
 
 
 def independent_difference(

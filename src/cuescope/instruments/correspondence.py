@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from cuescope.classifier.classifier import Classifier
-from cuescope.core import stats
+from cuescope.core import draws, stats
 from cuescope.core.classes import IMAGENET
 from cuescope.core.errors import CueError
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Published, Unit, dot
@@ -146,7 +146,7 @@ class Correspondence(Instrument, version=3, order=280, needs={"features", "parts
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         groups, classes = groups_of(rows, self.across_classes)
-        drawn, why = stats.Draws(classes, self.seed), "" if groups else _why(rows["id"].n_unique(), self.across_classes)
+        drawn, why = draws.Draws(classes, self.seed), "" if groups else _why(rows["id"].n_unique(), self.across_classes)
         found = {m.name: m for depth in reversed(DEPTHS) for m in _measures(groups, drawn, depth, why, about)}
         panels = (_distances(found), _table(groups, drawn, about)) if groups else ()
         caveats = _caveats(rows, groups, about) if groups else ()
@@ -207,7 +207,7 @@ _PAPER = {"part": _PAPER_PARTS, "random": {"random": _PAPER_RANDOM}}
 That the printed sums are means over pairs and units is inferred from their size."""
 
 
-def _measures(groups: Sequence[Group], drawn: stats.Draws, depth: str, why: str, about: About) -> Iterable[Measure]:
+def _measures(groups: Sequence[Group], drawn: draws.Draws, depth: str, why: str, about: About) -> Iterable[Measure]:
     """Of one layer: how much lower the part's distance is than that of random squares, and the distances."""
 
     def measure(name: str, values: list[Any], unit: Unit, title: str, lacking: str, **more: Any) -> Measure:
@@ -241,7 +241,7 @@ def _distances(found: Mapping[str, Measure]) -> Panel:
     return Panel("distances", "dots", title, caption, {"unit": "share", "rows": dots})
 
 
-def _table(groups: Sequence[Group], drawn: stats.Draws, about: About) -> Panel:
+def _table(groups: Sequence[Group], drawn: draws.Draws, about: About) -> Panel:
     like_zfnet = about.space == IMAGENET and about.facts["rectified"]
     paper = like_zfnet and any(group.part in _PAPER_PARTS for group in groups)
     columns = ["part", "layer", "difference", "same part", "random places", "images"]

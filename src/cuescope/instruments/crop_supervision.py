@@ -13,6 +13,7 @@ from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.published import CROPS_MISSING, CROPS_OVER_HALF, CROPS_SOURCE, listed
 from cuescope.core.verdicts import UNSAID, Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.crops import overlap, random_resized_crops
 from cuescope.instruments.base import Instrument, Rows
@@ -126,21 +127,21 @@ class CropSupervision(Instrument, version=2, order=170, needs={"regions"}):
         # Whole pixels bring a crop a little over the limits; one from the middle may be far below.
         place = np.clip((share - low) / max(high - low, 1e-9) * self.bins, 0, self.bins - 1).astype(np.int64)
 
-        def counted(which: np.ndarray[Any, Any]) -> list[int]:
+        def crops_with(which: np.ndarray[Any, Any]) -> list[int]:
             return np.bincount(place[which], minlength=self.bins).tolist()
 
-        row: dict[str, Any] = {"id": sample.id, "crops": counted(np.ones(len(crops), bool))}
+        row: dict[str, Any] = {"id": sample.id, "crops": crops_with(np.ones(len(crops), bool))}
         boxes = [box for box in sample.boxes if box.name == sample.boxes[0].name]
         if boxes:
             found = overlap(crops, boxes)
-            row |= {"missing": counted(found.covered <= 0), "boxes": len(boxes)}
-            row |= {"over_half": counted(found.best > 0.5), "over_half_union": counted(found.union > 0.5)}
+            row |= {"missing": crops_with(found.covered <= 0), "boxes": len(boxes)}
+            row |= {"over_half": crops_with(found.best > 0.5), "over_half_union": crops_with(found.union > 0.5)}
         if sample.label_map is not None:
             places = crops / np.array([height, width, height, width])
             first = sample.label_map(np.concatenate([[(0.0, 0.0, 1.0, 1.0)], places])).argmax(1).numpy()
-            row["other_than_whole"] = counted(first[1:] != first[0])
+            row["other_than_whole"] = crops_with(first[1:] != first[0])
             if sample.label is not None:
-                row["other_than_label"] = counted(first[1:] != sample.label)
+                row["other_than_label"] = crops_with(first[1:] != sample.label)
                 if _agrees(first, sample.label):
                     row["other_where_agreed"] = row["other_than_label"]
         return row
@@ -154,14 +155,16 @@ class CropSupervision(Instrument, version=2, order=170, needs={"regions"}):
     def _verdict(self, found: Mapping[str, Measure]) -> Verdict:
         missing, other, verdicts = found["missing"], found["other_where_agreed"], []
         if missing.interval:
-            said = {"images": _images(missing.n), "over_half": _span(found["over_half"])}
+            said = {"images": counted(missing.n, "image"), "over_half": _span(found["over_half"])}
             few = missing.below(MARGIN)
             more = {"margin": MARGIN} if few else {"missing": _span(missing)}
             verdicts.append(self.say("hardly_miss" if few else "miss", **said, **more))
         if other.interval:
             few = other.below(MARGIN)
             more = {"margin": MARGIN} if few else {"other": _span(other)}
-            verdicts.append(self.say("hardly_other" if few else "other_label", images=_images(other.n), **more))
+            verdicts.append(
+                self.say("hardly_other" if few else "other_label", images=counted(other.n, "image"), **more)
+            )
         elif found["other_than_label"].value is not None and other.value is None:
             verdicts.append(self.say("never_agrees"))
         if verdicts:
@@ -197,7 +200,7 @@ class CropSupervision(Instrument, version=2, order=170, needs={"regions"}):
                 "box counts where an image has several. Here it is the one of the label's class with the most overlap."
             )
         if boxed.height and (lost := rows.height - boxed.height):
-            yield f"Left out of what is said of boxes, since they have none: {_images(lost)}."
+            yield f"Left out of what is said of boxes, since they have none: {counted(lost, 'image')}."
         if rows["other_than_whole"].null_count() < rows.height:
             yield "A crop's label is the first class of the annotator's map there: of a classifier, not of people."
 
@@ -232,7 +235,3 @@ def _span(measure: Measure) -> str:
     """A share with its interval, in words."""
     low, high = measure.interval or (0.0, 1.0)
     return f"{measure.value:.1%} ({low:.1%} to {high:.1%})"
-
-
-def _images(n: int) -> str:
-    return "1 image" if n == 1 else f"{n:,} images"

@@ -16,6 +16,7 @@ from cuescope.core.classes import IMAGENET, SIXTEEN
 from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.published import suppression as others
 from cuescope.core.verdicts import UNSAID, Headline, Sentence, Verdict
+from cuescope.core.wording import counted, listed
 from cuescope.data.images import Batch
 from cuescope.data.ops.suppression import Change
 from cuescope.data.ops.tilings import Rule
@@ -215,7 +216,7 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
         clean, noise = found["clean"], found["left_noise"]
         if clean.value is None:
             return self.say("nothing")
-        images = "1 image" if clean.n == 1 else f"{clean.n:,} images"
+        images = counted(clean.n, "image")
         if not clean.above(clean.chance):
             return self.say("unknown", clean=clean.value, images=images)
         if noise.below(1) and not noise.above(1 - MARGIN):
@@ -271,19 +272,14 @@ def _told(name: str, cues: list[str], found: Found, images: str) -> dict[str, An
         left = found["texture_left"].value
         why = {"texture": f"the filter leaves {'too much' if left is None else f'{left:.0%}'} of it in these images"}
         why["color"] = f"{found['colored'].value or 0:.0%} of these images have any"
-        return {"reasons": _listed(f"{cue} ({why[cue]})" for cue in cues)}
+        return {"reasons": listed(f"{cue} ({why[cue]})" for cue in cues)}
     clean, losses = f"{100 * (found['clean'].value or 0):.1f} points", []
     for cue in cues:
         lost = 100 * (found[f"lost_{cue}"].value or 0)
         losses.append(f"{TITLES[cue]} ({'loses' if lost >= 0 else 'gains'} {abs(lost):.1f} of {clean})")
     more: dict[str, Any] = {"cannot_tell": {"images": images}, "does_without": {"most": 1 - MARGIN}}
     if name == "cuts":
-        more["cuts"] = {"parts": _listed(f"{found[f'cuts_{cue}'].value or 0:.0%}" for cue in cues)}
+        more["cuts"] = {"parts": listed(f"{found[f'cuts_{cue}'].value or 0:.0%}" for cue in cues)}
     if name in ("all", "relies", "does_without"):
-        more.setdefault(name, {})["cues"] = _listed(TITLES[cue] for cue in cues)
-    return {"losses": _listed(losses)} | more.get(name, {})
-
-
-def _listed(parts: Iterable[str]) -> str:
-    *first, last = parts
-    return f"{', '.join(first)} and {last}" if first else last
+        more.setdefault(name, {})["cues"] = listed(TITLES[cue] for cue in cues)
+    return {"losses": listed(losses)} | more.get(name, {})

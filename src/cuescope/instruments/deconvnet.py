@@ -12,6 +12,7 @@ from cuescope.classifier.classifier import Classifier, Watch
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Inset, Measure, Panel, dot
 from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.objects import object_mask
@@ -141,7 +142,7 @@ class Deconvnet(Instrument, version=3, order=250, needs={"features", "gradients"
         focus, on_object, above, beyond = last
         if focus.value is None:
             return self.say("nothing", why=focus.why)
-        images = f"{focus.n} image{'s' * (focus.n > 1)}"
+        images = counted(focus.n, "image")
         said = self.say("focus", focus=focus.value, layer=layers[-1], images=images)
         if on_object.value is None or above.value is None or beyond.value is None:
             return said

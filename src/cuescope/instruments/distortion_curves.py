@@ -11,6 +11,7 @@ from cuescope.core.classes import IMAGENET, SIXTEEN, category_members, category_
 from cuescope.core.findings import About, Conclusion, Measure, Panel, short_names
 from cuescope.core.published import distortions as others
 from cuescope.core.verdicts import Headline, Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch, Condition
 from cuescope.data.ops.distortions import DISTORTIONS, level_text
 from cuescope.instruments.base import Instrument, Rows, answered, by_id, gallery, typed, where_labeled
@@ -19,7 +20,6 @@ from cuescope.instruments.severity_curves import (
     Curve,
     apart,
     areas,
-    counted,
     curves_of,
     in_order,
     lost,
@@ -166,7 +166,7 @@ class DistortionCurves(Instrument, version=2, order=80, needs={"logits", "label"
                 verdict = self.say("rises", gained=points(loss, absolute=True), **said)
         else:
             said = {"which": which, "area": area.value, "chance": chance}
-            verdict = self.say("cannot_tell", images=counted(area.n), lost=points(loss), **said)
+            verdict = self.say("cannot_tell", images=counted(area.n, "image"), lost=points(loss), **said)
         if area.published:
             verdict += self.say("people", area=area.value, people=area.published[0].value)
         if (two := apart(curves)) is not None:
@@ -244,7 +244,7 @@ def _caveats(rows: Rows, scored: pl.DataFrame, curves: Sequence[Curve], sixteen:
         if (low, high) != (224, 224):
             yield f"These images are of {low} to {high} px, the authors' of 224 px."
     if missing := rows.height - scored.height:
-        yield f"Left out, without a label{' in the 16 categories' * sixteen}: {counted(missing)}."
+        yield f"Left out, without a label{' in the 16 categories' * sixteen}: {counted(missing, 'image')}."
     if own := [curve.title for curve in curves if curve.name not in DISTORTIONS and len(curve.levels) > 1]:
         yield f"Not known here, so that larger levels are taken for harder ones: {', '.join(own)}."
     if curves:

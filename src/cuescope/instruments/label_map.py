@@ -13,6 +13,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Map, Measure, Panel
 from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, by_id, typed
@@ -200,9 +201,7 @@ class LabelMap(Instrument, version=3, order=160, needs={"logits"}):
             return self.say("not_where", beside=beside.value, **values)
         if inside.chance is not None and inside.below(inside.chance + MARGIN) and not inside.above(inside.chance):
             return self.say("no_objects", **values)
-        return self.say(
-            "objects_open", inside=inside.value, images="1 image" if inside.n == 1 else f"{inside.n} images"
-        )
+        return self.say("objects_open", inside=inside.value, images=counted(inside.n, "image"))
 
     def examples(self, rows: Rows) -> list[str]:
         """The images with the most labels; of as many, those whose labels cover the more even areas."""

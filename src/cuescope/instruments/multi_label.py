@@ -14,6 +14,7 @@ from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.naming import short_name
 from cuescope.core.published import REAL, REAL_SOURCE, listed
 from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch, Sample
 from cuescope.instruments.base import Instrument, Rows, gallery, typed
 
@@ -143,14 +144,14 @@ class MultiLabel(Instrument, version=2, order=20, needs={"logits", "labels"}):
         chance, source = multi.chance or 0.0, _called(source)
         guesses = "guesses" if multi.below(chance + MARGIN) else "cannot_tell"
         name = "knows" if multi.above(multi.chance) else guesses
-        verdict = self.say(name, source=source, multi=multi.value, images=_images(multi.n), chance=chance)
+        verdict = self.say(name, source=source, multi=multi.value, images=counted(multi.n, "image"), chance=chance)
         if errors.value is not None:
             name = "errors_are_none" if errors.above(errors.chance) else "errors_open"
             more = {"share": errors.value} if name == "errors_are_none" else {}
             said = {"count": errors.count, "errors": errors.n, "chance": errors.chance or 0.0}
             verdict += self.say(name, single=single.value, **said, **more)
         if disputed.count:
-            verdict += self.say("disputed", images=_images(disputed.count), share=disputed.value)
+            verdict += self.say("disputed", images=counted(disputed.count, "image"), share=disputed.value)
         return verdict
 
     def examples(self, rows: Rows) -> list[str]:
@@ -254,10 +255,6 @@ def _itself(source: str, about: About) -> bool:
     return source.startswith(ANNOTATED) and source == f"{ANNOTATED}{about.classifier}"
 
 
-def _images(n: int) -> str:
-    return "1 image" if n == 1 else f"{n:,} images"
-
-
 def _caveats(rows: pl.DataFrame, scored: pl.DataFrame, source: str, about: About) -> Iterator[str]:
     if source:
         yield f"What is right comes from: {source}."
@@ -266,4 +263,4 @@ def _caveats(rows: pl.DataFrame, scored: pl.DataFrame, source: str, about: About
         if _itself(source, about):
             yield "The annotator is this classifier itself: that it agrees with itself says nothing of its accuracy."
     if lost := rows.height - scored.height:
-        yield f"Left out of all but their own share, since no right label is known: {_images(lost)}."
+        yield f"Left out of all but their own share, since no right label is known: {counted(lost, 'image')}."

@@ -12,6 +12,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
 from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
 from cuescope.methods.nonlinearities import Shares, nonlinearities, shares
@@ -125,14 +126,14 @@ class Nonlinearity(Instrument, version=1, order=135, needs={"features"}):
         if made.value is None:
             return self.say("nothing", why=made.why)
         known = {name: m.value for name, m in each.items() if m.value is not None}
-        values: dict[str, Any] = {"made": made.value, "layers": f"{len(known)} layer{'s' * (len(known) > 1)}"}
+        values: dict[str, Any] = {"made": made.value, "layers": counted(len(known), "layer")}
         if made.above(MARGIN):
             most = max(known, key=lambda name: known[name])
             said = self.say("makes", most=most, largest=known[most], **values)
         elif made.below(MARGIN):
             said = self.say("none", **values)
         else:
-            said = self.say("cannot_tell", images=f"{made.n} image{'s' * (made.n > 1)}", **values)
+            said = self.say("cannot_tell", images=counted(made.n, "image"), **values)
         if before.value is None or after.value is None:
             return said
         return said + self.say("as_it_is", before=before.value, after=after.value)

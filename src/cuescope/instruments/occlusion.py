@@ -13,6 +13,7 @@ from cuescope.classifier.classifier import Classifier, Watch, peak
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Map, Measure, Panel, Unit
 from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.objects import object_mask
@@ -194,7 +195,7 @@ class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
         flips, drop, unseen, hits, above, beyond = measures
         if flips.value is None or drop.value is None:
             return self.say("nothing")
-        images, values = f"{flips.n} image{'s' * (flips.n > 1)}", {"size": self.size_share, "drop": drop.value}
+        images, values = counted(flips.n, "image"), {"size": self.size_share, "drop": drop.value}
         if flips.value:
             said = self.say("flips", **values, images=images, flips=flips.value)
         else:
@@ -269,7 +270,7 @@ def _caveats(rows: pl.DataFrame, fill: str) -> tuple[str, ...]:
         "All numbers depend on the size of the square: a large one hides more, a small one leaves the cue's copies.",
     ]
     if unlabeled := rows["label"].null_count():
-        images = f"{unlabeled} image{'s' * (unlabeled > 1)}"
+        images = counted(unlabeled, "image")
         found.append(f"The class is the label; for {images} without one it is the classifier's own answer.")
     return tuple(found)
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cuescope.core import stats
+from cuescope.core import draws, stats
 from cuescope.core.findings import Measure, Panel, Published
 from cuescope.core.published import distortions as others
 from cuescope.data.ops.distortions import DISTORTIONS, level_text
@@ -155,7 +155,7 @@ def apart(curves: Sequence[Curve]) -> tuple[Curve, Curve] | None:
     ranked = sorted(curves, key=lambda curve: curve.area)
     if len(values) < stats.UNITS or len(curves) < 2:
         return None
-    by_chance = stats.bootstrap_of_means(values - values.mean(0), lambda means: np.ptp(means, axis=1))
+    by_chance = draws.bootstrap_of_means(values - values.mean(0), lambda means: np.ptp(means, axis=1))
     differ = by_chance is not None and ranked[-1].area - ranked[0].area > by_chance[1]
     return (ranked[0], ranked[-1]) if differ else None
 
@@ -225,8 +225,3 @@ def points(measure: Measure, *, absolute: bool = False) -> str:
         value, ends = abs(value), ends and sorted(map(abs, ends))
     span = f" ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})" if ends else ""
     return f"{100 * value:{'' if absolute else '+'}.1f}{span}"
-
-
-def counted(n: int) -> str:
-    """So many images, in words: "1 image"."""
-    return "1 image" if n == 1 else f"{n:,} images"

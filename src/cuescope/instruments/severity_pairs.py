@@ -8,6 +8,7 @@ import numpy as np
 from cuescope.core import stats
 from cuescope.core.findings import Measure, Panel, dot
 from cuescope.core.verdicts import Sentence
+from cuescope.core.wording import counted
 from cuescope.instruments.severity_curves import (
     MARGIN,
     Array,
@@ -15,7 +16,6 @@ from cuescope.instruments.severity_curves import (
     area_weights,
     bounded,
     by_image,
-    counted,
     loss_weights,
     points,
     several_of,
@@ -108,7 +108,7 @@ def sayings_of_two(
     elif area.within(-MARGIN, MARGIN):
         found = ("as_accurate", {"margin": margin, "points": points(area), "first": names[0]})
     else:
-        found = ("accuracy_open", {"images": counted(area.n), "points": points(area), "first": names[0]})
+        found = ("accuracy_open", {"images": counted(area.n, "image"), "points": points(area), "first": names[0]})
     if knows and (loss.above(0) or loss.below(0)):
         better, worse = names if loss.below(0) else names[::-1]
         return [found, ("loses_less", {"better": better, "worse": worse, "points": points(loss, absolute=True)})]

@@ -17,6 +17,7 @@ from cuescope.core.classes import IMAGENET
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
 from cuescope.core.published.shifts import CONSISTENCY
 from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import Window, draw
@@ -161,7 +162,7 @@ class ShiftConsistency(Instrument, version=3, order=100, needs={"logits"}):
         among = f", in {right.value:.1%} where it is right about the image" if right.value is not None else ""
         values: dict[str, Any] = {
             "same": consistency.value,
-            "images": f"{consistency.n} image{'s' * (consistency.n > 1)}",
+            "images": counted(consistency.n, "image"),
         }
         values["crops"] = f"Two crops of the same image, up to {about.facts['places'] - 1} px apart,"
         if consistency.above(1 - MARGIN) and not accuracy.above(accuracy.chance):

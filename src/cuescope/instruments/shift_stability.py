@@ -14,6 +14,7 @@ from cuescope.core.classes import IMAGENET
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
 from cuescope.core.published import shifts
 from cuescope.core.verdicts import Headline, Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import Canvas, Embedding, ShiftedCrop
@@ -238,7 +239,7 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
         if change.value is None:
             return self.say("nothing", why=change.why)
         step = "one pixel" if self.shift_px == 1 else f"{self.shift_px} pixels"
-        images = f"{change.n} image{'s' * (change.n > 1)}"
+        images = counted(change.n, "image")
         values = {"change": change.value, "images": images if self.pairs == 1 else f"the pairs of views of {images}"}
         values["what"] = f"a {'growth' if first == 'size' else 'shift'} by {step}"
         name = "cannot_tell"

@@ -13,6 +13,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
 from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.shift import ShiftedCrop
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed, where_labeled
@@ -179,7 +180,7 @@ class Shiftability(Instrument, version=3, order=130, needs={"features"}):
         elif all(one.measures[0].below(MARGIN) for one in found):
             said = self.say("never")
         else:
-            said = self.say("cannot_tell", n=f"{n} image{'s' * (n > 1)}")
+            said = self.say("cannot_tell", n=counted(n, "image"))
         said += self.say("last", layer=last.name, energy=energy.value)
         if aliasing.value is not None and last.factor > 1:
             said += self.say("subsampling", factor=last.factor, aliasing=aliasing.value)

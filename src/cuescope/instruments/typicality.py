@@ -253,7 +253,9 @@ def _places(boxed: Rows) -> Iterable[Panel]:
 def _curve(boxed: Rows, classifier: str) -> Panel:
     """P(top-1 change) of each fifth of the images."""
     parts = np.array_split(boxed["distance", "change"].to_numpy(), 5)
-    low, high = np.array([stats.mean_of_shares(part[:, 1]) for part in parts]).T.tolist()
+    # Of fewer images than an interval needs nothing is known.
+    spans = [stats.mean_share("", part[:, 1]).interval or (0.0, 1.0) for part in parts]
+    low, high = (list(side) for side in zip(*spans, strict=True))
     xs, ys = ([pl.Series(part[:, column]).mean() for part in parts] for column in (0, 1))
     curve = {"name": classifier, "x": xs, "y": ys, "low": low, "high": high}
     caption = "Fifths of the images, from the most typical to the least; bands are 95% intervals."

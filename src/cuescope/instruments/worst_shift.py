@@ -16,6 +16,7 @@ from cuescope.core import stats
 from cuescope.core.chance import agreement_by_chance
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
 from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops import grids
 from cuescope.data.ops.convert import to_image
@@ -205,7 +206,7 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
         if changed.value is None:
             return self.say("nothing")
         far = "one pixel" if self.reach_px == 1 else f"at most {self.reach_px} pixels"
-        images = f"{changed.n} image{'s' * (changed.n > 1)}"
+        images = counted(changed.n, "image")
         values = {"reach": f"some shift by {far}", "changed": changed.value, "images": images}
         name = "cannot_tell"
         if changed.above(MARGIN) or changed.below(MARGIN):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cuescope.core import stats
+from cuescope.core import draws, stats
 from cuescope.core.findings import Measure
 from cuescope.methods.crossed_readout import Crossed, answers, permuted
 
@@ -121,7 +121,7 @@ def depths_of(shape: CueReadout, texture: CueReadout, layers: Sequence[Mapping[s
         if unread:
             found.append(Measure(name, None, why=f"no layer surely tells {' and '.join(unread)}", title=title))
             continue
-        interval = stats.bootstrap_of_means(hits, of, clusters=shape.design.clusters)
+        interval = draws.bootstrap_of_means(hits, of, clusters=shape.design.clusters)
         why = "" if interval else "too few images, objects or texture images for an interval"
         value, headline = float(of(hits.mean(0))), name == "deeper"
         found.append(Measure(name, value, "", len(hits), interval, why, title, headline=headline))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cuescope.core import stats
+from cuescope.core import draws, stats
 from cuescope.core.findings import Measure
 from cuescope.methods.confident_learning import Array, Learned, Probabilities, expected, learn, resampled_noise
 
@@ -31,7 +31,7 @@ class Flagged(NamedTuple):
         flagged, headline = self.learned.flagged >= 0, not temperature
         share = stats.share(f"flagged{ending}", flagged, title=f"labels that are flagged{at}", headline=headline)
         yield share
-        value, (low, high) = float(self.by_chance.mean()), stats.interval_of(self.by_chance) or (0.0, 1.0)
+        value, (low, high) = float(self.by_chance.mean()), draws.interval_of(self.by_chance) or (0.0, 1.0)
         title = f"flagged without any error{at} (range of 95 % of draws)"
         yield Measure(f"expected{ending}", value, "share", len(flagged), (low, high), title=title, headline=headline)
         title, seen = f"flagged beyond that{at} (range of 95 % of draws)", share.value or 0.0
@@ -41,5 +41,5 @@ class Flagged(NamedTuple):
     def noise(self, labels: Array) -> Measure:
         """The estimated label noise of confident learning, which overlapping classes raise."""
         title = "label noise by confident learning, overlap of classes included"
-        span = stats.interval_of(resampled_noise(self.p, labels))
+        span = draws.interval_of(resampled_noise(self.p, labels))
         return Measure("noise", self.learned.noise, "share", len(labels), span, title=title)

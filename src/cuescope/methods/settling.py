@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cuescope.core import stats
+from cuescope.core import draws, stats
 from cuescope.core.findings import Measure
 
 MOST = 300
@@ -92,7 +92,7 @@ class Settling:
         interval, why = None, f"an interval needs at least 5 images and 5 units, not {self.images} and {units}"
         if min(self.images, units) >= 5:
             # As clusters of one image each, which are drawn by their weights: many columns are resampled at once.
-            both = stats.bootstrap_of_means(self.moments, resampled, clusters=[range(self.images)])
+            both = draws.bootstrap_of_means(self.moments, resampled, clusters=[range(self.images)])
             alone = stats.wilson(int(own.sum()), units)
             interval, why = both and (min(both[0], alone[0]), max(both[1], alone[1])), ""
         return Measure(name, float(own.mean()), "share", units, interval, why, chance=float(other.mean()), **more)

@@ -108,7 +108,7 @@ class Group(NamedTuple):
         """Measures of the same name together, in the order in which they first appear."""
         rows = []
         for name in dict.fromkeys(m.name for _, f in self.answers for m in f.measures):
-            cells = [(e.subject, next((m for m in f.measures if m.name == name), None)) for e, f in self.answers]
+            cells = [(e.subject, f.get(name)) for e, f in self.answers]
             # The first that has a value says what the measure is, for one without a value may not know its unit.
             rows.append(Row(min((m for _, m in cells if m), key=lambda m: m.value is None), tuple(cells)))
         return rows

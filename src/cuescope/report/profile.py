@@ -67,7 +67,7 @@ def profile(content: Content) -> Profile:
 
 
 def _line(section: Section, group: Group, asks: Mapping[str, str]) -> Line:
-    found = [(entry, finding, _measure(finding, asks["measure"])) for entry, finding in group.answers]
+    found = [(entry, finding, finding.get(asks["measure"])) for entry, finding in group.answers]
     measures = [m for _, _, m in found if m is not None]
     known = next((m for m in measures if m.value is not None), None)
     on = group.heading if len(section.groups) > 1 else ""
@@ -94,10 +94,6 @@ def _answer(entry: Entry, finding: Finding, measure: Measure | None, ends: tuple
     graphic = track(ends, measure.unit, measure.value, measure.interval, index=subject.index, name=subject.title)
     number, interval = words.value(measure.value, measure.unit), words.interval(measure.interval, measure.unit)
     return Answer(subject, said, number, interval, "" if interval else measure.why, svg(graphic))
-
-
-def _measure(finding: Finding, name: str) -> Measure | None:
-    return next((m for m in finding.measures if m.name == name), None)
 
 
 def _sentence(content: Content, answered: Iterable[tuple[Section, Group, Mapping[str, str]]]) -> str:

@@ -231,9 +231,10 @@ def cues(path: Any, given: Given) -> ImageSet:
 
     name, _, count = str(path).partition(":")
     if name != WORLD[:-1]:
+        every = read_cues(path)
         if conflict := given.sets.get("cue-conflict"):
-            given.sets["cue-conflict"] = with_originals(conflict, read_cues(path))
-        return read_cues(path, limit=given.limit)
+            given.sets["cue-conflict"] = with_originals(conflict, every)
+        return every if given.limit is None else read_cues(path, limit=given.limit)
     each = _count(path, count, 160, "world or world:COUNT", "as in world:160")
     variants = {"original": "congruent", "silhouettes": "shape-only", "textures": "texture-only"}
     sets = {shown: WorldImages(cast(Any, kind), count=each) for shown, kind in variants.items()}

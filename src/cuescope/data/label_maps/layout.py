@@ -77,7 +77,7 @@ class Header:
         return self.k * (2 * NUMBER.itemsize + (ID.itemsize + self.bits // 8) * height * width)
 
 
-def encode(header: "Header", scores: ArrayLike, classes: ArrayLike) -> tuple[bytes, int, int]:
+def encode(header: Header, scores: ArrayLike, classes: ArrayLike) -> tuple[bytes, int, int]:
     """The bytes of a map, its height and its width. Raises ValueError for what is no map of this header.
 
     >>> header = Header(ClassSpace("mine", ("a", "b")), k=1)
@@ -103,7 +103,7 @@ def encode(header: "Header", scores: ArrayLike, classes: ArrayLike) -> tuple[byt
     return b"".join(part.tobytes() for part in parts), values.shape[1], values.shape[2]
 
 
-def decode(header: "Header", data: Any, height: int, width: int) -> Arrays:
+def decode(header: Header, data: Any, height: int, width: int) -> Arrays:
     """The map of these bytes: scores (k, h, w) float32 and class ids (k, h, w) int64."""
     k, cells = header.k, header.k * height * width
     lowest, step = np.frombuffer(data, NUMBER, 2 * k).reshape(2, k, 1, 1)

@@ -196,7 +196,7 @@ class FileSet(ImageSet):
     def __init__(
         self,
         root: Path,
-        names: "Names",
+        names: Names,
         *,
         name: str = "",
         labels: np.ndarray | None = None,

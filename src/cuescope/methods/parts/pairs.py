@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cuescope.core import stats
+from cuescope.core import draws, stats
 from cuescope.data.ops.occlude import Rectangle
 
 DEPTHS = ("low", "high")
@@ -163,7 +163,7 @@ def _mean_known(values: Sequence[NDArray[Any]], n: int) -> NDArray[Any]:
 
 
 def mean(
-    groups: Sequence[tuple[Group, NDArray[Any]]], drawn: stats.Draws
+    groups: Sequence[tuple[Group, NDArray[Any]]], drawn: draws.Draws
 ) -> tuple[float | None, tuple[float, float] | None, int]:
     """The mean over groups of the values of their pairs, its interval over images, and how many images have a pair."""
     value, interval, _ = stats.pair_mean([(group.members, values) for group, values in groups], drawn)
