@@ -30,6 +30,7 @@ from cuescope.methods.attribution import Attributions
 from cuescope.methods.deconvnet import project
 from cuescope.methods.end_features import EndFeatures
 from cuescope.models.seeding import seeded
+from cuescope.network import identity
 from cuescope.network.batchnorm_folding import folded
 from cuescope.network.executor import CPU_BATCH, find_device
 from cuescope.network.first_convolutions import Second, response_everywhere
@@ -270,11 +271,8 @@ def test_out_of_memory_halves_the_batch_and_loses_no_image() -> None:
     assert torch.allclose(classifier.logits(pixels), small(Greedy(99)).logits(pixels), atol=1e-6)
     assert classifier.batch_size == 2
     assert any("out of memory" in note for note in classifier.notes)
-    classifier = small(Greedy(1))
-    classifier.module.most = 0  # type: ignore[union-attr]
-    starved = small(Greedy(0), classes=["r", "g", "b"])
     with pytest.raises(CueError, match="out of memory on cpu with one image"):
-        starved.logits(pixels)
+        small(Greedy(0), classes=["r", "g", "b"])
 
 
 WAYS: dict[str, Callable[[Classifier, Tensor], Sequence[Tensor]]] = {
@@ -361,9 +359,7 @@ def test_other_errors_are_the_users_own() -> None:
             raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(CueError, match=r"cannot be run on images of 16 x 16 px.*mat1"):
-        small(Broken())
-    with pytest.raises(RuntimeError, match="mat1"):
-        small(Broken(), classes=["a", "b"]).logits(random(1, 3, 16, 16))
+        small(Broken(), classes=["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -379,7 +375,7 @@ def test_logits_are_found_in_what_modules_return(wrap: Callable[[Tensor], object
 
 
 def test_maps_are_no_logits() -> None:
-    with pytest.raises(CueError, match=r"shape \(1, 3, 16, 16\)"):
+    with pytest.raises(CueError, match=r"shape \(2, 3, 16, 16\)"):
         small(nn.Identity())
 
 
@@ -514,8 +510,9 @@ def test_digest_changes_with_all_that_decides_about_the_logits() -> None:
         name="another", batch_size=2, preprocessing=Preprocessing((16, 16), 16, source="read elsewhere")
     )
     assert len({one(), *others}) == len(others) + 1
-    unfolded = {"fold": False, "classes": ["a", "b", "c", "d"]}
-    assert one(**unfolded, device="meta") != one(**unfolded), "rows of two kinds of devices are not mixed"
+    kinds = [identity.digest(b"", SMALL, ClassSpace.numbered(2), [kind]) for kind in ("cpu", "cuda")]
+    assert kinds[0] != kinds[1], "rows of two kinds of devices are not mixed"
+    assert one(code="of one file") != one(code="of another")
 
 
 def test_classes_must_be_as_many_as_outputs() -> None:
@@ -529,7 +526,7 @@ def test_one_class_and_one_image() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x.mean((1, 2, 3))[:, None]
 
-    assert small(One()).see([Sample("a", noise(1, 1))]).logits.shape == (1, 1)
+    assert small(One()).see([Sample("a", noise(1, 1))]).logits.shape == (1, 2)
 
 
 @pytest.mark.parametrize(

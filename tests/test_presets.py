@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from toys import Images, MeanColor, colored, toy
 
 import cuescope
 from cuescope.core.errors import CueError
@@ -11,6 +10,7 @@ from cuescope.instruments import names, registry
 from cuescope.instruments.presets import PRESETS, asked, left_out
 from cuescope.runs.options import AuditOptions
 from cuescope.runs.plan import find_instruments
+from toys import Images, MeanColor, colored, toy
 
 
 def test_every_name_and_setting_of_a_preset_is_one_of_an_instrument() -> None:

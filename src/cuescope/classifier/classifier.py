@@ -15,11 +15,12 @@ from cuescope.core.classes import ClassSpace, imagenet_1k, misfit, read_classes
 from cuescope.core.errors import CueError, unknown
 from cuescope.data.images import Batch, Sample
 from cuescope.data.preprocessing import Preprocessing, frame
-from cuescope.network import identity
+from cuescope.network import identity, wrappers
 from cuescope.network.dense import Dense, NoDenseError, find
-from cuescope.network.executor import PRECISIONS, Executor, Function, find_device, start, trial
+from cuescope.network.executor import PRECISIONS, Function, find_device, trial
 from cuescope.network.hooks import Layer
 from cuescope.network.receptive import Field
+from cuescope.network.trial import start, start_function
 
 __all__ = ["Classifier", "Preprocessing", "Watch", "peak"]
 
@@ -39,10 +40,12 @@ class Classifier:
     and on `device` where that helps (see `notes`). `owned=True` gives the module away instead and saves the copy.
     `fold=False` keeps every layer's weights and output as they were trained. `precision` is "float32" or "bfloat16"
     (weights and activations; logits are always float32). `batch_size` is the most images in one pass, on a CPU at
-    most 8.
+    most 8. `code` is a hash of the file that the module comes from, where there is one.
 
-    Raises CueError for classes that do not fit, an unknown device or precision, and a module that cannot be
-    copied or that nothing is known of and that cannot be run on an image of the input size.
+    What a module gives is read as logits by `network.outputs`; where anything had to be assumed, `notes` say so.
+
+    Raises CueError for classes that do not fit, an unknown device or precision, a module that cannot be copied or
+    run on images of the input size, that gives no logits, and whose answer to an image is random or depends on others.
 
     >>> net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> toy = Classifier(net, classes=["red", "green", "blue"], preprocessing=Preprocessing((8, 8), 8))
@@ -64,6 +67,7 @@ class Classifier:
         fold: bool = True,
         owned: bool = False,
         notes: Sequence[str] = (),
+        code: str = "",
     ) -> None:
         if batch_size < 1:
             raise CueError(f"batch size {batch_size}", wanted="at least 1", do="correct it")
@@ -71,26 +75,30 @@ class Classifier:
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
         self.name = name or getattr(module, "__name__", type(module).__name__)
-        self.preprocessing = preprocessing or Preprocessing(source="assumed: ImageNet's usual")
-        outputs: int | CueError
+        space = None if classes is None else read_classes(classes)
+        module, wrapped = wrappers.unwrapped(module)
+        self.preprocessing = preprocessing or _assumed(module)
+        how: dict[str, Any] = {"classes": len(space) if space else None, "device": self.device}
         if isinstance(module, nn.Module):
+            if space is None and wrappers.headless(wrappers.core(module)):
+                do = "load it with its head, or name what its outputs stand for with classes="
+                raise CueError(f"{self.name} has no head: it gives features", wanted="a classifier", do=do)
             core, self.parameters = identity.of_module(module), sum(p.numel() for p in module.parameters())
             self.module: nn.Module | None = module
-            how = {"device": self.device, "batch_size": batch_size, "precision": precision, "owned": owned}
-            self.executor, outputs = start(module, self.preprocessing, self.name, compile=compile, folding=fold, **how)
+            how |= {"precision": precision, "owned": owned, "compile": compile, "folding": fold}
+            self.executor = start(module, self.preprocessing, self.name, batch_size=batch_size, **how)
         else:
             core, self.parameters, self.module = identity.of_function(module), None, None
-            self.executor = Executor.of(module, self.preprocessing, self.device, batch_size)
-            outputs = self.executor.once(trial(self.preprocessing)).shape[1]
-        self.executor.notes[:0] = notes
+            self.executor = start_function(module, self.preprocessing, self.name, batch_size=batch_size, **how)
+        self.executor.notes[:0] = [*notes, *wrapped]
         self._known: dict[Any, Any] = {}
-        self.classes = self._space(classes, outputs)
-        settings = [precision, f"folded {bool(self.executor.folded)}", f"compiled {compile}", self.device.type]
+        self.classes = self._space(space)
+        settings = [precision, f"folded {bool(self.executor.folded)}", f"compiled {compile}", self.device.type, code]
         self.digest = identity.digest(core, self.preprocessing, self.classes, settings)
         self._given: dict[str, Any] = {
             **{"module": module, "classes": self.classes, "preprocessing": self.preprocessing, "name": self.name},
             **{"device": self.device, "precision": precision, "batch_size": batch_size, "compile": compile},
-            **{"fold": fold, "owned": owned, "notes": notes},
+            **{"fold": fold, "owned": owned, "notes": notes, "code": code},
         }
 
     def under(self, **settings: Any) -> "Classifier":
@@ -132,6 +140,11 @@ class Classifier:
     def batch_size(self) -> int:
         """The most images in one pass; it falls where memory does not suffice."""
         return self.executor.batch_size
+
+    @property
+    def answers(self) -> Tensor:
+        """(2, K) logits of two images of noise, as when it was made: those of another classifier differ."""
+        return self.executor.answers
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -324,15 +337,22 @@ class Classifier:
     def _layers(self) -> Layers:
         return Layers(self.name, self.torch_network("layers"), self.executor, self.preprocessing)
 
-    def _space(self, classes: Classes | None, outputs: int | CueError) -> ClassSpace:
-        if classes is not None:
-            space = read_classes(classes)
-            if isinstance(outputs, int) and len(space) != outputs:
+    def _space(self, space: ClassSpace | None) -> ClassSpace:
+        outputs = self.answers.shape[1]
+        if space is not None:
+            if len(space) != outputs:
                 raise misfit(self.name, str(outputs), space)
             return space
-        if isinstance(outputs, CueError):
-            raise outputs
-        if outputs == 1000 and type(self.module).__module__.partition(".")[0] in ("timm", "torchvision", "cuescope"):
+        inside = wrappers.core(self.module)
+        if outputs == 1000 and type(inside).__module__.partition(".")[0] in ("timm", "torchvision", "cuescope"):
             self.executor.notes.append("1,000 outputs: taken to be the classes of ImageNet in their usual order")
             return imagenet_1k()
         return ClassSpace.numbered(outputs)
+
+
+def _assumed(module: Any) -> Preprocessing:
+    """What is taken where nothing is known: ImageNet's usual, less what the module does itself."""
+    if isinstance(module, nn.Module) and wrappers.normalizes(module):
+        source = "assumed: ImageNet's usual resize and crop; the module normalizes by itself"
+        return Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), source=source)
+    return Preprocessing(source="assumed: ImageNet's usual")

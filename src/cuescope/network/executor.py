@@ -5,7 +5,6 @@ On one core (AVX-512 with bfloat16) ResNet-50 takes 231 ms an image as torch run
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.network import hooks
-from cuescope.network.batchnorm_folding import difference, fold, norms, tensor_of
+from cuescope.network.batchnorm_folding import tensor_of
 
 CPU_BATCH = 8
 """The most images that go through a network at once on a CPU: more no longer fit its cache and take 4/3 of the time."""
@@ -49,6 +48,8 @@ class Executor:
     notes: list[str] = field(default_factory=list)
     gradient_batch_size: int = 1 << 30
     """The most in one pass whose maps are held for a way back: no limit before memory has set one."""
+    answers: Tensor = field(default_factory=lambda: torch.empty(0, 0))
+    """Its logits of the `probes`: what tells it from another whose weights and code look the same."""
 
     @classmethod
     def of(cls, run: Function, how: Preprocessing, device: torch.device, batch_size: int) -> Executor:
@@ -115,12 +116,16 @@ class Executor:
                     raise
             # Here, past the except clause, what the failed pass held is free.
             if size == 1:
-                do = "choose --precision bfloat16, another device or a smaller input"
-                raise CueError(f"out of memory on {self.device} with one image", wanted="memory for one image", do=do)
+                raise self.starved()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             setattr(self, limit, size // 2)
             self.notes.append(f"out of memory: batches of {size // 2} from then on" + " for gradients" * gradients)
+
+    def starved(self) -> CueError:
+        """The error where the memory does not suffice for one image."""
+        do = "choose --precision bfloat16, another device or a smaller input"
+        return CueError(f"out of memory on {self.device} with one image", wanted="memory for one image", do=do)
 
     def _downloaded(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """On the CPU, and all of them waited for at once."""
@@ -129,58 +134,6 @@ class Executor:
         found = tuple(tensor.to("cpu", non_blocking=True) for tensor in tensors)
         torch.cuda.current_stream(self.device).synchronize()
         return found
-
-
-def start(
-    module: nn.Module,
-    how: Preprocessing,
-    name: str,
-    *,
-    device: torch.device,
-    batch_size: int,
-    precision: str,
-    compile: bool,
-    folding: bool,
-    owned: bool,
-) -> tuple[Executor, int | CueError]:
-    """An executor for a network, and its number of outputs or why it cannot be run."""
-    network = module if owned else _copied(module, name)
-    network.eval().requires_grad_(False).to(device)
-    executor = Executor.of(network, how, device, batch_size)
-    executor.network = network
-    try:
-        # Not in inference mode: no gradient could ever pass through weights that were created there.
-        with torch.no_grad(), hooks.evaluating(network):
-            images = executor.normalize(trial(how))
-            if folding and norms(network):
-                plain, executor.folded, note = fold(network, images)
-                executor.notes += [note] if note else []
-            else:
-                plain = network(images)
-            plain = tensor_of(plain)
-    except Exception as error:
-        return executor, _unfit(name, how, f"{type(error).__name__}: {error}")
-    if plain.ndim != 2:
-        return executor, _unfit(name, how, f"its output has the shape {tuple(plain.shape)}")
-    # A single convolution cuts patches for a transformer, which gains nothing; ConvNeXt neither gains nor loses.
-    if sum(isinstance(part, nn.Conv2d) for part in network.modules()) > 1:
-        executor.channels_last = True
-        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        executor.notes.append("channels-last")
-    if precision != "float32":
-        network.to(PRECISIONS[precision])
-        executor.dtype = PRECISIONS[precision]
-        try:
-            with torch.inference_mode():
-                gap = difference(executor.once(trial(how)), plain)
-        except RuntimeError as error:
-            found = f"{name} cannot be run in {precision}: {error}"
-            raise CueError(found, wanted="a module without fixed float32 tensors", do="use float32") from error
-        executor.notes.append(f"{precision}: logits of noise within {gap:.1e} of the largest in float32")
-    if compile:
-        executor.run, executor.fixed_batch = torch.compile(network), True
-        executor.notes.append("compiled")
-    return executor, plain.shape[1]
 
 
 def find_device(device: str | torch.device) -> torch.device:
@@ -206,28 +159,16 @@ def trial(how: Preprocessing, count: int = 1) -> Tensor:
     return torch.rand(count, 3, *how.size, generator=torch.Generator().manual_seed(0))
 
 
+def probes(how: Preprocessing) -> Tensor:
+    """(2, 3, H, W) in [0, 1]: noise, and soft patches of color, which more of a network responds to."""
+    height, width = how.size
+    soft = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    soft = nn.functional.interpolate(soft, (height, width), mode="bilinear", align_corners=False)
+    return torch.cat([trial(how), soft])
+
+
 def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _copied(module: nn.Module, name: str) -> nn.Module:
-    if isinstance(module, torch.jit.ScriptModule):
-        do = "give the module it was made from, or export it as ONNX and load('model.onnx')"
-        raise CueError(f"{name} is TorchScript, which cannot be copied", wanted="a plain nn.Module", do=do)
-    try:
-        return copy.deepcopy(module)
-    except Exception as error:
-        do = "give a factory instead, as in file.py:make_model, or owned=True"
-        found = f"{name} cannot be copied: {type(error).__name__}: {error}"
-        raise CueError(found, wanted="a module that copy.deepcopy can copy", do=do) from error
-
-
-def _unfit(name: str, how: Preprocessing, why: str) -> CueError:
-    return CueError(
-        f"{name} cannot be run on images of {how.size[0]} x {how.size[1]} px: {why}",
-        wanted="a module that takes normalized images (B, 3, H, W) and gives logits (B, K)",
-        do="give preprocessing=Preprocessing(size=...), or mend the module",
-    )
 
 
 @contextmanager

@@ -25,6 +25,8 @@ class UntraceableError(Exception):
 
 def traced(network: nn.Module) -> fx.GraphModule:
     """What a network does in evaluation mode, on its own weights. Raises UntraceableError where that is not known."""
+    if network._forward_hooks or network._forward_pre_hooks:
+        raise UntraceableError("hooks change what goes into it or comes out of it")
     try:
         with hooks.evaluating(network):
             graph = fx.GraphModule(network, _Tracer().trace(network))

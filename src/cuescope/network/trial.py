@@ -1,0 +1,223 @@
+"""A network is tried before it is used: how it takes images, where its logits are, whether they are the same twice."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cuescope.core.errors import CueError
+from cuescope.data.preprocessing import Preprocessing
+from cuescope.network import hooks, outputs
+from cuescope.network.batchnorm_folding import difference, fold, norms
+from cuescope.network.executor import PRECISIONS, Executor, Function, out_of_memory, probes
+
+STEADY = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
+"""By precision: how far an image's logits may move between two passes, as a share of the largest: rounding."""
+SWAYED = 5e-2
+"""A classifier whose logits move farther than this with the other images of a batch is refused."""
+LUMA = (0.299, 0.587, 0.114)
+"""Red, green and blue in a gray value (ITU-R BT.601)."""
+
+
+def start(
+    module: nn.Module,
+    how: Preprocessing,
+    name: str,
+    *,
+    classes: int | None,
+    device: torch.device,
+    batch_size: int,
+    precision: str,
+    compile: bool,
+    folding: bool,
+    owned: bool,
+) -> Executor:
+    """An executor for a network of `classes` classes (None: not named), tried on the `probes`.
+
+    Raises CueError where it cannot be run, gives no logits, or where an image's logits are random or depend on the
+    other images of a batch.
+    """
+    network = module if owned else _copied(module, name)
+    if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
+        do = "load its weights before it is given, or make it outside of torch.device('meta')"
+        raise CueError(f"{name} has weights on 'meta': none", wanted="a network with its weights", do=do)
+    network.eval().requires_grad_(False).to(device)
+    executor = Executor.of(network, how, device, batch_size)
+    executor.network = network
+    executor.notes += _prepared(network)
+    try:
+        # Not in inference mode: no gradient could ever pass through weights that were created there.
+        with torch.no_grad(), hooks.evaluating(network):
+            images = executor.normalize(probes(how))
+            try:
+                plain = _run(executor, images, classes, folding)
+            except outputs.NoLogitsError:
+                raise
+            except Exception:
+                _one_by_one(executor, images, classes)
+                return examined(executor, how, name)
+    except outputs.NoLogitsError as error:
+        raise _no_logits(name, network, str(error)) from error
+    except Exception as error:
+        if isinstance(error, RuntimeError) and out_of_memory(error):
+            raise executor.starved() from error
+        raise _unfit(name, how, f"{type(error).__name__}: {error}") from error
+    network = executor.network
+    # A single convolution cuts patches for a transformer, which gains nothing; ConvNeXt neither gains nor loses.
+    if sum(isinstance(part, nn.Conv2d) for part in network.modules()) > 1:
+        executor.channels_last = True
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        executor.notes.append("channels-last")
+    if precision != "float32":
+        network.to(PRECISIONS[precision])
+        executor.dtype = PRECISIONS[precision]
+        try:
+            with torch.inference_mode():
+                gap = difference(executor.once(probes(how)), plain)
+        except RuntimeError as error:
+            found = f"{name} cannot be run in {precision}: {error}"
+            raise CueError(found, wanted="a module without fixed float32 tensors", do="use float32") from error
+        executor.notes.append(f"{precision}: logits of noise within {gap:.1e} of the largest in float32")
+    examined(executor, how, name)
+    if compile:
+        executor.run, executor.fixed_batch = torch.compile(network), True
+        executor.notes.append("compiled")
+    return executor
+
+
+def start_function(
+    function: Function, how: Preprocessing, name: str, *, classes: int | None, device: torch.device, batch_size: int
+) -> Executor:
+    """An executor for a black box. Raises CueError as `start` does, and for what the function itself raises."""
+    executor = Executor.of(function, how, device, batch_size)
+    try:
+        with hooks.evaluating():
+            images = executor.normalize(probes(how))
+            try:
+                executor.run = _read(executor, function, function(images), len(images), classes)
+            except (CueError, outputs.NoLogitsError):
+                raise
+            except Exception:
+                _one_by_one(executor, images, classes)
+    except outputs.NoLogitsError as error:
+        raise _no_logits(name, None, str(error)) from error
+    except CueError:
+        raise
+    except Exception as error:
+        raise _unfit(name, how, f"{type(error).__name__}: {error}") from error
+    return examined(executor, how, name)
+
+
+def examined(executor: Executor, how: Preprocessing, name: str) -> Executor:
+    """The executor with its `answers`, the same each time and whatever images stand beside. Else CueError."""
+    images, allowed = probes(how), STEADY[executor.dtype]
+    with torch.inference_mode():
+        both, alone = (
+            executor.batches(images, lambda x: (executor.once(x),))[0],
+            executor.once(images[:1]).float().cpu(),
+        )
+        executor.answers = both.clone()
+        if (sway := difference(alone, both[:1])) <= allowed:
+            return executor
+        change = difference(executor.once(images[:1]).float().cpu(), alone)
+    if change > allowed:
+        found = f"{name} answers the same image differently each time: its logits move by {change:.0%} of the largest"
+        do = "switch off what is random, as in F.dropout(x, training=self.training)"
+        raise CueError(found, wanted="a classifier that is a function of the image", do=do)
+    if sway > SWAYED:
+        found = f"the answer of {name} to an image depends on the other images of its batch: its logits move by "
+        do = "use batch norms with running statistics, or run it one image at a time: --batch-size 1"
+        raise CueError(f"{found}{sway:.0%} of the largest", wanted="an answer to each image for itself", do=do)
+    executor.notes.append(f"logits of an image move by up to {sway:.1%} with the other images of its batch")
+    return executor
+
+
+def _prepared(network: nn.Module) -> list[str]:
+    """Weights in float32, a gray input for a network that takes one channel; what was done."""
+    notes = []
+    kinds = {tensor.dtype for tensor in (*network.parameters(), *network.buffers()) if tensor.is_floating_point()}
+    if others := sorted(str(kind).removeprefix("torch.") for kind in kinds - {torch.float32}):
+        network.float()
+        notes.append(f"weights in {', '.join(others)}, run in float32")
+    first = next((part for part in network.modules() if isinstance(part, nn.Conv2d)), None)
+    if first is not None and first.in_channels == 1:
+        weights = torch.tensor(LUMA).view(3, 1, 1)
+        network.register_forward_pre_hook(
+            lambda _, given: (torch.sum(given[0] * weights.to(given[0]), 1, keepdim=True), *given[1:])
+        )
+        notes.append("takes one channel: it is given the luma of the normalized image")
+    return notes
+
+
+def _run(executor: Executor, images: Tensor, classes: int | None, folding: bool) -> Tensor:
+    """The logits of normalized images; from now on the network's output is its logits, whatever it was."""
+    network = executor.network
+    assert network is not None
+    if any(isinstance(part, nn.Softmax | nn.Sigmoid) for part in network.modules()):
+        executor.notes += outputs.without_last(network, images)
+    if folding and norms(network):
+        plain, executor.folded, note = fold(network, images)
+        executor.notes += [note] if note else []
+    else:
+        plain = network(images)
+    reading = outputs.read(plain, len(images), classes, lambda place: outputs.ends_in_sigmoid(network, place, images))
+    executor.notes += reading.notes
+    if not reading.plain:
+        network.register_forward_hook(lambda _, _inputs, output: reading(output))
+    return reading(plain)
+
+
+def _one_by_one(executor: Executor, images: Tensor, classes: int | None) -> None:
+    """Run it on one image at a time, as a black box: it takes no two."""
+    run = executor.run
+    first = run(images[:1])
+    one = _read(executor, run, first, 1, classes)
+    executor.run = lambda x: torch.cat([one(x[i : i + 1]) for i in range(len(x))])
+    executor.network = None
+    executor.notes.append("takes one image at a time: run as a black box")
+
+
+def _read(executor: Executor, function: Function, output: Any, count: int, classes: int | None) -> Function:
+    """The function, its output read as logits."""
+    reading = outputs.read(output, count, classes, lambda _: None)
+    executor.notes += reading.notes
+    return function if reading.plain and isinstance(output, Tensor) else lambda x: reading(function(x))
+
+
+def _copied(module: nn.Module, name: str) -> nn.Module:
+    if isinstance(module, torch.jit.ScriptModule):
+        do = "give the module it was made from, or export it as ONNX and load('model.onnx')"
+        raise CueError(f"{name} is TorchScript, which cannot be copied", wanted="a plain nn.Module", do=do)
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:
+        do = "give a factory instead, as in file.py:make_model, or owned=True"
+        found = f"{name} cannot be copied: {type(error).__name__}: {error}"
+        raise CueError(found, wanted="a module that copy.deepcopy can copy", do=do) from error
+
+
+def _no_logits(name: str, network: nn.Module | None, why: str) -> CueError:
+    state = network.state_dict().items() if network is not None else ()
+    broken = [
+        key for key, tensor in state if torch.is_tensor(tensor) and tensor.is_floating_point() and tensor.isnan().any()
+    ]
+    found = f"{name} gives no logits of classes: {why}" + (
+        f"; NaN stands in its {', '.join(broken[:3])}" if broken else ""
+    )
+    do = (
+        "mend the weights"
+        if broken
+        else "return them from the module, alone or as its field 'logits', or name the classes"
+    )
+    return CueError(found, wanted="logits (B, K) of K classes", do=do)
+
+
+def _unfit(name: str, how: Preprocessing, why: str) -> CueError:
+    return CueError(
+        f"{name} cannot be run on images of {how.size[0]} x {how.size[1]} px: {why}",
+        wanted="a module that takes normalized images (B, 3, H, W) and gives logits (B, K)",
+        do="give preprocessing=Preprocessing(size=...), or mend the module",
+    )
