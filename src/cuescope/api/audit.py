@@ -68,7 +68,7 @@ def perform(models: Sequence[Any], options: AuditOptions, command: str = "", pro
         classifiers = find_classifiers(models, options)
         plan = make_plan(asked, classifiers, sets, strict=bool(options.only), labels_given="labels" in options.inputs)
         for task, why in plan.unmet:
-            cell = folder.cell(task.identity)
+            cell = folder.cell(task.identity, task.answers)
             if not (cell.concluded and cell.why == why):
                 cell.write_finding(task.inapplicable(why))
         previous = folder.manifest
@@ -76,7 +76,7 @@ def perform(models: Sequence[Any], options: AuditOptions, command: str = "", pro
             return Audit(folder, False, [])
         started = time.perf_counter()
         folder.manifest = _manifest(plan, options, command, previous)
-        cells = [folder.cell(task.identity) for task in plan.all_tasks]
+        cells = [folder.cell(task.identity, task.answers) for task in plan.all_tasks]
         seconds = {cell["folder"]: cell["seconds"] for cell in previous.get("cells", ())}
         for cell in cells:
             cell.seconds = seconds.get(f"cells/{cell.folder.name}", 0.0)
@@ -97,7 +97,7 @@ def perform(models: Sequence[Any], options: AuditOptions, command: str = "", pro
 def _committed(manifest: Mapping[str, Any], plan: Plan, folder: Run) -> bool:
     """Whether the run is finished with exactly these cells, and what was made of them is still what was written."""
     concluded = {cell["folder"] for cell in manifest.get("cells", ()) if cell["status"] in ("done", "not applicable")}
-    cells = [folder.cell(task.identity) for task in plan.all_tasks]
+    cells = [folder.cell(task.identity, task.answers) for task in plan.all_tasks]
     made: Mapping[str, str] = manifest.get("made", {})
     return (
         bool(manifest.get("finished"))

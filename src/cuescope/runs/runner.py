@@ -62,6 +62,11 @@ class Task:
             "batch": BATCH,
         }
 
+    @property
+    def answers(self) -> np.ndarray[Any, Any]:
+        """What the classifier and its peers give for the images that they were tried on."""
+        return np.concatenate([one.answers.numpy().ravel() for one in (self.classifier, *self.peers)])
+
     @cached_property
     def wanted(self) -> Sequence[int]:
         """The images the instrument looks at: all, or as many as its field `images` says, one of each equal part.
@@ -112,7 +117,7 @@ def run(
     again. Raises CueError where an image set has no readable image, and for parameters that do not fit a classifier.
     """
     show = progress or quiet
-    cells = cells or [out.cell(task.identity) for task in tasks]
+    cells = cells or [out.cell(task.identity, task.answers) for task in tasks]
     readers = []
     for task, cell in zip(tasks, cells, strict=True):
         if not cell.concluded:

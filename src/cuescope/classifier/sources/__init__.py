@@ -60,7 +60,7 @@ def load(
         return found.module.under(**other, **({"name": name} if name else {}))
     settings["classes"] = classes if classes is not None else found.classes
     settings["preprocessing"] = preprocessing or found.preprocessing
-    return Classifier(found.module, name=name, owned=found.owned, notes=found.notes, **settings)
+    return Classifier(found.module, name=name, owned=found.owned, notes=found.notes, code=found.code, **settings)
 
 
 def names() -> tuple[str, ...]:
@@ -130,11 +130,14 @@ def _rebuilt(name: str, change: str, found: Found, preprocessing: Preprocessing 
 def _given(module: Any, weights: str | Path | None) -> tuple[str, Found]:
     if weights is not None:
         raise CueError("weights for an object", wanted="a module that has its weights", do="load them into it first")
-    if not callable(module):
+    if not callable(module) and not hasattr(module, "graph_module"):  # an exported program cannot be called itself
         raise CueError(f"a {type(module).__name__} is no classifier", wanted=WANTED, do="correct it")
-    from cuescope.classifier.sources import from_timm
+    from cuescope.classifier.sources import from_timm, from_transformers
+    from cuescope.network.wrappers import core, unwrapped
 
-    return type(module).__name__, Found(module, preprocessing=from_timm.preprocessing_of(module), owned=False)
+    network = core(unwrapped(module)[0])
+    how, classes = from_timm.preprocessing_of(network), from_transformers.classes_of(network)
+    return type(network).__name__, Found(module, classes, how, owned=False)
 
 
 def _source(text: str, path: str, weights: str) -> Found:

@@ -29,3 +29,5 @@ class Found(NamedTuple):
     notes: tuple[str, ...] = ()
     owned: bool = True
     """Nobody else holds the module, so it need not be copied."""
+    code: str = ""
+    """A hash of the file that it comes from, where that is a user's."""

@@ -43,10 +43,10 @@ def find(name: str, weights: str) -> Found:
     if saved and saved.name != name:
         do = f"write cuescope/{saved.name}@{weights}"
         raise CueError(f"'{weights}' holds the weights of {saved.name}", wanted=f"those of {name}", do=do)
-    network = fit(build, state, weights)
+    network, notes = fit(build, state, weights)
     if saved:
-        return Found(network, saved.classes, saved.preprocessing)
-    return Found(network, preprocessing=Preprocessing(source=source))
+        return Found(network, saved.classes, saved.preprocessing, notes)
+    return Found(network, preprocessing=Preprocessing(source=source), notes=notes)
 
 
 def _bow(weights: str) -> Found:
@@ -67,5 +67,5 @@ def _world(name: str, weights: str) -> Found:
     if weights == RANDOM:
         module, notes = world.build_world(name), ("untrained: random weights",)
     else:
-        module, notes = fit(lambda _: world.build_world(name), read(file), file), ()
+        module, notes = fit(lambda _: world.build_world(name), read(file), file)
     return Found(module, world.CLASSES, how, notes)

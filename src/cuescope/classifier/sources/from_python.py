@@ -1,6 +1,7 @@
 """A user's own network: a function in a package or a file that makes it."""
 
 import copy
+import hashlib
 import importlib
 import traceback
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from types import ModuleType
 
 from cuescope.classifier.sources.found import RANDOM, SEED, Found
 from cuescope.classifier.sources.from_timm import preprocessing_of
+from cuescope.classifier.sources.from_transformers import classes_of
 from cuescope.classifier.sources.weights import fit, read
 from cuescope.core.errors import CueError, unknown
 from cuescope.core.user_code import importing_from, load_file
@@ -24,6 +26,7 @@ def find(path: str, weights: str) -> Found:
 
     from cuescope.classifier.classifier import Classifier
     from cuescope.models.seeding import seeded
+    from cuescope.network.wrappers import core
 
     home, _, name = path.rpartition(":")
     with _reported(path):
@@ -34,16 +37,20 @@ def find(path: str, weights: str) -> Found:
     owned = not isinstance(factory, nn.Module | Classifier)
     with _reported(path):
         model = seeded(SEED, factory) if owned else factory
+    notes: tuple[str, ...] = ()
     if weights and weights != RANDOM and isinstance(model, nn.Module):
         if not owned:
             # Weights are read into a copy: what the file holds is the user's own.
             model, owned = copy.deepcopy(model), True
         network = model
-        model = fit(lambda _: network, read(weights), weights)
+        model, notes = fit(lambda _: network, read(weights), weights)
     if isinstance(model, type) or not (isinstance(model, Classifier) or callable(model)):
         found = f"{path} gives a {type(model).__name__}"
         raise CueError(found, wanted="an nn.Module or a cuescope.Classifier", do="return one from the factory")
-    return Found(model, preprocessing=preprocessing_of(model), owned=owned)
+    file = getattr(module, "__file__", None)
+    code = hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest() if file else ""
+    network = core(model)
+    return Found(model, classes_of(network), preprocessing_of(network), notes, owned, code)
 
 
 @contextmanager

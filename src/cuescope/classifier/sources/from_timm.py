@@ -25,6 +25,7 @@ def find(name: str, weights: str) -> Found:
     import timm
 
     _check(name)
+    notes: tuple[str, ...] = ("untrained: random weights",) if weights == RANDOM else ()
     if not weights:
         if not timm.models.is_model_pretrained(name):
             do = f"give a file, as in timm/{name}@weights.safetensors, or timm/{name}@random"
@@ -43,8 +44,7 @@ def find(name: str, weights: str) -> Found:
             settings: dict[str, Any] = {} if classes is None else {"num_classes": classes}
             return seeded(SEED, lambda: timm.create_model(name, **settings))
 
-        network = fit(build, _converted(state, build), weights)
-    notes = ("untrained: random weights",) if weights == RANDOM else ()
+        network, notes = fit(build, _converted(state, build), weights)
     return Found(network, preprocessing=preprocessing_of(network), notes=notes)
 
 
@@ -95,6 +95,6 @@ def _converted(state: State, build: Any) -> State:
     if rename is None:
         return state
     try:
-        return rename(dict(state), network)
+        return State(rename(dict(state), network), state.notes)
     except (KeyError, RuntimeError, TypeError, ValueError, AttributeError, IndexError):
         return state

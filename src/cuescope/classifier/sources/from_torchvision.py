@@ -39,10 +39,11 @@ def find(name: str, weights: str) -> Found:
     if weights == RANDOM:
         return Found(build(None), preprocessing=how, notes=("untrained: random weights",))
     if weights:
-        return Found(fit(build, read(weights), weights, AUXILIARY), preprocessing=how)
+        network, notes = fit(build, read(weights), weights, AUXILIARY)
+        return Found(network, preprocessing=how, notes=notes)
     with hub.fetching(f"torchvision/{name}"):
         file = hub.checkpoint(entry.url)
-    return Found(fit(build, _densenet(read(file)), entry.url, AUXILIARY), preprocessing=how)
+    return Found(fit(build, _densenet(read(file)), entry.url, AUXILIARY)[0], preprocessing=how)
 
 
 def _names() -> list[str]:
@@ -84,4 +85,4 @@ def _network(architecture: str, how: Preprocessing, classes: int | None, trained
 def _densenet(state: State) -> State:
     """The published DenseNets carry names of before 2017: denselayer1.norm.1.weight is norm1.weight now."""
     pattern = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
-    return {pattern.sub(r"\1\2", key): value for key, value in state.items()}
+    return State({pattern.sub(r"\1\2", key): value for key, value in state.items()}, state.notes)

@@ -2,7 +2,7 @@
 
 import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,24 @@ from torch import Tensor, nn
 from cuescope.classifier.sources.known import weights_file
 from cuescope.core.errors import CueError
 
-State = dict[str, Tensor]
 
+class State(dict[str, Tensor]):
+    """Tensors by name, and notes of what was taken of a file that holds more."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], notes: Sequence[str] = ()) -> None:
+        super().__init__(tensors)
+        self.notes = list(notes)
+
+
+AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
+"""Where a checkpoint holds averaged weights beside the raw ones: they are what is evaluated."""
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+"""What DataParallel, torch.compile and training frameworks put before every key."""
+BESIDE = ("n_averaged", "criterion.", "loss.", "loss_fn.")
+"""What averaging and training frameworks keep beside the network."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
-PREFIXES = ("module.", "_orig_mod.", "model.")
+WHOLE = (torch.int8, torch.uint8, torch.int16, torch.int32)
+"""Quantized weights, which mean nothing without their scales."""
 """What DataParallel, torch.compile and training frameworks put before every key."""
 
 SAVE = "torch.save(model.state_dict(), 'weights.pth')"
@@ -29,21 +43,25 @@ def read(path: str | Path) -> State:
     """
     path = weights_file(path)
     with path.open("rb") as file:
-        _refuse_text(path, file.read(64))
-    state = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
+        start = file.read(64)
+    _refuse_text(path, start)
+    # By what is in it: files are renamed.
+    state = _safetensors(path) if path.suffix == ".safetensors" or start[8:9] == b"{" else _pickled(path)
     return _unwrapped(state, path)
 
 
 def fit(
     build: Callable[[int | None], nn.Module], state: State, path: str | Path, optional: tuple[str, ...] = ()
-) -> nn.Module:
-    """The network with these weights. `build` makes it with a number of classes (None: its own).
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network with these weights, and notes of what was taken of them.
 
+    `build` makes it with a number of classes (None: its own).
     Where nothing but the last layer's number of classes differs, the network is built with the file's.
     Missing keys that start with one of `optional` are passed over. Raises CueError that names the keys.
     """
     network = build(None)
     own = network.state_dict()
+    state = _under_prefix(state, own, optional)
     rows = list(own.values())[-1].shape[:1]
     shapes = [(own[k].shape, state[k].shape) for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
     counts = {b[0] for a, b in shapes if a[:1] == rows and a[1:] == b[1:]}
@@ -51,7 +69,27 @@ def fit(
         network = build(counts.pop())
     _check(network, state, path, optional)
     network.load_state_dict(state, strict=False)
-    return network
+    return network, tuple(state.notes)
+
+
+def _under_prefix(state: State, own: Mapping[str, Tensor], optional: tuple[str, ...]) -> State:
+    """The tensors under the prefix under which all of the network's own are there; as they are where there is none.
+
+    Wrappers put prefixes in any order. Of several such sets that of averaged weights is taken, which is what is
+    evaluated. What lies outside of the prefix is left out, and noted.
+    """
+    needed = [k for k in own if not k.endswith("num_batches_tracked") and not k.startswith(optional)]
+    prefixes = {key.removesuffix(needed[0]) for key in state if f".{key}".endswith(f".{needed[0]}")} if needed else ()
+    whole = [prefix for prefix in prefixes if all(prefix + key in state for key in needed)]
+    if not whole:
+        return state
+    best = min(whole, key=lambda prefix: ("ema" not in prefix.lower(), len(prefix), prefix))
+    others = tuple(prefix for prefix in whole if prefix and prefix != best)
+    left_out = [k for k in state if not k.startswith(best) or k.startswith(BESIDE) or (others and k.startswith(others))]
+    found = {key.removeprefix(best): tensor for key, tensor in state.items() if key not in left_out}
+    notes = [f"of the file's tensors those under '{best}' are taken"] if best else []
+    notes += [_listed("beside them left out", left_out)] if left_out else []
+    return State(found, [*state.notes, *notes])
 
 
 def _check(network: nn.Module, state: State, path: str | Path, optional: tuple[str, ...]) -> None:
@@ -60,7 +98,9 @@ def _check(network: nn.Module, state: State, path: str | Path, optional: tuple[s
     missing, unexpected = [k for k in needed if k not in state], [k for k in state if k not in own]
     shapes = {k: (tuple(state[k].shape), tuple(own[k].shape)) for k in own if k in state}
     other = [f"{k} {given} in place of {wanted}" for k, (given, wanted) in shapes.items() if given != wanted]
+    whole = [k for k in needed if k in state and state[k].dtype in WHOLE and own[k].is_floating_point()]
     faults = [_listed("missing", missing), _listed("unexpected", unexpected), _listed("of another shape", other)]
+    faults.append(_listed("of whole numbers without their scales", whole))
     if any(faults):
         found = f"the weights in '{path}' do not fit {type(network).__name__}: " + "; ".join(filter(None, faults))
         do = "check that the architecture is the one the weights were trained in"
@@ -111,14 +151,18 @@ def _refuse_text(path: Path, start: bytes) -> None:
 
 
 def _unwrapped(state: Any, path: Path) -> State:
-    for key in WRAPPERS:
+    notes = []
+    for key in (*AVERAGED, *WRAPPERS):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
+            notes += [f"averaged weights ('{key}') of the file are taken"] if key in AVERAGED else []
             state = state[key]
             break
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, dict) else {}
     if not tensors:
         raise CueError(f"'{path}' holds no state_dict", wanted="tensors by name", do=f"save it as {SAVE}")
-    for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in tensors):
-            tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
-    return tensors
+    if "n_averaged" in tensors:
+        del tensors["n_averaged"]
+        notes.append("averaged weights (torch's AveragedModel)")
+    while any(all(key.startswith(one := prefix) for key in tensors) for prefix in PREFIXES):
+        tensors = {key.removeprefix(one): tensor for key, tensor in tensors.items()}
+    return State(tensors, notes)
