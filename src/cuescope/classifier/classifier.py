@@ -83,8 +83,10 @@ class Classifier:
             if space is None and wrappers.headless(wrappers.core(module)):
                 do = "load it with its head, or name what its outputs stand for with classes="
                 raise CueError(f"{self.name} has no head: it gives features", wanted="a classifier", do=do)
-            core, self.parameters = identity.of_module(module), sum(p.numel() for p in module.parameters())
             self.module: nn.Module | None = module
+            self.parameters: int | None = sum(p.numel() for p in module.parameters())
+            # Of the module as it is given: one that is owned is changed when it is started.
+            core = identity.of_module(module)
             how |= {"precision": precision, "owned": owned, "compile": compile, "folding": fold}
             self.executor = start(module, self.preprocessing, self.name, batch_size=batch_size, **how)
         else:

@@ -40,10 +40,10 @@ def start(
     Raises CueError where it cannot be run, gives no logits, or where an image's logits are random or depend on the
     other images of a batch.
     """
-    network = module if owned else _copied(module, name)
-    if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
+    if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
         do = "load its weights before it is given, or make it outside of torch.device('meta')"
         raise CueError(f"{name} has weights on 'meta': none", wanted="a network with its weights", do=do)
+    network = module if owned else _copied(module, name)
     network.eval().requires_grad_(False).to(device)
     executor = Executor.of(network, how, device, batch_size)
     executor.network = network
@@ -124,15 +124,19 @@ def examined(executor: Executor, how: Preprocessing, name: str) -> Executor:
             return executor
         change = difference(executor.once(images[:1]).float().cpu(), alone)
     if change > allowed:
-        found = f"{name} answers the same image differently each time: its logits move by {change:.0%} of the largest"
+        found = f"{name} answers the same image differently each time: its logits move by {_size(change)}"
         do = "switch off what is random, as in F.dropout(x, training=self.training)"
         raise CueError(found, wanted="a classifier that is a function of the image", do=do)
     if sway > SWAYED:
         found = f"the answer of {name} to an image depends on the other images of its batch: its logits move by "
         do = "use batch norms with running statistics, or run it one image at a time: --batch-size 1"
-        raise CueError(f"{found}{sway:.0%} of the largest", wanted="an answer to each image for itself", do=do)
+        raise CueError(f"{found}{_size(sway)}", wanted="an answer to each image for itself", do=do)
     executor.notes.append(f"logits of an image move by up to {sway:.1%} with the other images of its batch")
     return executor
+
+
+def _size(change: float) -> str:
+    return f"{change:.0%} of the largest" if change < 1 else "as much as they are large"
 
 
 def _prepared(network: nn.Module) -> list[str]:

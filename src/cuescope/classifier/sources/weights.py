@@ -139,6 +139,8 @@ def _pickled(path: Path) -> Any:
 
 def _reason(error: Exception) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if "TorchScript" in text:
+        return "it is TorchScript, which is code, not weights alone"
     # Of a file that is no pickle torch tells the number of an operation it does not know, or a bare key.
     return "it is no file that torch.save wrote" if isinstance(error, KeyError) or text.strip("'").isdigit() else text
 
