@@ -218,7 +218,7 @@ def test_a_full_disk_loses_nothing(
 ) -> None:
     monkeypatch.setattr(runner, "CHUNK", 4)
     monkeypatch.setattr(runner, "BATCH", 4)
-    real, left = os.fsync, [3]
+    real, left = os.fsync, [4]
 
     def fsync(descriptor: int) -> None:
         left[0] -= 1

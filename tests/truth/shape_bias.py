@@ -36,7 +36,9 @@ class Reads(torch.nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         (shape, texture, how), number = (pixels[:, :, 0, 0] * 25.5).round().long().T, pixels[:, 2, 0, 1] * 25.5
         answers = torch.stack([shape, texture, number.round().long(), torch.zeros_like(shape)])
-        return 9.0 * torch.nn.functional.one_hot(self.index[answers.gather(0, how[None])[0]], self.classes)
+        return 9.0 * torch.nn.functional.one_hot(
+            self.index[answers.gather(0, how[None] % 4)[0] % len(self.index)], self.classes
+        )
 
 
 def stimulus(name: str, pair: tuple[int, int], how: int, number: int, names: Sequence[str], **cues: str) -> Sample:

@@ -40,9 +40,8 @@ class Classifier:
     and on `device` where that helps (see `notes`). `owned=True` gives the module away instead and saves the copy.
     `fold=False` keeps every layer's weights and output as they were trained. `precision` is "float32" or "bfloat16"
     (weights and activations; logits are always float32). `batch_size` is the most images in one pass, on a CPU at
-    most 8. `code` is a hash of the file that the module comes from, where there is one.
-
-    What a module gives is read as logits by `network.outputs`; where anything had to be assumed, `notes` say so.
+    most 8. `code` is a hash of the file that the module comes from, where there is one. What was assumed of its
+    outputs (network/outputs.py) or done to run it stands in `notes`.
 
     Raises CueError for classes that do not fit, an unknown device or precision, a module that cannot be copied or
     run on images of the input size, that gives no logits, and whose answer to an image is random or depends on others.
@@ -77,7 +76,7 @@ class Classifier:
         self.name = name or getattr(module, "__name__", type(module).__name__)
         space = None if classes is None else read_classes(classes)
         module, wrapped = wrappers.unwrapped(module)
-        self.preprocessing = preprocessing or _assumed(module)
+        self.preprocessing = preprocessing or wrappers.assumed(module)
         how: dict[str, Any] = {"classes": len(space) if space else None, "device": self.device}
         if isinstance(module, nn.Module):
             if space is None and wrappers.headless(wrappers.core(module)):
@@ -85,7 +84,6 @@ class Classifier:
                 raise CueError(f"{self.name} has no head: it gives features", wanted="a classifier", do=do)
             self.module: nn.Module | None = module
             self.parameters: int | None = sum(p.numel() for p in module.parameters())
-            # Of the module as it is given: one that is owned is changed when it is started.
             core = identity.of_module(module)
             how |= {"precision": precision, "owned": owned, "compile": compile, "folding": fold}
             self.executor = start(module, self.preprocessing, self.name, batch_size=batch_size, **how)
@@ -350,11 +348,3 @@ class Classifier:
             self.executor.notes.append("1,000 outputs: taken to be the classes of ImageNet in their usual order")
             return imagenet_1k()
         return ClassSpace.numbered(outputs)
-
-
-def _assumed(module: Any) -> Preprocessing:
-    """What is taken where nothing is known: ImageNet's usual, less what the module does itself."""
-    if isinstance(module, nn.Module) and wrappers.normalizes(module):
-        source = "assumed: ImageNet's usual resize and crop; the module normalizes by itself"
-        return Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), source=source)
-    return Preprocessing(source="assumed: ImageNet's usual")

@@ -108,6 +108,23 @@ def bypassed(first: nn.Module, last: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
+def changed(
+    network: nn.Module,
+    output: Callable[[Any], Any] | None = None,
+    image: Callable[[Tensor], Tensor] | None = None,
+) -> None:
+    """From now on the network gets `image` of its input, and gives `output` of its output. Of a private copy alone."""
+    if image is not None:
+        network.register_forward_pre_hook(lambda _, given: (image(given[0]), *given[1:]))
+    if output is not None:
+        network.register_forward_hook(lambda _module, _inputs, given: output(given))
+
+
+def is_changed(network: nn.Module) -> bool:
+    """Whether hooks change what goes into a network or comes out of it, which its code does not show."""
+    return bool(network._forward_hooks or network._forward_pre_hooks)
+
+
 def pair(value: Any) -> tuple[int, int]:
     """A setting of a layer, for rows and columns."""
     return (int(value), int(value)) if isinstance(value, int) else (int(value[0]), int(value[-1]))

@@ -149,9 +149,7 @@ def _prepared(network: nn.Module) -> list[str]:
     first = next((part for part in network.modules() if isinstance(part, nn.Conv2d)), None)
     if first is not None and first.in_channels == 1:
         weights = torch.tensor(LUMA).view(3, 1, 1)
-        network.register_forward_pre_hook(
-            lambda _, given: (torch.sum(given[0] * weights.to(given[0]), 1, keepdim=True), *given[1:])
-        )
+        hooks.changed(network, image=lambda x: torch.sum(x * weights.to(x), 1, keepdim=True))
         notes.append("takes one channel: it is given the luma of the normalized image")
     return notes
 
@@ -170,7 +168,7 @@ def _run(executor: Executor, images: Tensor, classes: int | None, folding: bool)
     reading = outputs.read(plain, len(images), classes, lambda place: outputs.ends_in_sigmoid(network, place, images))
     executor.notes += reading.notes
     if not reading.plain:
-        network.register_forward_hook(lambda _, _inputs, output: reading(output))
+        hooks.changed(network, output=reading)
     return reading(plain)
 
 

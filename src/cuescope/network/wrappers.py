@@ -5,6 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from cuescope.data.preprocessing import Preprocessing
+from cuescope.network import hooks
+
 MOST_OUTSIDE = 0.02
 """Share of the parameters that may lie outside of the network that a module is said to consist of."""
 
@@ -26,7 +29,7 @@ def unwrapped(module: Any) -> tuple[Any, tuple[str, ...]]:
         elif isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             inner = module.module
             off.append(type(module).__name__)
-        elif type(module) is nn.Sequential and len(module) == 1 and not _hooks(module):
+        elif type(module) is nn.Sequential and len(module) == 1 and not hooks.is_changed(module):
             inner = module[0]
             off.append("Sequential")
         else:
@@ -62,11 +65,13 @@ def headless(module: nn.Module) -> bool:
     return any(isinstance(head, nn.Identity) for head in heads)
 
 
-def normalizes(module: nn.Module) -> bool:
-    """Whether a Normalize of torchvision is one of its modules."""
-    from torchvision.transforms import Normalize, v2
-
-    return any(isinstance(part, Normalize | v2.Normalize) for part in module.modules())
+def assumed(module: Any) -> Preprocessing:
+    """The preprocessing where nothing is known of it: ImageNet's usual, less a normalization in the module itself."""
+    kinds = [type(part) for part in module.modules()] if isinstance(module, nn.Module) else []
+    if not any(kind.__name__ == "Normalize" and kind.__module__.startswith("torchvision.") for kind in kinds):
+        return Preprocessing(source="assumed: ImageNet's usual")
+    source = "assumed: ImageNet's usual resize and crop; the module normalizes by itself"
+    return Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), source=source)
 
 
 def _known(module: nn.Module) -> bool:
@@ -74,10 +79,6 @@ def _known(module: nn.Module) -> bool:
     return library not in ("torch",) and (
         hasattr(module, "pretrained_cfg") or hasattr(module, "config") or library in ("torchvision", "timm", "cuescope")
     )
-
-
-def _hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _exported(program: "torch.export.ExportedProgram") -> Any:

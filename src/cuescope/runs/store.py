@@ -8,7 +8,6 @@ import io
 import json
 import os
 import re
-import shutil
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,6 +28,7 @@ from cuescope.core.errors import CueError
 from cuescope.core.files import check_run_folder, inside, read_bytes, read_json, sweep, why_not, write, write_json
 from cuescope.core.findings import About, Figure, Finding, Inset, Panel
 from cuescope.core.naming import short_name
+from cuescope.runs import answers as answers_of
 from cuescope.runs.manifest import Manifest, Status
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 SCHEMA = 2
 """Version of the run folder. 2: a chunk is of the images that its instrument wants; facts; measures name a column."""
 LOCK = ".lock"
-SAME = 1e-3
-"""Answers of one classifier differ by less, as a share of the largest, on another machine or with more threads."""
 HELD_ROWS = 200_000
 """Rows that are gathered before they are reduced."""
 Written = TypeVar("Written", Figure, Inset)
@@ -127,23 +125,6 @@ class Cell:
                 raise CueError(f"cannot read '{path}': {error}", wanted="the rows of a chunk", do=do) from None
         frame = pl.concat(kept, rechunk=True) if kept else pl.DataFrame({"id": []}, schema={"id": pl.String})
         return frame if tool is None else tool.reduce(frame)
-
-    def keep_only(self, answers: np.ndarray[Any, Any]) -> None:
-        """Empty the cell where it was read of a classifier with other answers; note these, for the next time."""
-        path = self.folder / "answers.npy"
-        try:
-            known = np.load(io.BytesIO(read_bytes(path, 2**30)), allow_pickle=False) if path.is_file() else None
-        except ValueError:
-            known = None
-        if known is not None and known.shape == answers.shape:
-            scale = max(float(np.abs(answers).max(initial=0)), 1e-12)
-            if float(np.abs(known - answers).max(initial=0)) <= SAME * scale:
-                return
-        if self.folder.is_dir():
-            shutil.rmtree(self.folder)
-        buffer = io.BytesIO()
-        np.save(buffer, answers)
-        write(path, buffer.getvalue())
 
     def has(self, chunk: int) -> bool:
         return self._part(chunk).is_file()
@@ -277,15 +258,14 @@ class Run(Displayed):
     def cell(self, identity: Mapping[str, Any], answers: Any = None) -> Cell:
         """The cell of this identity, with what it already holds. Its folder is made on the first write.
 
-        `answers`, an array: what the classifier gives for the images that it was tried on. Where the cell holds the
-        rows of other answers, the classifier is another, whatever its weights and code look like: the rows go.
+        `answers`: what the classifier gives for the images it was tried on. Rows of another one are removed.
         """
         key = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=5).hexdigest()
         parts = (identity["classifier"], identity["images"], identity["instrument"])
         slug = ".".join(re.sub(r"[^A-Za-z0-9_-]+", "-", str(p).partition("@")[0]).strip("-")[-40:] for p in parts)
         cell = Cell(inside(self.path, f"cells/{slug}.{key}"), identity)
         if answers is not None:
-            cell.keep_only(np.asarray(answers, np.float32))
+            answers_of.keep_only(cell.folder, answers)
         if finding := cell.finding:
             cell.status, cell.why = ("not applicable", finding.why) if finding.why else ("done", "")
         return cell

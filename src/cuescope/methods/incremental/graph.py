@@ -25,7 +25,7 @@ class UntraceableError(Exception):
 
 def traced(network: nn.Module) -> fx.GraphModule:
     """What a network does in evaluation mode, on its own weights. Raises UntraceableError where that is not known."""
-    if network._forward_hooks or network._forward_pre_hooks:
+    if hooks.is_changed(network):
         raise UntraceableError("hooks change what goes into it or comes out of it")
     try:
         with hooks.evaluating(network):
