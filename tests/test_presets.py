@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from toys import Images, MeanColor, colored, toy
 
 import cuescope
 from cuescope.core.errors import CueError
@@ -11,6 +10,7 @@ from cuescope.instruments import names, registry
 from cuescope.instruments.presets import PRESETS, asked, left_out
 from cuescope.runs.options import AuditOptions
 from cuescope.runs.plan import find_instruments
+from toys import Images, MeanColor, colored, toy
 
 
 def test_every_name_and_setting_of_a_preset_is_one_of_an_instrument() -> None:
@@ -35,7 +35,7 @@ def test_quick_and_standard_answer_every_line_of_the_cue_profile() -> None:
 
 def test_own_settings_come_before_those_of_the_preset() -> None:
     of = AuditOptions.of(images="x", preset="quick", settings={"interaction.images": 4})
-    found = {names_of: tool for names_of, tool in ((type(t).__name__, t) for t in find_instruments(of))}
+    found = {type(tool).__name__: tool for tool in find_instruments(of)}
     assert found["Interaction"].images == 4  # type: ignore[attr-defined]
     assert found["CueSuppression"].images == PRESETS["quick"].settings["cue_suppression.images"]  # type: ignore[attr-defined]
     assert (of.most_images, AuditOptions.of(images="x", preset="quick", limit=7).most_images) == (500, 7)

@@ -11,7 +11,6 @@ import polars as pl
 import pytest
 import torch
 
-import cuescope.runs.runner as runner
 from cuescope.core import stats
 from cuescope.core.errors import CueError
 from cuescope.core.findings import Conclusion, Panel
@@ -20,16 +19,19 @@ from cuescope.data.derived import DerivedSet
 from cuescope.instruments.accuracy import Accuracy
 from cuescope.instruments.base import Instrument, Misfit, Observer, gallery
 from cuescope.instruments.shift_stability import ShiftStability
+from cuescope.runs import task as sizes
+from cuescope.runs.estimate import Meter
 from cuescope.runs.pictures import Pictures
-from cuescope.runs.runner import Task, run
+from cuescope.runs.runner import run
 from cuescope.runs.store import Run
+from cuescope.runs.task import Task
 from toys import Broken, Images, MeanColor, colored, toy
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "CHUNK", 8)
-    monkeypatch.setattr(runner, "BATCH", 4)
+    monkeypatch.setattr(sizes, "CHUNK", 8)
+    monkeypatch.setattr(sizes, "BATCH", 4)
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def test_killed_and_started_again_gives_the_same_bytes(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tasks(images, Accuracy(), ShiftStability()), Run.create(cut), progress=stop)
+        run(tasks(images, Accuracy(), ShiftStability()), Run.create(cut), meter=Meter(stop))
     kept = {p: p.stat().st_mtime_ns for p in cut.glob("cells/*/rows/*.parquet")}
     assert len(kept) == 4, "the first two chunks of both were finished"
     before = images.reads
@@ -252,7 +254,7 @@ def test_a_bounded_instrument_sees_evenly_spread_images(tmp_path: Path) -> None:
 def test_batches_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = Images(colored(17))
     (a,) = run(tasks(images, ShiftStability()), Run.create(tmp_path / "a"))
-    monkeypatch.setattr(runner, "BATCH", 1)
+    monkeypatch.setattr(sizes, "BATCH", 1)
     (b,) = run(tasks(images, ShiftStability()), Run.create(tmp_path / "b"))
     numbers = [name for name, kind in a.rows().schema.items() if kind.is_float()]
     assert a.rows().drop(numbers).equals(b.rows().drop(numbers))
@@ -319,7 +321,7 @@ def test_killed_bounded_instruments_go_on_to_the_same_bytes(tmp_path: Path) -> N
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            run(tasks(images, Few(images=20), Accuracy(), Few(images=9)), Run.create(cut), progress=stop)
+            run(tasks(images, Few(images=20), Accuracy(), Few(images=9)), Run.create(cut), meter=Meter(stop))
     run(tasks(images, Few(images=20), Accuracy(), Few(images=9)), Run.create(cut))
     assert findings(cut) == findings(whole)
     for one in whole.glob("cells/*/rows/*.parquet"):
