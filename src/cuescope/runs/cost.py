@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
@@ -29,6 +29,8 @@ SHARE = 0.02
 """Of what an instrument is to observe, tried beyond its first image."""
 CHEAP_S = 0.01
 """Observing one image in less than this says nothing yet: all that were seen are observed."""
+AGAIN_S = 0.2
+"""What took less is timed again: the first call of a network with so many images is slow."""
 FEW = 50
 """Of so few images one is a large part: an instrument is tried on one classifier and taken to cost the others as much
 more or less as their clean forward passes do."""
@@ -89,6 +91,15 @@ def _pairs(tasks: Sequence[Task]) -> int:
     return len(tasks) * (len(tasks) - 1) // 2
 
 
+class _Tried(NamedTuple):
+    """An instrument on the first classifier it was tried on."""
+
+    classifier: str
+    once: float
+    """Seconds of its first image."""
+    cost: Cost
+
+
 @dataclass
 class _Trial:
     """What was decoded, seen and timed so far."""
@@ -102,8 +113,8 @@ class _Trial:
     """By image set."""
     seen: dict[tuple[int, int], Batch] = field(default_factory=dict)
     """By classifier and image set."""
-    tried: dict[str, tuple[str, Cost]] = field(default_factory=dict)
-    """By instrument: the first classifier it was tried on, and the cost there."""
+    tried: dict[str, _Tried] = field(default_factory=dict)
+    """By instrument."""
 
     def timed(self, work: Callable[[], T]) -> tuple[float, T]:
         start = self.clock()
@@ -155,41 +166,49 @@ class _Trial:
         batch = self._see(task.classifier, task.images, observer)
         samples = with_another(samples) if "another" in tool.needs else samples
         batch = task.batch(batch, samples)
-        first, known = self.tried.get(name, ("", Cost()))
-        if first and len(task.wanted) <= FEW and known.each > CHEAP_S:
-            ratio = self._clean(task.classifier.name, task) / self._clean(first, task)
-            return replace(known, start=start, each=known.each * ratio, draw=known.draw * ratio)
-        each, rows = self._observed(task, observer, batch)
-        cost = Cost(start, each)
+        first = self.tried.get(name)
         if first:
-            return replace(known, start=start, each=each, draw=known.draw * each / max(known.each, 1e-9))
+            few = len(task.wanted) <= FEW and first.cost.each > CHEAP_S
+            ratio = self._clean(task.classifier.name, task) / self._clean(first.classifier, task)
+            if not few:
+                ratio = self.timed(lambda: observer.observe(batch.select([0])))[0] / max(first.once, 1e-9)
+            return replace(first.cost, start=start, each=first.cost.each * ratio, draw=first.cost.draw * ratio)
+        once, each, rows = self._observed(task, observer, batch)
+        cost = Cost(start, each)
         with suppress(Exception):
             cost = self._concluded(task, observer, rows, cost)
         with suppress(Exception):
             cost = self._drawn(task, batch, rows, cost)
-        self.tried[name] = task.classifier.name, cost
+        self.tried[name] = _Tried(task.classifier.name, once, cost)
         return cost
 
     def _clean(self, classifier: str, task: Task) -> float:
         return max(self.clean.get((classifier, root(task.images).name), 1.0), 1e-9)
 
-    def _observed(self, task: Task, observer: Observer, batch: Batch) -> tuple[float, Rows]:
-        """Seconds an image, and rows of a few."""
-        each, rows = self.timed(lambda: observer.observe(batch.select([0])))
-        wanted = len(task.wanted)
-        count = len(batch) if each < CHEAP_S else min(len(batch), int(SHARE * wanted), wanted)
-        if count:
-            seconds, rows = self.timed(lambda: observer.observe(batch.select(range(count))))
-            each = seconds / count
-        return each, rows
+    def _observed(self, task: Task, observer: Observer, batch: Batch) -> tuple[float, float, Rows]:
+        """Seconds of one image when it is the first, seconds an image of full batches, and rows of a few."""
+        one, wanted = batch.select([0]), len(task.wanted)
+        once, rows = self.timed(lambda: observer.observe(one))
+        alone = self._again(once, lambda: observer.observe(one))
+        count = len(batch) if alone < CHEAP_S else min(len(batch), int(SHARE * wanted), wanted)
+        if count < 2:
+            return once, alone, rows
+        few = batch.select(range(count))
+        seconds, rows = self.timed(lambda: observer.observe(few))
+        seconds = self._again(seconds, lambda: observer.observe(few))
+        # A full batch costs less an image than a few, and no less than each further one of the few.
+        most, least = seconds / count, max(seconds - alone, 0.0) / (count - 1)
+        return once, (most * max(least, most / 2)) ** 0.5, rows
+
+    def _again(self, seconds: float, work: Callable[[], Any]) -> float:
+        return min(seconds, self.timed(work)[0]) if seconds < AGAIN_S else seconds
 
     def _concluded(self, task: Task, observer: Observer, rows: Rows, cost: Cost) -> Cost:
         wanted, about = len(task.wanted), task.about(observer.facts)
         few, many = (min(wanted, n) for n in ROWS)
         conclude = lambda n: self.timed(lambda: task.instrument.conclude(_grown(rows, n), about))[0]  # noqa: E731
         seconds = conclude(few)
-        if seconds < CHEAP_S * 10:
-            seconds = conclude(few)  # The first is slow.
+        seconds = self._again(seconds, lambda: conclude(few))
         if many == few:
             return replace(cost, conclude=seconds)
         growth = max(conclude(many) - seconds, 0.0) / (many - few)
