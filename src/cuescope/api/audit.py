@@ -250,7 +250,7 @@ def _finish(folder: Run, plan: Plan, meter: Meter) -> None:
     report.write([folder], folder.path / "report.html")
     folder.manifest["made"] = {name: folder.digest(name) for name in MADE}
     folder.write_manifest()
-    meter.begin("done")
+    meter.end()
 
 
 def _describe(classifier: Classifier) -> dict[str, Any]:

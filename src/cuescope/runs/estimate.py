@@ -138,6 +138,11 @@ class Meter:
         until = max(self.shown, (self.finished + seconds) / self.total)
         self.show(done, total, what, Whole(self.shown, until, seconds * rate, (self.total - self.finished) * rate))
 
+    def end(self) -> None:
+        """All is done."""
+        self.finished, self.current = self.total, 0.0
+        self.begin("done")
+
     def part(self, seconds: float) -> Progress:
         """A callback for other work that is a part of the whole and was estimated to take so many seconds."""
         last: float | None = None
