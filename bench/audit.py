@@ -23,8 +23,9 @@ from cuescope.data.readers import read_cue_conflict, read_folder
 from cuescope.instruments.accuracy import Accuracy
 from cuescope.instruments.shape_bias import ShapeBias
 from cuescope.instruments.shift_stability import ShiftStability
-from cuescope.runs.runner import BATCH, Task, run
+from cuescope.runs.runner import run
 from cuescope.runs.store import Run
+from cuescope.runs.task import BATCH, Task
 
 
 def bare(classifiers: list[Classifier], photographs: ImageSet, conflict: ImageSet) -> None:

@@ -20,8 +20,9 @@ from cuescope.classifier.sources import load
 from cuescope.data.images import ImageSet
 from cuescope.data.readers import read_folder
 from cuescope.instruments.top_units import TopUnits
-from cuescope.runs.runner import BATCH, Task, run
+from cuescope.runs.runner import run
 from cuescope.runs.store import Run
+from cuescope.runs.task import BATCH, Task
 
 
 def bare(classifier: Classifier, images: ImageSet) -> float:

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cuescope.runs.runner as runner
 import cuescope.runs.store as store
 from commands import call
+from cuescope.runs import task as sizes
 from cuescope.runs.store import Run
 
 MODEL = """
@@ -216,8 +216,8 @@ def test_a_labels_csv_with_missing_and_foreign_files(here: Path, capsys: pytest.
 def test_a_full_disk_loses_nothing(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "CHUNK", 4)
-    monkeypatch.setattr(runner, "BATCH", 4)
+    monkeypatch.setattr(sizes, "CHUNK", 4)
+    monkeypatch.setattr(sizes, "BATCH", 4)
     real, left = os.fsync, [4]
 
     def fsync(descriptor: int) -> None:
@@ -245,8 +245,8 @@ def test_ctrl_c_keeps_the_finished_chunks(
 ) -> None:
     from cuescope.instruments.accuracy import Accuracy
 
-    monkeypatch.setattr(runner, "CHUNK", 4)
-    monkeypatch.setattr(runner, "BATCH", 4)
+    monkeypatch.setattr(sizes, "CHUNK", 4)
+    monkeypatch.setattr(sizes, "BATCH", 4)
     observe: Callable = Accuracy.observe
     seen = []
 

@@ -19,8 +19,9 @@ from cuescope.api.make import make
 from cuescope.core.errors import CueError
 from cuescope.instruments import registry
 from cuescope.runs.inputs import sources
-from cuescope.runs.runner import Task, run
+from cuescope.runs.runner import run
 from cuescope.runs.store import Run
+from cuescope.runs.task import Task
 from cuescope.world.images import WorldImages
 from toys import Images, MeanColor, colored, toy
 

@@ -202,6 +202,19 @@ def test_two_images_have_no_correlation() -> None:
     assert "at least three" in conclusion["correlation"].why
 
 
+def test_of_the_largest_parts_alone_the_headline_is_the_same() -> None:
+    classifier, images = load("cuescope/world-shape"), WorldImages(count=6)
+    batch = classifier.see([images.read(i) for i in range(6)])
+    said = []
+    for tool in (Interaction(), Interaction(sizes="largest")):
+        rows = tool.start(classifier).observe(batch)
+        assert rows["part_px"].unique().sort().to_list() == ([2, 5, 7, 9] if tool.sizes == "all" else [9])
+        said.append(tool.conclude(rows, ABOUT))
+    assert said[0].verdict == said[1].verdict
+    assert said[0].measures[0].interval == said[1].measures[0].interval
+    assert [panel.name for panel in said[1].panels] == ["losses"]
+
+
 def test_part_sizes_from_the_command_line() -> None:
     assert build("interaction", {"parts_px": "8, 16"}) == Interaction(parts_px=(8, 16))
     assert build("interaction", {"parts_px": [8, 16]}) == build("interaction", {"parts_px": "8,16,"})  # type: ignore[dict-item]

@@ -29,7 +29,7 @@ from cuescope.data.label_maps.pooling import LabelPooling
 from cuescope.data.readers import read_folder, read_real
 from cuescope.instruments.multi_label import MultiLabel
 from cuescope.instruments.registry import unmet
-from cuescope.runs.runner import Task
+from cuescope.runs.task import Task
 from cuescope.world.images import WorldImages
 from toys import COLORS, Constant, Images, MeanColor, colored, toy
 

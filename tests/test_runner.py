@@ -11,7 +11,6 @@ import polars as pl
 import pytest
 import torch
 
-import cuescope.runs.runner as runner
 from cuescope.core import stats
 from cuescope.core.errors import CueError
 from cuescope.core.findings import Conclusion, Panel
@@ -20,16 +19,19 @@ from cuescope.data.derived import DerivedSet
 from cuescope.instruments.accuracy import Accuracy
 from cuescope.instruments.base import Instrument, Misfit, Observer, gallery
 from cuescope.instruments.shift_stability import ShiftStability
+from cuescope.runs import task as sizes
+from cuescope.runs.estimate import Meter
 from cuescope.runs.pictures import Pictures
-from cuescope.runs.runner import Task, run
+from cuescope.runs.runner import run
 from cuescope.runs.store import Run
+from cuescope.runs.task import Task
 from toys import Broken, Images, MeanColor, colored, toy, tried_on
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "CHUNK", 8)
-    monkeypatch.setattr(runner, "BATCH", 4)
+    monkeypatch.setattr(sizes, "CHUNK", 8)
+    monkeypatch.setattr(sizes, "BATCH", 4)
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def test_killed_and_started_again_gives_the_same_bytes(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tasks(images, Accuracy(), ShiftStability()), Run.create(cut), progress=stop)
+        run(tasks(images, Accuracy(), ShiftStability()), Run.create(cut), meter=Meter(stop))
     kept = {p: p.stat().st_mtime_ns for p in cut.glob("cells/*/rows/*.parquet")}
     assert len(kept) == 4, "the first two chunks of both were finished"
     before = images.reads
@@ -152,6 +154,77 @@ def test_killed_and_started_again_gives_the_same_bytes(tmp_path: Path) -> None:
     assert findings(cut) == findings(whole)
     assert len(findings(cut)) == 2
     assert all(p.stat().st_mtime_ns == written for p, written in kept.items())
+
+
+def test_ctrl_c_within_a_chunk_keeps_the_full_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "CHUNK", 40)
+    images, asked = Images(colored(40), bad=[6]), (Accuracy(), Few(images=14))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    run(tasks(images, *asked), Run.create(whole))
+    for stopped_at in (12, 8, 16):
+
+        def stop(done: int, total: int, what: str, *_: object, at: int = stopped_at) -> None:
+            if what == "reading toys" and done == at:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run(tasks(images, *asked), Run.create(cut), meter=Meter(stop))
+    kept = {p.parent.parent.name.split(".")[2]: p.name for p in cut.glob("cells/*/begun/*.parquet")}
+    assert kept == {"accuracy": "000000-000028.parquet", "test_runner": "000000-000008.parquet"}
+    before = images.reads
+    observed: list[str] = []
+    monkeypatch.setattr(Accuracy, "observe", watched(Accuracy.observe, observed))
+    run(tasks(images, *asked), Run.create(cut))
+    assert observed == [s.id for s in images.samples[28:]]
+    assert images.reads - before < 40 + 3 + 12
+    assert findings(cut) == findings(whole)
+    for one in whole.glob("cells/*/rows/*.parquet"):
+        assert pl.read_parquet(one).equals(pl.read_parquet(cut / one.relative_to(whole)))
+    assert not list(cut.rglob("begun")), "what was kept of finished chunks is removed"
+    out = Run.create(cut)
+    assert out.write_skipped({"toys": (images.digest, ())}) == {"toys": 1}
+
+
+def watched(observe: Any, ids: list[str]) -> Any:
+    def noting(self: Any, classifier: Any, batch: Any) -> Any:
+        ids.extend(batch.ids)
+        return observe(self, classifier, batch)
+
+    return noting
+
+
+def test_what_was_kept_and_is_damaged_is_seen_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = Images(colored(16))
+    (task,) = tasks(images, Accuracy())
+    cell = Run.create(tmp_path).cell(task.identity)
+    cell.chunks.keep(0, 4, task.instrument.empty)
+    path = next(tmp_path.glob("cells/*/begun/*.parquet"))
+    path.write_bytes(path.read_bytes()[:20])
+    (cell,) = run([task], Run.create(tmp_path))
+    assert cell.rows()["id"].to_list() == [s.id for s in images.samples]
+
+
+def test_batches_are_kept_after_a_while_without_being_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cuescope.runs.reader.KEEP_S", 0.0)
+    kept = []
+
+    def show(done: int, total: int, what: str, *_: object) -> None:
+        kept.append(len(list(tmp_path.glob("cells/*/begun/*.parquet"))))
+
+    run(tasks(Images(colored(16)), Accuracy()), Run.create(tmp_path), meter=Meter(show))
+    assert max(kept) == 1
+    assert not list(tmp_path.rglob("begun"))
+
+
+def test_progress_moves_with_each_instrument(tmp_path: Path) -> None:
+    said = []
+    meter = Meter(lambda done, total, what, *_: said.append((done, total, what)))
+    run(tasks(Images(colored(8)), Accuracy(), Few(images=6)), Run.create(tmp_path), meter=meter)
+    assert [event for event in said if event[2] == "accuracy of toy"] == [
+        (0, 8, "accuracy of toy"),
+        (4, 8, "accuracy of toy"),
+    ]
+    assert (4, 6, "test_runner of toy") in said
 
 
 def test_a_chunk_that_one_cell_lost_is_done_again_for_that_cell_alone(tmp_path: Path) -> None:
@@ -252,7 +325,7 @@ def test_a_bounded_instrument_sees_evenly_spread_images(tmp_path: Path) -> None:
 def test_batches_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = Images(colored(17))
     (a,) = run(tasks(images, ShiftStability()), Run.create(tmp_path / "a"))
-    monkeypatch.setattr(runner, "BATCH", 1)
+    monkeypatch.setattr(sizes, "BATCH", 1)
     (b,) = run(tasks(images, ShiftStability()), Run.create(tmp_path / "b"))
     numbers = [name for name, kind in a.rows().schema.items() if kind.is_float()]
     assert a.rows().drop(numbers).equals(b.rows().drop(numbers))
@@ -319,7 +392,7 @@ def test_killed_bounded_instruments_go_on_to_the_same_bytes(tmp_path: Path) -> N
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            run(tasks(images, Few(images=20), Accuracy(), Few(images=9)), Run.create(cut), progress=stop)
+            run(tasks(images, Few(images=20), Accuracy(), Few(images=9)), Run.create(cut), meter=Meter(stop))
     run(tasks(images, Few(images=20), Accuracy(), Few(images=9)), Run.create(cut))
     assert findings(cut) == findings(whole)
     for one in whole.glob("cells/*/rows/*.parquet"):

@@ -162,7 +162,7 @@ def test_a_damaged_finding_is_one_error(tmp_path: Path, change: dict[str, object
 
 def test_damaged_rows_are_one_error(tmp_path: Path) -> None:
     cell = Cell(tmp_path, {})
-    cell.write_rows(0, pl.DataFrame({"id": ["a"]}))
+    cell.chunks.write(0, pl.DataFrame({"id": ["a"]}))
     (tmp_path / "rows" / "000001.parquet").write_bytes(b"PAR1 no more")
     with pytest.raises(CueError, match="000001"):
         cell.rows()
@@ -172,8 +172,8 @@ def test_a_folder_name_is_no_pattern(tmp_path: Path) -> None:
     (tmp_path / "run1").mkdir()
     for name in ("run[1]", "run*", "run?"):
         cell, other = Cell(tmp_path / name, {}), Cell(tmp_path / "run1", {})
-        cell.write_rows(0, pl.DataFrame({"id": [name]}))
-        other.write_rows(0, pl.DataFrame({"id": ["other"]}))
+        cell.chunks.write(0, pl.DataFrame({"id": [name]}))
+        other.chunks.write(0, pl.DataFrame({"id": ["other"]}))
         assert cell.rows()["id"].to_list() == [name]
 
 

@@ -3,8 +3,10 @@
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from cuescope import report
@@ -12,15 +14,18 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
 from cuescope.core.files import write_json
 from cuescope.core.naming import short_name
-from cuescope.core.progress import Progress
+from cuescope.core.progress import Progress, quiet
 from cuescope.core.provenance import now, versions
+from cuescope.core.wording import counted
 from cuescope.data.images import ImageSet
 from cuescope.instruments import presets
 from cuescope.instruments.base import name_of
 from cuescope.instruments.registry import questions
 from cuescope.report import notebook  # noqa: F401  what an audit returns shows itself
+from cuescope.runs import cost, minutes
 from cuescope.runs.comparisons import pairs, stored
 from cuescope.runs.comparisons.paired import verdicts
+from cuescope.runs.estimate import Estimate, Forecast, Meter
 from cuescope.runs.inputs import open_inputs
 from cuescope.runs.options import AuditOptions, with_options
 from cuescope.runs.plan import Plan, find_classifiers, find_instruments, make_plan
@@ -29,6 +34,9 @@ from cuescope.runs.store import SCHEMA, Cell, Run
 
 MADE = ("comparisons.json", "pairs.json", "report.html")
 """What is made of the cells. The manifest, written last, holds a hash of each."""
+
+
+Say = Callable[[str], None]
 
 
 class Audit(NamedTuple):
@@ -59,39 +67,119 @@ def audit(*models: Any, command: str = "", progress: Progress | None = None, **o
     return perform(models, chosen, command, progress).run
 
 
-def perform(models: Sequence[Any], options: AuditOptions, command: str = "", progress: Progress | None = None) -> Audit:
-    """`audit` with options that were checked; the result also has what failed and whether anything was to be done."""
+def perform(
+    models: Sequence[Any],
+    options: AuditOptions,
+    command: str = "",
+    progress: Progress | None = None,
+    say: Say | None = None,
+    meter: Meter | None = None,
+) -> Audit:
+    """`audit` with options that were checked; the result also has what failed and whether anything was to be done.
+
+    `say` is told, line by line, what is loaded, what is assumed and how long it will take; `meter` is of the work that
+    the audit is a part of, where that was estimated and said already.
+    """
+    tell = say or (lambda _: None)
     asked = find_instruments(options)
     sets = open_inputs(options.inputs, options.most_images)
     folder = Run.create(options.out)
     with folder.locked():
+        previous = folder.manifest
+        tell(f"loading {counted(len(models), 'classifier')}")
         classifiers = find_classifiers(models, options)
-        plan = make_plan(asked, classifiers, sets, strict=bool(options.only), labels_given="labels" in options.inputs)
+        how: dict[str, Any] = {"strict": bool(options.only), "labels_given": "labels" in options.inputs}
+        plan, estimate, chosen = make_plan(asked, classifiers, sets, **how), meter.estimate if meter else None, None
+        if options.minutes is not None:
+            chosen = minutes.earlier(previous.get("chosen"), minutes.key_of(plan, options.minutes))
+            if chosen is None:
+                estimate = estimate or cost.measure(plan.tasks, options.workers)
+                chosen = minutes.choose(estimate, plan, options.minutes)
+            sets = open_inputs(options.inputs, options.most_images, chosen.limits)
+            plan = make_plan(chosen.instruments(asked), classifiers, sets, **how)
         for task, why in plan.unmet:
             cell = folder.cell(task.identity, task.answers)
             if not (cell.concluded and cell.why == why):
                 cell.write_finding(task.inapplicable(why))
-        previous = folder.manifest
         if _committed(previous, plan, folder):
             return Audit(folder, False, [])
         started = time.perf_counter()
         folder.manifest = _manifest(plan, options, command, previous)
+        if chosen:
+            folder.manifest["chosen"] = chosen.recorded()
         cells = [folder.cell(task.identity, task.answers) for task in plan.all_tasks]
         seconds = {cell["folder"]: cell["seconds"] for cell in previous.get("cells", ())}
         for cell in cells:
             cell.seconds = seconds.get(f"cells/{cell.folder.name}", 0.0)
         # From now on the run is not finished, whatever an earlier one has left: the last manifest is what commits.
         folder.write_manifest()
+        for line in _opening(plan, options):
+            tell(line)
+        for line in chosen.said if chosen else ():
+            tell(f"  {line}")
+        if meter is None:
+            meter = _measured(plan, cells, options, progress, say, estimate) if progress or say else Meter()
         try:
-            run(plan.tasks, folder, cells[: len(plan.tasks)], workers=options.workers, progress=progress)
+            run(plan.tasks, folder, cells[: len(plan.tasks)], workers=options.workers, meter=meter)
         except KeyboardInterrupt:
             do = "run the same command again, it goes on where it stopped"
-            raise CueError("interrupted", wanted="nothing: every finished chunk is kept", do=do) from None
+            raise CueError("interrupted", wanted="nothing: every full batch is kept", do=do) from None
         finally:
             # Finished or not, so that a report can be made of what there is.
             _gather(folder, plan, cells, started)
-        _finish(folder, plan, progress)
+        _finish(folder, plan, meter)
         return Audit(folder, True, [cell for cell in cells if cell.status == "failed"])
+
+
+def forecast(models: Sequence[Any], options: AuditOptions) -> tuple[Estimate, Forecast]:
+    """What would this audit cost, if nothing of it were done yet? Options that were checked; writes nothing."""
+    sets, classifiers = open_inputs(options.inputs, options.most_images), find_classifiers(models, options)
+    how = {"strict": bool(options.only), "labels_given": "labels" in options.inputs}
+    tasks = make_plan(find_instruments(options), classifiers, sets, **how).tasks
+    estimate = cost.measure(tasks, options.workers)
+    with TemporaryDirectory() as folder:
+        nothing = Run(Path(folder))
+        return estimate, cost.forecast(estimate, tasks, [nothing.cell(task.identity) for task in tasks])
+
+
+def _measured(
+    plan: Plan,
+    cells: Sequence[Cell],
+    options: AuditOptions,
+    progress: Progress | None,
+    say: Say | None,
+    estimate: Estimate | None,
+) -> Meter:
+    """Say how long what is left will take, from an estimate or a trial; the meter of it."""
+    show, cells = progress or quiet, cells[: len(plan.tasks)]
+    if estimate is None:
+        show(0, 0, "timing a few images")
+        left = [task for task, cell in zip(plan.tasks, cells, strict=True) if not cell.concluded]
+        estimate = cost.measure(left, options.workers)
+    found = cost.forecast(estimate, plan.tasks, cells)
+    if say:
+        for line in found.lines():
+            say(line)
+    return Meter(show, estimate, found.total)
+
+
+def _opening(plan: Plan, options: AuditOptions) -> list[str]:
+    """What is looked at, what is assumed of it, what is asked, and where the answer will be."""
+    said = []
+    for classifier in plan.classifiers:
+        height, width = classifier.preprocessing.size
+        named = "" if classifier.classes.name else " that were not named"
+        text = f"{classifier.name}: {len(classifier.classes):,} classes{named}, {height} x {width} px"
+        said.append("; ".join([text, *(note for note in classifier.notes if "taken to be" in note)]))
+        if classifier.preprocessing.source.startswith("assumed"):
+            said.append(f"  preprocessing is {classifier.preprocessing.source}")
+    for role, images in plan.sets:
+        of = "" if role == "images" else f" ({role})"
+        said.append("; ".join([f"{images.name}{of}: {counted(len(images), 'image')}", *images.notes]))
+    asked = dict.fromkeys(name_of(task.instrument) for task in plan.tasks)
+    of_preset = "" if options.only else f", those of --preset {options.preset}"
+    said.append(f"asks {counted(len(asked), 'instrument')}{of_preset}; the report will be {options.out}/report.html")
+    return said
 
 
 def _committed(manifest: Mapping[str, Any], plan: Plan, folder: Run) -> bool:
@@ -149,16 +237,20 @@ def _gather(folder: Run, plan: Plan, cells: Sequence[Cell], started: float) -> N
     folder.write_manifest()
 
 
-def _finish(folder: Run, plan: Plan, progress: Progress | None) -> None:
+def _finish(folder: Run, plan: Plan, meter: Meter) -> None:
     """Compare, write the report, and commit."""
+    half = meter.estimate.finish / 2
+    meter.begin("comparing", half)
     write_json(folder.path / "comparisons.json", {"comparisons": verdicts([folder])})
     asked = [task.instrument for task in plan.tasks]
-    found = pairs.findings([folder], asked=asked, progress=progress)
+    found = pairs.findings([folder], asked=asked, progress=lambda done, total, what, *_: meter.begin(what))
     stored.write(folder, found, [name_of(tool) for tool in asked if tool.compares])
     folder.manifest["finished"] = now()
+    meter.begin("writing the report", half)
     report.write([folder], folder.path / "report.html")
     folder.manifest["made"] = {name: folder.digest(name) for name in MADE}
     folder.write_manifest()
+    meter.end()
 
 
 def _describe(classifier: Classifier) -> dict[str, Any]:

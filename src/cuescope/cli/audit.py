@@ -45,7 +45,7 @@ def audit(*models: str, json: bool = False, **given: Any) -> int:
     from cuescope.api.audit import perform
 
     with progress() as show:
-        result = perform(models, options, command_line(sys.argv[1:]), show)
+        result = perform(models, options, command_line(sys.argv[1:]), show, say)
     return finish(result, as_json=json)
 
 

@@ -1,13 +1,18 @@
 """`cuescope demo`: the whole audit, with nothing to download."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from cuescope.cli.audit import finish
-from cuescope.cli.terminal import command_line, progress
+from cuescope.cli.terminal import command_line, progress, say
 from cuescope.core.errors import CueError
 
 TEXTURIZED, STEPS = 48, 60
 """Of --all: images that are texturized, and steps of the synthesis; a quarter of a minute on two cores."""
+TRIED = 8, 4
+"""Images and steps that are timed before."""
 CUES = 160
 """Images of each kind that show one cue alone."""
 SETTINGS = {
@@ -30,8 +35,9 @@ def demo(*, out: Path = Path("demo"), images: int = 480, all: bool = False, json
         images: Images of the world to look at, and as many with their cues in conflict.
         json: Print the findings as JSON instead of a table.
     """
-    from cuescope.api.audit import perform
+    from cuescope.api.audit import forecast, perform
     from cuescope.api.make import make
+    from cuescope.runs.estimate import Meter
     from cuescope.runs.options import AuditOptions
     from cuescope.runs.store import Run
 
@@ -50,8 +56,27 @@ def demo(*, out: Path = Path("demo"), images: int = 480, all: bool = False, json
     )
     command = command_line(["demo", "--out", str(out), "--images", str(images), *(["--all"] if all else [])])
     with progress() as show:
+        meter = None
         if all:
             source, target = options.inputs["images"], out / "texturized"
-            make("texturized", source, target, limit=TEXTURIZED, steps=STEPS, progress=show)
-        result = perform(MODELS, options, command, show)
+            inputs = {role: value for role, value in options.inputs.items() if role != "texturized"}
+            show(0, 0, "timing a few images")
+            estimate, found = forecast(MODELS, replace(options, inputs=inputs))
+            texturizing = 0.0 if (target / "manifest.json").is_file() else _texturizing_s(source)
+            for line in found.lines(texturizing):
+                say(line)
+            meter = Meter(show, estimate, found.total + texturizing)
+            make("texturized", source, target, limit=TEXTURIZED, steps=STEPS, progress=meter.part(texturizing))
+        result = perform(MODELS, options, command, show, say, meter)
     return finish(result, as_json=json)
+
+
+def _texturizing_s(source: str) -> float:
+    """Seconds that texturizing will take, from a few steps for a few images."""
+    from cuescope.api.make import make
+
+    with TemporaryDirectory() as folder:
+        make("texturized", source, Path(folder) / "first", limit=1, steps=1)  # The first is slow.
+        start = time.perf_counter()
+        make("texturized", source, Path(folder) / "few", limit=TRIED[0], steps=TRIED[1])
+        return (time.perf_counter() - start) * TEXTURIZED * STEPS / (TRIED[0] * TRIED[1])

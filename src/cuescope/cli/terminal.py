@@ -2,43 +2,103 @@
 
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-Callback = Callable[[int, int, str], None]
-"""Called with images done, images in all, and what is being worked on."""
+from cuescope.core.progress import Progress, Whole
+from cuescope.core.wording import duration
 
 EVERY_S = 10.0
 """Between two lines of progress where there is no terminal."""
+MOST_OF_STEP = 0.95
+"""How far the bar goes on by itself within a step that is not done."""
+
+
+class Shown:
+    """What was said last of how far the work is, and what it comes to now."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock, self.what, self.done, self.total = clock, "", 0, 0
+        self.whole: Whole | None = None
+        self.since = clock()
+
+    def __call__(self, done: int, total: int, what: str, whole: Whole | None = None, /) -> None:
+        self.done, self.total, self.what, self.whole, self.since = done, total, what, whole, self.clock()
+
+    @property
+    def share(self) -> float | None:
+        """Of all that is to be done, 0 to 1: within a step as its time passes. None where it is not known."""
+        if self.whole is None:
+            return self.done / self.total if self.total else None
+        passed = (self.clock() - self.since) / self.whole.step_s if self.whole.step_s > 0 else 0.0
+        return self.whole.share + min(passed, MOST_OF_STEP) * (self.whole.until - self.whole.share)
+
+    @property
+    def left(self) -> str:
+        """The time left in words, "" where it is not known."""
+        if self.whole is None:
+            return ""
+        return f"{duration(max(self.whole.left_s - (self.clock() - self.since), 1.0))} left"
+
+    @property
+    def doing(self) -> str:
+        return f"{self.what}, {self.done:,} of {self.total:,} images" if self.total else self.what
+
+    @property
+    def line(self) -> str:
+        """All of it on one line, as "12 %: interaction of resnet50, 8 of 24 images, 3 min left"."""
+        start = "" if self.share is None else f"{self.share:.0%}: "
+        return start + ", ".join(text for text in (self.doing, self.left) if text)
 
 
 @contextmanager
-def progress() -> Iterator[Callback]:
+def progress() -> Iterator[Progress]:
     """A progress callback that shows how far the work is, on standard error."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        last = [0.0, ""]
-
-        def line(done: int, total: int, what: str) -> None:
-            now = time.monotonic()
-            if not total or what != last[1] or done == total or now - float(last[0]) >= EVERY_S:
-                last[:] = [now, what]
-                print(f"{what}: {done} of {total} images" if total else what, file=sys.stderr, flush=True)
-
-        yield line
+    console, shown = Console(stderr=True), Shown()
+    if console.is_terminal:
+        with _bar(console, shown):
+            yield shown
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        row = bar.add_task("", total=None)
+    stop = threading.Event()
 
-        def show(done: int, total: int, what: str) -> None:
-            bar.update(row, description=what, completed=done, total=total or None)
+    def lines() -> None:
+        while not stop.wait(EVERY_S):
+            if shown.what:
+                say(shown.line)
 
-        yield show
+    thread = threading.Thread(target=lines, daemon=True, name="progress")
+    thread.start()
+    try:
+        yield shown
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def _bar(console: object, shown: Shown) -> Iterator[None]:
+    """One bar for all, with what is at work now and the time left; it goes on by itself within a step."""
+    from typing import Any, cast
+
+    from rich.live import Live
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    def drawn() -> Table:
+        row = Table.grid(padding=(0, 1))
+        share = shown.share
+        bar = ProgressBar(total=None if share is None else 1.0, completed=share or 0.0, width=28, pulse=share is None)
+        percent = "" if share is None else f"{share:.0%}"
+        row.add_row(bar, percent, shown.left, Text(shown.doing, overflow="ellipsis", no_wrap=True))
+        return row
+
+    with Live(console=cast(Any, console), get_renderable=drawn, refresh_per_second=4, transient=True):
+        yield
 
 
 def say(text: str) -> None:

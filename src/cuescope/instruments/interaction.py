@@ -53,6 +53,9 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
     """How many images are looked at, spread evenly over the set."""
     parts_px: tuple[int, ...] = ()
     """Sides of a part in px; empty for the paper's 8, 16, 24 and 32 of 224 px, scaled to the classifier's input."""
+    sizes: Literal["all", "largest"] = "all"
+    """Whether parts of each size are masked, or of the largest alone, which the verdict is about: of the paper's 16
+    forward passes an image for 286."""
     logit: Literal["answer", "label"] = "answer"
     """Whose logit is followed: the answer's to the unmasked image, or the label's, for images that have one."""
     raw: bool = False
@@ -121,6 +124,7 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
             raise Misfit(f"sums of many small losses are lost in the rounding of {classifier.precision}")
         height, width = classifier.preprocessing.size
         sizes = self.parts_px or default_parts(min(height, width))
+        sizes = sizes if self.sizes == "all" else (max(sizes),)
         parts = {px: masked_parts(height, width, px) for px in sizes}
         field = classifier.patch_geometry[0] if "patch_logits" in classifier.capabilities else None
         return Observer(partial(self._rows, classifier, parts), facts={"field_px": field})
@@ -229,7 +233,8 @@ def _panels(rows: Rows, found: Mapping[int, Sequence[Measure]]) -> Iterable[Pane
         "Where parts act independently, the sum of what they take one by one is what they take together: it misses "
     )
     caption += "that by 0, at a correlation of 1. The bands are 95% intervals over images."
-    yield Panel("by_size", "lines", "Do parts add up?", caption, data)
+    if len(found) > 1:
+        yield Panel("by_size", "lines", "Do parts add up?", caption, data)
     table = []
     for px, (residual, slope, correlation) in found.items():
         known = rows.filter(pl.col("part_px") == px).drop_nulls("together")

@@ -54,7 +54,7 @@ PRESETS: Mapping[PresetName, Preset] = {
             "cue_suppression.images": 96,
             "cue_suppression.levels": "named",
             "shift_stability.protocols": ("crop",),
-            "interaction.images": 8,
+            "interaction.sizes": "largest",
         },
         limit=500,
     ),

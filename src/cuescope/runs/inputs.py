@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -91,8 +91,12 @@ class Given:
         return self.sets["images"]
 
 
-def open_inputs(inputs: Mapping[str, Any], limit: int | None = None) -> dict[str, ImageSet]:
-    """The image sets by role, each of at most `limit` images. Raises CueError for what cannot be read or used.
+def open_inputs(
+    inputs: Mapping[str, Any], limit: int | None = None, limits: Mapping[str, int] | None = None
+) -> dict[str, ImageSet]:
+    """The image sets by role, each of at most `limit` images, or of as many as `limits` says of its role.
+
+    Raises CueError for what cannot be read or used.
 
     >>> {role: len(images) for role, images in open_inputs({"images": "world:congruent:8", "cues": "world:2"}).items()}
     {'images': 8, 'cues': 6}
@@ -104,7 +108,9 @@ def open_inputs(inputs: Mapping[str, Any], limit: int | None = None) -> dict[str
     for source in sources().values():
         if (value := inputs.get(source.role)) is not None:
             own = isinstance(value, ImageSet) and source.role != "images" and not source.extends
-            given.sets[source.extends or source.role] = subset(value, limit) if own else source.open(value, given)
+            role = source.extends or source.role
+            mine = replace(given, limit=(limits or {}).get(role, limit))  # with the same `sets`
+            given.sets[role] = subset(value, mine.limit) if own else source.open(value, mine)
     return given.sets
 
 

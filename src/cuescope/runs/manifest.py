@@ -35,3 +35,4 @@ class Manifest(TypedDict, total=False):
     order: dict[str, int]
     headlines: dict[str, dict[str, str]]
     made: dict[str, str]
+    chosen: dict[str, Any]

@@ -41,6 +41,8 @@ class AuditOptions:
     """Names of the classifier's classes: a text file, one a line, or a JSON list."""
     limit: int | None = None
     """Look at this many images, spread evenly over the folder."""
+    minutes: float | None = None
+    """Choose the numbers of images so that it takes about this long."""
     settings: Mapping[str, Any] | None = None
     """A parameter, as in --set occlusion.images=4. Can be repeated."""
     also: Sequence[str] = ()
@@ -94,6 +96,8 @@ class AuditOptions:
         for name, count in (("limit", self.limit), ("workers", self.workers)):
             if count is not None and count < 1:
                 raise CueError(f"{name} is {count}", wanted="at least 1", do=f"correct --{name}")
+        if self.minutes is not None and not 0 < self.minutes < float("inf"):
+            raise CueError(f"minutes is {self.minutes:g}", wanted="more than 0", do="correct --minutes")
         instruments.check(self.asked)
         for source in sources().values():
             source.check(self.inputs.get(source.role))

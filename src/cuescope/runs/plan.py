@@ -13,7 +13,8 @@ from cuescope.instruments import registry
 from cuescope.instruments.base import Instrument, Misfit, name_of
 from cuescope.runs import inputs
 from cuescope.runs.options import AuditOptions
-from cuescope.runs.runner import Task, none_applies
+from cuescope.runs.runner import none_applies
+from cuescope.runs.task import Task
 
 CHECKPOINTS = "the checkpoints of a network, in their order", "MODEL@one.safetensors MODEL@two.safetensors"
 """What to give, and how, for an instrument that needs "checkpoints"."""

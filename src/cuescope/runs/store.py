@@ -29,6 +29,7 @@ from cuescope.core.files import check_run_folder, inside, read_bytes, read_json,
 from cuescope.core.findings import About, Figure, Finding, Inset, Panel
 from cuescope.core.naming import short_name
 from cuescope.runs import answers as answers_of
+from cuescope.runs.chunks import Chunks
 from cuescope.runs.manifest import Manifest, Status
 
 if TYPE_CHECKING:
@@ -126,13 +127,9 @@ class Cell:
         frame = pl.concat(kept, rechunk=True) if kept else pl.DataFrame({"id": []}, schema={"id": pl.String})
         return frame if tool is None else tool.reduce(frame)
 
-    def has(self, chunk: int) -> bool:
-        return self._part(chunk).is_file()
-
-    def write_rows(self, chunk: int, rows: pl.DataFrame) -> None:
-        buffer = io.BytesIO()
-        rows.write_parquet(buffer)
-        write(self._part(chunk), buffer.getvalue())
+    @property
+    def chunks(self) -> Chunks:
+        return Chunks(self.folder)
 
     def write_finding(self, finding: Finding) -> None:
         """Write the images of the finding's panels as PNG files, then the finding itself."""
@@ -155,9 +152,6 @@ class Cell:
             "why": self.why,
             "seconds": round(self.seconds, 3),
         }
-
-    def _part(self, chunk: int) -> Path:
-        return self.folder / "rows" / f"{chunk:06d}.parquet"
 
     def _with_files(self, panel: Panel) -> Panel:
         figures = []

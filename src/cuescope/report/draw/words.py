@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cuescope.core.findings import Measure
+from cuescope.core.wording import duration as duration
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
@@ -87,20 +88,6 @@ def amount(measure: Measure) -> str:
     if measure.count is not None and measure.n:
         return f"{measure.count:,} of {measure.n:,}"
     return f"n = {measure.n:,}" if measure.n else ""
-
-
-def duration(seconds: float) -> str:
-    """A time span: seconds below two minutes, then minutes, then hours.
-
-    >>> duration(3.21), duration(75), duration(600), duration(9000)
-    ('3.2 s', '75 s', '10 min', '2 h 30 min')
-    """
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:

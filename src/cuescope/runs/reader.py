@@ -1,0 +1,144 @@
+"""One task at work: the images it wants, its batches, and the rows it writes."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cuescope.core.naming import short_name
+from cuescope.data.derived import with_another
+from cuescope.data.images import Batch, Sample
+from cuescope.instruments.base import Observer, name_of
+from cuescope.runs import task as sizes
+from cuescope.runs.estimate import Cost, Meter, Work
+from cuescope.runs.store import Cell, timed
+from cuescope.runs.task import Task
+
+KEEP_S = 15.0
+"""Seconds after which what was observed of an unfinished chunk is written."""
+
+
+def unseen(task: Task, cell: Cell) -> np.ndarray[Any, Any]:
+    """Which of the wanted images are still to be seen, (n,) bool: those of chunks that are not on disk."""
+    found = np.ones(len(task.wanted), dtype=bool)
+    for first in range(0, len(found), sizes.CHUNK):
+        if cell.chunks.has(first // sizes.CHUNK):
+            found[first : first + sizes.CHUNK] = False
+    for chunk, (images, _) in cell.chunks.begun().items():
+        found[chunk * sizes.CHUNK :][:images] = False
+    return found
+
+
+@dataclass(eq=False)
+class Reader:
+    """One task at work: it takes the images it wants as they come by, packs them into batches, and writes chunks."""
+
+    task: Task
+    cell: Cell
+    meter: Meter
+    observer: Observer | None = None
+    pack: list[tuple[Batch, int, Sample]] = field(default_factory=list)
+    """Images that wait for the batch to be full: each a place in a batch that was seen, and the sample of this set."""
+    frames: list[pl.DataFrame] = field(default_factory=list)
+    """Rows of the unfinished chunk."""
+    seen: int = 0
+    """Images of the set up to the end of the last full batch."""
+    kept_s: float = field(default_factory=time.monotonic)
+    """When rows were last written."""
+
+    @property
+    def works(self) -> bool:
+        return self.observer is not None and self.cell.status != "failed"
+
+    @property
+    def name(self) -> str:
+        return f"{name_of(self.task.instrument)} of {short_name(self.task.classifier.name)}"
+
+    @property
+    def cost(self) -> Cost:
+        return self.meter.estimate.cost(self.task.classifier.name, name_of(self.task.instrument))
+
+    @cached_property
+    def begun(self) -> dict[int, pl.DataFrame]:
+        """Rows of unfinished chunks that an earlier run has kept."""
+        return {chunk: rows for chunk, (_, rows) in self.cell.chunks.begun().items()}
+
+    @cached_property
+    def open(self) -> np.ndarray[Any, Any]:
+        return unseen(self.task, self.cell)
+
+    def within(self, low: int, high: int) -> Iterator[int]:
+        """Which of the wanted images, by their number, lie from `low` to `high` in the decoded set and are open."""
+        first, end = np.searchsorted(self.task.positions, [low, high + 1])
+        return (k for k in range(first, end) if self.open[k])
+
+    def take(self, seen: Batch | None, at: int | None, sample: Sample | None, number: int) -> None:
+        """The image of this number came by: at a place of a batch, or it was lost. Full packs are observed."""
+        if seen is not None and at is not None and sample is not None:
+            self.pack.append((seen, at, sample))
+        last = number + 1 == len(self.task.wanted)
+        if (number + 1) % sizes.BATCH and not last:
+            return
+        self._observe(number + 1)
+        self.seen = number + 1
+        if not self.works:
+            return
+        if (number + 1) % sizes.CHUNK == 0 or last:
+            chunk = number // sizes.CHUNK
+            self.cell.chunks.write(chunk, self.task.instrument.reduce(self._rows(chunk)))
+            self.frames = []
+        elif time.monotonic() - self.kept_s > KEEP_S:
+            self.keep()
+
+    def keep(self) -> None:
+        """Write what was observed of the unfinished chunk."""
+        chunk, images = divmod(self.seen, sizes.CHUNK)
+        if images and self.frames and self.works:
+            self.cell.chunks.keep(chunk, images, self._rows(chunk))
+        self.kept_s = time.monotonic()
+
+    def drop(self) -> None:
+        """Nothing more comes of it: what was estimated is not waited for."""
+        left = int(self.open[self.seen :].sum())
+        work = Work(("", ""), self.cost, len(self.task.wanted), left)
+        self.meter.drop(work.seconds - self.cost.start)
+
+    def _rows(self, chunk: int) -> pl.DataFrame:
+        """The rows of the unfinished chunk, those of an earlier run first."""
+        frames = [*([self.begun[chunk]] if chunk in self.begun else []), *self.frames]
+        return pl.concat(frames) if frames else self.task.instrument.empty
+
+    def _observe(self, number: int) -> None:
+        pack, self.pack = self.pack, []
+        if not pack or not self.works or self.observer is None:
+            return
+        try:
+            count = len(self.task.wanted)
+            self.meter.begin(self.name, self.cost.each * len(pack), number - len(pack), count)
+            first, places = pack[0][0], [at for _, at, _ in pack]
+            if any(seen is not first for seen, _, _ in pack):
+                packed = Batch.join([seen if len(seen) == 1 else seen.select([at]) for seen, at, _ in pack])
+            else:  # Without a copy where the images are one batch already.
+                packed = first if places == list(range(len(first))) else first.select(places)
+            samples = [sample for _, _, sample in pack]
+            samples = with_another(samples) if "another" in self.task.instrument.needs else samples
+            batch = self.task.batch(packed, samples)
+            finite = zip(batch.ids, batch.logits.isfinite().all(1).tolist(), strict=True)
+            if bad := [name for name, known in finite if not known]:
+                name = self.task.classifier.name
+                raise ValueError(f"{name} gives logits that are NaN or infinite, as for '{bad[0]}'")
+            with timed(self.cell):
+                self.frames.append(self.observer.observe(batch))
+        except Exception:
+            self.fail()
+
+    def fail(self) -> None:
+        self.cell.fail(traceback.format_exc())
+        self.drop()
