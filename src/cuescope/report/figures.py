@@ -181,7 +181,7 @@ def _places(parts: list[Part], whole: bool) -> Table:
     """The data of a scatter as a table."""
     data = parts[0].data
     rows = [[p["label"], p["x"], p["y"], p.get("n")] for p in data["points"]]
-    return table(["", data.get("x") or "x", data.get("y") or "y", "n"], rows, whole)
+    return table(["name", data.get("x") or "x", data.get("y") or "y", "n"], rows, whole)
 
 
 def table(columns: Sequence[Any], rows: Sequence[Sequence[Any]], whole: bool = True) -> Table:

@@ -3,6 +3,8 @@
   const root = document.documentElement;
   const all = (query, within = document) => [...within.querySelectorAll(query)];
 
+  document.querySelector(".tools").hidden = false;
+
   // Theme: the system's, until a reader chooses. A page opened from a file may be refused storage.
   let memory = null;
   try { memory = localStorage; memory.getItem("cuescope-theme"); } catch { memory = null; }
@@ -32,7 +34,9 @@
   const reveal = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     const fold = target && target.querySelector("details.fold");
-    if (fold) fold.open = true;
+    if (!fold || fold.open) return;
+    fold.open = true;
+    target.scrollIntoView();
   };
   addEventListener("hashchange", reveal);
   reveal();
