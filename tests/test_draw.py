@@ -293,11 +293,20 @@ def test_label_legend_is_by_area_and_gathers_the_rest() -> None:
     assert len({shade for _, shade, _ in legend}) == len(legend)
 
 
-def test_images_are_inlined_small() -> None:
-    photo = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
-    assert max(maps.fit(photo).shape) == maps.LARGEST
-    assert maps.data_uri(maps.fit(photo)).startswith("data:image/webp;base64,")
-    assert maps.data_uri(np.zeros((64, 64, 3), np.uint8), exact=True).startswith("data:image/png;base64,")
+def test_a_map_alone_over_the_gray_image_is_the_overlay() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    for kind in ("heat", "signed", "labels"):
+        layer = Map(kind, [[0.0, 1.0], [2.0, None]], extent=(-0.2, 0.1, 0.7, 1.0))  # type: ignore[list-item]
+        cover = maps.cover(layer, 9, 12).astype(float)
+        gray = (pixels @ np.array([0.299, 0.587, 0.114]))[..., None] * 0.75 + 40
+        laid = gray + (cover[..., :3] - gray) * cover[..., 3:] / 255
+        assert abs(laid - maps.overlay(pixels, layer)).max() <= 2
+        assert cover[0, :, 3].max() == 0, "above its extent it covers nothing"
+
+
+def test_an_image_whose_pixels_must_stay_is_png() -> None:
+    assert maps.data_uri(np.zeros((64, 64, 3), np.uint8)).startswith("data:image/png;base64,")
+    assert maps.data_uri(np.zeros((64, 64, 3), np.uint8), 50).startswith("data:image/webp;base64,")
 
 
 def test_flat_and_unknown_maps_have_bounds() -> None:

@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from cuescope.runs.store import Run
 
 
-def write(runs: Sequence[Path | Run], out: Path, comparisons: Iterable[Mapping[str, Any]] = ()) -> Path:
+def write(
+    runs: Sequence[Path | Run], out: Path, comparisons: Iterable[Mapping[str, Any]] = (), *, inline: bool = False
+) -> Path:
     """What do the runs say? One HTML file that needs no network, no model and no image folder.
+
+    It holds small images; the full ones lie in the run folder, and are linked where `out` is in or beside it. With
+    `inline` it holds everything at full quality, and stands alone.
 
     `runs` are folders, or runs that are open. `comparisons` are paired differences beside those that the runs' own
     comparisons.json hold. Classifiers of different runs are compared anew, from their rows. Returns `out`, written
@@ -35,5 +40,6 @@ def write(runs: Sequence[Path | Run], out: Path, comparisons: Iterable[Mapping[s
     if len(opened) > 1:
         comparisons = [*comparisons, *verdicts(opened)]
         pairs = findings(opened, known={pair.key for run in opened for pair in read(run)[0]})
-    files.write(out, page(gather(opened, comparisons, pairs)).encode())
+    content = gather(opened, comparisons, pairs)
+    files.write(out, page(content, out.parent, inline=inline).encode())
     return out

@@ -1,7 +1,6 @@
 """Panels to what the page's template lays out: plots as SVG, legends, sortable tables, galleries."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,11 +12,13 @@ from cuescope.report.draw.axes import Part
 from cuescope.report.draw.color import Array
 from cuescope.report.draw.scene import glyph_svg, svg
 from cuescope.report.gather import Entry, Subject
+from cuescope.report.thumbnails import SIDE, WIDE, Picture, Thumbnails
 
 ROOM = 4
 """Images of one figure side by side in a place: with more, the names in their legends break."""
-MOST_FIGURES = 12
-MOST_TABLE_ROWS = 400
+MOST_FIGURES = 8
+MOST_TABLE_ROWS = 40
+"""What of a panel stands on a page that is not inline; the run folder has all."""
 
 
 class Cell(NamedTuple):
@@ -25,6 +26,7 @@ class Cell(NamedTuple):
 
     text: str
     sort: str
+    """The same text where that is sorted by."""
     number: bool = False
 
 
@@ -32,6 +34,8 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     left_out: int = 0
+    rest: str = ""
+    """The file of the run folder that has the rows that are left out."""
 
     def is_number(self, column: int) -> bool:
         return any(row[column].number for row in self.rows)
@@ -40,7 +44,7 @@ class Table(NamedTuple):
 class Layer(NamedTuple):
     """One image of a card: an image itself or a map laid over it."""
 
-    uri: str
+    picture: Picture
     alt: str
     name: str = ""
     bar: tuple[str, str, str] | None = None
@@ -70,7 +74,7 @@ class Drawn(NamedTuple):
     subjects: tuple[Subject, ...] = ()
 
 
-def drawn(panels: Sequence[tuple[Entry, Panel]]) -> Drawn:
+def drawn(panels: Sequence[tuple[Entry, Panel]], pictures: Thumbnails) -> Drawn:
     """Panels of one name from one or several classifiers, as one figure of the page."""
     first, kind = panels[0][1], panels[0][1].kind
     captions = list(dict.fromkeys(p.caption for _, p in panels if p.caption))
@@ -80,21 +84,31 @@ def drawn(panels: Sequence[tuple[Entry, Panel]]) -> Drawn:
     if kind == "images":
         most = max(len(panel.figures) for _, panel in panels)
         note = f"The first {MOST_FIGURES} of {most} images; the others are in the run folder."
-        return plain._replace(rows=_gallery(panels), note=note if most > MOST_FIGURES else "")
+        cut = not pictures.whole and most > MOST_FIGURES
+        return plain._replace(rows=_gallery(panels, pictures), note=note if cut else "")
     if kind == "table":
-        return plain._replace(tables=tuple((e.subject, table(p.data["columns"], p.data["rows"])) for e, p in panels))
+        tables = ((e, table(p.data["columns"], p.data["rows"], pictures.whole)) for e, p in panels)
+        return plain._replace(tables=tuple((e.subject, of._replace(rest=_rest(e))) for e, of in tables))
     parts = [Part(entry.subject.index, entry.subject.title, panel.data) for entry, panel in panels]
     merged = plots.mergeable(parts, kind)
     groups = [(None, parts)] if merged else [(s, [part]) for s, part in zip(plain.subjects, parts, strict=True)]
     top = max((v for part in parts for v in part.data.get("values", ())), default=None)
     numbers = {"dots": _numbers, "points": _places}.get(kind)
     labels = [f"{first.title}: {words.listed([part.name for part in some])}" for _, some in groups]
+    rest = _rest(panels[0][0])
     return plain._replace(
         plots=tuple((who, svg(plots.plot(p, kind, text, top))) for (who, p), text in zip(groups, labels, strict=True)),
         legend=_legend(plain.subjects, parts, kind),
-        tables=tuple((who, numbers(some)) for who, some in groups if numbers),
+        tables=tuple((who, numbers(some, pictures.whole)._replace(rest=rest)) for who, some in groups if numbers),
         note=_omitted(parts, kind),
     )
+
+
+def _rest(entry: Entry) -> str:
+    """The file of the run folder that has all of an answer's panels."""
+    if entry.subject.two:
+        return "pairs.json"
+    return f"cells/{entry.cell.folder.name}/finding.json"
 
 
 def _legend(subjects: Sequence[Subject], parts: list[Part], kind: str) -> tuple[tuple[str, str], ...]:
@@ -123,8 +137,8 @@ def _legend(subjects: Sequence[Subject], parts: list[Part], kind: str) -> tuple[
 def _stroke(role: str, k: int) -> str:
     """A short piece of the k-th curve's line."""
     return (
-        f'<svg class="dash" viewBox="0 0 28 16" aria-hidden="true"><polyline class="{role} stroke" '
-        f'points="1,8 27,8" stroke-width="2" stroke-dasharray="{plots.DASHES[k % len(plots.DASHES)] or "none"}"/></svg>'
+        f'<svg class="dash" viewBox="0 0 28 16" aria-hidden="true"><path class="{role} stroke" '
+        f'd="M1 8H27" stroke-width="2" stroke-dasharray="{plots.DASHES[k % len(plots.DASHES)] or "none"}"/></svg>'
     )
 
 
@@ -135,18 +149,23 @@ def _omitted(parts: list[Part], kind: str) -> str:
     lacking = dots.chosen_rows(parts)[1] if kind == "dots" and plots.mergeable(parts, kind) else 0
     if not lacking:
         return ""
-    return f"Drawn: the first and the last {dots.MOST_ROWS // 2}; the table has the {lacking} between them."
+    return f"The first and the last {dots.MOST_ROWS // 2} of {dots.MOST_ROWS + lacking}."
 
 
-def _numbers(parts: list[Part]) -> Table:
-    """The data of a dot plot as a table."""
+def _numbers(parts: list[Part], whole: bool) -> Table:
+    """The data of a dot plot as a table: of the categories that are drawn, or of all."""
     unit = parts[0].data.get("unit", "")
     by_part = [{str(row["label"]): row for row in dots.dot_rows(part.data)} for part in parts]
     marks = {m["who"]: dict(zip(by_part[0], m["values"], strict=True)) for m in parts[0].data.get("marks", ())}
     single = len(parts) == 1
     heads = [h for part in parts for h in (["value", "95% interval", "n"] if single else [part.name, "95% interval"])]
     rows = []
-    for label in dict.fromkeys(label for of_part in by_part for label in of_part):
+    every = dict.fromkeys(label for of_part in by_part for label in of_part)
+    drawn_rows = {
+        *dots.chosen_rows(parts)[0],
+        *(str(part.data["total"]["label"]) for part in parts if part.data.get("total")),
+    }
+    for label in (label for label in every if whole or label in drawn_rows):
         cells = [_cell(label)]
         for of_part in by_part:
             row = of_part.get(label, {"value": None})
@@ -155,37 +174,47 @@ def _numbers(parts: list[Part]) -> Table:
             cells.append(Cell(words.interval(span, unit), str(span[0]) if span else "", True))
             cells += [_number(row.get("n"))] if single else []
         rows.append((*cells, *(_number(mark.get(label), unit) for mark in marks.values())))
-    return Table(("category", *heads, *marks), tuple(rows))
+    return Table(("category", *heads, *marks), tuple(rows), len(every) - len(rows))
 
 
-def _places(parts: list[Part]) -> Table:
+def _places(parts: list[Part], whole: bool) -> Table:
     """The data of a scatter as a table."""
     data = parts[0].data
     rows = [[p["label"], p["x"], p["y"], p.get("n")] for p in data["points"]]
-    return table(["", data.get("x") or "x", data.get("y") or "y", "n"], rows)
+    return table(["name", data.get("x") or "x", data.get("y") or "y", "n"], rows, whole)
 
 
-def table(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Table:
-    """A panel's table; beyond some hundred rows the rest is left out, and said to be."""
-    shown = tuple(tuple(_cell(content) for content in row) for row in rows[:MOST_TABLE_ROWS])
-    return Table(tuple(map(str, columns)), shown, max(0, len(rows) - MOST_TABLE_ROWS))
+def table(columns: Sequence[Any], rows: Sequence[Sequence[Any]], whole: bool = True) -> Table:
+    """A table: whole, or its first rows with the number of those left out."""
+    kept = rows if whole else rows[:MOST_TABLE_ROWS]
+    shown = tuple(tuple(_cell(content) for content in row) for row in kept)
+    return Table(tuple(map(str, columns)), shown, len(rows) - len(kept))
 
 
 def _cell(content: Any) -> Cell:
     number = isinstance(content, int | float) and not isinstance(content, bool)
-    return Cell(words.cell(content), "" if content is None else str(content), number)
+    text = words.cell(content)
+    return Cell(text, "" if content is None else text if not number or _digits(text) else f"{content:.7g}", number)
+
+
+def _digits(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()
 
 
 def _number(number: float | None, unit: str = "") -> Cell:
     if number is None:
         return Cell(words.DASH, "", True)
-    return Cell(words.value(number, unit), repr(float(number)), True)
+    text = words.value(number, unit)
+    return Cell(text, text if _digits(text) else f"{number:.7g}", True)
 
 
-def _gallery(panels: Sequence[tuple[Entry, Panel]]) -> tuple[tuple[Card, ...], ...]:
+def _gallery(panels: Sequence[tuple[Entry, Panel]], pictures: Thumbnails) -> tuple[tuple[Card, ...], ...]:
     """Cards in rows: the same image as several classifiers saw it side by side, else a row for each classifier."""
-    read = [[(f, maps.pixels_of(f, e.cell.folder)) for f in p.figures[:MOST_FIGURES]] for e, p in panels]
-    cards = [[_card(e.subject, f, px, e.cell.folder) for f, px in fs] for (e, _), fs in zip(panels, read, strict=True)]
+    chosen = [p.figures if pictures.whole else p.figures[:MOST_FIGURES] for _, p in panels]
+    read = [
+        [(f, maps.pixels_of(f, e.cell.folder)) for f in figures] for (e, _), figures in zip(panels, chosen, strict=True)
+    ]
+    cards = [[_card(e, f, px, pictures) for f, px in fs] for (e, _), fs in zip(panels, read, strict=True)]
     small = [[Image.fromarray(px).convert("L").resize((12, 12), Image.Resampling.BOX) for _, px in fs] for fs in read]
     prints = [[np.asarray(image, dtype=np.float64) for image in images] for images in small]
     if len(panels) > 1 and all(_alike(prints[0], other) for other in prints[1:]):
@@ -198,21 +227,23 @@ def _alike(first: list[Array], second: list[Array]) -> bool:
     return len(first) == len(second) and all(abs(a - b).mean() < 10 for a, b in zip(first, second, strict=True))
 
 
-def _card(subject: Subject, figure: Figure, pixels: Array, folder: Path) -> Card:
-    wide = pixels.shape[1] > 2 * pixels.shape[0]
-    base = maps.fit(pixels, largest=maps.LARGEST * (2 if wide else 1))
-    layers = [Layer(maps.data_uri(base), f"Image: {figure.caption}", "image" if figure.maps or figure.insets else "")]
+def _card(entry: Entry, figure: Figure, pixels: Array, pictures: Thumbnails) -> Card:
+    wide, folder = pixels.shape[1] > 2 * pixels.shape[0], entry.cell.folder
+    file = folder / figure.file if figure.file else None
+    base = pictures.picture(pixels, file, WIDE if wide else SIDE)
+    layers = [Layer(base, f"Image: {figure.caption}", "image" if figure.maps or figure.insets else "")]
     for inset in figure.insets:
-        uri = maps.data_uri(maps.fit(maps.pixels_of(inset, folder)))
-        layers.append(Layer(uri, f"{inset.name}: {figure.caption}", inset.name))
-    layers += [_layer(base, m, figure.caption) for m in figure.maps]
-    return Card(subject, figure.caption, tuple(layers), wide or len(layers) > ROOM)
+        file = folder / inset.file if inset.file else None
+        shown = pictures.picture(maps.pixels_of(inset, folder), file)
+        layers.append(Layer(shown, f"{inset.name}: {figure.caption}", inset.name))
+    layers += [_layer(pictures.over(base, m), m, figure.caption) for m in figure.maps]
+    return Card(entry.subject, figure.caption, tuple(layers), wide or len(layers) > ROOM)
 
 
-def _layer(base: Array, layer: Map, caption: str) -> Layer:
+def _layer(picture: Picture, layer: Map, caption: str) -> Layer:
     name = layer.name or {"heat": "heat map", "signed": "signed map", "labels": "label map"}[layer.kind]
-    uri, alt = maps.data_uri(maps.overlay(base, layer)), f"{name} over the image: {caption}"
+    alt = f"{name} over the image: {caption}"
     if layer.kind != "labels":
-        return Layer(uri, alt, name, maps.color_bar(layer))
+        return Layer(picture, alt, name, maps.color_bar(layer))
     keys = ((label, "#" + bytes(shade).hex(), words.value(n, "share")) for label, shade, n in maps.legend(layer))
-    return Layer(uri, alt, name, legend=tuple(keys))
+    return Layer(picture, alt, name, legend=tuple(keys))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LAST = 1000
 """The place of an instrument whose manifest gives it none: after all others, by name."""
+RANK = {"images": 0, "table": 2}
+"""Which kinds of panels come first and last."""
 PAIRS_SHOWN = 3
 """Pairs of a group that are shown in full; n classifiers make n(n - 1)/2."""
 
@@ -123,12 +125,20 @@ class Group(NamedTuple):
 
     @property
     def panels(self) -> list[list[tuple[Entry, Panel]]]:
-        """Panels of the same name and kind together."""
+        """Panels of the same name and kind together; the one to look at first is the first."""
         together: dict[tuple[str, str], list[tuple[Entry, Panel]]] = {}
         for entry, finding in self.answers:
             for panel in finding.panels:
-                together.setdefault((panel.name, panel.kind), []).append((entry, panel))
-        return list(together.values())
+                if panel.figures or panel.data:
+                    together.setdefault((panel.name, panel.kind), []).append((entry, panel))
+        # Images before plots, plots before tables, each in the instrument's order.
+        return sorted(together.values(), key=lambda panels: RANK.get(panels[0][1].kind, 1))
+
+    @property
+    def best(self) -> list[tuple[Entry, Panel]] | None:
+        """The panel that a section opens with; a table is nothing to look at."""
+        first = next(iter(self.panels), None)
+        return None if first is None or first[0][1].kind == "table" else first
 
     @property
     def caveats(self) -> list[tuple[str, list[Subject]]]:
@@ -142,6 +152,12 @@ class Group(NamedTuple):
     @property
     def references(self) -> list[str]:
         return list(dict.fromkeys(r for _, f in self.answers for r in f.references))
+
+    @property
+    def measured_on(self) -> str:
+        """On how many images, and with which parameters."""
+        params = ", ".join(f"{key} {value}" for key, value in self.answers[0][1].params.items())
+        return f"On {self.images}" + (f", with {params}" if params else "") + "."
 
     def why_missing(self, subject: Subject) -> tuple[str, str]:
         """Why a classifier has no number here: in a word, and in full."""

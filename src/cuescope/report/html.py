@@ -1,10 +1,10 @@
 """The page: the content through the template. All text is escaped there; only our own SVG is marked as safe."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,9 @@ from cuescope.report.draw import words
 from cuescope.report.figures import drawn, table
 from cuescope.report.gather import Content, Entry, Group, Section, Subject, gather
 from cuescope.report.profile import profile
-from cuescope.report.readings import block, differences, sources
+from cuescope.report.readings import block, differences, more_differences, sources
+from cuescope.report.thumbnails import Thumbnails
+from cuescope.report.topics import topics
 from cuescope.runs.comparisons.paired import corrected_for
 from cuescope.runs.store import Run
 
@@ -39,19 +41,27 @@ def _environment() -> Environment:
     of_words = ("value", "bare", "interval", "amount", "duration", "listed")
     env.filters |= {name: getattr(words, name) for name in of_words}
     env.filters |= {"svg": Markup, "date": _date, "breakable": breakable, "sentence": lambda s: s[:1].upper() + s[1:]}
+    # Only what can be answered by a word has the word beside it.
+    env.tests["closed"] = lambda question: question.split(" ")[0] in ("Is", "Are", "Does", "Do", "Can", "Has")
     env.filters["shade"] = lambda agreement: round(DARKEST * min(max(agreement, 0.0), 1.0), 1)
-    env.globals |= {"block": block, "drawn": drawn, "sources": sources, "dash": words.DASH}
+    env.globals |= {"block": block, "sources": sources, "dash": words.DASH}
     for name in ("style.css", "page.css", "page.js"):
         env.globals[name.replace(".", "_")] = Markup((HERE / name).read_text(encoding="utf-8"))
     return env
 
 
-def _rendered(name: str, **what: Any) -> str:
+def _rendered(name: str, pictures: Thumbnails | None = None, **what: Any) -> str:
+    pictures = pictures or Thumbnails()
+    what |= {"pictures": pictures, "drawn": partial(drawn, pictures=pictures)}
     return _environment().get_template(f"{name}.html.j2").render(**what)
 
 
-def page(content: Content) -> str:
-    """The whole report."""
+def page(content: Content, folder: Path | None = None, *, inline: bool = False) -> str:
+    """The whole report.
+
+    `folder` is where the page will lie: full images in or below it are linked. With `inline` the page itself holds
+    all images as they are, and all rows of all tables.
+    """
     skipped = [[s["set"], s["id"], s["why"]] for s in content.skipped[:MOST_SKIPPED]]
     asked = []
     for entry in content.entries:
@@ -59,15 +69,23 @@ def page(content: Content) -> str:
         params = ", ".join(f"{k} = {v}" for k, v in (given.get("params") or {}).items())
         name = f"{cell.instrument} (version {given['version']})"
         asked.append([name, entry.subject.title, cell.images, params, cell.status, round(cell.seconds, 1)])
+    compared = differences(content)
+    large = [one for one in compared if one.headline] or compared
+    columns = ["measure", "of", "difference", "95% interval", "on", "what it says"]
+    others = table(columns, more_differences([one for one in compared if one not in large]), inline)
     return _rendered(
         "page",
+        Thumbnails(None if inline else folder, inline),
         content=content,
+        topics=list(topics(content.sections)),
         profile=profile(content),
         title=headline(content.subjects),
-        differences=differences(content),
+        differences=large,
+        more_differences=others._replace(rest="comparisons.json"),
         corrected=corrected_for(content.comparisons),
         skipped=table(["image set", "image", "why"], skipped),
         skipped_more=len(content.skipped) - len(skipped),
+        presets=[left_out(run.manifest) for run in content.runs if run.manifest.get("preset", {}).get("left_out")],
         methods=[(s, method(s)) for s in content.subjects],
         work=table(["instrument", "classifier", "images", "parameters", "status", "seconds"], asked),
     )
@@ -112,6 +130,12 @@ def method(subject: Subject) -> list[tuple[str, str]]:
     facts.append(("digest of the weights", str(entry.get("digest") or "")[:16]))
     facts += [("note", note) for note in entry.get("notes") or ()]
     return [(term, _shown(value)) for term, value in facts if value not in (None, "")]
+
+
+def left_out(manifest: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]], str]:
+    """What the preset of a run did not ask: its name, instruments with their questions, and the command that does."""
+    preset, command = manifest["preset"], re.sub(r" --preset[ =]\S+", "", manifest["command"])
+    return preset["name"], list(preset["left_out"].items()), f"{command} --preset full"
 
 
 def breakable(text: str) -> Markup:

@@ -88,6 +88,15 @@ def differences(content: Content) -> list[Block]:
     return [_differences(comparisons, known, key in large) for key, comparisons in together.items()]
 
 
+def more_differences(blocks: Sequence[Block]) -> list[list[str]]:
+    """The differences of measures that are not shown large, as the rows of a table."""
+    return [
+        [one.title, f"{r.who} minus {r.minus[1]}", r.number, r.interval or r.why, r.amount, r.outcome]
+        for one in blocks
+        for r in one.readings
+    ]
+
+
 def _differences(comparisons: Sequence[Mapping[str, Any]], known: Mapping[str, Any], headline: bool) -> Block:
     first = comparisons[0]
     # Differences of shares are in points, of other measures in their own unit.

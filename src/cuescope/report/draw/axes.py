@@ -116,7 +116,6 @@ def track(
         items.append(Area(box(low, y - 3.5, max(high, low + 1), y + 3.5), role, 0.3))
     if number is not None:
         items.append(Mark((scale(number), y), shape, role, 4.2 if published else 5.2, published))
-    items.append(Area(box(0, 0, WIDTH, 22), "ink", 0, tip))
     return Scene(22, items, tip, kind="track")
 
 

@@ -17,25 +17,8 @@ STRENGTH = 0.6
 """How much of a heat map covers the image beneath."""
 LABEL_STRENGTH = 0.62, 0.26
 """The same for labels; the most frequent one, the rule that the others break, is laid on thinly."""
-SMALLEST, LARGEST = 192, 288
-"""Sides of images in a report: small ones are enlarged pixel by pixel, large ones reduced."""
-QUALITY = 72
-"""Of images on a page: at it a photograph of 224 px takes some 9 kB, and no one looks at its noise."""
 DRAWN = 256
 """Colors of an image that was drawn."""
-
-
-def fit(pixels: Array, smallest: int = SMALLEST, largest: int = LARGEST) -> Array:
-    """(H, W, 3) uint8 of any size to one whose longer side is readable but light.
-
-    >>> fit(np.zeros((64, 48, 3), np.uint8)).shape, fit(np.zeros((600, 300, 3), np.uint8)).shape
-    ((192, 144, 3), (288, 144, 3))
-    """
-    side = max(pixels.shape[:2])
-    if side < smallest:
-        times = -(-smallest // side)
-        return pixels.repeat(times, 0).repeat(times, 1)
-    return resized(pixels, largest) if side > largest else pixels
 
 
 def resized(pixels: Array, side: int) -> Array:
@@ -71,27 +54,43 @@ def overlay(pixels: Array, layer: Map) -> Array:
     A map that stands alone is drawn without the image, about as large, each cell a square of whole pixels.
     """
     if layer.alone:
-        values = values_of(layer)
-        height, width = values.shape
-        own = np.array(1.0 if layer.strength is None else layer.strength, dtype=np.float64)[..., None]
-        cells = (own * _painted(layer, width, height) + (1 - own) * color.rgb(color.PAPER)).round()
-        cells = np.where(np.isfinite(values)[..., None], cells, color.rgb(color.RULE)).astype(np.uint8)
-        times = max(1, max(pixels.shape[:2]) // max(width, height))
+        cells = alone(layer)
+        times = max(1, max(pixels.shape[:2]) // max(cells.shape[:2]))
         return cells.repeat(times, 0).repeat(times, 1)
     weights = np.array([0.299, 0.587, 0.114])
-    laid = np.repeat((pixels @ weights)[..., None] * 0.75 + 40, 3, -1)
-    height, width = pixels.shape[:2]
+    gray = np.repeat((pixels @ weights)[..., None] * 0.75 + 40, 3, -1)
+    colors, strength = _cover(layer, *pixels.shape[1::-1])
+    return (gray * (1 - strength) + colors * strength).clip(0, 255).round().astype(np.uint8)
+
+
+def alone(layer: Map) -> Array:
+    """A map that stands alone, a pixel a cell, (h, w, 3) uint8."""
+    values = values_of(layer)
+    height, width = values.shape
+    own = np.array(1.0 if layer.strength is None else layer.strength, dtype=np.float64)[..., None]
+    cells = (own * _painted(layer, width, height) + (1 - own) * color.rgb(color.PAPER)).round()
+    return np.where(np.isfinite(values)[..., None], cells, color.rgb(color.RULE)).astype(np.uint8)
+
+
+def cover(layer: Map, width: int, height: int) -> Array:
+    """The map without the image, (height, width, 4) uint8: laid over the gray image it is the overlay."""
+    colors, strength = _cover(layer, width, height)
+    return np.concatenate([colors, strength * 255], -1).round().astype(np.uint8)
+
+
+def _cover(layer: Map, width: int, height: int) -> tuple[Array, Array]:
+    """Colors, (height, width, 3), and how much they cover, (height, width, 1) in [0, 1]."""
     x0, y0, x1, y1 = layer.extent or (0.0, 0.0, 1.0, 1.0)
     # In pixels of the image: at least one of it, and maybe some beyond it.
     x0, y0 = min(round(x0 * width), width - 1), min(round(y0 * height), height - 1)
     x1, y1 = max(round(x1 * width), x0 + 1, 1), max(round(y1 * height), y0 + 1, 1)
     painted, strength = _painted(layer, x1 - x0, y1 - y0), _strength(layer, x1 - x0, y1 - y0)
     # A map may reach beyond the image: what lies there is cut off.
-    top, left, (bottom, right) = max(y0, 0), max(x0, 0), (min(y1, laid.shape[0]), min(x1, laid.shape[1]))
+    top, left, (bottom, right) = max(y0, 0), max(x0, 0), (min(y1, height), min(x1, width))
     inside = slice(top - y0, bottom - y0), slice(left - x0, right - x0)
-    painted, strength = painted[inside], strength[inside]
-    laid[top:bottom, left:right] = laid[top:bottom, left:right] * (1 - strength) + painted * strength
-    return laid.clip(0, 255).round().astype(np.uint8)
+    colors, covered = np.zeros((height, width, 3)), np.zeros((height, width, 1))
+    colors[top:bottom, left:right], covered[top:bottom, left:right] = painted[inside], strength[inside]
+    return colors, covered
 
 
 def _painted(layer: Map, width: int, height: int) -> Array:
@@ -176,13 +175,13 @@ def end_text(number: float, unit: str) -> str:
     return words.value(number, unit)
 
 
-def data_uri(pixels: Array, exact: bool = False) -> str:
+def data_uri(pixels: Array, quality: int | None = None) -> str:
     """The image for a page: PNG where each pixel must stay as it is, else WebP, whichever kind of it is smaller."""
     image = Image.fromarray(pixels)
-    if exact:
+    if quality is None:
         kind, data = "png", _encoded(image, "PNG")
     else:
-        kind, data = "webp", _encoded(image, "WEBP", quality=QUALITY, method=2)
+        kind, data = "webp", _encoded(image, "WEBP", quality=quality, alpha_quality=quality, method=4)
         if image.getcolors(DRAWN):  # Few colors: it was drawn, and is smaller and sharper as it is.
             data = min(data, _encoded(image, "WEBP", lossless=True, quality=20, method=0), key=len)
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -6,8 +6,9 @@ Colors are roles ("c0", "ink", "muted", "rule"), so that the page's style sheet 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from cuescope.report.draw import maps
@@ -144,8 +145,11 @@ def outline(glyph: str, at: Point, radius: float) -> list[Point]:
 
 def svg(scene: Scene) -> str:
     """The scene as one SVG element that scales with its container; every text is escaped."""
-    view = f'class="{scene.kind}" viewBox="0 0 {_n(scene.width)} {_n(scene.height)}"'
-    return f'<svg {view} role="img" aria-label="{escape(scene.label)}">{"".join(map(_element, scene.items))}</svg>'
+    view = f'class="{scene.kind}" viewBox="0 0 {_n(scene.width)} {_n(scene.height)}" role="img"'
+    inner = "".join(_elements(scene.items))
+    if scene.kind == "track":  # It is one thing, so its words are also what the pointer finds.
+        return f"<svg {view}><title>{escape(scene.label)}</title>{inner}</svg>"
+    return f'<svg {view} aria-label="{escape(scene.label)}">{inner}</svg>'
 
 
 def glyph_svg(glyph: str, role: str, hollow: bool = False) -> str:
@@ -154,39 +158,62 @@ def glyph_svg(glyph: str, role: str, hollow: bool = False) -> str:
     return f'<svg class="glyph" viewBox="0 0 16 16" aria-hidden="true">{mark}</svg>'
 
 
+def _elements(items: Iterable[Item]) -> Iterator[str]:
+    """Lines of one kind that follow each other are one path."""
+    for kind, some in groupby(items, key=lambda item: item[1:] if isinstance(item, Line) and not item.title else None):
+        if kind is None:
+            yield from map(_element, some)
+        else:
+            yield _line(Line((), *kind), "".join(_path(line.points) for line in some if isinstance(line, Line)))
+
+
 def _element(item: Item) -> str:
     if isinstance(item, Placed):
-        move = f"translate({_n(item.at[0])} {_n(item.at[1])}) scale({_n(item.times)})"
-        return f'<g transform="{move}">{"".join(map(_element, item.scene.items))}</g>'
+        move = f"translate({_n(item.at[0])} {_n(item.at[1])}) scale({_n(item.times, 3)})"
+        return f'<g transform="{move}">{"".join(_elements(item.scene.items))}</g>'
     if isinstance(item, Picture):
         height, width = item.pixels.shape[:2]
-        data = maps.data_uri(item.pixels, exact=True)
-        return f'<image width="{width}" height="{height}" href="{data}"/>'
+        return f'<image width="{width}" height="{height}" href="{maps.data_uri(item.pixels)}"/>'
     if isinstance(item, Text):
         x, y = item.at
-        return _tag("text", item.role, item.title, item.text, x=x, y=y, font_size=item.size, text_anchor=item.anchor)
+        role = item.role if item.anchor == "start" else f"{item.role} {item.anchor}"
+        style = "" if item.size == FONT else f"font-size:{_n(item.size)}px"
+        return _tag("text", role, item.title, item.text, x=x, y=y, style=style)
     if isinstance(item, Line):
-        style: dict[str, str | float] = {"stroke_width": item.width, "stroke_dasharray": item.dash}
-        return _tag("polyline", f"{item.role} stroke", item.title, points=_points(item.points), **style)
+        return _line(item, _path(item.points))
     if isinstance(item, Area):
-        points = _points(item.points)
-        return _tag("polygon", f"{item.role} fill", item.title, points=points, fill_opacity=item.opacity)
+        if not item.opacity:
+            return _tag("path", "catch", item.title, d=f"{_path(item.points)}z")
+        opacity = "" if item.opacity == 1 else f"{item.opacity:g}"
+        return _tag("path", f"{item.role} fill", item.title, d=f"{_path(item.points)}z", fill_opacity=opacity)
     role = f"{item.role} {'hollow' if item.hollow else 'mark'}"
     if item.glyph == "circle":
         return _tag("circle", role, item.title, cx=item.at[0], cy=item.at[1], r=item.radius)
-    return _tag("polygon", role, item.title, points=_points(outline(item.glyph, item.at, item.radius)))
+    return _tag("path", role, item.title, d=f"{_path(outline(item.glyph, item.at, item.radius))}z")
+
+
+def _line(line: Line, path: str) -> str:
+    width = "" if line.width == 1 else f"{line.width:g}"
+    return _tag("path", f"{line.role} stroke", line.title, d=path, stroke_width=width, stroke_dasharray=line.dash)
 
 
 def _tag(name: str, role: str, title: str, text: str = "", /, **attributes: str | float) -> str:
     texts = {k.replace("_", "-"): v if isinstance(v, str) else _n(v) for k, v in attributes.items()}
     written = "".join(f' {key}="{value}"' for key, value in texts.items() if value)
-    inner = f"<title>{escape(title)}</title>" if title else ""
-    return f'<{name} class="{role}"{written}>{inner}{escape(text)}</{name}>'
+    inner = (f"<title>{escape(title)}</title>" if title else "") + escape(text)
+    return f'<{name} class="{role}"{written}>{inner}</{name}>' if inner else f'<{name} class="{role}"{written}/>'
 
 
-def _points(points: Sequence[Point]) -> str:
-    return " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
+def _path(points: Sequence[Point]) -> str:
+    """Through the points: to the first, then on; upright and level stretches in short."""
+    written = [(_n(x), _n(y)) for x, y in points]
+    parts = [f"M{x} {y}" for x, y in written[:1]]
+    for (old_x, old_y), (x, y) in pairwise(written):
+        parts.append(f"V{y}" if x == old_x else f"H{x}" if y == old_y else f"L{x} {y}")
+    return "".join(parts)
 
 
-def _n(number: float) -> str:
-    return f"{number:.2f}".rstrip("0").rstrip(".")
+def _n(number: float, digits: int = 1) -> str:
+    """A number of the scene: tenths of a unit are finer than a screen's pixel."""
+    text = f"{number:.{digits}f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text

@@ -3,6 +3,8 @@
   const root = document.documentElement;
   const all = (query, within = document) => [...within.querySelectorAll(query)];
 
+  document.querySelector(".tools").hidden = false;
+
   // Theme: the system's, until a reader chooses. A page opened from a file may be refused storage.
   let memory = null;
   try { memory = localStorage; memory.getItem("cuescope-theme"); } catch { memory = null; }
@@ -32,7 +34,9 @@
   const reveal = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     const fold = target && target.querySelector("details.fold");
-    if (fold) fold.open = true;
+    if (!fold || fold.open) return;
+    fold.open = true;
+    target.scrollIntoView();
   };
   addEventListener("hashchange", reveal);
   reveal();
@@ -41,7 +45,7 @@
   // Sorting: numbers by value, text by the reader's alphabet, what is missing always last.
   const sortBy = (table, column, direction) => {
     const body = table.tBodies[0];
-    const key = (row) => row.cells[column].dataset.sort ?? "";
+    const key = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent;
     const compare = (a, b) => {
       const [x, y] = [key(a), key(b)];
       if (x === "" || y === "") return (x === "") - (y === "");
@@ -65,6 +69,23 @@
         sortBy(table, column, down ? -1 : 1);
       });
     });
+  });
+
+  // Full images lie in the run folder: where the page was moved away from it, say so instead of an empty page.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a.full");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const image = new Image();
+    image.onload = () => { location.href = link.href; };
+    image.onerror = () => {
+      const note = document.createElement("p");
+      note.className = "note";
+      note.setAttribute("role", "status");
+      note.textContent = `The full image is ${decodeURI(link.getAttribute("href"))}, where this page was written.`;
+      link.replaceWith(...link.childNodes, note);
+    };
+    image.src = link.href;
   });
 
   // The table of contents shows where the reader is.
