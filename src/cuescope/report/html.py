@@ -18,6 +18,7 @@ from cuescope.report.figures import drawn, table
 from cuescope.report.gather import Content, Entry, Group, Section, Subject, gather
 from cuescope.report.profile import profile
 from cuescope.report.readings import block, differences, sources
+from cuescope.report.remedies import filled
 from cuescope.runs.comparisons.paired import corrected_for
 from cuescope.runs.store import Run
 
@@ -41,7 +42,7 @@ def _environment() -> Environment:
     env.filters |= {"svg": Markup, "date": _date, "breakable": breakable, "sentence": lambda s: s[:1].upper() + s[1:]}
     env.filters["shade"] = lambda agreement: round(DARKEST * min(max(agreement, 0.0), 1.0), 1)
     env.globals |= {"block": block, "drawn": drawn, "sources": sources, "dash": words.DASH}
-    for name in ("style.css", "page.css", "page.js"):
+    for name in ("style.css", "profile.css", "page.css", "page.js"):
         env.globals[name.replace(".", "_")] = Markup((HERE / name).read_text(encoding="utf-8"))
     return env
 
@@ -63,6 +64,7 @@ def page(content: Content) -> str:
         "page",
         content=content,
         profile=profile(content),
+        command=lambda command, subject: filled(command, content, subject.two or (subject,)),
         title=headline(content.subjects),
         differences=differences(content),
         corrected=corrected_for(content.comparisons),
