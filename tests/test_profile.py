@@ -75,6 +75,13 @@ def test_differences_have_their_zero_on_the_axis(run: Run) -> None:
     assert with_value(run, 0.02, 0.05).zero is None
 
 
+def test_agreement_starts_at_chance_unless_it_is_below(run: Run) -> None:
+    run.manifest["headlines"]["shape_bias"]["low"] = "chance"
+    run.write_manifest()
+    assert with_value(run, 0.1, 0.2, unit="kappa", interval=(-0.05, 0.3)).ends[0] == ("0.00", "chance")
+    assert with_value(run, -0.1, 0.2, unit="kappa").ends[0] == ("\N{MINUS SIGN}1.00", "")
+
+
 def test_the_sentence_says_together_what_is_said_of_the_same_classifiers(run: Run) -> None:
     assert found(run).sentence == "Both are right and go by texture."
     changed(run, 0, clauses=("goes by shape", "does not need color"))

@@ -134,7 +134,8 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
             "the interval of what is left holds 1 and reaches below 1 - MARGIN, or there is none",
             "Whether it needs {losses} cannot be said from {images}.",
             "Look at more images.",
-            "cuescope audit {models} --images {images} --only cue_suppression --set cue_suppression.images=1000",
+            "cuescope audit {models} --images {images} --only cue_suppression "
+            "--set cue_suppression.images=1000 --out more",
         ),
     }
 

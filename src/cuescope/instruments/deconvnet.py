@@ -91,7 +91,7 @@ class Deconvnet(Instrument, version=3, order=250, needs={"features", "gradients"
             "Whether it lies on the object cannot be said from so few images: {on_object:.0%} of it, on {chance:.0%} "
             "of the image.",
             "Look at more images.",
-            "cuescope audit {models} --images {images} --only deconvnet --set deconvnet.images=50",
+            "cuescope audit {models} --images {images} --only deconvnet --set deconvnet.images=50 --out more",
         ),
     }
 

@@ -55,7 +55,7 @@ class DistortionCurves(Instrument, version=2, order=80, needs={"logits", "label"
     headline = Headline(
         "Is it worse on distorted images?",
         "lost",
-        "accuracy lost from mildest to other levels",
+        "points of accuracy lost as images get worse",
         "gains",
         "loses",
     )

@@ -86,7 +86,7 @@ class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
             "A square of {size:.0%} of the side never changes the answer ({images}; {unseen:.0%} of the places have "
             "about its color already); at the worst place the probability of the class falls by {drop:.2f} on average.",
             "Try other squares.",
-            "cuescope audit {models} --images {images} --only occlusion --set occlusion.size_share=.4",
+            "cuescope audit {models} --images {images} --only occlusion --set occlusion.size_share=.4 --out more",
         ),
         "object": Sentence(
             "yes",
@@ -112,7 +112,7 @@ class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
             "Whether the worst place lies on the object cannot be said from {n} image{s}: it does in {hits:.0%}, "
             "{chance:.0%} by chance.",
             "Look at more images.",
-            "cuescope audit {models} --images {images} --only occlusion --set occlusion.images=50",
+            "cuescope audit {models} --images {images} --only occlusion --set occlusion.images=50 --out more",
         ),
     }
 

@@ -26,7 +26,7 @@ SAME = 0.9999
 MOST_SHOWN, TILE_PX = 2, 112
 _REMEDY = (
     "Test what a picture shows by masking it.",
-    "cuescope audit {models} --images {images} --only masking_sensitivity",
+    "cuescope audit {models} --images {images} --only masking_sensitivity --out more",
 )
 
 

@@ -74,7 +74,7 @@ class ShiftConsistency(Instrument, version=3, order=100, needs={"logits"}):
             "the consistency lies below 1 - MARGIN with its whole interval",
             "{crops} get the same answer in {same:.1%} of cases ({images}){right}.",
             remedy="See what anti-aliasing gains.",
-            command="cuescope audit {models} {blurred} --images {images} --only shift_consistency",
+            command="cuescope audit {models} {blurred} --images {images} --only shift_consistency --out antialiased",
         ),
         "blind": Sentence(
             "cannot tell",

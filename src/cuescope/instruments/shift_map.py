@@ -70,7 +70,8 @@ class ShiftMap(Instrument, version=2, order=110, needs={"logits"}):
             "the share of offsets with another answer lies above MARGIN with its whole interval",
             "{seen}.",
             remedy="See what anti-aliasing gains.",
-            command="cuescope audit {models} {blurred} --images {images} --only shift_stability,shift_consistency",
+            command="cuescope audit {models} {blurred} --images {images} --only shift_stability,shift_consistency "
+            "--out antialiased",
         ),
         "stays": Sentence(
             "no",

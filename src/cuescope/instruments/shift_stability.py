@@ -104,7 +104,7 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
             "P(top-1 change) by the first protocol lies above MARGIN with its whole interval",
             "{what} changes its answer on {change:.1%} of {images}{mac}.",
             "See what anti-aliasing gains.",
-            "cuescope audit {models} {blurred} --images {images} --only shift_stability",
+            "cuescope audit {models} {blurred} --images {images} --only shift_stability --out antialiased",
             clause="changes answers after {step}",
         ),
         "stable": Sentence(

@@ -81,7 +81,7 @@ class TopUnits(Instrument, version=2, order=240, needs={"features"}):
             "Whether images that excite the same unit of '{layer}' share a class takes labels: {purity:.0%} of a "
             "unit's strongest images have one answer, {chance:.0%} by chance.",
             "Give the labels of the images.",
-            "cuescope audit {models} --images {images} --labels FILE --only top_units",
+            "cuescope audit {models} --images {images} --labels FILE --only top_units --out more",
         ),
         "classes": Sentence(
             "yes",

@@ -77,7 +77,7 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
             "the share of images that some window changes lies above MARGIN with its whole interval",
             "{reach} changes its answer on {changed:.1%} of {images}.",
             remedy="See what anti-aliasing gains.",
-            command="cuescope audit {models} {blurred} --images {images} --only worst_shift",
+            command="cuescope audit {models} {blurred} --images {images} --only worst_shift --out antialiased",
         ),
         "none": Sentence(
             "no",

@@ -14,9 +14,10 @@ COLUMNS = 3
 """Up to so many classifiers have a column each; of more, those of the same answer stand together."""
 SHORT = 20
 """Letters of a title that can head a column."""
-AXIS_PX = 210
-"""The width of an axis on a phone, where it is least: names of references have to find room on it."""
-NAME_PX = 11.5
+AXIS_PX = 200
+"""The width of an axis where it is least: names of references have to find room on it."""
+NAME_PX = 10.5
+"""The size of their letters in `width_of`, whose guess is a close upper one: it is set in 11 px."""
 APART = 5.0
 """Marks nearer than this, in percent of the axis, would cover each other: they stand one above the other."""
 PARTS, CLAUSES = 5, 4
@@ -113,11 +114,10 @@ def _line(subjects: Sequence[Subject], section: Section, group: Group, asks: Map
     if known is None:
         answers = tuple(_answer(s, group, found.get(s.index), None, "") for s in subjects)
         return Line(section.instrument, asks["question"], number, on, answers)
-    numbers = [x for m in measures for x in (m.value, *(m.interval or ()), m.chance)]
-    share = known.unit in ("share", "probability")
-    axis = (0.0, 1.0) if share else domain([0.0, *numbers], known.unit)
+    axis = _axis(measures, known.unit)
     answers = _in_lanes([_answer(s, group, found.get(s.index), axis, known.unit) for s in subjects])
-    ends = tuple((_short(x, known.unit), asks.get(end, "")) for x, end in zip(axis, ("low", "high"), strict=True))
+    low = asks.get("low", "") if axis[0] == 0 or known.unit == "difference" else ""
+    ends = tuple(zip([_short(end, known.unit) for end in axis], (low, asks.get("high", "")), strict=True))
     published = list(dict.fromkeys(p for m in measures for p in m.published))
     zero = _place(axis, 0.0) if axis[0] < 0 < axis[1] else None
     references = tuple(_references(published, known.chance, axis, known.unit))
@@ -137,10 +137,20 @@ def _answer(
     said = finding.verdict.said
     if axis is None or measure is None or measure.value is None:
         return Answer(subject, said, words.DASH, why=measure.why if measure else "no such measure")
-    number, interval = words.value(measure.value, unit), words.interval(measure.interval, unit)
+    # Of points the line says that they are, once for all.
+    number = words.bare(measure.value, unit) if unit == "difference" else words.value(measure.value, unit)
+    interval = words.interval(measure.interval, unit)
     at = _place(axis, measure.value)
     low, high = (_place(axis, end) for end in measure.interval or (measure.value, measure.value))
     return Answer(subject, said, number, interval, "" if interval else measure.why, at, (low, high))
+
+
+def _axis(measures: Sequence[Measure], unit: str) -> tuple[float, float]:
+    """The ends of the axis: 0 and 1 for shares, and for agreement unless a value, not only an interval, is below 0."""
+    if unit in ("share", "probability"):
+        return 0.0, 1.0
+    spans = [] if unit in ("kappa", "correlation") else [x for m in measures for x in m.interval or ()]
+    return domain([0.0, *spans, *(x for m in measures for x in (m.value, m.chance))], unit)
 
 
 def _in_lanes(answers: Sequence[Answer]) -> tuple[Answer, ...]:
@@ -172,10 +182,12 @@ def _references(
     for name, value, kind in said:
         number, at = _short(value, unit), _place(axis, value)
         width = 100 * width_of(f"{name} {number}", NAME_PX) / AXIS_PX
-        start = min(max(0.0, at - width / 2), 100 - width)
-        if all(start + width <= low or high <= start for low, high in taken):
-            taken.append((start - 3, start + width + 3))
-            yield Reference(name, number, at, kind, round(start, 2))
+        for share in (0.5, 0.9, 0.1):  # In the middle below its line, else to the left, else to the right.
+            start = min(max(0.0, at - share * width), 100 - width)
+            if all(start + width <= low or high <= start for low, high in taken):
+                taken.append((start - 1, start + width + 1))
+                yield Reference(name, number, at, kind, round(start, 2))
+                break
 
 
 def _place(axis: tuple[float, float], value: float) -> float:
