@@ -104,8 +104,12 @@ OPS, INSTRUMENT = "cuescope.data.ops.suppression", "cuescope.instruments.cue_sup
     "cue_suppression",
     "truth",
     "reads the strength of fine stripes, wherever they are",
-    "relies on texture; does without shape and color",
-    holds=lambda it: said(it, "relies", "texture") and said(it, "does_without", "global shape", "local shape", "color"),
+    "relies on texture, so that it is worse without; does not need shape and color",
+    holds=lambda it: (
+        it.verdict.said == "yes"
+        and said(it, "relies", "texture")
+        and said(it, "does_without", "global shape", "local shape", "color")
+    ),
     broken=breaks(f"{OPS}.bilateral", same),
     shows=("kept_global_shape", "kept_local_shape", "kept_texture", "kept_color"),
 )
@@ -117,9 +121,10 @@ def reads_stripes() -> Conclusion:
     "cue_suppression",
     "truth",
     "reads which of 3 x 3 cells is bright",
-    "relies on global shape, hardly anything left without local shape; does without texture and color",
+    "relies on global shape, hardly anything left without local shape; is not worse without texture and color",
     holds=lambda it: (
-        said(it, "all", "local shape")
+        it.verdict.said == "no"
+        and said(it, "all", "local shape")
         and said(it, "relies", "global shape")
         and said(it, "does_without", "texture", "color")
     ),
@@ -160,7 +165,7 @@ def knows_by_heart() -> Conclusion:
     "cue_suppression",
     "absence",
     "always says the class of 3 of 4 images",
-    "not more than by chance: not 'it does without all cues'",
+    "not more than by chance: not 'it needs no cue'",
     holds=lambda it: it.verdict.names == ("unknown",),
     broken=breaks(f"{INSTRUMENT}.CueSuppression._chance", lambda *_: 0.25),
     shows=("clean", "kept_texture"),
@@ -173,7 +178,7 @@ def says_one_class() -> Conclusion:
     "cue_suppression",
     "absence",
     "reads strong stripes, which the filter leaves, on gray images",
-    "cannot tell whether it needs texture or color: not 'it does without'",
+    "cannot tell whether it needs texture or color: not 'it does not need them'",
     holds=lambda it: said(it, "not_taken", "texture", "color"),
     broken=breaks(f"{INSTRUMENT}.TEXTURE_LEFT", 2.0),
     shows=("kept_texture", "texture_left", "colored"),

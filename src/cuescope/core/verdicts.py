@@ -21,7 +21,9 @@ class Verdict:
     said: Said
     sentence: str
     remedy: str = ""
-    """What to do about it: a command, where there is one."""
+    """What to do about it."""
+    command: str = ""
+    """The command that does it, with {images}, {styles}, {models}, {model} and {blurred} for what the run was given."""
     names: tuple[str, ...] = ()
     """Names of the sentences it consists of, each one of the instrument's `sentences`."""
     clauses: tuple[str, ...] = ()
@@ -31,21 +33,30 @@ class Verdict:
         """Another sentence behind this one, which goes on saying yes or no; `sum(verdicts, UNSAID)` is all of them."""
         if self == UNSAID:
             return other
-        remedy = self.remedy or other.remedy
+        told = self if self.remedy else other
         both = {"names": self.names + other.names, "clauses": self.clauses + other.clauses}
-        return replace(self, sentence=f"{self.sentence} {other.sentence}", remedy=remedy, **both)
+        return replace(
+            self, sentence=f"{self.sentence} {other.sentence}", remedy=told.remedy, command=told.command, **both
+        )
 
 
 @dataclass(frozen=True)
 class Headline:
-    """An instrument's line in the cue profile: its question for a yes or a no, and the measure that stands there.
+    """An instrument's line in the cue profile: a question for a yes or a no, and the measure that stands there.
 
-    >>> Headline("Does it go by shape?", "shape_bias").measure
+    The verdict's first sentence answers the question, by the interval of this very measure: word and number agree.
+
+    >>> Headline("Does it go by shape?", "shape_bias", "share of decisions by shape", "texture", "shape").measure
     'shape_bias'
     """
 
     question: str
     measure: str
+    number: str = ""
+    """What the number is, in a few words; the measure's title where empty."""
+    low: str = ""
+    """What the left end of its axis means, in a word."""
+    high: str = ""
 
 
 UNSAID = Verdict("cannot tell", "")
@@ -65,8 +76,11 @@ class Sentence:
     """The condition in words, in terms of the measures."""
     text: str
     remedy: str = ""
+    command: str = ""
+    """Of the remedy, as in `Verdict`: its fields are filled in where it is shown."""
     clause: str = ""
-    """What it says in a few words, behind the classifier's name: "goes by shape". A format string too."""
+    """What it says in a few words, behind the classifier's name: "goes by shape". A format string too, that starts
+    with its verb."""
 
     def __call__(self, name: str = "", /, **values: Any) -> Verdict:
         """The verdict. Raises KeyError for a value that is missing and ValueError for one that has no place."""
@@ -78,4 +92,4 @@ class Sentence:
         if extra := set(values) - wanted:
             raise ValueError(f"the sentence '{name}' has no place for {sorted(extra)}")
         clauses = (self.clause.format(**values),) if self.clause else ()
-        return Verdict(self.said, self.text.format(**values), self.remedy, (name,), clauses)
+        return Verdict(self.said, self.text.format(**values), self.remedy, self.command, (name,), clauses)

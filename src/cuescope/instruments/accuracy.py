@@ -52,7 +52,7 @@ class Accuracy(Instrument, version=3, order=10, needs={"logits", "label"}):
     """Classes with fewer labeled images than this are left out of the accuracy per class."""
 
     question = "Is it right, and does it know when it is?"
-    headline = Headline("Is it right?", "top1")
+    headline = Headline("Is it better than chance?", "top1", "images it is right on (top-1 accuracy)")
     reference = (
         "Guo et al. 2017 (calibration); Blasiok & Nakkiran 2023 (smooth calibration error); "
         "Kumar et al. 2019 (debiased)"
@@ -70,13 +70,12 @@ class Accuracy(Instrument, version=3, order=10, needs={"logits", "label"}):
             "yes",
             "the whole interval of top-1 accuracy lies above chance",
             "It is right on {share:.1%} of {images}.",
-            clause="is right about {share:.0%}",
         ),
         "by_chance": Sentence(
             "no",
             f"the whole interval of top-1 accuracy lies less than {CHANCE} above chance, and not all of it above",
             "It is right on {share:.1%} of {images}, no more than the {chance:.1%} of chance.",
-            clause="is no better than chance",
+            clause="is right no more often than by chance",
         ),
         "unclear": Sentence(
             "cannot tell",

@@ -75,7 +75,7 @@ class CueSensitivity(Instrument, version=1, order=35, needs={"logits", "shape", 
             "cannot tell",
             "for each cue listed, neither of the two may be said, or there is no interval",
             "Whether it reads {cues} cannot be said from {images}.",
-            MORE,
+            *MORE,
         ),
     }
 

@@ -68,7 +68,13 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
     """Of chance. Each image has its own, of this, what is done to it and its name."""
 
     question = "What does it lose when one cue is taken away?"
-    headline = Headline("Does it lose without a cue?", "kept_texture")
+    headline = Headline(
+        "Is it worse without texture?",
+        "kept_texture",
+        "accuracy kept when texture is smoothed",
+        "loses all",
+        "keeps all",
+    )
     reference = "Burgert, Stoll, Rota & Demir 2025, ImageNet-trained CNNs are not biased towards texture, section 3"
     columns = {
         "id": pl.String,
@@ -95,14 +101,14 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
             "yes",
             "the whole interval of what is left above chance lies below MARGIN; of shape as for relies",
             "Of what it knows hardly anything is left without {losses}.",
-            clause="knows hardly anything without {cues}",
+            clause="fails without {cues}",
         ),
         "relies": Sentence(
             "yes",
             "the interval of what is left lies below 1, not above 1 - MARGIN, and not below MARGIN; of shape besides "
             "below SEAMS, and surely less than CUTS of the loss comes with cuts alone",
             "It relies on {losses}.",
-            clause="relies on {cues}",
+            clause="loses accuracy without {cues}",
         ),
         "cuts": Sentence(
             "cannot tell",
@@ -115,8 +121,8 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
             "no",
             "the whole interval of what is left lies above 1 - MARGIN, and the cue was taken away: surely less than "
             "TEXTURE_LEFT of the texture is left, and surely more than half of the images have color",
-            "It does without {losses}: it surely keeps more than {most:.0%} of what it knows.",
-            clause="does without {cues}",
+            "It does not need {losses}: it surely keeps more than {most:.0%} of what it knows.",
+            clause="does not need {cues}",
         ),
         "not_taken": Sentence(
             "cannot tell",
@@ -127,7 +133,9 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
             "cannot tell",
             "the interval of what is left holds 1 and reaches below 1 - MARGIN, or there is none",
             "Whether it needs {losses} cannot be said from {images}.",
-            "look at more images: --set cue_suppression.images=1000",
+            "Look at more images.",
+            "cuescope audit {models} --images {images} --only cue_suppression "
+            "--set cue_suppression.images=1000 --out more",
         ),
     }
 
@@ -224,7 +232,8 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
         said: dict[str, list[str]] = {}
         for cue in CUES:
             said.setdefault(_outcome(cue, found), []).append(cue)
-        order = [name for name in self.sentences if name in said]
+        # Texture comes first: the verdict says yes or no to the headline question, which is about texture.
+        order = sorted((name for name in self.sentences if name in said), key=lambda name: "texture" not in said[name])
         verdicts = [self.say(name, **_told(name, said[name], found, images)) for name in order]
         return sum(verdicts, UNSAID)
 
@@ -281,5 +290,6 @@ def _told(name: str, cues: list[str], found: Found, images: str) -> dict[str, An
     if name == "cuts":
         more["cuts"] = {"parts": listed(f"{found[f'cuts_{cue}'].value or 0:.0%}" for cue in cues)}
     if name in ("all", "relies", "does_without"):
-        more.setdefault(name, {})["cues"] = listed(TITLES[cue] for cue in cues)
+        without = listed(TITLES[cue] for cue in cues)
+        more.setdefault(name, {})["cues"] = without.replace(" and ", " or ") if name == "does_without" else without
     return {"losses": listed(losses)} | more.get(name, {})

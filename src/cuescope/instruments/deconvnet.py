@@ -90,7 +90,8 @@ class Deconvnet(Instrument, version=3, order=250, needs={"features", "gradients"
             "the interval of above_share holds 0 and reaches beyond MARGIN, or there is none",
             "Whether it lies on the object cannot be said from so few images: {on_object:.0%} of it, on {chance:.0%} "
             "of the image.",
-            "look at more images: cuescope audit MODEL --images DIR --set deconvnet.images=50",
+            "Look at more images.",
+            "cuescope audit {models} --images {images} --only deconvnet --set deconvnet.images=50 --out more",
         ),
     }
 

@@ -52,7 +52,13 @@ class DistortionCurves(Instrument, version=2, order=80, needs={"logits", "label"
     """sixteen: a choice among the 16 categories; own: top-1 accuracy; auto: the first where it fits all images."""
 
     question = "How fast does it fail as images are distorted?"
-    headline = Headline("Does it fail under distortions?", "area")
+    headline = Headline(
+        "Is it worse on distorted images?",
+        "lost",
+        "points of accuracy lost as images get worse",
+        "gains",
+        "loses",
+    )
     reference = (
         "Geirhos et al. 2018, Generalisation in humans and deep neural networks; Geirhos et al. 2019, "
         "ImageNet-trained CNNs are biased towards texture"
@@ -71,12 +77,14 @@ class DistortionCurves(Instrument, version=2, order=80, needs={"logits", "label"
             "yes",
             "the whole interval of the area lies above chance, and that of what is lost above 0",
             "At the mildest levels of {which} it is right on {mild:.1%}, at the others it loses {lost} points of it.",
+            clause="loses accuracy on distorted images",
         ),
         "holds": Sentence(
             "no",
             "the area lies above chance, and the whole interval of what is lost within MARGIN of 0, which it holds",
             "Under {which} it loses less than {margin:.0f} points: {lost} against the mildest levels, at which "
             "it is right on {mild:.1%}.",
+            clause="keeps its accuracy on distorted images",
         ),
         "rises": Sentence(
             "cannot tell",

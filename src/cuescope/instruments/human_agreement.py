@@ -47,7 +47,13 @@ class HumanAgreement(Instrument, version=2, order=50, needs={"logits", "shape", 
     """Of the resampling."""
 
     question = "Does it err on the images that people err on?"
-    headline = Headline("Does it err like people?", "kappa_people")
+    headline = Headline(
+        "Does it err like people at all?",
+        "kappa_people",
+        "agreement of errors beyond chance (kappa)",
+        "chance",
+        "the same",
+    )
     reference = (
         "Geirhos et al. 2020, Beyond accuracy: quantifying trial-by-trial behaviour of CNNs and humans, section 2; "
         "Geirhos et al. 2019 (the images and the trials)"
@@ -72,6 +78,7 @@ class HumanAgreement(Instrument, version=2, order=50, needs={"logits", "shape", 
             "no",
             "the whole interval of kappa with people lies below MARGIN, and not above 0",
             "Its errors agree with people's no more than by chance: kappa {kappa:.2f} on {images}.",
+            clause="errs unlike people",
         ),
         "unclear": Sentence(
             "cannot tell",

@@ -62,7 +62,13 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
     """Whether the logit is followed as it is, as in the paper, not against the mean of all classes."""
 
     question = "Do parts of the image act independently of each other?"
-    headline = Headline("Is it a bag of patches?", "residual")
+    headline = Headline(
+        "Does it judge patch by patch?",
+        "residual",
+        f"effect beyond single patches; under {MARGIN:.0%} is yes",
+        "adds up",
+        "together",
+    )
     reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, spatial interactions"
     columns = {
         "id": pl.String,
@@ -87,20 +93,21 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
             f"on each of {LEAST} images or more the sum misses the loss together by less than {MARGIN:.0%}",
             "Parts of {px} px that lie {px} px apart add up: on each of {images} the sum of what they take one by one "
             "misses what they take together by {most:.1%} at most.",
-            clause="adds up small patches",
+            clause="judges patch by patch",
         ),
         "nearly": Sentence(
             "yes",
             f"the whole interval of the residual lies below {MARGIN:.0%}, though not on each image",
             "Parts of {px} px that lie {px} px apart nearly add up: the sum of what they take one by one misses what "
             "they take together by {residual:.1%} ({interval}; {images}).",
-            clause="nearly adds up small patches",
+            clause="judges nearly patch by patch",
         ),
         "together": Sentence(
             "no",
             f"the whole interval of the residual lies above {MARGIN:.0%}",
             "Parts of {px} px act together: the sum of what they take one by one misses what they take together "
             "by {residual:.0%} ({interval}; {images}).",
+            clause="needs patches together",
         ),
         "cannot_tell": Sentence(
             "cannot tell",

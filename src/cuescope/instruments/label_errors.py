@@ -67,7 +67,9 @@ class LabelErrors(Instrument, version=1, order=25, needs={"logits", "label"}):
     count where the classes are ImageNet's."""
 
     question = "Which labels look wrong to it, more than it would contradict anyway?"
-    headline = Headline("Do labels look wrong to it?", "flagged")
+    headline = Headline(
+        "Do too many labels look wrong?", "excess", "points of labels doubted beyond the expected", "fewer", "more"
+    )
     reference = (
         "Northcutt, Jiang and Chuang 2021, Confident Learning; Beyer et al. 2020, Are we done with ImageNet?; "
         "Vasudevan et al. 2022, When does dough become a bagel? (types)"
@@ -92,13 +94,15 @@ class LabelErrors(Instrument, version=1, order=25, needs={"logits", "label"}):
             "yes",
             "at half, at once and at twice the calibrated temperature more is flagged than in 97.5 % of the draws",
             _FOUND + "either some of these labels or the classifier is wrong.",
-            "look at the listed images; `cuescope make label-maps` writes the labels that an annotator suggests",
+            "Look at the images that it lists; an annotator suggests other labels.",
+            "cuescope make label-maps {images} label-maps --model {model}",
+            clause="finds labels that look wrong",
         ),
         "if_sure": Sentence(
             "cannot tell",
             "at the calibrated temperature more is flagged than in 97.5 % of the draws, but not at half or twice of it",
             _FOUND + "more, unless it is half or twice as sure as it seems.",
-            "look at the listed images",
+            "Look at the images that it lists.",
         ),
         "expected": Sentence(
             "no",
@@ -143,7 +147,8 @@ class LabelErrors(Instrument, version=1, order=25, needs={"logits", "label"}):
         if not known.height:
             why = f"no class has {self.least_images} labeled images" if rows.height else "no image was seen"
             none = Measure("flagged", None, "share", title="labels that are flagged", why=why, headline=True)
-            return Conclusion((none,), verdict=self.say("nothing", why=why))
+            beyond = Measure("excess", None, "difference", title="flagged beyond the expected", why=why)
+            return Conclusion((none, beyond), verdict=self.say("nothing", why=why))
         labels, logits = known["label"].to_numpy(), _logits(known, len(about.classes))
         temperature, _ = calibrated(logits, labels)
         asked = {name: Flagged.of(logits.at(temperature * t), labels) for name, t in TEMPERATURES.items()}

@@ -85,7 +85,8 @@ class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
             "hiding no place changes the answer to any image",
             "A square of {size:.0%} of the side never changes the answer ({images}; {unseen:.0%} of the places have "
             "about its color already); at the worst place the probability of the class falls by {drop:.2f} on average.",
-            "try other squares: cuescope audit MODEL --images DIR --set occlusion.size_share=.4",
+            "Try other squares.",
+            "cuescope audit {models} --images {images} --only occlusion --set occlusion.size_share=.4 --out more",
         ),
         "object": Sentence(
             "yes",
@@ -110,7 +111,8 @@ class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
             "the interval of above_chance holds 0 and reaches beyond MARGIN, or there is none",
             "Whether the worst place lies on the object cannot be said from {n} image{s}: it does in {hits:.0%}, "
             "{chance:.0%} by chance.",
-            "look at more images: cuescope audit MODEL --images DIR --set occlusion.images=50",
+            "Look at more images.",
+            "cuescope audit {models} --images {images} --only occlusion --set occlusion.images=50 --out more",
         ),
     }
 

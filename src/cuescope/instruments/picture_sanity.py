@@ -24,7 +24,10 @@ a quarter of the variance of ranks, and does not where it is surely above the se
 SAME = 0.9999
 """A rank correlation above this is 1 but for rounding."""
 MOST_SHOWN, TILE_PX = 2, 112
-_REMEDY = "test what a picture shows by masking it: cuescope audit MODEL --images DIR --only masking_sensitivity"
+_REMEDY = (
+    "Test what a picture shows by masking it.",
+    "cuescope audit {models} --images {images} --only masking_sensitivity --out more",
+)
 
 
 @dataclass(frozen=True)
@@ -66,19 +69,19 @@ class PictureSanity(Instrument, version=1, order=255, needs={"logits", "features
             "no",
             "on each method listed, the whole interval lies above DIFFERENT, and not above ALIKE",
             "Much of what these show is there with random weights too: {methods}.",
-            _REMEDY,
+            *_REMEDY,
         ),
         "independent": Sentence(
             "no",
             "on each method listed, the whole interval of the similarity lies above ALIKE",
             "What these show hardly depends on the weights, so it cannot be what was learned: {methods}.",
-            _REMEDY,
+            *_REMEDY,
         ),
         "identical": Sentence(
             "no",
             "on each method listed, the similarity is 1 but for rounding in every image",
             "In each image these show the same with random weights, so it cannot be what was learned: {methods}.",
-            _REMEDY,
+            *_REMEDY,
         ),
         "cannot_tell": Sentence(
             "cannot tell",

@@ -53,7 +53,13 @@ class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "text
     """How the probabilities of a category's classes become one; the mean is the published rule."""
 
     question = "Does it go by shape where texture disagrees?"
-    headline = Headline("Does it go by shape?", "shape_bias")
+    headline = Headline(
+        "Does it go by shape, not texture?",
+        "shape_bias",
+        "shape bias: share of decisions by shape",
+        "texture",
+        "shape",
+    )
     reference = "Geirhos et al. 2019, ImageNet-trained CNNs are biased towards texture, section 2"
     columns = {
         **typed(pl.String, "id shape texture object texture_image decision cue"),
@@ -74,7 +80,7 @@ class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "text
             "decisions for neither are not surely below chance, and it may not be said either that it uses neither cue",
             "Whether it uses either cue cannot be said from {images}: it names one of the two in {either:.1%}, with "
             "{chance:.1%} by chance.",
-            MORE,
+            *MORE,
         ),
         "shape": Sentence(
             "yes",
@@ -88,7 +94,8 @@ class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "text
             "it uses a cue, the whole interval of shape bias lies below one half, and that of texture decisions above "
             "chance",
             "It goes by texture: " + SAID,
-            "train on stylized images: cuescope make stylized IMAGES FOLDER --styles STYLES",
+            "Train on stylized images, in which texture tells nothing.",
+            "cuescope make stylized {images} stylized --styles {styles}",
             clause="goes by texture",
         ),
         "alike": Sentence(
@@ -102,7 +109,7 @@ class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "text
             "it uses a cue, and none of shape, texture and alike may be said",
             "It uses a cue; which of the two more often cannot be said from {images}: "
             + SAID.replace("{images}", "these"),
-            MORE,
+            *MORE,
         ),
         "people": Sentence(
             "yes",

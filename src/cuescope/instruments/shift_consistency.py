@@ -73,7 +73,8 @@ class ShiftConsistency(Instrument, version=3, order=100, needs={"logits"}):
             "no",
             "the consistency lies below 1 - MARGIN with its whole interval",
             "{crops} get the same answer in {same:.1%} of cases ({images}){right}.",
-            remedy="see what anti-aliasing gains: cuescope audit NAME NAME+blur4 --images DIR --only shift_consistency",
+            remedy="See what anti-aliasing gains.",
+            command="cuescope audit {models} {blurred} --images {images} --only shift_consistency --out antialiased",
         ),
         "blind": Sentence(
             "cannot tell",

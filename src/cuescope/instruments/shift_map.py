@@ -69,8 +69,9 @@ class ShiftMap(Instrument, version=2, order=110, needs={"logits"}):
             "yes",
             "the share of offsets with another answer lies above MARGIN with its whole interval",
             "{seen}.",
-            remedy="see what anti-aliasing gains: "
-            "cuescope audit NAME NAME+blur4 --images DIR --only shift_stability,shift_consistency",
+            remedy="See what anti-aliasing gains.",
+            command="cuescope audit {models} {blurred} --images {images} --only shift_stability,shift_consistency "
+            "--out antialiased",
         ),
         "stays": Sentence(
             "no",

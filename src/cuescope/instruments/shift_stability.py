@@ -81,7 +81,13 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
     """Of the random squares and places."""
 
     question = "Does one pixel of shift change its mind?"
-    headline = Headline("Does a shift of one pixel change its answer?", "top1_change")
+    headline = Headline(
+        "Does a pixel of shift matter?",
+        "top1_change",
+        f"images whose answer changes; under {MARGIN:.0%} is no",
+        "none",
+        "all",
+    )
     reference = (
         "Azulay & Weiss 2019, Why do deep convolutional networks generalize so poorly to small image transformations?"
     )
@@ -97,14 +103,15 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
             "yes",
             "P(top-1 change) by the first protocol lies above MARGIN with its whole interval",
             "{what} changes its answer on {change:.1%} of {images}{mac}.",
-            remedy="see what anti-aliasing gains: cuescope audit NAME NAME+blur4 --images DIR --only shift_stability",
-            clause="changes {change:.0%} of its answers with a pixel of shift",
+            "See what anti-aliasing gains.",
+            "cuescope audit {models} {blurred} --images {images} --only shift_stability --out antialiased",
+            clause="changes answers after {step}",
         ),
         "stable": Sentence(
             "no",
             "P(top-1 change) lies below MARGIN with its whole interval, and the accuracy above chance",
             f"{{what}} changes its answer on less than {MARGIN:.0%} of images: on {{change:.1%}} of {{images}}{{mac}}.",
-            clause="is stable under a pixel of shift",
+            clause="keeps answers after {step}",
         ),
         "blind": Sentence(
             "cannot tell",
@@ -248,6 +255,7 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
             name, values["what"] = "changes" if change.above(MARGIN) else stable, values["what"].capitalize()
         if name in ("changes", "stable"):
             moves = "; the probability of its answer moves by {:.3f} on average"
+            values["step"] = values["what"].lower()
             values["mac"] = "" if mac.value is None else moves.format(mac.value)
         said = self.say(name, **values)
         also = [(found[f"top1_change{SUFFIX[p]}"].value, TITLES[p]) for p in others]

@@ -57,7 +57,8 @@ class Stylized(Instrument, version=1, order=75, needs={"logits", "label", "styli
             "cannot tell",
             "no image has a label and a stylized version",
             "No image has a label and a stylized version.",
-            "cuescope make stylized IMAGES FOLDER --styles STYLES",
+            "Make stylized images.",
+            "cuescope make stylized {images} stylized --styles {styles}",
         ),
         "unrecognized": Sentence(
             "cannot tell",
@@ -69,20 +70,22 @@ class Stylized(Instrument, version=1, order=75, needs={"logits", "label", "styli
             "yes",
             "clean accuracy lies above chance, and the whole interval of what is lost below MARGIN of what it has "
             "above chance",
-            "It does without their own texture: " + KNOWS,
+            "It does not need their own texture: " + KNOWS,
         ),
         "loses_all": Sentence(
             "no",
             "clean accuracy lies above chance, and the whole interval of the stylized one less than MARGIN of that "
             "above chance, which is at most EVEN",
             "Stylized, it recognizes them no more than by chance: " + KNOWS,
-            "train on stylized images: cuescope make stylized IMAGES FOLDER --styles STYLES",
+            "Train on stylized images, in which texture tells nothing.",
+            "cuescope make stylized {images} stylized --styles {styles}",
         ),
         "loses": Sentence(
             "no",
             "clean accuracy lies above chance, that of what is lost above 0, and neither of these two is so",
             "It loses {lost:.1f} points by stylizing: " + KNOWS,
-            "train on stylized images: cuescope make stylized IMAGES FOLDER --styles STYLES",
+            "Train on stylized images, in which texture tells nothing.",
+            "cuescope make stylized {images} stylized --styles {styles}",
         ),
         "cannot_tell": Sentence(
             "cannot tell",

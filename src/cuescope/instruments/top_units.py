@@ -80,7 +80,8 @@ class TopUnits(Instrument, version=2, order=240, needs={"features"}):
             "an image has no label, so that its own answer is its class",
             "Whether images that excite the same unit of '{layer}' share a class takes labels: {purity:.0%} of a "
             "unit's strongest images have one answer, {chance:.0%} by chance.",
-            "give the labels of the images: cuescope audit MODEL --images DIR --labels FILE",
+            "Give the labels of the images.",
+            "cuescope audit {models} --images {images} --labels FILE --only top_units --out more",
         ),
         "classes": Sentence(
             "yes",

@@ -76,8 +76,8 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
             "yes",
             "the share of images that some window changes lies above MARGIN with its whole interval",
             "{reach} changes its answer on {changed:.1%} of {images}.",
-            remedy="see what anti-aliasing gains: "
-            "cuescope audit NAME NAME+blur4 NAME+aps --images DIR --only worst_shift",
+            remedy="See what anti-aliasing gains.",
+            command="cuescope audit {models} {blurred} --images {images} --only worst_shift --out antialiased",
         ),
         "none": Sentence(
             "no",

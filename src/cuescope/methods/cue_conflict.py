@@ -20,7 +20,11 @@ EVEN = 0.5
 """Where labels dealt out at random fit more often than this, one category is shown so often, and named so often, that
 no difference from chance says nothing."""
 
-MORE = "give more cue-conflict images: cuescope make cue-conflict SHAPES FOLDER --textures TEXTURES"
+MORE = (
+    "Give more cue-conflict images, made of photographs of objects and of textures.",
+    "cuescope make cue-conflict SHAPES conflict --textures TEXTURES",
+)
+"""The remedy of a verdict that needs more images, and its command."""
 TOO_NARROW = (
     "The file names tell no objects and texture images that several images share: if they share any, the intervals are "
     "too narrow. Names such as cat1-bear3.png tell both."

@@ -18,6 +18,7 @@ from cuescope.report.figures import drawn, table
 from cuescope.report.gather import Content, Entry, Group, Section, Subject, gather
 from cuescope.report.profile import profile
 from cuescope.report.readings import block, differences, more_differences, sources
+from cuescope.report.remedies import filled
 from cuescope.report.thumbnails import Thumbnails
 from cuescope.report.topics import topics
 from cuescope.runs.comparisons.paired import corrected_for
@@ -45,7 +46,7 @@ def _environment() -> Environment:
     env.tests["closed"] = lambda question: question.split(" ")[0] in ("Is", "Are", "Does", "Do", "Can", "Has")
     env.filters["shade"] = lambda agreement: round(DARKEST * min(max(agreement, 0.0), 1.0), 1)
     env.globals |= {"block": block, "sources": sources, "dash": words.DASH}
-    for name in ("style.css", "page.css", "page.js"):
+    for name in ("style.css", "profile.css", "page.css", "page.js"):
         env.globals[name.replace(".", "_")] = Markup((HERE / name).read_text(encoding="utf-8"))
     return env
 
@@ -79,6 +80,7 @@ def page(content: Content, folder: Path | None = None, *, inline: bool = False) 
         content=content,
         topics=list(topics(content.sections)),
         profile=profile(content),
+        command=lambda command, subject: filled(command, content, subject.two or (subject,)),
         title=headline(content.subjects),
         differences=large,
         more_differences=others._replace(rest="comparisons.json"),

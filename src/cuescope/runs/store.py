@@ -29,6 +29,7 @@ from cuescope.core.files import check_run_folder, inside, read_bytes, read_json,
 from cuescope.core.findings import About, Figure, Finding, Inset, Panel
 from cuescope.core.naming import short_name
 from cuescope.runs import answers as answers_of
+from cuescope.runs import frames
 from cuescope.runs.chunks import Chunks
 from cuescope.runs.manifest import Manifest, Status
 
@@ -284,6 +285,11 @@ class Run(Displayed):
         have = ", ".join(sorted({c.instrument for c in self.cells if c.finding}))
         lacking = f"no finding of '{instrument}' for '{classifier}'"
         raise CueError(lacking, wanted=f"one of: {have}", do="check the name")
+
+    def frame(self, instrument: str = "") -> pl.DataFrame:
+        """All measures of all classifiers, a row each; or the rows of one instrument, by classifier and image set."""
+        cells = self.cells
+        return frames.rows(cells, instrument) if instrument else frames.measures(f for c in cells if (f := c.finding))
 
     def about(self, cell: Cell) -> About:
         """What is known, without any model, of where a cell's rows come from."""
