@@ -1,7 +1,7 @@
 """The page: the content through the template. All text is escaped there; only our own SVG is marked as safe."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
@@ -13,11 +13,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from cuescope.core.findings import Finding
+from cuescope.report import changes
 from cuescope.report.draw import words
 from cuescope.report.figures import drawn, table
 from cuescope.report.gather import Content, Entry, Group, Section, Subject, gather
 from cuescope.report.profile import profile
 from cuescope.report.readings import block, differences, sources
+from cuescope.runs.comparisons.changes import Changes
 from cuescope.runs.comparisons.paired import corrected_for
 from cuescope.runs.store import Run
 
@@ -50,8 +52,8 @@ def _rendered(name: str, **what: Any) -> str:
     return _environment().get_template(f"{name}.html.j2").render(**what)
 
 
-def page(content: Content) -> str:
-    """The whole report."""
+def page(content: Content, changed: Iterable[Changes] = ()) -> str:
+    """The whole report; with what changed on top where two runs are compared."""
     skipped = [[s["set"], s["id"], s["why"]] for s in content.skipped[:MOST_SKIPPED]]
     asked = []
     for entry in content.entries:
@@ -63,6 +65,7 @@ def page(content: Content) -> str:
         "page",
         content=content,
         profile=profile(content),
+        changed=[changes.block(one) for one in changed],
         title=headline(content.subjects),
         differences=differences(content),
         corrected=corrected_for(content.comparisons),
