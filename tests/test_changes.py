@@ -182,3 +182,8 @@ def test_the_page_opens_with_what_changed(tmp_path: Path) -> None:
 
 def test_text_of_nothing() -> None:
     assert told.text(Changes("a", "b", ())).endswith("No headline measure could be compared.")
+
+
+def test_the_package_names_what_it_has() -> None:
+    assert {"audit", "check", "compare", "look"} <= set(dir(cuescope))
+    assert all(hasattr(cuescope, name) for name in dir(cuescope))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cuescope.api.audit import audit
+    from cuescope.api.check import check
+    from cuescope.api.compare import compare
     from cuescope.api.look import look
     from cuescope.classifier.classifier import Classifier, Preprocessing
     from cuescope.classifier.sources import load
@@ -21,6 +23,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "audit": "api.audit",
+    "check": "api.check",
+    "compare": "api.compare",
     "load": "classifier.sources",
     "look": "api.look",
     "Run": "report.notebook",
@@ -29,7 +33,7 @@ _HOME = {
     "ClassSpace": "core.classes",
     "CueError": "core.errors",
 }
-__all__ = ["ClassSpace", "Classifier", "CueError", "Preprocessing", "Run", "audit", "load", "look"]
+__all__ = ["ClassSpace", "Classifier", "CueError", "Preprocessing", "Run", "audit", "check", "compare", "load", "look"]
 
 
 def __getattr__(name: str) -> Any:
@@ -39,3 +43,7 @@ def __getattr__(name: str) -> Any:
         globals()[name] = value
         return value
     raise AttributeError(f"module 'cuescope' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
