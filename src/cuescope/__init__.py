@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cuescope.api.check import check
     from cuescope.api.compare import compare
     from cuescope.api.look import look
+    from cuescope.api.slices import slices
     from cuescope.classifier.classifier import Classifier, Preprocessing
     from cuescope.classifier.sources import load
     from cuescope.core.classes import ClassSpace
@@ -27,13 +28,26 @@ _HOME = {
     "compare": "api.compare",
     "load": "classifier.sources",
     "look": "api.look",
+    "slices": "api.slices",
     "Run": "report.notebook",
     "Classifier": "classifier.classifier",
     "Preprocessing": "classifier.classifier",
     "ClassSpace": "core.classes",
     "CueError": "core.errors",
 }
-__all__ = ["ClassSpace", "Classifier", "CueError", "Preprocessing", "Run", "audit", "check", "compare", "load", "look"]
+__all__ = [
+    "ClassSpace",
+    "Classifier",
+    "CueError",
+    "Preprocessing",
+    "Run",
+    "audit",
+    "check",
+    "compare",
+    "load",
+    "look",
+    "slices",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from cuescope.core.findings import Finding
-from cuescope.report import changes
+from cuescope.core.naming import short_name
+from cuescope.report import changes, slices
 from cuescope.report.draw import words
 from cuescope.report.figures import drawn, table
 from cuescope.report.gather import Content, Entry, Group, Section, Subject, gather
@@ -21,6 +22,8 @@ from cuescope.report.profile import profile
 from cuescope.report.readings import block, differences, sources
 from cuescope.runs.comparisons.changes import Changes
 from cuescope.runs.comparisons.paired import corrected_for
+from cuescope.runs.slices import Slices
+from cuescope.runs.slices import read as read_slices
 from cuescope.runs.store import Run
 
 HERE = Path(__file__).parent / "page"
@@ -69,11 +72,30 @@ def page(content: Content, changed: Iterable[Changes] = ()) -> str:
         title=headline(content.subjects),
         differences=differences(content),
         corrected=corrected_for(content.comparisons),
+        slices=[_sliced(found) for run in content.runs if (found := read_slices(run))],
         skipped=table(["image set", "image", "why"], skipped),
         skipped_more=len(content.skipped) - len(skipped),
         methods=[(s, method(s)) for s in content.subjects],
         work=table(["instrument", "classifier", "images", "parameters", "status", "seconds"], asked),
     )
+
+
+def _sliced(found: Slices) -> dict[str, Any]:
+    shown, left_out = slices.lines(found)
+    columns = ["slice", "measure", "classifier", "inside", "elsewhere", "images", "p", "outcome"]
+    rows = []
+    for one in shown:
+        of = one.found
+        measure, who = f"{of.title} ({of.instrument})", short_name(of.classifier)
+        rows.append([one.where, measure, who, one.inside, one.outside, one.n, one.p, of.said])
+    return {
+        "sentence": slices.sentence(found),
+        "table": table(columns, rows),
+        "left_out": left_out,
+        "metadata": found.metadata,
+        "corrected": slices.corrected(found),
+        "notes": found.notes,
+    }
 
 
 def overview(run: Run) -> str:
