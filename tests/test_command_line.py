@@ -299,7 +299,8 @@ def test_compare_report_and_look(here: Path, capsys: pytest.CaptureFixture[str])
     assert (top1["value"], top1["n"]) == (1.0, 12)
     assert told["pairs"] == []
     status, out, _ = call("compare", "out", capsys=capsys)
-    assert "+100.0 pts" in out
+    assert "Worse: top-1 accuracy." in out
+    assert "100.0 points" in out
     (here / "model.py").unlink()
     (here / "photos").rename(here / "gone")
     status, out, _ = call("report", "out", "--out", "again.html", capsys=capsys)

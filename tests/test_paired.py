@@ -12,7 +12,7 @@ from scipy import stats as scipy_stats
 
 import cuescope
 from cuescope.core import stats
-from cuescope.core.intervals import sign_test, student_tails
+from cuescope.core.intervals import exact_test, sign_test, student_tails
 from cuescope.runs.comparisons.paired import corrected, corrected_for, difference, said, verdicts
 from toys import Images, MeanColor, colored, toy
 
@@ -23,6 +23,12 @@ BASE: dict[str, Any] = {"unit": "share", "better": "higher", "why": ""}
 def test_the_sign_test_equals_scipy(k: int, n: int) -> None:
     expected = scipy_stats.binomtest(k, n).pvalue if n else 1.0
     assert sign_test(k, n) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("k", "n", "others", "of"), [(8, 10, 1, 6), (0, 5, 300, 400), (3, 3, 3, 3), (9, 40, 70, 160)])
+def test_the_exact_test_of_two_shares_equals_scipy(k: int, n: int, others: int, of: int) -> None:
+    expected = scipy_stats.fisher_exact([[k, n - k], [others, of - others]]).pvalue
+    assert exact_test(k, n, others, of) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("t", "degrees"), [(0.0, 4), (2.1, 4), (-1.3, 29), (3.5, 400), (12.0, 7)])

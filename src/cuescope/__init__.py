@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cuescope.api.audit import audit
+    from cuescope.api.check import check
+    from cuescope.api.compare import compare
     from cuescope.api.look import look
+    from cuescope.api.slices import slices
     from cuescope.classifier.classifier import Classifier, Preprocessing
     from cuescope.classifier.sources import load
     from cuescope.core.classes import ClassSpace
@@ -21,15 +24,30 @@ __version__ = "0.1.0"
 
 _HOME = {
     "audit": "api.audit",
+    "check": "api.check",
+    "compare": "api.compare",
     "load": "classifier.sources",
     "look": "api.look",
+    "slices": "api.slices",
     "Run": "report.notebook",
     "Classifier": "classifier.classifier",
     "Preprocessing": "classifier.classifier",
     "ClassSpace": "core.classes",
     "CueError": "core.errors",
 }
-__all__ = ["ClassSpace", "Classifier", "CueError", "Preprocessing", "Run", "audit", "load", "look"]
+__all__ = [
+    "ClassSpace",
+    "Classifier",
+    "CueError",
+    "Preprocessing",
+    "Run",
+    "audit",
+    "check",
+    "compare",
+    "load",
+    "look",
+    "slices",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -39,3 +57,7 @@ def __getattr__(name: str) -> Any:
         globals()[name] = value
         return value
     raise AttributeError(f"module 'cuescope' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

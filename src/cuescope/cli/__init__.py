@@ -17,6 +17,7 @@ _COMMANDS = {
     "report": "Make the report again from run folders; needs no model.",
     "compare": "Which of two classifiers is better, and do they agree? Over the same images.",
     "check": "Do a run's intervals support what is required? Exit status 1 where they do not, for CI.",
+    "slices": "On which images is a classifier worse, by what a CSV says of them? The worst first.",
     "list": "The models, instruments, makers, recipes and image sets there are.",
 }
 

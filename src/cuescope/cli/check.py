@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
 def check(
     run: Path,
     *,
-    require: list[str] | None = None,
+    require: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     baseline: Path | None = None,
-    no_worse: bool = False,
+    no_worse: Annotated[bool, Parameter(negative="")] = False,
+    margin: float = 0.05,
     junit: Path | None = None,
     markdown: Path | None = None,
 ) -> int:
@@ -18,24 +22,26 @@ def check(
 
     Args:
         run: Run folder.
-        require: A bound that the whole interval must keep: "top1>=.7", "shift_stability.top1_change<=10%".
-        baseline: Run folder of another classifier on the same images.
-        no_worse: Every measure with a better direction must not be worse than the baseline's.
+        require: Bounds that the whole interval must keep: "top1>=.7" "shift_stability.top1_change<=10%".
+        baseline: Run folder of an earlier classifier on the same images.
+        no_worse: No headline measure with a better direction may be worse than the baseline's.
+        margin: Worse by surely less than this is no worse.
         junit: File for the outcomes as JUnit XML.
         markdown: File for the outcomes as a table in Markdown.
     """
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from cuescope.api import check as api
     from cuescope.core import files
     from cuescope.core.naming import short_name
 
-    found = api.check(run, require or [], baseline=baseline, no_worse=no_worse)
+    found = api.check(run, require or [], baseline=baseline, no_worse=no_worse, margin=margin)
     for path, text in ((junit, api.junit), (markdown, api.markdown)):
         if path:
             files.write(path, text(found).encode())
-    table = Table("classifier", "images", "required", "outcome", "measured", box=None, header_style="bold")
+    titles = ("classifier", "images", "required", "outcome", "measured")
+    table = Table(*(Column(title, overflow="fold") for title in titles), box=None, header_style="bold")
     for one in found:
         table.add_row(short_name(one.classifier), one.images, one.required, one.outcome, one.why)
     Console(highlight=False, markup=False).print(table)

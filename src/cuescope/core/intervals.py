@@ -98,6 +98,21 @@ def sign_test(k: int, n: int) -> float:
     return min(1.0, 2 * sum(math.exp(of - math.lgamma(i + 1) - math.lgamma(n - i + 1)) for i in range(few + 1)))
 
 
+def exact_test(k: int, n: int, others: int, of: int) -> float:
+    """How likely do k of n and `others` of `of` differ so much or more, if hits are alike in both? Fisher's, exact.
+
+    >>> round(exact_test(8, 10, 1, 6), 4), exact_test(0, 5, 0, 5)
+    (0.035, 1.0)
+    """
+    hits = k + others
+    ways = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + of + 1)))])
+    x = np.arange(max(0, hits - of), min(n, hits) + 1)
+    chance = -ways[x] - ways[n - x] - ways[hits - x] - ways[of - hits + x]
+    chance = np.exp(chance - chance.max())
+    seen = chance[k - x[0]]
+    return float(min(1.0, chance[chance <= seen * (1 + 1e-7)].sum() / chance.sum()))
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """P values corrected for how many there are (Holm 1979).
 

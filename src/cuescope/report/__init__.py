@@ -29,6 +29,7 @@ def write(
     """
     from cuescope.report.gather import gather
     from cuescope.report.html import page
+    from cuescope.runs.comparisons.changes import changes
     from cuescope.runs.comparisons.paired import verdicts
     from cuescope.runs.comparisons.pairs import findings
     from cuescope.runs.comparisons.stored import read
@@ -37,9 +38,11 @@ def write(
     if not runs:
         raise CueError("no run was given", wanted="at least one run folder", do="name a folder that an audit wrote")
     opened, pairs = [run if isinstance(run, Run) else Run.open(run) for run in runs], []
+    changed = changes(opened) if len(opened) == 2 else []
     if len(opened) > 1:
-        comparisons = [*comparisons, *verdicts(opened)]
+        of_two = [verdict for one in changed for verdict in one.verdicts]
+        comparisons = [*comparisons, *(of_two if len(opened) == 2 else verdicts(opened))]
         pairs = findings(opened, known={pair.key for run in opened for pair in read(run)[0]})
     content = gather(opened, comparisons, pairs)
-    files.write(out, page(content, out.parent, inline=inline).encode())
+    files.write(out, page(content, out.parent, changed, inline=inline).encode())
     return out

@@ -1,7 +1,7 @@
 """The page: the content through the template. All text is escaped there; only our own SVG is marked as safe."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
@@ -13,6 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from cuescope.core.findings import Finding
+from cuescope.core.naming import short_name
+from cuescope.report import changes, slices
 from cuescope.report.draw import words
 from cuescope.report.figures import drawn, table
 from cuescope.report.gather import Content, Entry, Group, Section, Subject, gather
@@ -21,7 +23,10 @@ from cuescope.report.readings import block, differences, more_differences, sourc
 from cuescope.report.remedies import filled
 from cuescope.report.thumbnails import Thumbnails
 from cuescope.report.topics import topics
+from cuescope.runs.comparisons.changes import Changes
 from cuescope.runs.comparisons.paired import corrected_for
+from cuescope.runs.slices import Slices
+from cuescope.runs.slices import read as read_slices
 from cuescope.runs.store import Run
 
 HERE = Path(__file__).parent / "page"
@@ -57,8 +62,8 @@ def _rendered(name: str, pictures: Thumbnails | None = None, **what: Any) -> str
     return _environment().get_template(f"{name}.html.j2").render(**what)
 
 
-def page(content: Content, folder: Path | None = None, *, inline: bool = False) -> str:
-    """The whole report.
+def page(content: Content, folder: Path | None = None, changed: Iterable[Changes] = (), *, inline: bool = False) -> str:
+    """The whole report; with what changed on top where two runs are compared.
 
     `folder` is where the page will lie: full images in or below it are linked. With `inline` the page itself holds
     all images as they are, and all rows of all tables.
@@ -81,16 +86,36 @@ def page(content: Content, folder: Path | None = None, *, inline: bool = False) 
         topics=list(topics(content.sections)),
         profile=profile(content),
         command=lambda command, subject: filled(command, content, subject.two or (subject,)),
+        changed=[changes.block(one) for one in changed],
         title=headline(content.subjects),
         differences=large,
         more_differences=others._replace(rest="comparisons.json"),
         corrected=corrected_for(content.comparisons),
+        slices=[_sliced(found) for run in content.runs if (found := read_slices(run))],
         skipped=table(["image set", "image", "why"], skipped),
         skipped_more=len(content.skipped) - len(skipped),
         presets=[left_out(run.manifest) for run in content.runs if run.manifest.get("preset", {}).get("left_out")],
         methods=[(s, method(s)) for s in content.subjects],
         work=table(["instrument", "classifier", "images", "parameters", "status", "seconds"], asked),
     )
+
+
+def _sliced(found: Slices) -> dict[str, Any]:
+    shown, left_out = slices.lines(found)
+    columns = ["slice", "measure", "classifier", "inside", "elsewhere", "images", "p", "outcome"]
+    rows = []
+    for one in shown:
+        of = one.found
+        measure, who = f"{of.title} ({of.instrument})", short_name(of.classifier)
+        rows.append([one.where, measure, who, one.inside, one.outside, one.n, one.p, of.said])
+    return {
+        "sentence": slices.sentence(found),
+        "table": table(columns, rows),
+        "left_out": left_out,
+        "metadata": found.metadata,
+        "corrected": slices.corrected(found),
+        "notes": found.notes,
+    }
 
 
 def overview(run: Run) -> str:

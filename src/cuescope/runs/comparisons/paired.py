@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
@@ -46,44 +47,52 @@ def _sides(
 def verdicts(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Every measure that is a mean over images, for every pair of classifiers seen on the same images.
 
-    Only findings of the same instrument, version, parameters and image set are set against each other. Each
-    verdict: instrument, measure, title, unit, better, a, b, value (a less b), interval, n, why, p (without
-    correction), p_holm (corrected for all `family` verdicts, Holm 1979), and what `said` says.
+    Only findings of the same instrument, version, parameters and image set are set against each other; all verdicts
+    are one family, as `corrected` says.
     """
-    found = []
-    for (_, a), (_, b) in matched(runs):
-        finding_a, finding_b = a.finding, b.finding
-        if finding_a is None or finding_b is None:
+    return corrected([verdict for (_, a), (_, b) in matched(runs) for verdict in measured(a, b)])
+
+
+def measured(a: Cell, b: Cell) -> list[dict[str, Any]]:
+    """The paired difference of each measure of two cells that is a mean over images, over the images of both.
+
+    Each is: instrument, images (the set), measure, title, unit, better, headline, a, b, means (of either, over the
+    images of both), value (a less b), interval, n, why, and p (without correction).
+    """
+    if a.finding is None or b.finding is None:
+        return []
+    found, other = [], {m.name for m in b.finding.measures if m.value is not None and m.per_image}
+    shared = [m for m in a.finding.measures if m.per_image and m.value is not None and m.name in other]
+    if not shared:
+        return []
+    wanted = [column for measure in shared for column in (measure.per_image, *measure.clusters)]
+    columns = list(dict.fromkeys(["id", *wanted]))
+    rows_a, rows_b = a.rows(columns=columns), b.rows(columns=columns)
+    for measure in shared:
+        try:
+            x, y, labels = _sides(rows_a, rows_b, measure.per_image, measure.clusters)
+            value, interval, n = stats.paired_difference(x, y, clusters=labels)
+        except ValueError:
             continue
-        other = {measure.name for measure in finding_b.measures if measure.value is not None and measure.per_image}
-        shared = [m for m in finding_a.measures if m.per_image and m.value is not None and m.name in other]
-        if not shared:
-            continue
-        wanted = [column for measure in shared for column in (measure.per_image, *measure.clusters)]
-        columns = list(dict.fromkeys(["id", *wanted]))
-        rows_a, rows_b = a.rows(columns=columns), b.rows(columns=columns)
-        for measure in shared:
-            try:
-                x, y, labels = _sides(rows_a, rows_b, measure.per_image, measure.clusters)
-                value, interval, n = stats.paired_difference(x, y, clusters=labels)
-            except ValueError:
-                continue
-            verdict = {
-                "instrument": a.instrument,
-                "measure": measure.name,
-                "title": measure.label,
-                "unit": measure.unit,
-                "better": measure.better,
-                "a": a.classifier,
-                "b": b.classifier,
-                "value": value,
-                "interval": list(interval) if interval else None,
-                "n": n,
-                "why": "" if interval else "too few images for an interval",
-                "p": stats.paired_p(x, y, clusters=labels),
-            }
-            found.append(verdict)
-    return corrected(found)
+        verdict = {
+            "instrument": a.instrument,
+            "images": a.images,
+            "measure": measure.name,
+            "title": measure.label,
+            "unit": measure.unit,
+            "better": measure.better,
+            "headline": measure.headline,
+            "a": a.classifier,
+            "b": b.classifier,
+            "means": [float(np.nanmean(side)) for side in (x, y)],
+            "value": value,
+            "interval": list(interval) if interval else None,
+            "n": n,
+            "why": "" if interval else "too few images for an interval",
+            "p": stats.paired_p(x, y, clusters=labels),
+        }
+        found.append(verdict)
+    return found
 
 
 def corrected(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
