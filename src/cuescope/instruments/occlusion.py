@@ -11,14 +11,14 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier, Watch, peak
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Map, Measure, Panel, Unit
+from cuescope.core.findings import About, Conclusion, Figure, Look, Map, Measure, Panel, Unit
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.objects import object_mask
 from cuescope.data.ops.occlude import FILLS, Fill, Grid, Occlude, fill_color
-from cuescope.instruments.base import Instrument, Observer, Rows, typed
+from cuescope.instruments.base import Instrument, Observer, Rows, answer, typed
 from cuescope.methods.incremental import painted_logits
 from cuescope.methods.occlusion import concentration, followed_map, pointing, unseen
 
@@ -237,6 +237,19 @@ class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
                 "looked at that excite it most."
             )
         yield Panel("maps", "images", "What a hidden place changes", caption, figures=tuple(figures))
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        row, names = rows.row(0, named=True), classifier.classes.names
+        flips = [a for a in row["answers"] if a != row["predicted"]]
+        said = f"It says {answer(classifier, batch.logits[0])}; "
+        if flips:
+            said += (
+                f"a square of {row['width']} x {row['height']} px in the right place changes that to {names[flips[0]]}."
+            )
+        else:
+            said += f"no square of {row['width']} x {row['height']} px changes that."
+        figure = _figure(row, batch.pixels[0], names)
+        return Look(said, (Panel("map", "images", "", figures=(figure,)),))
 
     def _layer(self, classifier: Classifier) -> str:
         """The layer whose strongest map is followed; none for a black box, or for a network without maps."""
