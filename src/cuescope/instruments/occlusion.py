@@ -11,14 +11,14 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier, Watch, peak
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Unit
+from cuescope.core.findings import About, Conclusion, Figure, Look, Measure, Panel, Unit
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.objects import object_mask
 from cuescope.data.ops.occlude import FILLS, Fill, Grid, Occlude, fill_color
-from cuescope.instruments.base import Instrument, Observer, Rows, typed
+from cuescope.instruments.base import Instrument, Observer, Rows, answer, typed
 from cuescope.methods.incremental import painted_logits
 from cuescope.methods.occlusion import changes_map, concentration, fall_map, followed_map, pointing, unseen
 
@@ -229,6 +229,18 @@ class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
                 figures[-1] = replace(figures[-1], maps=(extra[0], *figures[-1].maps), insets=extra[1])
         caption = "What is lost, and what the answer becomes, with the middle of the square at each place."
         yield Panel("maps", "images", "What a hidden place changes", caption, figures=tuple(figures))
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        row, names = rows.row(0, named=True), classifier.classes.names
+        changed = [a for a in row["answers"] if a != row["predicted"]]
+        most = f", most often to {names[max(changed, key=changed.count)]}" if changed else ""
+        said = (
+            f"It says {answer(classifier, batch.logits[0])}. A square of {row['width']} x {row['height']} px changes "
+            f"that at {len(changed)} of {len(row['p'])} places{most}; at the worst one P({names[row['tracked']]}) falls "
+            f"from {row['p_clean']:.2f} to {min(row['p']):.2f}."
+        )
+        figure = replace(_figure(row, batch.pixels[0], names), caption="")
+        return Look(said, (Panel("maps", "images", "", figures=(figure,)),))
 
     def _layer(self, classifier: Classifier) -> str:
         """The layer whose strongest map is followed; none for a black box, or for a network without maps."""
