@@ -208,7 +208,7 @@ def test_illustrations_show_the_worst_first() -> None:
     assert first.pixels is not None
     assert first.pixels.shape == (16, 16, 3)
     fall, changes = first.maps
-    assert (fall.kind, fall.low, fall.high) == ("heat", 0.0, 1.0)
+    assert (fall.kind, fall.low, fall.high) == ("heat", 0.0, pytest.approx(1.0, abs=1e-3))
     where, none = (2, 1), [None] * 4
     assert fall.values[2][1] == pytest.approx(1.0, abs=1e-3)
     assert [value for at, value in np.ndenumerate(np.array(fall.values)) if at != where] == [None] * 15
@@ -217,6 +217,21 @@ def test_illustrations_show_the_worst_first() -> None:
     assert "6%" in changes.name
     assert panel.figures[1].maps[0].values == [none] * 4
     assert len(panel.figures[1].maps) == 1
+
+
+def test_look_says_how_many_places_change_the_answer_and_to_what() -> None:
+    tool = Occlusion(size_share=0.25, stride_share=0.25, fill="black")
+    classifier = toy(Spot(), TWO)
+    batch = classifier.see([spotted()])
+    seen = tool.look(classifier, batch, tool.start(classifier).observe(batch))
+    assert "1 of 16 places change that, mostly to nothing; P(spot) falls from 1.00 to 0.00" in seen.sentence
+    (panel,) = seen.panels
+    assert [m.kind for m in panel.figures[0].maps] == ["heat", "labels"]
+    dark = classifier.see([Sample("dark.png", torch.zeros(3, 16, 16, dtype=torch.uint8))])
+    seen = tool.look(classifier, dark, tool.start(classifier).observe(dark))
+    assert "still does" in seen.sentence
+    assert "stays at" in seen.sentence
+    assert [m.kind for m in seen.panels[0].figures[0].maps] == ["heat"]
 
 
 @pytest.mark.parametrize("setting", [{"size_share": 0}, {"size_share": 1.5}, {"stride_share": 0}, {"images": 0}])
@@ -288,7 +303,7 @@ def test_the_strongest_map_is_followed_under_the_square() -> None:
     rows = tool.start(classifier).observe(batch)
     (panel,) = tool.illustrate(classifier, batch, rows)
     followed, other = panel.figures
-    assert other.maps[0].name == f"fall of P({'a' if 'a:' in other.caption else 'b'})"
+    assert other.maps[0].name.startswith(f"fall of P({'a' if 'a:' in other.caption else 'b'}) from 0.")
     assert len(followed.insets) == 1
     first = batch.ids.index(tool.examples(rows)[0])
     maps = classifier.features(batch.pixels, ["1"])["1"]

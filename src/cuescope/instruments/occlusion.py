@@ -233,12 +233,16 @@ class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
     def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
         row, names = rows.row(0, named=True), classifier.classes.names
         changed = [a for a in row["answers"] if a != row["predicted"]]
-        most = f", most often to {names[max(changed, key=changed.count)]}" if changed else ""
-        said = (
-            f"It says {answer(classifier, batch.logits[0])}. A square of {row['width']} x {row['height']} px changes "
-            f"that at {len(changed)} of {len(row['p'])} places{most}; at the worst one P({names[row['tracked']]}) falls "
-            f"from {row['p_clean']:.2f} to {min(row['p']):.2f}."
+        clean, lowest, square = row["p_clean"], min(row["p"]), f"a square of {row['width']} x {row['height']} px"
+        if changed:
+            most = names[max(changed, key=changed.count)]
+            said = f". Hidden by {square}, {len(changed)} of {len(row['p'])} places change that, mostly to {most}"
+        else:
+            said = f", and still does wherever {square} hides a place"
+        falls = (
+            f"falls from {clean:.2f} to {lowest:.2f} at worst" if clean - lowest >= 0.01 else f"stays at {clean:.2f}"
         )
+        said = f"It says {answer(classifier, batch.logits[0])}{said}; P({names[row['tracked']]}) {falls}."
         figure = replace(_figure(row, batch.pixels[0], names), caption="")
         return Look(said, (Panel("maps", "images", "", figures=(figure,)),))
 
@@ -285,7 +289,8 @@ def _grid(row: Mapping[str, Any]) -> Grid:
 
 def _figure(row: Mapping[str, Any], pixels: Tensor, names: tuple[str, ...]) -> Figure:
     grid, size, name = _grid(row), (pixels.shape[-2], pixels.shape[-1]), names[row["tracked"]]
-    fall = fall_map([row["p_clean"] - p for p in row["p"]], grid, size, f"fall of P({name})")
+    clean = row["p_clean"]
+    fall = fall_map([clean - p for p in row["p"]], clean, grid, size, f"fall of P({name}) from {clean:.2f}")
     changes = changes_map(row["answers"], row["predicted"], grid, size, names)
     caption = f"{name}: P {row['p_clean']:.2f} unhidden, {min(row['p']):.2f} at worst"
     return Figure(caption, to_image(pixels), maps=(fall, changes) if changes else (fall,))

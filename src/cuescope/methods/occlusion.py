@@ -21,7 +21,8 @@ ROUNDING = 1e-6
 SAME = 0.1
 """Mean distance of colors, of at most 1, at which a square hides nothing that can be seen."""
 LEAST_FALL, TINT = 0.05, 0.7
-"""A smaller fall is not drawn, since it would tint most of the image; how strongly a changed answer is laid on."""
+"""A smaller share of what is there is no fall to draw, as it would tint most of the image; how strongly a changed
+answer is laid on."""
 
 
 def pointing(place: Tensor, grid: Grid, p: NDArray[Any], p_clean: float) -> dict[str, float]:
@@ -48,10 +49,10 @@ def unseen(pixels: Tensor, grid: Grid, color: Sequence[float]) -> float:
     return sum(places) / len(places)
 
 
-def fall_map(falls: Sequence[float], grid: Grid, size: tuple[int, int], name: str) -> Map:
-    """Falls, of at most 1, at each place of the square, over an image of this size (H, W): only those worth a look."""
-    shown = [fall if fall >= LEAST_FALL else None for fall in falls]
-    return Map("heat", grid.spread(shown, *size), name, low=0.0, high=1.0)
+def fall_map(falls: Sequence[float], whole: float, grid: Grid, size: tuple[int, int], name: str) -> Map:
+    """Falls from `whole` at each place of the square, over an image of this size (H, W): only those worth a look."""
+    shown = [fall if fall >= LEAST_FALL * whole else None for fall in falls]
+    return Map("heat", grid.spread(shown, *size), name, low=0.0, high=whole)
 
 
 def changes_map(
@@ -81,7 +82,7 @@ def followed_map(
         sums += classifier.features(hidden, [layer])[layer][:, channel].sum((1, 2)).tolist()
     whole = float(classifier.features(shown[:1], [layer])[layer][0, channel].sum()) or 1.0
     name = f"fall of map {channel} of {layer}, as a share of its sum"
-    followed = fall_map([1 - value / whole for value in sums], grid, (shown.shape[-2], shown.shape[-1]), name)
+    followed = fall_map([1 - value / whole for value in sums], 1.0, grid, (shown.shape[-2], shown.shape[-1]), name)
     if why_not(classifier, layer):
         return followed, ()
     maps = project(classifier, shown, layer, [channel] * len(shown)).maps
