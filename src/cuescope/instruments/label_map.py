@@ -221,8 +221,8 @@ class LabelMap(Instrument, version=3, order=160, needs={"logits"}):
 
     def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
         row, names = rows.row(0, named=True), classifier.classes.names
-        areas = [f"{names[k]} ({area:.0%})" for k, area in zip(row["labels"], row["areas"], strict=True)]
-        parts = f"in parts {_listed(areas)}" if areas else f"no part of it is over {self.least:g} for any class"
+        parts = _listed([names[k] for k in row["labels"]])
+        parts = f"in parts {parts}" if parts else f"no part of it is over {self.least:g} for any class"
         figure = Figure("", to_image(batch.pixels[0]), maps=(_map(row, names, self.least),))
         said = f"As a whole it says {answer(classifier, batch.logits[0])}; {parts}."
         return Look(said, (Panel("label_map", "images", "", figures=(figure,)),))
@@ -238,13 +238,8 @@ def _map(row: Mapping[str, Any], names: tuple[str, ...], least: float) -> Map:
     values[(sure <= least) | (codes < 0)] = None
     strength = FAINT + (FULL - FAINT) * ((sure - least) / (1 - least)).clip(0, 1)
     legend = tuple(names[label] for label in row["labels"])
-    return Map(
-        "labels",
-        values.tolist(),
-        "class of each part, with its area",
-        legend=legend,
-        strength=strength.round(3).tolist(),
-    )  # type: ignore[arg-type]
+    name = f"sure parts: {((sure > least) & (codes >= 0)).mean():.0%} of the image"
+    return Map("labels", values.tolist(), name, legend=legend, strength=strength.round(3).tolist())  # type: ignore[arg-type]
 
 
 def _histogram(counts: np.ndarray[Any, Any]) -> Panel:
