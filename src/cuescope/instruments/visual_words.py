@@ -185,7 +185,7 @@ class VisualWords(Instrument, version=3, order=210, needs={"words", "patch_logit
         )
         extent, read = dense.place(shape, batch.pixels.shape[2:]).extent, words.tolist()
         evidence = [[round(says[word], 4) for word in line] for line in read]
-        codes = [[code.get(word) for word in line] for line in read]
+        codes: list[list[int | float | None]] = [[code.get(word) for word in line] for line in read]
         legend = tuple(f"word {word} ({says[word]:+.2f})" for word in strongest)
         strength = np.full(shape, TINT).tolist()
         maps = [Map("signed", evidence, f"what each word says for {name} (logits)", extent=extent)]
