@@ -16,6 +16,7 @@ from cuescope.core.errors import CueError
 from cuescope.data.images import Box, ImageSet
 from cuescope.data.readers import read_folder, read_parts
 from cuescope.data.readers.decode import size_of
+from cuescope.runs.options import AuditOptions
 from cuescope.runs.plan import find_instruments, make_plan
 from cuescope.runs.store import Run
 from cuescope.world.images import WorldImages
@@ -206,7 +207,7 @@ def test_one_image_is_refused_with_the_audit_to_run(
 
 
 def test_without_parts_the_other_instruments_are_asked(photos: Path) -> None:
-    asked = find_instruments(["accuracy", "correspondence"], (), {})
+    asked = find_instruments(AuditOptions(inputs={}, only=["accuracy", "correspondence"]))
     images = {"images": read_folder(photos)}
     plan = make_plan(
         asked, [toy(MeanColor(), ClassSpace("three", ("cat", "dog", "hen")))], images, strict=False, labels_given=False

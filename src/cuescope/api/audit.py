@@ -15,7 +15,9 @@ from cuescope.core.naming import short_name
 from cuescope.core.progress import Progress
 from cuescope.core.provenance import now, versions
 from cuescope.data.images import ImageSet
+from cuescope.instruments import presets
 from cuescope.instruments.base import name_of
+from cuescope.instruments.registry import questions
 from cuescope.report import notebook  # noqa: F401  what an audit returns shows itself
 from cuescope.runs.comparisons import pairs, stored
 from cuescope.runs.comparisons.paired import verdicts
@@ -59,8 +61,8 @@ def audit(*models: Any, command: str = "", progress: Progress | None = None, **o
 
 def perform(models: Sequence[Any], options: AuditOptions, command: str = "", progress: Progress | None = None) -> Audit:
     """`audit` with options that were checked; the result also has what failed and whether anything was to be done."""
-    asked = find_instruments(options.only, options.also, options.settings or {})
-    sets = open_inputs(options.inputs, options.limit)
+    asked = find_instruments(options)
+    sets = open_inputs(options.inputs, options.most_images)
     folder = Run.create(options.out)
     with folder.locked():
         classifiers = find_classifiers(models, options)
@@ -73,7 +75,7 @@ def perform(models: Sequence[Any], options: AuditOptions, command: str = "", pro
         if _committed(previous, plan, folder):
             return Audit(folder, False, [])
         started = time.perf_counter()
-        folder.manifest = _manifest(plan, command, previous)
+        folder.manifest = _manifest(plan, options, command, previous)
         cells = [folder.cell(task.identity) for task in plan.all_tasks]
         seconds = {cell["folder"]: cell["seconds"] for cell in previous.get("cells", ())}
         for cell in cells:
@@ -105,8 +107,9 @@ def _committed(manifest: Mapping[str, Any], plan: Plan, folder: Run) -> bool:
     )
 
 
-def _manifest(plan: Plan, command: str, previous: Mapping[str, Any]) -> dict[str, Any]:
+def _manifest(plan: Plan, options: AuditOptions, command: str, previous: Mapping[str, Any]) -> dict[str, Any]:
     asked = [task.instrument for task in plan.all_tasks]
+    left_out = () if options.only else presets.left_out(options.preset)
     return {
         "schema": SCHEMA,
         **versions("cuescope"),
@@ -125,6 +128,7 @@ def _manifest(plan: Plan, command: str, previous: Mapping[str, Any]) -> dict[str
         "classifiers": [_describe(classifier) for classifier in plan.classifiers],
         "cells": [],
         "unasked": plan.unasked,
+        "preset": {"name": "" if options.only else options.preset, "left_out": questions(left_out)},
         "questions": {name_of(instrument): instrument.question for instrument in asked},
         "order": {name_of(instrument): instrument.order for instrument in asked},
         "headlines": {name_of(i): asdict(i.headline) for i in asked if i.headline},

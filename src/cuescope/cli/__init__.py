@@ -8,8 +8,8 @@ from cyclopts import App
 from cuescope.core.errors import CueError
 
 _COMMANDS = {
-    "demo": "The whole audit on the built-in world and its models; needs no data.",
-    "audit": "Which cues do these classifiers use? Every instrument, a run folder and a report.",
+    "demo": "An audit of the models of the built-in world; needs no data.",
+    "audit": "Which cues do these classifiers use? A run folder and a report.",
     "look": "One instrument, one classifier, one image: one PNG.",
     "make": "New images from images: textures without shapes, and more.",
     "get": "Other people's data, fetched and checked: human-data, what people answered.",

@@ -11,7 +11,7 @@ from cuescope.core.parameters import defines, fields_in
 
 GROUP = "cuescope.instruments"
 FOLDER = Path(__file__).parent
-NO_INSTRUMENTS = {"__init__", "base", "names", "registry", "severity_curves", "severity_pairs"}
+NO_INSTRUMENTS = {"__init__", "base", "names", "presets", "registry", "severity_curves", "severity_pairs"}
 """What lies in the folder beside the instruments."""
 
 
@@ -42,7 +42,7 @@ def asked(only: Sequence[str], also: Sequence[str], settings: Mapping[str, Any])
     Raises CueError for an instrument that there is not and for a setting of none of these.
     """
     files = {Path(name).stem: name for name in also}
-    chosen = list(dict.fromkeys([*(files.get(name, name) for name in only or names()), *also]))
+    chosen = list(dict.fromkeys([*(files.get(name, name) for name in only), *also]))
     for name in chosen:
         if name.endswith(".py") and not Path(name).is_file():
             raise CueError(f"no file '{name}'", wanted="a Python file with an instrument", do="check the path")
@@ -54,6 +54,9 @@ def asked(only: Sequence[str], also: Sequence[str], settings: Mapping[str, Any])
         name, _, parameter = key.partition(".")
         if not parameter:
             raise CueError(f"setting '{key}'", wanted="instrument.parameter=value", do="as in occlusion.images=4")
+        if name not in grouped and name in names():
+            do = f"leave {key} out, or ask {name} too: --only {name},... or --preset full"
+            raise CueError(f"{key} is set and {name} is not asked", wanted="settings of what is asked", do=do)
         if name not in grouped:
             raise unknown("instrument", name, grouped)
         grouped[name][parameter] = value

@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,15 @@ def build(name: str, settings: Mapping[str, str | int | float | bool] | None = N
         return kind(**values)
     except ValueError as error:
         raise CueError(f"{name}: {error}", wanted="parameters in range", do="see `cuescope list instruments`") from None
+
+
+def questions(chosen: Iterable[str]) -> dict[str, str]:
+    """What the instruments of these names ask.
+
+    >>> questions(["accuracy"])
+    {'accuracy': 'Is it right, and does it know when it is?'}
+    """
+    return {name: find(name).question for name in chosen}
 
 
 def source_digest(instrument: Instrument) -> str:

@@ -13,6 +13,8 @@ from cuescope.core.errors import CueError, unknown
 from cuescope.core.files import check_run_folder
 from cuescope.core.parameters import parameters
 from cuescope.instruments import names as instruments
+from cuescope.instruments import presets
+from cuescope.instruments.presets import PresetName
 from cuescope.runs.inputs import check_image, sources
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -28,8 +30,11 @@ class AuditOptions:
 
     inputs: Mapping[str, Any]
     """What was given for each input (runs/inputs.py), by its role: a path, a name or an ImageSet."""
+    preset: PresetName = "standard"
+    """quick: the lines of the cue profile, from few images; standard: those from enough images for their verdicts, and
+    what the inputs are given for; full: every instrument."""
     only: Sequence[str] = ()
-    """Instruments to ask, separated by commas; all by default. See `cuescope list instruments`."""
+    """Instruments to ask instead, separated by commas. See `cuescope list instruments`."""
     out: str | Path = "run"
     """Run folder. A run that was stopped goes on; one that is finished is left alone."""
     classes: Any = None
@@ -66,6 +71,22 @@ class AuditOptions:
         inputs = {s.role: options.pop(s.name) for s in sources().values() if s.name in options}
         return cls(inputs=inputs, **options)
 
+    @property
+    def asked(self) -> dict[str, dict[str, Any]]:
+        """The instruments by name or file, each with its parameters: the preset's, and the user's own over them.
+
+        Raises CueError for a preset, an instrument or a setting that there is not.
+        """
+        chosen = list(self.only) or presets.asked(self.preset)
+        of_preset = presets.PRESETS[self.preset].settings if self.preset in presets.PRESETS else {}
+        settings = {key: value for key, value in of_preset.items() if key.partition(".")[0] in chosen}
+        return instruments.asked(chosen, self.also, settings | dict(self.settings or {}))
+
+    @property
+    def most_images(self) -> int | None:
+        """Images of each set at most; None for all."""
+        return self.limit or presets.PRESETS[self.preset].limit
+
     def check(self, classifiers: Sequence[Any]) -> None:
         """Raise CueError for a mistaken path or name. Takes part of a second and imports no torch."""
         if not classifiers:
@@ -73,7 +94,7 @@ class AuditOptions:
         for name, count in (("limit", self.limit), ("workers", self.workers)):
             if count is not None and count < 1:
                 raise CueError(f"{name} is {count}", wanted="at least 1", do=f"correct --{name}")
-        instruments.check(instruments.asked(self.only, self.also, self.settings or {}))
+        instruments.check(self.asked)
         for source in sources().values():
             source.check(self.inputs.get(source.role))
         check_run_folder(Path(self.out))

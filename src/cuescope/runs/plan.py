@@ -9,7 +9,7 @@ from cuescope.classifier.sources import load
 from cuescope.core.classes import IMAGENET, align
 from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet
-from cuescope.instruments import names, registry
+from cuescope.instruments import registry
 from cuescope.instruments.base import Instrument, Misfit, name_of
 from cuescope.runs import inputs
 from cuescope.runs.options import AuditOptions
@@ -31,9 +31,9 @@ class Plan(NamedTuple):
         return [*self.tasks, *(task for task, _ in self.unmet)]
 
 
-def find_instruments(only: Sequence[str], also: Sequence[str], settings: Mapping[str, Any]) -> list[Instrument]:
+def find_instruments(options: AuditOptions) -> list[Instrument]:
     """The instruments asked for, their parameters set. Raises CueError for unknown names and parameters."""
-    return [registry.build(spec, values) for spec, values in names.asked(only, also, settings).items()]
+    return [registry.build(spec, values) for spec, values in options.asked.items()]
 
 
 def find_classifiers(models: Sequence[Any], options: AuditOptions) -> list[Classifier]:
