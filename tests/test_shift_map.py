@@ -261,7 +261,7 @@ def test_look_writes_a_strip_or_a_gif(tmp_path: Path) -> None:
         assert sheet.width == 1080
     with pytest.raises(CueError, match="occlusion has no frames") as error:
         look("occlusion", toy(Constant()), tmp_path / "a.png", out=tmp_path / "x.gif")
-    assert "choose shift_map" in error.value.do
+    assert "shift_map" in error.value.do
     assert not (tmp_path / "x.gif").exists()
 
 

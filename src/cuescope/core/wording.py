@@ -24,6 +24,16 @@ def listed(things: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def ordinal(n: int) -> str:
+    """A place in an order.
+
+    >>> ordinal(1), ordinal(12), ordinal(22), ordinal(403)
+    ('1st', '12th', '22nd', '403rd')
+    """
+    ends = {1: "st", 2: "nd", 3: "rd"}
+    return f"{n:,}{'th' if n % 100 in (11, 12, 13) else ends.get(n % 10, 'th')}"
+
+
 def interval_text(measure: Measure, form: str = ".0%") -> str:
     """The interval of a measure, to stand in brackets behind its value.
 

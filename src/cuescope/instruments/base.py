@@ -10,7 +10,7 @@ import polars as pl
 from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier, Watch, peak
-from cuescope.core.findings import About, Conclusion, Figure, Finding, Look, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Finding, Frame, Look, Panel
 from cuescope.core.ranks import Ranks
 from cuescope.core.user_code import public_name
 from cuescope.core.verdicts import Headline, Sentence, Verdict
@@ -194,6 +194,19 @@ def answer(classifier: Classifier, logits: Tensor) -> str:
     """The answer to one image and its probability as a sentence has them, of its logits (K,): "tabby cat (62%)"."""
     p, k = logits.double().softmax(0).max(0)
     return f"{classifier.classes.names[int(k)]} ({float(p):.0%})"
+
+
+def frames(classifier: Classifier, views: Tensor, captions: Iterable[str]) -> tuple[Frame, ...]:
+    """Views of one image, (N, 3, H, W) in [0, 1], each with what is said to it; the first answer has the first rank."""
+    p, answers = classifier.logits(views.to(classifier.device)).double().softmax(1).max(1)
+    ranks = {k: rank for rank, k in enumerate(dict.fromkeys(answers.tolist()))}
+    rows = zip(views, answers.tolist(), p.tolist(), captions, strict=True)
+    return tuple(Frame(to_image(v), classifier.classes.names[k], p, ranks[k], caption) for v, k, p, caption in rows)
+
+
+def said(frame: Frame) -> str:
+    """The answer to a frame and its probability, as `answer` writes them."""
+    return f"{frame.answer} ({frame.probability:.0%})"
 
 
 def where_labeled(batch: Batch, values: Iterable[Any]) -> list[Any]:

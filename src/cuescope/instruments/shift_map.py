@@ -214,7 +214,7 @@ class ShiftMap(Instrument, version=2, order=110, needs={"logits"}):
         row, names = rows.row(0, named=True), classifier.classes.names
         middle, side = (len(row["offsets"]) // 2) * (len(row["offsets"]) + 1), row["offsets"][-1] + 1
         said = f"The crop in the middle is {names[row['middle']]} ({row['p_answer'][middle]:.0%})"
-        if others := row["distinct"] - 1:
+        if others := int(row["distinct"]) - 1:
             ranked = (names[answer] for answer in _ranks(row["answers"]) if answer != row["middle"])
             others = listed([*itertools.islice(ranked, 2), *([f"{others - 2} more"] if others > 2 else [])])
             said += (

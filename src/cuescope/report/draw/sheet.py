@@ -10,7 +10,6 @@ from cuescope.core import files
 from cuescope.core.findings import Figure, Look, Map, Panel
 from cuescope.report.draw import maps, plots, words
 from cuescope.report.draw.axes import shortened
-from cuescope.report.draw.film import COLUMNS as FRAMES
 from cuescope.report.draw.film import strip
 from cuescope.report.draw.raster import lines, png, width_of, wrapped
 from cuescope.report.draw.scene import Item, Placed, Scene, Text, below, beside, picture
@@ -18,6 +17,10 @@ from cuescope.report.draw.scene import Item, Placed, Scene, Text, below, beside,
 WIDTH, EDGE, GAP = 1080, 40, 24
 INNER = WIDTH - 2 * EDGE
 MOST_TABLE_ROWS = 16
+PLOT = 684
+"""Width of a plot below the pictures."""
+FRAMES = 8
+"""Frames below other pictures."""
 NAME, LEGEND = 17, 15
 """Sizes of the names of pictures, and of their legends and color bars."""
 
@@ -42,15 +45,20 @@ def text_block(text: str, size: float, width: float = INNER, role: str = "ink") 
 def _blocks(look: Look, title: str) -> Iterator[Scene]:
     yield text_block(title, 28)
     pictured = [panel for panel in look.panels if panel.kind == "images"]
-    for panel in pictured:
-        yield from _pictures(panel)
+    others = [panel for panel in look.panels if panel.kind != "images"]
+    if [len(panel.figures) for panel in pictured] == [1] and others and not pictured[0].figures[0].maps:
+        # One picture leaves room for its plot.
+        yield beside([_grid([_alone(pictured[0].figures[0], _side(2))], 2), _plotted(others.pop(0), _side(2))], GAP)
+    else:
+        for panel in pictured:
+            yield from _pictures(panel)
+    if look.frames and not pictured:
+        yield strip(look.frames, INNER, _columns(len(look.frames)))
     yield text_block(look.sentence, 20)
-    if look.frames:
-        yield strip(look.frames[:: -(-len(look.frames) // FRAMES)], INNER)
-    for panel in look.panels:
-        if panel.kind != "images":
-            heading = [text_block(panel.title, 20)] if panel.title else []
-            yield below([*heading, _plot(panel)], 8)
+    if look.frames and pictured:
+        yield strip(look.frames[:: -(-len(look.frames) // FRAMES)], INNER, FRAMES)
+    for panel in others:
+        yield _plotted(panel, PLOT)
 
 
 class Card(NamedTuple):
@@ -69,19 +77,24 @@ def _pictures(panel: Panel) -> Iterator[Scene]:
         for figure in panel.figures:
             yield _figure(figure)
     else:
-        side = _side(len(panel.figures))
-        yield _grid([Card(f.caption, maps.resized(maps.pixels_of(f, None), side)) for f in panel.figures])
+        columns = _columns(len(panel.figures))
+        yield _grid([_alone(figure, _side(columns)) for figure in panel.figures], columns)
+
+
+def _alone(figure: Figure, side: int) -> Card:
+    return Card(figure.caption, maps.resized(maps.pixels_of(figure, None), side))
 
 
 def _figure(figure: Figure) -> Scene:
     """An image, what stands beside it and its maps, each with its color bar or legend, and the caption."""
-    side = _side(1 + len(figure.maps) + len(figure.insets))
+    columns = _columns(1 + len(figure.maps) + len(figure.insets))
+    side = _side(columns)
     base = maps.resized(maps.pixels_of(figure, None), side)
     cards = [Card("image", base)]
     cards += [Card(inset.name, maps.resized(maps.pixels_of(inset, None), side)) for inset in figure.insets]
     cards += [Card(m.name, _fitted(maps.overlay(base, m), side), [*_key(m, side)]) for m in figure.maps]
     caption = [text_block(figure.caption, 16, role="muted")] if figure.caption else []
-    return below([_grid(cards), *caption], 8)
+    return below([_grid(cards, columns), *caption], 8)
 
 
 def _columns(count: int) -> int:
@@ -89,9 +102,8 @@ def _columns(count: int) -> int:
     return {1: 1, 2: 2, 4: 2}.get(count, 3 if count < 7 else 4)
 
 
-def _side(count: int) -> int:
-    """The longer side of each of so many pictures."""
-    columns = _columns(count)
+def _side(columns: int) -> int:
+    """The longer side of pictures in so many columns."""
     return 640 if columns == 1 else (INNER - GAP * (columns - 1)) // columns
 
 
@@ -100,9 +112,9 @@ def _fitted(pixels: maps.Array, side: int) -> maps.Array:
     return maps.resized(pixels, side) if max(pixels.shape[:2]) > side else pixels
 
 
-def _grid(cards: Sequence[Card]) -> Scene:
+def _grid(cards: Sequence[Card], columns: int) -> Scene:
     """Cards in rows, their pictures in line however long their names are."""
-    columns, side, rows = _columns(len(cards)), _side(len(cards)), []
+    side, rows = _side(columns), []
     for i in range(0, len(cards), columns):
         row = cards[i : i + columns]
         names = [wrapped(shortened_words(card.name, side), NAME, side) for card in row]
@@ -144,11 +156,13 @@ def enlarged(scene: Scene, width: float) -> Scene:
     return Scene(scene.height * times, [Placed((0, 0), scene, times)], width=width)
 
 
-def _plot(panel: Panel) -> Scene:
+def _plotted(panel: Panel, width: float) -> Scene:
+    """A panel that is no picture, under its title."""
     if panel.kind == "table":
-        return _table([panel.data["columns"], *panel.data["rows"][:MOST_TABLE_ROWS]])
-    scene = plots.plot([plots.Part(0, "", panel.data)], panel.kind)
-    return enlarged(scene, round(scene.width * 1.9))
+        drawn = _table([panel.data["columns"], *panel.data["rows"][:MOST_TABLE_ROWS]])
+    else:
+        drawn = enlarged(plots.plot([plots.Part(0, "", panel.data)], panel.kind), width)
+    return below([text_block(panel.title, 17, width), drawn], 8) if panel.title else drawn
 
 
 def _table(rows: Sequence[Sequence[Any]]) -> Scene:
