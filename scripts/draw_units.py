@@ -9,6 +9,7 @@ projections and maps are drawn alone: the photographs are not ours to show.
 from __future__ import annotations
 
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +19,16 @@ from PIL import Image
 import cuescope
 from cuescope.classifier.classifier import Classifier
 from cuescope.data.ops.convert import GAP_PX
-from cuescope.data.ops.tiles import SIDE_PX
 from cuescope.data.readers import read_folder
 from cuescope.instruments.occlusion import Occlusion
-from cuescope.instruments.top_units import TopUnits
+from cuescope.instruments.top_units import TILE_PX, TopUnits
 from cuescope.report.draw import maps
 from cuescope.report.draw.raster import pixels
 from cuescope.report.draw.scene import Scene, below, beside, picture
 from cuescope.report.draw.sheet import sheet, text_block
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
-GRID = 3 * SIDE_PX + 2 * GAP_PX
+GRID = 3 * TILE_PX + 2 * GAP_PX
 ACROSS, BETWEEN, MAP_PX = 3, 24, 236
 
 
@@ -44,9 +44,10 @@ def units(net: Classifier, folder: str) -> Scene:
     chosen = set(tool.examples(kept))
     batch = net.see([images.read(i) for i in range(len(images)) if images.id(i) in chosen])
     blocks = []
-    for panel in tool.illustrate(net, batch, kept):
-        blocks.append(text_block(f"{panel.title}: each of nine images projected. {panel.caption.split('. ')[-1]}", 17))
-        blocks.append(beside([picture(np.asarray(figure.pixels)[:, :GRID]) for figure in panel.figures], BETWEEN))
+    (panel,) = tool.illustrate(net, batch, kept)
+    for layer, figures in groupby(panel.figures, lambda figure: figure.caption.partition(",")[0]):
+        blocks.append(text_block(f"Units of '{layer}': each of nine images projected.", 17))
+        blocks.append(beside([picture(np.asarray(figure.pixels)[:, :GRID]) for figure in figures], BETWEEN))
     return sheet(blocks)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,18 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from cuescope.classifier.classifier import Classifier
+from cuescope.core.errors import CueError
 from cuescope.core.findings import About, Finding
 from cuescope.core.parameters import parameters
 from cuescope.data.images import Answer, Batch, Condition, Sample
-from cuescope.instruments import registry
-from cuescope.instruments.base import Instrument
+from cuescope.instruments import names, registry
+from cuescope.instruments.base import Instrument, looks
 from cuescope.models.bagnet import BagNet
+from cuescope.report.draw import look_png, sheet
 from cuescope.world.images import CLASSES, WorldImages
 from toys import plain
 
@@ -242,3 +246,29 @@ def test_illustrates_few_images_with_pixels(
             assert figure.pixels.dtype == "uint8"
             assert figure.pixels.shape[2] == 3
             assert figure.caption
+
+
+OF_A_SET = re.compile(r"\bimages\b|\b1 image\b|on average|interval|not measured|cannot be said|chance\b|n = ")
+"""What is said of a set of images, never of one."""
+
+
+def test_look_shows_one_image_or_refuses_at_once(
+    name: str, classifier: Classifier, images: WorldImages, tmp_path: Path
+) -> None:
+    tool = make(name)
+    if not looks(type(tool)):
+        with pytest.raises(CueError, match=f"--only {name}"):
+            names.check_looks(name)
+        return
+    names.check_looks(name)
+    for index in (2, 5):
+        batch = classifier.see([images.read(index)])
+        seen = tool.look(classifier, batch, observe(tool, classifier, batch))
+        assert seen.sentence.endswith(".")
+        assert not OF_A_SET.search(seen.sentence), seen.sentence
+        assert seen.frames or any(panel.figures for panel in seen.panels), "there is a picture"
+        assert bool(seen.frames) == tool.animates
+        text = " ".join([figure.caption for panel in seen.panels for figure in panel.figures])
+        assert not OF_A_SET.search(text), text
+        with Image.open(look_png(seen, name, tmp_path / "look.png")) as drawn:
+            assert drawn.width == sheet.WIDTH

@@ -85,7 +85,7 @@ def test_units_can_be_named() -> None:
     # Nothing is blue: a unit that is not excited has no projection.
     assert rows["focus"].null_count() == 1
     (panel,) = tool.illustrate(net, see(net, red_spot()), rows)
-    assert panel.figures[0].insets[0].name == "1: 1"
+    assert panel.figures[0].insets[0].name == "1, unit 1"
 
 
 def test_the_figure_holds_the_projections() -> None:
@@ -93,7 +93,7 @@ def test_the_figure_holds_the_projections() -> None:
     batch = see(net, red_spot())
     (panel,) = tool.illustrate(net, batch, tool.start(net).observe(batch))
     (figure,) = panel.figures
-    assert [inset.name for inset in figure.insets] == ["1: 0", "3: 0"]
+    assert [inset.name for inset in figure.insets] == ["1, unit 0", "3, unit 0"]
     shown = figure.insets[0].pixels
     assert shown is not None
     # Each sees 2 px: the projection, of even red, and the crop, a red that is all there is.
@@ -131,7 +131,7 @@ def test_look_draws_it_and_refuses_wrong_layers(tmp_path: Path) -> None:
     path, sentence = look("deconvnet", "cuescope/world-shape", tmp_path / "teal.png", out=tmp_path / "out.png")
     with Image.open(path) as shown:
         assert shown.width > 600
-    assert "of what excites the strongest units" in sentence
+    assert "of what excites it" in sentence
     with pytest.raises(CueError, match="unknown layer 'layer33'"):
         look("deconvnet", "cuescope/world-shape", tmp_path / "teal.png", settings={"layers": "layer33"})
 
@@ -162,4 +162,14 @@ def test_beside_the_pictures_stand_those_of_random_weights() -> None:
     net, tool = cuescope.load("cuescope/world-shape"), Deconvnet(layers=("layer3.0",), units=1)
     batch = see(net, WorldImages("congruent", count=1).read(0))
     (panel,) = tool.illustrate(net, batch, tool.start(net).observe(batch))
-    assert "With random weights those of 'layer3.0' are alike by a rank correlation of" in panel.caption
+    assert "Projections of random weights in 'layer3.0' are 0." in panel.caption
+    seen = tool.look(net, batch, tool.start(net).observe(batch))
+    assert "Projections of random weights in 'layer3.0' are 0." in seen.sentence
+
+
+def test_look_names_the_strongest_unit_of_the_last_layer_and_how_local_its_cause_is() -> None:
+    net, tool = spots(), Deconvnet(layers=("1", "3"), units=1)
+    batch = see(net, red_spot())
+    seen = tool.look(net, batch, tool.start(net).observe(batch))
+    assert "of '3' unit 0 is the strongest, and a tenth of the pixels holds 100%" in seen.sentence
+    assert [inset.name for inset in seen.panels[0].figures[0].insets] == ["1, unit 0", "3, unit 0"]

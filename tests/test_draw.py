@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cuescope.core.findings import Figure, Finding, Map, Measure, Panel
-from cuescope.report.draw import color, dots, look_png, maps, plots, words
+from cuescope.core.findings import Figure, Look, Map, Panel, dot
+from cuescope.report.draw import color, dots, look_png, maps, plots, sheet, words
 from cuescope.report.draw.axes import Part, Scale, domain, ruler, shortened, track, width_of
 from cuescope.report.draw.raster import pixels as painted
 from cuescope.report.draw.scene import (
@@ -27,7 +27,7 @@ from cuescope.report.draw.scene import (
     picture,
     svg,
 )
-from made_findings import SQUEEZE, accuracy, agreement, occlusion, photograph, shape_bias
+from made_findings import photograph
 
 
 def rows(*values: float | None) -> list[dict[str, object]]:
@@ -388,31 +388,30 @@ def test_small_shares_are_not_nothing_and_zero_has_no_sign() -> None:
 # Sheets
 
 
-def test_look_png_of_images_numbers_and_plots(tmp_path) -> None:
-    for i, finding in enumerate(
-        [
-            occlusion(SQUEEZE, 1, [photograph(0)]),
-            accuracy(SQUEEZE, 297, 404, 0.05, 1),
-            shape_bias(SQUEEZE, 104, 251, 1),
-            agreement("a", "b", 0.4),
-        ]
-    ):
-        path = look_png(finding, None, tmp_path / f"{i}.png")
-        with Image.open(path) as image:
-            assert image.width == 1080
-            assert image.height > 300
+def test_look_png_has_the_pictures_above_the_sentence_and_nothing_beside_the_page(tmp_path) -> None:
+    labels = Map("labels", [[0, 1]], "answer", legend=("a very long name of a class " * 3, "b"))
+    heat = Map("heat", [[0.0, 0.5]], "P(cat)", "probability", 0.0, 1.0)
+    plot = Panel("p", "dots", "Plot", data={"unit": "share", "rows": [dot("a", 0.5)]})
+    for count in range(1, 6):
+        figure = Figure("", photograph(0), maps=(labels, heat, heat, labels)[: count - 1])
+        look = Look("It says cat (62%).", (plot, Panel("f", "images", "", figures=(figure,))))
+        with Image.open(look_png(look, "Occlusion: net, cat.jpg", tmp_path / "a.png")) as image:
+            drawn = np.asarray(image.convert("RGB"))
+        assert drawn.shape[1] == sheet.WIDTH
+        edges = drawn[:, : sheet.EDGE - 2], drawn[:, -sheet.EDGE + 2 :], drawn[-sheet.EDGE // 2 :]
+        assert all((edge == 255).all() for edge in edges), f"{count} pictures leave the edges white"
+        colored = (drawn[:, sheet.EDGE : -sheet.EDGE].astype(int).std(1) > 20).any(1)
+        assert colored.argmax() < 140, "the picture is the first thing below the title"
 
 
-def test_look_png_reads_the_files_of_a_cell(tmp_path) -> None:
-    (tmp_path / "images").mkdir()
-    Image.fromarray(photograph(1)).save(tmp_path / "images" / "a.png")
-    panel = Panel("p", "images", "p", figures=(Figure("caption", None, "images/a.png"),))
-    finding = Finding(
-        "x", 1, {}, "net", "set", panels=(panel,), measures=(Measure("m", None, why="no label", headline=True),)
-    )
-    assert look_png(finding, tmp_path, tmp_path / "out.png").is_file()
-    with pytest.raises(ValueError, match="holds no pixels"):
-        look_png(finding, None, tmp_path / "out.png")
+def test_a_color_bar_of_a_sheet_has_numbers_and_its_unit() -> None:
+    texts = [
+        item.text
+        for scene in sheet._key(Map("heat", [[0.0, 4.0]], "m", "nats", 0.0, 4.0), 300)
+        for item in scene.items
+        if isinstance(item, Text)
+    ]
+    assert texts == ["0", "2.000 nats", "4.000 nats"]
 
 
 def test_drawing_needs_no_torch() -> None:

@@ -130,8 +130,7 @@ def test_a_padded_network_is_not_called_local() -> None:
     assert finding.caveats[0].startswith("Not local: each position of this class activation map sees 5 x 5 pixels")
     assert finding.verdict.names[0] == "not_local"
     panel = next(iter(Evidence().illustrate(padded, padded.see([spot()], [0]), rows)))
-    assert "not local" in panel.title
-    assert [m.name for m in panel.figures[0].maps] == ["class activation for red"]
+    assert [m.name for m in panel.figures[0].maps] == ["class activation for red (logits)"]
 
 
 def test_a_head_that_is_not_linear_has_no_identity() -> None:
@@ -149,8 +148,19 @@ def test_bagnets_also_show_the_display_heatmap() -> None:
     tool = Evidence(display=1)
     panel = next(iter(tool.illustrate(bagnet, batch, tool.observe(bagnet, batch))))
     assert [len(f.maps) for f in panel.figures] == [2, 1]
-    assert panel.figures[0].maps[1].name.startswith("display heatmap")
+    assert panel.figures[0].maps[0].name.startswith("evidence for ")
     assert np.shape(panel.figures[0].maps[1].values) == (64, 64)
+
+
+def test_look_says_how_much_the_strongest_patches_hold_and_maps_them() -> None:
+    patches = classifier(Patches())
+    batch = patches.see([spot()])
+    rows = Evidence().observe(patches, batch)
+    seen = Evidence().look(patches, batch, rows)
+    assert "by themselves; the strongest 10% of them hold" in seen.sentence
+    assert f"{rows['top_part'][0]:.0%} of the evidence for {patches.classes.names[rows['target'][0]]}" in seen.sentence
+    (layer,) = seen.panels[0].figures[0].maps
+    assert np.ravel(layer.values) == pytest.approx(rows["map"][0].to_list(), abs=1e-4)
 
 
 def test_the_evidence_of_the_worlds_bagnet_falls_on_the_object() -> None:

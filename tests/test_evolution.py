@@ -158,7 +158,8 @@ def test_a_series_is_asked_once_of_its_last_checkpoint(tmp_path: Path) -> None:
     assert not last.why
     assert last["settled"].value is not None
     assert "an earlier checkpoint of" in earlier.why
-    assert [p.name for p in last.panels][:2] == ["convergence", "units-0"]
+    assert [p.name for p in last.panels][:2] == ["convergence", "units"]
+    assert "1 one.safetensors, 2 two.safetensors, 3 three.safetensors" in " ".join(last.caveats)
 
 
 def test_one_checkpoint_alone_has_no_history(tmp_path: Path) -> None:

@@ -62,8 +62,8 @@ def test_silent_and_weak_filters() -> None:
     silent, weak = finding["silent_filters"], finding["weak_filters"]
     assert (silent.count, silent.n, silent.interval) == (1, 5, None), "of weak ones too, the bias is a response"
     assert (weak.count, weak.n) == (2, 5)
-    table = {row[0]: row[1] for row in next(p for p in finding.panels if p.name == "table").data["rows"]}
-    assert table == {0: "", 1: "weak", 2: "weak", 3: "silent", 4: ""}
+    table = {row[0]: row[1] for row in next(p for p in finding.panels if p.name == "wasted").data["rows"]}
+    assert table == {1: "weak", 2: "weak", 3: "silent"}
     assert rows["peak"][0][3] == 0
     assert finding.verdict.names[:2] == ("silent", "weak")
     _, linear = look(network(weight, 2, torch.tensor([0.0, 9.0, 9.0, -99.0, 0.0]), nn.MaxPool2d(2)))
@@ -235,6 +235,19 @@ def test_figures() -> None:
     assert panel.figures[0].pixels is not None
     assert panel.figures[0].pixels.shape == (88, 180, 3), "two rows of up to four"
     assert (panel.figures[0].pixels[46:, 46:88] == 128).all(), "the empty filter comes last"
+
+
+def test_look_says_how_many_filters_respond_to_this_image_and_shows_the_strongest() -> None:
+    classifier = toy(network(random(5, 3, 3, 3), bias=torch.tensor([0.0, 9.0, 0.0, -99.0, 0.0])))
+    batch = classifier.see(colored(1, 16))
+    rows = Filters().start(classifier).observe(batch)
+    seen = Filters().look(classifier, batch, rows)
+    respond = sum(peak > 0 for peak in rows["peak"][0])
+    assert f"5 filters of 3 x 3 px, and {respond} of them respond somewhere" in seen.sentence
+    assert respond < 5
+    filters, responses = seen.panels
+    assert filters.figures[0].insets[0].name == "all 5 filters of 0"
+    assert responses.figures[0].caption.startswith("filter 1 ")
 
 
 def test_filters_of_other_channels_are_not_shown_in_color() -> None:

@@ -253,3 +253,21 @@ def test_real_networks_do_not_just_add_up(data: Path) -> None:
     value = conclusion["correlation"].value
     assert value is not None
     assert 0.2 < value < 0.99
+
+
+def test_look_shows_the_masked_image_of_each_size_and_what_its_logit_loses() -> None:
+    classifier = toy(Linear(), TWO, size=24)
+    (sample,) = noise(1)
+    batch, tool = classifier.see([sample]), Interaction(parts_px=(4, 6))
+    row = tool.start(classifier).observe(batch).row(1, named=True)
+    seen = tool.look(classifier, batch, tool.start(classifier).observe(batch))
+    assert f"masking 4 parts of 6 px takes {row['together']:.2f} from the logit" in seen.sentence
+    assert f"one by one they take {row['alone']:.2f} in sum" in seen.sentence
+    (figure,) = seen.panels[0].figures
+    assert [inset.name.partition(":")[0] for inset in figure.insets] == ["9 parts of 4 px", "4 parts of 6 px"]
+    pixels = figure.insets[1].pixels
+    assert pixels is not None
+    assert figure.pixels is not None
+    changed = (pixels != figure.pixels).any(2)
+    assert changed[:6, :6].all()
+    assert not changed[6:12].any()

@@ -188,7 +188,7 @@ def test_a_classifier_without_layers_still_has_its_answer() -> None:
     assert "neither a convolution" in finding["low_vertical"].why
     assert finding["kept_far_rotation"].value == pytest.approx(1, abs=1e-5)
     assert finding["kept_far_vertical"].value < 0.99  # type: ignore[operator]
-    assert [p.name for p in finding.panels] == ["p_vertical", "p_scale", "p_rotation"]
+    assert [p.name for p in finding.panels] == ["stays_vertical", "stays_scale", "stays_rotation"]
     _, constant = look(Constant())
     assert all(
         constant[f"kept_{k}"].value == pytest.approx(1)
@@ -234,7 +234,7 @@ def test_measures_are_ratios_of_means_over_images() -> None:
 
 def test_one_image_has_curves_without_bands() -> None:
     _, finding = look(network(), count=1)
-    series = next(p for p in finding.panels if p.name == "p_rotation").data["series"]
+    series = next(p for p in finding.panels if p.name == "stays_rotation").data["series"]
     assert "low" not in series[0]
     assert finding["low_vertical"].interval is None
 
@@ -247,7 +247,7 @@ def test_shifts_to_the_sides_on_request() -> None:
     assert rows["horizontal_low"].null_count() == 0
     assert Invariance(**COARSE).steps("horizontal", (16, 64)) == [-56.0, -28.0, 0.0, 28.0, 56.0]  # type: ignore[arg-type]
     assert len(Invariance().steps("horizontal", (8, 224))) == 13
-    assert "p_horizontal" in [panel.name for panel in finding.panels]
+    assert "stays_horizontal" in [panel.name for panel in finding.panels]
 
 
 def test_other_layers_by_name_and_near_names() -> None:
@@ -262,12 +262,12 @@ def test_strips() -> None:
     tool, classifier = Invariance(**COARSE), toy(network())  # type: ignore[arg-type]
     batch = classifier.see(colored(8, 16), [0] * 8)
     rows = tool.start(classifier).observe(batch)
-    assert tool.examples(rows) == ["0000.png", "0002.png", "0005.png"]
+    assert tool.examples(rows) == ["0000.png", "0004.png"]
     (panel,) = tool.illustrate(classifier, batch.select([5]), rows.filter(pl.col("id") == "0005.png"))
     (figure,) = panel.figures
-    row = rows.row(5, named=True)
-    assert figure.caption.startswith("P(red) shifted down by -56 to 56 px: ")
-    assert f"turned by 0 to 270 degrees: {row['p_clean']:.2f} {row['rotation_p'][1]:.2f}" in figure.caption
+    stays = rows.row(5, named=True)["rotation_stays"]
+    assert "all" not in figure.caption
+    assert figure.caption.endswith(f"and {int(sum(stays)) - 1} of {len(stays) - 1} turns")
     assert figure.pixels is not None
     assert figure.pixels.shape == (3 * 20 - 4, 5 * 20 - 4, 3)
     wanted = (shifted(batch.pixels[5], -4, 0, (0, 0, 0)) * 255).round().byte().permute(1, 2, 0).numpy()
@@ -304,3 +304,17 @@ def test_the_low_layer_of_a_real_network_jumps_and_its_answer_does_not_stand_tur
     assert finding["low_over_high"].value > 2  # type: ignore[operator]
     assert finding["rise_low"].value > finding["rise_high"].value + 0.1  # type: ignore[operator]
     assert finding["stays_far_rotation"].value < 0.7  # type: ignore[operator]
+
+
+def test_look_shows_moved_images_and_after_how_many_steps_the_answer_stays() -> None:
+    tool, classifier = Invariance(**COARSE), toy(network())  # type: ignore[arg-type]
+    batch = classifier.see(colored(1, 16))
+    row = tool.start(classifier).observe(batch)
+    seen = tool.look(classifier, batch, row)
+    kept = [int(sum(row[f"{kind}_stays"][0])) - 1 for kind in tool.kinds]
+    assert f"after {kept[0]} of 4 shifts up and down, {kept[1]} of" in seen.sentence
+    figures = {figure.caption.partition(":")[0]: figure for figure in seen.panels[0].figures}
+    assert next(iter(figures)) == "shifted down by -56 px"
+    assert "shifted down by 0 px" not in figures
+    wanted = (shifted(batch.pixels[0], -4, 0, (0, 0, 0)) * 255).round().byte().permute(1, 2, 0).numpy()
+    assert (figures["shifted down by -56 px"].pixels == wanted).all()

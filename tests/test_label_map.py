@@ -128,6 +128,17 @@ def test_one_image_or_none(classifier: Classifier) -> None:
     assert {m.value for m in none.measures} == {None}
 
 
+def test_look_says_what_the_parts_are_beside_the_whole(classifier: Classifier) -> None:
+    batch, tool = seen(classifier, HALVES), LabelMap()
+    shown = tool.look(classifier, batch, tool.start(classifier).observe(batch))
+    assert shown.sentence.endswith("; in parts red, blue.")
+    (layer,) = shown.panels[0].figures[0].maps
+    assert (layer.legend, layer.name) == (("red", "blue"), "sure parts: 94% of the image")
+    batch = seen(classifier, DARK)
+    shown = tool.look(classifier, batch, tool.start(classifier).observe(batch))
+    assert "no part of it is over 0.5" in shown.sentence
+
+
 def test_the_images_with_the_most_labels_are_shown(classifier: Classifier) -> None:
     thirds = colored("thirds", "rrgg", "rrgg", "bbbb", "bbbb")
     more = colored("more", "rrrr", "rrrr", "rrrr", "rrbb")

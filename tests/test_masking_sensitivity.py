@@ -204,10 +204,10 @@ def test_panels_and_figures() -> None:
         assert series["x"] == [0, 6, 25, 56, 100]
         assert series["y"][0] == pytest.approx(rows["p_clean"].mean())
     chosen = tool.examples(rows)
-    assert len(chosen) == 3
+    assert len(chosen) == 2
     keep = [i for i in range(9) if batch.ids[i] in chosen]
     (panel,) = tool.illustrate(classifier, batch.select(keep), rows.filter(pl.col("id").is_in(chosen)))
-    assert [m.name for m in panel.figures[0].maps] == list(OWN[1:])
+    assert [m.name.partition(":")[0] for m in panel.figures[0].maps] == list(OWN[1:])
     assert panel.figures[0].maps[0].extent == (0.0, 0.0, 1.0, 1.0)
     for heat in panel.figures[0].maps:
         values = np.array(heat.values)
@@ -218,6 +218,27 @@ def test_panels_and_figures() -> None:
     assert best.value is not None
     assert best.chance is not None
     assert best.value < best.chance - 0.05, "what it reads can be found"
+
+
+def test_look_says_what_masking_leaves_of_this_image() -> None:
+    classifier = load("cuescope/world-shape")
+    batch = classifier.see([WorldImages("congruent", count=1, seed=1).read(0)])
+    tool = MaskingSensitivity(most=100, points=4, steps=4, draws=1)
+    row = tool.start(classifier).observe(batch)
+    seen = tool.look(classifier, batch, row)
+    pictures, plot = seen.panels
+    left = {dot["label"]: dot["value"] for dot in plot.data["rows"]}
+    curves = dict(zip(row["heatmaps"][0], row["curves"][0], strict=True))
+    assert left == {
+        "nothing": row["p_clean"][0],
+        "at random": curves["random"][-1],
+        **{name: curves[name][-1] for name in OWN[1:]},
+        "all cells": row["p_all"][0],
+    }
+    lowest = min(OWN[1:], key=left.__getitem__)
+    assert f"those that {lowest} ranks highest it is {left[lowest]:.2f}" in seen.sentence
+    assert "With 100 of 1024 cells masked at random" in seen.sentence
+    assert pictures.figures[0].maps[0].name == f"saliency: P {left['saliency']:.2f} after 100 cells"
 
 
 def test_parameters_out_of_range_are_refused() -> None:

@@ -198,12 +198,12 @@ def test_bad_input_is_one_clear_error(
     assert "Traceback" not in err
 
 
-def test_a_look_at_one_image_says_that_it_takes_several(
+def test_one_image_is_refused_with_the_audit_to_run(
     photos: Path, audit: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, _, err = call("look", "correspondence", "model.py:make", "photos/cat/1.png", capsys=capsys)
     assert status == 2
-    assert "in an audit, with --parts FILE" in err
+    assert "cuescope audit MODEL --images DIR --only correspondence" in err
 
 
 def test_without_parts_the_other_instruments_are_asked(photos: Path) -> None:

@@ -92,6 +92,21 @@ def test_projections_are_compared_within_what_the_unit_sees() -> None:
     assert edges(torch.ones(3, 4, 4)).sum() == 0
 
 
+def test_look_sorts_the_pictures_of_one_image_by_how_alike_they_are() -> None:
+    classifier, tool = net(), PictureSanity(steps=2)
+    batch = classifier.see([noise()])
+    rows = tool.start(classifier).observe(batch)
+    seen = tool.look(classifier, batch, rows)
+    much, _, little = seen.sentence.partition("Little is")
+    for method, alike in rows.drop_nulls("alike").select("method", "alike").iter_rows():
+        assert f"{method} {alike:.2f}" in (much if alike > 0.5 else little)
+    (figure,) = seen.panels[0].figures
+    known = rows.drop_nulls("alike")
+    assert {i.name for i in figure.insets} == {
+        f"{method} | random weights: {alike:.2f}" for method, alike in known.select("method", "alike").iter_rows()
+    }
+
+
 def test_a_network_without_weights_is_refused() -> None:
     with pytest.raises(Misfit, match="no weights"):
         PictureSanity().start(toy(MeanColor()))

@@ -21,7 +21,7 @@ from cuescope.data.ops.shift import Window
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.instruments.shift_map import ShiftMap
 from cuescope.methods.incremental.crops import crop_logits
-from cuescope.report.draw import color, film, look_png, maps, write_gif
+from cuescope.report.draw import color, film, maps, write_gif
 from cuescope.report.draw.raster import pixels
 from toys import COLORS, Constant, MeanColor, OnePixel, colored, plain, toy
 
@@ -181,7 +181,7 @@ def test_frames_are_the_diagonal_as_the_network_sees_it() -> None:
     classifier, tool = toy(Corner(), size=64), ShiftMap()
     assert tool.animates
     batch = classifier.see([Sample("a.png", pixels)])
-    frames = tool.frames(classifier, batch, tool.observe(classifier, batch))
+    frames = tool.look(classifier, batch, tool.observe(classifier, batch)).frames
     assert [f.answer for f in frames] == ["red"] * 4 + ["green"] + ["red"] * 4
     assert [f.rank for f in frames] == [0] * 4 + [1] + [0] * 4
     for i, frame in enumerate(frames):
@@ -251,19 +251,17 @@ def test_look_writes_a_strip_or_a_gif(tmp_path: Path) -> None:
     pixels[:, 4, 4] = 255
     Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
     path, said = look("shift_map", toy(Corner(), size=64), tmp_path / "a.png", out=tmp_path / "out.gif")
-    assert "one image gets 2 different answers" in said
+    assert "green (95%)" in said
+    assert "99% of the offsets say something else: red" in said
     with Image.open(path) as gif:
         assert (gif.format, gif.n_frames) == ("GIF", 9)  # type: ignore[attr-defined]
     path, _ = look("shift_map", toy(Corner(), size=64), tmp_path / "a.png", out=tmp_path / "out.png")
     with Image.open(path) as sheet:
         assert sheet.format == "PNG"
-        with_strip = sheet.height
-    finding = concluded(toy(Corner(), size=64), [Sample("a", pixels)])
-    with Image.open(look_png(ShiftMap().finding(finding, ABOUT), None, tmp_path / "plain.png")) as plainer:
-        assert plainer.height < with_strip
-    with pytest.raises(CueError, match="accuracy has no frames") as error:
-        look("accuracy", toy(Constant()), tmp_path / "a.png", out=tmp_path / "x.gif", label=0)
-    assert "choose shift_map" in error.value.do
+        assert sheet.width == 1080
+    with pytest.raises(CueError, match="occlusion has no frames") as error:
+        look("occlusion", toy(Constant()), tmp_path / "a.png", out=tmp_path / "x.gif")
+    assert "shift_map" in error.value.do
     assert not (tmp_path / "x.gif").exists()
 
 

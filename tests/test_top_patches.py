@@ -121,7 +121,7 @@ def test_a_class_with_few_images_is_told(patches: Classifier) -> None:
     conclusion = tool.conclude(rows, ABOUT)
     assert any("fewer than 7 images" in caveat for caveat in conclusion.caveats)
     panel = next(iter(tool.illustrate(patches, see(patches, samples), rows)))
-    assert panel.figures[0].caption == "red (only 1 there)"
+    assert panel.figures[0].caption == "red, 1 image of it, 4 x 4 px each"
 
 
 def test_no_class_with_both_rows_is_no_share(patches: Classifier) -> None:

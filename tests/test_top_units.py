@@ -18,9 +18,9 @@ from cuescope.core.errors import CueError
 from cuescope.core.findings import About
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.convert import GAP_PX
-from cuescope.data.ops.tiles import SIDE_PX, contrast, sheet, tile
+from cuescope.data.ops.tiles import contrast, sheet, tile
 from cuescope.instruments.base import Misfit
-from cuescope.instruments.top_units import TopUnits
+from cuescope.instruments.top_units import TILE_PX, TopUnits
 from cuescope.methods.strongest import strongest_of
 from cuescope.world.images import WorldImages
 from toys import COLORS, Images, MeanColor, plain, toy
@@ -119,9 +119,10 @@ def test_the_figures_show_the_crop_that_the_unit_saw() -> None:
     (panel,) = tool.illustrate(net, batch, rows)
     (figure,) = panel.figures
     assert figure.pixels is not None
-    assert figure.pixels.shape[0] == SIDE_PX
-    grid = 3 * SIDE_PX + 2 * GAP_PX
-    projection, crop = figure.pixels[:, :SIDE_PX], figure.pixels[:, -grid : SIDE_PX - grid]
+    assert figure.pixels.shape[0] == TILE_PX
+    assert figure.caption == "1, unit 0: no class twice"
+    grid = 3 * TILE_PX + 2 * GAP_PX
+    projection, crop = figure.pixels[:, :TILE_PX], figure.pixels[:, -grid : TILE_PX - grid]
     assert (crop == [200, 0, 0]).all()
     # The unit's filter is even and red: so is its projection, on the middle gray of the two other colors.
     assert (projection == [255, 128, 128]).all()

@@ -163,11 +163,26 @@ def test_the_patches_shown_are_those_of_the_word() -> None:
     assert "10 patches in 2 of 3 images" in panel.figures[0].caption
     pixels = panel.figures[0].pixels
     assert pixels is not None
-    assert pixels.shape == (48, 10 * 52, 3)
+    assert pixels.shape == (48, 12 * 52, 3), "of any number of patches as wide"
+    assert (pixels[:, 10 * 52 :] == 255).all()
     # One of each image, then the second of each; then what is left of the first image.
     bright = [200, 200, 201, 201, 202, 203, 204, 205, 206, 207]
     assert [int(pixels[0, 52 * k, 0]) for k in range(10)] == bright
     assert np.unique(pixels[:, :48, 0]).tolist() == [200]
+
+
+def test_look_maps_what_each_word_says_and_the_strongest_words() -> None:
+    one = classifier()
+    batch = one.see(SAMPLES[:1], [0])
+    rows = VisualWords().observe(one, batch)
+    shown = VisualWords().look(one, batch, rows)
+    row = rows.row(0, named=True)
+    assert f"reads {len(row['words'])} different words" in shown.sentence
+    assert "hold 100% of the evidence for red" in shown.sentence
+    says, strongest = shown.panels[0].figures[0].maps
+    words, evidence = one.words(batch.pixels)[0], dict(zip(row["words"], row["evidence"], strict=True))
+    assert np.ravel(says.values) == pytest.approx([evidence[word] for word in words.flatten().tolist()], abs=1e-3)
+    assert len(strongest.legend) == sum(value > 0 for value in row["evidence"])
 
 
 def test_places_go_round_the_images() -> None:

@@ -22,7 +22,7 @@ SETTINGS = {
     "cue_suppression.levels": "named",
 }
 """Fewer drawings and images than by default, so that the demo takes less than a minute."""
-SETTINGS_OF_ALL = {"top_units.shown": 3, "deconvnet.images": 8, "picture_sanity.images": 6}
+SETTINGS_OF_ALL = {"deconvnet.images": 8, "picture_sanity.images": 6}
 MODELS = ("cuescope/world-congruent", "cuescope/world-shape", "cuescope/world-bagnet")
 
 

@@ -26,7 +26,8 @@ def look(
         instrument: Its name, or a Python file with one of your own.
         model: As for `cuescope audit`.
         image: An image file.
-        out: The PNG; INSTRUMENT-IMAGE.png in the current folder by default. NAME.gif for an animation (shift_map).
+        out: The PNG; INSTRUMENT-IMAGE.png in the current folder by default. NAME.gif for an animation of what
+            changes (shift_map, cue_suppression ...).
         label: Name, WordNet id or index of the right class, where it is known.
         set_: A parameter, as in --set size_px=32. Can be repeated.
         classes: Names of the classifier's classes: a text file or a JSON list.

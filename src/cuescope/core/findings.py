@@ -208,6 +208,18 @@ class Panel:
     figures: tuple[Figure, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What an instrument shows of one image: a sentence about this image, and panels, the best one first.
+
+    Nothing in it is of a set: no rate, no mean over images, no interval. `frames` show the image as it changes.
+    """
+
+    sentence: str
+    panels: tuple[Panel, ...] = ()
+    frames: tuple[Frame, ...] = ()
+
+
 def dot(
     label: str, value: float | None, interval: tuple[float, float] | None = None, n: int | None = None
 ) -> dict[str, Any]:

@@ -32,11 +32,26 @@ def fields_in(source: str, name: str) -> dict[str, str] | None:
     >>> fields_in("class Net:\n  size: int = 3\n  'In pixels.'", "Net")
     {'size': 'In pixels.'}
     """
+    found = _class_in(source, name)
+    return None if found is None else _fields(found)
+
+
+def defines(source: str, name: str, method: str) -> bool | None:
+    r"""Whether a class in this source has a method of its own, without running it; None as in `fields_in`.
+
+    >>> defines("class Net:\n  def look(self): ...", "Net", "look")
+    True
+    """
+    found = _class_in(source, name)
+    return None if found is None else any(isinstance(n, ast.FunctionDef) and n.name == method for n in found.body)
+
+
+def _class_in(source: str, name: str) -> ast.ClassDef | None:
     kinds = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
     found = next((kind for kind in kinds if kind.name == name), None)
     if found is None or any(ast.unparse(base) != "Instrument" for base in found.bases):
         return None
-    return _fields(found)
+    return found
 
 
 def _fields(kind: ast.ClassDef) -> dict[str, str]:

@@ -38,6 +38,16 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def ordinal(n: int) -> str:
+    """A place in an order.
+
+    >>> ordinal(1), ordinal(12), ordinal(22), ordinal(403)
+    ('1st', '12th', '22nd', '403rd')
+    """
+    ends = {1: "st", 2: "nd", 3: "rd"}
+    return f"{n:,}{'th' if n % 100 in (11, 12, 13) else ends.get(n % 10, 'th')}"
+
+
 def interval_text(measure: Measure, form: str = ".0%") -> str:
     """The interval of a measure, to stand in brackets behind its value.
 

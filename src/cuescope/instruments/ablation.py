@@ -241,20 +241,19 @@ def _answers(classifier: Classifier, cut: Cut, pixels: Tensor) -> Tensor:
 
 
 def _panels(seen: LayerLosses, weights: Sequence[float]) -> Iterable[Panel]:
-    shares = [stats.share(name, right) for name, right in zip(seen.names, seen.without.T, strict=True)]
-    dots = [dot(m.name, m.value, m.interval, m.n) for m in shares]
-    marks = [{"who": "the whole network", "values": [seen.whole.value] * len(dots)}] if seen.labeled else []
-    title = "Accuracy without each layer" if seen.labeled else "Answers kept without each layer"
-    caption = "In the order of the network. The bars are 95% intervals over images."
-    yield Panel("without", "dots", title, caption, {"unit": "share", "rows": dots, "marks": marks})
     falls = [dot(fall.label, fall.value, fall.interval, fall.n) for fall in seen.each]
-    caption = (
-        "How much is lost on the same images. Where the bar crosses 0, they do not show whether the layer is needed."
+    lost = "accuracy" if seen.labeled else "answers kept"
+    title, caption = (
+        f"Loss of {lost} without each layer, in points",
+        "In the network's order; 95% intervals over images.",
     )
-    yield Panel("falls", "dots", "What each layer is worth", caption, {"unit": "difference", "rows": falls})
-    table = [[name, f"{w:.1%}", f"{k:.1%}"] for name, w, k in zip(seen.names, weights, seen.kept.mean(0), strict=True)]
-    data = {"columns": ["layer", "of all weights", "answers kept without it"], "rows": table}
-    yield Panel("layers", "table", "The layers", "How much of the network each layer is.", data)
+    yield Panel("falls", "dots", title, caption, {"unit": "difference", "rows": falls})
+    columns, shares = ["layer", "of all weights", "answers kept without it"], [seen.kept.mean(0)]
+    if seen.labeled:
+        columns, shares = [*columns, "accuracy without it"], [*shares, seen.without.mean(0)]
+    each = zip(seen.names, weights, *shares, strict=True)
+    table = [[name, *(f"{share:.1%}" for share in of_layer)] for name, *of_layer in each]
+    yield Panel("layers", "table", "The layers", "", {"columns": columns, "rows": table})
 
 
 def _listed(names: Sequence[str], tried: int) -> str:

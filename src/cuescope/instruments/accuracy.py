@@ -8,11 +8,21 @@ import polars as pl
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Measure, Panel, dot
+from cuescope.core.findings import About, Conclusion, Look, Measure, Panel, dot
 from cuescope.core.verdicts import Headline, Sentence, Verdict
-from cuescope.core.wording import counted
+from cuescope.core.wording import counted, ordinal
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Rows, answered, by_id, gallery, label_ranks, typed, where_labeled
+from cuescope.instruments.base import (
+    Instrument,
+    Rows,
+    answer,
+    answered,
+    by_id,
+    gallery,
+    label_ranks,
+    typed,
+    where_labeled,
+)
 from cuescope.methods import calibration
 
 CHANCE = 0.05
@@ -23,6 +33,9 @@ SPREAD = 0.1
 """... and the confidences of images do where the root of their mean squared error is surely less than this."""
 ENOUGH = 150
 """Labeled images for errors over 15 bins: ten a bin."""
+
+LOOK = 5
+"""Answers that a look at one image shows."""
 
 REMEDY = (
     "Temperature scaling: fit one number that divides all logits, on labeled images that are not these. It changes no "
@@ -176,6 +189,21 @@ class Accuracy(Instrument, version=3, order=10, needs={"logits", "label"}):
         figures = gallery(batch, sorted(batch.ids, key=lambda name: -row_of[name]["confidence"]), caption_of)
         caption = "The most confident mistakes come first: look whether the model or the label is wrong."
         yield Panel("mistakes", "images", "Most confident mistakes", caption, figures=figures)
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        row, names = rows.row(0, named=True), classifier.classes.names
+        top = batch.logits[0].double().softmax(0).topk(min(LOOK, len(names)))
+        dots = [dot(names[k], p) for p, k in zip(top.values.tolist(), top.indices.tolist(), strict=True)]
+        said = f"It says {answer(classifier, batch.logits[0])}"
+        if row["label"] == row["predicted"]:
+            said += ", which is right"
+        elif row["label"] is not None:
+            said += (
+                f"; it is {names[row['label']]} ({row['p_label']:.0%}), which it ranks {ordinal(round(row['rank']))}"
+            )
+        data = {"unit": "probability", "rows": dots}
+        image = Panel("image", "images", "", figures=gallery(batch, batch.ids, lambda _: "image"))
+        return Look(f"{said}.", (image, Panel("answers", "dots", "Probabilities of its answers", data=data)))
 
     def _calibration(self, labeled: pl.DataFrame) -> dict[str, Measure]:
         n, (confidence, right) = labeled.height, (labeled[name].to_numpy() for name in ("confidence", "top1"))

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
+from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier, Watch, peak
-from cuescope.core.findings import About, Conclusion, Figure, Finding, Frame, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Finding, Frame, Look, Panel
 from cuescope.core.ranks import Ranks
 from cuescope.core.user_code import public_name
 from cuescope.core.verdicts import Headline, Sentence, Verdict
@@ -69,7 +70,7 @@ class Instrument:
     about_images: ClassVar[bool] = False
     """Whether it asks of the images alone: then one classifier of a run stands for all."""
     animates: ClassVar[bool] = False
-    """Whether `frames` shows one image as it changes."""
+    """Whether `look` gives frames that show the image as it changes."""
 
     def __init_subclass__(
         cls, *, version: int | None = None, order: int | None = None, needs: Collection[str] | None = None
@@ -120,9 +121,12 @@ class Instrument:
         """The rows that `illustrate` gets: those of the shown images."""
         return rows.filter(pl.col("id").is_in(ids))
 
-    def frames(self, classifier: Classifier, batch: Batch, rows: Rows) -> Sequence[Frame]:
-        """A few dozen frames of the first image of `batch`, in order; where `animates` is set."""
-        return ()
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        """What it shows of the one image of `batch`, of which `rows` were noted; it may have no label.
+
+        An instrument without a `look` of its own has nothing to show of one image, and `cuescope look` says so.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has nothing to show of one image")
 
     def peers(self, classifier: Classifier, classifiers: Sequence[Classifier]) -> tuple[Classifier, ...]:
         """Which of the run's `classifiers`, in their order and this one among them, are asked besides.
@@ -161,6 +165,11 @@ class Instrument:
         return pl.DataFrame(schema=dict(self.columns))
 
 
+def looks(kind: type[Instrument]) -> bool:
+    """Whether it has something to show of one image: a `look` of its own."""
+    return kind.look is not Instrument.look
+
+
 def typed(kind: Any, names: str) -> dict[str, Any]:
     """Columns of one type.
 
@@ -179,6 +188,25 @@ def name_of(instrument: Instrument | type[Instrument]) -> str:
 def by_id(rows: Rows) -> dict[str, dict[str, Any]]:
     """Each image's row as a dict, by its id."""
     return {row["id"]: row for row in rows.iter_rows(named=True)}
+
+
+def answer(classifier: Classifier, logits: Tensor) -> str:
+    """The answer to one image and its probability as a sentence has them, of its logits (K,): "tabby cat (62%)"."""
+    p, k = logits.double().softmax(0).max(0)
+    return f"{classifier.classes.names[int(k)]} ({float(p):.0%})"
+
+
+def frames(classifier: Classifier, views: Tensor, captions: Iterable[str]) -> tuple[Frame, ...]:
+    """Views of one image, (N, 3, H, W) in [0, 1], each with what is said to it; the first answer has the first rank."""
+    p, answers = classifier.logits(views.to(classifier.device)).double().softmax(1).max(1)
+    ranks = {k: rank for rank, k in enumerate(dict.fromkeys(answers.tolist()))}
+    rows = zip(views, answers.tolist(), p.tolist(), captions, strict=True)
+    return tuple(Frame(to_image(v), classifier.classes.names[k], p, ranks[k], caption) for v, k, p, caption in rows)
+
+
+def said(frame: Frame) -> str:
+    """The answer to a frame and its probability, as `answer` writes them."""
+    return f"{frame.answer} ({frame.probability:.0%})"
 
 
 def where_labeled(batch: Batch, values: Iterable[Any]) -> list[Any]:

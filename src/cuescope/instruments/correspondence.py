@@ -32,7 +32,7 @@ RIVALS = {"random": "difference", "other": "difference_other_part", "shuffled": 
 """Names of measures, by what the distances are of, and by what the part's are set against."""
 MARGIN = 0.1
 """A distance is smaller than its rival where it is surely this share of it below, and no smaller where surely not."""
-MOST_ROWS, MOST_SHOWN, STRIP, STRIPS = 16, 12, 5, 6
+MOST_ROWS, MOST_SHOWN, STRIP, STRIPS = 16, 12, 5, 3
 """Rows of the table of parts, images to show, images in a strip, and strips."""
 
 
@@ -191,11 +191,7 @@ class Correspondence(Instrument, version=3, order=280, needs={"features", "parts
             distance, random = (float(between(group.of("high", kind)).mean()) for kind in kinds)
             caption = f"{group.name(classifier.classes.names)}: distance {distance:.3f}, at random places {random:.3f}"
             figures.append(Figure(caption, sheet(strips, len(shown))))
-        caption = (
-            "Above, the same part of several objects masked, framed here alone; below, squares of its size at random "
-            "places. The numbers are the mean distances of pairs of the images that are shown, at the high layer: the "
-            "lower the first, the more alike is what the network loses."
-        )
+        caption = "Above, the same part of several objects masked; below, squares of its size at random places."
         yield Panel("parts", "images", "The same part masked in several images", caption, figures=tuple(figures))
 
 
@@ -236,16 +232,15 @@ def _measures(groups: Sequence[Group], drawn: draws.Draws, depth: str, why: str,
 def _distances(found: Mapping[str, Measure]) -> Panel:
     shown = [(depth, kind, found[f"{DISTANCES[kind]}_{depth}"]) for depth in reversed(DEPTHS) for kind in TITLES]
     dots = [dot(f"{depth}: {TITLES[kind]}", one.value, one.interval, one.n) for depth, kind, one in shown]
-    caption = "The share of units whose change has another sign in two images, with 95% intervals over images."
-    title = "What masking changes, compared between images"
+    title, caption = "Units that change in another way in two images", "By what is masked; 95% intervals over images."
     return Panel("distances", "dots", title, caption, {"unit": "share", "rows": dots})
 
 
 def _table(groups: Sequence[Group], drawn: draws.Draws, about: About) -> Panel:
     like_zfnet = about.space == IMAGENET and about.facts["rectified"]
     paper = like_zfnet and any(group.part in _PAPER_PARTS for group in groups)
-    columns = ["part", "layer", "difference", "same part", "random places", "images"]
-    columns += ["ZFNet: same part", "ZFNet: random"] if paper else []
+    columns = ["part", "layer", "difference", "same part", "random", "images"]
+    columns += ["ZFNet: part", "ZFNet: random"] if paper else []
     half, rows = MOST_ROWS // 2, []
     for group in groups if len(groups) <= MOST_ROWS else [*groups[:half], *groups[-half:]]:
         for k, depth in enumerate(DEPTHS):
@@ -256,9 +251,9 @@ def _table(groups: Sequence[Group], drawn: draws.Draws, about: About) -> Panel:
                 cells.append("" if value is None else f"{value:.3f}{span}")
             known = [_PAPER_PARTS[group.part][k], _PAPER_RANDOM[k]] if group.part in _PAPER_PARTS else ["", ""]
             rows.append([*cells, len(group.ids), *(known if paper else ())])
-    caption = "Mean distances of pairs, with 95% intervals over images; random squares have the size of the part."
+    caption = "Mean distances of pairs, 95% intervals over images."
     if len(groups) > MOST_ROWS:
-        caption += f" Of {len(groups)} parts, those with the lowest and the highest differences at the high layer."
+        caption = f"The lowest and the highest differences of {len(groups)} parts; {caption[0].lower()}{caption[1:]}"
     return Panel("parts", "table", "Each part", caption, {"columns": columns, "rows": rows})
 
 

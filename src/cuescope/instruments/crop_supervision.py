@@ -185,7 +185,7 @@ class CropSupervision(Instrument, version=2, order=170, needs={"regions"}):
             series = [curve for curve in curves if curve["x"]]
             if series:
                 data = {"x": "crop's share of the image", "y": "share of crops", "series": series, "y_ends": [0.0, 1.0]}
-                yield Panel(name, "lines", title, "Bands are 95 % intervals, images resampled.", data)
+                yield Panel(name, "lines", title, "Bands are 95% intervals over images.", data)
 
     def _caveats(self, rows: pl.DataFrame, standard: bool) -> Iterator[str]:
         if rows.height:

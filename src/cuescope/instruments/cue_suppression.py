@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 
 from cuescope.classifier.classifier import Classifier
@@ -13,16 +14,16 @@ from cuescope.core import published as known
 from cuescope.core import stats
 from cuescope.core.chance import agreement_by_chance
 from cuescope.core.classes import IMAGENET, SIXTEEN
-from cuescope.core.findings import About, Conclusion, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Look, Measure, Panel
 from cuescope.core.published import suppression as others
 from cuescope.core.verdicts import UNSAID, Headline, Sentence, Verdict
 from cuescope.core.wording import counted, listed
 from cuescope.data.images import Batch
 from cuescope.data.ops.suppression import Change
 from cuescope.data.ops.tilings import Rule
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, frames, said, typed
 from cuescope.methods.suppressed import CONTROLS, CUES, Decision, Frame, Levels, Suppression
-from cuescope.methods.suppressed_panels import TITLES, WITHOUT, by_cue, curves, shown
+from cuescope.methods.suppressed_panels import TITLES, WITHOUT, by_cue, curves, shown, views
 
 MARGIN = 0.1
 """Of what it knows above chance: who surely loses less than this does without the cue; who keeps less has lost all."""
@@ -76,6 +77,7 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
         "keeps all",
     )
     reference = "Burgert, Stoll, Rota & Demir 2025, ImageNet-trained CNNs are not biased towards texture, section 3"
+    animates = True
     columns = {
         "id": pl.String,
         **typed(pl.Int32, "label predicted"),
@@ -260,6 +262,16 @@ class CueSuppression(Instrument, version=1, order=35, needs={"logits", "label"})
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         yield shown(self.how, classifier, batch)
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        seen = views(self.how, classifier, batch)
+        first, *without = frames(classifier, torch.cat([*seen.values()]).float() / 255, seen)
+        changed = [f"{frame.caption}: {said(frame)}" for frame in without if frame.answer != first.answer]
+        same = [frame.caption.removeprefix("without ") for frame in without if frame.answer == first.answer]
+        text = f"It says {said(first)}"
+        text += f"; {', '.join(changed)}" if changed else ""
+        text += f"; the answer stays without {listed(same)}" if same else ""
+        return Look(f"{text}.", frames=(first, *without))
 
 
 def _outcome(cue: str, found: Found) -> str:

@@ -10,18 +10,18 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier, Watch
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Inset, Measure, Panel, dot
+from cuescope.core.findings import About, Conclusion, Figure, Inset, Look, Measure, Panel, dot
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.objects import object_mask
 from cuescope.data.ops.tiles import contrast, sheet, tile
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, peaks_of, typed
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, answer, peaks_of, typed
 from cuescope.methods.deconvnet import CHOICES, Variant, project, visible, why_not
 from cuescope.methods.picture_sanity import beside_random
 
-SHOWN_IMAGES = 4
+SHOWN_IMAGES = 2
 MARGIN = 0.05
 """Energy on the object that is surely less than this above the object's share of the image is no more than chance."""
 
@@ -162,18 +162,31 @@ class Deconvnet(Instrument, version=3, order=250, needs={"features", "gradients"
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         figures = []
         for name, pixels, logits in zip(batch.ids, batch.pixels, batch.logits, strict=True):
-            layers = rows.filter(pl.col("id") == name).drop_nulls("focus").partition_by("layer", maintain_order=True)
-            insets = tuple(self._inset(classifier, pixels[None], units) for units in layers)
-            answer = classifier.classes.names[int(logits.argmax())]
-            figures.append(Figure(f"It says {answer}", to_image(pixels), insets=insets))
-        which = "the units asked for" if self.channels else f"the {self.units} strongest units of the image"
+            says = classifier.classes.names[int(logits.argmax())]
+            insets = self._insets(classifier, pixels, rows.filter(pl.col("id") == name))
+            figures.append(Figure(f"It says {says}", to_image(pixels), insets=insets))
         caption = (
-            f"For each layer, from fine to coarse, {which} by the {self.variant}, each stretched to its own "
-            "contrast, where middle gray is zero, and beside it the part of the image that the unit can see."
+            f"Left what excites a unit, by the {self.variant}; right what it sees of the image. Middle gray is zero."
         )
         layer = rows.drop_nulls("focus").sort("order", descending=True)["layer"].head(1).to_list()
         caption += beside_random(classifier, batch.pixels, layer[0], self.variant) if layer else ""
         yield Panel("projections", "images", "What excites the strongest units", caption, figures=tuple(figures))
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        figure = Figure("", to_image(batch.pixels[0]), insets=self._insets(classifier, batch.pixels[0], rows))
+        said, known = f"It says {answer(classifier, batch.logits[0])}", rows.drop_nulls("focus").sort("order", "rank")
+        if not known.height:
+            return Look(f"{said}; no unit is excited.", (Panel("projections", "images", "", figures=(figure,)),))
+        row = known.filter(pl.col("order") == known["order"].max()).row(0, named=True)
+        said += f"; of '{row['layer']}' unit {row['channel']} is the strongest, and a tenth of the pixels holds "
+        said += f"{row['focus']:.0%} of what excites it."
+        said += beside_random(classifier, batch.pixels, row["layer"], self.variant)
+        return Look(said, (Panel("projections", "images", "", figures=(figure,)),))
+
+    def _insets(self, classifier: Classifier, pixels: Tensor, rows: Rows) -> tuple[Inset, ...]:
+        """One for each layer, from fine to coarse."""
+        layers = rows.drop_nulls("focus").partition_by("layer", maintain_order=True)
+        return tuple(self._inset(classifier, pixels[None], units) for units in layers)
 
     def _inset(self, classifier: Classifier, image: Tensor, units: Rows) -> Inset:
         """A row for each unit of a layer: what excites it, and the part of the image that it can see."""
@@ -182,7 +195,8 @@ class Deconvnet(Instrument, version=3, order=250, needs={"features", "gradients"
         places, tiles = list(zip(found.rows.tolist(), found.columns.tolist(), strict=True)), []
         for down, window in zip(found.maps, visible(classifier, layer, places, image), strict=True):
             tiles += [tile(contrast(down[window])), tile(image[0][window])]
-        return Inset(f"{layer}: {', '.join(map(str, chosen))}", sheet([tiles], columns=2))
+        units_named = f"unit{'s' * (len(chosen) > 1)} {', '.join(map(str, chosen))}"
+        return Inset(f"{layer}, {units_named}", sheet([tiles], columns=2))
 
 
 def _where(projection: Tensor, on_object: Tensor | None) -> dict[str, Any]:

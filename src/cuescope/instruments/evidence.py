@@ -1,6 +1,6 @@
 """Which patches of the image add up to the answer?"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Finding, Map, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Finding, Look, Map, Measure, Panel
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.core.wording import counted, interval_text
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.preprocessing import objects_in
-from cuescope.instruments.base import Instrument, Observer, Rows, by_id, typed
+from cuescope.instruments.base import Instrument, Observer, Rows, answer, by_id, typed
 from cuescope.methods.relative_logits import relative
 from cuescope.network.place import Place
 
 MARGIN = 0.05
 """A pointing game that is surely won by less than this more often than by chance is won by chance."""
+MOST_SHOWN = 4
 CAM = "Zhou et al. 2016, Learning deep features for discriminative localization, section 2"
 
 
@@ -177,28 +178,53 @@ class Evidence(Instrument, version=4, order=150, needs={"dense_logits"}):
         return found if about.facts.get("local", True) else replace(found, references=(self.reference, CAM))
 
     def examples(self, rows: Rows) -> list[str]:
-        """Images spread over the set: the first of each of up to eight classes."""
-        return rows.unique("target", keep="first", maintain_order=True)["id"].head(8).to_list()
+        """Images spread over the set: the first of each of some classes."""
+        return rows.unique("target", keep="first", maintain_order=True)["id"].head(MOST_SHOWN).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        names, row_of, dense = classifier.classes.names, by_id(rows), classifier.dense
-        local = dense is not None and dense.local
-        shown = self.display if "patch_logits" in classifier.capabilities else 0
-        figures = []
+        row_of, figures = by_id(rows), []
         for number, (name, pixels) in enumerate(zip(batch.ids, batch.pixels, strict=True)):
             row = row_of[name]
-            k, evidence = row["target"], np.asarray(row["map"]).reshape(row["height"], row["width"])
-            title = f"{'evidence' if local else 'class activation'} for {names[k]}"
-            maps = [Map("signed", evidence.round(4).tolist(), title, "logit", extent=tuple(row["extent"]))]
-            if number < shown and hasattr(classifier.network, "display_logits"):
-                display = classifier.display_logits(pixels[None], [k])[0].numpy().astype(float).round(3).tolist()
-                maps.append(Map("signed", display, f"display heatmap (raw logit) for {names[k]}", "logit"))
-            adds_up = ", the mean of the map" if row["gap"] is not None else ""
-            caption = f"{names[k]}: {'logit' if self.raw else 'evidence'} {row['logit']:.2f}{adds_up}"
-            figures.append(Figure(caption, to_image(pixels), maps=tuple(maps)))
-        exact = "Class evidence, exactly as the network adds it up"
-        title = exact if local else "Class activation (not local evidence)"
-        yield Panel("evidence", "images", title, _panel_caption(local, shown), figures=tuple(figures))
+            what, mean = "logit" if self.raw else "evidence", ", the mean of the map" if row["gap"] is not None else ""
+            caption = f"{classifier.classes.names[row['target']]}: {what} {row['logit']:.2f}{mean}"
+            maps = self._maps(classifier, pixels, row, number < self.display)
+            figures.append(Figure(caption, to_image(pixels), maps=maps))
+        title, caption = "Where the evidence for the class lies", "Red speaks for the class, blue against it."
+        yield Panel("evidence", "images", title, caption, figures=tuple(figures))
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        row, dense, pixels = rows.row(0, named=True), classifier.dense, batch.pixels[0]
+        assert dense is not None
+        name, field = classifier.classes.names[row["target"]], dense.field_px
+        whole = field is None or field >= min(pixels.shape[1:])
+        seen = "the whole image" if whole else f"{field} x {field} px"
+        said, positions = f"It says {answer(classifier, batch.logits[0])}", "the positions of its map"
+        if dense.local:
+            said, positions = f"{said}, the mean of what patches of {seen} say by themselves", "them"
+        else:
+            positions += f", each of which has seen {seen},"
+        held = "no position of its map has evidence for"
+        if row["top_part"] is not None:
+            held = f"the strongest {self.top_share:.0%} of {positions} hold {row['top_part']:.0%} of the evidence for"
+        figure = Figure("", to_image(pixels), maps=self._maps(classifier, pixels, row, self.display > 0))
+        return Look(f"{said}; {held} {name}.", (Panel("evidence", "images", "", figures=(figure,)),))
+
+    def _maps(
+        self, classifier: Classifier, pixels: torch.Tensor, row: Mapping[str, Any], display: bool
+    ) -> tuple[Map, ...]:
+        """The map of the class, and for a BagNet the display heatmap, the map at stride 1."""
+        dense, name = classifier.dense, classifier.classes.names[row["target"]]
+        title = f"{'evidence' if dense is not None and dense.local else 'class activation'} for {name} (logits)"
+        evidence = np.asarray(row["map"]).reshape(row["height"], row["width"]).round(4).tolist()
+        own = Map("signed", evidence, title, extent=tuple(row["extent"]))
+        if (
+            not display
+            or "patch_logits" not in classifier.capabilities
+            or not hasattr(classifier.network, "display_logits")
+        ):
+            return (own,)
+        values = classifier.display_logits(pixels[None], [row["target"]])[0].numpy().astype(float).round(3).tolist()
+        return own, Map("signed", values, "the same around every pixel (raw logits)")
 
 
 def _check_identity(means: torch.Tensor, logits: torch.Tensor, classifier: Classifier) -> None:
@@ -223,12 +249,3 @@ def _on_object(objects: NDArray[Any], place: Place, shape: tuple[int, ...]) -> N
     height, width = objects.shape
     rows, columns = (rows * height).astype(int).clip(0, height - 1), (columns * width).astype(int).clip(0, width - 1)
     return objects[rows, columns]
-
-
-def _panel_caption(local: bool, shown: int) -> str:
-    text = "Each position has seen much more than its place: this is no evidence of single patches."
-    if local:
-        text = "Each position is the logit of one patch by itself, and their mean is the logit of the image."
-    if local and shown:
-        text += " The display heatmap has a patch around every pixel and zeros around the image; it does not add up."
-    return f"Red speaks for the class, blue against it. {text}"

@@ -20,6 +20,9 @@ from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, peaks_
 from cuescope.methods.deconvnet import Variant, project, visible, why_not
 from cuescope.methods.settling import Settling
 
+MOST_TICKS = 12
+"""More checkpoints than these are not numbered one by one on an axis."""
+
 
 @dataclass(frozen=True)
 class Evolution(Instrument, version=2, order=260, needs={"features", "checkpoints"}):
@@ -39,7 +42,7 @@ class Evolution(Instrument, version=2, order=260, needs={"features", "checkpoint
     """Layers to look at; by default the last of each map size, at most five, the coarsest ones."""
     units: int = 16
     """Units of each layer that are followed: a random subset."""
-    shown: int = 3
+    shown: int = 2
     """Of these, how many of each layer are drawn."""
     images: int = 256
     """How many images are looked at, spread evenly over the set; the paper takes the training set."""
@@ -133,7 +136,7 @@ class Evolution(Instrument, version=2, order=260, needs={"features", "checkpoint
         last = replace(settled[-1], name="settled", title=title, headline=True) if settled else None
         last = last or Measure("settled", None, "share", why=why, title=title, headline=True)
         best = _best(rows).with_columns(jump=(pl.col("id") != pl.col("id").shift()).over("order", "channel"))
-        panels = (_panel(found, rows.unique("step").sort("step")["checkpoint"].to_list()),) if found else ()
+        panels = (_panel(found, steps),) if found else ()
         verdict = self._verdict(dict(zip(found, settled, strict=True)), steps, images, why)
         measures = (last, *settled, _jumps(best.filter(pl.col("step") > 0)["jump"], why))
         return Conclusion(measures, panels, verdict, tuple(_caveats(rows, found)))
@@ -163,15 +166,14 @@ class Evolution(Instrument, version=2, order=260, needs={"features", "checkpoint
         return self._strongest(rows)["id"].unique(maintain_order=True).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        best = self._strongest(rows.filter(pl.col("id").is_in(batch.ids)))
-        for number, mine in enumerate(best.partition_by("layer", maintain_order=True)):
-            name, lacking = mine["layer"][0], why_not(classifier, mine["layer"][0], self.variant)
+        best, figures = self._strongest(rows.filter(pl.col("id").is_in(batch.ids))), []
+        for mine in best.partition_by("layer", maintain_order=True):
+            lacking = why_not(classifier, mine["layer"][0], self.variant)
             units = [unit.to_dicts() for unit in mine.partition_by("channel", maintain_order=True)]
-            figures = tuple(self._strip(classifier, batch, steps, not lacking) for steps in units)
-            above = f"There is no {self.variant}: {lacking}. The" if lacking else ""
-            caption = f"{above or f'Above by the {self.variant}, below the'} image that excites the unit most."
-            title = f"Units of '{name}' from the first checkpoint to the last"
-            yield Panel(f"units-{number}", "images", title, caption, figures=figures)
+            figures += [self._strip(classifier, batch, steps, not lacking) for steps in units]
+        caption = f"Above what excites the unit, by the {self.variant}; below the image that excites it most."
+        title = "Units from the first checkpoint to the last"
+        yield Panel("units", "images", title, caption, figures=tuple(figures))
 
     def _strip(self, classifier: Classifier, batch: Batch, steps: list[dict[str, Any]], projected: bool) -> Figure:
         """One unit over the checkpoints: its projections in one row, the crops they come from in the next."""
@@ -186,7 +188,11 @@ class Evolution(Instrument, version=2, order=260, needs={"features", "checkpoint
                 projections.append(tile(contrast(down[window])))
         changes = sum(a["id"] != b["id"] for a, b in pairwise(steps))
         times = {0: "stays the same", 1: "changes once"}.get(changes, f"changes {changes} times")
-        return Figure(f"unit {channel} · its strongest image {times}", sheet([[*projections, *crops]], len(steps)))
+        lacking = "" if projected else f"; no {self.variant}"
+        return Figure(
+            f"{layer}, unit {channel}: its strongest image {times}{lacking}",
+            sheet([[*projections, *crops]], len(steps)),
+        )
 
 
 def _best(rows: Rows) -> pl.DataFrame:
@@ -204,12 +210,13 @@ def _jumps(jumps: pl.Series, why: str) -> Measure:
     return Measure("jumps", float(jumps.sum()) / len(jumps), "share", len(jumps), None, lone, title, int(jumps.sum()))
 
 
-def _panel(found: Mapping[str, Settling], names: Sequence[str]) -> Panel:
+def _panel(found: Mapping[str, Settling], steps: int) -> Panel:
     series = [{"name": layer, **units.curve()} for layer, units in found.items()]
-    numbered = ", ".join(f"{i}: {name}" for i, name in enumerate(names, 1))
-    caption = f"Of each layer's units: how many have settled by each checkpoint. At the last one all have. {numbered}."
-    data = {"x": "checkpoint", "y": "units that have settled", "series": series, "y_ends": [0, 1]}
-    return Panel("convergence", "lines", "When units become what they stay", caption, data)
+    data = {"x": "checkpoint", "y": "share of units that have settled", "series": series, "y_ends": [0, 1]}
+    if steps <= MOST_TICKS:
+        data["ticks"] = [[step, str(step)] for step in range(1, steps + 1)]
+    title, caption = "When units become what they stay", "By each checkpoint; at the last one all have."
+    return Panel("convergence", "lines", title, caption, data)
 
 
 def _sort(measure: Measure) -> str:
@@ -224,7 +231,9 @@ def _shares(values: Iterable[float | None]) -> str:
 
 
 def _caveats(rows: Rows, found: Mapping[str, Settling]) -> Iterable[str]:
-    yield "Checkpoints are counted from 1, in the order they were given, whatever lies between them."
+    names = rows.unique("step").sort("step")["checkpoint"]
+    numbered = ", ".join(f"{i} {name.rpartition('/')[2]}" for i, name in enumerate(names, 1))
+    yield f"Checkpoints are counted from 1, in the order they were given, whatever lies between them: {numbered}."
     yield "The chance is how often a unit agrees as much with another unit of the layer at the last checkpoint."
     units = rows.select("layer", "channel").n_unique() if rows.height else 0
     if left := units - sum(map(len, found.values())):

@@ -10,15 +10,20 @@ import polars as pl
 from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
+from cuescope.core.findings import About, Conclusion, Figure, Inset, Look, Measure, Panel, dot
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops import spectrum
 from cuescope.data.ops.contact import contact_sheet
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
+from cuescope.data.ops.convert import to_image
+from cuescope.data.ops.tiles import contrast, sheet, tile
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, answer, typed
 from cuescope.methods.filter_bank import bank_of, has_pattern, measures_of
 from cuescope.methods.first_layers import FirstLayers
+
+MOST_RESPONSES = 8
+"""Filters whose responses to one image are shown."""
 
 
 @dataclass(frozen=True)
@@ -184,48 +189,74 @@ class Filters(Instrument, version=3, order=230, needs={"logits", "features"}):
         return rows["id"].head(1).to_list()
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        layers, facts = FirstLayers.of(classifier), self.start(classifier).facts
-        assert layers is not None
-        bank, weights = bank_of(facts, self.empty, self.negligible, self.extreme_share), layers.filters
-        sheet = contact_sheet(weights[bank.sort("weak", "frequency", "filter")["filter"].to_list()])
+        facts, (bank, weights) = self.start(classifier).facts, self._bank(classifier)
+        every = contact_sheet(weights[bank["filter"].to_list()])
         text = f"{len(weights)} filters of {facts['layer']}, {_size(facts)}"
         if weak := bank["weak"].sum():
             text += f"; the last {weak} have negligible weights"
-        figures = [Figure(text, sheet)]
+        figures = [Figure(text, every)]
         alike = bank.filter(pl.col("repeats").is_in(bank.filter("repeated")["repeats"].implode()))
         if alike.height and has_pattern(facts):
             groups = alike.group_by("repeats", maintain_order=True).agg("filter")["filter"].to_list()
             joined = [weights[group] for group in sorted(groups, key=len, reverse=True)]
-            figures.append(Figure("those of them that are alike", contact_sheet(*joined, width_px=sheet.shape[1])))
+            figures.append(Figure("those of them that are alike", contact_sheet(*joined, width_px=every.shape[1])))
         shown = "in color" if facts["kernel"][0] == 3 else "as the mean of its channels, which are not three colors"
         caption = f"Each filter {shown}, stretched to its own contrast around gray; from the lowest mean frequency on."
         yield Panel("filters", "images", "The first layer's filters", caption, figures=tuple(figures))
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        row, facts, (bank, weights) = rows.row(0, named=True), self.start(classifier).facts, self._bank(classifier)
+        layers = FirstLayers.of(classifier)
+        assert layers is not None
+        maps, figures = layers.maps(batch.pixels[0]), []
+        for k in maps.flatten(1).abs().amax(1).argsort(descending=True)[:MOST_RESPONSES].tolist():
+            both = [tile(contrast(_colors(weights[k]))), tile(contrast(_colors(maps[k][None])))]
+            figures.append(Figure(f"filter {k} and its response", sheet([both], 2)))
+        every = contact_sheet(weights[bank["filter"].to_list()])
+        image = to_image(batch.pixels[0])
+        figure = Figure("", image, insets=(Inset(f"all {len(weights)} filters of {facts['layer']}", every),))
+        said = f"It says {answer(classifier, batch.logits[0])}; "
+        said += f"its first layer has {len(weights)} filters of {_size(facts)}"
+        if facts["nonlinear"]:
+            said += f", and {sum(peak > 0 for peak in row['peak'])} of them respond somewhere"
+        if max(facts["stride"]) > 1 and row["aliasing_1"] is not None:
+            said += f"; {row['aliasing_1']:.0%} of what they respond with is too fine for the map that is kept"
+        strongest = Panel("responses", "images", "The strongest responses", figures=tuple(figures))
+        return Look(f"{said}.", (Panel("filters", "images", "", figures=(figure,)), strongest))
+
+    def _bank(self, classifier: Classifier) -> tuple[pl.DataFrame, Tensor]:
+        """The filters: what is known of each, from low to high frequency, and their weights by number."""
+        layers = FirstLayers.of(classifier)
+        assert layers is not None
+        bank = bank_of(self.start(classifier).facts, self.empty, self.negligible, self.extreme_share)
+        return bank.sort("weak", "frequency", "filter"), layers.filters
 
 
 def _panels(facts: Mapping[str, Any], bank: pl.DataFrame, found: Mapping[str, Measure]) -> Iterable[Panel]:
     if has_pattern(facts):
         counts, edges = np.histogram(bank.filter(~pl.col("weak"))["frequency"].to_numpy(), 10, (0, 1))
         values = (100 * counts / max(1, counts.sum())).round(2).tolist()
-        caption = "Each filter's mean frequency: 0 is a constant, 1 the finest pattern that the kernel can hold."
-        data = {"x": "mean frequency", "y": "filters (%)", "edges": edges.tolist(), "values": values}
+        caption = "0 is a constant, 1 the finest pattern that the kernel can hold."
+        data = {"x": "mean frequency of a filter", "y": "filters (%)", "edges": edges.tolist(), "values": values}
         yield Panel("frequencies", "bars", "Fine and coarse filters", caption, data)
     layers = [(f"layer {number}", found[f"aliasing_layer{number}"]) for number in (1, 2)]
     dots = [dot(label, measure.value, measure.interval, measure.n) for label, measure in layers]
-    caption = "The share of the energy of a layer's responses that is too fine for the map that is kept."
+    caption = "The share of the energy of a layer's responses that the map that is kept cannot hold."
     yield Panel("aliasing", "dots", "What folds back", caption, {"unit": "share", "rows": dots})
-    columns, table = ["filter", "remark", "RMS", "frequency", "lowest", "highest", "folds back"], []
+    table = []
     for row in bank.iter_rows(named=True):
         remarks = ["weak"] if row["weak"] else ["silent"] if row["inactive"] else []
         remarks += [f"repeats {row['repeats']}"] if row["repeated"] and has_pattern(facts) else []
-        shares = [row[name] if has_pattern(facts) else None for name in ("frequency", "low", "high")]
-        numbers = [None if x is None else round(x, 3) for x in (*shares, row["folded"])]
-        table.append([row["filter"], ", ".join(remarks), float(f"{row['rms']:.3g}"), *numbers])
-    table.sort(key=lambda row: (not row[1], row[0]))
-    caption = (
-        "Of each filter: its weights' root mean square, its mean frequency, the shares of its energy in the lowest and "
-        "the highest frequencies, and the share of its responses that folds back."
-    )
-    yield Panel("table", "table", "Filter by filter", caption, {"columns": columns, "rows": table})
+        if remarks:
+            table.append([row["filter"], ", ".join(remarks), float(f"{row['rms']:.3g}")])
+    if table:
+        columns = ["filter", "why", "RMS of its weights"]
+        yield Panel("wasted", "table", "Filters that add nothing", "", {"columns": columns, "rows": table})
+
+
+def _colors(one: Tensor) -> Tensor:
+    """(C, h, w) in color where it has three channels, else their mean in gray: (3, h, w)."""
+    return one if len(one) == 3 else one.mean(0, keepdim=True).expand(3, -1, -1)
 
 
 def _by(sides: list[int]) -> str:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Inset, Look, Measure, Panel
 from cuescope.core.verdicts import Headline, Sentence, Verdict
 from cuescope.core.wording import counted, interval_text
 from cuescope.data.images import Batch
+from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.occlude import Rectangle
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
-from cuescope.methods.part_losses import losses, masked_parts
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, answer, typed
+from cuescope.methods.part_losses import losses, masked_parts, without
 
 PAPER_PX = (8, 16, 24, 32)
 """The paper's sides of a part, for images of `PAPER_SIDE_PX`."""
@@ -129,12 +130,15 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
         """
         if classifier.precision != "float32":
             raise Misfit(f"sums of many small losses are lost in the rounding of {classifier.precision}")
-        height, width = classifier.preprocessing.size
-        sizes = self.parts_px or default_parts(min(height, width))
-        sizes = sizes if self.sizes == "all" else (max(sizes),)
-        parts = {px: masked_parts(height, width, px) for px in sizes}
+        parts = self._parts(classifier)
         field = classifier.patch_geometry[0] if "patch_logits" in classifier.capabilities else None
         return Observer(partial(self._rows, classifier, parts), facts={"field_px": field})
+
+    def _parts(self, classifier: Classifier) -> dict[int, list[Rectangle]]:
+        """The parts that are masked, by their side in px."""
+        height, width = classifier.preprocessing.size
+        sizes = self.parts_px or default_parts(min(height, width))
+        return {px: masked_parts(height, width, px) for px in (sizes if self.sizes == "all" else (max(sizes),))}
 
     def _rows(self, classifier: Classifier, parts: Mapping[int, list[Rectangle]], batch: Batch) -> Rows:
         """Per image and part size: what the logit loses with all parts masked, and with each alone, summed."""
@@ -179,6 +183,20 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
         unsure = "nearly" if residual.below(MARGIN) else "cannot_tell"
         name, interval = "together" if residual.above(MARGIN) else unsure, interval_text(residual, ".1%")
         return self.say(name, px=px, residual=residual.value, interval=interval, images=images)
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        pixels, parts, insets = batch.pixels[0], self._parts(classifier), []
+        lost = "nothing of it was masked, since it is too small or has no label to follow"
+        for row in rows.drop_nulls("together").iter_rows(named=True):
+            masked, size = without(pixels, parts[row["part_px"]]), f"{row['parts']} parts of {row['part_px']} px"
+            insets.append(Inset(f"{size}: {answer(classifier, classifier.logits(masked[None])[0])}", to_image(masked)))
+            both = (row["together"], row["alone"])
+            together, alone = ("nothing" if abs(x) <= row["rounding"] else f"{x:.2f}" for x in both)
+            lost = f"masking {size} takes {together} from the logit of {classifier.classes.names[row['target']]}"
+            lost += f"; one by one they take {alone} in sum"
+        figure = Figure("", to_image(pixels), insets=tuple(insets))
+        said = f"It says {answer(classifier, batch.logits[0])}; {lost}."
+        return Look(said, (Panel("masked", "images", "", figures=(figure,)),))
 
 
 def default_parts(side: int) -> tuple[int, ...]:
@@ -230,16 +248,11 @@ def _larger(together: Array, alone: Array) -> Array:
 
 
 def _panels(rows: Rows, found: Mapping[int, Sequence[Measure]]) -> Iterable[Panel]:
-    series = []
-    for place, name in ((0, "misses by"), (2, "correlation")):
-        measures = [of_size[place] for of_size in found.values()]
-        low, high = ([(m.interval or (None, None))[end] for m in measures] for end in (0, 1))
-        series.append({"name": name, "x": list(found), "y": [m.value for m in measures], "low": low, "high": high})
-    data = {"x": "side of a part (px)", "y": "one by one against all together", "series": series}
-    caption = (
-        "Where parts act independently, the sum of what they take one by one is what they take together: it misses "
-    )
-    caption += "that by 0, at a correlation of 1. The bands are 95% intervals over images."
+    measures = [residual for residual, *_ in found.values()]
+    low, high = ([(m.interval or (None, None))[end] for m in measures] for end in (0, 1))
+    series = {"name": "misses by", "x": list(found), "y": [m.value for m in measures], "low": low, "high": high}
+    data = {"x": "side of a part (px)", "y": "share of the loss together that the sum misses", "series": [series]}
+    caption = "0: what parts take one by one adds up to what they take together. 95% intervals over images."
     if len(found) > 1:
         yield Panel("by_size", "lines", "Do parts add up?", caption, data)
     table = []
@@ -248,9 +261,10 @@ def _panels(rows: Rows, found: Mapping[int, Sequence[Measure]]) -> Iterable[Pane
         if known.height:
             lost = [float(known[column].to_numpy().mean()) for column in ("together", "alone")]
             table.append([px, int(known["parts"][0]), *lost, residual.value, slope.value, correlation.value])
-    names = ["lost with all together", "lost one by one, summed", "misses by", "slope", "correlation"]
-    data = {"columns": ["side of a part (px)", "masked parts", *names], "rows": table}
-    yield Panel("losses", "table", "What masking takes away", "What the logit loses, as a mean over images.", data)
+    names = ["together", "one by one", "misses by", "slope", "correlation"]
+    data = {"columns": ["side (px)", "parts", *names], "rows": table}
+    caption = "Logits lost, means over images, and how the sum one by one goes with the loss together."
+    yield Panel("losses", "table", "What masking takes away", caption, data)
 
 
 def _caveats(rows: Rows, sizes: list[int], field: int | None, logit: str) -> tuple[str, ...]:

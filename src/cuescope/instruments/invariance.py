@@ -1,5 +1,6 @@
 """How far do its features and its answer move when the image is moved, enlarged or turned?"""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -8,21 +9,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Look, Measure, Panel
 from cuescope.core.verdicts import Sentence, Verdict
-from cuescope.core.wording import counted
+from cuescope.core.wording import counted, listed
 from cuescope.data.images import Batch
-from cuescope.data.ops.convert import sheet
+from cuescope.data.ops.convert import sheet, to_image
 from cuescope.data.ops.occlude import FILLS, Fill, fill_color
 from cuescope.data.ops.transform import TRANSFORMS, shifts, steps_up
-from cuescope.instruments.base import Instrument, Observer, Rows, by_id, typed
+from cuescope.instruments.base import Instrument, Observer, Rows, answer, by_id, typed
 from cuescope.methods.end_features import EndFeatures
 from cuescope.methods.moved_features import SIDES, MovedFeatures, same_answer, sketch
 
-MOST_SHOWN, MOST_FRAMES = 3, 7
+MOST_SHOWN, MOST_FRAMES, LOOKED_AT = 2, 7, 5
 MARGIN = 0.05
 """Answers that surely stay in all but less than this share of cases stay."""
 
@@ -212,18 +214,42 @@ class Invariance(Instrument, version=3, order=270, needs={"logits"}):
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         row_of, names, figures = by_id(rows), classifier.classes.names, []
-        color = fill_color(self.fill, classifier.preprocessing.mean)
         for name, pixels in zip(batch.ids, batch.pixels, strict=True):
-            row, strips, lines = row_of[name], [], []
-            for kind in self.kinds:
-                how, steps = TRANSFORMS[kind], self.steps(kind, (pixels.shape[1], pixels.shape[2]))
-                picked = np.unique(np.linspace(0, len(steps) - 1, min(MOST_FRAMES, len(steps))).round().astype(int))
-                strips.append([how.apply(pixels, steps[k], color) for k in picked])
-                values = " ".join(f"{row[f'{kind}_p'][k]:.2f}" for k in picked)
-                lines.append(f"{how.verb} by {steps[picked[0]]:g} to {how.text(steps[picked[-1]])}: {values}")
-            figures.append(Figure(f"P({names[row['tracked']]}) {'; '.join(lines)}", sheet(strips)))
-        caption = "Some of the transforms, and below P(class) of each image from left to right, row by row."
+            strips = [[seen for _, seen in self._some(classifier, pixels, kind, MOST_FRAMES)] for kind in self.kinds]
+            caption = f"{names[row_of[name]['answer']]}: stays after {self._kept(classifier, row_of[name])}"
+            figures.append(Figure(caption, sheet(strips)))
+        caption = "A row for each transform, some of its steps from left to right."
         yield Panel("strips", "images", "What was done to the images", caption, figures=tuple(figures))
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        pixels, figures = batch.pixels[0], []
+        for kind in self.kinds:
+            how = TRANSFORMS[kind]
+            for step, moved in self._some(classifier, pixels, kind, LOOKED_AT):
+                if step != how.neutral:
+                    says = answer(classifier, classifier.logits(moved[None])[0])
+                    figures.append(Figure(f"{how.verb} by {how.text(step)}: {says}", to_image(moved)))
+        said = f"It says {answer(classifier, batch.logits[0])}, and still does after "
+        said += f"{self._kept(classifier, rows.row(0, named=True))}."
+        return Look(said, (Panel("moved", "images", "", figures=tuple(figures)),))
+
+    def _some(self, classifier: Classifier, pixels: Tensor, kind: str, most: int) -> list[tuple[float, Tensor]]:
+        """Some steps of a transform, evenly spread, and the image after each."""
+        color, steps = (
+            fill_color(self.fill, classifier.preprocessing.mean),
+            self.steps(kind, classifier.preprocessing.size),
+        )
+        picked = np.unique(np.linspace(0, len(steps) - 1, min(most, len(steps))).round().astype(int))
+        return [(steps[k], TRANSFORMS[kind].apply(pixels, steps[k], color)) for k in picked]
+
+    def _kept(self, classifier: Classifier, row: Mapping[str, Any]) -> str:
+        """After how many of the steps of each transform the answer to this image stays."""
+        found = []
+        for kind in self.kinds:
+            how, steps = TRANSFORMS[kind], self.steps(kind, classifier.preprocessing.size)
+            moved = [bool(x) for x, step in zip(row[f"{kind}_stays"], steps, strict=True) if step != how.neutral]
+            found.append(f"{sum(moved)} of {len(moved)} {how.every.removeprefix('all ')}")
+        return listed(found)
 
 
 def _shapes(moved: MovedFeatures) -> Iterable[Measure]:
@@ -249,20 +275,19 @@ def _panels(moved: MovedFeatures, kind: str) -> Iterable[Panel]:
         spans = {"low": list(low), "high": list(high)} if any(m.interval for m in shown) else {}
         return {"name": name, "x": steps, "y": [round(m.value or 0.0, 6) for m in shown], **spans}
 
+    quarters = [[degrees, str(degrees)] for degrees in range(0, math.ceil(steps[-1] / 90) * 90 + 1, 90)]
+    ticks = {"ticks": quarters} if kind == "rotation" else {}
     known = [side for side in SIDES if not moved.lacking(side)]
     if known:
-        caption = "Distance to the features of the image as it is; 1 is the mean distance between two images."
+        caption = "From the features of the image as it is, with 95% intervals over images."
         each = [[moved.distance(side, kind, [k]) for k in range(len(steps))] for side in known]
         shown = [series(f"{side} layer", found) for side, found in zip(known, each, strict=True)]
-        data = {"x": how.axis, "y": "distance of the features", "series": shown}
+        data = {"x": how.axis, "y": "distance (1: another image)", "series": shown, **ticks}
         yield Panel(f"features_{kind}", "lines", f"Features after {how.every}", caption, data)
-    shown = [
-        series(name, (stats.mean_share("", step) for step in moved.curves(kind, what).T))
-        for name, what in (("P(class)", "p"), ("answer stays", "stays"))
-    ]
-    caption = "The mean probability of the class, and how often the answer is that to the image as it is."
-    data = {"x": how.axis, "y": "share", "series": shown}
-    yield Panel(f"p_{kind}", "lines", f"The answer after {how.every}", caption, data)
+    shown = [series("answer stays", (stats.mean_share("", step) for step in moved.curves(kind, "stays").T))]
+    caption = "How often the answer is that to the image as it is, with 95% intervals over images."
+    data = {"x": how.axis, "y": "images whose answer stays", "series": shown, "y_ends": [0, 1], **ticks}
+    yield Panel(f"stays_{kind}", "lines", f"The answer after {how.every}", caption, data)
 
 
 def _caveats(moved: MovedFeatures, fill: Fill) -> Iterable[str]:

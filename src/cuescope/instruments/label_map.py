@@ -1,6 +1,6 @@
 """What does each part of the image show?"""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Map, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Look, Map, Measure, Panel
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, by_id, typed
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, answer, by_id, typed
 from cuescope.methods.annotator_score import class_indices, classes_of_positions, score_of_labels, score_of_positions
 from cuescope.methods.patch_annotator import Annotator, why_none
 
@@ -47,7 +47,7 @@ class LabelMap(Instrument, version=3, order=160, needs={"logits"}):
     least_area: float = 0.1
     """The share of the positions that a class must win to be counted. On the world's images of several objects .1
     comes nearest to their true number; single positions are often sure of what is not there."""
-    shown: int = 8
+    shown: int = 4
     """Images to show, those with the most labels."""
 
     question = "What does each part of the image show, and how many things are there?"
@@ -177,7 +177,7 @@ class LabelMap(Instrument, version=3, order=160, needs={"logits"}):
             return self.say("nothing")
         labels, several = counts
         if rows.height == 1:
-            said = self.say("one", found=_listed(rows["labels"][0].to_list(), names) or "no part that it is sure of")
+            said = self.say("one", found=_listed([names[k] for k in rows["labels"][0]]) or "no part that it is sure of")
         else:
             span = f" ({several.interval[0]:.0%} to {several.interval[1]:.0%})" if several.interval else ""
             said = self.say("counts", share=several.value, span=span, n=several.n, labels=labels.value)
@@ -212,12 +212,20 @@ class LabelMap(Instrument, version=3, order=160, needs={"logits"}):
         names, row_of, figures = classifier.classes.names, by_id(rows), []
         for name in self.examples(rows):
             row, i = row_of[name], batch.ids.index(name)
-            answer = names[int(batch.logits[i].argmax())]
-            caption = f"as a whole: {answer}; in parts: {_listed(row['labels'], names) or 'nothing sure'}"
+            parts = _listed([names[k] for k in row["labels"]]) or "nothing sure"
+            caption = f"as a whole: {names[int(batch.logits[i].argmax())]}; in parts: {parts}"
             figures.append(Figure(caption, to_image(batch.pixels[i]), maps=(_map(row, names, self.least),)))
-        caption = f"The class of each position, where its probability is over {self.least:g}: the surer the stronger."
+        caption = f"The class of each position whose probability is over {self.least:g}: the surer the stronger."
         title = "What each part shows: the images with the most labels"
         yield Panel("label_map", "images", title, caption, figures=tuple(figures))
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        row, names = rows.row(0, named=True), classifier.classes.names
+        parts = _listed([names[k] for k in row["labels"]])
+        parts = f"in parts {parts}" if parts else f"no part of it is over {self.least:g} for any class"
+        figure = Figure("", to_image(batch.pixels[0]), maps=(_map(row, names, self.least),))
+        said = f"As a whole it says {answer(classifier, batch.logits[0])}; {parts}."
+        return Look(said, (Panel("label_map", "images", "", figures=(figure,)),))
 
 
 def _map(row: Mapping[str, Any], names: tuple[str, ...], least: float) -> Map:
@@ -230,17 +238,22 @@ def _map(row: Mapping[str, Any], names: tuple[str, ...], least: float) -> Map:
     values[(sure <= least) | (codes < 0)] = None
     strength = FAINT + (FULL - FAINT) * ((sure - least) / (1 - least)).clip(0, 1)
     legend = tuple(names[label] for label in row["labels"])
-    return Map("labels", values.tolist(), "labels", legend=legend, strength=strength.round(3).tolist())  # type: ignore[arg-type]
+    name = f"sure parts: {((sure > least) & (codes >= 0)).mean():.0%} of the image"
+    return Map("labels", values.tolist(), name, legend=legend, strength=strength.round(3).tolist())  # type: ignore[arg-type]
 
 
 def _histogram(counts: np.ndarray[Any, Any]) -> Panel:
     values = np.bincount(counts).tolist()
-    data = {"x": "labels", "y": "images", "edges": [i - 0.5 for i in range(len(values) + 1)], "values": values}
+    data = {
+        "x": "labels of an image",
+        "y": "images",
+        "edges": [i - 0.5 for i in range(len(values) + 1)],
+        "values": values,
+    }
     return Panel("labels_per_image", "bars", "How many labels an image has", data=data)
 
 
-def _listed(labels: Iterable[int], names: tuple[str, ...], most: int = 4) -> str:
-    found = [names[label] for label in labels]
+def _listed(found: Sequence[str], most: int = 4) -> str:
     return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
 
 

@@ -99,7 +99,7 @@ class LogitCorrelation(Instrument, version=2, order=220, needs={"logits"}):
         caveat = "Networks scale their logits differently: margins of two networks cannot be compared."
         if margin.value is None:
             return Conclusion((margin,), (), self.say("nothing", why=why), (caveat,))
-        data = histogram(margins, 12, (0, max(float(margins.max()), 1e-9)), "first logit less second")
+        data = histogram(margins, 12, (0, max(float(margins.max()), 1e-9)), "lead of the first logit over the second")
         panel = Panel("margins", "bars", "By how much the answer leads", "", data)
         values = {
             "margin": margin.value,

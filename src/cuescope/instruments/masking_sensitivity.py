@@ -13,13 +13,13 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
+from cuescope.core.findings import About, Conclusion, Figure, Look, Map, Measure, Panel, dot
 from cuescope.core.naming import key, short_name
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Instrument, Observer, Rows, by_id, typed
+from cuescope.instruments.base import Instrument, Observer, Rows, answer, by_id, typed
 from cuescope.methods.attribution import KINDS, Attributions
 from cuescope.methods.attribution.masking import Masking, area, counts
 from cuescope.methods.attribution.places import cell_sums, class_map, heat, patch_map
@@ -27,7 +27,7 @@ from cuescope.methods.attribution.places import cell_sums, class_map, heat, patc
 RANDOM, CLASS_MAP = "random", "class map"
 OWN = (RANDOM, *KINDS, CLASS_MAP)
 """The heatmaps that every classifier is asked for; those of its peers come after them."""
-MOST_SHOWN = 3
+MOST_SHOWN = 2
 SEEN = 0.1
 """Share of the answer's probability to be lost with every cell masked, for masks to say where it is read."""
 MARGIN = 0.02
@@ -217,17 +217,43 @@ class MaskingSensitivity(Instrument, version=3, order=180, needs={"logits", "gra
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         row_of, figures = by_id(rows), []
-        cell_px, *grid = self._grid(*classifier.preprocessing.size)
-        height, width = batch.pixels.shape[-2:]
-        extent = (0.0, 0.0, grid[1] * cell_px / width, grid[0] * cell_px / height)
         for name, pixels in zip(batch.ids, batch.pixels, strict=True):
             row = row_of[name]
-            pairs = zip(row["heatmaps"], row["cells"], strict=True)
-            maps = tuple(heat(heatmap, np.reshape(cells, grid), extent) for heatmap, cells in pairs if cells)
-            answer = classifier.classes.names[row["target"]]
-            figures.append(Figure(f"{answer}: P {row['p_clean']:.2f}", to_image(pixels), maps=maps))
-        caption = "What each heatmap ranks highest, summed inside the cells that are masked. Red speaks for the answer."
+            caption = f"{classifier.classes.names[row['target']]}: P {row['p_clean']:.2f} unmasked"
+            figures.append(Figure(caption, to_image(pixels), maps=self._maps_of(row, pixels)))
+        caption = "What each heatmap ranks highest, summed inside cells; 1 is its strongest. Red speaks for the answer."
         yield Panel("heatmaps", "images", "The heatmaps", caption, figures=tuple(figures))
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        row, pixels = rows.row(0, named=True), batch.pixels[0]
+        most, cells = self._most(pixels)
+        left = {name: curve[-1] for name, curve in zip(row["heatmaps"], row["curves"], strict=True) if curve}
+        random, p = left.pop(RANDOM), f"P({classifier.classes.names[row['target']]})"
+        lowest = min(left, key=left.__getitem__, default="")
+        said = f"It says {answer(classifier, batch.logits[0])}. "
+        said += f"With {most} of {cells} cells masked at random {p} is {random:.2f}"
+        if lowest:
+            said += f"; with those that {lowest} ranks highest it is {left[lowest]:.2f}, the lowest of its heatmaps"
+        figure = Figure("", to_image(pixels), maps=self._maps_of(row, pixels))
+        shown = {"nothing": row["p_clean"], "at random": random, **left, "all cells": row["p_all"]}
+        data = {"unit": "probability", "rows": [dot(name, value) for name, value in shown.items()]}
+        plot = Panel("left", "dots", f"{p} after {most} cells are masked", data=data)
+        return Look(f"{said}.", (Panel("heatmaps", "images", "", figures=(figure,)), plot))
+
+    def _most(self, pixels: Tensor) -> tuple[int, int]:
+        """How many cells of an image are masked, and of how many."""
+        _, height, width = self._grid(pixels.shape[-2], pixels.shape[-1])
+        return counts(self.most, self.points, height * width)[-1], height * width
+
+    def _maps_of(self, row: Mapping[str, Any], pixels: Tensor) -> tuple[Map, ...]:
+        """The heatmaps of an image, each with what masking in its order leaves."""
+        height, width = pixels.shape[-2:]
+        cell_px, *grid = self._grid(height, width)
+        extent = (0.0, 0.0, grid[1] * cell_px / width, grid[0] * cell_px / height)
+        most, _ = self._most(pixels)
+        each = zip(row["heatmaps"], row["cells"], row["curves"], strict=True)
+        found = [(name, heat(name, np.reshape(cells, grid), extent), curve[-1]) for name, cells, curve in each if cells]
+        return tuple(replace(drawn, name=f"{name}: P {p:.2f} after {most} cells") for name, drawn, p in found)
 
 
 def _gathered(rows: Rows) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -247,13 +273,12 @@ def _panels(
 ) -> Iterable[Panel]:
     dots = [dot(name, m.value, m.interval, m.n) for name, m in areas.items() if m.value is not None]
     caption = (
-        f"The mean probability of the answer while up to {masked[-1]} cells are masked, in the order of each heatmap. "
-        "Small: the heatmap finds what the classifier reads. The bars are 95% intervals over images."
+        f"P(answer) while up to {masked[-1]} cells are masked in its order: the area under the curve, 95% intervals."
     )
     yield Panel("areas", "dots", "Which heatmap takes the answer away", caption, {"unit": "probability", "rows": dots})
     means = {name: known.mean(0).round(6).tolist() for name, known in curves.items() if len(known)}
     series = [{"name": name, "x": masked, "y": ys} for name, ys in means.items()]
-    caption = "The probability of the answer to the whole image, as a mean over images."
+    caption = "In the order of each heatmap; means over images."
     data = {"x": "cells masked", "y": "probability of the answer", "series": series}
     # A name of its own: the curves of several classifiers in one plot could not be distinguished.
     yield Panel(f"curves_{key(classifier)}", "lines", "What masking leaves", caption, data)

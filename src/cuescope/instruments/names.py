@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cuescope.core.errors import CueError, unknown
-from cuescope.core.parameters import fields_in
+from cuescope.core.parameters import defines, fields_in
 
 GROUP = "cuescope.instruments"
 FOLDER = Path(__file__).parent
@@ -75,3 +75,25 @@ def check(chosen: Mapping[str, Mapping[str, Any]]) -> None:
             for key in settings:
                 if known is not None and key not in known:
                     raise unknown(f"{name} parameter", key, known)
+
+
+def check_looks(name: str) -> None:
+    """Raise CueError for an instrument that has nothing to show of one image, as far as its source shows."""
+    if _looks(name) is False:
+        raise shows_nothing(name)
+
+
+def shows_nothing(name: str) -> CueError:
+    """The error for an instrument that is to look at one image and needs a set of them."""
+    do = f"ask it of a set of images: cuescope audit MODEL --images DIR --only {name}"
+    wanted = "one that has: " + ", ".join(other for other in names() if _looks(other))
+    return CueError(f"{name} has nothing to show of one image", wanted=wanted, do=do)
+
+
+def _looks(name: str) -> bool | None:
+    """Whether an instrument has a `look` of its own; None where its source is elsewhere or does not show it."""
+    path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
+    try:
+        return defines(path.read_text(encoding="utf-8"), class_name(path.stem), "look") if path.is_file() else None
+    except (SyntaxError, ValueError):
+        return None  # running it tells where

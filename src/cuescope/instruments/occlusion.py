@@ -11,20 +11,20 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier, Watch, peak
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Map, Measure, Panel, Unit
+from cuescope.core.findings import About, Conclusion, Figure, Look, Measure, Panel, Unit
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.objects import object_mask
 from cuescope.data.ops.occlude import FILLS, Fill, Grid, Occlude, fill_color
-from cuescope.instruments.base import Instrument, Observer, Rows, typed
+from cuescope.instruments.base import Instrument, Observer, Rows, answer, typed
 from cuescope.methods.incremental import painted_logits
-from cuescope.methods.occlusion import concentration, followed_map, pointing, unseen
+from cuescope.methods.occlusion import changes_map, concentration, fall_map, followed_map, pointing, unseen
 
 MARGIN = 0.05
 """A share of hits that is surely less than this above chance is no more than chance."""
-MOST_SHOWN, MOST_EXAMPLES, OTHERS = 6, 12, 3
+MOST_SHOWN, MOST_EXAMPLES, OTHERS = 4, 12, 3
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,9 @@ class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
     """Distance of neighboring places, as a share of the same side."""
     fill: Fill = "mean"
     """Color of the square: the mean pixel that the classifier subtracts, middle gray, or black."""
-    followed: int = 3
-    """Images whose strongest feature map is followed too; each takes as many passes more as there are places."""
+    followed: int = 2
+    """Images whose strongest feature map is followed too, with what excites it there and in three other images; each
+    takes as many passes more as there are places."""
     layer: str = ""
     """The layer of that map; by default the last one that gives maps over the image (the paper's layer 5)."""
 
@@ -228,17 +229,24 @@ class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
                 color = self._occluder(classifier, batch).color
                 extra = followed_map(classifier, shown, _grid(row), color, layer, _strongest(row))
                 figures[-1] = replace(figures[-1], maps=(extra[0], *figures[-1].maps), insets=extra[1])
-        caption = (
-            "P(class) and the answer while a square hides the place: each point shows what is left with the square's "
-            "center there. Where P falls, the class was read; where the answer changes, the place decided."
-        )
-        if layer and self.followed:
-            caption += (
-                f" The sum of the map of '{layer}' that is strongest unhidden falls where hiding hits what excites it; "
-                f"what that is stands beside it, by the deconvnet, here and in those {OTHERS} other images "
-                "looked at that excite it most."
-            )
+        caption = "What is lost, and what the answer becomes, with the middle of the square at each place."
         yield Panel("maps", "images", "What a hidden place changes", caption, figures=tuple(figures))
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        row, names = rows.row(0, named=True), classifier.classes.names
+        changed = [a for a in row["answers"] if a != row["predicted"]]
+        clean, lowest, square = row["p_clean"], min(row["p"]), f"a square of {row['width']} x {row['height']} px"
+        if changed:
+            most = names[max(changed, key=changed.count)]
+            said = f". Hidden by {square}, {len(changed)} of {len(row['p'])} places change that, mostly to {most}"
+        else:
+            said = f", and still does wherever {square} hides a place"
+        falls = (
+            f"falls from {clean:.2f} to {lowest:.2f} at worst" if clean - lowest >= 0.01 else f"stays at {clean:.2f}"
+        )
+        said = f"It says {answer(classifier, batch.logits[0])}{said}; P({names[row['tracked']]}) {falls}."
+        figure = replace(_figure(row, batch.pixels[0], names), caption="")
+        return Look(said, (Panel("maps", "images", "", figures=(figure,)),))
 
     def _layer(self, classifier: Classifier) -> str:
         """The layer whose strongest map is followed; none for a black box, or for a network without maps."""
@@ -282,11 +290,9 @@ def _grid(row: Mapping[str, Any]) -> Grid:
 
 
 def _figure(row: Mapping[str, Any], pixels: Tensor, names: tuple[str, ...]) -> Figure:
-    grid, (height, width) = _grid(row), pixels.shape[-2:]
-    name = names[row["tracked"]]
-    present = list(dict.fromkeys([row["predicted"], *row["answers"]]))
-    indices = [float(present.index(answer)) for answer in row["answers"]]
-    heat = Map("heat", grid.spread(row["p"], height, width), f"P({name})", "probability", 0.0, 1.0)
-    labels = Map("labels", grid.spread(indices, height, width), "answer", legend=tuple(names[a] for a in present))
+    grid, size, name = _grid(row), (pixels.shape[-2], pixels.shape[-1]), names[row["tracked"]]
+    clean = row["p_clean"]
+    fall = fall_map([clean - p for p in row["p"]], clean, grid, size, f"fall of P({name}) from {clean:.2f}")
+    changes = changes_map(row["answers"], row["predicted"], grid, size, names)
     caption = f"{name}: P {row['p_clean']:.2f} unhidden, {min(row['p']):.2f} at worst"
-    return Figure(caption, to_image(pixels), maps=(heat, labels))
+    return Figure(caption, to_image(pixels), maps=(fall, changes) if changes else (fall,))

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Inset, Measure, Panel, dot
+from cuescope.core.findings import About, Conclusion, Figure, Inset, Look, Measure, Panel, dot
 from cuescope.core.verdicts import UNSAID, Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.tiles import sheet, tile
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, answer, typed
 from cuescope.methods.picture_sanity import METHODS, Pair, Pictures
 
 DIFFERENT, ALIKE = 0.5, 0.8
@@ -23,7 +23,7 @@ DIFFERENT, ALIKE = 0.5, 0.8
 a quarter of the variance of ranks, and does not where it is surely above the second, two thirds of it."""
 SAME = 0.9999
 """A rank correlation above this is 1 but for rounding."""
-MOST_SHOWN, TILE_PX = 2, 112
+MOST_SHOWN, TILE_PX = 1, 112
 _REMEDY = (
     "Test what a picture shows by masking it.",
     "cuescope audit {models} --images {images} --only masking_sensitivity --out more",
@@ -143,14 +143,34 @@ class PictureSanity(Instrument, version=1, order=255, needs={"logits", "features
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         pictures, figures = Pictures.of(classifier, self.steps, self.seed), []
         for pixels, logits in zip(batch.pixels, batch.logits, strict=True):
-            target, insets = int(logits.argmax()), []
-            for method, pair in pictures.pairs(pixels, target).items():
-                if isinstance(pair, Pair) and (alike := pair.alike) is not None:
-                    shown = [tile(_gray(one), TILE_PX) for one in (pair.own, pair.random)]
-                    insets.append(Inset(f"{method}: {alike:.2f}", sheet([shown], columns=2)))
-            figures.append(Figure(classifier.classes.names[target], to_image(pixels), insets=tuple(insets)))
-        caption = "Left by the network, right by the same network with random weights, and their rank correlation."
+            target = int(logits.argmax())
+            figures.append(
+                Figure(classifier.classes.names[target], to_image(pixels), insets=_insets(pictures, pixels, target))
+            )
+        caption = "Left of the network, right of the same network with random weights, and their rank correlation."
         yield Panel("pictures", "images", "The same pictures with random weights", caption, figures=tuple(figures))
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        pictures, pixels = Pictures.of(classifier, self.steps, self.seed), batch.pixels[0]
+        figure = Figure("", to_image(pixels), insets=_insets(pictures, pixels, int(batch.logits[0].argmax())))
+        much, little, known = [], [], rows.drop_nulls("alike")
+        for method, alike in known.select("method", "alike").iter_rows():
+            (much if alike > DIFFERENT else little).append(f"{method} {alike:.2f}")
+        parts = [f"Much is there with random weights too: {', '.join(much)}"] if much else []
+        parts += [f"Little is{'' if much else ' there with random weights too'}: {', '.join(little)}"] if little else []
+        parts = parts or ["No picture shows anything"]
+        said = ". ".join([f"It says {answer(classifier, batch.logits[0])}", *parts])
+        return Look(f"{said}.", (Panel("pictures", "images", "", figures=(figure,)),))
+
+
+def _insets(pictures: Pictures, pixels: Tensor, target: int) -> tuple[Inset, ...]:
+    """Of each method, its picture of an image for a class and that of random weights beside it."""
+    found = []
+    for method, pair in pictures.pairs(pixels, target).items():
+        if isinstance(pair, Pair) and (alike := pair.alike) is not None:
+            shown = [tile(_gray(one), TILE_PX) for one in (pair.own, pair.random)]
+            found.append(Inset(f"{method} | random weights: {alike:.2f}", sheet([shown], columns=2)))
+    return tuple(found)
 
 
 def _measure(rows: Rows, method: str) -> Measure:
@@ -169,11 +189,10 @@ def _panel(rows: Rows, known: Mapping[str, Measure]) -> Panel:
     dots = [dot(method, m.value, m.interval, m.n) for method, m in known.items()]
     marks = [{"who": "similarity to the edges of the image", "values": [like_edges[method] for method in known]}]
     caption = (
-        f"Rank correlation of each picture with that of random weights: below {DIFFERENT:g} it depends on what was "
-        f"learned, above {ALIKE:g} it does not. 95% intervals over images."
+        f"Below {DIFFERENT:g} it depends on what was learned, above {ALIKE:g} it does not. 95% intervals over images."
     )
     data = {"unit": "correlation", "rows": dots, "marks": marks}
-    return Panel("alike", "dots", "How much of each picture random weights show too", caption, data)
+    return Panel("alike", "dots", "Rank correlation of each picture with that of random weights", caption, data)
 
 
 def _gray(picture: Tensor) -> Tensor:

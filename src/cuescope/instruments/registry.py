@@ -72,16 +72,18 @@ def source_digest(instrument: Instrument) -> str:
     return hashlib.blake2b(Path(module.__file__).read_bytes(), digest_size=8).hexdigest()
 
 
-def missing(instrument: Instrument, classifier: Classifier, images: ImageSet) -> str:
-    """What the instrument needs and neither the classifier nor the images have, the rarest first; "" for nothing."""
-    lacking = instrument.needs - classifier.capabilities - images.knows
+def missing(
+    instrument: Instrument, classifier: Classifier, images: ImageSet, known: frozenset[str] = frozenset()
+) -> str:
+    """What it needs and neither the classifier nor the images have, nor is known besides, the rarest first, or ""."""
+    lacking = instrument.needs - classifier.capabilities - images.knows - known
     # What lacks the first ones lacks later ones besides.
-    return next((known for known in _LACKS if known in lacking), min(lacking, default=""))
+    return next((name for name in _LACKS if name in lacking), min(lacking, default=""))
 
 
-def unmet(instrument: Instrument, classifier: Classifier, images: ImageSet) -> str:
+def unmet(instrument: Instrument, classifier: Classifier, images: ImageSet, known: frozenset[str] = frozenset()) -> str:
     """Which of its `needs` are not there, in words, or ""."""
-    lacking = missing(instrument, classifier, images)
+    lacking = missing(instrument, classifier, images, known)
     names = {"classifier": classifier.name, "images": f"the images of {images.name}", "lacking": lacking}
     why = _LACKS.get(lacking, "{images} have no {lacking}") if lacking else ""
     return why.format(**names, dense=classifier.why_not_dense if lacking == "dense_logits" else "")

@@ -14,14 +14,14 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.chance import agreement_by_chance
 from cuescope.core.classes import IMAGENET
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
+from cuescope.core.findings import About, Conclusion, Figure, Look, Measure, Panel, dot
 from cuescope.core.published.shifts import CONSISTENCY
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import Window, draw
-from cuescope.instruments.base import Instrument, Observer, Rows, answered, typed, where_labeled
+from cuescope.instruments.base import Instrument, Observer, Rows, answered, frames, said, typed, where_labeled
 
 MARGIN = 0.05
 """Crops that surely differ less often than this are consistent, crops that surely differ more often are not."""
@@ -52,6 +52,7 @@ class ShiftConsistency(Instrument, version=3, order=100, needs={"logits"}):
 
     question = "Do two crops of an image get the same answer?"
     reference = "Zhang 2019, Making convolutional networks shift-invariant again, section 4.1"
+    animates = True
     columns = {
         "id": pl.String,
         **typed(pl.Int32, "label predicted"),
@@ -241,6 +242,20 @@ class ShiftConsistency(Instrument, version=3, order=100, needs={"logits"}):
                 figures.append(Figure(caption, to_image(crops[i])))
         caption = "Two crops of an image and what it says to each; the surest answers come first."
         yield Panel("torn", "images", "Crops with different answers", caption, figures=tuple(figures))
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        row = rows.row(0, named=True)
+        k = row["same"].index(False) if False in row["same"] else 0
+        top, left, bottom, right = places = row["offsets"][4 * k : 4 * k + 4]
+        crops = self.crops(classifier, batch.samples, [row["offsets"]])[2 * k : 2 * k + 2]
+        names = (f"crop {down} px down, {over} px right" for down, over in (places[:2], places[2:]))
+        one, other = seen = frames(classifier, crops, names)
+        apart = max(abs(top - bottom), abs(left - right))
+        if one.answer == other.answer:
+            text = f"It says {one.answer} to both crops ({one.probability:.0%} and {other.probability:.0%})"
+        else:
+            text = f"It says {said(one)} to one crop and {said(other)} to another"
+        return Look(f"{text}, {apart} px apart.", frames=seen)
 
 
 def _torn(rows: Rows) -> pl.DataFrame:

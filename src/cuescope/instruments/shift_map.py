@@ -1,5 +1,6 @@
 """What does it say at every offset of a window? The crop moves over the image pixel by pixel."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,9 @@ from torch import Tensor
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.chance import agreement_by_chance
-from cuescope.core.findings import About, Conclusion, Figure, Frame, Map, Measure, Panel, Unit
+from cuescope.core.findings import About, Conclusion, Figure, Frame, Look, Map, Measure, Panel, Unit
 from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import listed
 from cuescope.data.images import Batch, Sample
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import Window
@@ -209,15 +211,30 @@ class ShiftMap(Instrument, version=2, order=110, needs={"logits"}):
         (height, width), start = classifier.preprocessing.size, offsets[place]
         return pixels[:, start : start + height, start : start + width]
 
-    def frames(self, classifier: Classifier, batch: Batch, rows: Rows) -> Sequence[Frame]:
-        """The crops along the diagonal of the window."""
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
         row, names = rows.row(0, named=True), classifier.classes.names
+        middle, side = (len(row["offsets"]) // 2) * (len(row["offsets"]) + 1), row["offsets"][-1] + 1
+        said = f"The crop in the middle is {names[row['middle']]} ({row['p_answer'][middle]:.0%})"
+        if others := int(row["distinct"]) - 1:
+            ranked = (names[answer] for answer in _ranks(row["answers"]) if answer != row["middle"])
+            others = listed([*itertools.islice(ranked, 2), *([f"{others - 2} more"] if others > 2 else [])])
+            said += (
+                f"; as it moves over {side} x {side} px, {row['other']:.0%} of the offsets say something else: {others}"
+            )
+        else:
+            said += f", and so are all others as it moves over {side} x {side} px"
+        panel = Panel("map", "images", "", figures=(self._figure(classifier, batch.samples[0], row),))
+        return Look(f"{said}.", (panel,), self._frames(classifier, batch, row))
+
+    def _frames(self, classifier: Classifier, batch: Batch, row: Mapping[str, Any]) -> tuple[Frame, ...]:
+        """The crops along the diagonal of the window."""
+        names = classifier.classes.names
         ranks, step = _ranks(row["answers"]), len(row["offsets"]) + 1
         found = []
         for i, (answer, p) in enumerate(zip(row["answers"][::step], row["p_answer"][::step], strict=True)):
             pixels, moved = to_image(self._crop(classifier, batch.samples[0], i)), f"moved by {row['offsets'][i]} px"
             found.append(Frame(pixels, names[answer], p, ranks[answer], moved))
-        return found
+        return tuple(found)
 
 
 def _ranks(answers: Sequence[int]) -> dict[int, int]:

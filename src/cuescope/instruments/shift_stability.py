@@ -11,14 +11,14 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.chance import agreement_by_chance
 from cuescope.core.classes import IMAGENET
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
+from cuescope.core.findings import About, Conclusion, Figure, Look, Measure, Panel, dot
 from cuescope.core.published import shifts
 from cuescope.core.verdicts import Headline, Sentence, Verdict
 from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import Canvas, Embedding, ShiftedCrop
-from cuescope.instruments.base import Instrument, Rows, histogram, typed, where_labeled
+from cuescope.instruments.base import Instrument, Rows, frames, histogram, said, typed, where_labeled
 
 Protocol = Literal["crop", "source", "embed", "inpaint", "size"]
 SUFFIX = {"crop": "", "source": "_source", "embed": "_embed", "inpaint": "_inpaint", "size": "_size"}
@@ -32,6 +32,8 @@ TITLES = {
 }
 MARGIN = 0.02
 """An answer that surely changes less often than this is stable, one that surely does more often is not."""
+LOOK = 2
+"""Pairs of views that a look at one image shows."""
 VIEWS = 64
 """Views that are made before the network sees them: enough for its batches, few enough for memory."""
 _OF_A_PROTOCOL = {
@@ -91,6 +93,7 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
     reference = (
         "Azulay & Weiss 2019, Why do deep convolutional networks generalize so poorly to small image transformations?"
     )
+    animates = True
     columns = {
         **{"id": pl.String, "label": pl.Int32},
         **{f"{name}{suffix}": kind for suffix in SUFFIX.values() for name, kind in _OF_A_PROTOCOL.items()},
@@ -279,6 +282,19 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
             figures += [Figure(caption, to_image(view)) for caption, view in zip((before, after), views, strict=True)]
         caption = "Pairs that differ by one step, and what it says to each; the surest first answers come first."
         yield Panel("flips", "images", "Answers that changed", caption, figures=tuple(figures))
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        row, step = rows.row(0, named=True), "one pixel" if self.shift_px == 1 else f"{self.shift_px} pixels"
+        flips: list[Protocol] = [p for p in self.protocols if row[f"first{SUFFIX[p]}"] != row[f"second{SUFFIX[p]}"]]
+        shown = flips[:LOOK] or self.protocols[:1]
+        views = torch.cat([self.maker(p).views(batch.samples, classifier.preprocessing) for p in shown])
+        captions = [(TITLES[p], f"{'larger' if p == 'size' else 'moved'} by {step}") for p in shown]
+        seen = frames(classifier, views, sum(captions, ()))
+        how, now, then = TITLES[shown[0]], said(seen[0]), said(seen[1])
+        text = f"{how.capitalize()}: {step} changes {now} to {then}"
+        if not flips:
+            text = f"{step.capitalize()} does not change its answer: {how} {now}, then {then}"
+        return Look(f"{text}.", frames=seen)
 
 
 def _more(title: str, why: str, per_image: str = "", headline: bool = False) -> dict[str, Any]:

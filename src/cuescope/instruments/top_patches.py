@@ -49,7 +49,7 @@ class TopPatches(Instrument, version=3, order=200, needs={"dense_logits"}):
     """Whether an image gives each class at most one patch."""
     raw: bool = False
     """Whether patches are ranked by the logit as it is, as in the paper, not against the mean of all classes."""
-    shown: int = 8
+    shown: int = 4
     """Classes to show, spread over those that have images."""
     classes: tuple[int, ...] = ()
     """Indices of the classes to show instead."""
@@ -210,11 +210,10 @@ class TopPatches(Instrument, version=3, order=200, needs={"dense_logits"}):
         for k in self._chosen(rows):
             lines = [rows.filter((pl.col("class") == k) & (pl.col("own") == own)) for own in (True, False)]
             crops = [[_crop(pixels[r["id"]], r, side) for r in line.iter_rows(named=True)] for line in lines]
-            count = f" (only {lines[0].height} there)" if lines[0].height < self.patches else ""
-            figures.append(Figure(f"{classifier.classes.names[k]}{count}", sheet(crops, self.patches)))
-        size = f" ({side} x {side} px each)" if side else ""
-        caption = f"For each class two rows, strongest first: patches from images of the class{size}, "
-        caption += "and below them from all other images."
+            count = f", {counted(lines[0].height, 'image')} of it" if lines[0].height < self.patches else ""
+            size = f", {side} x {side} px each" if side else ""
+            figures.append(Figure(f"{classifier.classes.names[k]}{count}{size}", sheet(crops, self.patches)))
+        caption = "Strongest first: above, from images of the class; below, from all others."
         yield Panel("top_patches", "images", "The patches that convince it most", caption, figures=tuple(figures))
 
 

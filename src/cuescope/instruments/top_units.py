@@ -11,6 +11,7 @@ import torch
 from cuescope.classifier.classifier import Classifier, Watch
 from cuescope.core.findings import About, Conclusion, Figure, Panel, dot
 from cuescope.core.verdicts import Sentence, Verdict
+from cuescope.core.wording import listed
 from cuescope.data.images import Batch
 from cuescope.data.ops.tiles import contrast, sheet, tile
 from cuescope.instruments.base import Instrument, Observer, Rows, peaks_of, typed
@@ -23,6 +24,8 @@ MARGIN = 0.05
 """A share of the commonest class that is surely less than this above chance is no more than chance."""
 COMPARED = 2
 """Images whose projections are compared with those of random weights."""
+TILE_PX = 64
+"""Side of a crop and of a projection as they are shown."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class TopUnits(Instrument, version=2, order=240, needs={"features"}):
     """Layers to look at; by default the last of each map size, at most five, and the layer of the logits."""
     best: int = 9
     """Images kept of each unit."""
-    shown: int = 6
+    shown: int = 2
     """Units drawn of each layer: a random subset, as in the paper."""
     channels: tuple[int, ...] = ()
     """Units to draw instead."""
@@ -216,17 +219,20 @@ class TopUnits(Instrument, version=2, order=240, needs={"features"}):
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         there, units = self._strongest(rows).filter(pl.col("id").is_in(batch.ids)), self._chosen(rows)
-        for number, layer in enumerate(dict.fromkeys(name for name, _ in units)):
-            lacking, mine = why_not(classifier, layer, self.variant), there.filter(layer=layer)
-            shown = [mine.filter(channel=channel) for name, channel in units if name == layer]
-            figures = tuple(self._figure(classifier, batch, unit, not lacking) for unit in shown)
-            what = f"Left, what in each image excited the unit, by the {self.variant}; right, the image where it did."
-            what = f"There are no {self.variant} projections: {lacking}." if lacking else what
-            side = mine["field_px"][0]
-            seen = f"A position sees {side} x {side} px" if side else "A unit sees the whole image"
-            title = f"What units of '{layer}' look for"
-            random = "" if lacking else beside_random(classifier, batch.pixels[:COMPARED], layer, self.variant)
-            yield Panel(f"units-{number}", "images", title, f"{what} {seen}.{random}", figures=figures)
+        lacking = {
+            layer: why_not(classifier, layer, self.variant) for layer in dict.fromkeys(name for name, _ in units)
+        }
+        figures = tuple(
+            self._figure(classifier, batch, there.filter(layer=layer, channel=channel), not lacking[layer])
+            for layer, channel in units
+        )
+        projected, caption = [layer for layer, why in lacking.items() if not why], ""
+        if projected:
+            caption = f"Left, what excites the unit in each image, by the {self.variant}; right, the image there."
+            caption += beside_random(classifier, batch.pixels[:COMPARED], projected[-1], self.variant)
+        if without := [layer for layer, why in lacking.items() if why]:
+            caption += f" No {self.variant} of {listed(without)}: {lacking[without[0]]}."
+        yield Panel("units", "images", "What units look for, from fine to coarse", caption.strip(), figures=figures)
 
     def _figure(self, classifier: Classifier, batch: Batch, unit: Rows, projected: bool) -> Figure:
         """Nine crops, and nine projections beside them."""
@@ -234,15 +240,15 @@ class TopUnits(Instrument, version=2, order=240, needs={"features"}):
         places = [divmod(place, columns) for place in unit["place"]]
         pixels = batch.pixels[torch.tensor([batch.ids.index(name) for name in unit["id"]], device=batch.pixels.device)]
         windows = visible(classifier, layer, places, pixels)
-        grids = [[tile(image[window]) for image, window in zip(pixels, windows, strict=True)]]
+        grids = [[tile(image[window], TILE_PX) for image, window in zip(pixels, windows, strict=True)]]
         if projected:
             chosen = [channel] * len(places)
             maps = project(classifier, pixels, layer, chosen, places=places, variant=self.variant).maps
-            grids.insert(0, [tile(contrast(down[window])) for down, window in zip(maps, windows, strict=True)])
+            grids.insert(0, [tile(contrast(down[window]), TILE_PX) for down, window in zip(maps, windows, strict=True)])
         names = [classifier.classes.names[k] for k in unit["class"]]
         most = max(names, key=names.count)
         of = f"{names.count(most)} of {len(names)} {most}" if names.count(most) > 1 else "no class twice"
-        return Figure(f"unit {channel} · {of}", sheet(grids, columns=3))
+        return Figure(f"{layer}, unit {channel}: {of}", sheet(grids, columns=3))
 
 
 def _purity(found: Mapping[str, Layer]) -> tuple[Panel, ...]:

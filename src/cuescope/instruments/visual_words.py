@@ -15,18 +15,20 @@ from torch.nn import functional as F
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, Unit
+from cuescope.core.findings import About, Conclusion, Figure, Look, Map, Measure, Panel, Unit
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.core.wording import counted, interval_text
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Instrument, Observer, Rows, typed
+from cuescope.instruments.base import Instrument, Observer, Rows, answer, typed
 from cuescope.methods.relative_logits import relative
 
 EXAMPLES = 12
 """Images whose patches are shown, and patches of a word."""
 SILENT = 1e-6
 """A word whose logits differ by less than this share of the largest speaks for no class."""
+MAPPED, TINT = 8, 0.7
+"""The strongest words of one image that have a color each, and how strongly it is laid on."""
 PATCH_PX = 48
 """Side of a patch as it is shown, at least; gaps between them are 4 px."""
 
@@ -48,7 +50,7 @@ class VisualWords(Instrument, version=3, order=210, needs={"words", "patch_logit
     """Images to look at, spread evenly over the set."""
     top: int = 10
     """The strongest words of an image whose part of all evidence for its class is stated."""
-    shown: int = 12
+    shown: int = 6
     """Words to show the patches of."""
 
     question = "Which visual words does it read, and for which class does each speak?"
@@ -168,9 +170,33 @@ class VisualWords(Instrument, version=3, order=210, needs={"words", "patch_logit
             name = classifier.classes.names[row["speaks_for"]]
             caption = f"word {row['word']}, for {name}: {row['count']} patches in {row['n']} of {len(batch)} images"
             figures.append(Figure(caption, _strip(patches)))
-        caption = "Each row is a word: patches that count as the same. How often each word occurs in an image is all "
-        caption += "that the classifier knows of it."
+        caption = "Each row is a word: patches that count as the same."
         yield Panel("visual_words", "images", "The strongest visual words", caption, figures=tuple(figures))
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        row, dense, words = rows.row(0, named=True), classifier.dense, classifier.words(batch.pixels)[0]
+        assert dense is not None
+        shape, name = tuple(words.shape), classifier.classes.names[row["target"]]
+        parts = _by_word(rows).filter(pl.col("part") > 0).sort("part", "word", descending=[True, False])
+        strongest = parts["word"].head(MAPPED).to_list()
+        says, code = (
+            dict(zip(row["words"], row["evidence"], strict=True)),
+            {word: k for k, word in enumerate(strongest)},
+        )
+        extent, read = dense.place(shape, batch.pixels.shape[2:]).extent, words.tolist()
+        evidence = [[round(says[word], 4) for word in line] for line in read]
+        codes: list[list[int | float | None]] = [[code.get(word) for word in line] for line in read]
+        legend = tuple(f"word {word} ({says[word]:+.2f})" for word in strongest)
+        strength = np.full(shape, TINT).tolist()
+        maps = [Map("signed", evidence, f"what each word says for {name} (logits)", extent=extent)]
+        if strongest:
+            what = f"its {len(strongest)} strongest words (logits)"
+            maps.append(Map("labels", codes, what, legend=legend, extent=extent, strength=strength))
+        said = f"It says {answer(classifier, batch.logits[0])}, and reads {len(row['words'])} different words"
+        if row["top_part"] is not None:
+            said += f", of which the {self.top} strongest hold {row['top_part']:.0%} of the evidence for {name}"
+        figure = Figure("", to_image(batch.pixels[0]), maps=tuple(maps))
+        return Look(f"{said}.", (Panel("words", "images", "", figures=(figure,)),))
 
 
 def _by_word(rows: Rows) -> pl.DataFrame:
@@ -225,7 +251,9 @@ def _places(here: Tensor, most: int) -> list[tuple[int, int, int]]:
 
 
 def _strip(patches: list[Tensor]) -> np.ndarray[Any, Any]:
-    """(H, W, 3) uint8: patches side by side on white, each pixel as a square."""
+    """(H, W, 3) uint8: patches side by side on white, each pixel as a square; of any number of them as wide."""
     scale = -(-PATCH_PX // patches[0].shape[-1])
     large = [to_image(F.interpolate(p[None].float(), scale_factor=scale, mode="nearest")[0]) for p in patches]
-    return np.concatenate([np.pad(p, ((0, 0), (0, 4), (0, 0)), constant_values=255) for p in large], 1)
+    row = np.concatenate([np.pad(p, ((0, 0), (0, 4), (0, 0)), constant_values=255) for p in large], 1)
+    room = EXAMPLES * (large[0].shape[1] + 4) - row.shape[1]
+    return np.pad(row, ((0, 0), (0, room), (0, 0)), constant_values=255)

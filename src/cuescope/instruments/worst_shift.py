@@ -14,14 +14,14 @@ from torch import Tensor
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.chance import agreement_by_chance
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel, dot
+from cuescope.core.findings import About, Conclusion, Figure, Look, Measure, Panel, dot
 from cuescope.core.verdicts import Sentence, Verdict
-from cuescope.core.wording import counted
+from cuescope.core.wording import counted, listed
 from cuescope.data.images import Batch
 from cuescope.data.ops import grids
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import larger
-from cuescope.instruments.base import Instrument, Observer, Rows, histogram, typed, where_labeled
+from cuescope.instruments.base import Instrument, Observer, Rows, frames, histogram, said, typed, where_labeled
 from cuescope.methods.embeddings import nearest_other
 from cuescope.methods.end_features import EndFeature, EndFeatures
 
@@ -65,6 +65,7 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
 
     question = "Is there a small shift that changes its answer?"
     reference = "Shifman & Weiss 2024, Lost in translation; Michaeli et al. 2023, Alias-free convnets"
+    animates = True
     columns = {
         **{"id": pl.String, **typed(pl.Int32, "label predicted first second"), "p_first": pl.Float64},
         **{**typed(pl.Int32, "down right"), "cosine": pl.Float64, "embedding": pl.List(pl.Float32)},
@@ -250,12 +251,36 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
         wide = larger(batch.samples, classifier.preprocessing, 2 * self.reach_px)
         for row in _changed(rows).iter_rows(named=True):
             image, shift = wide[batch.ids.index(row["id"])][None], (row["down"], row["right"])
-            before, after = (self._view(classifier, image, "window", at)[0].float() / 255 for at in ((0, 0), shift))
+            before, after = self._views(classifier, image, shift).float() / 255
             figures.append(Figure(f"{names[row['first']]}, {row['p_first']:.0%}", to_image(before)))
-            moved = f"{row['down']} px down, {row['right']} px right: {names[row['second']]}"
+            moved = f"moved {_direction(row['down'], row['right'])}: {names[row['second']]}"
             figures.append(Figure(moved, to_image(after)))
         caption = "The middle window and the nearest one with another answer; the surest first answers come first."
         yield Panel("pairs", "images", "Answers that a shift changes", caption, figures=tuple(figures))
+
+    def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
+        row, wide = rows.row(0, named=True), larger(batch.samples, classifier.preprocessing, 2 * self.reach_px)
+        views = self._views(classifier, wide, (row["down"], row["right"])).float() / 255
+        if not row["changed_window"]:
+            seen = frames(classifier, views[:1], ("window in the middle",))
+            return Look(f"It says {said(seen[0])}, and no move by up to {self.reach_px} px changes that.", frames=seen)
+        moved = f"moved {_direction(row['down'], row['right'])}"
+        seen = frames(classifier, views, ("window in the middle", moved))
+        return Look(f"It says {said(seen[0])}; with the window {moved} it says {said(seen[1])}.", frames=seen)
+
+    def _views(self, classifier: Classifier, image: Tensor, shift: grids.Shift) -> Tensor:
+        """The window in the middle and a moved one, (2, 3, H, W) uint8."""
+        return torch.cat([self._view(classifier, image, "window", at) for at in ((0, 0), shift)])
+
+
+def _direction(down: int, right: int) -> str:
+    """A shift in words.
+
+    >>> _direction(-1, 2)
+    '1 px up and 2 px right'
+    """
+    moves = (down, "down", "up"), (right, "right", "left")
+    return listed(f"{abs(px)} px {ahead if px > 0 else back}" for px, ahead, back in moves if px)
 
 
 _EMBEDDING = ("embedding_lost", "embedding_cosine")

@@ -54,7 +54,22 @@ class FirstLayers:
         That is the share of a response's energy, computed at every position, above the Nyquist frequency of the map
         that is kept: of each channel of layers 1 and 2 (None without), NaN where a response does not vary.
         """
-        network, image = self.classifier.network, self.classifier.normalize(pixels[None])
+        image = self.classifier.normalize(pixels[None])
+        active, response = self._seen(image)
+        peak = active.float().amax((1, 2))
+        folded = folded_shares(response, (self.convolution.stride[0], self.convolution.stride[1]))
+        if self.second is None:
+            return peak, folded, None
+        response = first_convolutions.response_everywhere(self.classifier.executor, image, self.second)
+        return peak, folded, folded_shares(response, self.second.steps)
+
+    def maps(self, pixels: Tensor) -> Tensor:
+        """The response of each filter to one image (3, H, W) in [0, 1], after its nonlinearity: (N, h, w) float32."""
+        return self._seen(self.classifier.normalize(pixels[None]))[0].float().cpu()
+
+    def _seen(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The responses after the nonlinearity, and before it at every position."""
+        network = self.classifier.network
         assert network is not None
         before, executor = HookPoint(self.first.name, before=True), self.classifier.executor
 
@@ -64,10 +79,4 @@ class FirstLayers:
             return seen[self.first.active][0], first_convolutions.unstrided(self.convolution)(seen[before])[0]
 
         with torch.no_grad(), hooks.evaluating(network):
-            (active, response), _ = executor.fitted(run, 1)
-        peak = active.float().amax((1, 2))
-        folded = folded_shares(response, (self.convolution.stride[0], self.convolution.stride[1]))
-        if self.second is None:
-            return peak, folded, None
-        response = first_convolutions.response_everywhere(executor, image, self.second)
-        return peak, folded, folded_shares(response, self.second.steps)
+            return executor.fitted(run, 1)[0]

@@ -20,6 +20,9 @@ ROUNDING = 1e-6
 """A fall of P(class) that is none."""
 SAME = 0.1
 """Mean distance of colors, of at most 1, at which a square hides nothing that can be seen."""
+LEAST_FALL, TINT = 0.05, 0.7
+"""A smaller share of what is there is no fall to draw, as it would tint most of the image; how strongly a changed
+answer is laid on."""
 
 
 def pointing(place: Tensor, grid: Grid, p: NDArray[Any], p_clean: float) -> dict[str, float]:
@@ -46,6 +49,26 @@ def unseen(pixels: Tensor, grid: Grid, color: Sequence[float]) -> float:
     return sum(places) / len(places)
 
 
+def fall_map(falls: Sequence[float], whole: float, grid: Grid, size: tuple[int, int], name: str) -> Map:
+    """Falls from `whole` at each place of the square, over an image of this size (H, W): only those worth a look."""
+    shown = [fall if fall >= LEAST_FALL * whole else None for fall in falls]
+    return Map("heat", grid.spread(shown, *size), name, low=0.0, high=whole)
+
+
+def changes_map(
+    answers: Sequence[int], own: int, grid: Grid, size: tuple[int, int], names: Sequence[str]
+) -> Map | None:
+    """The answers at those places of the square that change the image's own answer; None where none does."""
+    changed = list(dict.fromkeys(answer for answer in answers if answer != own))
+    if not changed:
+        return None
+    codes = [changed.index(answer) if answer != own else None for answer in answers]
+    share = sum(code is not None for code in codes) / len(codes)
+    values, legend = grid.spread(codes, *size), tuple(names[answer] for answer in changed)
+    name = f"answer where it changes: {share:.0%} of places"
+    return Map("labels", values, name, legend=legend, strength=np.full(np.shape(values), TINT).tolist())
+
+
 def followed_map(
     classifier: Classifier, shown: Tensor, grid: Grid, color: Sequence[float], layer: str, channel: int
 ) -> tuple[Map, tuple[Inset, ...]]:
@@ -58,8 +81,8 @@ def followed_map(
         hidden = cover(shown[0], grid.rectangles[start : start + PASS], color)
         sums += classifier.features(hidden, [layer])[layer][:, channel].sum((1, 2)).tolist()
     whole = float(classifier.features(shown[:1], [layer])[layer][0, channel].sum()) or 1.0
-    left = grid.spread([value / whole for value in sums], shown.shape[-2], shown.shape[-1])
-    followed = Map("heat", left, f"sum of map {channel} of {layer} (unhidden: 1)", low=0.0)
+    name = f"fall of map {channel} of {layer}, as a share of its sum"
+    followed = fall_map([1 - value / whole for value in sums], 1.0, grid, (shown.shape[-2], shown.shape[-1]), name)
     if why_not(classifier, layer):
         return followed, ()
     maps = project(classifier, shown, layer, [channel] * len(shown)).maps

@@ -1,6 +1,7 @@
 """What a logit loses with parts of the image masked: with all of them together, and with each alone."""
 
 import torch
+from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.data.images import Batch
@@ -19,15 +20,20 @@ def masked_parts(height: int, width: int, part_px: int) -> list[Rectangle]:
     return [Rectangle(y, x, y + part_px, x + part_px) for y in tops for x in lefts]
 
 
+def without(pixels: Tensor, parts: list[Rectangle]) -> Tensor:
+    """An image (3, H, W) whose parts have their own mean color each."""
+    masked = pixels.clone()
+    for (top, left, bottom, right), paint in zip(parts, means(pixels, parts), strict=True):
+        masked[:, top:bottom, left:right] = paint[:, None, None]
+    return masked
+
+
 def losses(
     classifier: Classifier, batch: Batch, i: int, parts: list[Rectangle], target: int, *, raw: bool = False
 ) -> tuple[float, float]:
     """What the target's logit loses with all parts masked together, and the sum of what it loses with each alone."""
     pixels = batch.pixels[i]
-    paints = means(pixels, parts)
-    masked = pixels.clone()
-    for (top, left, bottom, right), paint in zip(parts, paints, strict=True):
-        masked[:, top:bottom, left:right] = paint[:, None, None]
+    paints, masked = means(pixels, parts), without(pixels, parts)
     # Each loss is of two logits computed the same way, so that what the ways differ by is not summed up.
     both = relative(torch.stack([batch.logits[i], classifier.logits(masked[None])[0]]).double(), raw)[:, target]
     painted = painted_logits(classifier, pixels, parts, paints)

@@ -139,7 +139,7 @@ def beside_random(classifier: Classifier, images: Iterable[Tensor], layer: str, 
     if not known:
         return ""
     mean = sum(known) / len(known)
-    return f" With random weights those of '{layer}' are alike by a rank correlation of {mean:.2f} (picture_sanity)."
+    return f" Projections of random weights in '{layer}' are {mean:.2f} alike (rank correlation)."
 
 
 def _falls(classifier: Classifier, pixels: Tensor, target: int) -> Tensor:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import Figure, Measure, Panel, dot
@@ -61,17 +63,22 @@ def curves(right: Mapping[Change, Any], clean: Measure) -> Iterator[Panel]:
         yield Panel(transform, "lines", title, "Bands are 95 % intervals.", data)
 
 
+def views(how: Suppression, classifier: Classifier, batch: Batch) -> dict[str, Tensor]:
+    """The images as they are and without each cue, (B, 3, H, W) uint8, by what they are called."""
+    clean = how.framed(classifier, batch)
+    without = {f"without {TITLES[cue]}": how.view(clean, change, batch.ids) for cue, change in how.named.items()}
+    return {"as it is": clean} | without
+
+
 def shown(how: Suppression, classifier: Classifier, batch: Batch) -> Panel:
     """The images without each cue, side by side, and what is said of them."""
-    clean, names = how.framed(classifier, batch), classifier.classes.names
-    views = {"as it is": clean}
-    views |= {f"without {TITLES[cue]}": how.view(clean, change, batch.ids) for cue, change in how.named.items()}
-    logits = {title: classifier.logits(pixels.float() / 255) for title, pixels in views.items()}
+    names, seen = classifier.classes.names, views(how, classifier, batch)
+    logits = {title: classifier.logits(pixels.float() / 255) for title, pixels in seen.items()}
     said = {title: found.argmax(1).tolist() for title, found in logits.items()}
     figures = []
     for i in range(len(batch)):
         caption = "; ".join(f"{title}: {names[answers[i]]}" for title, answers in said.items())
-        figures.append(Figure(caption, sheet([[pixels[i].float() / 255 for pixels in views.values()]])))
+        figures.append(Figure(caption, sheet([[pixels[i].float() / 255 for pixels in seen.values()]])))
     caption = "From the left: as it is, without global shape, local shape, texture, color, and what it says."
     return Panel("suppressed", "images", "What was taken away", caption, figures=tuple(figures))
 

@@ -115,6 +115,7 @@ def check_look(instrument: str, model: Any, image: Any, out: Any, settings: Mapp
         raise CueError(f"--out {path}", wanted="a name that ends in .png, or in .gif", do="choose another --out")
     instruments.check({next(iter(instruments.asked([instrument], (), {}))): settings})
     check_image(image)
+    instruments.check_looks(instrument)
     models.check(model)
     return path
 

@@ -14,8 +14,8 @@ from cuescope.report.draw.axes import shortened
 from cuescope.report.draw.raster import lines, pixels, width_of, wrapped
 from cuescope.report.draw.scene import Item, Placed, Scene, below, beside, picture
 
-COLUMNS = 8
-"""Frames in a row of a strip."""
+LARGEST = 560
+"""Side of a frame that stands alone."""
 SIDE = 336
 """The longer side of the image in a GIF."""
 HOLD_MS, LAST_MS = 260, 1200
@@ -27,14 +27,15 @@ BAR = 18
 Color = tuple[int, int, int]
 
 
-def strip(frames: Sequence[Frame], width: int) -> Scene:
+def strip(frames: Sequence[Frame], width: int, columns: int = 8) -> Scene:
     """Frames side by side in rows: below each its answer on the answer's color, and what was done.
 
     >>> strip([Frame(np.zeros((8, 8, 3), np.uint8), "cat", 0.5, rank=0)] * 10, 1000).width
     1000
     """
-    cards = _cards(frames, (width - GAP * (COLUMNS - 1)) // COLUMNS, 13)
-    rows = below((beside(cards[i : i + COLUMNS], GAP) for i in range(0, len(cards), COLUMNS)), GAP)
+    side = min((width - GAP * (columns - 1)) // columns, LARGEST)
+    cards = _cards(frames, side, 13 if columns > 4 else 17)
+    rows = below((beside(cards[i : i + columns], GAP) for i in range(0, len(cards), columns)), GAP)
     return Scene(rows.height, rows.items, width=width)
 
 

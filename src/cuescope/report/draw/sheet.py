@@ -1,33 +1,33 @@
-"""One finding as one PNG: what `cuescope look` shows."""
+"""What an instrument shows of one image as one PNG: what `cuescope look` writes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cuescope.core import files
-from cuescope.core.findings import Figure, Finding, Frame, Map, Measure, Panel
-from cuescope.core.naming import short_name, title
+from cuescope.core.findings import Figure, Look, Map, Panel
 from cuescope.report.draw import maps, plots, words
-from cuescope.report.draw.axes import domain, track
+from cuescope.report.draw.axes import shortened
 from cuescope.report.draw.film import strip
-from cuescope.report.draw.raster import lines, png, wrapped
+from cuescope.report.draw.raster import lines, png, width_of, wrapped
 from cuescope.report.draw.scene import Item, Placed, Scene, Text, below, beside, picture
 
 WIDTH, EDGE, GAP = 1080, 40, 24
 INNER = WIDTH - 2 * EDGE
-KEY_WIDTH = 300
-MOST_MEASURES = 24
 MOST_TABLE_ROWS = 16
+PLOT = 684
+"""Width of a plot below the pictures."""
+FRAMES = 8
+"""Frames below other pictures."""
+NAME, LEGEND = 17, 15
+"""Sizes of the names of pictures, and of their legends and color bars."""
 
 
-def look_png(finding: Finding, cell_folder: Path | None, out: Path, frames: Sequence[Frame] = ()) -> Path:
-    """Write one finding as a PNG: its sentence, its frames, its images with their maps, its numbers, its plots.
-
-    `cell_folder` is where the files of figures without pixels lie; None where all still hold theirs.
-    """
-    files.write(out, png(sheet(_blocks(finding, cell_folder, frames))))
+def look_png(look: Look, title: str, out: Path) -> Path:
+    """Write a look as a PNG: its title, its pictures with their maps, the sentence, the frames and the plots."""
+    files.write(out, png(sheet(_blocks(look, title))))
     return out
 
 
@@ -42,65 +42,112 @@ def text_block(text: str, size: float, width: float = INNER, role: str = "ink") 
     return lines(wrapped(text, size, width), size, width, role)
 
 
-def _blocks(finding: Finding, folder: Path | None, frames: Sequence[Frame]) -> Iterator[Scene]:
-    yield text_block(f"{title(finding.instrument)}: {short_name(finding.classifier)}", 30)
-    yield text_block(finding.why or finding.sentence or "No sentence was written.", 19)
-    if frames:
-        yield strip(frames, INNER)
-    pictured = [panel for panel in finding.panels if panel.kind == "images"]
-    for panel in pictured:
+def _blocks(look: Look, title: str) -> Iterator[Scene]:
+    yield text_block(title, 28)
+    pictured = [panel for panel in look.panels if panel.kind == "images"]
+    others = [panel for panel in look.panels if panel.kind != "images"]
+    if [len(panel.figures) for panel in pictured] == [1] and others and not pictured[0].figures[0].maps:
+        # One picture leaves room for its plot.
+        yield beside([_grid([_alone(pictured[0].figures[0], _side(2))], 2), _plotted(others.pop(0), _side(2))], GAP)
+    else:
+        for panel in pictured:
+            yield from _pictures(panel)
+    if look.frames and not pictured:
+        yield strip(look.frames, INNER, _columns(len(look.frames)))
+    yield text_block(look.sentence, 20)
+    if look.frames and pictured:
+        yield strip(look.frames[:: -(-len(look.frames) // FRAMES)], INNER, FRAMES)
+    for panel in others:
+        yield _plotted(panel, PLOT)
+
+
+class Card(NamedTuple):
+    """A picture under its name, above its key."""
+
+    name: str
+    pixels: maps.Array
+    key: Sequence[Scene] = ()
+
+
+def _pictures(panel: Panel) -> Iterator[Scene]:
+    """The figures of a panel: those of one image each beside each other, one with maps or insets by itself."""
+    if panel.title:
+        yield text_block(panel.title, 20)
+    if any(figure.maps or figure.insets for figure in panel.figures):
         for figure in panel.figures:
-            yield _figure(figure, folder)
-    shown = [m for m in finding.measures if not pictured or m.headline]
-    if shown:
-        yield below(_measure(m) for m in shown[:MOST_MEASURES])
-    for panel in finding.panels:
-        if panel.kind != "images":
-            yield text_block(panel.title, 22)
-            yield _plot(panel, finding)
+            yield _figure(figure)
+    else:
+        columns = _columns(len(panel.figures))
+        yield _grid([_alone(figure, _side(columns)) for figure in panel.figures], columns)
 
 
-def _figure(figure: Figure, folder: Path | None) -> Scene:
-    """An image, its maps laid over it beside it, their color bars or legends below, and the caption."""
-    pixels = maps.pixels_of(figure, folder)
-    columns = min(3, 1 + len(figure.maps) + len(figure.insets))
-    wide = pixels.shape[1] > 2 * pixels.shape[0]
-    side = (INNER - GAP * 2) // 3 if columns == 3 else INNER if wide and columns == 1 else 420
-    base = maps.resized(pixels, side)
-    cards = [_card(base, "image")]
-    cards += [_card(maps.resized(maps.pixels_of(i, folder), side), i.name) for i in figure.insets]
-    cards += [_card(maps.overlay(base, m), m.name, *_key(m)) for m in figure.maps]
-    rows = [beside(cards[i : i + columns], GAP) for i in range(0, len(cards), columns)]
-    return below([*rows, text_block(figure.caption, 16, role="muted")])
+def _alone(figure: Figure, side: int) -> Card:
+    return Card(figure.caption, maps.resized(maps.pixels_of(figure, None), side))
 
 
-def _card(pixels: maps.Array, name: str, *key: Scene) -> Scene:
-    return below([text_block(name, 16, pixels.shape[1]), picture(pixels), *key])
+def _figure(figure: Figure) -> Scene:
+    """An image, what stands beside it and its maps, each with its color bar or legend, and the caption."""
+    columns = _columns(1 + len(figure.maps) + len(figure.insets))
+    side = _side(columns)
+    base = maps.resized(maps.pixels_of(figure, None), side)
+    cards = [Card("image", base)]
+    cards += [Card(inset.name, maps.resized(maps.pixels_of(inset, None), side)) for inset in figure.insets]
+    cards += [Card(m.name, _fitted(maps.overlay(base, m), side), [*_key(m, side)]) for m in figure.maps]
+    caption = [text_block(figure.caption, 16, role="muted")] if figure.caption else []
+    return below([_grid(cards, columns), *caption], 8)
 
 
-def _key(layer: Map) -> Iterator[Scene]:
+def _columns(count: int) -> int:
+    """So many pictures stand best in rows of this many."""
+    return {1: 1, 2: 2, 4: 2}.get(count, 3 if count < 7 else 4)
+
+
+def _side(columns: int) -> int:
+    """The longer side of pictures in so many columns."""
+    return 640 if columns == 1 else (INNER - GAP * (columns - 1)) // columns
+
+
+def _fitted(pixels: maps.Array, side: int) -> maps.Array:
+    """A map that stands alone has whole cells, so it may be a little smaller than the image beside it."""
+    return maps.resized(pixels, side) if max(pixels.shape[:2]) > side else pixels
+
+
+def _grid(cards: Sequence[Card], columns: int) -> Scene:
+    """Cards in rows, their pictures in line however long their names are."""
+    side, rows = _side(columns), []
+    for i in range(0, len(cards), columns):
+        row = cards[i : i + columns]
+        names = [wrapped(shortened_words(card.name, side), NAME, side) for card in row]
+        most = max(map(len, names))
+        tops = [lines([*name, *[""] * (most - len(name))], NAME, side) for name in names]
+        scenes = [below([top, picture(card.pixels), *card.key]) for top, card in zip(tops, row, strict=True)]
+        rows.append(beside([scene._replace(width=side) for scene in scenes], GAP))
+    return below(rows, GAP)
+
+
+def shortened_words(text: str, room: float) -> str:
+    """A text of whose words none is wider than the room."""
+    return " ".join(shortened(word, room, NAME, width_of) for word in text.split())
+
+
+def _key(layer: Map, width: int) -> Iterator[Scene]:
     """The legend of a map of labels, the color bar of any other."""
     if layer.kind == "labels":
         for name, shade, share in maps.legend(layer):
-            swatch = picture(np.full((14, 14, 3), shade, np.uint8))
-            text = lines([f"{name} {words.value(share, 'share')}"], 15, KEY_WIDTH, at=(22, 3))
-            yield Scene(22, [Placed((0, 6), swatch), *text.items], width=KEY_WIDTH)
+            swatch, amount = picture(np.full((14, 14, 3), shade, np.uint8)), f" {words.value(share, 'share')}"
+            # resvg sets text a little wider than Pillow measures it.
+            room = 0.95 * (width - 22) - width_of(amount, LEGEND)
+            text = shortened(name, room, LEGEND, width_of) + amount
+            yield Scene(24, [Placed((0, 7), swatch), *lines([text], LEGEND, width, at=(22, 3)).items], width=width)
         return
-    bar = maps.shades(layer, np.linspace(*maps.bounds(layer), KEY_WIDTH))
-    low, high = (maps.end_text(end, layer.unit) for end in maps.bounds(layer))
-    ends = [Text((0, 36), low, size=15), Text((KEY_WIDTH, 36), high, size=15, anchor="end")]
-    yield Scene(44, [Placed((0, 8), picture(np.repeat(bar[None], 12, 0))), *ends], width=KEY_WIDTH)
-
-
-def _measure(m: Measure) -> Scene:
-    text = f"{m.label}: {words.value(m.value, m.unit)}"
-    if m.value is None:
-        return text_block(f"{text} ({m.why})", 16)
-    if m.interval:
-        text += f"  [{words.interval(m.interval, m.unit)}]  {words.amount(m)}"
-    numbers = [m.value, m.chance, *(m.interval or ()), *(p.value for p in m.published)]
-    graphic = track(domain(numbers, m.unit), m.unit, m.value, m.interval, index=0, chance=m.chance, name=m.label)
-    return beside([text_block(text, 16, 540), enlarged(graphic, 420)], GAP)
+    low, high = maps.bounds(layer)
+    bar = maps.shades(layer, np.linspace(low, high, width))
+    texts = [maps.end_text(tick, layer.unit) for tick in (low, (low + high) / 2, high)]
+    places = zip((0, width / 2, width), ("start", "middle", "end"), texts, strict=True)
+    items: list[Item] = [Text((x, 38), text, "ink", LEGEND, anchor) for x, anchor, text in places]
+    if layer.unit and not any(words.value(high, layer.unit) == text for text in texts):
+        items.append(Text((width / 2, 58), layer.unit, "muted", LEGEND, "middle"))
+    yield Scene(64, [Placed((0, 8), picture(np.repeat(bar[None], 12, 0))), *items], width=width)
 
 
 def enlarged(scene: Scene, width: float) -> Scene:
@@ -109,11 +156,13 @@ def enlarged(scene: Scene, width: float) -> Scene:
     return Scene(scene.height * times, [Placed((0, 0), scene, times)], width=width)
 
 
-def _plot(panel: Panel, finding: Finding) -> Scene:
+def _plotted(panel: Panel, width: float) -> Scene:
+    """A panel that is no picture, under its title."""
     if panel.kind == "table":
-        return _table([panel.data["columns"], *panel.data["rows"][:MOST_TABLE_ROWS]])
-    scene = plots.plot([plots.Part(0, finding.classifier, panel.data)], panel.kind)
-    return enlarged(scene, round(scene.width * 1.9))
+        drawn = _table([panel.data["columns"], *panel.data["rows"][:MOST_TABLE_ROWS]])
+    else:
+        drawn = enlarged(plots.plot([plots.Part(0, "", panel.data)], panel.kind), width)
+    return below([text_block(panel.title, 17, width), drawn], 8) if panel.title else drawn
 
 
 def _table(rows: Sequence[Sequence[Any]]) -> Scene:
