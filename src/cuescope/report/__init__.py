@@ -24,15 +24,17 @@ def write(runs: Sequence[Path | Run], out: Path, comparisons: Iterable[Mapping[s
     """
     from cuescope.report.gather import gather
     from cuescope.report.html import page
-    from cuescope.runs.comparisons.paired import verdicts
-    from cuescope.runs.comparisons.pairs import findings
-    from cuescope.runs.comparisons.stored import read
     from cuescope.runs.store import Run
 
     if not runs:
         raise CueError("no run was given", wanted="at least one run folder", do="name a folder that an audit wrote")
     opened, pairs = [run if isinstance(run, Run) else Run.open(run) for run in runs], []
     if len(opened) > 1:
+        # Only here: the instruments that compare need torch, which takes seconds to import.
+        from cuescope.runs.comparisons.paired import verdicts
+        from cuescope.runs.comparisons.pairs import findings
+        from cuescope.runs.comparisons.stored import read
+
         comparisons = [*comparisons, *verdicts(opened)]
         pairs = findings(opened, known={pair.key for run in opened for pair in read(run)[0]})
     files.write(out, page(gather(opened, comparisons, pairs)).encode())
