@@ -76,7 +76,8 @@ def painted_sums(
 ) -> Tensor:
     """What is the sum of a channel of a layer's maps with one rectangle painted over, for many rectangles?
 
-    (P,) float32; as `painted_logits`, but the network runs no farther than the layer. Raises CueError for an unknown layer.
+    (P,) float32; as `painted_logits`, but the network runs no farther than the layer. Raises CueError for an unknown
+    layer.
     """
     paints = colors(color, len(rectangles))
     known = classifier.layer(layer)
