@@ -377,6 +377,24 @@ def test_help_imports_nothing_heavy() -> None:
     assert found == [f"after {c} 0 []" for c in (["--help"], ["audit", "--help"], ["look", "--help"])], done.stderr
 
 
+def test_the_report_of_a_run_imports_no_torch(tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from cuescope.cli import main
+        from runs import make_run
+        make_run(Path(sys.argv[1]))
+        try:
+            main(["report", sys.argv[1]])
+        except SystemExit as end:
+            print("after", end.code, "torch" in sys.modules)"""
+    tests = Path(__file__).resolve().parent
+    environment = {**os.environ, "PYTHONPATH": f"{tests.parent / 'src'}{os.pathsep}{tests}"}
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.stdout.splitlines()[-1:] == ["after 0 False"], done.stderr
+
+
 @pytest.mark.slow
 def test_killed_twice_gives_the_same_findings(tmp_path: Path) -> None:
     source = Path(__file__).resolve().parents[1] / "src"

@@ -131,11 +131,11 @@ def test_originals_that_a_judge_misreads_are_left_out_and_told(folders: Path) ->
 
 def test_classes_of_one_set_alone_are_left_out(folders: Path) -> None:
     save(folders / "shapes/pink/0.png", (250, 150, 150), 0)
-    assert conflicts()["recipe"]["classes"] == ["blue", "green", "red"]
+    assert conflicts(pairs=1)["recipe"]["classes"] == ["blue", "green", "red"]
 
 
 def test_shape_bias_can_be_measured_over_ones_own_classes(folders: Path) -> None:
-    conflicts()
+    conflicts(pairs=2)
     run = audit("net.py:make", images="shapes", cue_conflict="made", only=["shape_bias"], out="run")
     measure = run.finding("shape_bias")["shape_bias"]
     # It goes by mean color, which the texture brings along.

@@ -176,7 +176,7 @@ def on_the_world(name: str, count: int = 96, **settings: Any) -> Conclusion:
 
 
 def test_the_worlds_shape_model_loses_its_shapes_and_nothing_else() -> None:
-    found = on_the_world("world-shape", 320)
+    found = on_the_world("world-shape", 288)
     kept = {cue: found[f"kept_{cue}"].value for cue in CUES}
     assert kept["texture"] == pytest.approx(1, abs=0.02)
     assert kept["color"] == pytest.approx(1, abs=0.02)
@@ -187,7 +187,7 @@ def test_the_worlds_shape_model_loses_its_shapes_and_nothing_else() -> None:
 
 
 def test_the_worlds_bagnet_loses_its_textures_and_no_global_shape() -> None:
-    found, strong = on_the_world("world-bagnet", 160), on_the_world("world-bagnet", window_px=10, sigma_color=400)
+    found, strong = on_the_world("world-bagnet", 96), on_the_world("world-bagnet", 64, window_px=10, sigma_color=400)
     assert found["kept_global_shape"].value == pytest.approx(0.95, abs=0.05)
     assert found["kept_texture"].value == pytest.approx(0.82, abs=0.08)
     assert strong["kept_texture"].value == pytest.approx(0.4, abs=0.1)

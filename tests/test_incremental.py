@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.data.ops.occlude import Rectangle, cover
-from cuescope.methods.incremental import IncrementalNetwork, groups, painted_logits
+from cuescope.methods.incremental import IncrementalNetwork, groups, painted_logits, painted_sums
 from cuescope.methods.incremental.graph import UntraceableError
 from cuescope.methods.incremental.patch import Reach, Spans
 from toys import plain
@@ -279,6 +279,44 @@ def test_a_black_box_goes_through_its_function() -> None:
     assert painted.why_plain == "it is a black box"
     assert torch.allclose(painted.logits, twin(network, picture(32), slid(32, 9, 9)), atol=1e-4)
     assert torch.allclose(painted.clean, network(picture(32)[None])[0], atol=1e-4)
+
+
+class Block(nn.Module):
+    """Its output is that of a module that runs twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(x + self.relu(self.conv(x)))
+
+
+class Blocks(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 8, 3, padding=1), Block(), Block(), *head(8))
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "why"),
+    [
+        *((Blocks, layer, "") for layer in ("0", "1.conv", "2")),
+        (SharedWrite, "conv", ""),
+        (Branching, "conv", "torch.fx cannot trace it"),
+    ],
+)
+def test_sums_of_a_layers_map_are_those_of_whole_passes(kind: type[nn.Module], layer: str, why: str) -> None:
+    classifier = Classifier(lively(kind()), classes=list("abcde"), preprocessing=plain(32), batch_size=5)
+    rectangles = slid(32, 7, 6)
+    for _ in range(2):
+        found = painted_sums(classifier, picture(32), rectangles, COLOR, layer, 3)
+        maps = [classifier.features(cover(picture(32), [r], COLOR), [layer])[layer] for r in rectangles]
+        wanted = torch.stack([one[0, 3].sum() for one in maps])
+        assert wanted.std() > 1e-3 * wanted.abs().max()
+        assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    way = classifier.known(("incremental", layer), lambda: "asked anew")
+    assert isinstance(way, IncrementalNetwork) == (not why)
+    assert why in str(way)
 
 
 def test_normalization_and_bfloat16() -> None:

@@ -19,7 +19,7 @@ def parameters(kind: type[Any]) -> dict[str, tuple[Any, Any, str]]:
     """Each parameter's type, default and meaning: the docstring under the field, in the class that it comes from."""
     hints, meaning = typing.get_type_hints(kind), {}
     for owner in [owner for owner in reversed(kind.__mro__) if dataclasses.is_dataclass(owner)]:
-        meaning |= _fields(typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]))
+        meaning |= _fields_of(owner)
     fields = dataclasses.fields(typing.cast(Any, kind))
     return {f.name: (hints[f.name], f.default, meaning.get(f.name, "")) for f in fields}
 
@@ -52,6 +52,12 @@ def _class_in(source: str, name: str) -> ast.ClassDef | None:
     if found is None or any(ast.unparse(base) != "Instrument" for base in found.bases):
         return None
     return found
+
+
+@functools.cache
+def _fields_of(kind: type[Any]) -> dict[str, str]:
+    """The fields of a class itself; a base class is read once for all that come from it."""
+    return _fields(typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]))
 
 
 def _fields(kind: ast.ClassDef) -> dict[str, str]:

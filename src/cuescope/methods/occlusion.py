@@ -10,12 +10,13 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.findings import Inset, Map
-from cuescope.data.ops.occlude import Grid, cover
+from cuescope.data.ops.occlude import Grid
 from cuescope.data.ops.tiles import contrast, sheet, tile
 from cuescope.methods.deconvnet import project, why_not
+from cuescope.methods.incremental import painted_sums
 
-PASS, TILE_PX = 32, 112
-"""Hidden images whose maps are held together; side of a projection as it is shown."""
+TILE_PX = 112
+"""Side of a projection as it is shown."""
 ROUNDING = 1e-6
 """A fall of P(class) that is none."""
 SAME = 0.1
@@ -76,10 +77,7 @@ def followed_map(
 
     The sum of a map at each place of the square, as a share of that unhidden, and what excites the map in all of them.
     """
-    sums: list[float] = []
-    for start in range(0, len(grid.rectangles), PASS):
-        hidden = cover(shown[0], grid.rectangles[start : start + PASS], color)
-        sums += classifier.features(hidden, [layer])[layer][:, channel].sum((1, 2)).tolist()
+    sums = painted_sums(classifier, shown[0], grid.rectangles, color, layer, channel).tolist()
     whole = float(classifier.features(shown[:1], [layer])[layer][0, channel].sum()) or 1.0
     name = f"fall of map {channel} of {layer}, as a share of its sum"
     followed = fall_map([1 - value / whole for value in sums], 1.0, grid, (shown.shape[-2], shown.shape[-1]), name)

@@ -10,6 +10,7 @@ from cuescope.core import files
 from cuescope.core.errors import CueError
 
 if TYPE_CHECKING:
+    from cuescope.runs.comparisons.changes import Changes
     from cuescope.runs.store import Run
 
 
@@ -29,17 +30,20 @@ def write(
     """
     from cuescope.report.gather import gather
     from cuescope.report.html import page
-    from cuescope.runs.comparisons.changes import changes
-    from cuescope.runs.comparisons.paired import verdicts
-    from cuescope.runs.comparisons.pairs import findings
-    from cuescope.runs.comparisons.stored import read
     from cuescope.runs.store import Run
 
     if not runs:
         raise CueError("no run was given", wanted="at least one run folder", do="name a folder that an audit wrote")
     opened, pairs = [run if isinstance(run, Run) else Run.open(run) for run in runs], []
-    changed = changes(opened) if len(opened) == 2 else []
+    changed: list[Changes] = []
     if len(opened) > 1:
+        # Only here: the instruments that compare need torch, which takes seconds to import.
+        from cuescope.runs.comparisons.changes import changes
+        from cuescope.runs.comparisons.paired import verdicts
+        from cuescope.runs.comparisons.pairs import findings
+        from cuescope.runs.comparisons.stored import read
+
+        changed = changes(opened) if len(opened) == 2 else []
         of_two = [verdict for one in changed for verdict in one.verdicts]
         comparisons = [*comparisons, *(of_two if len(opened) == 2 else verdicts(opened))]
         pairs = findings(opened, known={pair.key for run in opened for pair in read(run)[0]})

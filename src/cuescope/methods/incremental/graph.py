@@ -39,6 +39,20 @@ def traced(network: nn.Module) -> fx.GraphModule:
     return graph
 
 
+def up_to(graph: fx.GraphModule, layer: str) -> None:
+    """Let a network end with what a layer gives. Raises UntraceableError where no one operation gives that."""
+
+    def lies_in(node: fx.Node) -> bool:
+        return any(path == layer for path, _ in node.meta.get("nn_module_stack", {}).values())
+
+    leaving = [n for n in graph.graph.nodes if lies_in(n) and not all(lies_in(user) for user in n.users)]
+    if len(leaving) != 1:
+        raise UntraceableError(f"{len(leaving)} operations give what comes out of {layer}")
+    graph.graph.find_nodes(op="output")[0].args = (leaving[0],)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+
+
 def checked(
     classifier: Classifier,
     build: Callable[[nn.Module], Way],
