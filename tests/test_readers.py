@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from cuescope.core.classes import IMAGENET, ClassSpace, align
+from cuescope.core.alignment import align
+from cuescope.core.classes import IMAGENET, ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.data.images import Sample, each
 from cuescope.data.readers import imagenet, read_cue_conflict, read_folder, read_real, real_labels
@@ -125,8 +126,8 @@ def test_index_is_the_classifiers_own(make: Make) -> None:
     assert images.classes
     for classifier in (
         ClassSpace.numbered(4),
-        ClassSpace("mine", tuple("abcde")),
-        ClassSpace("keyed", ("a",) * 9, tuple("abcdefghi")),
+        ClassSpace("mine", ("Tench", "b", "c", "jay", "e")),
+        ClassSpace("keyed", ("tench", *"bc", "jay"), tuple("abcd")),
     ):
         assert align(images.classes, classifier) == (0, 1, 2, 3)
     with pytest.raises(CueError, match="the labels CSV has index 3, the classifier has 2 classes"):

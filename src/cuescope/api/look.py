@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from cuescope.classifier.sources import load
-from cuescope.core.classes import ClassSpace
-from cuescope.core.errors import CueError, unknown
+from cuescope.core.classes import class_index
+from cuescope.core.errors import CueError
 from cuescope.core.findings import About
 from cuescope.data.images import UnreadableError
 from cuescope.instruments import registry
@@ -78,19 +78,3 @@ def look(
     pairs = zip(top.values.tolist(), top.indices.tolist(), strict=True)
     answer = ", ".join(f"{space.names[k]} ({p:.1%})" for p, k in pairs)
     return path, f"It says {answer}.\n{finding.sentence}"
-
-
-def class_index(space: ClassSpace, label: str | int) -> int:
-    """The logit of a class by index, key (WordNet id) or name. Raises CueError with the nearest names.
-
-    >>> class_index(ClassSpace("mine", ("cat", "dog")), "dog")
-    1
-    """
-    text = str(label).strip()
-    if text.isdecimal() and int(text) < len(space):
-        return int(text)
-    for options in (space.keys, space.names):
-        folded = [option.lower() for option in options]
-        if folded.count(text.lower()) == 1:
-            return folded.index(text.lower())
-    raise unknown("class", text, space.names)

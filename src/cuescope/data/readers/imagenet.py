@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cuescope.core.classes import ClassSpace, align, imagenet_1k
+from cuescope.core.alignment import align
+from cuescope.core.classes import ClassSpace, imagenet_1k
 from cuescope.core.errors import CueError
 
 REAL_COUNT = 50_000
