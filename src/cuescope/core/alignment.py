@@ -1,5 +1,6 @@
 """Which logit of a classifier stands for each label of the images, and what is assumed where names do not say?"""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -72,13 +73,18 @@ def _by_name(images: ClassSpace, classifier: ClassSpace) -> Alignment:
     """By key and name. Of two labels that fit one class, the one that fits it more strictly has it."""
     keys, names = ClassNames(classifier.keys), ClassNames(classifier.names)
     taken: dict[int, tuple[int, int]] = {}
+    twice = Counter(images.names)
     loose: list[str] = []
     several: list[str] = []
     for i, (key, name) in enumerate(zip(images.keys or images.names, images.names, strict=True)):
         level, hits = keys.search(key)
-        for text in (key, name) if level else ():
+        by_key = level == 0
+        for text in () if by_key else (key, name):
             at, others = names.search(text)
             level, hits = (at, others) if others and (not hits or at < level) else (level, hits)
+        if hits and not by_key and twice[name] > 1:
+            several.append(f"'{name}' is the name of {twice[name]} labels: their images are unlabeled")
+            continue
         if len(hits) > 1:
             several.append(f"'{name}' names several classes, {described(classifier, hits)}: its images are unlabeled")
         if len(hits) != 1:
@@ -94,7 +100,7 @@ def _by_name(images: ClassSpace, classifier: ClassSpace) -> Alignment:
         if level:
             loose.append(f"'{images.names[i]}' as '{classifier.names[place]}'")
     lacking = [name for name, place in zip(images.names, places, strict=True) if place < 0]
-    notes = several[:4]
+    notes = [*dict.fromkeys(several)][:4]
     if loose:
         notes.append(f"labels that are written otherwise than the classifier's classes: {_first(loose)}")
     if lacking:
@@ -119,8 +125,9 @@ def _by_index(images: ClassSpace, classifier: ClassSpace) -> Alignment:
     hits = {i: names.candidates(images.names[i]) for i in known}
     agree = [i for i in known if i in hits[i]]
     # A name that the CSV gives to two classes says nothing of either.
-    other = [i for i in known if len(hits[i]) == 1 and hits[i] != (i,) and len(own.candidates(images.names[i])) == 1]
-    if wrong := other or ([] if agree else known):
+    telling = [i for i in known if len(own.candidates(images.names[i])) == 1]
+    other = [i for i in telling if len(hits[i]) == 1 and hits[i] != (i,)]
+    if wrong := other or ([] if agree else telling):
         i = wrong[0]
         found = f"the labels CSV names class {i} '{images.names[i]}', the classifier '{classifier.names[i]}'"
         wanted = "names that fit the indices, in the order of the classifier's outputs"
