@@ -211,7 +211,8 @@ def _of_lines(text: str) -> list[Entry]:
 def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
     """Two or more fields of each line; none where a line has not so many."""
     if separator == " ":
-        rows = [line.split(None, 1) for line in lines]
+        most = 2 if all(re.match(_WNID.pattern + r"\s+\d+\s", line) for line in lines) else 1
+        rows = [line.split(None, most) for line in lines]
         if all(len(row) == 2 and not _WNID.fullmatch(row[0]) and _whole(row[0]) is None for row in rows):
             rows = [line.rsplit(None, 1) for line in lines]
     else:
