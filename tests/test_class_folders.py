@@ -37,8 +37,11 @@ def named(images: FileSet) -> dict[str, str | None]:
     return {name: None if label is None else names[label] for name, label in labels}
 
 
-SPLITS = """train training val valid validation test testing Train TEST training_set test_set train2017 val2017 test-dev
-    trainval fold0 fold_1 fold-2 split1 public_test test_images trainSet images Images masks annotations labels""".split()
+SPLITS = [
+    *("train", "training", "val", "valid", "validation", "test", "testing", "Train", "TEST", "trainval", "trainSet"),
+    *("training_set", "test_set", "train2017", "val2017", "test-dev", "public_test", "test_images"),
+    *("fold0", "fold_1", "fold-2", "split1", "images", "Images", "masks", "annotations", "labels"),
+]
 
 
 @pytest.mark.parametrize("word", SPLITS)
@@ -53,7 +56,9 @@ def test_a_folder_of_a_split_is_never_a_class(make: Make, word: str) -> None:
     assert deep.classes.names == ("cat", "dog", "emu")
 
 
-@pytest.mark.parametrize("word", ["cat", "trainer", "valve", "testudo", "image of a cat", "train station", "0", "folder"])
+@pytest.mark.parametrize(
+    "word", ["cat", "trainer", "valve", "testudo", "image of a cat", "train station", "0", "folder"]
+)
 def test_other_words_are_classes(word: str) -> None:
     assert not is_split(word)
 
@@ -191,7 +196,9 @@ def test_metadata_of_hugging_face(make: Make) -> None:
     assert named(read_folder(root)) == {"test/0.png": "dog", "train/0.png": "cat", "train/1.png": "dog"}
     for name in ("train", "test"):
         (root / name / "metadata.csv").unlink()
-    (root / "metadata.jsonl").write_text('{"file_name": "train/0.png", "label": 1}\n{"file_name": "test/0.png", "label": 0}')
+    (root / "metadata.jsonl").write_text(
+        '{"file_name": "train/0.png", "label": 1}\n{"file_name": "test/0.png", "label": 0}'
+    )
     images = read_folder(root)
     assert {images.id(i): images.label(i) for i in range(3)} == {"test/0.png": 0, "train/0.png": 1, "train/1.png": None}
 

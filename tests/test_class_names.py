@@ -112,7 +112,12 @@ def test_imagenet_by_wordnet_id_and_by_name() -> None:
         ([f"{i:02}" for i in range(12)], 12, tuple(range(12)), "00 to 11, are taken as indices"),
         (["0", "2", "10"], 11, (0, 2, 10), "8 have no folder, such as output 1"),
         (["1", "2"], 3, (1, 2), "no folder, such as output 0"),
-        ([str(i) for i in range(1, 12)], 11, tuple(range(11)), "numeric order .* from '1', output 0, to '11', output 10"),
+        (
+            [str(i) for i in range(1, 12)],
+            11,
+            tuple(range(11)),
+            "numeric order .* from '1', output 0, to '11', output 10",
+        ),
         (["7", "30", "200"], 3, (0, 1, 2), "numeric order"),
     ],
 )
@@ -206,4 +211,4 @@ def test_one_class_by_index_key_or_name() -> None:
         class_index(mine("1", "a"), "1")
     with pytest.raises(CueError, match="unknown class"):
         class_index(space, "7")
-    assert IMAGENET == imagenet_1k().name
+    assert imagenet_1k().name == IMAGENET

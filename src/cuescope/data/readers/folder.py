@@ -12,6 +12,7 @@ from cuescope.data.readers.class_folders import is_split, labels_from_folders, w
 from cuescope.data.readers.files import FileSet, Found, checked_folder, scan, spread
 from cuescope.data.readers.labels import LabelTable, read_labels, read_tables
 from cuescope.data.readers.listed import Listed, is_outside, of_images
+from cuescope.data.readers.peek import peek
 
 LABELS = "labels.csv"
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -60,6 +61,7 @@ def read_folder(
     if len(at) < len(names):
         notes.append(f"{len(at):,} of {len(names):,} images, evenly spread")
         names, label = names.take(at), label[at]
+    notes += peek(len(names), lambda i: root / names[i])
     known = {}
     if real is not None:
         known = imagenet.real_labels(names, imagenet.read_real(Path(real)))
