@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from cuescope.classifier.sources import load
-from cuescope.core.classes import IMAGENET, align, imagenet_1k
+from cuescope.core.alignment import align
+from cuescope.core.classes import IMAGENET, imagenet_1k
 from cuescope.core.findings import About, Conclusion
 from cuescope.data.images import Sample
 from cuescope.data.ops.suppression import Change

@@ -16,7 +16,8 @@ from PIL import Image, ImageFilter
 
 from cuescope.data.images import UnreadableError
 from cuescope.data.readers import decode as module
-from cuescope.data.readers.decode import decode, sniff
+from cuescope.data.readers.decode import decode, size_of, sniff
+from cuescope.data.readers.peek import peek
 
 RANDOM = np.random.default_rng(0)
 NOISE = RANDOM.integers(0, 256, (61, 83, 3), dtype=np.uint8)
@@ -130,7 +131,7 @@ GOOD = {
         for kind in ("JPEG", "PNG")
         for n in (2, 6)
     },
-    **{f"{kind.lower()} turned 6": encoded(RGB, kind, exif=orientation(6)) for kind in ("WEBP", "AVIF", "TIFF")},
+    **{f"{kind.lower()} turned 6": encoded(RGB, kind, exif=orientation(6)) for kind in ("WEBP", "AVIF")},
 }
 
 
@@ -147,6 +148,69 @@ def test_jpeg_and_png_take_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None
     fast = {name for name, data in GOOD.items() if decode(data) is not None}
     slow_ones = {name for name in GOOD if name.startswith(("jpeg", "png")) and name not in fast}
     assert slow_ones == {name for name in GOOD if re.match("(jpeg|png) turned|png 16|jpeg 2000", name)}
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_an_orientation_turns_and_mirrors_no_format(tmp_path: Path, kind: str, turn: int) -> None:
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    plain, turned = (encoded(RGB, kind, exif=orientation(n), **lossless) for n in (1, turn))
+    assert torch.equal(decode(turned), decode(plain))
+    (tmp_path / "a").write_bytes(turned)
+    assert size_of(tmp_path / "a") == RGB.size
+    assert peek(1, lambda _: turned) == (["1 of 1 images have an EXIF " + TURNED] if turn > 1 else [])
+
+
+TURNED = "orientation; pixels are taken as stored, not turned or mirrored"
+
+
+def test_a_turned_tiff_of_16_bits_is_as_stored() -> None:
+    gray = Image.fromarray((np.arange(64, dtype=np.uint16) * 1024).reshape(4, 16))
+    assert decode(encoded(gray, "TIFF", exif=orientation(6)))[0, 0].tolist() == list(range(0, 64, 4))
+
+
+def test_what_is_unusual_is_noted() -> None:
+    gray = NOISE[..., 0].astype(np.uint16)
+    frames = [RGB, RGB.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    files = {
+        "2 of 10 images have 16 bits a channel": [encoded(Image.fromarray(gray * k), "PNG") for k in (16, 15)],
+        "1 of 10 images are CMYK": [encoded(RGB.convert("CMYK"), "JPEG")],
+        "4 of 10 images are animated or have several pages": [
+            encoded(RGB, kind, save_all=True, append_images=frames) for kind in ("GIF", "WEBP", "TIFF", "PNG")
+        ],
+        "1 of 10 images have transparency": [encoded(RGB.convert("RGBA"), "PNG")],
+        "": [b"no image", encoded(RGB, "JPEG")],
+    }
+    every = [data for some in files.values() for data in some]
+    said = peek(len(every), lambda i: every[i])
+    for start in filter(None, files):
+        assert any(note.startswith(start) for note in said), start
+    assert said[-1].startswith("images of 16 bits seem to hold 12: none of 2 is brighter than 15 of 255")
+    assert len(said) == 5
+
+
+def test_of_many_files_some_are_looked_into_and_that_is_said() -> None:
+    assert peek(2000, lambda i: encoded(Image.new("L", (2, 2)), "PNG", exif=orientation(3)))[0].startswith(
+        "500 of 500 images looked at have an EXIF"
+    )
+    assert peek(600, lambda i: encoded(Image.fromarray(np.full((2, 2), 65535, np.uint16)), "PNG")) == [
+        "500 of 500 images looked at have 16 bits a channel, of which the high 8 are kept"
+    ]
+
+
+@pytest.mark.parametrize("size", [(4000, 1), (1, 4000), (5100, 100)])
+def test_an_elongated_image_is_refused(size: tuple[int, int]) -> None:
+    for kind in ("PNG", "JPEG", "BMP", "WEBP"):
+        with pytest.raises(UnreadableError, match=f"too elongated: {size[0]} x {size[1]}, the limit is 50 to 1"):
+            decode(encoded(Image.new("RGB", size), kind))
+    assert decode(encoded(Image.new("RGB", (100, 2)), "PNG")).shape == (3, 2, 100)
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
+    for kind in ("PNG", "TIFF", "WEBP"):
+        options = {"compression": "tiff_lzw"} if kind == "TIFF" else {"method": 0} if kind == "WEBP" else {}
+        with pytest.raises(UnreadableError, match="a decompression bomb: 25 million pixels in"):
+            decode(encoded(Image.new("RGB", (5000, 5000)), kind, **options))
 
 
 def test_damaged_files_are_read_or_refused_as_by_pillow() -> None:

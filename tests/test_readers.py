@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from cuescope.core.classes import IMAGENET, ClassSpace, align
+from cuescope.core.alignment import align
+from cuescope.core.classes import IMAGENET, ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.data.images import Sample, each
 from cuescope.data.readers import imagenet, read_cue_conflict, read_folder, read_real, real_labels
@@ -57,7 +58,7 @@ def names(images: FileSet) -> tuple[str, ...]:
         (["d/val/a/1.png", "d/val/b/c/1.png"], ["a", "b"], {"d/val/a/1.png": 0, "d/val/b/c/1.png": 1}),
         (["test/a/1.png", "train/a/1.png", "train/b/1.png"], ["a", "b"],
          {"test/a/1.png": 0, "train/a/1.png": 0, "train/b/1.png": 1}),
-        (["train/1.png", "test/1.png"], ["test", "train"], {"test/1.png": 0, "train/1.png": 1}),
+        (["train/1.png", "test/1.png"], [], {"test/1.png": None, "train/1.png": None}),
         (["only/1.png"], ["only"], {"only/1.png": 0}),
         (["val/only/1.png"], ["only"], {"val/only/1.png": 0}),
         (["a/1.png", "a/b/1.png"], ["a"], {"a/1.png": 0, "a/b/1.png": 0}),
@@ -100,9 +101,9 @@ def test_folder_name_is_the_name(make: Make) -> None:
 
 
 def test_labels_csv_in_the_folder_is_used_and_said(make: Make) -> None:
-    root = make("x/1.png", "2.png", labels="file,index\nx/1.png,7\n2.png,3\n")
+    root = make("x/1.png", "2.png", labels="file,index\nx/1.png,7\n2.png,0\n")
     images = read_folder(root)
-    assert labels(images) == {"2.png": 3, "x/1.png": 7}
+    assert labels(images) == {"2.png": 0, "x/1.png": 7}
     assert images.notes == ("labels from labels.csv, found in the folder: index of 2 classes",)
 
 
@@ -125,8 +126,8 @@ def test_index_is_the_classifiers_own(make: Make) -> None:
     assert images.classes
     for classifier in (
         ClassSpace.numbered(4),
-        ClassSpace("mine", tuple("abcde")),
-        ClassSpace("keyed", ("a",) * 9, tuple("abcdefghi")),
+        ClassSpace("mine", ("Tench", "b", "c", "jay", "e")),
+        ClassSpace("keyed", ("tench", *"bc", "jay"), tuple("abcd")),
     ):
         assert align(images.classes, classifier) == (0, 1, 2, 3)
     with pytest.raises(CueError, match="the labels CSV has index 3, the classifier has 2 classes"):
@@ -175,12 +176,16 @@ def test_the_table_of_a_larger_set_is_told_in_one_note(make: Make, absent: int, 
 
 
 BAD_TABLES = {
-    "": "lacks the columns file and index; it has: none",
-    "file;index\n1.png;0\n": "lacks the columns file and index; it has: file;index",
-    "file,label\n1.png,0\n": "lacks the column index; it has: file, label",
+    "": "lacks the columns file and index or name; it has: none",
+    "1.png,0\n": "lacks the columns file and index or name; it has: 1.png, 0",
+    "file,caption\n1.png,0\n": "lacks the column index or name; it has: file, caption",
     "file,index\n": "has no row",
     "file,index\n1.png,tench\n": "line 2: index 'tench'",
-    "file,index\n1.png,1.0\n": "line 2: index '1.0'",
+    "file,index\n1.png,1.5\n": "line 2: index '1.5'",
+    "file,index\n1.png,nan\n": "line 2: index 'nan'",
+    "file,index,name\n1.png,1,a\n2.png,1,b\n": "line 3: index 1 is 'b' here and 'a' above",
+    "file,name\n1.png,a\n1.png,b\n": "line 3: '1.png' has label b here and a above",
+    "file,name\n1.png,\n": "has no label",
     "file,index\n1.png,-1\n": "line 2: index '-1'",
     "file,index\n1.png,1000000\n": "line 2: index '1000000'",
     "file,index\n1.png,\n": "line 2: index ''",

@@ -212,7 +212,7 @@ def _manifest(plan: Plan, options: AuditOptions, command: str, previous: Mapping
             "processor": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
         },
-        "image_sets": [_describe_set(role, images) for role, images in plan.sets],
+        "image_sets": [_describe_set(role, images, plan.matched[role]) for role, images in plan.sets],
         "classifiers": [_describe(classifier) for classifier in plan.classifiers],
         "cells": [],
         "unasked": plan.unasked,
@@ -270,7 +270,7 @@ def _describe(classifier: Classifier) -> dict[str, Any]:
     }
 
 
-def _describe_set(role: str, images: ImageSet) -> dict[str, Any]:
+def _describe_set(role: str, images: ImageSet, matched: Sequence[str]) -> dict[str, Any]:
     return {
         "name": images.name,
         "role": role,
@@ -278,6 +278,6 @@ def _describe_set(role: str, images: ImageSet) -> dict[str, Any]:
         "count": len(images),
         "skipped": 0,
         "knows": sorted(images.knows),
-        "notes": list(images.notes),
+        "notes": [*images.notes, *matched],
         "digest": images.digest,
     }

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from cuescope.classifier.sources import load
-from cuescope.core.classes import ClassSpace
-from cuescope.core.errors import CueError, unknown
+from cuescope.core.classes import class_index
+from cuescope.core.errors import CueError
 from cuescope.core.naming import short_name, title
 from cuescope.core.wording import listed
 from cuescope.data.images import UnreadableError
@@ -73,19 +73,3 @@ def look(
 def _misfit(instrument: str, why: object) -> CueError:
     do = "choose another: cuescope list instruments"
     return CueError(f"{instrument} does not apply: {why}", wanted="an instrument that does", do=do)
-
-
-def class_index(space: ClassSpace, label: str | int) -> int:
-    """The logit of a class by index, key (WordNet id) or name. Raises CueError with the nearest names.
-
-    >>> class_index(ClassSpace("mine", ("cat", "dog")), "dog")
-    1
-    """
-    text = str(label).strip()
-    if text.isdecimal() and int(text) < len(space):
-        return int(text)
-    for options in (space.keys, space.names):
-        folded = [option.lower() for option in options]
-        if folded.count(text.lower()) == 1:
-            return folded.index(text.lower())
-    raise unknown("class", text, space.names)

@@ -1,9 +1,8 @@
 """Class spaces - what the logits of a classifier mean - and pure mappings between them."""
 
 import functools
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cuescope.core.errors import CueError, nearest
-
-IMAGENET = "imagenet-1k"
+from cuescope.core.class_files import IMAGENET as IMAGENET
+from cuescope.core.class_files import read_entries
+from cuescope.core.class_names import ClassNames
+from cuescope.core.errors import CueError, nearest, unknown
 
 BY_INDEX = "by index"
 """Name of a space whose labels are the classifier's own indices, as a labels CSV gives them."""
+BY_NUMBER = "by number"
+"""Name of a space whose labels are folders named by numbers, in numeric order; its keys are the numbers."""
+NUMBERED = "numbered"
+"""Name of a space of which nothing is known but its size."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class ClassSpace:
     @classmethod
     def numbered(cls, count: int) -> "ClassSpace":
         """A space of which nothing is known but its size."""
-        return cls("numbered", tuple(f"class {i}" for i in range(count)), tuple(map(str, range(count))))
+        return cls(NUMBERED, tuple(f"class {i}" for i in range(count)), tuple(map(str, range(count))))
 
 
 def to_stored(space: ClassSpace) -> dict[str, Any]:
@@ -98,19 +102,58 @@ AGGREGATIONS = ("mean", "sum", "max")
 def category_members(space: ClassSpace, categories: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Which logits stand for each cue category: the 16 categories for ImageNet, else classes of the same name.
 
-    Raises CueError where a category has no class.
+    Raises CueError where a category has no class, or several alike, and where two categories have the same class.
     """
     if space.name == IMAGENET and set(categories) <= set(SIXTEEN):
         return {c: SIXTEEN[c] for c in sorted(categories)}
-    by_name = {folded(name): i for i, name in enumerate(space.names)}
-    missing = [c for c in categories if folded(c) not in by_name]
-    if missing:
+    names, found = ClassNames(space.names), dict[str, tuple[int, ...]]()
+    for category in sorted(set(categories)):
+        found[category] = names.candidates(category)
+        others = [c for c, members in found.items() if c != category and members and members == found[category]]
+        if len(found[category]) > 1 or others:
+            raise ambiguous(space, category, found[category], others)
+    if missing := [c for c in categories if not found[c]]:
         close = nearest(missing[0], space.names)
-        found = f"the classifier has no class for the cue categories {', '.join(missing[:5])}"
+        none = f"the classifier has no class for the cue categories {', '.join(missing[:5])}"
         wanted = f"categories among its {len(space)} classes" + (f", such as {', '.join(close)}" if close else "")
         do = "use cue-conflict images of the classifier's own classes, or an ImageNet classifier"
-        raise CueError(found, wanted=wanted, do=do)
-    return {c: (by_name[folded(c)],) for c in sorted(categories)}
+        raise CueError(none, wanted=wanted, do=do)
+    return found
+
+
+def ambiguous(space: ClassSpace, name: str, members: Sequence[int], others: Sequence[str] = ()) -> CueError:
+    """The error where a name is that of several classes, or another name is that of the same class."""
+    if others:
+        found = f"'{others[0]}' and '{name}' are both the classifier's class '{space.names[members[0]]}'"
+        return CueError(found, wanted="a name for each class", do="rename one of them")
+    found = f"'{name}' names several classes: {described(space, members)}"
+    return CueError(found, wanted="a name that only one class has", do="rename it, or use the class's key or index")
+
+
+def described(space: ClassSpace, members: Sequence[int]) -> str:
+    """Classes by index and name, as in "134 'crane' and 517 'crane'"."""
+    return " and ".join(f"{i} '{space.names[i]}'" for i in members[:4])
+
+
+def class_index(space: ClassSpace, label: str | int) -> int:
+    """The logit of a class by index, key (WordNet id) or name. Raises CueError with the nearest names.
+
+    >>> class_index(ClassSpace("mine", ("cat", "dog")), "dog")
+    1
+    """
+    text = str(label).strip()
+    by_key = ClassNames(space.keys).find(text) if space.name != NUMBERED else -1
+    found = ClassNames(space.names).candidates(text) if by_key < 0 else (by_key,)
+    if text.isdecimal() and int(text) < len(space) and set(found) - {int(text)}:
+        which = f"'{text}' is the index of '{space.names[int(text)]}' and the name of {described(space, found)}"
+        raise CueError(which, wanted="one class", do="give the index of the class that is meant")
+    if text.isdecimal() and int(text) < len(space):
+        return int(text)
+    if len(found) > 1:
+        raise ambiguous(space, text, found)
+    if not found:
+        raise unknown("class", text, space.names)
+    return found[0]
 
 
 def decision_members(space: ClassSpace, shown: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -122,7 +165,9 @@ def decision_members(space: ClassSpace, shown: Sequence[str]) -> dict[str, tuple
     if space.name == IMAGENET and set(shown) <= set(SIXTEEN):
         return category_members(space, list(SIXTEEN))
     category_members(space, shown)
-    return category_members(space, space.names)
+    twice = Counter(space.names)
+    named = (f"{name} ({i})" if twice[name] > 1 else name for i, name in enumerate(space.names))
+    return {name: (i,) for i, name in enumerate(named)}
 
 
 def category_scores(logits: Tensor, members: dict[str, tuple[int, ...]], aggregation: str = "mean") -> Tensor:
@@ -140,100 +185,23 @@ def category_scores(logits: Tensor, members: dict[str, tuple[int, ...]], aggrega
     return torch.stack([reduce(probabilities[:, list(index)]) for index in members.values()], 1)
 
 
-def align(images: ClassSpace, classifier: ClassSpace) -> tuple[int, ...]:
-    """For each label of the images, the classifier's logit that stands for it. -1: the classifier has none.
-
-    Matched by key (WordNet id), then by name; else by position when there are equally many and the
-    classifier's names are unknown. Labels by index (`BY_INDEX`) match by key, else label i is logit i. Raises CueError
-    where nothing matches.
-
-    >>> align(ClassSpace("folders", ("dog", "cat")), ClassSpace("mine", ("cat", "dog")))
-    (1, 0)
-    """
-    positions = tuple(range(len(images)))
-    if images == classifier:
-        return positions
-    by_key = {key: i for i, key in enumerate(classifier.keys)}
-    numbered = classifier.name == "numbered"
-    if images.name == BY_INDEX:
-        found = tuple(by_key.get(key, -1) for key in images.keys)
-        if not numbered and any(i >= 0 for i in found):
-            return found
-        if len(images) > len(classifier):
-            beyond = f"the labels CSV has index {len(images) - 1}, the classifier has {len(classifier)} classes"
-            wanted = f"indices of the classifier's own logits, 0 to {len(classifier) - 1}"
-            raise CueError(beyond, wanted=wanted, do="give a CSV that was made for this classifier")
-        return positions
-    by_name: dict[str, int] = {}
-    for i, name in enumerate(classifier.names):
-        # "crane" and "maillot" name two ImageNet classes each: such a name is no key.
-        by_name[folded(name)] = -1 if folded(name) in by_name else i
-    keys = images.keys or images.names
-    found = tuple(by_key.get(key, by_name.get(folded(name), -1)) for key, name in zip(keys, images.names, strict=True))
-    if numbered and len(images) == len(classifier):
-        return positions
-    if all(i >= 0 for i in found) or (not numbered and any(i >= 0 for i in found)):
-        return found
-    raise CueError(
-        f"the labels of the images ({', '.join(images.names[:3])}, ... {len(images)} in all) are none of the "
-        f"classifier's {len(classifier)} classes ({', '.join(classifier.names[:3])}, ...)",
-        wanted="folders named by class or WordNet id, or a labels CSV with the columns file,index",
-        do="rename the folders, give --labels FILE.csv, or name the classifier's classes with --classes FILE",
-    )
-
-
-def folded(name: str) -> str:
-    """A class's name as names are compared: no capitals, anything but letters and digits a space.
-
-    >>> folded("T-shirt_1 ")
-    't shirt 1'
-    """
-    return re.sub(r"[^a-z0-9]+", " ", name.lower()).strip()
-
-
 def read_classes(source: ClassSpace | Sequence[str] | str | Path) -> ClassSpace:
-    """The classes of a classifier from a list of names, "imagenet-1k", or a file.
-
-    A text file has a name a line. A JSON file has a list of names or of {"name", "wnid" or "key"} objects in the
-    order of the outputs, or an object of index to name, index to [key, name], or name to index. Raises CueError.
+    """The classes of a classifier from a list of names, "imagenet-1k", or a file (`class_files`). Raises CueError.
 
     >>> read_classes(["cat", "dog"]).names
     ('cat', 'dog')
     """
     if isinstance(source, ClassSpace):
         return source
-    if source == IMAGENET:
+    if isinstance(source, str | Path) and str(source) == IMAGENET:
         return imagenet_1k()
     if not isinstance(source, str | Path):
         return ClassSpace("given", tuple(map(str, source)))
-    path = Path(source)
-    wanted = "a text file with a class name a line, or a JSON list of names, in the order of the outputs"
-    try:
-        text = path.read_text(encoding="utf-8")
-        lines = [("", line) for line in text.split("\n") if line.strip()]
-        keys, names = zip(*(_entries(json.loads(text)) if path.suffix == ".json" else lines), strict=True)
-    except OSError as error:
-        raise CueError(f"cannot read classes from '{path}': {error.strerror}", wanted=wanted, do="correct it") from None
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):  # ValueError: also where there is no entry
-        raise CueError(f"'{path}' names no classes", wanted=wanted, do="correct the file") from None
+    path = Path(source).expanduser()
+    keys, names = zip(*read_entries(path), strict=True)
     unique = all(keys) and len(set(keys)) == len(keys)
-    space = ClassSpace(path.stem, tuple(name.strip() for name in names), keys if unique else ())
+    space = ClassSpace(path.stem, names, keys if unique else ())
     return imagenet_1k() if len(space) == 1000 and space.keys == imagenet_1k().keys else space
-
-
-def _entries(data: Any) -> Iterator[tuple[str, str]]:
-    """(key, name) in the order of the outputs."""
-    if isinstance(data, dict):
-        if all(isinstance(value, int) for value in data.values()):
-            data = {index: name for name, index in data.items()}
-        data = [data[index] for index in sorted(data, key=int)]
-    for entry in data:
-        if isinstance(entry, str):
-            yield "", entry
-        elif isinstance(entry, dict):
-            yield str(entry.get("wnid", entry.get("key", ""))), str(entry["name"])
-        else:
-            yield str(entry[0]), str(entry[1])
 
 
 def misfit(name: str, outputs: str, space: ClassSpace) -> CueError:

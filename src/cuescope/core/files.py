@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import json
@@ -116,6 +117,34 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
         if status.st_size > most:
             raise ValueError(f"it has {status.st_size:,} bytes, more than {most:,}")
         return file.read()
+
+
+def regular(path: Path) -> Path:
+    """The path of a regular file, links followed. Raises OSError where there is none: a pipe could be waited for."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "Is a directory" if path.is_dir() else "it is no regular file")
+    return path
+
+
+def encoding_of(data: bytes) -> str:
+    r"""The encoding of a text that begins with these bytes: UTF-8, or what its byte order mark says.
+
+    >>> encoding_of("\ufeffcat".encode("utf-16-le"))
+    'utf-16'
+    """
+    return "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+
+
+def read_text(path: Path) -> str:
+    """The text of a regular file in UTF-8, or in UTF-16 with a byte order mark, which is left out.
+
+    Raises OSError where it cannot be read, ValueError where it is something else or too large.
+    """
+    data = read_bytes(regular(path).resolve())
+    try:
+        return data.decode(encoding_of(data))
+    except UnicodeDecodeError:
+        raise ValueError("it is no text in UTF-8") from None
 
 
 def read_picture(folder: Path, name: str) -> NDArray[np.uint8]:

@@ -10,7 +10,8 @@ import polars as pl
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import published as known
 from cuescope.core import stats
-from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores, folded
+from cuescope.core.class_names import ClassNames
+from cuescope.core.classes import IMAGENET, SIXTEEN, category_scores
 from cuescope.core.error_consistency import ANSWERS, Array, Asked, Kappas, interval_of, mean_over
 from cuescope.core.findings import About, Conclusion, Measure, short_names
 from cuescope.core.published.stimuli import are_published
@@ -118,10 +119,12 @@ class HumanAgreement(Instrument, version=2, order=50, needs={"logits", "shape", 
         cues = (sample.cues[cue] for sample in batch.samples for cue in ("shape", "texture"))
         members, named = categories(classifier.classes, cues)
         names, scores = list(members), category_scores(batch.logits, dict(members), self.aggregation)
-        by_name, rows = {folded(name): name for name in members}, []
+        known, rows = ClassNames(members), []
         for sample, score in zip(batch.samples, scores, strict=True):
             decision, shape = names[int(score.argmax())], named[sample.cues["shape"]]
-            answers = [(a.who, a.kind == "human", by_name.get(folded(a.category or ""))) for a in sample.answers]
+            said = [known.candidates(a.category or "") for a in sample.answers]
+            each = zip(sample.answers, said, strict=True)
+            answers = [(a.who, a.kind == "human", names[at[0]] if len(at) == 1 else None) for a, at in each]
             people = [category == decision for _, human, category in answers if human]
             row: dict[str, Any] = {
                 "id": sample.id,

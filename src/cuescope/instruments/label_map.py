@@ -1,6 +1,6 @@
 """What does each part of the image show?"""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -120,7 +120,7 @@ class LabelMap(Instrument, version=3, order=160, needs={"logits"}):
         observe = partial(self._observe, annotator, class_indices(classifier.classes))
         return Observer(observe, facts={"position": annotator.description})
 
-    def _observe(self, annotator: Annotator, indices: Mapping[str, int], batch: Batch) -> Rows:
+    def _observe(self, annotator: Annotator, indices: Callable[[str], int], batch: Batch) -> Rows:
         """Per image: the class and its probability at each position, the classes that win, and what is there."""
         maps = annotator.logits(batch.pixels)
         sure, top = maps.softmax(1).max(1)

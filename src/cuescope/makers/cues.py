@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cuescope.core.classes import folded
+from cuescope.core.class_names import folded
 from cuescope.core.errors import CueError, unknown
 from cuescope.data.images import ImageSet, Sample, Skipped, UnreadableError
 from cuescope.data.ops.convert import to_image

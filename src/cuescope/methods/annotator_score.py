@@ -1,6 +1,7 @@
 """Is a label map right? Its positions beside the boxes of objects, its classes beside all the labels that are right."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from cuescope.core import stats
 from cuescope.core.chance import common_by_chance
-from cuescope.core.classes import ClassSpace, folded
+from cuescope.core.class_names import ClassNames
+from cuescope.core.classes import ClassSpace
 from cuescope.core.findings import Measure
 from cuescope.data.images import Sample
 from cuescope.data.preprocessing import Preprocessing, locate
@@ -20,15 +22,19 @@ OUTSIDE, UNKNOWN = -1, -2
 Array = NDArray[Any]
 
 
-def class_indices(space: ClassSpace) -> dict[str, int]:
-    """The class of each name that a box may have: its key, or its name where only one class has it."""
-    names = [folded(name) for name in space.names]
-    found = {name: i for i, name in enumerate(names) if names.count(name) == 1}
-    return found | {folded(key): i for i, key in enumerate(space.keys)}
+def class_indices(space: ClassSpace) -> Callable[[str], int]:
+    """The class of a name that a box may have: its key, or its name where only one class has it; else UNKNOWN."""
+    keys, names = ClassNames(space.keys), ClassNames(space.names)
+
+    @functools.cache
+    def index(name: str) -> int:
+        return next((i for i in (keys.find(name), names.find(name)) if i >= 0), UNKNOWN)
+
+    return index
 
 
 def classes_of_positions(
-    sample: Sample, indices: Mapping[str, int], how: Preprocessing, shape: tuple[int, int]
+    sample: Sample, indices: Callable[[str], int], how: Preprocessing, shape: tuple[int, int]
 ) -> list[int] | None:
     """The class of the box that each position of a map (h, w) over the network's input lies in, row by row.
 
@@ -41,7 +47,7 @@ def classes_of_positions(
     for box in sample.boxes:
         at = locate(box, (sample.pixels.shape[1], sample.pixels.shape[2]), how, sample.framing)
         within = ((at.y0 <= y) & (y < at.y1))[:, None] & (at.x0 <= x) & (x < at.x1)
-        index = indices.get(folded(box.name), UNKNOWN)
+        index = indices(box.name)
         found[within] = np.where((found[within] == OUTSIDE) | (found[within] == index), index, UNKNOWN)
     return found.flatten().tolist()
 

@@ -8,7 +8,8 @@ from typing import Literal
 import polars as pl
 
 from cuescope.classifier.classifier import Classifier
-from cuescope.core.classes import ClassSpace, category_scores, decision_members, folded
+from cuescope.core.class_names import ClassNames
+from cuescope.core.classes import ClassSpace, category_scores, decision_members
 from cuescope.core.findings import Measure
 from cuescope.data.images import Sample
 
@@ -45,8 +46,8 @@ def categories(space: ClassSpace, shown: Iterable[str]) -> tuple[Members, dict[s
     """
     names = sorted(set(shown))
     members = decision_members(space, names)
-    by_name = {folded(name): name for name in members}
-    return members, {name: by_name[folded(name)] for name in names}
+    known = ClassNames(members)
+    return members, {name: known.names[known.find(name)] for name in names}
 
 
 def recognized(classifier: Classifier, sample: Sample, members: Members, named: Mapping[str, str]) -> bool | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from cuescope.classifier.sources import known as models
+from cuescope.core.class_files import IMAGENET
 from cuescope.core.errors import CueError, unknown
 from cuescope.core.files import check_run_folder
 from cuescope.core.parameters import parameters
@@ -38,7 +39,7 @@ class AuditOptions:
     out: str | Path = "run"
     """Run folder. A run that was stopped goes on; one that is finished is left alone."""
     classes: Any = None
-    """Names of the classifier's classes: a text file, one a line, or a JSON list."""
+    """Names of the classifier's classes: a text file, one a line, or a JSON list; or imagenet-1k."""
     limit: int | None = None
     """Look at this many images, spread evenly over the folder."""
     minutes: float | None = None
@@ -102,8 +103,10 @@ class AuditOptions:
         for source in sources().values():
             source.check(self.inputs.get(source.role))
         check_run_folder(Path(self.out))
-        if isinstance(self.classes, Path) and not self.classes.is_file():
-            raise CueError(f"no file '{self.classes}'", wanted="a file of class names", do="check the path")
+        named = isinstance(self.classes, Path) and str(self.classes) != IMAGENET
+        if named and not self.classes.expanduser().is_file():
+            wanted = f"a file of class names, or {IMAGENET}"
+            raise CueError(f"no file '{self.classes}'", wanted=wanted, do="check the path")
         for classifier in classifiers:
             models.check(classifier)
 

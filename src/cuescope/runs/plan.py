@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
-from cuescope.core.classes import IMAGENET, align
+from cuescope.core.alignment import aligned
+from cuescope.core.classes import IMAGENET
 from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet
 from cuescope.instruments import registry
@@ -26,6 +27,8 @@ class Plan(NamedTuple):
     unasked: list[dict[str, str]]
     classifiers: list[Classifier]
     sets: list[tuple[str, ImageSet]]
+    matched: dict[str, list[str]]
+    """What matching the labels of the images, by role, with the classes of the classifiers had to assume."""
 
     @property
     def all_tasks(self) -> list[Task]:
@@ -59,6 +62,7 @@ def make_plan(
 ) -> Plan:
     """Which instrument goes with which classifier and images; what cannot be asked, and why."""
     tasks, unmet, unasked = [], [], []
+    matched: dict[int, dict[str, None]] = {}
     networks = Counter(classifier.name.partition("@")[0] for classifier in classifiers)
     of_run = frozenset({"checkpoints"} if max(networks.values(), default=0) > 1 else ())
     own = [source for source in inputs.sources().values() if source.extends != "images"]
@@ -75,7 +79,8 @@ def make_plan(
             unasked.append({"instrument": name_of(instrument), "question": instrument.question, "why": why})
             continue
         for classifier in classifiers[:1] if instrument.about_images else classifiers:
-            place, no_labels = _place(images, classifier, labels_given and not source.own_labels)
+            place, no_labels, assumed = _place(images, classifier, labels_given and not source.own_labels)
+            matched.setdefault(id(images), {}).update(dict.fromkeys(f"{classifier.name}: {note}" for note in assumed))
             by_category = "category" in images.knows and classifier.classes.name == IMAGENET
             needs_labels = instrument.needs & images.knows & {"label", "labels"} and not by_category
             why, peers = (no_labels if needs_labels else "") or why_not(instrument, classifier, images, around), ()
@@ -91,7 +96,9 @@ def make_plan(
     if not tasks:
         raise none_applies([*(why for _, why in unmet), *(question["why"] for question in unasked)])
     used = {id(task.images) for task in [*tasks, *(task for task, _ in unmet)]}
-    return Plan(tasks, unmet, unasked, classifiers, [(role, s) for role, s in sets.items() if id(s) in used])
+    shown = [(role, s) for role, s in sets.items() if id(s) in used]
+    assumed = {role: list(matched.get(id(s), ())) for role, s in shown}
+    return Plan(tasks, unmet, unasked, classifiers, shown, assumed)
 
 
 def why_not(tool: Instrument, classifier: Classifier, images: ImageSet, of_run: frozenset[str] = frozenset()) -> str:
@@ -103,14 +110,18 @@ def why_not(tool: Instrument, classifier: Classifier, images: ImageSet, of_run: 
     return f"{why}; give {usage}" if usage else why
 
 
-def _place(images: ImageSet, classifier: Classifier, labels_given: bool) -> tuple[tuple[int, ...], str]:
-    """The classifier's logit for each label, or why the labels say nothing about this classifier."""
+def _place(
+    images: ImageSet, classifier: Classifier, labels_given: bool
+) -> tuple[tuple[int, ...], str, tuple[str, ...]]:
+    """The classifier's logit for each label, or why the labels say nothing about it; what had to be assumed."""
     if images.classes is None:
-        return (), ""
+        return (), "", ()
     try:
-        return align(images.classes, classifier.classes), ""
+        found = aligned(images.classes, classifier.classes)
+        return found.places, "", found.notes
     except CueError as error:
         if labels_given:
             raise
         # Folders may be albums, not classes: then the images are unlabeled, which is said and not an error.
-        return (), error.found
+        why = f"{error.found}: {error.do}"
+        return (), why, (f"the images are unlabeled: {why}",)

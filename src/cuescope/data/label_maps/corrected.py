@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from cuescope.core.classes import ClassSpace, align
+from cuescope.core.alignment import align
+from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.core.files import write
 from cuescope.data.images import ImageSet

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cuescope.data.derived import DerivedSet
 from cuescope.data.images import ImageSet, Sample, UnreadableError
-from cuescope.data.readers.cues import CueSet
+from cuescope.data.readers.cues import CueSet, category_name
 from cuescope.data.readers.decode import decode
 from cuescope.data.readers.files import FileSet, checked_folder, parted, scan, spread
 
@@ -30,7 +30,7 @@ def cues_of(name: str) -> dict[str, str] | None:
     {'shape': 'airplane', 'texture': 'bicycle'}
     """
     match = _NAME.fullmatch(Path(name).stem)
-    return {"shape": match[1].lower(), "texture": match[3].lower()} if match else None
+    return {"shape": category_name(match[1]), "texture": category_name(match[3])} if match else None
 
 
 def instances_of(name: str) -> dict[str, str]:
@@ -42,7 +42,13 @@ def instances_of(name: str) -> dict[str, str]:
     match = _NAME.fullmatch(Path(name).stem)
     if not match or not match[2] or not match[4]:
         return {}
-    return {"object": (match[1] + match[2]).lower(), "texture_image": (match[3] + match[4]).lower()}
+    return {"object": category_name(match[1]) + match[2], "texture_image": category_name(match[3]) + match[4]}
+
+
+def _instance(stem: str) -> str:
+    """A category with its number, as `instances_of` has it."""
+    category = stem.rstrip("0123456789")
+    return category_name(category) + stem[len(category) :]
 
 
 class CueConflictSet(FileSet):
@@ -92,7 +98,7 @@ def with_originals(images: ImageSet, originals: CueSet) -> ImageSet:
     found: dict[str, dict[str, tuple[ImageSet, int]]] = {key: {} for key in ORIGINALS}
     for (shown, inner), taken in zip(originals.sets, originals.taken, strict=True):
         for key in (key for key, kind in ORIGINALS.items() if kind == shown):
-            names = ((Path(inner.id(int(i))).stem.rpartition("_")[2].lower(), int(i)) for i in taken)
+            names = ((_instance(Path(inner.id(int(i))).stem.rpartition("_")[2]), int(i)) for i in taken)
             found[key] |= {name: (inner, i) for name, i in names}
     return _WithOriginals(images, found, originals) if all(found.values()) else images
 

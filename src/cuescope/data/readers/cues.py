@@ -4,10 +4,12 @@ import bisect
 import hashlib
 import itertools
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from cuescope.core.classes import SIXTEEN
 from cuescope.core.errors import CueError
 from cuescope.core.published import CUES
 from cuescope.data.images import ImageSet, Sample, UnreadableError
@@ -33,7 +35,16 @@ def category_of(name: str) -> str | None:
     ('airplane', 'oven')
     """
     match = _CATEGORY.fullmatch(Path(name).stem.rpartition("_")[2])
-    return match[1].lower() if match else None
+    return category_name(match[1]) if match else None
+
+
+def category_name(text: str) -> str:
+    """A category as a file name or a table has it, in one Unicode form; the sixteen are known whatever their case.
+
+    >>> category_name("Airplane"), category_name("C")
+    ('airplane', 'C')
+    """
+    return text.lower() if text.lower() in SIXTEEN else unicodedata.normalize("NFC", text)
 
 
 class CueSet(ImageSet):

@@ -3,12 +3,15 @@
 Pixels are those of Pillow's `Image.open(file).convert("RGB")`, with which the published numbers were measured. JPEG and
 PNG go to torchcodec where that is bit-identical and faster (bench/decode.py), everything else to Pillow: other formats,
 images with an EXIF orientation (torchcodec would turn them) and 16-bit PNG. Transparency is dropped, not blended.
+Pixels are as stored in every format: an orientation turns none.
 """
 
+import contextlib
 import functools
 import io
 import re
 import struct
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +24,21 @@ from cuescope.data.images import UnreadableError
 MAX_PIXELS = 89_478_485
 """Images of more pixels are refused before decoding; from here on Pillow warns of a decompression bomb."""
 
+MAX_ASPECT = 50
+"""Images longer than so many times their width, or wider, are refused: resized by their shorter side they would have
+gigabytes, and a crop from their middle shows next to nothing of them."""
+
+BOMB_PIXELS, BOMB_RATIO = 1 << 24, 200
+"""Larger images with more pixels than so many a byte are refused: no photograph is packed so, and decoding takes
+gigabytes."""
+
 MAX_BYTES = 1 << 30
 """Files of more bytes are refused before reading."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 """What is read, in Pillow's names. Few on purpose: some of Pillow's other formats start programs (EPS)."""
+
+_LARGE = threading.Lock()
 
 _KINDS = {
     "JPEG": rb"\xff\xd8\xff",
@@ -40,6 +53,7 @@ _KINDS = {
     "PPM": rb"P[1-6][ \t\r\n#]",
 }
 
+_ORIENTATION = 0x0112
 # An orientation tag of 2 to 8 in either byte order, whatever its type. Looser than a parser on purpose: a false
 # alarm only costs the slower decoder, a missed tag would turn the image.
 _TURNED = re.compile(rb"\x12\x01.\x00.{4}[\x02-\x08]\x00|\x01\x12\x00..{4}\x00[\x02-\x08]", re.DOTALL)
@@ -60,12 +74,13 @@ def decode(source: bytes | Path) -> Tensor:
     kind = sniff(data)
     if kind in _HEADERS:
         size, exact = _HEADERS[kind](data)
-        check_size(*size)
+        check_size(*size, len(data))
         if exact:
             # What torchcodec refuses goes to Pillow: it may still read it, and if not it knows the reason.
             try:
                 # A tensor of our own: for bytes torchcodec changes the warning filters, which is not safe in threads.
-                return _torchcodec()[kind](torch.frombuffer(bytearray(data), dtype=torch.uint8), mode="RGB")
+                with _turn(size):
+                    return _torchcodec()[kind](torch.frombuffer(bytearray(data), dtype=torch.uint8), mode="RGB")
             except (RuntimeError, ValueError):
                 pass
     return _pillow(data, kind)
@@ -84,7 +99,8 @@ def size_of(path: Path) -> tuple[int, int]:
 
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return image.size
+            turned = image.format == "TIFF" and image.getexif().get(_ORIENTATION, 1) in range(5, 9)
+            return (image.height, image.width) if turned else image.size
     except Exception as error:  # whatever a damaged file makes Pillow stumble over, as in `_pillow`
         raise UnreadableError(_reason(data, kind, error)) from error
 
@@ -94,11 +110,21 @@ def sniff(data: bytes) -> str | None:
     return next((kind for kind, pattern in _KINDS.items() if re.match(pattern, data, re.DOTALL)), None)
 
 
-def check_size(width: int, height: int) -> None:
-    """Raises UnreadableError where an image of this many pixels is too large to decode."""
+def check_size(width: int, height: int, size: int = 0) -> None:
+    """Raises UnreadableError where an image of this width and height, of so many bytes, is not to be decoded."""
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise UnreadableError(f"too elongated: {width} x {height}, the limit is {MAX_ASPECT} to 1")
     if width * height > MAX_PIXELS:
-        size = f"{width} x {height} is {width * height / 1e6:.0f} million pixels"
-        raise UnreadableError(f"too large: {size}, the limit is {MAX_PIXELS / 1e6:.0f} million")
+        pixels = f"{width} x {height} is {width * height / 1e6:.0f} million pixels"
+        raise UnreadableError(f"too large: {pixels}, the limit is {MAX_PIXELS / 1e6:.0f} million")
+    if size and width * height > max(BOMB_PIXELS, BOMB_RATIO * size):
+        pixels = f"{width * height / 1e6:.0f} million pixels in {size / 1e3:.0f} kB"
+        raise UnreadableError(f"a decompression bomb: {pixels}, the limit is {BOMB_RATIO} pixels a byte")
+
+
+def _turn(size: tuple[int, int]) -> contextlib.AbstractContextManager[object]:
+    """Large images are decoded one at a time: each may take a gigabyte or two."""
+    return _LARGE if size[0] * size[1] > BOMB_PIXELS else contextlib.nullcontext()
 
 
 def _load(path: Path) -> bytes:
@@ -158,8 +184,9 @@ def _pillow(data: bytes, kind: str | None) -> Tensor:
 
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            check_size(*image.size)
-            pixels = _rgb(image)
+            check_size(*image.size, len(data))
+            with _turn(image.size):
+                pixels = _rgb(image)
     except UnreadableError:
         raise
     except Exception as error:  # whatever a damaged file makes Pillow's plugins stumble over, even an OverflowError
@@ -169,15 +196,30 @@ def _pillow(data: bytes, kind: str | None) -> Tensor:
 
 def _rgb(image: Any) -> np.ndarray:
     """(H, W, 3) uint8 of an opened Pillow image."""
+    if image.mode in ("I", "F"):
+        raise UnreadableError(f"pixels of Pillow's mode {image.mode} have no fixed range: save as 8 bits a channel")
+    upright = _upright(image)
+    image.load()
+    if upright is not None:
+        image = image.transpose(upright)
     if image.mode.startswith("I;16"):
         # Pillow's convert("RGB") would clip at 255 and give white; keep the high byte, as Pillow does for 16-bit RGB.
         gray = (np.asarray(image) >> 8).astype(np.uint8)
         return np.repeat(gray[..., None], 3, axis=2)
-    if image.mode in ("I", "F"):
-        raise UnreadableError(f"pixels of Pillow's mode {image.mode} have no fixed range: save as 8 bits a channel")
-    image.load()
     image.info.pop("transparency", None)  # it is dropped anyway, and convert() warns of some kinds
     return np.array(image.convert("RGB"))
+
+
+def _upright(image: Any) -> Any:
+    """What undoes the turn that Pillow gives a TIFF by its orientation, alone of all formats; None for the others."""
+    from PIL import Image
+
+    if image.format != "TIFF":
+        return None
+    turn = Image.Transpose
+    undone = {2: turn.FLIP_LEFT_RIGHT, 3: turn.ROTATE_180, 4: turn.FLIP_TOP_BOTTOM, 5: turn.TRANSPOSE}
+    undone |= {6: turn.ROTATE_90, 7: turn.TRANSVERSE, 8: turn.ROTATE_270}
+    return undone.get(image.getexif().get(_ORIENTATION, 1))
 
 
 def _reason(data: bytes, kind: str | None, error: Exception) -> str:

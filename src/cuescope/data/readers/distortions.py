@@ -12,10 +12,12 @@ import numpy as np
 from cuescope.core.classes import SIXTEEN, ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.data.images import Condition, Sample
+from cuescope.data.readers.class_folders import labels_from_folders
 from cuescope.data.readers.decode import decode
 from cuescope.data.readers.files import FileSet, Names, checked_folder, parted, scan, spread
-from cuescope.data.readers.folder import LABELS, labels_from_folders
+from cuescope.data.readers.folder import LABELS
 from cuescope.data.readers.labels import read_labels
+from cuescope.data.readers.listed import Listed, of_images
 
 _SESSION = re.compile(r"session[-_]?\d+")
 _NUMBER = re.compile(r"[a-z]*(\d+(?:\.\d+)?|\.\d+|inf)(?:-.*)?")
@@ -124,7 +126,8 @@ def _labels(root: Path, names: Names, sources: Sequence[str]) -> tuple[np.ndarra
     if not (root / LABELS).is_file():
         return *labels_from_folders(Names(sources), notes), notes
     table = read_labels(root / LABELS)
-    label = np.fromiter((table.index.get(name, -1) for name in names), dtype=np.int32, count=len(names))
+    index, _ = of_images(table.index, Listed(root, names), LABELS)
+    label = np.fromiter((index.get(name, -1) for name in names), dtype=np.int32, count=len(names))
     if (label < 0).all():
         none = f"none of the files in '{root / LABELS}' is an image of the folder (such as '{next(iter(table.index))}')"
         wanted = f"paths relative to the folder, such as '{names[0]}'"

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import re
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -59,13 +60,23 @@ class Names(Sequence[str]):
         return Names(self[i] for i in positions)
 
 
+PASSED = re.compile(
+    r"@eadir|@__thumb|__macosx|#recycle|#snapshot|\$recycle\.bin|system volume information|lost\+found", re.I
+)
+"""Folders that systems make beside people's own: thumbnails, forks, bins. They are passed over as hidden ones are."""
+
+
 @dataclass(frozen=True)
 class Found:
-    """What lies below a folder: image files by relative path, what cannot be used, how many files are no images."""
+    """What lies below a folder: image files by relative path, what cannot be used, how many files are no images.
+
+    `passed` names the kinds of folders that a system made and that were passed over.
+    """
 
     names: Names
     skipped: tuple[Skipped, ...]
     others: int
+    passed: tuple[str, ...] = ()
 
 
 def checked_folder(path: Path | str) -> Path:
@@ -89,7 +100,7 @@ def scan(root: Path) -> Found:
     Order: a folder's own files by name, then its subfolders by name. Hidden files and folders are passed over.
     Links are followed, a linked folder once. Raises CueError where there is no image file.
     """
-    names, skipped, others = Names(), [], 0
+    names, skipped, others, passed = Names(), [], 0, dict[str, None]()
     read = {os.path.realpath(root)}
     folders = [""]
     while folders:
@@ -98,7 +109,9 @@ def scan(root: Path) -> Found:
         for entry in _entries(root, folder, skipped):
             name = f"{folder}{entry.name}"
             if entry.is_dir():
-                if _is_new(entry, read):
+                if PASSED.fullmatch(entry.name):
+                    passed[entry.name] = None
+                elif _is_new(entry, read):
                     inner.append(name + "/")
                 else:
                     skipped.append(Skipped(name + "/", "a link to a folder that is read already"))
@@ -113,7 +126,7 @@ def scan(root: Path) -> Found:
         rest = f"; it has {others:,} other file{'s' * (others > 1)}" if others else ": it is empty"
         rest = f": '{skipped[0].id}' is {skipped[0].why}" if skipped else rest
         raise CueError(f"no image in '{root}'{rest}", wanted="a folder of images", do="check the path")
-    return Found(names, tuple(skipped), others)
+    return Found(names, tuple(skipped), others, tuple(passed))
 
 
 def _entries(root: Path, folder: str, skipped: list[Skipped]) -> list[os.DirEntry[str]]:

@@ -1,7 +1,5 @@
 """A folder of images, with labels from folder names or from a CSV."""
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +8,15 @@ from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.data.images import Skipped
 from cuescope.data.readers import imagenet
-from cuescope.data.readers.files import FileSet, Found, Names, checked_folder, scan, spread
-from cuescope.data.readers.labels import read_labels
+from cuescope.data.readers.class_folders import is_split, labels_from_folders, without_masks
+from cuescope.data.readers.files import FileSet, Found, checked_folder, scan, spread
+from cuescope.data.readers.labels import LabelTable, read_labels, read_tables
+from cuescope.data.readers.listed import Listed, is_outside, of_images
+from cuescope.data.readers.peek import peek
 
-SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 LABELS = "labels.csv"
+METADATA = ("metadata.csv", "metadata.jsonl")
+"""Tables of Hugging Face's ImageFolder, with file_name and label, in the folder or in those of its splits."""
 MOST_ABSENT = 20
 """Rows without an image that are listed one by one. More are of a table for a larger set: images lost drown in them."""
 
@@ -30,9 +32,10 @@ def read_folder(
     """Which images lie in a folder, at any depth, and what are their labels?
 
     Labels come from `labels` (a CSV file,index with paths relative to the folder), else from a `labels.csv` in
-    the folder, else from folder names as in torchvision's ImageFolder: the first folder level is the class.
-    Levels that all images share are passed over (root/val/cat, root/val/dog), and so are train, val and test
-    side by side. Images directly in the root have no label. `real` is ReaL's real.json, for ILSVRC validation
+    the folder, else from a metadata.csv of Hugging Face's ImageFolder, else from folder names as in torchvision's
+    ImageFolder: the first folder level is the class. Levels that all images share are passed over (root/val/cat,
+    root/val/dog), and so are folders of splits (`is_split`): images directly in one, or in the root, have no label.
+    Folders named by numbers are in numeric order. `real` is ReaL's real.json, for ILSVRC validation
     images. `limit` takes so many images, evenly spread.
 
     Raises CueError where there is no such folder, no image, or a malformed CSV; a CSV row without its file is
@@ -41,20 +44,24 @@ def read_folder(
     root = checked_folder(path)
     found = scan(root)
     notes, skipped = [], list(found.skipped)
-    table = Path(labels).expanduser() if labels is not None else root / LABELS
-    if labels is not None or table.is_file():
-        label, classes = _from_table(root, found, table, notes, skipped)
+    found = without_masks(found, notes)
+    table, file = _table(root, labels, notes)
+    if table is not None:
+        label, classes = _of_table(root, found, file, table, notes, skipped)
     else:
         label, classes = labels_from_folders(found.names, notes)
     if unlabeled := int((label < 0).sum()) if classes else 0:
         notes.append(f"without a label: {unlabeled:,} of {len(label):,} images")
-    if others := found.others - (table == root / LABELS and table.is_file()):
+    if found.passed:
+        notes.append(f"folders of the system passed over: {', '.join(found.passed)}")
+    if others := found.others - (table is not None and file == root / LABELS):
         notes.append(f"{others:,} {'file that is' if others == 1 else 'files that are'} no image passed over")
     at = spread(len(found.names), limit)
     names = found.names
     if len(at) < len(names):
         notes.append(f"{len(at):,} of {len(names):,} images, evenly spread")
         names, label = names.take(at), label[at]
+    notes += peek(len(names), lambda i: root / names[i])
     known = {}
     if real is not None:
         known = imagenet.real_labels(names, imagenet.read_real(Path(real)))
@@ -63,67 +70,49 @@ def read_folder(
     return FileSet(root, names, name=name, labels=label, classes=classes, real=known, notes=notes, skipped=skipped)
 
 
-def _from_table(
-    root: Path, found: Found, path: Path, notes: list[str], skipped: list[Skipped]
+def _table(root: Path, labels: Path | str | None, notes: list[str]) -> tuple[LabelTable | None, Path]:
+    """The labels that a table has, and where: the one given, or one found in the folder; None where there is none."""
+    table = Path(labels).expanduser() if labels is not None else root / LABELS
+    if labels is not None or table.is_file():
+        return read_labels(table), table
+    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir() and is_split(path.name))]
+    for name in METADATA:
+        found = {path.relative_to(root).as_posix() + "/": path / name for path in folders if (path / name).is_file()}
+        found = {folder.removeprefix("./"): path for folder, path in found.items()}
+        if found:
+            try:
+                return read_tables(found), root / name
+            except CueError as error:
+                notes.append(f"{name} says no labels: {error.found}")
+    return None, table
+
+
+def _of_table(
+    root: Path, found: Found, path: Path, table: LabelTable, notes: list[str], skipped: list[Skipped]
 ) -> tuple[np.ndarray, ClassSpace]:
-    table = read_labels(path)
-    left = dict(table.index)
-    label = np.fromiter((left.pop(name, -1) for name in found.names), dtype=np.int32, count=len(found.names))
-    if len(left) == len(table.index):
-        none = f"none of the {len(left)} files in '{path}' is an image in '{root}' (such as '{next(iter(left))}')"
+    listed = Listed(root, found.names)
+    index, lacking = of_images(table.index, listed, path.name)
+    if not index:
+        none = f"none of the {len(lacking)} files in '{path}' is an image in '{root}' (such as '{lacking[0]}')"
         wanted = f"paths relative to the folder of images, such as '{found.names[0]}'"
         raise CueError(none, wanted=wanted, do="correct the file column, or give another CSV")
-    listed = {entry.id for entry in skipped}
-    absent = [file for file in left if file not in listed]
+    label = np.fromiter((index.get(name, -1) for name in found.names), dtype=np.int32, count=len(found.names))
+    known = {entry.id for entry in skipped}
+    absent = [file for file in lacking if file not in known]
     if len(absent) > MOST_ABSENT:
         notes.append(f"{len(absent):,} rows of {path.name} name no image in the folder, such as '{absent[0]}'")
     else:
-        skipped += [Skipped(file, _absent(root, file, path.name)) for file in absent]
-    where = ", found in the folder" if path == root / LABELS else ""
-    kind = "index and WordNet id" if table.wnids else "index"
-    notes += [f"labels from {path.name}{where}: {kind} of {len(set(table.index.values())):,} classes", *table.notes]
+        skipped += [Skipped(file, _absent(root, file, path.name, listed)) for file in absent]
+    where = ", found in the folder" if path.parent == root and path.name in (LABELS, *METADATA) else ""
+    notes += [f"labels from {path.name}{where}: {table.kind} of {len(set(table.index.values())):,} classes"]
+    if (otherwise := len(index) - sum(file in listed.names for file in table.index)) > 0:
+        example = next(file for file in table.index if file not in listed.names and listed.find(file))
+        notes.append(f"{otherwise:,} files of {path.name} are written otherwise in the folder, such as '{example}'")
+    notes += table.notes
     return label, table.classes
 
 
-def _absent(root: Path, file: str, table: str) -> str:
-    where = os.path.normpath(file)
-    if where.startswith("..") or os.path.isabs(where):  # noqa: PTH117 - a Windows path may stand there, too
+def _absent(root: Path, file: str, table: str, listed: Listed) -> str:
+    if is_outside(file, listed.roots):
         return f"listed in {table}, but it lies outside the folder"
     return f"listed in {table}, but it is no image" if (root / file).exists() else f"listed in {table}, but not there"
-
-
-def labels_from_folders(names: Names, notes: list[str]) -> tuple[np.ndarray, ClassSpace | None]:
-    """The label of each image by the first folder level at which they part, -1 for none; `notes` are added to.
-
-    >>> labels_from_folders(Names(["val/cat/a.jpg", "val/dog/b.jpg"]), [])[0].tolist()
-    [0, 1]
-    """
-    folders = sorted({_parents(name) for name in names} - {()})
-    level = _class_level(folders, notes)
-    classes = sorted({folder[level] for folder in folders})
-    order = {name: i for i, name in enumerate(classes)}
-    place = {folder: order[folder[level]] for folder in folders}
-    label = np.fromiter((place.get(_parents(name), -1) for name in names), dtype=np.int32, count=len(names))
-    if not classes:
-        return label, None
-    notes.append(f"labels from folder names: {len(classes):,} class{'es' * (len(classes) > 1)}")
-    return label, ClassSpace("folders", tuple(classes), tuple(classes))
-
-
-def _parents(name: str) -> tuple[str, ...]:
-    return tuple(name.split("/")[:-1])
-
-
-def _class_level(folders: Sequence[tuple[str, ...]], notes: list[str]) -> int:
-    """The folder level that names the class: the first at which the images part, but never below any image."""
-    if not folders:
-        return 0
-    shallowest = min(map(len, folders)) - 1
-    level = 0
-    while level < shallowest and folders[0][level] == folders[-1][level]:  # sorted: what these share, all share
-        level += 1
-    splits = sorted({folder[level] for folder in folders})
-    if level < shallowest and {split.lower() for split in splits} <= SPLITS:
-        notes.append(f"{', '.join(splits)} are read together; give one of them to audit it alone")
-        return level + 1
-    return level

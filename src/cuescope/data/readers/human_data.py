@@ -13,6 +13,7 @@ from cuescope.core.errors import CueError
 from cuescope.data.derived import DerivedSet
 from cuescope.data.images import Answer, ImageSet, Sample, Skipped
 from cuescope.data.readers.cue_conflict import cues_of
+from cuescope.data.readers.cues import category_name
 from cuescope.data.readers.tables import read_rows
 
 COLUMNS = ("subj", "session", "trial", "object_response", "category", "condition", "imagename")
@@ -111,16 +112,16 @@ def _trials(file: Path) -> Iterator[dict[str, str | None]]:
         if not match or not row["subj"]:
             raise CueError(f"line {line} has no {'subject' if match else 'image name'}", wanted="both", do="correct it")
         cues, human = cues_of(match[1]), row["subj"].lower().startswith("subject")
-        response = row["object_response"].lower()
+        response = category_name(row["object_response"])
         yield {
             "experiment": experiment,
             "subject": row["subj"].lower() if human else _network(row["subj"], folder, experiment),
             "kind": "human" if human else "network",
             "condition": row["condition"],
             "image": match[1],
-            "shape": cues["shape"] if cues else row["category"].lower(),
+            "shape": cues["shape"] if cues else category_name(row["category"]),
             "texture": cues["texture"] if cues else None,
-            "response": None if response in NO_ANSWER else response,
+            "response": None if response.lower() in NO_ANSWER else response,
         }
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cuescope.core.classes import ClassSpace, align, imagenet_1k
+from cuescope.core.alignment import align
+from cuescope.core.classes import ClassSpace, imagenet_1k
 from cuescope.core.errors import CueError
+from cuescope.core.files import read_text
 
 REAL_COUNT = 50_000
 _VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})(?!\d)")
@@ -24,7 +26,7 @@ def read_real(path: Path | str) -> Real:
     """
     path = Path(path).expanduser()
     try:
-        lists = json.loads(path.read_text(encoding="utf-8"))
+        lists = json.loads(read_text(path))
     except OSError as error:
         raise _not_real(path, f"cannot be read: {error.strerror}") from None
     except ValueError as error:

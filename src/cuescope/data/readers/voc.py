@@ -10,7 +10,8 @@ from typing import NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from cuescope.core.classes import ClassSpace, folded
+from cuescope.core.class_names import ClassNames
+from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.data.derived import DerivedSet
 from cuescope.data.images import Box, ImageSet, Sample, Skipped, UnreadableError
@@ -162,9 +163,10 @@ class _Boxed(DerivedSet):
             self.classes = ClassSpace("boxes", tuple(names), tuple(names))
             self.notes += (f"labels: the class of the largest box, of {len(names)}",)
         assert self.classes is not None
-        by_key = {key: i for i, key in enumerate(self.classes.keys)}
-        by_name = {folded(name): i for i, name in enumerate(self.classes.names)}
-        self._index = lambda name: by_key.get(name, by_name.get(folded(name), -1))
+        by_key, by_name = ClassNames(self.classes.keys), ClassNames(self.classes.names)
+        self._index = functools.cache(
+            lambda name: next((i for i in (by_key.find(name), by_name.find(name)) if i >= 0), -1)
+        )
         self._labels = {name: self._index(max(one.boxes, key=_area).name) for name, one in boxes.items()} if own else {}
         if not own and (other := sum(self._is_other(i) for i in range(len(images)))):
             self.notes += (f"{other:,} images have no box of their label's class: the largest box stands for it",)

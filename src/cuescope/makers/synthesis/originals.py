@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from cuescope.classifier.classifier import Classifier
-from cuescope.core.classes import category_scores, decision_members, folded
+from cuescope.core.class_names import ClassNames
+from cuescope.core.classes import category_scores, decision_members
 from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet, Skipped
 from cuescope.training.labeled import labeled_classes
@@ -48,7 +49,7 @@ def judged(shapes: ImageSet, textures: ImageSet, judges: Sequence[str], load: Ca
     for name in judges:
         judge = load(name)
         members = decision_members(judge.classes, common)
-        own = {folded(category): i for i, category in enumerate(members)}
+        own = ClassNames(members)
         verdicts[name] = {"digest": judge.digest}
         for kind, images in (("shapes", shapes), ("textures", textures)):
             asked = right = 0
@@ -56,7 +57,7 @@ def judged(shapes: ImageSet, textures: ImageSet, judges: Sequence[str], load: Ca
                 good = []
                 for number, answer in _answers(judge, members, images, numbers, skipped):
                     asked += 1
-                    if answer == own[folded(label)]:
+                    if answer == own.find(label):
                         good.append(number)
                     else:
                         said = list(members)[answer]
