@@ -187,10 +187,7 @@ class ShiftMap(Instrument, version=2, order=110, needs={"logits"}):
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         row_of, samples = by_id(rows), sorted(batch.samples, key=lambda sample: sample.id)
         figures = tuple(self._figure(classifier, sample, row_of[sample.id]) for sample in samples)
-        caption = (
-            f"The answer and P(class) at each offset of the crop, one cell for {self.step_px} px of shift down and to "
-            "the right. The image is the crop in the middle, as the classifier's evaluation takes it."
-        )
+        caption = f"One cell for {self.step_px} px of shift down and to the right; the image is the crop in the middle."
         yield Panel("maps", "images", "What it says at each offset", caption, figures=figures)
 
     def _figure(self, classifier: Classifier, sample: Sample, row: Mapping[str, Any]) -> Figure:
@@ -251,5 +248,5 @@ def _traces(rows: pl.DataFrame, shown: Sequence[str], names: Sequence[str]) -> I
         series.append({"name": f"{row['id']} ({names[row['tracked']]})", "x": row["offsets"], "y": trace})
     if series:
         data = {"x": "shift down and to the right (px)", "y": "P(class)", "series": series}
-        caption = "P(class) along the diagonal of the window: the curve is flat where the shift changes nothing."
+        caption = "The curve is flat where the shift changes nothing."
         yield Panel("diagonal", "lines", "P(class) along the diagonal", caption, data)
