@@ -198,7 +198,8 @@ class ShiftMap(Instrument, version=2, order=110, needs={"logits"}):
         p = np.array(row["p"]).reshape(side, side)
         heat = Map("heat", p.tolist(), f"P({name})", "probability", 0.0, 1.0, alone=True)
         several = f"{len(ranks)} answers" if len(ranks) > 1 else "one answer"
-        caption = f"{name}: P from {p.min():.2f} to {p.max():.2f}, {several} at {side} x {side} offsets"
+        offsets = f"{side} x {side} offsets {self.step_px} px apart"
+        caption = f"{name}: P from {p.min():.2f} to {p.max():.2f}, {several} at {offsets}"
         return Figure(caption, to_image(self._crop(classifier, sample, side // 2)), maps=(answers, heat))
 
     def _crop(self, classifier: Classifier, sample: Sample, place: int) -> Tensor:

@@ -285,7 +285,7 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
         how, now, then = TITLES[shown[0]], said(seen[0]), said(seen[1])
         text = f"{how.capitalize()}: {step} changes {now} to {then}"
         if not flips:
-            text = f"{step.capitalize()} does not change its answer: {how} {now}, then {then}"
+            text = f"{how.capitalize()}: {step} does not change the answer, {now} and {then}"
         return Look(f"{text}.", frames=seen)
 
 
