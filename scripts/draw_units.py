@@ -45,7 +45,7 @@ def units(net: Classifier, folder: str) -> Scene:
     batch = net.see([images.read(i) for i in range(len(images)) if images.id(i) in chosen])
     blocks = []
     (panel,) = tool.illustrate(net, batch, kept)
-    for layer, figures in groupby(panel.figures, lambda figure: figure.caption.partition(",")[0]):
+    for layer, figures in groupby(reversed(panel.figures), lambda figure: figure.caption.partition(",")[0]):
         blocks.append(text_block(f"Units of '{layer}': each of nine images projected.", 17))
         blocks.append(beside([picture(np.asarray(figure.pixels)[:, :GRID]) for figure in figures], BETWEEN))
     return sheet(blocks)

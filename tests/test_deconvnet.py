@@ -162,9 +162,9 @@ def test_beside_the_pictures_stand_those_of_random_weights() -> None:
     net, tool = cuescope.load("cuescope/world-shape"), Deconvnet(layers=("layer3.0",), units=1)
     batch = see(net, WorldImages("congruent", count=1).read(0))
     (panel,) = tool.illustrate(net, batch, tool.start(net).observe(batch))
-    assert "Projections of random weights in 'layer3.0' are 0." in panel.caption
+    assert "that of random weights in 'layer3.0' is 0." in panel.figures[0].caption
     seen = tool.look(net, batch, tool.start(net).observe(batch))
-    assert "Projections of random weights in 'layer3.0' are 0." in seen.sentence
+    assert "that of random weights in 'layer3.0' is 0." in seen.sentence
 
 
 def test_look_names_the_strongest_unit_of_the_last_layer_and_how_local_its_cause_is() -> None:

@@ -457,3 +457,13 @@ def test_curves_of_others_are_drawn_once_in_ink_and_ticks_have_names() -> None:
     assert one.at == pytest.approx((42 + (plots.WIDTH - 10 - 42) / 2, 244 - 0.2 * (244 - 26)))
     chance = [i for i in scene.items if isinstance(i, Line) and i.dash and i.role == "muted"]
     assert [line.points[0][1] for line in chance] == pytest.approx([244 - 0.0625 * (244 - 26)])
+
+
+def test_curves_fill_their_plot_and_start_at_0_where_that_is_near() -> None:
+    def ends(xs: list[float]) -> list[float]:
+        scene = plots.lines([Part(0, "a", {"series": [{"name": "", "x": xs, "y": [0.2] * len(xs)}]})])
+        return [mark.at[0] for mark in marks(scene)]
+
+    assert ends([0.0, 31.0]) == pytest.approx([42, plots.WIDTH - 10])
+    assert ends([5.0, 25.0])[0] == pytest.approx(42 + (plots.WIDTH - 52) / 5)
+    assert ends([60.0, 80.0])[0] == pytest.approx(42)

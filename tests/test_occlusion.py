@@ -214,7 +214,7 @@ def test_illustrations_show_the_worst_first() -> None:
     assert [value for at, value in np.ndenumerate(np.array(fall.values)) if at != where] == [None] * 15
     assert (changes.kind, changes.legend) == ("labels", ("nothing",))
     assert changes.values == [none, none, [None, 0, None, None], none]
-    assert "6%" in changes.name
+    assert "1 of 16 places" in changes.name
     assert panel.figures[1].maps[0].values == [none] * 4
     assert len(panel.figures[1].maps) == 1
 

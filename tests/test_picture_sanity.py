@@ -103,7 +103,7 @@ def test_look_sorts_the_pictures_of_one_image_by_how_alike_they_are() -> None:
     (figure,) = seen.panels[0].figures
     known = rows.drop_nulls("alike")
     assert {i.name for i in figure.insets} == {
-        f"{method} | random weights: {alike:.2f}" for method, alike in known.select("method", "alike").iter_rows()
+        f"{method}: {round(alike, 2) + 0:.2f} alike" for method, alike in known.select("method", "alike").iter_rows()
     }
 
 

@@ -158,7 +158,8 @@ def test_examples_and_panel_show_both() -> None:
     rows = Scramble().observe(classifier, batch)
     assert Scramble(shown=1).examples(rows) == ["a"]
     figures = next(iter(Scramble().illustrate(classifier, batch, rows))).figures
-    assert [f.caption for f in figures[:2]] == ["clean: red", "texturized: green"]
+    assert [f.caption for f in figures] == ["clean: red", "clean: green"]
+    assert [inset.name for inset in figures[0].insets] == ["texturized: green"]
 
 
 def test_the_world_can_be_versioned(tmp_path: Path) -> None:

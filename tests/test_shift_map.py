@@ -237,7 +237,7 @@ def test_a_gif_holds_every_frame(tmp_path: Path) -> None:
         seen = []
         for i in range(5):
             gif.seek(i)
-            assert gif.info["duration"] == (film.LAST_MS if i == 4 else film.HOLD_MS)
+            assert gif.info["duration"] == (film.LAST_MS if i == 4 else film.hold_ms(5))
             shown = np.asarray(gif.convert("RGB")).astype(int)
             seen.append(shown)
             band = shown[film.GAP + film.SIDE + film.EDGE + 2, film.GAP + 2]

@@ -248,12 +248,12 @@ def _panels(seen: LayerLosses, weights: Sequence[float]) -> Iterable[Panel]:
         "In the network's order; 95% intervals over images.",
     )
     yield Panel("falls", "dots", title, caption, {"unit": "difference", "rows": falls})
-    columns, shares = ["layer", "of all weights", "answers kept without it"], [seen.kept.mean(0)]
+    columns, shares = ["layer", "weights", "answers kept"], [seen.kept.mean(0)]
     if seen.labeled:
-        columns, shares = [*columns, "accuracy without it"], [*shares, seen.without.mean(0)]
+        columns, shares = [*columns, "accuracy"], [*shares, seen.without.mean(0)]
     each = zip(seen.names, weights, *shares, strict=True)
     table = [[name, *(f"{share:.1%}" for share in of_layer)] for name, *of_layer in each]
-    yield Panel("layers", "table", "The layers", "", {"columns": columns, "rows": table})
+    yield Panel("layers", "table", "The layers", "What is left without each.", {"columns": columns, "rows": table})
 
 
 def _listed(names: Sequence[str], tried: int) -> str:

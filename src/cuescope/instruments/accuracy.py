@@ -187,7 +187,7 @@ class Accuracy(Instrument, version=3, order=10, needs={"logits", "label"}):
             return f"labeled {names[row['label']]}; it says {names[row['predicted']]} at {row['confidence']:.0%}"
 
         figures = gallery(batch, sorted(batch.ids, key=lambda name: -row_of[name]["confidence"]), caption_of)
-        caption = "The most confident mistakes come first: look whether the model or the label is wrong."
+        caption = "Is the model wrong, or the label?"
         yield Panel("mistakes", "images", "Most confident mistakes", caption, figures=figures)
 
     def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
@@ -237,12 +237,13 @@ class Accuracy(Instrument, version=3, order=10, needs={"logits", "label"}):
         wrong = labeled.filter(pl.col("label") != pl.col("predicted"))
         pairs = wrong.group_by("label", "predicted").len("n")
         top = pairs.sort("n", "label", "predicted", descending=[True, False, False])
-        if not top.height or not self.pairs:
+        # A list of pairs that occur once each tells nothing of what is confused.
+        if not top.height or not self.pairs or top["n"][0] < 2:
             return
         of = dict(labeled.group_by("label").len("n").iter_rows())
         cells = [[about.classes[a], about.classes[b], n, of[a]] for a, b, n in top.head(self.pairs).iter_rows()]
         data = {"columns": ["labeled", "called", "images", "of"], "rows": cells}
-        yield Panel("confused", "table", "Most confused pairs", "What was taken for what, most often first.", data)
+        yield Panel("confused", "table", "Most confused pairs", "Most often first.", data)
 
     def _caveats(self, labeled: pl.DataFrame, rows: Rows, errors: dict[str, Measure]) -> tuple[str, ...]:
         caveats = []
@@ -296,11 +297,8 @@ def _reliability(labeled: pl.DataFrame) -> Iterable[Panel]:
     ends = list(zip(*(share.interval or (None, None) for share in shares), strict=True))
     measured = {"name": "measured", "x": x, "y": [share.value for share in shares], "low": ends[0], "high": ends[1]}
     expected = {"name": "if it were calibrated", "x": x, "y": x, "low": low.tolist(), "high": high.tolist()}
-    data = {"x": "confidence", "y": "share that is right", "series": [measured, expected], "diagonal": True}
-    caption = (
-        "Equally many images a point. On the diagonal, confidence is honest; below it, the classifier is surer than "
-        "it is right. The band holds nine in ten calibrated classifiers."
-    )
+    data = {"x": "confidence", "y": "accuracy", "series": [measured, expected], "diagonal": True}
+    caption = "Below the diagonal it is surer than it is right; the band of a calibrated one holds 90%."
     yield Panel("reliability", "lines", "Confidence against accuracy", caption, data)
     counts, edges = np.histogram(confidence, 20, (0, 1))
     data = {"x": "confidence", "y": "images", "edges": edges.tolist(), "values": counts.tolist()}

@@ -131,8 +131,7 @@ def _panels(measures: Sequence[Measure]) -> Iterable[Panel]:
         return
     published = [{p.who: p.value for p in m.published} for m in found]
     marks = [{"who": who, "values": [p.get(who) for p in published]} for who in known.CUE_ACCURACY if any(published)]
-    caption = "Original images show all cues; silhouettes and edges show shape alone, textures texture alone."
-    caption += " SIN: trained on Stylized-ImageNet." if marks else ""
+    caption = "Silhouettes and edges show shape alone, textures texture alone."
     data = {"unit": "share", "rows": [dot(TITLES[m.name], m.value, m.interval, m.n) for m in found], "marks": marks}
     yield Panel("by_cue", "dots", "Accuracy by what is shown", caption, data)
 

@@ -19,7 +19,7 @@ from cuescope.data.ops.objects import object_mask
 from cuescope.data.ops.tiles import contrast, sheet, tile
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, answer, peaks_of, typed
 from cuescope.methods.deconvnet import CHOICES, Variant, project, visible, why_not
-from cuescope.methods.picture_sanity import beside_random
+from cuescope.methods.picture_sanity import alike_random
 
 SHOWN_IMAGES = 2
 MARGIN = 0.05
@@ -164,12 +164,12 @@ class Deconvnet(Instrument, version=3, order=250, needs={"features", "gradients"
         for name, pixels, logits in zip(batch.ids, batch.pixels, batch.logits, strict=True):
             says = classifier.classes.names[int(logits.argmax())]
             insets = self._insets(classifier, pixels, rows.filter(pl.col("id") == name))
-            figures.append(Figure(f"It says {says}", to_image(pixels), insets=insets))
+            last = rows.drop_nulls("focus").sort("order", descending=True)["layer"].head(1).to_list()
+            random = self._beside_random(classifier, pixels, last[0]) if last else ""
+            figures.append(Figure(f"It says {says}{random}", to_image(pixels), insets=insets))
         caption = (
             f"Left what excites a unit, by the {self.variant}; right what it sees of the image. Middle gray is zero."
         )
-        layer = rows.drop_nulls("focus").sort("order", descending=True)["layer"].head(1).to_list()
-        caption += beside_random(classifier, batch.pixels, layer[0], self.variant) if layer else ""
         yield Panel("projections", "images", "What excites the strongest units", caption, figures=tuple(figures))
 
     def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
@@ -179,9 +179,13 @@ class Deconvnet(Instrument, version=3, order=250, needs={"features", "gradients"
             return Look(f"{said}; no unit is excited.", (Panel("projections", "images", "", figures=(figure,)),))
         row = known.filter(pl.col("order") == known["order"].max()).row(0, named=True)
         said += f"; of '{row['layer']}' unit {row['channel']} is the strongest, and a tenth of the pixels holds "
-        said += f"{row['focus']:.0%} of what excites it."
-        said += beside_random(classifier, batch.pixels, row["layer"], self.variant)
-        return Look(said, (Panel("projections", "images", "", figures=(figure,)),))
+        said += f"{row['focus']:.0%} of what excites it{self._beside_random(classifier, batch.pixels[0], row['layer'])}"
+        return Look(f"{said}.", (Panel("projections", "images", "", figures=(figure,)),))
+
+    def _beside_random(self, classifier: Classifier, pixels: Tensor, layer: str) -> str:
+        """How alike the projection of random weights is, to stand behind what is said of an image."""
+        alike = alike_random(classifier, [pixels], layer, self.variant)
+        return "" if alike is None else f"; that of random weights in '{layer}' is {alike:.2f} alike (rank correlation)"
 
     def _insets(self, classifier: Classifier, pixels: Tensor, rows: Rows) -> tuple[Inset, ...]:
         """One for each layer, from fine to coarse."""

@@ -256,15 +256,13 @@ def _panels(rows: Rows, found: Mapping[int, Sequence[Measure]]) -> Iterable[Pane
     if len(found) > 1:
         yield Panel("by_size", "lines", "Do parts add up?", caption, data)
     table = []
-    for px, (residual, slope, correlation) in found.items():
+    for px, (residual, *_) in found.items():
         known = rows.filter(pl.col("part_px") == px).drop_nulls("together")
         if known.height:
             lost = [float(known[column].to_numpy().mean()) for column in ("together", "alone")]
-            table.append([px, int(known["parts"][0]), *lost, residual.value, slope.value, correlation.value])
-    names = ["together", "one by one", "misses by", "slope", "correlation"]
-    data = {"columns": ["side (px)", "parts", *names], "rows": table}
-    caption = "Logits lost, means over images, and how the sum one by one goes with the loss together."
-    yield Panel("losses", "table", "What masking takes away", caption, data)
+            table.append([px, int(known["parts"][0]), *lost, residual.value])
+    data = {"columns": ["side (px)", "parts", "together", "one by one", "misses by"], "rows": table}
+    yield Panel("losses", "table", "What masking takes away", "Logits lost, means over images.", data)
 
 
 def _caveats(rows: Rows, sizes: list[int], field: int | None, logit: str) -> tuple[str, ...]:

@@ -236,7 +236,7 @@ class LabelErrors(Instrument, version=1, order=25, needs={"logits", "label"}):
             return f"labeled {names[row_of[name]['label']]}; it says {names[row_of[name]['predicted']]}"
 
         if figures := gallery(batch, self.examples(rows), caption_of):
-            caption = "The largest distance between the logit of the answer and that of the label first."
+            caption = "Is the model wrong, or the label?"
             yield Panel("contradicted", "images", "Labels that it contradicts most", caption, figures=figures)
 
 

@@ -213,16 +213,11 @@ def _panels(read: Mapping[str, CueReadout], layers: Sequence[Mapping[str, Any]])
                 y = [m.value for m in at]
                 series.append({"name": cue, "x": depths, "y": y, "low": list(low), "high": list(high)})
                 columns.append(f"{cue}, shuffled weights" if shuffled else cue)
-                table.append([_cell(m) for m in at])
+                table.append([f"{m.value:.1%}" for m in at])
         data = {"x": "depth in the network", "y": "read correctly", "series": series, "y_ends": [0, 1]}
         if series:
             yield Panel(name, "lines", title, caption, data | {"chance": max(one.chance for one in read.values())})
     table[:2] = [layer["name"] for layer in layers], depths
     rows = [list(row) for row in zip(*table, strict=True)]
-    caption = "From the first to the last: how often the category is told, with its 95% interval."
+    caption = "How often the category is told, from the first layer to the last."
     yield Panel("layers", "table", "Layer by layer", caption, {"columns": columns, "rows": rows})
-
-
-def _cell(measure: Measure) -> str:
-    low, high = measure.interval or (None, None)
-    return f"{measure.value:.1%}" + ("" if low is None else f" ({low:.1%} to {high:.1%})")

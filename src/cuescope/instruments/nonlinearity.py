@@ -140,7 +140,7 @@ class Nonlinearity(Instrument, version=1, order=135, needs={"features"}):
 
     def _panels(self, by_layer: Mapping[str, Rows], each: Mapping[str, Measure]) -> Iterable[Panel]:
         data = {"unit": "share", "rows": [dot(name, m.value, m.interval, m.n) for name, m in each.items()]}
-        caption = "The share of a layer's energy that lies beyond the blur's limit where its input has none there."
+        caption = "Energy beyond the limit of the blur, as a share of the layer's."
         yield Panel("made", "dots", "What each nonlinearity makes after an ideal blur", caption, data)
         rows = [[name, *map(_rounded, part.select(pl.mean(*Shares._fields)).row(0))] for name, part in by_layer.items()]
         columns = ["layer", "made after a blur", "before, as it is", "after, as it is"]

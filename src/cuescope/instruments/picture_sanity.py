@@ -169,7 +169,7 @@ def _insets(pictures: Pictures, pixels: Tensor, target: int) -> tuple[Inset, ...
     for method, pair in pictures.pairs(pixels, target).items():
         if isinstance(pair, Pair) and (alike := pair.alike) is not None:
             shown = [tile(_gray(one), TILE_PX) for one in (pair.own, pair.random)]
-            found.append(Inset(f"{method} | random weights: {alike:.2f}", sheet([shown], columns=2)))
+            found.append(Inset(f"{method}: {round(alike, 2) + 0:.2f} alike", sheet([shown], columns=2)))
     return tuple(found)
 
 

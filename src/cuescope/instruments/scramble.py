@@ -9,7 +9,7 @@ import polars as pl
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.chance import agreement_by_chance
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Inset, Measure, Panel
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.core.wording import counted, interval_text
 from cuescope.data.images import Batch
@@ -159,11 +159,12 @@ class Scramble(Instrument, version=2, order=70, needs={"logits", "label", "textu
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         names, row_of = classifier.classes.names, by_id(rows)
-        figures, both = [], [of(batch, "texturized") for of in (in_frame_of, versions_of)]
+        both, figures = [of(batch, "texturized") for of in (in_frame_of, versions_of)], []
         for name, clean, scrambled in zip(batch.ids, *map(classifier.prepare, both), strict=True):
-            for pixels, kind in ((clean, "clean"), (scrambled, "texturized")):
-                figures.append(Figure(f"{kind}: {names[row_of[name][f'{kind}_predicted']]}", to_image(pixels)))
-        caption = "Each image and its texturized version, with what the classifier says."
+            first, then = (names[row_of[name][f"{kind}_predicted"]] for kind in ("clean", "texturized"))
+            inset = Inset(f"texturized: {then}", to_image(scrambled))
+            figures.append(Figure(f"clean: {first}", to_image(clean), insets=(inset,)))
+        caption = "What it says to an image and to its texturized version."
         yield Panel("texturized", "images", "What is left when shapes are scrambled", caption, figures=tuple(figures))
 
 

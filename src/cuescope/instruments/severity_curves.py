@@ -72,7 +72,7 @@ class Curve:
         if min(self.n) >= stats.UNITS:
             spans = [stats.wilson(k, n) for k, n in zip(self.k, self.n, strict=True)]
             series |= {end: [span[i] for span in spans] for i, end in enumerate(("low", "high"))}
-        data: dict[str, Any] = {"x": axis_of(self.name), "y": "share that is right", "chance": chance}
+        data: dict[str, Any] = {"x": axis_of(self.name), "y": "accuracy", "chance": chance}
         data |= {"y_ends": [0.0, 1.0], "series": [series]}
         if ticks:
             data["ticks"] = [list(tick) for tick in ticks]
@@ -173,7 +173,7 @@ def panels(curves: Sequence[Curve], chance: float | None) -> Iterator[Panel]:
             cells.append([*cell, reference] if known else cell)
     if curves:
         columns = ["distortion", "level", "share", "95 % interval", "n", *([others.PEOPLE] if known else [])]
-        caption, data = "The share that is right at each level.", {"columns": columns, "rows": cells}
+        caption, data = "Accuracy at each level.", {"columns": columns, "rows": cells}
         yield Panel("levels", "table", "Every level", caption, data)
 
 

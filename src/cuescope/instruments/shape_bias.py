@@ -257,10 +257,7 @@ def _panels(categories: Mapping[str, Measure], whole: Measure, published: bool) 
     ]
     data = {"unit": "share", "rows": [_dot(*category) for category in categories.items()], "marks": marks}
     data |= {"total": _dot("all images", whole), "ends": ["all texture", "all shape"]}
-    caption = (
-        "Left of the middle it decides by texture, right of it by shape. The lines are of all images together; n is "
-        "the number of decisions for either cue." + (" SIN: trained on Stylized-ImageNet." if published else "")
-    )
+    caption = "Left of the middle it decides by texture, right of it by shape. Lines: all images together."
     yield Panel("per_category", "dots", "Shape bias by category of the shape", caption, data)
 
 

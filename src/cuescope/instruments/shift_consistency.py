@@ -200,8 +200,7 @@ class ShiftConsistency(Instrument, version=3, order=100, needs={"logits"}):
             return
         curve = self._by_distance(rows)
         if len(curve["x"]) > 1:
-            caption = "Each point has as many pairs; the band is the 95 % interval over images. A curve that starts "
-            caption += "low and stays flat says that a few pixels do as much as thirty."
+            caption = "A curve that starts low and stays flat: a few pixels do as much as thirty."
             axes = {"x": "distance of the two crops (px, the longer axis)", "y": "share with the same answer"}
             yield Panel("distance", "lines", "Crops farther apart", caption, {**axes, "series": [curve]})
         if not len(rows["right"].drop_nulls()):
@@ -210,7 +209,7 @@ class ShiftConsistency(Instrument, version=3, order=100, needs={"logits"}):
         groups = {"all images": rows["agree"], "where it is right": right, "where it is wrong": wrong}
         found = ((label, self._mean("", values)) for label, values in groups.items())
         data = {"unit": "share", "rows": [dot(label, m.value, m.interval, m.n) for label, m in found]}
-        caption = "The share of pairs of crops with the same answer, with 95 % intervals."
+        caption = "Pairs of crops with the same answer."
         yield Panel("groups", "dots", "Consistency where it is right and where it is wrong", caption, data)
 
     def _by_distance(self, rows: Rows) -> dict[str, Any]:
@@ -240,7 +239,7 @@ class ShiftConsistency(Instrument, version=3, order=100, needs={"logits"}):
                 top, left = row["offsets"][2 * i : 2 * i + 2]
                 caption = f"{names[row['answers'][i]]}, {row['p'][i]:.0%} (crop {top} px down, {left} px right)"
                 figures.append(Figure(caption, to_image(crops[i])))
-        caption = "Two crops of an image and what it says to each; the surest answers come first."
+        caption = "Two crops of an image and what it says to each."
         yield Panel("torn", "images", "Crops with different answers", caption, figures=tuple(figures))
 
     def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:

@@ -188,10 +188,7 @@ class ShiftMap(Instrument, version=2, order=110, needs={"logits"}):
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         row_of, samples = by_id(rows), sorted(batch.samples, key=lambda sample: sample.id)
         figures = tuple(self._figure(classifier, sample, row_of[sample.id]) for sample in samples)
-        caption = (
-            f"The answer and P(class) at each offset of the crop, one cell for {self.step_px} px of shift down and to "
-            "the right. The image is the crop in the middle, as the classifier's evaluation takes it."
-        )
+        caption = f"One cell for {self.step_px} px of shift down and to the right; the image is the crop in the middle."
         yield Panel("maps", "images", "What it says at each offset", caption, figures=figures)
 
     def _figure(self, classifier: Classifier, sample: Sample, row: Mapping[str, Any]) -> Figure:
@@ -202,7 +199,8 @@ class ShiftMap(Instrument, version=2, order=110, needs={"logits"}):
         p = np.array(row["p"]).reshape(side, side)
         heat = Map("heat", p.tolist(), f"P({name})", "probability", 0.0, 1.0, alone=True)
         several = f"{len(ranks)} answers" if len(ranks) > 1 else "one answer"
-        caption = f"{name}: P from {p.min():.2f} to {p.max():.2f}, {several} at {side} x {side} offsets"
+        offsets = f"{side} x {side} offsets {self.step_px} px apart"
+        caption = f"{name}: P from {p.min():.2f} to {p.max():.2f}, {several} at {offsets}"
         return Figure(caption, to_image(self._crop(classifier, sample, side // 2)), maps=(answers, heat))
 
     def _crop(self, classifier: Classifier, sample: Sample, place: int) -> Tensor:
@@ -252,5 +250,5 @@ def _traces(rows: pl.DataFrame, shown: Sequence[str], names: Sequence[str]) -> I
         series.append({"name": f"{row['id']} ({names[row['tracked']]})", "x": row["offsets"], "y": trace})
     if series:
         data = {"x": "shift down and to the right (px)", "y": "P(class)", "series": series}
-        caption = "P(class) along the diagonal of the window: the curve is flat where the shift changes nothing."
+        caption = "The curve is flat where the shift changes nothing."
         yield Panel("diagonal", "lines", "P(class) along the diagonal", caption, data)

@@ -25,7 +25,7 @@ SUFFIX = {"crop": "", "source": "_source", "embed": "_embed", "inpaint": "_inpai
 """Of the columns and measures of each protocol. The crop protocol's have none."""
 TITLES = {
     "crop": "shifted crop",
-    "source": "crop shifted by a pixel of the file",
+    "source": "shifted crop, file pixel",
     "embed": "shifted on a plain canvas",
     "inpaint": "shifted on a painted canvas",
     "size": "resized on a plain canvas",
@@ -230,7 +230,7 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
         changes = {p: found[f"top1_change{SUFFIX[p]}"] for p in asked}
         bars = [dot(TITLES[p].replace(" on a", ","), m.value, m.interval, m.n) for p, m in changes.items()]
         step = "a pixel" if self.shift_px == 1 else f"{self.shift_px} pixels"
-        caption = f"The share of pairs of views {step} apart whose answers differ, with 95 % intervals."
+        caption = f"Pairs of views {step} apart whose answers differ."
         sources = [m.published for m in changes.values()]
         marks = [
             {"who": f"{who} (Azulay & Weiss)", "values": [source[i].value if source else None for source in sources]}
@@ -239,7 +239,7 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
         data = {"unit": "share", "rows": bars, "marks": marks}
         yield Panel("protocols", "dots", "How often the answer changes, by protocol", caption, data)
         data = histogram(rows[f"mac{SUFFIX[asked[0]]}"].to_numpy(), 20, (0, 1), "absolute change of probability")
-        caption = f"Absolute change of the first answer's probability, per image ({TITLES[asked[0]]})."
+        caption = f"Per image, of the first answer ({TITLES[asked[0]]})."
         yield Panel("change", "bars", "How far one answer's probability moves", caption, data)
 
     def _verdict(self, found: Mapping[str, Measure]) -> Verdict:
@@ -280,7 +280,7 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
             px = "px of the file" if protocol == "source" else "px"
             after = f"{how} by {self.shift_px} {px}: {second} ({first} {row['p_second']:.0%})"
             figures += [Figure(caption, to_image(view)) for caption, view in zip((before, after), views, strict=True)]
-        caption = "Pairs that differ by one step, and what it says to each; the surest first answers come first."
+        caption = "Pairs that differ by one step, and what it says to each."
         yield Panel("flips", "images", "Answers that changed", caption, figures=tuple(figures))
 
     def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
@@ -293,7 +293,7 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
         how, now, then = TITLES[shown[0]], said(seen[0]), said(seen[1])
         text = f"{how.capitalize()}: {step} changes {now} to {then}"
         if not flips:
-            text = f"{step.capitalize()} does not change its answer: {how} {now}, then {then}"
+            text = f"{how.capitalize()}: {step} does not change the answer, {now} and {then}"
         return Look(f"{text}.", frames=seen)
 
 

@@ -224,14 +224,11 @@ def _panels(found: Sequence[_Layer]) -> Iterable[Panel]:
         shown = ((f"{one.name} \N{DIVISION SIGN}{one.factor}", one.measures[i]) for one in found)
         return {"unit": "share", "rows": [dot(label, m.value, m.interval, m.n) for label, m in shown]}
 
-    factor = "After \N{DIVISION SIGN} stand the pixels of the input for which a layer has one position."
-    caption = (
-        "The mean squared change of a layer's pooled features under one pixel, as a share of their mean squared "
-        f"distance between two images. {factor} Bars are 95% intervals over images."
-    )
+    factor = "\N{DIVISION SIGN}: pixels of the input for which a layer has one position."
+    caption = f"As a share of how far two images are apart. {factor}"
     yield Panel("energy", "dots", "How far one pixel moves a layer's pooled features", caption, dots(0))
     if found[-1].measures[2].value is not None:
-        caption = f"The share of one-pixel shifts that change the answer of a linear read-out of the layer. {factor}"
+        caption = f"Shifts that change the answer of a linear read-out. {factor}"
         yield Panel("read_outs", "dots", "How often one pixel changes what is read out", caption, dots(2))
     columns = ["layer", "px a position", "map", "channels", "energy", "by subsampling", "P(change)", "accuracy"]
     values = [[None if m.value is None else float(f"{m.value:.3g}") for m in layer.measures] for layer in found]

@@ -12,7 +12,7 @@ from cuescope.core import published as known
 from cuescope.core import stats
 from cuescope.core.chance import agreement_by_chance
 from cuescope.core.classes import IMAGENET
-from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Inset, Measure, Panel
 from cuescope.core.ranks import Ranks
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.core.wording import counted
@@ -152,14 +152,12 @@ class Stylized(Instrument, version=1, order=75, needs={"logits", "label", "styli
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         names, row_of = classifier.classes.names, by_id(rows)
-        kinds = {"clean": in_frame_of(batch, "stylized"), "stylized": versions_of(batch, "stylized")}
-        seen = {kind: classifier.prepare(samples) for kind, samples in kinds.items()}
-        figures = [
-            Figure(f"{kind}: {names[row_of[name][f'{kind}_predicted']]}", to_image(pixels[i]))
-            for i, name in enumerate(batch.ids)
-            for kind, pixels in seen.items()
-        ]
-        caption = "Each image and its stylized version, with what the classifier says."
+        both, figures = [of(batch, "stylized") for of in (in_frame_of, versions_of)], []
+        for name, clean, stylized in zip(batch.ids, *map(classifier.prepare, both), strict=True):
+            first, then = (names[row_of[name][f"{kind}_predicted"]] for kind in ("clean", "stylized"))
+            inset = Inset(f"stylized: {then}", to_image(stylized))
+            figures.append(Figure(f"clean: {first}", to_image(clean), insets=(inset,)))
+        caption = "What it says to an image and to its stylized version."
         yield Panel("stylized", "images", "What is left in another texture", caption, figures=tuple(figures))
 
 

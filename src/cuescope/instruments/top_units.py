@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,7 @@ from cuescope.data.images import Batch
 from cuescope.data.ops.tiles import contrast, sheet, tile
 from cuescope.instruments.base import Instrument, Observer, Rows, peaks_of, typed
 from cuescope.methods.deconvnet import CHOICES, Variant, project, visible, why_not
-from cuescope.methods.picture_sanity import beside_random
+from cuescope.methods.picture_sanity import alike_random
 from cuescope.methods.strongest import UNIT, Chance, Layer, constant, measures_of, strongest_of
 from cuescope.network.receptive import WHOLE
 
@@ -222,19 +223,25 @@ class TopUnits(Instrument, version=2, order=240, needs={"features"}):
         lacking = {
             layer: why_not(classifier, layer, self.variant) for layer in dict.fromkeys(name for name, _ in units)
         }
-        figures = tuple(
-            self._figure(classifier, batch, there.filter(layer=layer, channel=channel), not lacking[layer])
-            for layer, channel in units
-        )
-        projected, caption = [layer for layer, why in lacking.items() if not why], ""
-        if projected:
+        figures, random = [], ""
+        # Coarse layers first: what they look for is the easiest to name.
+        for layer, drawn in groupby(reversed(units), lambda unit: unit[0]):
+            alike = (
+                alike_random(classifier, batch.pixels[:COMPARED], layer, self.variant) if not lacking[layer] else None
+            )
+            random = "" if alike is None else f"; random weights {alike:.2f} alike"
+            for _, channel in reversed([*drawn]):
+                unit = there.filter(layer=layer, channel=channel)
+                figures.append(self._figure(classifier, batch, unit, random, not lacking[layer]))
+        caption = ""
+        if not all(lacking.values()):
             caption = f"Left, what excites the unit in each image, by the {self.variant}; right, the image there."
-            caption += beside_random(classifier, batch.pixels[:COMPARED], projected[-1], self.variant)
         if without := [layer for layer, why in lacking.items() if why]:
             caption += f" No {self.variant} of {listed(without)}: {lacking[without[0]]}."
-        yield Panel("units", "images", "What units look for, from fine to coarse", caption.strip(), figures=figures)
+        title = "What units look for, from coarse to fine"
+        yield Panel("units", "images", title, caption.strip(), figures=tuple(figures))
 
-    def _figure(self, classifier: Classifier, batch: Batch, unit: Rows, projected: bool) -> Figure:
+    def _figure(self, classifier: Classifier, batch: Batch, unit: Rows, random: str, projected: bool) -> Figure:
         """Nine crops, and nine projections beside them."""
         layer, channel, columns = (unit[name][0] for name in ("layer", "channel", "columns"))
         places = [divmod(place, columns) for place in unit["place"]]
@@ -248,7 +255,7 @@ class TopUnits(Instrument, version=2, order=240, needs={"features"}):
         names = [classifier.classes.names[k] for k in unit["class"]]
         most = max(names, key=names.count)
         of = f"{names.count(most)} of {len(names)} {most}" if names.count(most) > 1 else "no class twice"
-        return Figure(f"{layer}, unit {channel}: {of}", sheet(grids, columns=3))
+        return Figure(f"{layer}, unit {channel}: {of}{random}", sheet(grids, columns=3))
 
 
 def _purity(found: Mapping[str, Layer]) -> tuple[Panel, ...]:

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.chance import agreement_by_chance
-from cuescope.core.findings import About, Conclusion, Measure, Panel
+from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
+from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.neighbors import neighbors
 from cuescope.data.ops.objects import SeenBox, largest_seen
-from cuescope.instruments.base import Instrument, Rows, answered, by_id, gallery, histogram, typed, where_labeled
+from cuescope.instruments.base import Instrument, Rows, answered, by_id, histogram, typed, where_labeled
 
 LEAST = 3 * stats.UNITS
 """Images with a whole object that it takes for thirds of them to be compared."""
@@ -152,18 +154,30 @@ class Typicality(Instrument, version=2, order=120, needs={"logits", "boxes"}):
         return list(dict.fromkeys(ids[:3] + ids[-3:]))
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
-        row_of = by_id(rows)
-
-        def describe(name: str) -> str:
-            row = row_of[name]
-            where = f"center at {row['x']:.2f} from the left, {row['y']:.2f} from the top"
-            side = math.sqrt(row["width"] * row["height"])
-            return f"{where}; side {side:.2f}; {round(8 * row['change'])} of 8 shifts change the answer"
-
+        row_of, place = by_id(rows), {name: i for i, name in enumerate(batch.ids)}
         off = {name: math.hypot(row["x"] - 0.5, row["y"] - 0.5) for name, row in row_of.items()}
-        figures = gallery(batch, sorted(batch.ids, key=lambda name: (off[name], name)), describe)
-        caption = "The most and the least typical images of the set, those with the object in the middle first."
-        yield Panel("typical", "images", "Typical and untypical images", caption, figures=figures)
+        figures = []
+        for name in sorted(batch.ids, key=lambda name: (off[name], name)):
+            caption = f"{round(8 * row_of[name]['change'])} of 8 shifts change the answer"
+            figures.append(Figure(caption, _framed(to_image(batch.pixels[place[name]]), row_of[name])))
+        caption = "The most and the least typical places and sizes, those in the middle first."
+        yield Panel("typical", "images", "Typical and untypical images", caption, figures=tuple(figures))
+
+
+def _framed(pixels: NDArray[np.uint8], row: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """The image, (H, W, 3), with the frame of its box: white on black, so that it is seen on any ground."""
+    height, width = pixels.shape[:2]
+    ends = [(row[at] - row[size] / 2, row[at] + row[size] / 2) for at, size in (("y", "height"), ("x", "width"))]
+    drawn = pixels.copy()
+    for inset, color in ((0, 0), (1, 255), (2, 255), (3, 0)):
+        (top, bottom), (left, right) = (
+            (max(0, round(low * side)) + inset, min(side, round(high * side)) - 1 - inset)
+            for (low, high), side in zip(ends, (height, width), strict=True)
+        )
+        if top < bottom and left < right:
+            drawn[[top, bottom], left : right + 1] = color
+            drawn[top : bottom + 1, [left, right]] = color
+    return drawn
 
 
 def with_distance(rows: Rows) -> tuple[Rows, str]:
@@ -258,7 +272,7 @@ def _curve(boxed: Rows, classifier: str) -> Panel:
     low, high = (list(side) for side in zip(*spans, strict=True))
     xs, ys = ([pl.Series(part[:, column]).mean() for part in parts] for column in (0, 1))
     curve = {"name": classifier, "x": xs, "y": ys, "low": low, "high": high}
-    caption = "Fifths of the images, from the most typical to the least; bands are 95% intervals."
+    caption = "Fifths of the images, from the most typical to the least."
     data = {"x": "distance from the typical place and size", "y": "P(top-1 change)", "series": [curve]}
     return Panel("instability", "lines", "Does an untypical place make it unstable?", caption, data)
 
@@ -266,9 +280,10 @@ def _curve(boxed: Rows, classifier: str) -> Panel:
 def _classes(boxed: Rows, names: Sequence[str]) -> Iterable[Panel]:
     what = [f(column).alias(f"{column} {f.__name__}") for column in ("x", "y", "size") for f in (pl.mean, pl.std)]
     by_class = boxed.drop_nulls("label").group_by("label").agg(pl.len().alias("n"), *what, pl.mean("change"))
-    table = by_class.sort("n", "label", descending=[True, False]).head(MOST_CLASSES).rows()
+    # Of a single image there is no spread.
+    table = by_class.filter(pl.col("n") > 1).sort("n", "label", descending=[True, False]).head(MOST_CLASSES).rows()
     rows = [[names[k], n, *(None if v is None else round(v, 3) for v in numbers)] for k, n, *numbers in table]
     columns = ["class", "images", "x", "sd of x", "y", "sd of y", "side", "sd of side", "P(top-1 change)"]
     if rows:
-        caption = "Centers from the left and from the top, as shares of what it sees."
+        caption = "Centers from the left and from the top, as shares."
         yield Panel("classes", "table", "Place and size by class", caption, {"columns": columns, "rows": rows})

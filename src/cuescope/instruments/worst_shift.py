@@ -21,7 +21,7 @@ from cuescope.data.images import Batch
 from cuescope.data.ops import grids
 from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.shift import larger
-from cuescope.instruments.base import Instrument, Observer, Rows, frames, histogram, said, typed, where_labeled
+from cuescope.instruments.base import Instrument, Observer, Rows, frames, said, typed, where_labeled
 from cuescope.methods.embeddings import nearest_other
 from cuescope.methods.end_features import EndFeature, EndFeatures
 
@@ -33,6 +33,8 @@ TITLES = {
     "half": "cyclic, half pixels",
     "fraction": "cyclic, thirds and quarters of a pixel",
 }
+SHORT = dict(zip(TITLES, ("window moved", "cyclic, pixels", "cyclic, half pixels", "cyclic, fractions"), strict=True))
+"""For the rows of a plot."""
 _OF_A_KIND = {"changed": pl.Boolean, "robust": pl.Boolean, "level": pl.Int32}
 
 
@@ -221,20 +223,16 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
         return said + self.say("embedding", lost=lost.value, cosine=cosine.value)
 
     def _panels(self, rows: Rows, found: Mapping[str, Measure]) -> Iterable[Panel]:
-        shown = ((TITLES[kind], found[f"changed_{kind}"]) for kind in self.kinds)
+        shown = ((SHORT[kind], found[f"changed_{kind}"]) for kind in self.kinds)
         data = {"unit": "share", "rows": [dot(title, m.value, m.interval, m.n) for title, m in shown]}
-        caption = "The share of images with some shift within reach that changes the answer, with 95% intervals."
+        caption = f"Some shift by at most {self.reach_px} px changes the answer."
         yield Panel("kinds", "dots", "How many images some shift changes", caption, data)
         if self.reach_px > 1:
             levels = range(1, self.reach_px + 1)
             series = [self._curve(rows, kind, levels) for kind in self.kinds if kind != "fraction"]
-            caption = "The share of images that some shift of at most so many pixels changes: it can only grow."
+            caption = "Images that some shift of at most so many pixels changes."
             data = {"x": "reach (px)", "y": "share of images", "series": series}
             yield Panel("reach", "lines", "How far a shift has to go", caption, data)
-
-        if len(cosines := rows["cosine"].drop_nulls()):
-            data = histogram(cosines.clip(0, 1).to_numpy(), 20, (0, 1), "smallest cosine one pixel away")
-            yield Panel("cosine", "bars", "How far the embedding moves", "Per image, windows one pixel away.", data)
 
     def _curve(self, rows: Rows, kind: str, levels: Sequence[int]) -> dict[str, Any]:
         shares = [stats.share("", (rows[f"level_{kind}"] <= at).fill_null(False)) for at in levels]
@@ -255,7 +253,7 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
             figures.append(Figure(f"{names[row['first']]}, {row['p_first']:.0%}", to_image(before)))
             moved = f"moved {_direction(row['down'], row['right'])}: {names[row['second']]}"
             figures.append(Figure(moved, to_image(after)))
-        caption = "The middle window and the nearest one with another answer; the surest first answers come first."
+        caption = "The middle window and the nearest one with another answer."
         yield Panel("pairs", "images", "Answers that a shift changes", caption, figures=tuple(figures))
 
     def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:

@@ -64,9 +64,9 @@ def changes_map(
     if not changed:
         return None
     codes = [changed.index(answer) if answer != own else None for answer in answers]
-    share = sum(code is not None for code in codes) / len(codes)
+    count = sum(code is not None for code in codes)
     values, legend = grid.spread(codes, *size), tuple(names[answer] for answer in changed)
-    name = f"answer where it changes: {share:.0%} of places"
+    name = f"answer where it changes: {count} of {len(codes)} places"
     return Map("labels", values, name, legend=legend, strength=np.full(np.shape(values), TINT).tolist())
 
 

@@ -47,20 +47,16 @@ def panels(asked: Asked, kappas: Kappas) -> Iterable[Panel]:
     networks = [(asked.who[k], own[:, k], kappas.people[0, k]) for k in np.flatnonzero(~human)]
     people = [("people", mean_over(own[:, human]), kappas.people[0, human])] if human.any() else []
     rows = [dot(who, _finite(values[0]), interval_of(values[1:])) for who, values, _ in people + networks]
-    caption = "Error consistency (kappa) with people, on average over them, and with each other network; 0 is chance."
+    caption = "Error consistency (kappa); 0 is chance."
     if people:
         yield _accuracies(asked)
-        caption += (
-            " Diamonds and bands: how far those themselves agree with people, from the least person to the largest."
-        )
-    if any("(SIN)" in who for who, *_ in networks):
-        caption += " SIN: trained on Stylized-ImageNet."
+        caption += " Bands: from the person who agrees least with them to the one who agrees most."
     marks = [_band("their own kappa with people", [group for *_, group in people + networks])] if people else []
     data = {"unit": "kappa", "rows": rows, "marks": marks}
     yield Panel("with_whom", "dots", "Whose errors are like its own", caption, data)
     numbers = zip(asked.who, means(asked.others.T), means(asked.same.T), own[0], strict=True)
     cells = [[who, *(value and round(value, 3) for value in map(_finite, each))] for who, *each in numbers]
-    caption = "Shares of the images, those with the classifier's own answer, and kappa with it. People are numbered."
+    caption = "Shares of the images, and kappa with the classifier."
     data = {"columns": ["who", "shape named", "same answer", "kappa"], "rows": cells}
     yield Panel("everybody", "table", "Every person and network", caption, data)
     yield from _biases(asked)
@@ -68,11 +64,15 @@ def panels(asked: Asked, kappas: Kappas) -> Iterable[Panel]:
 
 def _biases(asked: Asked) -> Iterable[Panel]:
     found = shape_biases(asked)
-    rows = [dot(who, m.value, m.interval, m.n) for who in (PEOPLE, *asked.who) if (m := found.get(who))]
-    if rows:
-        caption = "Of all decisions for either cue those for the shape, on the same images; people together."
-        data = {"unit": "share", "rows": rows, "marks": [], "ends": ["all texture", "all shape"]}
-        yield Panel("biases", "dots", "Who goes by shape", caption, data)
+    known = {who: found[who] for who in (PEOPLE, *asked.who) if who in found}
+    if known:
+        # They are others', so they have the marks of others.
+        spans = [m.interval or (None, None) for m in known.values()]
+        marks = {"who": "on the same images", "values": [m.value for m in known.values()]}
+        marks |= {"low": [low for low, _ in spans], "high": [high for _, high in spans]}
+        rows = [dot(who, None) for who in known]
+        data = {"unit": "share", "rows": rows, "marks": [marks], "ends": ["all texture", "all shape"]}
+        yield Panel("biases", "dots", "Who else goes by shape", "With 95% intervals; people together.", data)
 
 
 def _accuracies(asked: Asked) -> Panel:
@@ -86,7 +86,7 @@ def _accuracies(asked: Asked) -> Panel:
             named = stats.share("named", asked.right[part], clusters=labels)
             rows.append(dot(label, named.value, named.interval, n))
             people.append(means(asked.others[part][:, asked.human].T))
-    caption = "The shape is what is right. The band goes from the least to the most successful person."
+    caption = "Bands: from the least to the most successful person."
     data = {"unit": "share", "rows": rows, "marks": [_band("people", people)]}
     return Panel("accuracy", "dots", "How often the shape is named", caption, data)
 

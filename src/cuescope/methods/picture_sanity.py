@@ -127,19 +127,16 @@ def edges(pixels: Tensor) -> Tensor:
     return torch.hypot(down, across)
 
 
-def beside_random(classifier: Classifier, images: Iterable[Tensor], layer: str, variant: Variant) -> str:
-    """A sentence to stand beside projections of a layer: how alike those of random weights are, in these images.
+def alike_random(classifier: Classifier, images: Iterable[Tensor], layer: str, variant: Variant) -> float | None:
+    """How alike projections of a layer and of random weights are in these images: their rank correlation, a mean.
 
-    Empty where the variant is the plain gradient, or where nothing can be compared.
+    None where the variant is the plain gradient, or where nothing can be compared.
     """
     if variant == "gradient":
-        return ""
+        return None
     pairs = [unit_pair(classifier, randomized(classifier), pixels, layer, variant) for pixels in images]
     known = [pair.alike for pair in pairs if isinstance(pair, Pair) and pair.alike is not None]
-    if not known:
-        return ""
-    mean = sum(known) / len(known)
-    return f" Projections of random weights in '{layer}' are {mean:.2f} alike (rank correlation)."
+    return sum(known) / len(known) if known else None
 
 
 def _falls(classifier: Classifier, pixels: Tensor, target: int) -> Tensor:

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
-from cuescope.core.findings import Figure, Measure, Panel, dot
+from cuescope.core.findings import Figure, Inset, Measure, Panel, dot
 from cuescope.data.images import Batch
-from cuescope.data.ops.convert import sheet
+from cuescope.data.ops.convert import to_image
 from cuescope.data.ops.suppression import PUBLISHED, Change
 from cuescope.methods.suppressed import CONTROLS, CUES, Suppression
 
@@ -40,7 +40,7 @@ def by_cue(found: Mapping[str, Measure]) -> Iterator[Panel]:
         if all(m.value is not None for m in kept):
             rows = [dot(WITHOUT[one], m.value, m.interval, m.n) for one, m in zip(of, kept, strict=True)]
             data = {"unit": "share", "rows": rows, "marks": _marks(kept)}
-            caption = "Accuracy over that on the same images as they are."
+            caption = "Accuracy over that on the images as they are."
             yield Panel(name, "dots", f"Accuracy kept {what}", caption, data)
 
 
@@ -73,13 +73,13 @@ def views(how: Suppression, classifier: Classifier, batch: Batch) -> dict[str, T
 def shown(how: Suppression, classifier: Classifier, batch: Batch) -> Panel:
     """The images without each cue, side by side, and what is said of them."""
     names, seen = classifier.classes.names, views(how, classifier, batch)
-    logits = {title: classifier.logits(pixels.float() / 255) for title, pixels in seen.items()}
-    said = {title: found.argmax(1).tolist() for title, found in logits.items()}
+    answers = {title: classifier.logits(pixels.float() / 255).argmax(1).tolist() for title, pixels in seen.items()}
+    first, *without = seen
     figures = []
     for i in range(len(batch)):
-        caption = "; ".join(f"{title}: {names[answers[i]]}" for title, answers in said.items())
-        figures.append(Figure(caption, sheet([[pixels[i].float() / 255 for pixels in seen.values()]])))
-    caption = "From the left: as it is, without global shape, local shape, texture, color, and what it says."
+        insets = [Inset(f"{title}: {names[answers[title][i]]}", to_image(seen[title][i])) for title in without]
+        figures.append(Figure(f"{first}: {names[answers[first][i]]}", to_image(seen[first][i]), insets=tuple(insets)))
+    caption = "What it says to each: images that it is right about as they are."
     return Panel("suppressed", "images", "What was taken away", caption, figures=tuple(figures))
 
 

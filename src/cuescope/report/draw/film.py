@@ -18,8 +18,8 @@ LARGEST = 560
 """Side of a frame that stands alone."""
 SIDE = 336
 """The longer side of the image in a GIF."""
-HOLD_MS, LAST_MS = 260, 1200
-"""How long a frame of a GIF stays, and the last one."""
+HOLD_MS, LAST_MS = (260, 800), 1200
+"""How long a frame of a GIF stays, at least and at most, and how long the last one."""
 GAP, EDGE = 8, 4
 BAR = 18
 """Height of the bar that shows how far a GIF has come."""
@@ -48,10 +48,19 @@ def write_gif(frames: Sequence[Frame], out: Path) -> Path:
     images = [Image.fromarray(pixels(_with_bar(card, frames, i))) for i, card in enumerate(cards)]
     palette = Image.fromarray(np.concatenate([np.asarray(image)[::2, ::2] for image in images])).quantize(256)
     drawn = [image.quantize(palette=palette) for image in images]
-    hold, data = [HOLD_MS] * (len(drawn) - 1) + [LAST_MS], io.BytesIO()
+    hold, data = [hold_ms(len(drawn))] * (len(drawn) - 1) + [LAST_MS], io.BytesIO()
     drawn[0].save(data, "GIF", save_all=True, append_images=drawn[1:], duration=hold, loop=0, disposal=1)
     files.write(out, data.getvalue())
     return out
+
+
+def hold_ms(count: int) -> int:
+    """How long each of so many frames stays: a few are read one by one.
+
+    >>> hold_ms(32), hold_ms(10), hold_ms(2)
+    (260, 400, 800)
+    """
+    return min(max(HOLD_MS[0], 4000 // count), HOLD_MS[1])
 
 
 def _cards(frames: Sequence[Frame], side: int, size: float) -> list[Scene]:

@@ -43,9 +43,10 @@ def lines(parts: Sequence[Part], label: str = "") -> Scene:
     """Curves with their bands; each classifier has its color, several curves of one differ by their dashes."""
     every = [(p, k, s) for p in parts for k, s in enumerate(p.data["series"])]
     known = [*(s for _, _, s in every), *(curve for _, curve in reference_curves(parts))]
-    x_ends = _tight(v for s in known for v in s["x"])
+    diagonal = any(part.data.get("diagonal") for part in parts)
+    x_ends = (_tight if diagonal else _span)(v for s in known for v in s["x"])
     y_ends = _tight(v for s in known for key in ("y", "low", "high") for v in s.get(key) or ())
-    if any(p.data.get("diagonal") for p in parts):
+    if diagonal:
         x_ends = y_ends = min(x_ends[0], y_ends[0]), max(x_ends[1], y_ends[1])
     data = parts[0].data
     if ticks := data.get("ticks"):
@@ -56,7 +57,7 @@ def lines(parts: Sequence[Part], label: str = "") -> Scene:
     items = _frame(across, up, data.get("x", ""), data.get("y", ""), data.get("ticks"))
     if data.get("chance") is not None:
         items.append(Line([(x, up(data["chance"])) for x in (across.start, across.end)], "muted", 1, "3 3"))
-    if any(p.data.get("diagonal") for p in parts):
+    if diagonal:
         items.append(Line([(across(end), up(end)) for end in x_ends], "muted", 1, "3 3"))
     for shape, curve in reference_curves(parts):
         items += _curve(curve["who"], curve, shape, "ink", axes, hollow=True)
@@ -107,6 +108,14 @@ def _runs(xs: Sequence[float], ys: Sequence[float | None]) -> list[list[Point]]:
         else:
             runs[-1].append((x, y))
     return [run for run in runs if run]
+
+
+def _span(numbers: Iterable[float]) -> tuple[float, float]:
+    """Ends of the scale across: those of the data, so that curves fill the plot, and 0 where that is near."""
+    known = [float(x) for x in numbers if math.isfinite(x)]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    low = 0.0 if 0 < low <= 0.5 * high else low
+    return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
 def _tight(numbers: Iterable[float | None]) -> tuple[float, float]:
