@@ -248,7 +248,9 @@ def test_illustrates_few_images_with_pixels(
             assert figure.caption
 
 
-OF_A_SET = re.compile(r"\bimages\b|\b1 image\b|on average|interval|not measured|cannot be said|chance\b|n = ")
+OF_A_SET = re.compile(
+    r"\bimages\b|\b1 image\b|on average|interval|not measured|cannot be said|chance\b|n = ", re.IGNORECASE
+)
 """What is said of a set of images, never of one."""
 
 

@@ -25,7 +25,7 @@ SUFFIX = {"crop": "", "source": "_source", "embed": "_embed", "inpaint": "_inpai
 """Of the columns and measures of each protocol. The crop protocol's have none."""
 TITLES = {
     "crop": "shifted crop",
-    "source": "shifted crop, file pixel",
+    "source": "crop shifted by a file pixel",
     "embed": "shifted on a plain canvas",
     "inpaint": "shifted on a painted canvas",
     "size": "resized on a plain canvas",
