@@ -39,7 +39,7 @@ class Classifier:
     and on `device` where that helps (see `notes`). `owned=True` gives the module away instead and saves the copy.
     `fold=False` keeps every layer's weights and output as they were trained. `precision` is "float32" or "bfloat16"
     (weights and activations; logits are always float32). `batch_size` is the most images in one pass, on a CPU at
-    most 8.
+    most 8, or 16 small ones.
 
     Raises CueError for classes that do not fit, an unknown device or precision, and a module that cannot be
     copied or that nothing is known of and that cannot be run on an image of the input size.
