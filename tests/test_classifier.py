@@ -32,7 +32,7 @@ from cuescope.methods.end_features import EndFeatures
 from cuescope.models.seeding import seeded
 from cuescope.network import identity
 from cuescope.network.batchnorm_folding import folded
-from cuescope.network.executor import CPU_BATCH, find_device
+from cuescope.network.executor import CPU_BATCH, SMALL_BATCH, find_device
 from cuescope.network.first_convolutions import Second, response_everywhere
 from cuescope.network.layer_removal import Cut
 
@@ -215,7 +215,8 @@ def test_folding_that_changes_the_answer_is_taken_back(monkeypatch: pytest.Monke
     assert any("not folded" in note for note in classifier.notes)
 
 
-def test_batches_do_not_matter_and_none_is_lost() -> None:
+@pytest.mark.parametrize(("side", "most"), [(16, SMALL_BATCH), (112, SMALL_BATCH), (128, CPU_BATCH)])
+def test_batches_do_not_matter_and_none_is_lost(side: int, most: int) -> None:
     sizes: list[int] = []
 
     class Counting(Mean):
@@ -223,11 +224,12 @@ def test_batches_do_not_matter_and_none_is_lost() -> None:
             sizes.append(len(x))
             return super().forward(x)
 
-    pixels = random(2 * CPU_BATCH + 3, 3, 16, 16)
-    classifier = small(Counting(), batch_size=64)
+    pixels = random(2 * most + 3, 3, side, side)
+    how = replace(SMALL, size=(side, side))
+    classifier = Classifier(Counting(), preprocessing=how, device="cpu", batch_size=64)
     sizes.clear()
     found = classifier.logits(pixels)
-    assert sizes == [CPU_BATCH, CPU_BATCH, 3]
+    assert sizes == [most, most, 3]
     assert torch.allclose(found, small(Mean(), batch_size=1).logits(pixels), atol=1e-6)
     assert classifier.logits(pixels[:0]).shape == (0, 3)
 
@@ -300,7 +302,7 @@ def test_out_of_memory_halves_every_kind_of_pass(way: str) -> None:
     assert any("out of memory: batches of" in note for note in greedy.notes)
     assert not any("out of memory" in note for note in ample.notes)
     gradients = way in ("deconvnet", "attribution")
-    assert greedy.batch_size == (CPU_BATCH if gradients else 2), "a way back needs more memory, and halves alone"
+    assert greedy.batch_size == (SMALL_BATCH if gradients else 2), "a way back needs more memory, and halves alone"
 
 
 def test_products_are_full_float32_in_every_pass_and_as_before_afterwards() -> None:

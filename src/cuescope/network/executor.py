@@ -18,8 +18,12 @@ from cuescope.data.preprocessing import Preprocessing
 from cuescope.network import hooks
 from cuescope.network.batchnorm_folding import tensor_of
 
-CPU_BATCH = 8
-"""The most images that go through a network at once on a CPU: more no longer fit its cache and take 4/3 of the time."""
+CPU_BATCH, SMALL_BATCH, SMALL_PX = 8, 16, 112 * 112
+"""The most images that go through a network at once on a CPU: more no longer fit its cache and take 4/3 of the time.
+
+Of images of so few pixels twice as many fit. At 64 px the built-in world's three networks take .86, .85 and .62 of the
+time, and more again with 32 images.
+"""
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -54,8 +58,9 @@ class Executor:
     @classmethod
     def of(cls, run: Function, how: Preprocessing, device: torch.device, batch_size: int) -> Executor:
         mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (how.mean, how.std))
-        size = min(batch_size, CPU_BATCH) if device.type == "cpu" else batch_size
-        return cls(run, device, size, mean, std)
+        if device.type == "cpu":
+            batch_size = min(batch_size, SMALL_BATCH if how.size[0] * how.size[1] <= SMALL_PX else CPU_BATCH)
+        return cls(run, device, batch_size, mean, std)
 
     def upload(self, pixels: Tensor) -> Tensor:
         """Pixels on the device; a GPU fetches them itself, from pinned memory, while the CPU goes on."""
