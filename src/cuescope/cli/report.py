@@ -5,15 +5,18 @@ from pathlib import Path
 from cuescope.core.errors import CueError
 
 
-def report(*runs: Path, out: Path | None = None) -> None:
+def report(*runs: Path, out: Path | None = None, summary: Path | None = None) -> None:
     """Make the report again from run folders, several side by side; needs no model and no images.
 
     Args:
         runs: Run folders.
         out: The page; report.html in the first run by default.
+        summary: File for one page of Markdown, for a pull request: the sentence, the profile, what to do.
     """
     from cuescope.report import write
 
     if not runs:
         raise CueError("no run was given", wanted="at least one run folder", do="cuescope report RUN --out page.html")
-    print(write(list(runs), out or runs[0] / "report.html"))
+    print(write(list(runs), out or runs[0] / "report.html", summary=summary))
+    if summary:
+        print(summary)

@@ -13,17 +13,25 @@ if TYPE_CHECKING:
     from cuescope.runs.store import Run
 
 
-def write(runs: Sequence[Path | Run], out: Path, comparisons: Iterable[Mapping[str, Any]] = ()) -> Path:
+def write(
+    runs: Sequence[Path | Run],
+    out: Path,
+    comparisons: Iterable[Mapping[str, Any]] = (),
+    *,
+    summary: Path | None = None,
+) -> Path:
     """What do the runs say? One HTML file that needs no network, no model and no image folder.
 
     `runs` are folders, or runs that are open. `comparisons` are paired differences beside those that the runs' own
-    comparisons.json hold. Classifiers of different runs are compared anew, from their rows. Returns `out`, written
-    whole or not at all. Raises CueError where a folder is no run or `out` cannot be written.
+    comparisons.json hold. Classifiers of different runs are compared anew, from their rows. `summary` is a file for the
+    first screen as Markdown. Returns `out`, written whole or not at all. Raises CueError where a folder is no run or
+    `out` cannot be written.
 
     >>> write([Path("runs/real")], Path("report.html"))  # doctest: +SKIP
     """
     from cuescope.report.gather import gather
     from cuescope.report.html import page
+    from cuescope.report.summary import summary as markdown
     from cuescope.runs.comparisons.changes import changes
     from cuescope.runs.comparisons.paired import verdicts
     from cuescope.runs.comparisons.pairs import findings
@@ -38,5 +46,8 @@ def write(runs: Sequence[Path | Run], out: Path, comparisons: Iterable[Mapping[s
         of_two = [verdict for one in changed for verdict in one.verdicts]
         comparisons = [*comparisons, *(of_two if len(opened) == 2 else verdicts(opened))]
         pairs = findings(opened, known={pair.key for run in opened for pair in read(run)[0]})
-    files.write(out, page(gather(opened, comparisons, pairs), changed).encode())
+    content = gather(opened, comparisons, pairs)
+    files.write(out, page(content, changed).encode())
+    if summary:
+        files.write(summary, markdown(content, changed).encode())
     return out
