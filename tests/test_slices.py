@@ -108,6 +108,15 @@ def test_a_planted_background_is_found_first_and_what_is_not_planted_is_not(plan
     assert any(note.startswith("serial: no value has 5 images") for note in found.notes)
 
 
+def test_of_many_slices_drawn_at_random_none_is_reported(planted: tuple[Run, Path], tmp_path: Path) -> None:
+    run, random = planted[0], np.random.default_rng(5)
+    rows = [{"file": name} | {f"noise{k}": str(random.integers(8)) for k in range(8)} for name in ids(run)]
+    found = cuescope.slices(run, table(tmp_path / "noise.csv", rows))
+    apart = [one for one in found.slices if one.interval and not one.interval[0] <= 0 <= one.interval[1]]
+    assert apart, "some differ by chance, if they are not corrected for each other"
+    assert {one.said for one in found.slices} <= {"cannot tell", "alike"}
+
+
 def test_the_slices_are_kept_and_shown(planted: tuple[Run, Path], capsys: pytest.CaptureFixture[str]) -> None:
     run, known = planted
     status, out, err = call("slices", str(run.path), "--metadata", str(known), capsys=capsys)

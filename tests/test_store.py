@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
@@ -15,6 +16,9 @@ import polars as pl
 import pytest
 from PIL import Image
 
+import cuescope
+from cuescope import report
+from cuescope.api.compare import compare
 from cuescope.core.errors import CueError
 from cuescope.core.files import inside, read_bytes, read_json, read_picture, write
 from cuescope.core.findings import Figure, Finding, Measure, Panel
@@ -22,6 +26,7 @@ from cuescope.runs.comparisons.paired import verdicts
 from cuescope.runs.comparisons.pairs import findings
 from cuescope.runs.store import Cell, Run
 from runs import make_run
+from toys import Images, MeanColor, colored, toy
 
 
 def png(path: Path, size: tuple[int, int] = (4, 3)) -> Path:
@@ -297,3 +302,29 @@ def test_a_finding_that_is_lost_is_one_error(tmp_path: Path) -> None:
     (cell.folder / "finding.json").unlink()
     with pytest.raises(CueError, match="is lost"):
         _ = cell.finding
+
+
+@pytest.mark.parametrize("name", ["skipped.csv", "error.txt", "comparisons.json", "pairs.json", "slices.json"])
+def test_a_link_in_a_run_folder_shows_nothing_from_elsewhere(tmp_path: Path, name: str) -> None:
+    run = make_run(tmp_path / "run")
+    secret = tmp_path / "secret"
+    secret.write_text("set,id,why\nsecret,secret,secret\n")
+    failed = next(cell for cell in run.cells if cell.status == "failed")
+    path = failed.folder / name if name == "error.txt" else run.path / name
+    path.unlink(missing_ok=True)
+    path.symlink_to(secret)
+    shown = ""
+    with contextlib.suppress(CueError):
+        shown = report.write([run.path], tmp_path / "page.html").read_text()
+    assert "secret" not in shown
+    assert bool(shown) == (name in ("skipped.csv", "error.txt")), "what is needed and lost is an error"
+
+
+@pytest.mark.parametrize("name", ["run[1]", "run*"])
+def test_a_run_in_a_folder_with_a_pattern_for_a_name_is_read_whole_and_alone(tmp_path: Path, name: str) -> None:
+    other = tmp_path / "run1"
+    for folder, count in ((tmp_path / name, 12), (other, 30)):
+        cuescope.audit(toy(MeanColor()), images=Images(colored(count)), only=["accuracy"], out=folder)
+    run = Run.open(tmp_path / name)
+    assert run.cells[0].rows().height == run.finding("accuracy")["top1"].n == 12
+    assert compare(tmp_path / name, other).changes[0].headlines[0].n == 12

@@ -14,6 +14,7 @@ from cuescope.core.errors import CueError, unknown
 from cuescope.core.findings import Measure
 from cuescope.core.intervals import UNITS
 from cuescope.core.naming import short_name
+from cuescope.report.markdown import table
 from cuescope.runs.comparisons.changes import Change, Changes, Side, changes, nothing, sides
 from cuescope.runs.comparisons.paired import ALIKE
 from cuescope.runs.store import Cell, Run
@@ -236,16 +237,10 @@ def junit(found: Sequence[Checked]) -> str:
 def markdown(found: Sequence[Checked]) -> str:
     """The outcomes as a sentence and a table in Markdown, for a pull request; what is not supported comes first."""
     kept = sum(one.outcome == "supported" for one in found)
-    lines = [f"**cuescope check: {kept} of {len(found)} requirements supported**", ""]
-    lines += ["| outcome | required | measured | classifier | images |", "| --- | --- | --- | --- | --- |"]
     short = len({short_name(one.classifier) for one in found}) == len({one.classifier for one in found})
-    for one in sorted(found, key=lambda one: one.outcome == "supported"):
-        name = short_name(one.classifier) if short else one.classifier
-        row = one.outcome, one.required, one.why, name, one.images
-        lines.append("| " + " | ".join(map(_escaped, row)) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    """As it is in a cell of a table: no Markdown, no HTML, one line."""
-    return " ".join(re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text).split())
+    rows = [
+        (one.outcome, one.required, one.why, short_name(one.classifier) if short else one.classifier, one.images)
+        for one in sorted(found, key=lambda one: one.outcome == "supported")
+    ]
+    whole = table(["outcome", "required", "measured", "classifier", "images"], rows)
+    return f"**cuescope check: {kept} of {len(found)} requirements supported**\n\n{whole}\n"

@@ -40,8 +40,8 @@ class Classifier:
     and on `device` where that helps (see `notes`). `owned=True` gives the module away instead and saves the copy.
     `fold=False` keeps every layer's weights and output as they were trained. `precision` is "float32" or "bfloat16"
     (weights and activations; logits are always float32). `batch_size` is the most images in one pass, on a CPU at
-    most 8, or 16 small ones. `code` is a hash of the file that the module comes from, where there is one. What was assumed of its
-    outputs (network/outputs.py) or done to run it stands in `notes`.
+    most 8, or 16 small ones. `code` is a hash of the file that the module comes from. What was assumed of its outputs
+    (network/outputs.py) or done to run it stands in `notes`.
 
     Raises CueError for classes that do not fit, an unknown device or precision, a module that cannot be copied or
     run on images of the input size, that gives no logits, and whose answer to an image is random or depends on others.

@@ -47,12 +47,12 @@ def _print_all(found: Changes) -> None:
     from rich.table import Column, Table
 
     from cuescope.report.changes import difference, levels, named
+    from cuescope.report.draw.words import p_value
 
     measure = Column("measure", overflow="fold")
     table = Table(measure, "before to after", "after minus before", "images", "p", "", box=None, header_style="bold")
     for one in found.changes:
-        p = "" if one.p is None else f"{one.p:.3f}"
-        table.add_row(named(one), levels(one), difference(one), str(one.n), p, one.outcome)
+        table.add_row(named(one), levels(one), difference(one), str(one.n), p_value(one.p), one.outcome)
     if table.row_count:
         console = Console(highlight=False, markup=False)
         console.print(table)

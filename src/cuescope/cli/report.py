@@ -5,16 +5,19 @@ from pathlib import Path
 from cuescope.core.errors import CueError
 
 
-def report(*runs: Path, out: Path | None = None, inline: bool = False) -> None:
+def report(*runs: Path, out: Path | None = None, inline: bool = False, summary: Path | None = None) -> None:
     """Make the report again from run folders, several side by side; needs no model and no images.
 
     Args:
         runs: Run folders.
         out: The page; report.html in the first run by default.
         inline: One file with everything: full images, all rows of all tables.
+        summary: File for one page of Markdown, for a pull request: the sentence, the profile, what to do.
     """
     from cuescope.report import write
 
     if not runs:
         raise CueError("no run was given", wanted="at least one run folder", do="cuescope report RUN --out page.html")
-    print(write(list(runs), out or runs[0] / "report.html", inline=inline))
+    print(write(list(runs), out or runs[0] / "report.html", inline=inline, summary=summary))
+    if summary:
+        print(summary)

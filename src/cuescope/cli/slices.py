@@ -26,14 +26,15 @@ def slices(run: Path, *, metadata: Path, json: bool = False) -> None:
         print(json_module.dumps(asdict(found), indent=1))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from cuescope.core.naming import short_name
     from cuescope.report.slices import corrected, lines, sentence
 
     console = Console(highlight=False, markup=False)
     console.print(sentence(found))
-    table = Table("slice", "measure", "inside", "elsewhere", "images", "p", "", box=None, header_style="bold")
+    titles = ("slice", "measure", "inside", "elsewhere", "images", "p", "")
+    table = Table(*(Column(title, overflow="fold") for title in titles), box=None, header_style="bold")
     several = len({one.classifier for one in found.slices}) > 1
     shown, left_out = lines(found)
     for one in shown:

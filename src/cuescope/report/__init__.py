@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def write(
-    runs: Sequence[Path | Run], out: Path, comparisons: Iterable[Mapping[str, Any]] = (), *, inline: bool = False
+    runs: Sequence[Path | Run],
+    out: Path,
+    comparisons: Iterable[Mapping[str, Any]] = (),
+    *,
+    inline: bool = False,
+    summary: Path | None = None,
 ) -> Path:
     """What do the runs say? One HTML file that needs no network, no model and no image folder.
 
@@ -23,13 +28,15 @@ def write(
     `inline` it holds everything at full quality, and stands alone.
 
     `runs` are folders, or runs that are open. `comparisons` are paired differences beside those that the runs' own
-    comparisons.json hold. Classifiers of different runs are compared anew, from their rows. Returns `out`, written
-    whole or not at all. Raises CueError where a folder is no run or `out` cannot be written.
+    comparisons.json hold. Classifiers of different runs are compared anew, from their rows. `summary` is a file for the
+    first screen as Markdown. Returns `out`, written whole or not at all. Raises CueError where a folder is no run or
+    `out` cannot be written.
 
     >>> write([Path("runs/real")], Path("report.html"))  # doctest: +SKIP
     """
     from cuescope.report.gather import gather
     from cuescope.report.html import page
+    from cuescope.report.summary import summary as markdown
     from cuescope.runs.store import Run
 
     if not runs:
@@ -49,4 +56,6 @@ def write(
         pairs = findings(opened, known={pair.key for run in opened for pair in read(run)[0]})
     content = gather(opened, comparisons, pairs)
     files.write(out, page(content, out.parent, changed, inline=inline).encode())
+    if summary:
+        files.write(summary, markdown(content, changed).encode())
     return out

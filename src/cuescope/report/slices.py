@@ -59,7 +59,7 @@ def lines(found: Slices) -> tuple[list[Line], int]:
             _part(one.inside, one.unit),
             _part(one.outside, one.unit),
             f"{one.inside.n:,} and {one.outside.n:,}",
-            "" if one.p is None else f"{one.p:.3f}",
+            words.p_value(one.p),
         )
         for one in found.slices[:MOST]
     ]

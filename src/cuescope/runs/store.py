@@ -97,8 +97,7 @@ class Cell:
     @property
     def error(self) -> str:
         """The traceback of a failed cell, or ""."""
-        path = self.folder / "error.txt"
-        return path.read_text(encoding="utf-8") if path.is_file() else ""
+        return _text(self.folder / "error.txt")
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -303,7 +302,7 @@ class Run(Displayed):
     def digest(self, name: str) -> str:
         """A hash of one of its files; "" where there is none."""
         path = self.path / name
-        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() if path.is_file() else ""
+        return hashlib.blake2b(read_bytes(path, 2**40), digest_size=16).hexdigest() if _is_there(path) else ""
 
     def note_skipped(self, digest: str, chunk: int, skipped: Iterable[Skipped]) -> None:
         """Remember which images of a chunk were left out, also for a later run that need not decode it again."""
@@ -329,11 +328,7 @@ class Run(Displayed):
 
     def skipped(self) -> list[dict[str, str]]:
         """What `skipped.csv` lists: rows of set, id, why."""
-        path = self.path / "skipped.csv"
-        if not path.is_file():
-            return []
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        return list(csv.DictReader(io.StringIO(_text(self.path / "skipped.csv"), newline="")))
 
 
 @contextmanager
@@ -348,3 +343,16 @@ def timed(cell: Cell) -> Iterator[None]:
 
 def _json(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file is there; a link is none."""
+    return path.is_file() and not path.is_symlink()
+
+
+def _text(path: Path) -> str:
+    """A text, "" where there is no file of this name. Raises CueError where it cannot be read."""
+    try:
+        return read_bytes(path).decode(errors="replace") if _is_there(path) else ""
+    except (OSError, ValueError) as error:
+        raise CueError(f"cannot read '{path}': {error}", wanted="a text that an audit wrote", do="remove it") from None

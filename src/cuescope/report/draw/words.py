@@ -79,6 +79,15 @@ def interval(bounds: Sequence[float] | None, unit: str = "") -> str:
     return bare(low, unit) + between + value(high, unit)
 
 
+def p_value(p: float | None) -> str:
+    """A p value; nothing where there is none.
+
+    >>> p_value(0.0421), p_value(0.00001), p_value(None)
+    ('0.042', '< 0.001', '')
+    """
+    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def amount(measure: Measure) -> str:
     """How many observations stand behind a measure.
 
