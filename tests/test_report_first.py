@@ -38,6 +38,7 @@ class Made(NamedTuple):
     published: tuple[Published, ...] = ()
 
 
+COMMAND = "cuescope make stylized {images} stylized --styles paintings"
 TEXTURE, SHAPE = "goes by texture", "goes by shape"
 WITHOUT = "loses accuracy without texture"
 SHIFT = "changes answers after a shift by one pixel"
@@ -75,9 +76,7 @@ def made(folder: Path, instruments: list[str]) -> Run:
             measure = Measure(headline.measure, value, answers.unit, 480, span, **more)
             clauses = tuple(clause for clause in answers.clauses[i : i + 1] if clause)
             remedy = answers.remedy if answers.said[i] != "cannot tell" else ""
-            verdict = Verdict(
-                answers.said[i], "A sentence.", remedy, "cuescope make {images}" * bool(remedy), (), clauses
-            )
+            verdict = Verdict(answers.said[i], "A sentence.", remedy, COMMAND * bool(remedy), (), clauses)
             cell = run.cell(identity(found := Finding(name, 1, {}, model, "photos", (measure,), verdict=verdict)))
             cell.write_finding(found)
             cells.append(replace(cell, status="done"))
@@ -144,7 +143,7 @@ def test_title_sentence_and_questions_with_their_answers_are_on_the_first_screen
 def test_what_to_do_starts_on_the_first_screen_of_a_desk(screen) -> None:
     page = screen("all", DESK)
     assert max(bottoms(page, ".remedies h2") + bottoms(page, ".remedies li:first-child .paste")) <= DESK[1]
-    assert page.locator(".paste").first.inner_text() == "cuescope make photos/imagenet-sample"
+    assert page.locator(".paste").first.inner_text() == COMMAND.format(images="photos/imagenet-sample")
 
 
 def line(page: Any, question: str) -> Any:

@@ -40,6 +40,8 @@ def _environment() -> Environment:
     of_words = ("value", "bare", "interval", "amount", "duration", "listed")
     env.filters |= {name: getattr(words, name) for name in of_words}
     env.filters |= {"svg": Markup, "date": _date, "breakable": breakable, "sentence": lambda s: s[:1].upper() + s[1:]}
+    # A command may be broken before its options, not between their dashes.
+    env.filters["pieces"] = lambda command: re.split(" (?=--)", command)
     env.filters["shade"] = lambda agreement: round(DARKEST * min(max(agreement, 0.0), 1.0), 1)
     env.globals |= {"block": block, "drawn": drawn, "sources": sources, "dash": words.DASH}
     for name in ("style.css", "profile.css", "page.css", "page.js"):
