@@ -56,7 +56,7 @@ ANSWERS: Mapping[str, Made] = {
     "distortion_curves": Made(("yes", "yes", "yes"), (0.304, 0.543, 0.12), unit="difference"),
     "shift_stability": Made(("yes", "yes", "yes"), (0.054, 0.081, 0.048), (SHIFT, SHIFT, SHIFT), "Blur."),
     "interaction": Made(
-        ("cannot tell", "no", "yes"), (0.037, 0.14, 0.0), ("", "needs patches together", "judges patch by patch")
+        ("cannot tell", "no", "yes"), (0.237, 0.44, 0.0), ("", "needs patches together", "judges patch by patch")
     ),
 }
 OF_THE_DEMO = [name for name in ANSWERS if name not in ("human_agreement", "distortion_curves")]
@@ -159,6 +159,8 @@ def read(page: Any, question: str, height: float) -> dict[str, tuple[str, float]
     answers = row.locator(".answer").all()
     at = [answer.bounding_box()["x"] for answer in answers]
     heads_at = [head.bounding_box()["x"] for head in page.locator(".heads .head").all()]
+    ends = [answer.locator(".number").bounding_box() for answer in answers]
+    assert all(end["x"] + end["width"] < following for end, following in zip(ends, at[1:], strict=False))
     assert all(abs(a - b) < 12 for a, b in zip(at, heads_at, strict=True)), "an answer stands below its model"
     words = [answer.locator(".said").inner_text() for answer in answers]
     numbers = [answer.locator(".number").inner_text().split()[0] for answer in answers]
