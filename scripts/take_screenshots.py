@@ -12,6 +12,8 @@ from playwright.sync_api import Locator, Page, sync_playwright
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
 WIDTH = 1180
+FIRST = {"verdict": (1280, 800), "verdict_phone": (390, 844)}
+"""The first screen, on a desk and on a phone."""
 
 
 WAIT_MS = 1500
@@ -41,9 +43,13 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        for name, (width, height) in FIRST.items():
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.goto(report.as_uri())
+            page.screenshot(path=FOLDER / f"{name}.png")
+            page.close()
         page = browser.new_page(viewport={"width": WIDTH, "height": 800})
         page.goto(report.as_uri())
-        page.screenshot(path=FOLDER / "verdict.png")
         page.get_by_text("Unfold all", exact=True).click()
         shot(page, page.locator("#shape_bias .panel.dots").filter(has_text="by category").first, "shape_bias")
         settle(page, page.locator("#occlusion .panel").last)

@@ -183,7 +183,8 @@ def test_the_worlds_shape_model_loses_its_shapes_and_nothing_else() -> None:
     assert kept["color"] == pytest.approx(1, abs=0.02)
     assert kept["global_shape"] == pytest.approx(0.2, abs=0.1)
     assert kept["local_shape"] == pytest.approx(1 / 16, abs=0.05)
-    assert found.verdict.names == ("all", "relies", "does_without")
+    assert found.verdict.names == ("does_without", "all", "relies")
+    assert found.verdict.said == "no", "the headline question is whether it is worse without texture"
     assert found["cuts_local_shape"].below(0.26)
 
 

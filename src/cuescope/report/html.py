@@ -49,6 +49,8 @@ def _environment() -> Environment:
     env.filters |= {"svg": Markup, "date": _date, "breakable": breakable, "sentence": lambda s: s[:1].upper() + s[1:]}
     # Only what can be answered by a word has the word beside it.
     env.tests["closed"] = lambda question: question.split(" ")[0] in ("Is", "Are", "Does", "Do", "Can", "Has")
+    # A command may be broken before its options, not between their dashes.
+    env.filters["pieces"] = lambda command: re.split(" (?=--)", command)
     env.filters["shade"] = lambda agreement: round(DARKEST * min(max(agreement, 0.0), 1.0), 1)
     env.globals |= {"block": block, "sources": sources, "dash": words.DASH}
     for name in ("style.css", "profile.css", "page.css", "page.js"):

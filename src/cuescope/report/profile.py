@@ -49,8 +49,8 @@ class Reference(NamedTuple):
     at: float
     kind: str
     """"chance", or "published"."""
-    start: float
-    """Where its name starts."""
+    shift: float
+    """How much of its name stands left of its line, in percent of the name."""
 
 
 class Line(NamedTuple):
@@ -186,7 +186,7 @@ def _references(
             start = min(max(0.0, at - share * width), 100 - width)
             if all(start + width <= low or high <= start for low, high in taken):
                 taken.append((start - 1, start + width + 1))
-                yield Reference(name, number, at, kind, round(start, 2))
+                yield Reference(name, number, at, kind, round(100 * (at - start) / width, 1))
                 break
 
 

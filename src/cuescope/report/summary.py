@@ -59,7 +59,8 @@ def _profile(content: Content, found: Profile) -> str:
     for line in found.lines:
         answers = {answer.subject.index: answer for answer in line.answers}
         question = line.question + (f" (on {line.on})" if line.on else "")
-        rows.append([question, line.measure, *(_cell(answers.get(s.index)) for s in shown), ", ".join(line.references)])
+        references = ", ".join(f"{reference.name} {reference.number}" for reference in line.references)
+        rows.append([question, line.number, *(_cell(answers.get(s.index)) for s in shown), references])
     return table(["question", "measure", *(s.title for s in shown), "references"], rows)
 
 
