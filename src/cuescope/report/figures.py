@@ -1,5 +1,6 @@
 """Panels to what the page's template lays out: plots as SVG, legends, sortable tables, galleries."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from cuescope.report.thumbnails import SIDE, WIDE, Picture, Thumbnails
 
 ROOM = 4
 """Images of one figure side by side in a place: with more, the names in their legends break."""
-MOST_FIGURES = 8
+MOST_FIGURES = 6
 MOST_TABLE_ROWS = 40
 """What of a panel stands on a page that is not inline; the run folder has all."""
 
@@ -77,10 +78,8 @@ class Drawn(NamedTuple):
 def drawn(panels: Sequence[tuple[Entry, Panel]], pictures: Thumbnails) -> Drawn:
     """Panels of one name from one or several classifiers, as one figure of the page."""
     first, kind = panels[0][1], panels[0][1].kind
-    captions = list(dict.fromkeys(p.caption for _, p in panels if p.caption))
-    if len(captions) > 1:
-        captions = [f"{e.subject.title}: {p.caption}" for e, p in panels if p.caption]
-    plain = Drawn(kind, first.title, " ".join(captions), subjects=tuple(entry.subject for entry, _ in panels))
+    caption = caption_of([(entry.subject.title, panel.caption) for entry, panel in panels if panel.caption])
+    plain = Drawn(kind, first.title, caption, subjects=tuple(entry.subject for entry, _ in panels))
     if kind == "images":
         most = max(len(panel.figures) for _, panel in panels)
         note = f"The first {MOST_FIGURES} of {most} images; the others are in the run folder."
@@ -102,6 +101,18 @@ def drawn(panels: Sequence[tuple[Entry, Panel]], pictures: Thumbnails) -> Drawn:
         tables=tuple((who, numbers(some, pictures.whole)._replace(rest=rest)) for who, some in groups if numbers),
         note=_omitted(parts, kind),
     )
+
+
+def caption_of(captions: Sequence[tuple[str, str]]) -> str:
+    """The captions of several classifiers, (title, text): what all have in common once, then what is of one.
+
+    >>> caption_of([("a", "Red speaks for it. 3 px."), ("b", "Red speaks for it. 5 px.")])
+    'Red speaks for it. a: 3 px. b: 5 px.'
+    """
+    parts = [re.split(r"(?<=[.;]) ", text) for _, text in captions]
+    common = [part for part in dict.fromkeys(parts[0]) if all(part in other for other in parts)] if parts else []
+    own = [(who, " ".join(s for s in some if s not in common)) for (who, _), some in zip(captions, parts, strict=True)]
+    return " ".join([*common, *(f"{who}: {text}" for who, text in own if text)])
 
 
 def _rest(entry: Entry) -> str:
@@ -181,14 +192,14 @@ def _places(parts: list[Part], whole: bool) -> Table:
     """The data of a scatter as a table."""
     data = parts[0].data
     rows = [[p["label"], p["x"], p["y"], p.get("n")] for p in data["points"]]
-    return table(["name", data.get("x") or "x", data.get("y") or "y", "n"], rows, whole)
+    return table(["", data.get("x") or "x", data.get("y") or "y", "n"], rows, whole)
 
 
 def table(columns: Sequence[Any], rows: Sequence[Sequence[Any]], whole: bool = True) -> Table:
     """A table: whole, or its first rows with the number of those left out."""
     kept = rows if whole else rows[:MOST_TABLE_ROWS]
     shown = tuple(tuple(_cell(content) for content in row) for row in kept)
-    return Table(tuple(map(str, columns)), shown, len(rows) - len(kept))
+    return Table(tuple(str(column) or "name" for column in columns), shown, len(rows) - len(kept))
 
 
 def _cell(content: Any) -> Cell:
