@@ -208,11 +208,11 @@ class _Trial:
         few, many = (min(wanted, n) for n in ROWS)
         conclude = lambda n: self.timed(lambda: task.instrument.conclude(_grown(rows, n), about))[0]  # noqa: E731
         seconds = conclude(few)
-        seconds = self._again(seconds, lambda: conclude(few))
         if many == few:
             return replace(cost, conclude=seconds)
-        growth = max(conclude(many) - seconds, 0.0) / (many - few)
-        return replace(cost, conclude=max(seconds - growth * few, 0.0), conclude_each=growth)
+        more = conclude(many)
+        growth = max(more - seconds, 0.0) / (many - few)
+        return replace(cost, conclude=more - growth * many, conclude_each=growth)
 
     def _drawn(self, task: Task, batch: Batch, rows: Rows, cost: Cost) -> Cost:
         """With the seconds of illustrating and writing: of one image, then of two, which says how they grow."""
