@@ -1,12 +1,10 @@
 """What will an audit cost? A few images are timed before it starts: plan -> trial -> estimate -> runner."""
 
 import random
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -20,7 +18,7 @@ from cuescope.instruments.base import Observer, Rows, name_of
 from cuescope.runs.estimate import Cost, Estimate, Forecast, Work
 from cuescope.runs.reader import unseen
 from cuescope.runs.runner import batches, groups
-from cuescope.runs.store import Cell
+from cuescope.runs.store import Cell, encoded
 from cuescope.runs.task import Task
 
 TRIED = 8
@@ -215,7 +213,7 @@ class _Trial:
         return replace(cost, conclude=more - growth * many, conclude_each=growth)
 
     def _drawn(self, task: Task, batch: Batch, rows: Rows, cost: Cost) -> Cost:
-        """With the seconds of illustrating and writing: of one image, then of two, which says how they grow."""
+        """With the seconds of illustrating: of one image, then of two, which says how they grow."""
         tool = task.instrument
         count = len(set(tool.examples(_grown(rows, min(len(task.wanted), ROWS[1])))))
         ids = rows["id"].unique(maintain_order=True).to_list()
@@ -223,13 +221,11 @@ class _Trial:
 
         def draw(few: int) -> None:
             shown = batch.select(places[:few])
-            panels = tuple(tool.illustrate(task.classifier, shown, tool.rows_to_show(rows, shown.ids)))
-            finding = tool.finding(said, about).with_panels(panels)
-            with tempfile.TemporaryDirectory() as folder:
-                Cell(Path(folder), task.identity).write_finding(finding)
+            for panel in tool.illustrate(task.classifier, shown, tool.rows_to_show(rows, shown.ids)):
+                for figure in panel.figures:
+                    for one in (figure, *figure.insets):
+                        _ = None if one.pixels is None else encoded(one.pixels)
 
-        about = task.about({})
-        said = tool.conclude(tool.empty, about)
         seconds = self.timed(lambda: draw(min(count, 1)))[0]
         more = min(count, len(places)) - 1
         if more > 0:
