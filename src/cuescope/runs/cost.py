@@ -23,14 +23,14 @@ from cuescope.runs.task import Task
 
 TRIED = 8
 """Images of each set that are decoded and seen."""
-SHARE = 0.02
+SHARE = 0.03
 """Of what an instrument is to observe, tried beyond its first image."""
 CHEAP_S = 0.01
 """Observing one image in less than this says nothing yet: all that were seen are observed."""
-AGAIN_S = 0.2
+AGAIN_S = 0.5
 """What took less is timed again: the first call of a network with so many images is slow."""
-FEW = 50
-"""Of so few images one is a large part: an instrument is tried on one classifier and taken to cost the others as much
+FEW = 40
+"""Of fewer images one is a large part: an instrument is tried on one classifier and taken to cost the others as much
 more or less as their clean forward passes do."""
 ROWS = 16, 64
 """Images whose rows are concluded from: the difference says how the time grows."""
@@ -166,7 +166,7 @@ class _Trial:
         batch = task.batch(batch, samples)
         first = self.tried.get(name)
         if first:
-            few = len(task.wanted) <= FEW and first.cost.each > CHEAP_S
+            few = len(task.wanted) < FEW and first.cost.each > CHEAP_S
             ratio = self._clean(task.classifier.name, task) / self._clean(first.classifier, task)
             if not few:
                 ratio = self.timed(lambda: observer.observe(batch.select([0])))[0] / max(first.once, 1e-9)
@@ -188,7 +188,8 @@ class _Trial:
         one, wanted = batch.select([0]), len(task.wanted)
         once, rows = self.timed(lambda: observer.observe(one))
         alone = self._again(once, lambda: observer.observe(one))
-        count = len(batch) if alone < CHEAP_S else min(len(batch), int(SHARE * wanted), wanted)
+        share = max(int(SHARE * wanted), 2) if wanted >= FEW else 0
+        count = len(batch) if alone < CHEAP_S else min(len(batch), share)
         if count < 2:
             return once, alone, rows
         few = batch.select(range(count))
