@@ -5,8 +5,6 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from cuescope import report
@@ -31,6 +29,7 @@ from cuescope.runs.options import AuditOptions, with_options
 from cuescope.runs.plan import Plan, find_classifiers, find_instruments, make_plan
 from cuescope.runs.runner import run
 from cuescope.runs.store import SCHEMA, Cell, Run
+from cuescope.runs.task import Task
 
 MADE = ("comparisons.json", "pairs.json", "report.html")
 """What is made of the cells. The manifest, written last, holds a hash of each."""
@@ -132,14 +131,17 @@ def perform(
 
 
 def forecast(models: Sequence[Any], options: AuditOptions) -> tuple[Estimate, Forecast]:
-    """What would this audit cost, if nothing of it were done yet? Options that were checked; writes nothing."""
+    """What does the rest of this audit cost? Of options that were checked; nothing is written."""
     sets, classifiers = open_inputs(options.inputs, options.most_images), find_classifiers(models, options)
-    how = {"strict": bool(options.only), "labels_given": "labels" in options.inputs}
-    tasks = make_plan(find_instruments(options), classifiers, sets, **how).tasks
-    estimate = cost.measure(tasks, options.workers)
-    with TemporaryDirectory() as folder:
-        nothing = Run(Path(folder))
-        return estimate, cost.forecast(estimate, tasks, [nothing.cell(task.identity) for task in tasks])
+    how: dict[str, Any] = {"strict": bool(options.only), "labels_given": "labels" in options.inputs}
+    tasks, folder = make_plan(find_instruments(options), classifiers, sets, **how).tasks, Run.create(options.out)
+    cells = [folder.cell(task.identity) for task in tasks]
+    estimate = cost.measure(_left(tasks, cells), options.workers)
+    return estimate, cost.forecast(estimate, tasks, cells)
+
+
+def _left(tasks: Sequence[Task], cells: Sequence[Cell]) -> list[Task]:
+    return [task for task, cell in zip(tasks, cells, strict=True) if not cell.concluded]
 
 
 def _measured(
@@ -154,8 +156,7 @@ def _measured(
     show, cells = progress or quiet, cells[: len(plan.tasks)]
     if estimate is None:
         show(0, 0, "timing a few images")
-        left = [task for task, cell in zip(plan.tasks, cells, strict=True) if not cell.concluded]
-        estimate = cost.measure(left, options.workers)
+        estimate = cost.measure(_left(plan.tasks, cells), options.workers)
     found = cost.forecast(estimate, plan.tasks, cells)
     if say:
         for line in found.lines():

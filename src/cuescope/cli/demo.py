@@ -44,7 +44,8 @@ def demo(*, out: Path = Path("demo"), images: int = 480, all: bool = False, json
     if images < 1:
         raise CueError(f"--images {images}", wanted="at least 1", do="correct it")
     # A run folder first: the texturized images are to lie in it.
-    (Run.create(out).path / "cells").mkdir(exist_ok=True)
+    run = Run.create(out)
+    (run.path / "cells").mkdir(exist_ok=True)
     options = AuditOptions.of(
         images=f"world:congruent:{images}",
         cue_conflict=f"world:conflict:{images}",
@@ -57,7 +58,7 @@ def demo(*, out: Path = Path("demo"), images: int = 480, all: bool = False, json
     command = command_line(["demo", "--out", str(out), "--images", str(images), *(["--all"] if all else [])])
     with progress() as show:
         meter = None
-        if all:
+        if all and not run.manifest.get("finished"):
             source, target = options.inputs["images"], out / "texturized"
             inputs = {role: value for role, value in options.inputs.items() if role != "texturized"}
             show(0, 0, "timing a few images")

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from cuescope.core.progress import Progress, Whole
-from cuescope.core.wording import duration
+from cuescope.core.progress import Progress, Whole, duration
 
 EVERY_S = 10.0
 """Between two lines of progress where there is no terminal."""

@@ -25,3 +25,17 @@ class Progress(Protocol):
 
 def quiet(done: int, total: int, what: str, whole: Whole | None = None, /) -> None:
     """A progress callback that shows nothing."""
+
+
+def duration(seconds: float) -> str:
+    """A time span: seconds below two minutes, then minutes, then hours.
+
+    >>> duration(3.21), duration(75), duration(600), duration(9000)
+    ('3.2 s', '75 s', '10 min', '2 h 30 min')
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

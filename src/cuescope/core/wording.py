@@ -24,20 +24,6 @@ def listed(things: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def duration(seconds: float) -> str:
-    """A time span: seconds below two minutes, then minutes, then hours.
-
-    >>> duration(3.21), duration(75), duration(600), duration(9000)
-    ('3.2 s', '75 s', '10 min', '2 h 30 min')
-    """
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def ordinal(n: int) -> str:
     """A place in an order.
 

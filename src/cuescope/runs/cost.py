@@ -1,12 +1,10 @@
 """What will an audit cost? A few images are timed before it starts: plan -> trial -> estimate -> runner."""
 
 import random
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -20,19 +18,19 @@ from cuescope.instruments.base import Observer, Rows, name_of
 from cuescope.runs.estimate import Cost, Estimate, Forecast, Work
 from cuescope.runs.reader import unseen
 from cuescope.runs.runner import batches, groups
-from cuescope.runs.store import Cell
+from cuescope.runs.store import Cell, encoded
 from cuescope.runs.task import Task
 
 TRIED = 8
 """Images of each set that are decoded and seen."""
-SHARE = 0.02
+SHARE = 0.03
 """Of what an instrument is to observe, tried beyond its first image."""
 CHEAP_S = 0.01
 """Observing one image in less than this says nothing yet: all that were seen are observed."""
-AGAIN_S = 0.2
+AGAIN_S = 0.5
 """What took less is timed again: the first call of a network with so many images is slow."""
-FEW = 50
-"""Of so few images one is a large part: an instrument is tried on one classifier and taken to cost the others as much
+FEW = 40
+"""Of fewer images one is a large part: an instrument is tried on one classifier and taken to cost the others as much
 more or less as their clean forward passes do."""
 ROWS = 16, 64
 """Images whose rows are concluded from: the difference says how the time grows."""
@@ -168,7 +166,7 @@ class _Trial:
         batch = task.batch(batch, samples)
         first = self.tried.get(name)
         if first:
-            few = len(task.wanted) <= FEW and first.cost.each > CHEAP_S
+            few = len(task.wanted) < FEW and first.cost.each > CHEAP_S
             ratio = self._clean(task.classifier.name, task) / self._clean(first.classifier, task)
             if not few:
                 ratio = self.timed(lambda: observer.observe(batch.select([0])))[0] / max(first.once, 1e-9)
@@ -190,7 +188,8 @@ class _Trial:
         one, wanted = batch.select([0]), len(task.wanted)
         once, rows = self.timed(lambda: observer.observe(one))
         alone = self._again(once, lambda: observer.observe(one))
-        count = len(batch) if alone < CHEAP_S else min(len(batch), int(SHARE * wanted), wanted)
+        share = max(int(SHARE * wanted), 2) if wanted >= FEW else 0
+        count = len(batch) if alone < CHEAP_S else min(len(batch), share)
         if count < 2:
             return once, alone, rows
         few = batch.select(range(count))
@@ -208,14 +207,14 @@ class _Trial:
         few, many = (min(wanted, n) for n in ROWS)
         conclude = lambda n: self.timed(lambda: task.instrument.conclude(_grown(rows, n), about))[0]  # noqa: E731
         seconds = conclude(few)
-        seconds = self._again(seconds, lambda: conclude(few))
         if many == few:
             return replace(cost, conclude=seconds)
-        growth = max(conclude(many) - seconds, 0.0) / (many - few)
-        return replace(cost, conclude=max(seconds - growth * few, 0.0), conclude_each=growth)
+        more = conclude(many)
+        growth = max(more - seconds, 0.0) / (many - few)
+        return replace(cost, conclude=more - growth * many, conclude_each=growth)
 
     def _drawn(self, task: Task, batch: Batch, rows: Rows, cost: Cost) -> Cost:
-        """With the seconds of illustrating and writing: of one image, then of two, which says how they grow."""
+        """With the seconds of illustrating: of one image, then of two, which says how they grow."""
         tool = task.instrument
         count = len(set(tool.examples(_grown(rows, min(len(task.wanted), ROWS[1])))))
         ids = rows["id"].unique(maintain_order=True).to_list()
@@ -223,13 +222,11 @@ class _Trial:
 
         def draw(few: int) -> None:
             shown = batch.select(places[:few])
-            panels = tuple(tool.illustrate(task.classifier, shown, tool.rows_to_show(rows, shown.ids)))
-            finding = tool.finding(said, about).with_panels(panels)
-            with tempfile.TemporaryDirectory() as folder:
-                Cell(Path(folder), task.identity).write_finding(finding)
+            for panel in tool.illustrate(task.classifier, shown, tool.rows_to_show(rows, shown.ids)):
+                for figure in panel.figures:
+                    for one in (figure, *figure.insets):
+                        _ = None if one.pixels is None else encoded(one.pixels)
 
-        about = task.about({})
-        said = tool.conclude(tool.empty, about)
         seconds = self.timed(lambda: draw(min(count, 1)))[0]
         more = min(count, len(places)) - 1
         if more > 0:

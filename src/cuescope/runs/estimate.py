@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cuescope.core.progress import Progress, Whole, quiet
-from cuescope.core.wording import duration
+from cuescope.core.progress import Progress, Whole, duration, quiet
 
 Key = tuple[str, str]
 """A classifier and an instrument, or a classifier and an image set, by name."""

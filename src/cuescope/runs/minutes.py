@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cuescope.core.intervals import UNITS
-from cuescope.core.wording import duration
+from cuescope.core.progress import duration
 from cuescope.data.derived import root
 from cuescope.instruments.base import Instrument, name_of
 from cuescope.runs.estimate import Estimate, Forecast, Work

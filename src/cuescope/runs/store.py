@@ -164,9 +164,7 @@ class Cell:
     def _with_file(self, one: Written, name: str) -> Written:
         if one.pixels is None:
             return one
-        buffer = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(one.pixels)).save(buffer, "PNG", compress_level=2)
-        write(self.folder / name, buffer.getvalue())
+        write(self.folder / name, encoded(one.pixels))
         return replace(one, pixels=None, file=name)
 
 
@@ -329,6 +327,13 @@ class Run(Displayed):
     def skipped(self) -> list[dict[str, str]]:
         """What `skipped.csv` lists: rows of set, id, why."""
         return list(csv.DictReader(io.StringIO(_text(self.path / "skipped.csv"), newline="")))
+
+
+def encoded(pixels: np.ndarray[Any, Any]) -> bytes:
+    """An image of a finding as the file that it is written to."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=2)
+    return buffer.getvalue()
 
 
 @contextmanager

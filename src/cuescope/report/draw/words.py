@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cuescope.core.findings import Measure
-from cuescope.core.wording import duration as duration
+from cuescope.core.progress import duration as duration
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
