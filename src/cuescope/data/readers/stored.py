@@ -15,6 +15,9 @@ from cuescope.data.readers.decode import decode
 from cuescope.data.readers.files import Names
 from cuescope.data.readers.peek import peek
 
+PEEKED = 64
+"""Images that are looked into for notes: each may be a block of a large file."""
+
 
 class Store(Protocol):
     """Where the bytes of images are: positions count over all files."""
@@ -45,7 +48,7 @@ class StoredSet(ImageSet):
         self.knows = frozenset({"label"}) if self.classes is not None else frozenset()
         unlabeled = int((labels < 0).sum()) if self.classes is not None else 0
         lacking = [f"without a label: {unlabeled:,} of {len(labels):,} images"] if unlabeled else []
-        self.notes = (*notes, *lacking, *peek(len(names), store.bytes))
+        self.notes = (*notes, *lacking, *peek(len(names), store.bytes, PEEKED))
         self.skipped = tuple(skipped)
 
     def __len__(self) -> int:
