@@ -144,7 +144,7 @@ def test_shape_bias_can_be_measured_over_ones_own_classes(folders: Path) -> None
 
 
 def test_file_names_are_read_back() -> None:
-    for name, text in file_names(["cat", "Class 1", "Class 12", "T-shirt"]).items():
+    for name, text in file_names(["cat", "Class 1", "Class 12", "T-shirt", "猫", "волк", "C", "C++"]).items():
         cues = cues_of(f"{text}3-{text}1.png")
         assert cues == {"shape": text, "texture": text}, name
 

@@ -19,6 +19,8 @@ BY_INDEX = "by index"
 """Name of a space whose labels are the classifier's own indices, as a labels CSV gives them."""
 BY_NUMBER = "by number"
 """Name of a space whose labels are folders named by numbers, in numeric order; its keys are the numbers."""
+STORED = "stored"
+"""Name of a space whose classes have the order that a file of images gives them."""
 NUMBERED = "numbered"
 """Name of a space of which nothing is known but its size."""
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cuescope.core.class_names import folded
 from cuescope.core.errors import CueError
 from cuescope.core.seeds import seed_of
 from cuescope.data.images import ImageSet, Sample, Skipped
@@ -172,7 +173,7 @@ def file_names(classes: Sequence[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name in classes:
-        text = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        text = re.sub(r"[ -]+", "_", folded(name)).strip("_")
         text = text + "_" if text[-1:].isdigit() else text
         if not text or text in found.values():
             others = "".join(f" from '{known}'" for known, own in found.items() if own == text)

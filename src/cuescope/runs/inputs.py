@@ -33,6 +33,8 @@ class Source:
     extends: str = ""
     """The role of the image set that it adds to, where it gives no set of its own."""
     kind: Literal["folder", "file", "either"] = "folder"
+    suffixes: tuple[str, ...] = ()
+    """Of files that a folder may stand in."""
     world: bool = False
     """Whether it may also be "world:..." in place of a path."""
     own_labels: bool = False
@@ -61,6 +63,8 @@ class Source:
         if not path.exists():
             kind = "file or folder" if self.kind == "either" else self.kind
             raise CueError(f"no {kind} '{path}'", wanted=self.what, do=do)
+        if self.suffixes and path.is_file() and path.suffix.lower() in self.suffixes:
+            return
         if self.kind != "either" and path.is_dir() != (self.kind == "folder"):
             raise CueError(f"'{path}' is a {'folder' if path.is_dir() else 'file'}", wanted=self.what, do=do)
 
@@ -142,7 +146,7 @@ def find_images(
     boxes: str | Path | None = None,
     limit: int | None = None,
 ) -> ImageSet:
-    """The image set that `source` names: a folder, an ImageSet, or "world:VARIANT[:COUNT]".
+    """The image set that `source` names: a folder, tars, Parquet files, an ImageSet, or "world:VARIANT[:COUNT]".
 
     `labels`, `real` and `boxes` are those of the images of a folder; one in VOC's layout has its own boxes.
     Raises CueError where there is none.
@@ -150,12 +154,10 @@ def find_images(
     >>> len(find_images("world:congruent:12"))
     12
     """
-    from cuescope.data.images import ImageSet
     from cuescope.data.readers import read_folder, voc_folders, with_boxes
     from cuescope.data.readers.files import FileSet, subset
 
-    if isinstance(source, ImageSet) or str(source).startswith(WORLD):
-        images = source if isinstance(source, ImageSet) else _world(str(source), limit)
+    if (images := _no_folder(source, limit)) is not None:
         foreign = {"labels": labels, "real": real, "boxes": None if isinstance(images, FileSet) else boxes}
         if flags := " and ".join(f"--{name}" for name, path in foreign.items() if path is not None):
             do = f"leave out {flags}, or give the folder of images that they belong to"
@@ -167,6 +169,16 @@ def find_images(
         name = source.resolve().parent.name
     images = read_folder(source, labels=labels, real=real, limit=limit, name=name)
     return with_boxes(images, boxes) if boxes is not None else images
+
+
+def _no_folder(source: Any, limit: int | None) -> ImageSet | None:
+    """The image set that is given as such, as the world's, or inside other files; None for a folder of images."""
+    from cuescope.data.images import ImageSet
+    from cuescope.data.readers import read_stored
+
+    if isinstance(source, ImageSet):
+        return source
+    return _world(str(source), limit) if str(source).startswith(WORLD) else read_stored(source)
 
 
 def find_image(path: str | Path) -> ImageSet:
@@ -201,9 +213,11 @@ def _count(text: str, count: str, default: int, what: str, do: str) -> int:
     return int(count or default)
 
 
-@source("a folder of images", world=True)
+@source("a folder of images", world=True, suffixes=(".tar", ".parquet"))
 def images(path: Any, given: Given) -> ImageSet:
-    """Folder of images, at any depth; labels from folder names or a labels.csv. Or world:VARIANT[:COUNT]."""
+    """Folder of images, at any depth; labels from folder names or a labels.csv. Or webdataset's tars, Parquet files of
+    images (one, or a folder of them), or world:VARIANT[:COUNT].
+    """
     return find_images(path, limit=given.limit, **{key: given.inputs.get(key) for key in ("labels", "real", "boxes")})
 
 

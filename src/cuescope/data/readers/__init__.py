@@ -1,5 +1,6 @@
 """Readers make image sets of what lies on disk. Only they parse file names and label files."""
 
+from cuescope.data.readers.containers import read_stored as read_stored
 from cuescope.data.readers.cue_conflict import read_cue_conflict as read_cue_conflict
 from cuescope.data.readers.cue_conflict import with_originals as with_originals
 from cuescope.data.readers.cues import CueSet as CueSet

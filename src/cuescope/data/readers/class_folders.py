@@ -117,7 +117,7 @@ def _class_names(folders: set[Folder], notes: list[str]) -> dict[Folder, str]:
 
 def without_masks(found: Found, notes: list[str]) -> Found:
     """The images without those in folders of masks and the like that lie beside one of images; `notes` are added to."""
-    folders = {_parents(name)[: i + 1] for name in found.names for i in range(name.count("/"))}
+    folders = {folder[: i + 1] for folder in {_parents(name) for name in found.names} for i in range(len(folder))}
     having = {folder[:-1] for folder in folders if folder[-1].lower() in IMAGES}
     aside = {folder for folder in folders if folder[:-1] in having and folder[-1].lower() in ASIDE}
     if not aside:

@@ -28,14 +28,14 @@ _SAID = {
 }
 
 
-def peek(count: int, load: Callable[[int], Path | bytes]) -> list[str]:
+def peek(count: int, load: Callable[[int], Path | bytes], most: int = MOST) -> list[str]:
     """Notes on the images 0 to `count` - 1, each a path or its bytes as `load` gives it.
 
-    At most `MOST` are opened, none is decoded but for a few of 16 bits. What cannot be opened is passed over.
+    At most `most` are opened, none is decoded but for a few of 16 bits. What cannot be opened is passed over.
     """
     from PIL import Image
 
-    at = range(count) if count <= MOST else [i * count // MOST for i in range(MOST)]
+    at = range(count) if count <= most else [i * count // most for i in range(most)]
     found: Counter[str] = Counter()
     deep: list[int] = []
     with warnings.catch_warnings():

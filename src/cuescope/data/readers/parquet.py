@@ -1,0 +1,125 @@
+"""Parquet tables of images, as Hugging Face's datasets have them: a column of bytes, a column of labels."""
+
+import bisect
+import itertools
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cuescope.core.errors import CueError
+from cuescope.data.images import UnreadableError
+from cuescope.data.readers.files import Names
+from cuescope.data.readers.stored import StoredSet, labels_of
+
+IMAGES = ("image", "img", "jpg", "png", "bytes", "image_bytes", "content", "picture")
+LABELS = ("label", "labels", "fine_label", "class", "cls", "target", "class_id", "class_name", "category")
+BLOCK = 32
+"""Rows that are read together; two blocks are kept."""
+
+
+class _Tables:
+    """The bytes of images in the rows of tables, a block of rows at a time."""
+
+    def __init__(self, paths: Sequence[Path], counts: Sequence[int], column: pl.Expr) -> None:
+        self.paths, self.column = paths, column
+        self.bounds = [0, *itertools.accumulate(counts)]
+        self._held: dict[tuple[int, int], list[bytes | None]] = {}
+        self._lock = threading.Lock()
+
+    def bytes(self, index: int) -> bytes:
+        file = bisect.bisect_right(self.bounds, index) - 1
+        block, at = divmod(index - self.bounds[file], BLOCK)
+        with self._lock:
+            if (rows := self._held.get((file, block))) is None:
+                table = pl.scan_parquet(self.paths[file]).select(self.column).slice(block * BLOCK, BLOCK)
+                try:
+                    rows = table.collect().to_series().to_list()
+                except (pl.exceptions.PolarsError, OSError) as error:
+                    raise UnreadableError(f"its Parquet file cannot be read: {error}") from None
+                last = list(self._held.items())[-1:]
+                self._held = {**dict(last), (file, block): rows}
+        if (data := rows[at]) is None:
+            raise UnreadableError("its row holds no bytes, at most the path of a file")
+        return data
+
+
+def read_parquet(paths: Sequence[Path], name: str) -> StoredSet:
+    """Which images are in these tables, and what are their labels?
+
+    The column of images is the one that the table says to be one, or is called so: bytes, or a struct with them. The
+    labels are those of the first column that the table says to be of classes, or that is called label; names are the
+    table's. An image is named by its file and row. Raises CueError where there is no column of images.
+    """
+    schema, features = _about(paths[0])
+    column = _image_column(paths[0], schema, features)
+    label, classes = _label_column(schema, features)
+    counts, labels = [], list[Any]()
+    for path in paths:
+        try:
+            table = pl.scan_parquet(path).select(pl.len() if label is None else pl.col(label)).collect()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise _unreadable(path, error) from None
+        counts.append(table.item() if label is None else table.height)
+        labels += [None] * counts[-1] if label is None else table.to_series().to_list()
+    names = Names(f"{path.stem}/{row}" for path, count in zip(paths, counts, strict=True) for row in range(count))
+    if not names:
+        raise CueError(f"'{paths[0]}' has no row", wanted="a row an image", do="check the path")
+    notes = [f"{len(names):,} images in the rows of {len(paths):,} Parquet file{'s' * (len(paths) > 1)}"]
+    if label is not None:
+        notes.append(f"labels from the column {label}" + f", {len(classes)} classes by name" * bool(classes))
+    bytes_of = pl.col(column).struct.field("bytes") if isinstance(schema[column], pl.Struct) else pl.col(column)
+    places, space = labels_of(labels, classes) if label is not None else (np.full(len(names), -1, np.int32), None)
+    return StoredSet(name, names, _Tables(paths, counts, bytes_of), places, space, notes)
+
+
+def _about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The columns of a table, and what Hugging Face's metadata say of them."""
+    try:
+        schema, metadata = dict(pl.read_parquet_schema(path)), pl.read_parquet_metadata(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _unreadable(path, error) from None
+    try:
+        features = json.loads(metadata["huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError):
+        features = {}
+    return schema, features if isinstance(features, dict) else {}
+
+
+def _unreadable(path: Path, error: Exception) -> CueError:
+    found = f"'{path}' cannot be read as Parquet: {str(error).splitlines()[0]}"
+    return CueError(found, wanted="a Parquet file with a column of images", do="check the file")
+
+
+def _image_column(path: Path, schema: dict[str, Any], features: dict[str, Any]) -> str:
+    def holds_bytes(name: str) -> bool:
+        kind = schema[name]
+        fields = {field.name: field.dtype for field in kind.fields} if isinstance(kind, pl.Struct) else {}
+        return kind == pl.Binary or fields.get("bytes") == pl.Binary
+
+    said = [name for name in schema if _type(features, name) == "Image"]
+    structs = [name for name in schema if isinstance(schema[name], pl.Struct)]
+    for name in (*said, *(name for name in IMAGES if name in schema), *structs):
+        if holds_bytes(name):
+            return name
+    found = f"'{path}' has no column of images; it has: {', '.join(schema)[:100]}"
+    raise CueError(found, wanted="a column image of bytes, or of structs with bytes", do="give a table of images")
+
+
+def _label_column(schema: dict[str, Any], features: dict[str, Any]) -> tuple[str | None, Sequence[str]]:
+    """The column of labels and the names of its classes, () where the table has none."""
+    said = [name for name in schema if _type(features, name) == "ClassLabel"]
+    known = [name for name in LABELS if name in schema]
+    fit = [name for name in schema if schema[name].is_integer() or schema[name] in (pl.String, pl.Categorical)]
+    usable = [name for name in (*known, *said) if name in fit]
+    name = next((name for name in usable if name in said), next(iter(usable), None))
+    return name, tuple(map(str, features[name].get("names") or ())) if name in said else ()
+
+
+def _type(features: dict[str, Any], name: str) -> str:
+    feature = features.get(name)
+    return str(feature.get("_type", "")) if isinstance(feature, dict) else ""

@@ -1,0 +1,99 @@
+"""Sets of images inside other files: webdataset's tars, and Parquet tables as Hugging Face's datasets have them."""
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from cuescope.core.classes import BY_INDEX, STORED, ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.data.images import ImageSet, Sample, Skipped
+from cuescope.data.readers.decode import decode
+from cuescope.data.readers.files import Names
+from cuescope.data.readers.peek import peek
+
+PEEKED = 64
+"""Images that are looked into for notes: each may be a block of a large file."""
+
+
+class Store(Protocol):
+    """Where the bytes of images are: positions count over all files."""
+
+    paths: Sequence[Path]
+
+    def bytes(self, index: int) -> bytes:
+        """The file of an image. Raises UnreadableError with the reason where there is none."""
+        ...
+
+
+class StoredSet(ImageSet):
+    """Images inside other files, each read alone when asked for. `labels` index `classes`, -1 where unknown."""
+
+    def __init__(
+        self,
+        name: str,
+        names: Names,
+        store: Store,
+        labels: np.ndarray,
+        classes: ClassSpace | None,
+        notes: Sequence[str] = (),
+        skipped: Sequence[Skipped] = (),
+    ) -> None:
+        self.name, self.names, self.store = name, names, store
+        self.labels = labels
+        self.classes = classes if (labels >= 0).any() else None
+        self.knows = frozenset({"label"}) if self.classes is not None else frozenset()
+        unlabeled = int((labels < 0).sum()) if self.classes is not None else 0
+        lacking = [f"without a label: {unlabeled:,} of {len(labels):,} images"] if unlabeled else []
+        self.notes = (*notes, *lacking, *peek(len(names), store.bytes, PEEKED))
+        self.skipped = tuple(skipped)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def id(self, index: int) -> str:
+        return self.names[index]
+
+    def label(self, index: int) -> int | None:
+        return None if self.classes is None or self.labels[index] < 0 else int(self.labels[index])
+
+    def read(self, index: int) -> Sample:
+        return Sample(self.id(index), decode(self.store.bytes(index)), self.label(index))
+
+    @functools.cached_property
+    def digest(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Over each file's name, size and time of change, and the names and labels of the images."""
+        total = hashlib.blake2b(repr(self.classes).encode(), digest_size=16)
+        for path in self.store.paths:
+            status = path.stat()
+            total.update(repr((path.name, status.st_size, status.st_mtime_ns)).encode())
+        total.update(self.labels.tobytes())
+        for name in self.names:
+            total.update(name.encode() + b"\0")
+        return total.hexdigest()
+
+
+def labels_of(found: Sequence[int | str | None], names: Sequence[str] = ()) -> tuple[np.ndarray, ClassSpace | None]:
+    """Labels as they stand in a file, indices or names, as places in a class space; `names` are those of the indices.
+
+    >>> labels_of(["dog", None, "cat"])[0].tolist()
+    [1, -1, 0]
+    """
+    texts = [label for label in found if isinstance(label, str)]
+    if texts and len(texts) + found.count(None) < len(found):
+        raise CueError("labels that are indices and labels that are names", wanted="one of both", do="correct them")
+    if texts:
+        order = {name: i for i, name in enumerate(sorted(set(texts)))}
+        places = [-1 if label is None else order[str(label)] for label in found]
+        return np.array(places, np.int32), ClassSpace("labels", tuple(order), tuple(order))
+    labels = np.array([-1 if label is None else int(label) for label in found], np.int32)
+    labels[labels < 0] = -1
+    most = int(labels.max(initial=-1)) + 1
+    if not most:
+        return labels, None
+    if most <= len(names):
+        return labels, ClassSpace(STORED, tuple(names))
+    return labels, ClassSpace(BY_INDEX, tuple(f"class {i}" for i in range(most)))
