@@ -118,6 +118,19 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
         return file.read()
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file is there; a link is none."""
+    return path.is_file() and not path.is_symlink()
+
+
+def read_text(path: Path) -> str:
+    """A text, "" where there is no file of this name. Raises CueError where it cannot be read."""
+    try:
+        return read_bytes(path).decode(errors="replace") if is_there(path) else ""
+    except (OSError, ValueError) as error:
+        raise CueError(f"cannot read '{path}': {error}", wanted="a text that an audit wrote", do="remove it") from None
+
+
 def read_picture(folder: Path, name: str) -> NDArray[np.uint8]:
     """A PNG below a folder as (H, W, 3) uint8. Raises CueError where it is elsewhere, missing, damaged or huge."""
     import numpy as np
