@@ -25,7 +25,18 @@ from PIL import Image
 
 from cuescope.core.display import Displayed
 from cuescope.core.errors import CueError
-from cuescope.core.files import check_run_folder, inside, read_bytes, read_json, sweep, why_not, write, write_json
+from cuescope.core.files import (
+    check_run_folder,
+    inside,
+    is_there,
+    read_bytes,
+    read_json,
+    read_text,
+    sweep,
+    why_not,
+    write,
+    write_json,
+)
 from cuescope.core.findings import About, Figure, Finding, Inset, Panel
 from cuescope.core.naming import short_name
 from cuescope.runs import answers as answers_of
@@ -97,7 +108,7 @@ class Cell:
     @property
     def error(self) -> str:
         """The traceback of a failed cell, or ""."""
-        return _text(self.folder / "error.txt")
+        return read_text(self.folder / "error.txt")
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -300,7 +311,7 @@ class Run(Displayed):
     def digest(self, name: str) -> str:
         """A hash of one of its files; "" where there is none."""
         path = self.path / name
-        return hashlib.blake2b(read_bytes(path, 2**40), digest_size=16).hexdigest() if _is_there(path) else ""
+        return hashlib.blake2b(read_bytes(path, 2**40), digest_size=16).hexdigest() if is_there(path) else ""
 
     def note_skipped(self, digest: str, chunk: int, skipped: Iterable[Skipped]) -> None:
         """Remember which images of a chunk were left out, also for a later run that need not decode it again."""
@@ -326,7 +337,7 @@ class Run(Displayed):
 
     def skipped(self) -> list[dict[str, str]]:
         """What `skipped.csv` lists: rows of set, id, why."""
-        return list(csv.DictReader(io.StringIO(_text(self.path / "skipped.csv"), newline="")))
+        return list(csv.DictReader(io.StringIO(read_text(self.path / "skipped.csv"), newline="")))
 
 
 def encoded(pixels: np.ndarray[Any, Any]) -> bytes:
@@ -348,16 +359,3 @@ def timed(cell: Cell) -> Iterator[None]:
 
 def _json(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
-
-
-def _is_there(path: Path) -> bool:
-    """Whether a file is there; a link is none."""
-    return path.is_file() and not path.is_symlink()
-
-
-def _text(path: Path) -> str:
-    """A text, "" where there is no file of this name. Raises CueError where it cannot be read."""
-    try:
-        return read_bytes(path).decode(errors="replace") if _is_there(path) else ""
-    except (OSError, ValueError) as error:
-        raise CueError(f"cannot read '{path}': {error}", wanted="a text that an audit wrote", do="remove it") from None
