@@ -119,7 +119,6 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
         return file.read()
 
 
-<<<<<<< HEAD
 def regular(path: Path) -> Path:
     """The path of a regular file, links followed. Raises OSError where there is none: a pipe could be waited for."""
     if not stat.S_ISREG(path.stat().st_mode):
@@ -146,19 +145,19 @@ def read_text(path: Path) -> str:
         return data.decode(encoding_of(data))
     except UnicodeDecodeError:
         raise ValueError("it is no text in UTF-8") from None
-=======
+
+
 def is_there(path: Path) -> bool:
     """Whether a file is there; a link is none."""
     return path.is_file() and not path.is_symlink()
 
 
-def read_text(path: Path) -> str:
+def stored_text(path: Path) -> str:
     """A text, "" where there is no file of this name. Raises CueError where it cannot be read."""
     try:
         return read_bytes(path).decode(errors="replace") if is_there(path) else ""
     except (OSError, ValueError) as error:
         raise CueError(f"cannot read '{path}': {error}", wanted="a text that an audit wrote", do="remove it") from None
->>>>>>> gate
 
 
 def read_picture(folder: Path, name: str) -> NDArray[np.uint8]:

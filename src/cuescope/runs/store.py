@@ -31,7 +31,7 @@ from cuescope.core.files import (
     is_there,
     read_bytes,
     read_json,
-    read_text,
+    stored_text,
     sweep,
     why_not,
     write,
@@ -108,7 +108,7 @@ class Cell:
     @property
     def error(self) -> str:
         """The traceback of a failed cell, or ""."""
-        return read_text(self.folder / "error.txt")
+        return stored_text(self.folder / "error.txt")
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -337,7 +337,7 @@ class Run(Displayed):
 
     def skipped(self) -> list[dict[str, str]]:
         """What `skipped.csv` lists: rows of set, id, why."""
-        return list(csv.DictReader(io.StringIO(read_text(self.path / "skipped.csv"), newline="")))
+        return list(csv.DictReader(io.StringIO(stored_text(self.path / "skipped.csv"), newline="")))
 
 
 def encoded(pixels: np.ndarray[Any, Any]) -> bytes:
