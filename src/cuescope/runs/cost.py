@@ -27,11 +27,13 @@ SHARE = 0.03
 """Of what an instrument is to observe, tried beyond its first image."""
 CHEAP_S = 0.01
 """Observing one image in less than this says nothing yet: all that were seen are observed."""
-AGAIN_S = 0.5
+AGAIN_S = 1.0
 """What took less is timed again: the first call of a network with so many images is slow."""
 FEW = 40
 """Of fewer images one is a large part: an instrument is tried on one classifier and taken to cost the others as much
 more or less as their clean forward passes do."""
+MOST_DRAWN = 32
+"""Images that a finding is taken to draw: where more are named, it draws parts of them."""
 ROWS = 16, 64
 """Images whose rows are concluded from: the difference says how the time grows."""
 FINISH_S, FINISH_EACH_S, COMPARED_S = 0.3, 0.02, 0.12
@@ -216,7 +218,7 @@ class _Trial:
     def _drawn(self, task: Task, batch: Batch, rows: Rows, cost: Cost) -> Cost:
         """With the seconds of illustrating: of one image, then of two, which says how they grow."""
         tool = task.instrument
-        count = len(set(tool.examples(_grown(rows, min(len(task.wanted), ROWS[1])))))
+        count = min(len(set(tool.examples(_grown(rows, min(len(task.wanted), ROWS[1]))))), MOST_DRAWN)
         ids = rows["id"].unique(maintain_order=True).to_list()
         places = [i for i, name in enumerate(batch.ids) if name in ids]
 
