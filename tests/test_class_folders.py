@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cuescope.core.alignment import align, aligned
+from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.data.readers import read_folder
 from cuescope.data.readers.class_folders import is_split
@@ -108,6 +110,23 @@ def test_wordnet_ids_before_names_are_keys(make: Make) -> None:
     assert images.classes
     assert images.classes.keys == ("n02085620", "n02085782")
     assert images.classes.names == ("Chihuahua", "Japanese_spaniel")
+
+
+def test_numbers_before_names_order_them_and_are_no_part_of_them(make: Make) -> None:
+    images = read_folder(make(*(f"{i}.kind_{chr(97 + i)}/0.png" for i in range(12))))
+    assert images.classes
+    assert images.classes.names[9:11] == ("kind_j", "kind_k")
+    assert [images.label(i) for i in range(12)] == [int(images.id(i).split(".")[0]) for i in range(12)]
+    assert align(images.classes, ClassSpace("mine", ("Kind K", "kind a"))) == (1, *[-1] * 9, 0, -1)
+    assert align(images.classes, ClassSpace("mine", ("0.kind_a", "b"))) == (0, *[-1] * 11)
+    assert "in numeric order" in aligned(images.classes, ClassSpace.numbered(12)).notes[0]
+
+
+@pytest.mark.parametrize("names", [("2_of_clubs", "2_of_hearts"), ("1_euro", "5_euro"), ("3", "4_cats"), ("3d", "2d")])
+def test_other_names_with_numbers_are_names(make: Make, names: tuple[str, str]) -> None:
+    images = read_folder(make(*(f"{name}/0.png" for name in names)))
+    assert images.classes
+    assert images.classes.names == tuple(sorted(names))
 
 
 # --- tables

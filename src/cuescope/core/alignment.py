@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cuescope.core.class_names import LEVELS, ClassNames
-from cuescope.core.classes import BY_INDEX, BY_NUMBER, NUMBERED, STORED, ClassSpace, ambiguous, described
+from cuescope.core.classes import BY_INDEX, BY_NUMBER, NUMBERED, PREFIXED, STORED, ClassSpace, ambiguous, described
 from cuescope.core.errors import CueError
 
 
@@ -48,7 +48,7 @@ def aligned(images: ClassSpace, classifier: ClassSpace) -> Alignment:
         return _by_number(images, classifier)
     if numbered and not matched and len(images) == len(classifier):
         first, last = images.names[0], images.names[-1]
-        order = "the set's own" if images.name == STORED else "alphabetical"
+        order = {STORED: "the set's own", PREFIXED: "numeric"}.get(images.name, "alphabetical")
         note = (
             f"the classifier's classes have no names: label k in {order} order is taken as output k, from "
             f"'{first}', output 0, to '{last}', output {len(images) - 1}"

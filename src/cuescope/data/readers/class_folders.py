@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from cuescope.core.classes import BY_NUMBER, ClassSpace
+from cuescope.core.classes import BY_NUMBER, PREFIXED, ClassSpace
 from cuescope.data.readers.files import Found, Names
 
 SPLITS = frozenset(
@@ -26,6 +26,7 @@ ASIDE = frozenset(
 
 _WNID = re.compile(r"(n\d{8})[-_ .](.+)")
 _NUMBER = re.compile(r"[0-9]{1,9}")
+_PREFIXED = re.compile(r"([0-9]{1,9})[-_. ]+(.*[^\W\d_].*)")
 
 Folder = tuple[str, ...]
 
@@ -73,14 +74,17 @@ def labels_from_folders(names: Names, notes: list[str]) -> tuple[np.ndarray, Cla
     if not len(space):
         return label, None
     said = f"labels from folder names: {len(space):,} class{'es' * (len(space) > 1)}"
-    if space.name == BY_NUMBER:
-        said += f", numbers in numeric order, {space.names[0]} to {space.names[-1]}"
+    if space.name in (BY_NUMBER, PREFIXED):
+        said += f", in numeric order, {ordered[0]} to {ordered[-1]}"
     notes.append(said)
     return label, space
 
 
 def _space(names: set[str]) -> tuple[list[str], ClassSpace]:
-    """The folders in order, and their classes: by number where all are numbers; WordNet ids before names are keys."""
+    """The folders in order, and their classes: by number where all are or begin with one, else by name.
+
+    What stands behind a number or a WordNet id is the name, where it is no other folder's.
+    """
     if names and all(map(_NUMBER.fullmatch, names)) and len({*map(int, names)}) == len(names):
         ordered = sorted(names, key=int)
         return ordered, ClassSpace(BY_NUMBER, tuple(ordered), tuple(str(int(name)) for name in ordered))
@@ -89,6 +93,12 @@ def _space(names: set[str]) -> tuple[list[str], ClassSpace]:
     if names and all(parts) and len({part[1] for part in parts if part}) == len(names):
         keys, words = zip(*(part.groups() for part in parts if part), strict=True)
         return ordered, ClassSpace("folders", words, keys)
+    found = {name: part.groups() for name in ordered if (part := _PREFIXED.fullmatch(name))}
+    if names and len(found) == len({int(number) for number, _ in found.values()}) == len(names):
+        by_number = sorted(names, key=lambda name: int(found[name][0]))
+        words = tuple(found[name][1] for name in by_number)
+        if len({*words}) == len(words):
+            return by_number, ClassSpace(PREFIXED, words, tuple(by_number))
     return ordered, ClassSpace("folders", tuple(ordered), tuple(ordered))
 
 
