@@ -87,6 +87,13 @@ def test_synsets_have_their_ids_as_keys(tmp_path: Path, text: str) -> None:
     assert (space.names, space.keys) == (("tench", "goldfish"), ("n01440764", "n01443537"))
 
 
+def test_a_mapping_in_python_is_one_of_indices_and_names() -> None:
+    for mapping in ({1: "polar bear", 0: "cat", 2: "emu"}, {"emu": 2, "cat": 0, "polar bear": 1}):
+        assert read_classes(mapping).names == WANTED
+    with pytest.raises(CueError, match=r"the mapping of classes names no classes: .* there is no class 1"):
+        read_classes({0: "cat", 2: "emu"})
+
+
 def test_all_synsets_of_imagenet_are_imagenet(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n".join(imagenet_1k().keys))
     assert read_classes(tmp_path / "a.txt") == imagenet_1k()

@@ -179,6 +179,13 @@ def test_names_of_a_csv_that_say_nothing_or_less_are_no_contradiction() -> None:
     assert notes(ClassSpace(BY_INDEX, imagenet_1k().names), ClassSpace("other", imagenet_1k().names)) == ""
 
 
+def test_wordnet_ids_of_a_csv_are_used_and_said_where_its_indices_differ() -> None:
+    found = aligned(ClassSpace(BY_INDEX, ("x", "y", "z"), ("n2", "1", "n9")), ClassSpace("k", ("a", "b"), ("n1", "n2")))
+    assert found.places == (1, -1, -1)
+    assert "the WordNet ids of the labels CSV are used, not its indices: index 0 is n2, output 1" in found.notes
+    assert found.notes[1].endswith("whose images are unlabeled: n9")
+
+
 def test_an_index_beyond_the_classes_may_count_from_1() -> None:
     with pytest.raises(CueError, match=r"index 3, the classifier has 3 classes(.|\n)*count from 1"):
         align(ClassSpace(BY_INDEX, ("class 0", "class 1", "class 2", "class 3")), mine("a", "b", "c"))

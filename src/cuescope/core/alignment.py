@@ -115,7 +115,14 @@ def _by_index(images: ClassSpace, classifier: ClassSpace) -> Alignment:
     keys = ClassNames(classifier.keys)
     places = tuple(keys.find(key) for key in images.keys)
     if named and any(i >= 0 for i in places):
-        return Alignment(places)
+        notes = []
+        if moved := [i for i, place in enumerate(places) if place not in (i, -1)]:
+            first = f"index {moved[0]} is {images.keys[moved[0]]}, output {places[moved[0]]}"
+            notes.append(f"the WordNet ids of the labels CSV are used, not its indices: {first}")
+        known = (key for key, place in zip(images.keys, places, strict=True) if place < 0 and not key.isdecimal())
+        if lacking := list(known):
+            notes.append(f"WordNet ids that the classifier has not, whose images are unlabeled: {_first(lacking)}")
+        return Alignment(places, tuple(notes))
     if len(images) > len(classifier):
         beyond = f"the labels CSV has index {len(images) - 1}, the classifier has {len(classifier)} classes"
         wanted = f"indices of the classifier's own logits, 0 to {len(classifier) - 1}"

@@ -4,7 +4,7 @@ import ast
 import csv
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +46,33 @@ def read_entries(path: Path) -> list[Entry]:
         raise CueError(f"cannot read classes from '{path}': {why}", wanted=WANTED, do=do) from None
     except ValueError as error:
         raise CueError(f"'{path}' names no classes: {error}", wanted=WANTED, do=do) from None
+    return _checked(f"'{path}'", lambda: _of_text(text, path.suffix.lower()))
+
+
+def entries_of(mapping: Mapping[Any, Any]) -> list[Entry]:
+    """The same of a mapping of indices to names or names to indices.
+
+    >>> entries_of({1: "dog", 0: "cat"})
+    [('', 'cat'), ('', 'dog')]
+    """
+    return _checked("the mapping of classes", lambda: _of_mapping(mapping))
+
+
+def _checked(what: str, read: Callable[[], list[Entry]]) -> list[Entry]:
     try:
-        found = _of_data(data) if (data := _structured(text, path.suffix.lower())) is not None else _of_lines(text)
-        if not found:
+        if not (found := read()):
             raise _NoClassesError("it is empty")
         if empty := [i for i, (_, name) in enumerate(found) if not name]:
             raise _NoClassesError(f"class {empty[0]} has an empty name")
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         why = f": {error}" if isinstance(error, _NoClassesError) else ""
-        raise CueError(f"'{path}' names no classes{why}", wanted=WANTED, do="correct the file") from None
+        raise CueError(f"{what} names no classes{why}", wanted=WANTED, do="correct it") from None
     return found
+
+
+def _of_text(text: str, suffix: str) -> list[Entry]:
+    data = _structured(text, suffix)
+    return _of_lines(text) if data is None else _of_data(data)
 
 
 def _structured(text: str, suffix: str) -> Any:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cuescope.core.class_files import IMAGENET as IMAGENET
-from cuescope.core.class_files import read_entries
+from cuescope.core.class_files import entries_of, read_entries
 from cuescope.core.class_names import ClassNames
 from cuescope.core.errors import CueError, nearest, unknown
 
@@ -189,8 +189,10 @@ def category_scores(logits: Tensor, members: dict[str, tuple[int, ...]], aggrega
     return torch.stack([reduce(probabilities[:, list(index)]) for index in members.values()], 1)
 
 
-def read_classes(source: ClassSpace | Sequence[str] | str | Path) -> ClassSpace:
-    """The classes of a classifier from a list of names, "imagenet-1k", or a file (`class_files`). Raises CueError.
+def read_classes(source: ClassSpace | Sequence[str] | Mapping[Any, Any] | str | Path) -> ClassSpace:
+    """The classes of a classifier from a list of names, a mapping of indices and names, "imagenet-1k", or a file.
+
+    Raises CueError where it names no classes (`class_files`).
 
     >>> read_classes(["cat", "dog"]).names
     ('cat', 'dog')
@@ -199,12 +201,13 @@ def read_classes(source: ClassSpace | Sequence[str] | str | Path) -> ClassSpace:
         return source
     if isinstance(source, str | Path) and str(source) == IMAGENET:
         return imagenet_1k()
-    if not isinstance(source, str | Path):
+    if not isinstance(source, str | Path | Mapping):
         return ClassSpace("given", tuple(map(str, source)))
-    path = Path(source).expanduser()
-    keys, names = zip(*read_entries(path), strict=True)
+    name = "given" if isinstance(source, Mapping) else Path(source).stem
+    found = entries_of(source) if isinstance(source, Mapping) else read_entries(Path(source).expanduser())
+    keys, names = zip(*found, strict=True)
     unique = all(keys) and len(set(keys)) == len(keys)
-    space = ClassSpace(path.stem, names, keys if unique else ())
+    space = ClassSpace(name, names, keys if unique else ())
     return imagenet_1k() if len(space) == 1000 and space.keys == imagenet_1k().keys else space
 
 

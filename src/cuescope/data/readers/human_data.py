@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,7 +119,7 @@ def _trials(file: Path) -> Iterator[dict[str, str | None]]:
             "subject": row["subj"].lower() if human else _network(row["subj"], folder, experiment),
             "kind": "human" if human else "network",
             "condition": row["condition"],
-            "image": match[1],
+            "image": _file(match[1]),
             "shape": cues["shape"] if cues else category_name(row["category"]),
             "texture": cues["texture"] if cues else None,
             "response": None if response.lower() in NO_ANSWER else response,
@@ -139,13 +140,18 @@ def _network(subject: str, folder: str, experiment: str) -> str:
     return f"{_NETWORKS[plain]} ({by})"
 
 
+def _file(name: str) -> str:
+    """The name of an image's file, in one Unicode form."""
+    return unicodedata.normalize("NFC", os.path.basename(name))  # noqa: PTH119 - an id may be no path
+
+
 def with_answers(images: ImageSet, data: HumanData) -> ImageSet:
     """The same images, those that the trials know with what people and networks answered, in `Sample.answers`.
 
     A trial's image is found by its file name. Of several experiments with the same images the one with the most
     of them is taken; those in which people were asked to name one cue are not. Raises CueError where none fits.
     """
-    names = {os.path.basename(images.id(i)) for i in range(len(images))}  # noqa: PTH119 - an id may be no path
+    names = {_file(images.id(i)) for i in range(len(images))}
     free = data.trials.filter(~pl.col("experiment").str.contains(INSTRUCTED, literal=True))
     shown = free.filter(pl.col("image").is_in(list(names)))
     if not shown.height:
@@ -175,7 +181,7 @@ class _Answered(DerivedSet):
         self.skipped = (*images.skipped, *(Skipped(f"{data.name}/{s.id}", s.why) for s in data.skipped))
 
     def changed(self, sample: Sample) -> Sample:
-        return replace(sample, answers=self.answers.get(os.path.basename(sample.id), ()))  # noqa: PTH119
+        return replace(sample, answers=self.answers.get(_file(sample.id), ()))
 
     def hashed(self) -> tuple[str, Iterator[object]]:
         return "answers", ((image, [tuple(answer) for answer in self.answers[image]]) for image in sorted(self.answers))

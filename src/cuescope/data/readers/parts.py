@@ -11,6 +11,7 @@ from cuescope.data.derived import DerivedSet
 from cuescope.data.images import Box, ImageSet, Sample, UnreadableError
 from cuescope.data.readers.decode import size_of
 from cuescope.data.readers.files import FileSet, spread
+from cuescope.data.readers.listed import Listed
 from cuescope.data.readers.tables import file_id, read_rows
 
 CORNERS = ("x0", "y0", "x1", "y1")
@@ -29,12 +30,12 @@ def read_parts(images: ImageSet, path: str | Path, *, limit: int | None = None) 
     """
     path = Path(path).expanduser()
     rows = list(read_rows(path, COLUMNS, "parts", f"a CSV with the columns {','.join(COLUMNS)}"))
-    listed = {file_id(row["file"]) for _, row in rows}
-    position = {name: i for i in range(len(images)) if (name := images.id(i)) in listed}
+    position = {images.id(i): i for i in range(len(images))}
+    listed = Listed(images.root if isinstance(images, FileSet) else Path(images.name), position)
     parts: dict[int, dict[str, Box]] = {}
     size: dict[int, tuple[float, float]] = {}
     for line, row in rows:
-        index = position.get(file_id(row["file"]))
+        index = position.get(listed.find(row["file"]) or "")
         if index is None:
             raise _unknown(path, line, file_id(row["file"]), images)
         if index not in size:
