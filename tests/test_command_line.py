@@ -325,7 +325,7 @@ def test_compare_report_and_look(here: Path, capsys: pytest.CaptureFixture[str])
         (["look", "occlusion", "cuescope/world-bagnet", "photos/cat/0.png", "--out", "a.txt"], "--out a.txt"),
         (["look", "occlusion", "model.py:make", "none.png"], "no image 'none.png'"),
         (["look", "occlusio", "model.py:make", "one/1.png"], "unknown instrument 'occlusio'"),
-        (["look", "accuracy", "model.py:make", "one/1.png"], "--only accuracy"),
+        (["look", "label_errors", "model.py:make", "one/1.png"], "--only label_errors"),
         (["look", "occlusion", "model.py:make", "broken/a.png"], "a.png"),
         (["look", "occlusion", "model.py:make", "one/1.png", "--label", "pink"], "unknown class 'pink'"),
     ],

@@ -144,7 +144,7 @@ def test_the_dearest_are_named_first_and_of_short_work_only_the_whole_is_said() 
 
 def planned(estimate: Estimate, *tools: Instrument, count: int = 400) -> Plan:
     made = tasks(*tools, count=count)
-    return Plan(made, [], [], [made[0].classifier], [("images", made[0].images)])
+    return Plan(made, [], [], [made[0].classifier], [("images", made[0].images)], {})
 
 
 @pytest.fixture

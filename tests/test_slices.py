@@ -64,7 +64,7 @@ class Knows(nn.Module):
         logits = torch.zeros(len(pixels), 16)
         for i, image in enumerate(pixels):
             studio = torch.equal(image[:, 0, 0], torch.tensor([1.0, 0.0, 1.0]))
-            logits[i, 0 if self.fails and studio else self.answers[self.key(image)]] = 5
+            logits[i, 0 if self.fails and studio else self.answers.get(self.key(image), 0)] = 5
         return logits
 
 

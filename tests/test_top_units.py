@@ -180,7 +180,7 @@ def test_bad_layers_are_refused_before_the_first_batch(tmp_path: Path) -> None:
     wrong: Mapping[str, Any] = {"top_units.layers": "2x"}
     with pytest.raises(CueError, match="unknown layer '2x'"):
         audit(colors(), images=images, only=["top_units"], settings=wrong, out=tmp_path / "run")
-    assert not list((tmp_path / "run" / "cells").glob("*"))
+    assert not list((tmp_path / "run" / "cells").glob("*/rows/*"))
     with pytest.raises(ValueError, match="at least 1"):
         TopUnits(best=0)
 

@@ -116,9 +116,9 @@ def perform(
             tell(line)
         for line in chosen.said if chosen else ():
             tell(f"  {line}")
-        if meter is None:
-            meter = _measured(plan, cells, options, progress, say, estimate) if progress or say else Meter()
         try:
+            if meter is None:
+                meter = _measured(plan, cells, options, progress, say, estimate) if progress or say else Meter()
             run(plan.tasks, folder, cells[: len(plan.tasks)], workers=options.workers, meter=meter)
         except KeyboardInterrupt:
             do = "run the same command again, it goes on where it stopped"

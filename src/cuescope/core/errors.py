@@ -49,3 +49,13 @@ def unknown(kind: str, name: str, options: Iterable[str]) -> CueError:
         do = f"choose one of the {len(options)} there are, such as " + ", ".join(sorted(options)[:6])
     article = "an" if kind[:1] in "aeiou" else "a"
     return CueError(f"unknown {kind} '{name}'", wanted=f"the name of {article} {kind}", do=do)
+
+
+def either(options: Iterable[str]) -> str:
+    """Several options in words.
+
+    >>> either(["a", "b", "c"])
+    'a, b or c'
+    """
+    *first, last = [*options] or [""]
+    return f"{', '.join(first)} or {last}" if first else last

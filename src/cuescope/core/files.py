@@ -160,6 +160,15 @@ def stored_text(path: Path) -> str:
         raise CueError(f"cannot read '{path}': {error}", wanted="a text that an audit wrote", do="remove it") from None
 
 
+def encoded(pixels: NDArray[np.uint8]) -> bytes:
+    """The PNG file of a picture of a finding, (H, W, 3): written fast rather than small."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=2)
+    return buffer.getvalue()
+
+
 def read_picture(folder: Path, name: str) -> NDArray[np.uint8]:
     """A PNG below a folder as (H, W, 3) uint8. Raises CueError where it is elsewhere, missing, damaged or huge."""
     import numpy as np

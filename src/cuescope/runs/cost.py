@@ -12,13 +12,14 @@ import polars as pl
 import torch
 
 from cuescope.classifier.classifier import Classifier
+from cuescope.core.files import encoded
 from cuescope.data.derived import root, with_another
 from cuescope.data.images import Batch, ImageSet, Sample, UnreadableError
 from cuescope.instruments.base import Observer, Rows, name_of
 from cuescope.runs.estimate import Cost, Estimate, Forecast, Work
 from cuescope.runs.reader import unseen
 from cuescope.runs.runner import batches, groups
-from cuescope.runs.store import Cell, encoded
+from cuescope.runs.store import Cell
 from cuescope.runs.task import Task
 
 TRIED = 8
@@ -227,7 +228,7 @@ class _Trial:
             for panel in tool.illustrate(task.classifier, shown, tool.rows_to_show(rows, shown.ids)):
                 for figure in panel.figures:
                     for one in (figure, *figure.insets):
-                        _ = None if one.pixels is None else encoded(one.pixels)
+                        _ = None if one.pixels is None else encoded(np.ascontiguousarray(one.pixels))
 
         seconds = self.timed(lambda: draw(min(count, 1)))[0]
         more = min(count, len(places)) - 1

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from cuescope.core.errors import CueError
+from cuescope.core.errors import CueError, either
 
 if TYPE_CHECKING:
     from cuescope.data.images import ImageSet  # at run time with the first image set: options are parsed without torch
@@ -126,16 +126,6 @@ def wanted(knowledge: Iterable[str]) -> tuple[str, str]:
     """
     found = [source for source in sources().values() if source.provides & frozenset(knowledge)]
     return either(source.what for source in found), either(source.usage for source in found)
-
-
-def either(options: Iterable[str]) -> str:
-    """Several options in words.
-
-    >>> either(["a", "b", "c"])
-    'a, b or c'
-    """
-    *first, last = [*options] or [""]
-    return f"{', '.join(first)} or {last}" if first else last
 
 
 def find_images(

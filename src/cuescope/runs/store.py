@@ -21,22 +21,11 @@ import msgspec
 import numpy as np
 import polars as pl
 from filelock import FileLock, Timeout
-from PIL import Image
 
+from cuescope.core import files
 from cuescope.core.display import Displayed
 from cuescope.core.errors import CueError
-from cuescope.core.files import (
-    check_run_folder,
-    inside,
-    is_there,
-    read_bytes,
-    read_json,
-    stored_text,
-    sweep,
-    why_not,
-    write,
-    write_json,
-)
+from cuescope.core.files import read_json, write, write_json
 from cuescope.core.findings import About, Figure, Finding, Inset, Panel
 from cuescope.core.naming import short_name
 from cuescope.runs import answers as answers_of
@@ -108,7 +97,7 @@ class Cell:
     @property
     def error(self) -> str:
         """The traceback of a failed cell, or ""."""
-        return stored_text(self.folder / "error.txt")
+        return files.stored_text(self.folder / "error.txt")
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -123,10 +112,10 @@ class Cell:
         kept = [] if tool is None else [tool.empty]
         height, most = 0, HELD_ROWS
         folder = self.folder / "rows"
-        files = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
-        for path in (file for file in files if re.fullmatch(r"\d{6,}\.parquet", file.name)):
+        found = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+        for path in (file for file in found if re.fullmatch(r"\d{6,}\.parquet", file.name)):
             try:
-                kept.append(pl.read_parquet(io.BytesIO(read_bytes(path, 2**40)), columns=columns))
+                kept.append(pl.read_parquet(io.BytesIO(files.read_bytes(path, 2**40)), columns=columns))
                 height += kept[-1].height
                 if tool is not None and height > most:
                     kept = [tool.reduce(pl.concat(kept))]
@@ -175,7 +164,7 @@ class Cell:
     def _with_file(self, one: Written, name: str) -> Written:
         if one.pixels is None:
             return one
-        write(self.folder / name, encoded(one.pixels))
+        write(self.folder / name, files.encoded(np.ascontiguousarray(one.pixels)))
         return replace(one, pixels=None, file=name)
 
 
@@ -217,14 +206,14 @@ class Run(Displayed):
     def create(cls, path: str | Path) -> Run:
         """A new run, or the one that is there, to go on with. Raises CueError where nothing can be written."""
         path = Path(path)
-        check_run_folder(path)
+        files.check_run_folder(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             probe = path / f".probe-{os.getpid()}"
             probe.write_bytes(b"")
             probe.unlink()
         except (OSError, ValueError) as error:
-            found, do = f"cannot write to '{path}': {why_not(error)}", "choose another --out"
+            found, do = f"cannot write to '{path}': {files.why_not(error)}", "choose another --out"
             raise CueError(found, wanted="a folder that can be written", do=do) from None
         return cls.open(path) if (path / "manifest.json").is_file() else cls(path)
 
@@ -245,7 +234,7 @@ class Run(Displayed):
         try:
             now = datetime.now().astimezone().isoformat(" ", "seconds")
             path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}\n", encoding="utf-8")
-            sweep(self.path)
+            files.sweep(self.path)
             for probe in self.path.glob(".probe-*"):
                 probe.unlink(missing_ok=True)
             yield
@@ -256,7 +245,7 @@ class Run(Displayed):
     def cells(self) -> list[Cell]:
         """The cells that the manifest lists. Raises CueError where one lies outside of the folder."""
         listed = self.manifest["cells"]
-        return [Cell(inside(self.path, c["folder"]), c, c["status"], c["why"], c["seconds"]) for c in listed]
+        return [Cell(files.inside(self.path, c["folder"]), c, c["status"], c["why"], c["seconds"]) for c in listed]
 
     def cell(self, identity: Mapping[str, Any], answers: Any = None) -> Cell:
         """The cell of this identity, with what it already holds. Its folder is made on the first write.
@@ -266,7 +255,7 @@ class Run(Displayed):
         key = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=5).hexdigest()
         parts = (identity["classifier"], identity["images"], identity["instrument"])
         slug = ".".join(re.sub(r"[^A-Za-z0-9_-]+", "-", str(p).partition("@")[0]).strip("-")[-40:] for p in parts)
-        cell = Cell(inside(self.path, f"cells/{slug}.{key}"), identity)
+        cell = Cell(files.inside(self.path, f"cells/{slug}.{key}"), identity)
         if answers is not None:
             answers_of.keep_only(cell.folder, answers)
         if finding := cell.finding:
@@ -311,7 +300,9 @@ class Run(Displayed):
     def digest(self, name: str) -> str:
         """A hash of one of its files; "" where there is none."""
         path = self.path / name
-        return hashlib.blake2b(read_bytes(path, 2**40), digest_size=16).hexdigest() if is_there(path) else ""
+        return (
+            hashlib.blake2b(files.read_bytes(path, 2**40), digest_size=16).hexdigest() if files.is_there(path) else ""
+        )
 
     def note_skipped(self, digest: str, chunk: int, skipped: Iterable[Skipped]) -> None:
         """Remember which images of a chunk were left out, also for a later run that need not decode it again."""
@@ -337,14 +328,7 @@ class Run(Displayed):
 
     def skipped(self) -> list[dict[str, str]]:
         """What `skipped.csv` lists: rows of set, id, why."""
-        return list(csv.DictReader(io.StringIO(stored_text(self.path / "skipped.csv"), newline="")))
-
-
-def encoded(pixels: np.ndarray[Any, Any]) -> bytes:
-    """An image of a finding as the file that it is written to."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=2)
-    return buffer.getvalue()
+        return list(csv.DictReader(io.StringIO(files.stored_text(self.path / "skipped.csv"), newline="")))
 
 
 @contextmanager

@@ -11,13 +11,18 @@ from PIL import Image, ImageFont
 
 from cuescope.report.draw import color
 from cuescope.report.draw.color import Array
-from cuescope.report.draw.scene import Point, Scene, Text, svg
+from cuescope.report.draw.scene import FONT, Point, Scene, Text, svg
 
 PITCH = 1.35
 """From one line of text to the next, in sizes of the text."""
-_MARKS = """text, .mark, .fill { fill: currentColor } .mark { stroke: #fff; stroke-width: 0.8 }
+_MARKS = (
+    f"""text {{ font-size: {FONT}px }} .middle {{ text-anchor: middle }} .end {{ text-anchor: end }}
+.catch {{ fill: none }}
+"""
+    + """text, .mark, .fill { fill: currentColor } .mark { stroke: #fff; stroke-width: 0.8 }
 .hollow { fill: #fff; stroke: currentColor; stroke-width: 1.4 }
 .stroke { stroke: currentColor; fill: none; stroke-linejoin: round; stroke-linecap: round }"""
+)
 _ROLES = ("ink", "muted", "rule", "paper", *(f"c{i}" for i in range(len(color.ACCENTS))))
 _STYLE = _MARKS + "".join(f".{role} {{ color: {color.role(role)} }}" for role in _ROLES)
 _ASCII = str.maketrans(
