@@ -139,6 +139,7 @@ def test_a_dataset_of_hugging_face(tmp_path: Path) -> None:
         parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet", rows, NAMED)
     images = find_images(tmp_path)
     assert len(images) == 199
+    assert images.notes[0] == "test, train are read together; give one of them to audit it alone"
     assert images.id(0) == "test-00000-of-00001/0"
     assert values(images) == [*range(1, 100), *range(100)]
     assert images.classes

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cuescope.data.readers.arrow import read_arrow
+from cuescope.data.readers.class_folders import is_split
 from cuescope.data.readers.files import IMAGE_SUFFIXES
 from cuescope.data.readers.parquet import read_parquet
 from cuescope.data.readers.stored import StoredSet
@@ -24,7 +25,14 @@ def read_stored(path: str | Path) -> StoredSet | None:
     files = [path] if path.is_file() else _files(path) if path.is_dir() else []
     for suffix, read in READERS.items():
         if of_kind := [file for file in files if file.suffix.lower() == suffix]:
-            return read(of_kind, path.resolve().name)
+            images = read(of_kind, path.resolve().name)
+            splits = {
+                word for file in of_kind for word in (file.stem.split("-")[0], file.parent.name) if is_split(word)
+            }
+            if len(splits) > 1:
+                together = f"{', '.join(sorted(splits))} are read together; give one of them to audit it alone"
+                images.notes = (together, *images.notes)
+            return images
     return None
 
 
