@@ -26,9 +26,9 @@ def read_stored(path: str | Path) -> StoredSet | None:
     for suffix, read in READERS.items():
         if of_kind := [file for file in files if file.suffix.lower() == suffix]:
             images = read(of_kind, path.resolve().name)
-            splits = {
-                word for file in of_kind for word in (file.stem.split("-")[0], file.parent.name) if is_split(word)
-            }
+            words = {file.stem.split("-")[0] for file in of_kind}
+            words |= {file.parent.name for file in of_kind if file.parent not in (path, path.parent)}
+            splits = {word for word in words if is_split(word)}
             if len(splits) > 1:
                 together = f"{', '.join(sorted(splits))} are read together; give one of them to audit it alone"
                 images.notes = (together, *images.notes)
