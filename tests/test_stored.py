@@ -139,6 +139,7 @@ def test_a_dataset_of_hugging_face(tmp_path: Path) -> None:
         parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet", rows, NAMED)
     images = find_images(tmp_path)
     assert len(images) == 199
+    assert images.notes[0] == "test, train are read together; give one of them to audit it alone"
     assert images.id(0) == "test-00000-of-00001/0"
     assert values(images) == [*range(1, 100), *range(100)]
     assert images.classes
@@ -204,12 +205,45 @@ def test_a_folder_with_images_is_none(tmp_path: Path) -> None:
     assert find_images(tmp_path).id(0) == "cat/0.png"
 
 
-def test_a_dataset_that_was_saved_to_disk_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "train").mkdir()
-    (tmp_path / "train" / "data-00000-of-00001.arrow").write_bytes(b"\xff\xff\xff\xff")
-    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train"]}')
-    with pytest.raises(CueError, match=r"saved to disk as Arrow files(.|\n)*to_parquet"):
-        find_images(tmp_path)
+def saved(folder: Path, columns: Mapping[str, Any], rows: int = 7, file: str = "data-00000-of-00001.arrow") -> Path:
+    """A dataset as save_to_disk writes it, so many rows a batch."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pl.DataFrame(columns)
+    streams = []
+    for at in range(0, table.height, rows):
+        buffer = io.BytesIO()
+        table[at : at + rows].rechunk().write_ipc_stream(buffer, compat_level=pl.CompatLevel.oldest())
+        streams.append(buffer.getvalue())
+    # The schema is the first message of each stream, and 8 bytes end it.
+    start = 8 + int.from_bytes(streams[0][4:8], "little")
+    rest = b"".join(stream[start:-8] for stream in streams)
+    (folder / file).write_bytes(streams[0][:start] + rest + streams[0][-8:])
+    (folder / "dataset_info.json").write_text(json.dumps({"features": NAMED}))
+    return folder
+
+
+def test_a_dataset_that_was_saved_to_disk(tmp_path: Path) -> None:
+    saved(tmp_path / "set" / "train", {"image": structs(100), "label": [i % 3 for i in range(100)]})
+    (tmp_path / "set" / "dataset_dict.json").write_text('{"splits": ["train"]}')
+    images = find_images(tmp_path / "set")
+    assert values(images) == [*range(100)]
+    assert labels(images)[:4] == [0, 1, 2, 0]
+    assert images.classes
+    assert images.classes.names == ("emu", "cat", "dog")
+    assert images.id(99) == "data-00000-of-00001/99"
+    assert int(images.read(5).pixels[0, 0, 0]) == 5
+    saved(tmp_path / "set" / "test", {"image": structs(9), "label": [2] * 9})
+    both = find_images(tmp_path / "set")
+    assert (len(both), both.id(0), both.id(9)) == (109, "test/data-00000-of-00001/0", "train/data-00000-of-00001/0")
+
+
+def test_a_saved_dataset_that_cannot_be_read_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "set", {"image": structs(20), "label": [0] * 20})
+    whole = (folder / "data-00000-of-00001.arrow").read_bytes()
+    for data in (b"\xff\xff\xff\xff", b"no arrow stream", whole[:-300], b"ARROW1\0\0" + whole):
+        (folder / "data-00000-of-00001.arrow").write_bytes(data)
+        with pytest.raises(CueError, match=r"cannot be read as an Arrow stream|has no row"):
+            find_images(folder)
 
 
 def test_digest_changes_with_the_file(tmp_path: Path) -> None:

@@ -203,10 +203,10 @@ def _count(text: str, count: str, default: int, what: str, do: str) -> int:
     return int(count or default)
 
 
-@source("a folder of images", world=True, suffixes=(".tar", ".parquet"))
+@source("a folder of images", world=True, suffixes=(".tar", ".parquet", ".arrow"))
 def images(path: Any, given: Given) -> ImageSet:
-    """Folder of images, at any depth; labels from folder names or a labels.csv. Or webdataset's tars, Parquet files of
-    images (one, or a folder of them), or world:VARIANT[:COUNT].
+    """Folder of images, at any depth; labels from folder names or a labels.csv. Or webdataset's tars, Parquet or Arrow
+    files of images (one, or a folder of them), or world:VARIANT[:COUNT].
     """
     return find_images(path, limit=given.limit, **{key: given.inputs.get(key) for key in ("labels", "real", "boxes")})
 

@@ -1,34 +1,38 @@
-"""Which files hold the images of a set: tars, Parquet tables, or none but the images themselves?"""
+"""Which files hold the images of a set: tars, Parquet tables, Arrow files, or none but the images themselves?"""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from cuescope.core.errors import CueError
+from cuescope.data.readers.arrow import read_arrow
+from cuescope.data.readers.class_folders import is_split
 from cuescope.data.readers.files import IMAGE_SUFFIXES
 from cuescope.data.readers.parquet import read_parquet
 from cuescope.data.readers.stored import StoredSet
 from cuescope.data.readers.tars import read_tars
 
-READERS = {".tar": read_tars, ".parquet": read_parquet}
+READERS = {".tar": read_tars, ".parquet": read_parquet, ".arrow": read_arrow}
 DEPTH = 2
 """Levels of folders in which such files are looked for."""
 
 
 def read_stored(path: str | Path) -> StoredSet | None:
-    """The images inside a .tar or .parquet file, or inside those in a folder without images; None where there are none.
+    """The images inside a .tar, .parquet or .arrow file, or those in a folder without images; None for none of them.
 
-    Raises CueError where such a file cannot be read, and for a dataset that was saved to disk as Arrow files.
+    Raises CueError where such a file cannot be read.
     """
     path = Path(path).expanduser()
     files = [path] if path.is_file() else _files(path) if path.is_dir() else []
     for suffix, read in READERS.items():
         if of_kind := [file for file in files if file.suffix.lower() == suffix]:
-            return read(of_kind, path.resolve().name)
-    if any(file.suffix == ".arrow" for file in files):
-        found = f"'{path}' is a dataset that was saved to disk as Arrow files"
-        wanted = "a folder of images, or Parquet files"
-        raise CueError(found, wanted=wanted, do="write it as Parquet: datasets.load_from_disk(DIR).to_parquet(FILE)")
+            images = read(of_kind, path.resolve().name)
+            words = {file.stem.split("-")[0] for file in of_kind}
+            words |= {file.parent.name for file in of_kind if file.parent not in (path, path.parent)}
+            splits = {word for word in words if is_split(word)}
+            if len(splits) > 1:
+                together = f"{', '.join(sorted(splits))} are read together; give one of them to audit it alone"
+                images.notes = (together, *images.notes)
+            return images
     return None
 
 
@@ -39,7 +43,7 @@ def _files(root: Path) -> list[Path]:
         suffix = os.path.splitext(file.name)[1].lower()  # noqa: PTH122 - for many names
         if suffix in IMAGE_SUFFIXES:
             return []
-        if suffix in (*READERS, ".arrow"):
+        if suffix in READERS:
             found.append(Path(file.path))
     return sorted(found)
 

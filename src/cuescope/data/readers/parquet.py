@@ -56,8 +56,8 @@ def read_parquet(paths: Sequence[Path], name: str) -> StoredSet:
     table's. An image is named by its file and row. Raises CueError where there is no column of images.
     """
     schema, features = _about(paths[0])
-    column = _image_column(paths[0], schema, features)
-    label, classes = _label_column(schema, features)
+    column = image_column(paths[0], schema, features)
+    label, classes = label_column(schema, features)
     counts, labels = [], list[Any]()
     for path in paths:
         try:
@@ -95,7 +95,9 @@ def _unreadable(path: Path, error: Exception) -> CueError:
     return CueError(found, wanted="a Parquet file with a column of images", do="check the file")
 
 
-def _image_column(path: Path, schema: dict[str, Any], features: dict[str, Any]) -> str:
+def image_column(path: Path, schema: dict[str, Any], features: dict[str, Any]) -> str:
+    """The column that holds images as bytes. Raises CueError where there is none."""
+
     def holds_bytes(name: str) -> bool:
         kind = schema[name]
         fields = {field.name: field.dtype for field in kind.fields} if isinstance(kind, pl.Struct) else {}
@@ -110,7 +112,7 @@ def _image_column(path: Path, schema: dict[str, Any], features: dict[str, Any]) 
     raise CueError(found, wanted="a column image of bytes, or of structs with bytes", do="give a table of images")
 
 
-def _label_column(schema: dict[str, Any], features: dict[str, Any]) -> tuple[str | None, Sequence[str]]:
+def label_column(schema: dict[str, Any], features: dict[str, Any]) -> tuple[str | None, Sequence[str]]:
     """The column of labels and the names of its classes, () where the table has none."""
     said = [name for name in schema if _type(features, name) == "ClassLabel"]
     known = [name for name in LABELS if name in schema]
