@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import cuescope
 from cuescope.classifier.sources import from_cuescope, known
@@ -204,3 +205,20 @@ def test_an_instrument_from_a_file_can_be_asked_alone(tmp_path: Path) -> None:
 def test_counts_are_at_least_one(option: str, tmp_path: Path) -> None:
     with pytest.raises(CueError, match=f"{option} is 0"):
         cuescope.audit("cuescope/world-shape", images="world:congruent:4", out=tmp_path / "run", **{option: 0})
+
+
+def test_images_may_be_a_list_of_files_and_one_instrument_a_plain_string(tmp_path: Path) -> None:
+    for color in ("red", "green", "blue"):
+        (tmp_path / "photos" / color).mkdir(parents=True)
+        for i in range(2):
+            shade = tuple(200 if name == color else 10 * i for name in ("red", "green", "blue"))
+            Image.new("RGB", (16, 16), shade).save(tmp_path / "photos" / color / f"{i}.png")
+    files = sorted((tmp_path / "photos").rglob("*.png"))
+    run = cuescope.audit(toy(MeanColor()), images=files, only="accuracy", out=tmp_path / "run")
+    assert run.findings[0]["top1"].value == 1.0
+    assert run.findings[0]["top1"].n == 6
+    assert len(repr(run)) < 200
+    with pytest.raises(CueError, match="an empty list"):
+        cuescope.audit(toy(MeanColor()), images=[], out=tmp_path / "none")
+    with pytest.raises(CueError, match="no image"):
+        cuescope.audit(toy(MeanColor()), images=[tmp_path / "cat.png"], out=tmp_path / "none")

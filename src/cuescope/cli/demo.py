@@ -18,7 +18,6 @@ CUES = 160
 SETTINGS = {
     "occlusion.followed": 1,
     "correspondence.images": 48,
-    "interaction.images": 12,
     "cue_suppression.levels": "named",
 }
 """Fewer drawings and images than by default, so that the demo takes less than a minute."""

@@ -57,6 +57,8 @@ class Headline:
     low: str = ""
     """What the left end of its axis means, in a word."""
     high: str = ""
+    margin: float | None = None
+    """Where yes and no part, if that is not at chance or at 0: a line on the axis."""
 
 
 UNSAID = Verdict("cannot tell", "")

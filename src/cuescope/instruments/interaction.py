@@ -67,8 +67,9 @@ class Interaction(Instrument, version=3, order=190, needs={"logits"}):
         "Does it judge patch by patch?",
         "residual",
         f"effect beyond single patches; under {MARGIN:.0%} is yes",
-        "adds up",
-        "together",
+        "none",
+        "all",
+        MARGIN,
     )
     reference = "Brendel & Bethge 2019, Approximating CNNs with bag-of-local-features models, spatial interactions"
     columns = {

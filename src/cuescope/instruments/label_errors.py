@@ -68,7 +68,7 @@ class LabelErrors(Instrument, version=1, order=25, needs={"logits", "label"}):
 
     question = "Which labels look wrong to it, more than it would contradict anyway?"
     headline = Headline(
-        "Do too many labels look wrong?", "excess", "points of labels doubted beyond the expected", "fewer", "more"
+        "Do too many labels look wrong?", "excess", "more labels doubted than expected, in points", "fewer", "more"
     )
     reference = (
         "Northcutt, Jiang and Chuang 2021, Confident Learning; Beyer et al. 2020, Are we done with ImageNet?; "

@@ -54,11 +54,15 @@ PRESETS: Mapping[PresetName, Preset] = {
             "cue_suppression.images": 96,
             "cue_suppression.levels": "named",
             "shift_stability.protocols": ("crop",),
+            "interaction.images": 64,
             "interaction.sizes": "largest",
         },
         limit=500,
     ),
-    "standard": Preset((*HEADLINES, *FREE, *PICTURES, *OF_INPUTS), {}),
+    # Parts of one size on many images: an interval that can lie within the margin takes some eighty of them.
+    "standard": Preset(
+        (*HEADLINES, *FREE, *PICTURES, *OF_INPUTS), {"interaction.images": 96, "interaction.sizes": "largest"}
+    ),
     "full": Preset(None, {}),
 }
 

@@ -89,6 +89,7 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
         f"images whose answer changes; under {MARGIN:.0%} is no",
         "none",
         "all",
+        MARGIN,
     )
     reference = (
         "Azulay & Weiss 2019, Why do deep convolutional networks generalize so poorly to small image transformations?"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cuescope.core.findings import Finding, Measure, Published
 from cuescope.report.draw import words
@@ -23,7 +23,7 @@ APART = 5.0
 PARTS, CLAUSES = 5, 4
 """Of the sentence on top, and of each part, at most."""
 
-Asked = tuple[Section, Group, Mapping[str, str]]
+Asked = tuple[Section, Group, Mapping[str, Any]]
 
 
 class Answer(NamedTuple):
@@ -48,7 +48,7 @@ class Reference(NamedTuple):
     number: str
     at: float
     kind: str
-    """"chance", or "published"."""
+    """"margin", "chance", or "published"."""
     shift: float
     """How much of its name stands left of its line, in percent of the name."""
 
@@ -92,7 +92,7 @@ class Profile(NamedTuple):
 
 def profile(content: Content) -> Profile:
     """The answers to the headline questions of all classifiers, in the report's order."""
-    headlines: dict[str, Mapping[str, str]] = {}
+    headlines: dict[str, Mapping[str, Any]] = {}
     for run in content.runs:
         headlines |= run.manifest.get("headlines", {})
     asked = [(s, g, headlines[s.instrument]) for s in content.sections if s.instrument in headlines for g in s.groups]
@@ -105,7 +105,7 @@ def profile(content: Content) -> Profile:
     return Profile(_sentence(content.subjects, answered), lines, found, columns, content.subjects if named else ())
 
 
-def _line(subjects: Sequence[Subject], section: Section, group: Group, asks: Mapping[str, str]) -> Line:
+def _line(subjects: Sequence[Subject], section: Section, group: Group, asks: Mapping[str, Any]) -> Line:
     found = {entry.subject.index: (finding, finding.get(asks["measure"])) for entry, finding in group.answers}
     measures = [measure for _, measure in found.values() if measure is not None]
     known = next((m for m in measures if m.value is not None), None)
@@ -120,7 +120,10 @@ def _line(subjects: Sequence[Subject], section: Section, group: Group, asks: Map
     ends = tuple(zip([_short(end, known.unit) for end in axis], (low, asks.get("high", "")), strict=True))
     published = list(dict.fromkeys(p for m in measures for p in m.published))
     zero = _place(axis, 0.0) if axis[0] < 0 < axis[1] else None
-    references = tuple(_references(published, known.chance, axis, known.unit))
+    margin = asks.get("margin")
+    references = tuple(
+        _references(published, known.chance, None if margin is None else float(margin), axis, known.unit)
+    )
     return Line(section.instrument, asks["question"], number, on, answers, references, ends, zero)
 
 
@@ -169,19 +172,20 @@ def _in_lanes(answers: Sequence[Answer]) -> tuple[Answer, ...]:
 
 
 def _references(
-    published: Sequence[Published], chance: float | None, axis: tuple[float, float], unit: str
+    published: Sequence[Published], chance: float | None, margin: float | None, axis: tuple[float, float], unit: str
 ) -> Iterable[Reference]:
-    """As many as find room for their names: people first, then chance, then networks."""
+    """As many as find room for their names: the margin first, then people, chance and networks."""
     people = [p for p in published if p.who.startswith("people")]
     plain = [p for p in published if p not in people and p.who.startswith("ResNet-50")]
     others = [p for p in published if p not in people and p not in plain]
-    said = [(p.who, p.value, "published") for p in people[:1]]
+    said = [] if margin is None else [("", margin, "margin")]
+    said += [(p.who, p.value, "published") for p in people[:1]]
     said += [] if chance is None else [("chance", chance, "chance")]
     said += [(p.who.partition(" (")[0], p.value, "published") for p in (*plain[:1], *others)]
     taken: list[tuple[float, float]] = []
     for name, value, kind in said:
         number, at = _short(value, unit), _place(axis, value)
-        width = 100 * width_of(f"{name} {number}", NAME_PX) / AXIS_PX
+        width = 100 * width_of(f"{name} {number}".strip(), NAME_PX) / AXIS_PX
         for share in (0.5, 0.9, 0.1):  # In the middle below its line, else to the left, else to the right.
             start = min(max(0.0, at - share * width), 100 - width)
             if all(start + width <= low or high <= start for low, high in taken):

@@ -26,6 +26,7 @@ def summary(content: Content, changed: Iterable[Changes] = ()) -> str:
     if found.remedies:
         about = [
             f"- {escaped(words.listed([subject.title for subject in remedy.subjects]))}: {escaped(remedy.text)}"
+            + (f" `{remedy.command}`" if remedy.command else "")
             for remedy in found.remedies
         ]
         parts += ["### What to do", "\n".join(about)]

@@ -136,7 +136,7 @@ def find_images(
     boxes: str | Path | None = None,
     limit: int | None = None,
 ) -> ImageSet:
-    """The image set that `source` names: a folder, tars, Parquet files, an ImageSet, or "world:VARIANT[:COUNT]".
+    """The image set that `source` names: a folder, a list of files, tars, Parquet, an ImageSet or "world:VARIANT:COUNT".
 
     `labels`, `real` and `boxes` are those of the images of a folder; one in VOC's layout has its own boxes.
     Raises CueError where there is none.
@@ -164,10 +164,12 @@ def find_images(
 def _no_folder(source: Any, limit: int | None) -> ImageSet | None:
     """The image set that is given as such, as the world's, or inside other files; None for a folder of images."""
     from cuescope.data.images import ImageSet
-    from cuescope.data.readers import read_stored
+    from cuescope.data.readers import read_files, read_stored
 
     if isinstance(source, ImageSet):
         return source
+    if isinstance(source, list | tuple):
+        return read_files(source)
     return _world(str(source), limit) if str(source).startswith(WORLD) else read_stored(source)
 
 

@@ -33,6 +33,6 @@ class Manifest(TypedDict, total=False):
     unasked: list[dict[str, str]]
     questions: dict[str, str]
     order: dict[str, int]
-    headlines: dict[str, dict[str, str]]
+    headlines: dict[str, dict[str, str | float | None]]
     made: dict[str, str]
     chosen: dict[str, Any]

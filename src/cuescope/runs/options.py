@@ -71,6 +71,9 @@ class AuditOptions:
         if options.get("images") is None:
             raise CueError("no images were given", wanted="a folder of images", do="give one: --images DIR")
         options = {name: value for name, value in options.items() if value is not None}
+        for name in ("only", "also"):
+            if isinstance(options.get(name), str | Path):
+                options[name] = [options[name]]
         inputs = {s.role: options.pop(s.name) for s in sources().values() if s.name in options}
         return cls(inputs=inputs, **options)
 

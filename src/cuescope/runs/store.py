@@ -181,7 +181,7 @@ class Run(Displayed):
     """
 
     path: Path
-    manifest: dict[str, Any] = field(default_factory=dict)
+    manifest: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -246,6 +246,11 @@ class Run(Displayed):
         """The cells that the manifest lists. Raises CueError where one lies outside of the folder."""
         listed = self.manifest["cells"]
         return [Cell(files.inside(self.path, c["folder"]), c, c["status"], c["why"], c["seconds"]) for c in listed]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found, cell by cell, also where an instrument does not apply."""
+        return [finding for cell in self.cells if (finding := cell.finding)]
 
     def cell(self, identity: Mapping[str, Any], answers: Any = None) -> Cell:
         """The cell of this identity, with what it already holds. Its folder is made on the first write.

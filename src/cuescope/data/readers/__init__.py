@@ -6,6 +6,7 @@ from cuescope.data.readers.cue_conflict import with_originals as with_originals
 from cuescope.data.readers.cues import CueSet as CueSet
 from cuescope.data.readers.cues import read_cues as read_cues
 from cuescope.data.readers.distortions import read_distortions as read_distortions
+from cuescope.data.readers.folder import read_files as read_files
 from cuescope.data.readers.folder import read_folder as read_folder
 from cuescope.data.readers.human_data import read_human_data as read_human_data
 from cuescope.data.readers.human_data import with_answers as with_answers

@@ -1,5 +1,7 @@
 """A folder of images, with labels from folder names or from a CSV."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from cuescope.core.errors import CueError
 from cuescope.data.images import Skipped
 from cuescope.data.readers import imagenet
 from cuescope.data.readers.class_folders import is_split, labels_from_folders, without_masks
-from cuescope.data.readers.files import FileSet, Found, checked_folder, scan, spread
+from cuescope.data.readers.files import FileSet, Found, Names, checked_folder, scan, spread
 from cuescope.data.readers.labels import LabelTable, read_labels, read_tables
 from cuescope.data.readers.listed import Listed, is_outside, of_images
 from cuescope.data.readers.peek import peek
@@ -68,6 +70,23 @@ def read_folder(
         label, classes = imagenet.in_imagenet(label, classes)
         notes.append(f"ReaL labels for {len(known):,} images; images for which ReaL has none are not scored by it")
     return FileSet(root, names, name=name, labels=label, classes=classes, real=known, notes=notes, skipped=skipped)
+
+
+def read_files(paths: Sequence[Path | str]) -> FileSet:
+    """Image files that are listed, with labels from the folders in which they lie, as of a folder of images.
+
+    Raises CueError for an empty list and for a path where there is no file.
+    """
+    files = [Path(path).expanduser().absolute() for path in paths]
+    if not files:
+        raise CueError("an empty list of images", wanted="image files", do="list at least one")
+    if lost := next((path for path in files if not path.is_file()), None):
+        raise CueError(f"no image '{lost}'", wanted="paths of image files", do="check the paths")
+    root = Path(os.path.commonpath([path.parent for path in files]))
+    names = Names(path.relative_to(root).as_posix() for path in files)
+    notes: list[str] = []
+    label, classes = labels_from_folders(names, notes)
+    return FileSet(root, names, labels=label, classes=classes, notes=notes)
 
 
 def _table(root: Path, labels: Path | str | None, notes: list[str]) -> tuple[LabelTable | None, Path]:
