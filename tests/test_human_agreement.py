@@ -327,7 +327,8 @@ def test_published_error_consistency(trials: pl.DataFrame, who: str, kappa: floa
     bias = conclusion["shape_bias_people"]
     assert round(bias.value or 0, 4) == 0.9587
     assert 0.93 < (bias.interval or (0,))[0] < 0.9587 < (bias.interval or (0, 0))[1] < 0.98
-    dots = next(p for p in conclusion.panels if p.name == "biases").data["rows"]
-    assert {d["label"]: round(d["value"], 3) for d in dots if "Caffe" in d["label"]}["AlexNet (Caffe)"] == 0.429
+    drawn = next(p for p in conclusion.panels if p.name == "biases").data
+    biases = dict(zip([row["label"] for row in drawn["rows"]], drawn["marks"][0]["values"], strict=True))
+    assert round(biases["AlexNet (Caffe)"], 3) == 0.429
     people = next(p for p in conclusion.panels if p.name == "with_whom").data["marks"][0]
     assert (round(people["low"][0], 3), round(people["high"][0], 3)) == (0.182, 0.458)

@@ -54,7 +54,13 @@ def test_all_instruments_together_decode_and_see_each_photograph_once(data: Path
     monkeypatch.setattr(Classifier, "see", counted)
     given = {"labels": tmp_path / "labels.csv", "parts": tmp_path / "parts.csv", "label_maps": tmp_path / "maps"}
     run = audit(
-        model, images=photos, texturized=tmp_path / "texturized", settings=settings, out=tmp_path / "run", **given
+        model,
+        images=photos,
+        texturized=tmp_path / "texturized",
+        preset="full",
+        settings=settings,
+        out=tmp_path / "run",
+        **given,
     )
     states = Counter(cell.status for cell in run.cells)
     assert states["failed"] == 0, [(cell.instrument, cell.error) for cell in run.cells if cell.status == "failed"]

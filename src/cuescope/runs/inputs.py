@@ -136,7 +136,7 @@ def find_images(
     boxes: str | Path | None = None,
     limit: int | None = None,
 ) -> ImageSet:
-    """The image set that `source` names: a folder, a list of files, tars, Parquet, an ImageSet or "world:VARIANT:COUNT".
+    """The image set that `source` names: a folder, a list of files, tars, Parquet, an ImageSet, "world:VARIANT[:N]".
 
     `labels`, `real` and `boxes` are those of the images of a folder; one in VOC's layout has its own boxes.
     Raises CueError where there is none.
