@@ -169,11 +169,9 @@ def _opening(plan: Plan, options: AuditOptions) -> list[str]:
     said = []
     for classifier in plan.classifiers:
         height, width = classifier.preprocessing.size
-        named = "" if classifier.classes.name else " that were not named"
-        text = f"{classifier.name}: {len(classifier.classes):,} classes{named}, {height} x {width} px"
-        said.append("; ".join([text, *(note for note in classifier.notes if "taken to be" in note)]))
-        if classifier.preprocessing.source.startswith("assumed"):
-            said.append(f"  preprocessing is {classifier.preprocessing.source}")
+        named = " that were not named" if classifier.classes.name == "numbered" else ""
+        said.append(f"{classifier.name}: {len(classifier.classes):,} classes{named}, {height} x {width} px")
+        said += [f"  {assumed}" for assumed in classifier.assumed]
     for role, images in plan.sets:
         of = "" if role == "images" else f" ({role})"
         said.append("; ".join([f"{images.name}{of}: {counted(len(images), 'image')}", *images.notes]))
@@ -266,6 +264,7 @@ def _describe(classifier: Classifier) -> dict[str, Any]:
         "precision": classifier.precision,
         "batch_size": classifier.batch_size,
         "notes": list(classifier.notes),
+        "assumed": list(classifier.assumed),
         "digest": classifier.digest,
         "parameters": classifier.parameters,
     }

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from cuescope.classifier import output_classes
 from cuescope.classifier.layers import Layers, Watch, peak
-from cuescope.core.classes import ClassSpace, imagenet_1k, misfit, read_classes
+from cuescope.core.classes import ClassSpace, misfit, read_classes
 from cuescope.core.errors import CueError, unknown
 from cuescope.data.images import Batch, Sample
 from cuescope.data.preprocessing import Preprocessing, frame
@@ -90,9 +91,10 @@ class Classifier:
         else:
             core, self.parameters, self.module = identity.of_function(module), None, None
             self.executor = start_function(module, self.preprocessing, self.name, batch_size=batch_size, **how)
-        self.executor.notes[:0] = [*notes, *wrapped]
+        self.executor.assumed[:0] = [*notes, *wrapped]
         self._known: dict[Any, Any] = {}
-        self.classes = self._space(space)
+        self.classes, guessed = output_classes.of(self.name, space, self.answers.shape[1], module)
+        self.executor.assumed += guessed
         settings = [precision, f"folded {bool(self.executor.folded)}", f"compiled {compile}", self.device.type, code]
         self.digest = identity.digest(core, self.preprocessing, self.classes, settings)
         self._given: dict[str, Any] = {
@@ -149,7 +151,13 @@ class Classifier:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was done to the network to run it, and what was assumed of it."""
-        return tuple(self.executor.notes)
+        return (*self.executor.assumed, *self.executor.notes)
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """What was taken of it that is not certain: of its preprocessing, its outputs, its classes."""
+        source = self.preprocessing.source
+        return (*((f"preprocessing: {source}",) if "assumed" in source else ()), *self.executor.assumed)
 
     def prepare(self, samples: Sequence[Sample]) -> Tensor:
         """Decoded images of any size as (B, 3, H, W) float32 in [0, 1] on the device, not normalized yet.
@@ -336,15 +344,3 @@ class Classifier:
     @cached_property
     def _layers(self) -> Layers:
         return Layers(self.name, self.torch_network("layers"), self.executor, self.preprocessing)
-
-    def _space(self, space: ClassSpace | None) -> ClassSpace:
-        outputs = self.answers.shape[1]
-        if space is not None:
-            if len(space) != outputs:
-                raise misfit(self.name, str(outputs), space)
-            return space
-        inside = wrappers.core(self.module)
-        if outputs == 1000 and type(inside).__module__.partition(".")[0] in ("timm", "torchvision", "cuescope"):
-            self.executor.notes.append("1,000 outputs: taken to be the classes of ImageNet in their usual order")
-            return imagenet_1k()
-        return ClassSpace.numbered(outputs)

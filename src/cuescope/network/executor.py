@@ -49,7 +49,10 @@ class Executor:
     """Every pass gets exactly `batch_size` images: a compiled network is compiled for one size."""
     folded: frozenset[str] = frozenset()
     """Convolutions that also do what the batch norm after them did: their own output no longer exists."""
+    assumed: list[str] = field(default_factory=list)
+    """How its input and its output were taken, where that is not certain."""
     notes: list[str] = field(default_factory=list)
+    """What was done to run it."""
     gradient_batch_size: int = 1 << 30
     """The most in one pass whose maps are held for a way back: no limit before memory has set one."""
     answers: Tensor = field(default_factory=lambda: torch.empty(0, 0))

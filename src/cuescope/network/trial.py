@@ -47,7 +47,7 @@ def start(
     network.eval().requires_grad_(False).to(device)
     executor = Executor.of(network, how, device, batch_size)
     executor.network = network
-    executor.notes += _prepared(network)
+    executor.assumed += _prepared(network)
     try:
         # Not in inference mode: no gradient could ever pass through weights that were created there.
         with torch.no_grad(), hooks.evaluating(network):
@@ -131,7 +131,7 @@ def examined(executor: Executor, how: Preprocessing, name: str) -> Executor:
         found = f"the answer of {name} to an image depends on the other images of its batch: its logits move by "
         do = "use batch norms with running statistics, or run it one image at a time: --batch-size 1"
         raise CueError(f"{found}{_size(sway)}", wanted="an answer to each image for itself", do=do)
-    executor.notes.append(f"logits of an image move by up to {sway:.1%} with the other images of its batch")
+    executor.assumed.append(f"logits of an image move by up to {sway:.1%} with the other images of its batch")
     return executor
 
 
@@ -159,14 +159,14 @@ def _run(executor: Executor, images: Tensor, classes: int | None, folding: bool)
     network = executor.network
     assert network is not None
     if any(isinstance(part, nn.Softmax | nn.Sigmoid) for part in network.modules()):
-        executor.notes += outputs.without_last(network, images)
+        executor.assumed += outputs.without_last(network, images)
     if folding and norms(network):
         plain, executor.folded, note = fold(network, images)
         executor.notes += [note] if note else []
     else:
         plain = network(images)
     reading = outputs.read(plain, len(images), classes, lambda place: outputs.ends_in_sigmoid(network, place, images))
-    executor.notes += reading.notes
+    executor.assumed += reading.notes
     if not reading.plain:
         hooks.changed(network, output=reading)
     return reading(plain)
@@ -179,13 +179,13 @@ def _one_by_one(executor: Executor, images: Tensor, classes: int | None) -> None
     one = _read(executor, run, first, 1, classes)
     executor.run = lambda x: torch.cat([one(x[i : i + 1]) for i in range(len(x))])
     executor.network = None
-    executor.notes.append("takes one image at a time: run as a black box")
+    executor.assumed.append("takes one image at a time: run as a black box")
 
 
 def _read(executor: Executor, function: Function, output: Any, count: int, classes: int | None) -> Function:
     """The function, its output read as logits."""
     reading = outputs.read(output, count, classes, lambda _: None)
-    executor.notes += reading.notes
+    executor.assumed += reading.notes
     return function if reading.plain and isinstance(output, Tensor) else lambda x: reading(function(x))
 
 

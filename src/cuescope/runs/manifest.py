@@ -35,4 +35,5 @@ class Manifest(TypedDict, total=False):
     order: dict[str, int]
     headlines: dict[str, dict[str, str | float | None]]
     made: dict[str, str]
+    preset: dict[str, Any]
     chosen: dict[str, Any]

@@ -1,0 +1,20 @@
+"""Which classes the outputs of a network stand for."""
+
+from typing import Any
+
+from cuescope.core.classes import ClassSpace, imagenet_1k, misfit
+from cuescope.network.wrappers import core
+
+
+def of(name: str, given: ClassSpace | None, outputs: int, module: Any) -> tuple[ClassSpace, tuple[str, ...]]:
+    """The classes, and what was assumed: those that are given, ImageNet's for a library's 1,000 outputs, else numbers.
+
+    Raises CueError where other classes are given than there are outputs.
+    """
+    if given is not None:
+        if len(given) != outputs:
+            raise misfit(name, str(outputs), given)
+        return given, ()
+    if outputs == 1000 and type(core(module)).__module__.partition(".")[0] in ("timm", "torchvision", "cuescope"):
+        return imagenet_1k(), ("1,000 outputs: taken to be the classes of ImageNet in their usual order",)
+    return ClassSpace.numbered(outputs), ()
