@@ -258,7 +258,7 @@ def test_ctrl_c_keeps_the_finished_chunks(
 
     monkeypatch.setattr(Accuracy, "observe", interrupted)
     status, _, err = call(*AUDIT, *QUICK, capsys=capsys)
-    assert status == 2
+    assert status == 130
     assert "interrupted" in err
     assert "run the same command again" in err
     assert Run.open("out").manifest["finished"] is None

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from cuescope import report
 from cuescope.classifier.classifier import Classifier
-from cuescope.core.errors import CueError
+from cuescope.core.errors import StoppedError
 from cuescope.core.files import write_json
 from cuescope.core.naming import short_name
 from cuescope.core.progress import Progress, quiet
@@ -121,8 +121,8 @@ def perform(
                 meter = _measured(plan, cells, options, progress, say, estimate) if progress or say else Meter()
             run(plan.tasks, folder, cells[: len(plan.tasks)], workers=options.workers, meter=meter)
         except KeyboardInterrupt:
-            do = "run the same command again, it goes on where it stopped"
-            raise CueError("interrupted", wanted="nothing: every full batch is kept", do=do) from None
+            do = "run the same command again: it goes on where it stopped, every full batch is kept"
+            raise StoppedError("interrupted", do=do) from None
         finally:
             # Finished or not, so that a report can be made of what there is.
             _gather(folder, plan, cells, started)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from cyclopts import App
 
-from cuescope.core.errors import CueError
+from cuescope.core.errors import CueError, StoppedError
 
 _COMMANDS = {
     "demo": "An audit of the models of the built-in world; needs no data.",
@@ -33,15 +33,15 @@ for _name, _help in _COMMANDS.items():
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command. Exit status: 0 done, 2 the user's mistake (one CueError), 1 a fault or a failed cell."""
+    """Run one command. Exit status: 0 done, 1 a fault or a failed cell, 2 a mistake (one CueError), 130 Ctrl-C."""
     try:
         status = app(arguments, result_action="return_value")
     except CueError as error:
         print(f"cuescope: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(130 if isinstance(error, StoppedError) else 2)
     except KeyboardInterrupt:
         print("cuescope: interrupted", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)

@@ -37,7 +37,12 @@ def audit(*models: str, json: bool = False, **given: Any) -> int:
         given: The options.
         json: Print the findings as JSON instead of a table.
     """
-    names = [name.strip() for name in given.pop("only", "").split(",") if name.strip()]
+    text = given.pop("only", None)
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    if text is not None and not names:
+        raise CueError(
+            "--only names no instrument", wanted="names, as in --only accuracy,shape_bias", do="leave it out"
+        )
     also = [str(path) for path in given.pop("also", ())]
     options = AuditOptions.of(**given | {"only": names, "also": also, "settings": settings(given.get("settings", ()))})
     # Before torch is imported, which takes seconds.

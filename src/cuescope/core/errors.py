@@ -24,6 +24,10 @@ class CueError(Exception):
         return _rebuild, (self.found, self.wanted, self.do)
 
 
+class StoppedError(CueError):
+    """Ctrl-C stopped work that goes on with the same command (exit status 130)."""
+
+
 def _rebuild(found: str, wanted: str, do: str) -> CueError:
     return CueError(found, wanted=wanted, do=do)
 

@@ -18,7 +18,7 @@ def summary(content: Content, changed: Iterable[Changes] = ()) -> str:
     found = profile(content)
     parts = [f"## {escaped(headline(content.subjects))}"]
     if found.sentence:
-        parts.append(escaped(found.sentence[:1].upper() + found.sentence[1:]))
+        parts.append(escaped(found.sentence))
     for one in changed:
         parts += _changed(one)
     if found.lines:

@@ -98,7 +98,7 @@ class AuditOptions:
         if not classifiers:
             raise CueError("no classifier was given", wanted="at least one model", do="see `cuescope list models`")
         for name, count in (("limit", self.limit), ("workers", self.workers)):
-            if count is not None and count < 1:
+            if count is not None and (not isinstance(count, int) or count < 1):
                 raise CueError(f"{name} is {count}", wanted="at least 1", do=f"correct --{name}")
         if self.minutes is not None and not 0 < self.minutes < float("inf"):
             raise CueError(f"minutes is {self.minutes:g}", wanted="more than 0", do="correct --minutes")
@@ -106,12 +106,24 @@ class AuditOptions:
         for source in sources().values():
             source.check(self.inputs.get(source.role))
         check_run_folder(Path(self.out))
+        self._check_apart()
         named = isinstance(self.classes, Path) and str(self.classes) != IMAGENET
         if named and not self.classes.expanduser().is_file():
             wanted = f"a file of class names, or {IMAGENET}"
             raise CueError(f"no file '{self.classes}'", wanted=wanted, do="check the path")
         for classifier in classifiers:
             models.check(classifier)
+
+    def _check_apart(self) -> None:
+        """Raise CueError where the run would lie among the images, and its pictures become images of the next run."""
+        for role, given in self.inputs.items():
+            if isinstance(given, str | Path) and _inside(Path(self.out), Path(given).expanduser()):
+                found = f"--out {self.out} lies in --{role} {given}"
+                raise CueError(found, wanted="a run folder outside of the images", do="choose another --out")
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    return folder.is_dir() and path.resolve().is_relative_to(folder.resolve())
 
 
 def check_look(instrument: str, model: Any, image: Any, out: Any, settings: Mapping[str, Any]) -> Path:

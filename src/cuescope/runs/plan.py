@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from cuescope.classifier.classifier import Classifier
@@ -46,8 +47,12 @@ def find_classifiers(models: Sequence[Any], options: AuditOptions) -> list[Class
     found: dict[str, Classifier] = {}
     for model in models:
         classifier = load(model, **how)
-        if classifier.name in found:
+        if classifier.name in found and isinstance(model, str | Path):
             raise CueError(f"'{classifier.name}' is given twice", wanted="different models", do="name each once")
+        if classifier.name in found:
+            # Modules of one class, which have no names of their own: numbered in the order in which they are given.
+            number = 2 + sum(name.startswith(f"{classifier.name}-") for name in found)
+            classifier = classifier.under(name=f"{classifier.name}-{number}")
         found[classifier.name] = classifier
     return list(found.values())
 

@@ -131,13 +131,15 @@ def _given(module: Any, weights: str | Path | None) -> tuple[str, Found]:
     if weights is not None:
         raise CueError("weights for an object", wanted="a module that has its weights", do="load them into it first")
     if not callable(module) and not hasattr(module, "graph_module"):  # an exported program cannot be called itself
-        raise CueError(f"a {type(module).__name__} is no classifier", wanted=WANTED, do="correct it")
+        do = "give each by itself: audit(first, second)" if isinstance(module, list | tuple | dict) else "correct it"
+        raise CueError(f"a {type(module).__name__} is no classifier", wanted=WANTED, do=do)
     from cuescope.classifier.sources import from_timm, from_transformers
     from cuescope.network.wrappers import core, unwrapped
 
-    network = core(unwrapped(module)[0])
+    inside = unwrapped(module)[0]
+    network = core(inside)
     how, classes = from_timm.preprocessing_of(network), from_transformers.classes_of(network)
-    return type(network).__name__, Found(module, classes, how, owned=False)
+    return type(inside).__name__, Found(module, classes, how, owned=False)
 
 
 def _source(text: str, path: str, weights: str) -> Found:

@@ -153,7 +153,9 @@ def legend(layer: Map) -> list[tuple[str, tuple[int, int, int], float]]:
     names = [layer.legend[k] if 0 <= k < len(layer.legend) else f"label {k}" for k, _ in areas[:most]]
     named = [(name, color.label(i), areas[i][1] / total) for i, name in enumerate(names)]
     if rest := areas[most:]:
-        named.append((f"{len(rest)} others", color.rgb(color.OTHER), sum(n for _, n in rest) / total))
+        named.append(
+            (f"{len(rest)} other{'s' * (len(rest) > 1)}", color.rgb(color.OTHER), sum(n for _, n in rest) / total)
+        )
     return named
 
 
