@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cuescope.core.files import read_json
 from cuescope.core.findings import Finding, Measure, Panel, Published
 from cuescope.core.naming import title
+from cuescope.report.draw import words
 from cuescope.report.draw.color import accent, glyph
 from cuescope.report.draw.scene import glyph_svg
 from cuescope.runs.comparisons.stored import Pair, read
@@ -156,7 +157,7 @@ class Group(NamedTuple):
     @property
     def measured_on(self) -> str:
         """On how many images, and with which parameters."""
-        params = ", ".join(f"{key} {value}" for key, value in self.answers[0][1].params.items())
+        params = ", ".join(words.settings(self.answers[0][1].params))
         return f"On {self.images}" + (f", with {params}" if params else "") + "."
 
     def why_missing(self, subject: Subject) -> tuple[str, str]:

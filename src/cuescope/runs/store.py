@@ -285,7 +285,7 @@ class Run(Displayed):
         if found and (names or not classifier):
             return found[names[0] if classifier else next(iter(found))]
         have = ", ".join(sorted({c.instrument for c in self.cells if c.finding}))
-        lacking = f"no finding of '{instrument}' for '{classifier}'"
+        lacking = f"no finding of '{instrument}'" + (f" for '{classifier}'" if classifier else "")
         raise CueError(lacking, wanted=f"one of: {have}", do="check the name")
 
     def frame(self, instrument: str = "") -> pl.DataFrame:

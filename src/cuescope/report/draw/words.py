@@ -1,6 +1,6 @@
 """Numbers as people read them: shares as percent, differences in points, nothing that is NaN."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cuescope.core.findings import Measure
@@ -9,6 +9,8 @@ from cuescope.core.progress import duration as duration
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 MISSING = "not measured"
+LONGEST = 40
+"""Letters of a parameter that stands in a sentence."""
 FORMATS = {"images": ",.0f", "px": ".1f", "correlation": ".2f", "kappa": ".2f", "probability": ".3f", "nats": ".3f"}
 
 
@@ -108,3 +110,18 @@ def listed(names: Sequence[str], most: int = 4) -> str:
     if len(names) > most:
         return ", ".join(names[:most]) + f" and {len(names) - most} more"
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else ""
+
+
+def settings(params: Mapping[str, Any]) -> list[str]:
+    """The parameters of an instrument that are set, each in words; long ones are left to the run folder.
+
+    >>> settings({"images": 96, "parts_px": [], "raw": False, "protocols": ["crop", "size"]})
+    ['images 96', 'raw no', 'protocols crop and size']
+    """
+    said = []
+    for key, value in params.items():
+        text = listed(list(map(str, value))) if isinstance(value, list | tuple) else "" if value is None else str(value)
+        text = ("yes" if value else "no") if isinstance(value, bool) else text
+        if text and len(text) <= LONGEST:
+            said.append(f"{key.replace('_', ' ')} {text}")
+    return said
