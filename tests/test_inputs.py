@@ -222,3 +222,19 @@ def test_images_may_be_a_list_of_files_and_one_instrument_a_plain_string(tmp_pat
         cuescope.audit(toy(MeanColor()), images=[], out=tmp_path / "none")
     with pytest.raises(CueError, match="no image"):
         cuescope.audit(toy(MeanColor()), images=[tmp_path / "cat.png"], out=tmp_path / "none")
+
+
+def test_a_run_among_its_images_is_refused_and_two_modules_of_one_class_are_numbered(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    (photos / "red").mkdir(parents=True)
+    Image.new("RGB", (16, 16), (200, 0, 0)).save(photos / "red" / "a.png")
+    with pytest.raises(CueError, match="lies in --images"):
+        cuescope.audit(toy(MeanColor()), images=photos, out=photos / "run")
+    assert not (photos / "run").exists()
+    modules = [
+        torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 3)) for _ in "ab"
+    ]
+    run = cuescope.audit(
+        *modules, images=photos, only="accuracy", classes=["red", "green", "blue"], out=tmp_path / "run"
+    )
+    assert [c["name"] for c in run.manifest["classifiers"]] == ["Sequential", "Sequential-2"]

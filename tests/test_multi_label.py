@@ -306,13 +306,13 @@ def test_a_mislabeled_photograph_comes_first(tmp_path: Path) -> None:
 @pytest.mark.skipif(not DATA.is_dir(), reason="no real data here")
 def test_real_json_by_the_names_of_the_images(tmp_path: Path) -> None:
     """Image 1 of ReaL has no label, image 2 the label 795; the network says the same of all images."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
     for number in (1, 2, 3, 4):
-        Image.new("RGB", (8, 8)).save(tmp_path / f"ILSVRC2012_val_{number:08d}.png")
+        Image.new("RGB", (8, 8)).save(photos / f"ILSVRC2012_val_{number:08d}.png")
     real = read_real(DATA / "real" / "real.json")
     classifier = toy(Constant(1000, answer=real[1][0]), classes=imagenet_1k())
-    run = audit(
-        classifier, images=tmp_path, real=DATA / "real" / "real.json", only=["multi_label"], out=tmp_path / "run"
-    )
+    run = audit(classifier, images=photos, real=DATA / "real" / "real.json", only=["multi_label"], out=tmp_path / "run")
     finding = run.finding("multi_label")
     assert (finding["left_out"].count, finding["multi_label"].n) == (1, 3)
     assert finding["multi_label"].count == sum(real[1][0] in labels for labels in real[1:4]) > 0
