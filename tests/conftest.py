@@ -1,9 +1,11 @@
-"""Shared fixtures: the real data pack, where it is present."""
+"""Shared fixtures: the real data pack and a browser, where they are present."""
 
 import gc
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,15 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # of the time of all tests.
 gc.set_threshold(100_000, 50, 100)
 
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -23,6 +34,18 @@ def data() -> Path:
     if not (DATA / "README.md").is_file():
         pytest.skip("the real data pack is not here")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium. Tests that use it carry the marker `browser`."""
+    if not CHROMIUM.exists():
+        pytest.skip("no Chromium here")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import Tensor, nn
 
 import cuescope
 from commands import call
@@ -17,21 +16,7 @@ from cuescope.data.images import Sample
 from cuescope.report import changes as told
 from cuescope.report import write
 from cuescope.runs.comparisons.changes import Changes
-from toys import Images, MeanColor, colored, toy
-
-
-class Blind(nn.Module):
-    """Mean color that takes some share of the images, by their brightness, for red."""
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.share = share
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        logits = MeanColor()(pixels)
-        bright = (pixels.mean((1, 2, 3)) * 1e4 % 1) < self.share
-        logits[bright, 0] = 20.0
-        return logits
+from toys import Blind, Images, colored, toy
 
 
 class Named(Images):

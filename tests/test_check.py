@@ -10,7 +10,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from torch import Tensor, nn
 
 import cuescope
 from commands import call
@@ -19,7 +18,7 @@ from cuescope.core.errors import CueError
 from cuescope.core.findings import Measure
 from cuescope.runs.store import Run
 from runs import make_run
-from toys import Images, MeanColor, colored, toy
+from toys import Blind, Images, MeanColor, colored, toy
 
 SEEN = Measure("top1", 0.6, "share", 100, (0.5, 0.7))
 CASES = [
@@ -162,20 +161,6 @@ def test_what_ci_reads_is_whole_whatever_a_name_or_an_error_holds(run: Run, caps
     *_, row = markdown([ODD]).splitlines()
     assert len(re.split(r"(?<!\\)\|", row)) == 7
     assert not re.search(r"(?<!\\)[<>*`]", row)
-
-
-class Blind(nn.Module):
-    """Mean color that takes some share of the images, by their brightness, for red."""
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.share = share
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        logits = MeanColor()(pixels)
-        bright = (pixels.mean((1, 2, 3)) * 1e4 % 1) < self.share
-        logits[bright, 0] = 20.0
-        return logits
 
 
 def audited(out: Path, share: float, images: int = 90, name: str = "zoo/blind", **options: Any) -> Path:

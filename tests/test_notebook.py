@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import polars as pl
@@ -16,7 +14,6 @@ from cuescope.core.files import write
 from cuescope.runs.store import Run
 from made_findings import MOBILE, SQUEEZE
 from runs import make_run
-from test_report_browser import ARGUMENTS, CHROMIUM
 
 CELLS = (
     "import cuescope\nrun = cuescope.Run.open('run')",
@@ -46,21 +43,11 @@ def test_a_run_shows_its_profile_first_a_finding_its_answer_and_a_frame_its_tabl
     assert "dataframe" in frame
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield chromium
-        chromium.close()
-
-
 COLORS = """e => { const of = getComputedStyle(e);
   return [of.backgroundColor, of.color].map(c => c.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0) / 3); }"""
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium here")
 @pytest.mark.parametrize(
     ("system", "jupyter", "dark"),
     [("light", "", False), ("dark", "", True), ("light", "false", True), ("dark", "true", False)],

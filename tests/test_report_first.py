@@ -17,9 +17,8 @@ from cuescope.instruments import registry
 from cuescope.instruments.names import names
 from cuescope.runs.store import Run
 from runs import identity, manifest
-from test_report_browser import ARGUMENTS, CHROMIUM
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium here")]
+pytestmark = pytest.mark.browser
 
 DESK, PHONE = (1280, 800), (390, 844)
 MODELS = ("cuescope/world-congruent", "cuescope/world-shape", "cuescope/world-bagnet")
@@ -85,15 +84,6 @@ def made(folder: Path, instruments: list[str]) -> Run:
     run.manifest["order"] = {name: i for i, name in enumerate(instruments)}
     run.write_manifest()
     return Run.open(folder)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

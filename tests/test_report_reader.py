@@ -11,23 +11,13 @@ import pytest
 
 from cuescope import report
 from runs import make_run
-from test_report_browser import ARGUMENTS, CHROMIUM
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium here")]
+pytestmark = pytest.mark.browser
 SHIFT = """window.shift = 0;
 new PerformanceObserver((list) => list.getEntries().forEach((e) => { window.shift += e.hadRecentInput ? 0 : e.value; }))
   .observe({ type: "layout-shift", buffered: true });"""
 UNFOLD = "document.querySelectorAll('details').forEach((d) => { d.open = true; })"
 PLACES = "[...document.querySelectorAll('main > section > .fold')].map((f) => f.parentElement.id)"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
