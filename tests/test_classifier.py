@@ -273,6 +273,7 @@ def test_out_of_memory_halves_the_batch_and_loses_no_image() -> None:
     assert torch.allclose(classifier.logits(pixels), small(Greedy(99)).logits(pixels), atol=1e-6)
     assert classifier.batch_size == 2
     assert any("out of memory" in note for note in classifier.notes)
+    assert small(Greedy(1)).network is not None, "one that has memory for one image is no black box"
     with pytest.raises(CueError, match="out of memory on cpu with one image"):
         small(Greedy(0), classes=["r", "g", "b"])
 

@@ -238,3 +238,16 @@ def test_a_run_among_its_images_is_refused_and_two_modules_of_one_class_are_numb
         *modules, images=photos, only="accuracy", classes=["red", "green", "blue"], out=tmp_path / "run"
     )
     assert [c["name"] for c in run.manifest["classifiers"]] == ["Sequential", "Sequential-2"]
+
+
+def test_classes_matched_by_position_are_told_before_the_audit_starts(tmp_path: Path) -> None:
+    from cuescope.api.audit import perform
+    from cuescope.classifier.classifier import Classifier
+    from toys import plain
+
+    classifier = Classifier(MeanColor(), preprocessing=plain(), name="unnamed")
+    options = AuditOptions.of(images=Images(colored(6)), only="accuracy", out=tmp_path / "run")
+    said: list[str] = []
+    result = perform([classifier], options, say=said.append)
+    (matched,) = [note for note in result.run.manifest["image_sets"][0]["notes"] if note.startswith("unnamed:")]
+    assert f"  {matched}" in said

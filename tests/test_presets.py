@@ -45,8 +45,9 @@ def test_own_settings_come_before_those_of_the_preset() -> None:
 def test_a_setting_of_what_is_not_asked_is_refused_and_an_unknown_preset_too() -> None:
     with pytest.raises(CueError, match=r"top_units\.shown is set and top_units is not asked"):
         _ = AuditOptions.of(images="x", settings={"top_units.shown": 3}).asked
-    with pytest.raises(CueError, match="quick"):
-        _ = AuditOptions.of(images="x", preset="quik").asked
+    for only in ([], ["accuracy"]):
+        with pytest.raises(CueError, match="quick"):
+            _ = AuditOptions.of(images="x", preset="quik", only=only).asked
 
 
 def test_the_run_says_what_its_preset_left_out(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from cuescope.core.provenance import now, versions
 from cuescope.core.wording import counted
 from cuescope.data.images import ImageSet
 from cuescope.instruments import presets
-from cuescope.instruments.base import name_of
+from cuescope.instruments.base import Instrument, name_of
 from cuescope.instruments.registry import questions
 from cuescope.report import notebook  # noqa: F401  what an audit returns shows itself
 from cuescope.runs import cost, minutes
@@ -87,26 +87,24 @@ def perform(
         previous = folder.manifest
         tell(f"loading {counted(len(models), 'classifier')}")
         classifiers = find_classifiers(models, options)
-        how: dict[str, Any] = {"strict": bool(options.only), "labels_given": "labels" in options.inputs}
-        plan, estimate, chosen = make_plan(asked, classifiers, sets, **how), meter.estimate if meter else None, None
+        plan, estimate, chosen = _planned(asked, classifiers, sets, options), meter.estimate if meter else None, None
         if options.minutes is not None:
             chosen = minutes.earlier(previous.get("chosen"), minutes.key_of(plan, options.minutes))
             if chosen is None:
                 estimate = estimate or cost.measure(plan.tasks, options.workers)
                 chosen = minutes.choose(estimate, plan, options.minutes)
             sets = open_inputs(options.inputs, options.most_images, chosen.limits)
-            plan = make_plan(chosen.instruments(asked), classifiers, sets, **how)
-        for task, why in plan.unmet:
-            cell = folder.cell(task.identity, task.answers)
+            plan = _planned(chosen.instruments(asked), classifiers, sets, options)
+        cells = [folder.cell(task.identity, task.answers) for task in plan.all_tasks]
+        for (task, why), cell in zip(plan.unmet, cells[len(plan.tasks) :], strict=True):
             if not (cell.concluded and cell.why == why):
                 cell.write_finding(task.inapplicable(why))
-        if _committed(previous, plan, folder):
+        if _committed(previous, cells, folder):
             return Audit(folder, False, [])
         started = time.perf_counter()
         folder.manifest = _manifest(plan, options, command, previous)
         if chosen:
             folder.manifest["chosen"] = chosen.recorded()
-        cells = [folder.cell(task.identity, task.answers) for task in plan.all_tasks]
         seconds = {cell["folder"]: cell["seconds"] for cell in previous.get("cells", ())}
         for cell in cells:
             cell.seconds = seconds.get(f"cells/{cell.folder.name}", 0.0)
@@ -133,11 +131,17 @@ def perform(
 def forecast(models: Sequence[Any], options: AuditOptions) -> tuple[Estimate, Forecast]:
     """What does the rest of this audit cost? Of options that were checked; nothing is written."""
     sets, classifiers = open_inputs(options.inputs, options.most_images), find_classifiers(models, options)
-    how: dict[str, Any] = {"strict": bool(options.only), "labels_given": "labels" in options.inputs}
-    tasks, folder = make_plan(find_instruments(options), classifiers, sets, **how).tasks, Run.create(options.out)
+    tasks, folder = _planned(find_instruments(options), classifiers, sets, options).tasks, Run.create(options.out)
     cells = [folder.cell(task.identity) for task in tasks]
     estimate = cost.measure(_left(tasks, cells), options.workers)
     return estimate, cost.forecast(estimate, tasks, cells)
+
+
+def _planned(
+    asked: list[Instrument], classifiers: list[Classifier], sets: Mapping[str, ImageSet], options: AuditOptions
+) -> Plan:
+    labels_given = "labels" in options.inputs
+    return make_plan(asked, classifiers, sets, strict=bool(options.only), labels_given=labels_given)
 
 
 def _left(tasks: Sequence[Task], cells: Sequence[Cell]) -> list[Task]:
@@ -175,16 +179,16 @@ def _opening(plan: Plan, options: AuditOptions) -> list[str]:
     for role, images in plan.sets:
         of = "" if role == "images" else f" ({role})"
         said.append("; ".join([f"{images.name}{of}: {counted(len(images), 'image')}", *images.notes]))
+        said += [f"  {assumed}" for assumed in plan.matched[role]]
     asked = dict.fromkeys(name_of(task.instrument) for task in plan.tasks)
     of_preset = "" if options.only else f", those of --preset {options.preset}"
     said.append(f"asks {counted(len(asked), 'instrument')}{of_preset}; the report will be {options.out}/report.html")
     return said
 
 
-def _committed(manifest: Mapping[str, Any], plan: Plan, folder: Run) -> bool:
+def _committed(manifest: Mapping[str, Any], cells: Sequence[Cell], folder: Run) -> bool:
     """Whether the run is finished with exactly these cells, and what was made of them is still what was written."""
     concluded = {cell["folder"] for cell in manifest.get("cells", ()) if cell["status"] in ("done", "not applicable")}
-    cells = [folder.cell(task.identity, task.answers) for task in plan.all_tasks]
     made: Mapping[str, str] = manifest.get("made", {})
     return (
         bool(manifest.get("finished"))

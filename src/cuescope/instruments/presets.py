@@ -67,6 +67,13 @@ PRESETS: Mapping[PresetName, Preset] = {
 }
 
 
+def find(name: PresetName) -> Preset:
+    """The preset of this name. Raises CueError where there is none."""
+    if name not in PRESETS:
+        raise unknown("preset", name, PRESETS)
+    return PRESETS[name]
+
+
 def asked(preset: PresetName) -> list[str]:
     """The instruments that a preset asks, by name: those of other packages too, but for quick.
 
@@ -75,13 +82,12 @@ def asked(preset: PresetName) -> list[str]:
     >>> "occlusion" in asked("standard"), "occlusion" in asked("quick")
     (True, False)
     """
-    if preset not in PRESETS:
-        raise unknown("preset", str(preset), PRESETS)
-    chosen = PRESETS[preset].asks
+    chosen = find(preset).asks
     also = others().names if preset != "quick" else ()
     return names() if chosen is None else [name for name in names() if name in chosen or name in also]
 
 
 def left_out(preset: PresetName) -> list[str]:
     """The instruments that a preset does not ask, by name."""
-    return [name for name in names() if name not in asked(preset)]
+    chosen = asked(preset)
+    return [name for name in names() if name not in chosen]

@@ -52,13 +52,18 @@ def start(
         # Not in inference mode: no gradient could ever pass through weights that were created there.
         with torch.no_grad(), hooks.evaluating(network):
             images = executor.normalize(probes(how))
+            plain, starved = None, False
             try:
                 plain = _run(executor, images, classes, folding)
             except outputs.NoLogitsError:
                 raise
-            except Exception:
+            except Exception as error:
+                starved = isinstance(error, RuntimeError) and out_of_memory(error)
+            # Here, past the except clause, what the failed pass held is free.
+            if plain is None and not starved:
                 _one_by_one(executor, images, classes)
                 return examined(executor, how, name)
+            plain = _run(executor, images[:1], classes, folding) if plain is None else plain
     except outputs.NoLogitsError as error:
         raise _no_logits(name, network, str(error)) from error
     except Exception as error:
@@ -76,7 +81,7 @@ def start(
         executor.dtype = PRECISIONS[precision]
         try:
             with torch.inference_mode():
-                gap = difference(executor.once(probes(how)), plain)
+                gap = difference(executor.once(probes(how)[: len(plain)]), plain)
         except RuntimeError as error:
             found = f"{name} cannot be run in {precision}: {error}"
             raise CueError(found, wanted="a module without fixed float32 tensors", do="use float32") from error
@@ -201,17 +206,11 @@ def _copied(module: nn.Module, name: str) -> nn.Module:
 
 def _no_logits(name: str, network: nn.Module | None, why: str) -> CueError:
     state = network.state_dict().items() if network is not None else ()
-    broken = [
-        key for key, tensor in state if torch.is_tensor(tensor) and tensor.is_floating_point() and tensor.isnan().any()
-    ]
-    found = f"{name} gives no logits of classes: {why}" + (
-        f"; NaN stands in its {', '.join(broken[:3])}" if broken else ""
-    )
-    do = (
-        "mend the weights"
-        if broken
-        else "return them from the module, alone or as its field 'logits', or name the classes"
-    )
+    tensors = {key: tensor for key, tensor in state if isinstance(tensor, Tensor) and tensor.is_floating_point()}
+    found = f"{name} gives no logits of classes: {why}"
+    do = "return them from the module, alone or as its field 'logits', or name the classes"
+    if broken := [key for key, tensor in tensors.items() if tensor.isnan().any()]:
+        found, do = f"{found}; NaN stands in its {', '.join(broken[:3])}", "mend the weights"
     return CueError(found, wanted="logits (B, K) of K classes", do=do)
 
 

@@ -76,7 +76,7 @@ def assumed(module: Any) -> Preprocessing:
 
 def _known(module: nn.Module) -> bool:
     library = type(module).__module__.partition(".")[0]
-    return library not in ("torch",) and (
+    return library != "torch" and (
         hasattr(module, "pretrained_cfg") or hasattr(module, "config") or library in ("torchvision", "timm", "cuescope")
     )
 

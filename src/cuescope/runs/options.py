@@ -84,14 +84,14 @@ class AuditOptions:
         Raises CueError for a preset, an instrument or a setting that there is not.
         """
         chosen = list(self.only) or presets.asked(self.preset)
-        of_preset = presets.PRESETS[self.preset].settings if self.preset in presets.PRESETS else {}
+        of_preset = presets.find(self.preset).settings
         settings = {key: value for key, value in of_preset.items() if key.partition(".")[0] in chosen}
         return instruments.asked(chosen, self.also, settings | dict(self.settings or {}))
 
     @property
     def most_images(self) -> int | None:
         """Images of each set at most; None for all."""
-        return self.limit or presets.PRESETS[self.preset].limit
+        return self.limit or presets.find(self.preset).limit
 
     def check(self, classifiers: Sequence[Any]) -> None:
         """Raise CueError for a mistaken path or name. Takes part of a second and imports no torch."""
@@ -117,13 +117,10 @@ class AuditOptions:
     def _check_apart(self) -> None:
         """Raise CueError where the run would lie among the images, and its pictures become images of the next run."""
         for role, given in self.inputs.items():
-            if isinstance(given, str | Path) and _inside(Path(self.out), Path(given).expanduser()):
+            folder = Path(given).expanduser() if isinstance(given, str | Path) else None
+            if folder and folder.is_dir() and Path(self.out).resolve().is_relative_to(folder.resolve()):
                 found = f"--out {self.out} lies in --{role} {given}"
                 raise CueError(found, wanted="a run folder outside of the images", do="choose another --out")
-
-
-def _inside(path: Path, folder: Path) -> bool:
-    return folder.is_dir() and path.resolve().is_relative_to(folder.resolve())
 
 
 def check_look(instrument: str, model: Any, image: Any, out: Any, settings: Mapping[str, Any]) -> Path:

@@ -47,9 +47,9 @@ def find_classifiers(models: Sequence[Any], options: AuditOptions) -> list[Class
     found: dict[str, Classifier] = {}
     for model in models:
         classifier = load(model, **how)
-        if classifier.name in found and isinstance(model, str | Path):
-            raise CueError(f"'{classifier.name}' is given twice", wanted="different models", do="name each once")
         if classifier.name in found:
+            if isinstance(model, str | Path):
+                raise CueError(f"'{classifier.name}' is given twice", wanted="different models", do="name each once")
             # Modules of one class, which have no names of their own: numbered in the order in which they are given.
             number = 2 + sum(name.startswith(f"{classifier.name}-") for name in found)
             classifier = classifier.under(name=f"{classifier.name}-{number}")

@@ -32,7 +32,7 @@ class Task:
     images: ImageSet
     instrument: Instrument
     place: tuple[int, ...] = ()
-    """For each label of the images, the classifier's logit that stands for it (see classes.align)."""
+    """For each label of the images, the classifier's logit that stands for it (see core.alignment)."""
     peers: tuple[Classifier, ...] = ()
     """Other classifiers that the instrument asks for (see Instrument.peers)."""
 

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from cuescope.core.errors import CueError
 from cuescope.data.images import UnreadableError
 from cuescope.data.readers.files import Names
-from cuescope.data.readers.parquet import image_column, label_column
-from cuescope.data.readers.stored import StoredSet, labels_of
+from cuescope.data.readers.parquet import bytes_in, image_column, label_column, labels_in
+from cuescope.data.readers.stored import StoredSet
 
 INFO = "dataset_info.json"
 _MARK, _END = b"\xff\xff\xff\xff", b"\xff\xff\xff\xff\0\0\0\0"
@@ -134,11 +133,8 @@ def read_arrow(paths: Sequence[Path], name: str) -> StoredSet:
     if not names:
         raise CueError(f"'{paths[0]}' has no row", wanted="a row an image", do="check the path")
     notes = [f"{len(names):,} images in the rows of {len(paths):,} Arrow file{'s' * (len(paths) > 1)}"]
-    if label is not None:
-        notes.append(f"labels from the column {label}" + f", {len(classes)} classes by name" * bool(classes))
-    bytes_of = pl.col(column).struct.field("bytes") if isinstance(schema[column], pl.Struct) else pl.col(column)
-    places, space = labels_of(labels, classes) if label is not None else (np.full(len(names), -1, np.int32), None)
-    return StoredSet(name, names, _Batches(streams, bytes_of), places, space, notes)
+    places, space = labels_in(label, classes, labels, notes)
+    return StoredSet(name, names, _Batches(streams, bytes_in(schema, column)), places, space, notes)
 
 
 def _features(folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.data.images import UnreadableError
 from cuescope.data.readers.files import Names
@@ -70,11 +71,8 @@ def read_parquet(paths: Sequence[Path], name: str) -> StoredSet:
     if not names:
         raise CueError(f"'{paths[0]}' has no row", wanted="a row an image", do="check the path")
     notes = [f"{len(names):,} images in the rows of {len(paths):,} Parquet file{'s' * (len(paths) > 1)}"]
-    if label is not None:
-        notes.append(f"labels from the column {label}" + f", {len(classes)} classes by name" * bool(classes))
-    bytes_of = pl.col(column).struct.field("bytes") if isinstance(schema[column], pl.Struct) else pl.col(column)
-    places, space = labels_of(labels, classes) if label is not None else (np.full(len(names), -1, np.int32), None)
-    return StoredSet(name, names, _Tables(paths, counts, bytes_of), places, space, notes)
+    places, space = labels_in(label, classes, labels, notes)
+    return StoredSet(name, names, _Tables(paths, counts, bytes_in(schema, column)), places, space, notes)
 
 
 def _about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -120,6 +118,21 @@ def label_column(schema: dict[str, Any], features: dict[str, Any]) -> tuple[str 
     usable = [name for name in (*known, *said) if name in fit]
     name = next((name for name in usable if name in said), next(iter(usable), None))
     return name, tuple(map(str, features[name].get("names") or ())) if name in said else ()
+
+
+def bytes_in(schema: dict[str, Any], column: str) -> pl.Expr:
+    """The bytes of the images of a column."""
+    return pl.col(column).struct.field("bytes") if isinstance(schema[column], pl.Struct) else pl.col(column)
+
+
+def labels_in(
+    column: str | None, classes: Sequence[str], labels: Sequence[Any], notes: list[str]
+) -> tuple[np.ndarray, ClassSpace | None]:
+    """What the label of each row is, -1 where there is none, and of which classes; `notes` are added to."""
+    if column is None:
+        return np.full(len(labels), -1, np.int32), None
+    notes.append(f"labels from the column {column}" + f", {len(classes)} classes by name" * bool(classes))
+    return labels_of(labels, classes)
 
 
 def _type(features: dict[str, Any], name: str) -> str:
