@@ -26,14 +26,14 @@ def look(
     out: str | Path | None = None,
     label: str | int | None = None,
     settings: Mapping[str, Any] | None = None,
-    classes: Any = None,
-    device: str = "auto",
+    **how: Any,
 ) -> tuple[Path, str]:
     """What does this instrument see in this image? The file that was written, and a sentence about this image.
 
-    A PNG; with `out` that ends in .gif an animation, from an instrument that shows an image as it changes.
-    Raises CueError for an instrument that has nothing to show of one image, with what to do instead; where it does not
-    apply to the model, with the reason; and for a GIF of one that has no frames.
+    `how` are arguments of `load`: classes, preprocessing, device and so on. A PNG; with `out` that ends in .gif an
+    animation, from an instrument that shows an image as it changes. Raises CueError for an instrument that has nothing
+    to show of one image, with what to do instead; where it does not apply to the model, with the reason; and for a GIF
+    of one that has no frames.
 
     >>> look("occlusion", "timm/resnet50.a1_in1k", "cat.jpg")    # doctest: +SKIP
     """
@@ -48,7 +48,7 @@ def look(
         do = f"give --out NAME.png, or choose {listed(options)}"
         raise CueError(f"{instrument} has no frames for '{path.name}'", wanted="an image that changes", do=do)
     images = find_image(image)
-    classifier = load(model, classes=classes, device=device)
+    classifier = load(model, **how)
     # A picture of one image needs no label: there is nothing to count.
     if why := registry.unmet(tool, classifier, images, frozenset({"label"})):
         raise _misfit(instrument, why)

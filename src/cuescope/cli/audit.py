@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from cuescope.cli.models import NUMBERS, numbers
 from cuescope.cli.terminal import command_line, progress, say
 from cuescope.core.errors import CueError
 from cuescope.runs.options import AuditOptions, with_options
@@ -21,6 +22,9 @@ TYPED = {
     "only": Annotated[str, Parameter(show_default=False)],
     "out": Path,
     "classes": Path,
+    "templates": Annotated[Path, Parameter(show_default=False)],
+    **dict.fromkeys(NUMBERS, Annotated[str, Parameter(show_default=False)]),
+    "preprocessing": Annotated[str, Parameter(show_default=False)],
     "settings": Annotated[list[str], Parameter(name="--set")],
     "also": Annotated[list[Path], Parameter(name="--instrument", show_default=False)],
 }
@@ -33,7 +37,8 @@ def audit(*models: str, json: bool = False, **given: Any) -> int:
 
     Args:
         models: timm/NAME, torchvision/NAME, cuescope/NAME, each with @WEIGHTS (a file) or @random if wanted;
-            package.module:factory, file.py:factory, or model.onnx.
+            hf/ORG/REPO, hf/FOLDER, open_clip/ARCH:TAG, keras/NAME; package.module:factory, file.py:factory; a file
+            .onnx, .tflite, .keras, .pt2 or .torchscript.
         given: The options.
         json: Print the findings as JSON instead of a table.
     """
@@ -44,7 +49,9 @@ def audit(*models: str, json: bool = False, **given: Any) -> int:
             "--only names no instrument", wanted="names, as in --only accuracy,shape_bias", do="leave it out"
         )
     also = [str(path) for path in given.pop("also", ())]
-    options = AuditOptions.of(**given | {"only": names, "also": also, "settings": settings(given.get("settings", ()))})
+    options = AuditOptions.of(
+        **numbers(given) | {"only": names, "also": also, "settings": settings(given.get("settings", ()))}
+    )
     # Before torch is imported, which takes seconds.
     options.check(models)
     from cuescope.api.audit import perform

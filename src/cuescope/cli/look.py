@@ -6,7 +6,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cuescope.cli.audit import settings
+from cuescope.cli.models import ModelOptions
 from cuescope.runs.options import check_look
+
+USUAL = ModelOptions()
 
 
 def look(
@@ -17,8 +20,7 @@ def look(
     out: Path | None = None,
     label: str | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
-    classes: Path | None = None,
-    device: str = "auto",
+    how: ModelOptions = USUAL,
 ) -> None:
     """What does this instrument see in this image? Writes one PNG, or a GIF, and prints the sentence.
 
@@ -30,16 +32,13 @@ def look(
             changes (shift_map, cue_suppression ...).
         label: Name, WordNet id or index of the right class, where it is known.
         set_: A parameter, as in --set size_px=32. Can be repeated.
-        classes: Names of the classifier's classes: a text file or a JSON list.
-        device: auto, cpu, cuda, cuda:1, mps.
+        how: Of the model.
     """
     values = settings(set_ or ())
     # Before torch is imported, which takes seconds.
     check_look(instrument, model, image, out, {key.rpartition(".")[2]: value for key, value in values.items()})
     from cuescope.api.look import look as do_look
 
-    path, sentence = do_look(
-        instrument, model, image, out=out, label=label, settings=values, classes=classes, device=device
-    )
+    path, sentence = do_look(instrument, model, image, out=out, label=label, settings=values, **how.given())
     print(sentence)
     print(path)

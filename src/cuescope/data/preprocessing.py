@@ -20,6 +20,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 FILTERS = {name: Image.Resampling[name.upper()] for name in ("bilinear", "bicubic", "lanczos", "nearest")}
+CHANNELS = ("RGB", "BGR")
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3) uint8, as Pillow has it."""
@@ -32,7 +33,8 @@ class Preprocessing:
     `size` is (H, W) of the input in px, cut from the middle after a resize to `resize`: the length of the short
     side in px, or the (H, W) to cover with the aspect ratio kept. Without `keep_aspect` the image is squeezed to
     just that (H, W), or square. `interpolation` is "bilinear", "bicubic", "lanczos" (all antialiased) or
-    "nearest". `mean` and `std` are of RGB in [0, 1]. `source` says where all this was read.
+    "nearest". `mean` and `std` are of RGB in [0, 1]. `source` says where all this was read. `channels` is the order in
+    which the network takes them: "RGB", or "BGR" as Caffe's.
 
     Raises CueError for values that cannot be.
     """
@@ -44,10 +46,13 @@ class Preprocessing:
     std: tuple[float, ...] = IMAGENET_STD
     source: str = "given"
     keep_aspect: bool = True
+    channels: str = "RGB"
 
     def __post_init__(self) -> None:
         if self.interpolation not in FILTERS:
             raise unknown("interpolation", self.interpolation, FILTERS)
+        if self.channels not in CHANNELS:
+            raise unknown("order of channels", self.channels, CHANNELS)
         sides = (*self.size, *((self.resize,) if isinstance(self.resize, int) else self.resize))
         if len(self.size) != 2 or min(sides) < 1:
             wanted = "sides of at least 1 px, as in size=(224, 224), resize=256"

@@ -41,6 +41,8 @@ class Executor:
     """The most images in one pass without gradients."""
     mean: Tensor
     std: Tensor
+    reverse: bool = False
+    """The network takes blue, green, red."""
     network: nn.Module | None = None
     """None for a black box, which is only the function `run`."""
     dtype: torch.dtype = torch.float32
@@ -63,7 +65,7 @@ class Executor:
         mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (how.mean, how.std))
         if device.type == "cpu":
             batch_size = min(batch_size, SMALL_BATCH if how.size[0] * how.size[1] <= SMALL_PX else CPU_BATCH)
-        return cls(run, device, batch_size, mean, std)
+        return cls(run, device, batch_size, mean, std, how.channels == "BGR")
 
     def upload(self, pixels: Tensor) -> Tensor:
         """Pixels on the device; a GPU fetches them itself, from pinned memory, while the CPU goes on."""
@@ -76,7 +78,8 @@ class Executor:
         x = pixels.to(self.device, torch.float32)
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        return ((x - self.mean) / self.std).to(self.dtype)
+        x = ((x - self.mean) / self.std).to(self.dtype)
+        return x.flip(1) if self.reverse else x
 
     def once(self, pixels: Tensor, run: Function | None = None) -> Tensor:
         """One pass, in evaluation mode, under whatever gradient mode the caller has."""

@@ -40,6 +40,18 @@ class AuditOptions:
     """Run folder. A run that was stopped goes on; one that is finished is left alone."""
     classes: Any = None
     """Names of the classifier's classes: a text file, one a line, or a JSON list; or imagenet-1k."""
+    templates: Any = None
+    """Prompts of a zero-shot classifier, open_clip/ARCH:TAG: a text file, one a line with {} for the class."""
+    preprocessing: Any = None
+    """In place of the model's own: a JSON file of its fields, or whose to take: timm/NAME, hf/FOLDER."""
+    mean: Sequence[float] | None = None
+    """Of red, green and blue in [0, 1], which the model's input is less: 0.485,0.456,0.406."""
+    std: Sequence[float] | None = None
+    """Of red, green and blue in [0, 1], which it is divided by."""
+    size: int | Sequence[int] | None = None
+    """Side of the model's input in px, or its height and width: 224,224."""
+    resize: int | Sequence[int] | None = None
+    """Length in px that the short side is resized to before the middle is cut out."""
     limit: int | None = None
     """Look at this many images, spread evenly over the folder."""
     minutes: float | None = None

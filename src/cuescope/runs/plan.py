@@ -21,6 +21,12 @@ from cuescope.runs.task import Task
 CHECKPOINTS = "the checkpoints of a network, in their order", "MODEL@one.safetensors MODEL@two.safetensors"
 """What to give, and how, for an instrument that needs "checkpoints"."""
 
+OF_MODELS = (
+    *("classes", "templates", "preprocessing", "mean", "std", "size", "resize"),
+    *("device", "precision", "batch_size", "compile"),
+)
+"""The options that say how a model is loaded."""
+
 
 class Plan(NamedTuple):
     tasks: list[Task]
@@ -43,7 +49,7 @@ def find_instruments(options: AuditOptions) -> list[Instrument]:
 
 def find_classifiers(models: Sequence[Any], options: AuditOptions) -> list[Classifier]:
     """The classifiers, loaded. Raises CueError for one that is given twice."""
-    how = {name: getattr(options, name) for name in ("classes", "device", "precision", "batch_size", "compile")}
+    how = {name: getattr(options, name) for name in OF_MODELS}
     found: dict[str, Classifier] = {}
     for model in models:
         classifier = load(model, **how)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cuescope.classifier.sources.found import SUFFIX, WANTED, Found
+from cuescope.classifier.sources.found import FILES, LIBRARIES, SUFFIX, WANTED, Asked, Found
 from cuescope.classifier.sources.known import unknown_model
 from cuescope.core.errors import CueError
 
@@ -23,7 +23,12 @@ def load(
     *,
     weights: str | Path | None = None,
     classes: ClassSpace | Sequence[str] | str | Path | None = None,
-    preprocessing: Preprocessing | None = None,
+    templates: str | Path | Sequence[str] | None = None,
+    preprocessing: Any = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    size: int | Sequence[int] | None = None,
+    resize: int | Sequence[int] | None = None,
     device: str = "auto",
     precision: str = "float32",
     batch_size: int = 32,
@@ -37,7 +42,9 @@ def load(
     factory gives an nn.Module or a Classifier; "model.onnx", a black box; an nn.Module; a Classifier, which is returned
     itself, or a new one where other settings are asked for. `weights` is another way to say "@FILE": .safetensors, or
     .pth, .pt and .bin files that hold nothing but tensors. A last layer of another number of classes is fitted to the
-    file. The other arguments are Classifier's, which overrule what the source knows. "+blur4" after a NAME or a factory
+    file. `templates` are the prompts of a zero-shot classifier. `preprocessing` is what `sources/preprocessings.py`
+    reads; `mean`, `std`, `size` and `resize` overrule single values of it, or of what the source knows. The other
+    arguments are Classifier's, which overrule what the source knows. "+blur4" after a NAME or a factory
     asks for the network's BlurPool version with filters of size 4 (see models.antialias), "+aps" for one that no cyclic
     shift changes (see models.aps); weights of either fit.
 
@@ -48,18 +55,28 @@ def load(
     256
     """
     from cuescope.classifier.classifier import Classifier
+    from cuescope.classifier.sources import preprocessings
+    from cuescope.network.wrappers import assumed, unwrapped
 
+    given, values = preprocessings.read(preprocessing), {"mean": mean, "std": std, "size": size, "resize": resize}
+    changed = any(value is not None for value in values.values())
     settings: dict[str, Any] = {
-        **{"classes": classes, "preprocessing": preprocessing, "device": device, "precision": precision},
+        **{"classes": classes, "preprocessing": given, "device": device, "precision": precision},
         **{"batch_size": batch_size, "compile": compile, "fold": fold},
     }
-    name, found = ("", Found(spec)) if isinstance(spec, Classifier) else _find(spec, weights, preprocessing)
+    asked = Asked(str(weights) if weights is not None else "", classes, templates)
+    name, found = ("", Found(spec)) if isinstance(spec, Classifier) else _find(spec, asked, given)
     if isinstance(found.module, Classifier):
         # What is not asked for stays as the classifier has it.
         other = {key: value for key, value in settings.items() if value != (load.__kwdefaults__ or {})[key]}
+        if changed:
+            other["preprocessing"] = preprocessings.overruled(given or found.module.preprocessing, **values)
         return found.module.under(**other, **({"name": name} if name else {}))
-    settings["classes"] = classes if classes is not None else found.classes
-    settings["preprocessing"] = preprocessing or found.preprocessing
+    settings["classes"] = found.classes if classes is None or found.classes_asked else classes
+    known = given or found.preprocessing
+    if changed:
+        known = preprocessings.overruled(known or assumed(unwrapped(found.module)[0]), **values)
+    settings["preprocessing"] = known
     return Classifier(found.module, name=name, owned=found.owned, notes=found.notes, code=found.code, **settings)
 
 
@@ -70,21 +87,24 @@ def names() -> tuple[str, ...]:
     return (*from_cuescope.names(), *from_torchvision.names(), *from_timm.names())
 
 
-def _find(spec: Any, weights: str | Path | None, preprocessing: Preprocessing | None) -> tuple[str, Found]:
+def _find(spec: Any, given: Asked, preprocessing: Preprocessing | None) -> tuple[str, Found]:
     """The classifier's name and what its source knows of it."""
     if not isinstance(spec, str | Path):
-        return _given(spec, weights)
+        return _given(spec, given)
     text = str(spec)
     path, _, file = text.partition("@")
     if late := SUFFIX.search(file):
         do = f"write {path}{late[0]}@{file[: late.start()]}"
         raise CueError(f"'{text}' has '{late[0]}' after its weights", wanted="it before the @", do=do)
-    if file and weights is not None:
-        raise CueError(f"'{text}' and weights={weights}", wanted="one file of weights", do="give one of them")
-    asked = file or (str(weights) if weights is not None else "")
-    name = path + (f"@{asked}" if asked else "")
+    if file and given.weights:
+        raise CueError(f"'{text}' and weights={given.weights}", wanted="one file of weights", do="give one of them")
+    asked = given._replace(weights=file or given.weights)
+    name = path + (f"@{asked.weights}" if asked.weights else "")
     path, change = _changed(path)
     found = _source(text, path, asked)
+    if asked.templates is not None and not found.classes_asked:
+        do = "leave the templates out, or name a model as open_clip/ARCH:TAG"
+        raise CueError(f"templates for {name}, which reads no text", wanted="a zero-shot classifier", do=do)
     return name, (_rebuilt(name, change, found, preprocessing) if change else found)
 
 
@@ -127,8 +147,8 @@ def _rebuilt(name: str, change: str, found: Found, preprocessing: Preprocessing 
     return found._replace(module=network, notes=(*found.notes, *notes), owned=True)
 
 
-def _given(module: Any, weights: str | Path | None) -> tuple[str, Found]:
-    if weights is not None:
+def _given(module: Any, asked: Asked) -> tuple[str, Found]:
+    if asked.weights:
         raise CueError("weights for an object", wanted="a module that has its weights", do="load them into it first")
     if not callable(module) and not hasattr(module, "graph_module"):  # an exported program cannot be called itself
         do = "give each by itself: audit(first, second)" if isinstance(module, list | tuple | dict) else "correct it"
@@ -142,16 +162,14 @@ def _given(module: Any, weights: str | Path | None) -> tuple[str, Found]:
     return type(inside).__name__, Found(module, classes, how, owned=False)
 
 
-def _source(text: str, path: str, weights: str) -> Found:
-    source, _, name = path.partition("/")
-    if source in ("timm", "torchvision", "cuescope") and name:
-        return importlib.import_module(f"cuescope.classifier.sources.from_{source}").find(name, weights)
-    if path.endswith(".onnx"):
-        from cuescope.classifier.sources import from_onnx
-
-        return from_onnx.find(text)
-    if ":" in path:
-        from cuescope.classifier.sources import from_python
-
-        return from_python.find(path, weights)
-    raise unknown_model(text, path)
+def _source(text: str, path: str, asked: Asked) -> Found:
+    """What the source that a name or a file belongs to finds: `find` of its module."""
+    library, _, name = path.partition("/")
+    source, what = (LIBRARIES.get(library), name) if name else (None, "")
+    if source is None:
+        source, what = FILES.get(Path(path).suffix.lower()), text
+    if source is None and ":" in path:
+        source, what = "from_python", path
+    if source is None:
+        raise unknown_model(text, path)
+    return importlib.import_module(f"cuescope.classifier.sources.{source}").find(what, asked)

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from cuescope.classifier.sources.found import RANDOM, Found
+from cuescope.classifier.sources.found import RANDOM, Asked, Found
 from cuescope.classifier.sources.weights import fit, read
 from cuescope.core.errors import CueError, unknown
 from cuescope.data.preprocessing import Preprocessing
@@ -17,8 +17,9 @@ def names() -> tuple[str, ...]:
     return tuple(f"cuescope/{name}" for name in (*world.names(), *models.names()))
 
 
-def find(name: str, weights: str) -> Found:
+def find(name: str, asked: Asked) -> Found:
     """One of cuescope's networks. Raises CueError for an unknown name and where weights are needed."""
+    weights = asked.weights
     from cuescope import models
     from cuescope.world import models as world
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cuescope.classifier.sources.found import Found
+from cuescope.classifier.sources.found import Asked, Found
+from cuescope.classifier.sources.known import need
 from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.network.trial import LUMA
@@ -83,7 +84,7 @@ class OnnxNetwork:
         return {name: array[: len(part)] for name, array in flat.items() if array.ndim and len(array) == step}
 
 
-def find(path: str) -> Found:
+def find(path: str, asked: Asked) -> Found:
     """The network in an ONNX file. Its preprocessing is not written in it: ImageNet's usual one is assumed."""
     if not Path(path).is_file():
         raise CueError(f"no file '{path}'", wanted="an ONNX file", do="check the path")
@@ -113,11 +114,9 @@ def _identity(path: Path) -> bytes:
 
 
 def _session(path: Path) -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        do = "pip install 'cuescope[onnx]'"
-        raise CueError(f"'{path}' needs onnxruntime", wanted="the extra onnx", do=do) from None
+    need(".onnx")
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from cuescope.classifier.sources.found import RANDOM, SEED, Found
+from cuescope.classifier.sources.found import RANDOM, SEED, Asked, Found
 from cuescope.classifier.sources.from_timm import preprocessing_of
 from cuescope.classifier.sources.from_transformers import classes_of
 from cuescope.classifier.sources.weights import fit, read
@@ -17,11 +17,12 @@ from cuescope.core.errors import CueError, unknown
 from cuescope.core.user_code import importing_from, load_file
 
 
-def find(path: str, weights: str) -> Found:
+def find(path: str, asked: Asked) -> Found:
     """What "package.module:factory" or "file.py:factory" gives: an nn.Module or a Classifier.
 
     The factory is called without arguments. Raises CueError, with the line, for what the file or the factory raises.
     """
+    weights = asked.weights
     from torch import nn
 
     from cuescope.classifier.classifier import Classifier

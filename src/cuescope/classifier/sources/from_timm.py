@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from cuescope.classifier.sources import hub
-from cuescope.classifier.sources.found import RANDOM, SEED, Found
+from cuescope.classifier.sources.found import RANDOM, SEED, Asked, Found
 from cuescope.classifier.sources.weights import State, fit, read
 from cuescope.core.errors import CueError, unknown
 from cuescope.data.preprocessing import FILTERS, Preprocessing
@@ -20,8 +20,9 @@ def names() -> tuple[str, ...]:
     return tuple(f"timm/{name}" for name in timm.list_models(pretrained=True))
 
 
-def find(name: str, weights: str) -> Found:
+def find(name: str, asked: Asked) -> Found:
     """A network of timm, trained, with weights from a file, or random. Raises CueError."""
+    weights = asked.weights
     import timm
 
     _check(name)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from cuescope.classifier.sources import hub
-from cuescope.classifier.sources.found import RANDOM, SEED, Found
+from cuescope.classifier.sources.found import RANDOM, SEED, Asked, Found
 from cuescope.classifier.sources.weights import State, fit, read
 from cuescope.core.errors import unknown
 from cuescope.data.preprocessing import Preprocessing
@@ -21,12 +21,13 @@ def names() -> tuple[str, ...]:
     return tuple(f"torchvision/{name}" for name in _names())
 
 
-def find(name: str, weights: str) -> Found:
+def find(name: str, asked: Asked) -> Found:
     """A network of torchvision, trained, with weights from a file, or random. Raises CueError.
 
     A name may say which of several published weights is meant, as in "resnet50.IMAGENET1K_V1". Without that it
     is the best one for weights from the hub, and the first one, for its preprocessing, where a file is given.
     """
+    weights = asked.weights
     architecture, _, tag = name.partition(".")
     if architecture not in _names():
         raise unknown("model", f"torchvision/{name}", names())

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cuescope.classifier.sources.found import RANDOM, SUFFIX, WANTED
+from cuescope.classifier.sources.found import EXTRAS, FILES, LIBRARIES, RANDOM, SUFFIX, WANTED
 from cuescope.core.errors import CueError, nearest, unknown
 
 PACKAGE = Path(__file__).resolve().parents[2]
@@ -21,23 +21,37 @@ def check(spec: Any) -> None:
     path, _, weights = str(spec).partition("@")
     path = SUFFIX.sub("", path)
     library, _, name = path.partition("/")
+    suffix = Path(path).suffix.lower()
     if name and library in LIBRARIES:
+        need(library)
         # What a running program has registered in a library is not in its files: the library itself is asked then.
-        if library == "cuescope" or library not in sys.modules:
+        if library in _NAMES and (library == "cuescope" or library not in sys.modules) and ":" not in name:
             _check_name(library, name)
-    elif ":" in path or path.endswith(".onnx"):
-        file = path.rpartition(":")[0] or path
-        if file.endswith((".py", ".onnx")) and not Path(file).is_file():
+    elif ":" in path or suffix in FILES:
+        file = path if suffix in FILES else path.rpartition(":")[0]
+        if file.endswith((".py", *FILES)) and not Path(file).is_file():
             raise CueError(f"no file '{file}'", wanted="a file with a model", do="check the path")
+        need(suffix)
     else:
         raise unknown_model(str(spec), path)
     if weights and weights != RANDOM:
         weights_file(weights)
 
 
+def need(what: str) -> None:
+    """Raise CueError where a library or a kind of file needs a package that is not installed.
+
+    >>> need("timm")
+    """
+    package, extra = EXTRAS.get(what, ("", ""))
+    if package and importlib.util.find_spec(package) is None:
+        subject = f"a model file {what}" if what.startswith(".") else f"{what}/NAME"
+        raise CueError(f"{subject} needs {package}", wanted=f"the extra {extra}", do=f"pip install 'cuescope[{extra}]'")
+
+
 def names() -> list[str]:
     """The models of all libraries, each after the library's name."""
-    return [f"{library}/{name}" for library, find in LIBRARIES.items() for name in find()]
+    return [f"{library}/{name}" for library, find in _NAMES.items() for name in find()]
 
 
 def weights_file(path: str | Path) -> Path:
@@ -51,7 +65,7 @@ def weights_file(path: str | Path) -> Path:
 
 
 def _check_name(library: str, name: str) -> None:
-    options = LIBRARIES[library]()
+    options = _NAMES[library]()
     architecture, _, tag = name.partition(".")
     # Not every tag is written beside its architecture: one that timm's files hold anywhere is left to the library.
     if (options and architecture not in options) or (library == "timm" and tag not in _text(library)):
@@ -77,7 +91,8 @@ def _timm() -> list[str]:
     return sorted(found | tagged | set(re.findall(r"""['"](\w+)['"]:""", "\n".join(former))))
 
 
-LIBRARIES = {"cuescope": _cuescope, "torchvision": _torchvision, "timm": _timm}
+_NAMES = {"cuescope": _cuescope, "torchvision": _torchvision, "timm": _timm}
+"""The libraries whose names can be told from their files."""
 
 
 @functools.cache
