@@ -277,7 +277,6 @@ BAD = {
     "zeros": (bytes(500), "not an image of a format that is read: JPEG, PNG"),
     "zip": (b"PK\3\4" + bytes(range(128, 200)), "not an image of a format that is read: JPEG, PNG"),
     "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image: the file holds text ('%!PS-Adobe-3.0 EPSF-3.0')"),
-    "HEIC": (b"\0\0\0\x18ftypheic" + bytes(50), "a HEIC image, a format that is not read: convert it to JPEG or PNG"),
     "JPEG, half": (GOOD["jpeg 4:2:0"][:700], "cut off: the JPEG data end too early"),
     "JPEG, last byte": (GOOD["jpeg 4:2:0"][:-1], "cut off: the JPEG data end too early"),
     "JPEG progressive, half": (GOOD["jpeg progressive"][:900], "cut off: the JPEG data end too early"),
@@ -361,3 +360,37 @@ def test_real_photographs_and_stimuli_equal_pillow(data: Path) -> None:
     files = sorted((data / "imagenet-sample").glob("*.JPEG")) + sorted((data / "cue-conflict").rglob("*.png"))[::8]
     assert len(files) == 580
     assert [path.name for path in files if not torch.equal(decode(path), slow(path.read_bytes()))] == []
+
+
+def heic(turned: int = 1) -> bytes:
+    """A file of 60 x 40 px, red above and green below; `turned` is its orientation."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[:20, :, 0] = pixels[20:, :, 1] = 255
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = turned
+    Image.fromarray(pixels).save(file, "HEIF", quality=95, exif=exif.tobytes())
+    return file.getvalue()
+
+
+def test_heic_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_heic", lambda: ())
+    with pytest.raises(UnreadableError, match="cuescope\\[heic\\]"):
+        decode(b"\0\0\0\x18ftypheic" + bytes(50))
+
+
+@pytest.mark.extra
+def test_heic_is_read_as_its_container_turns_it(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    pixels = decode(heic())
+    assert pixels.shape == (3, 40, 60)
+    assert (pixels[:, 5, 30] - torch.tensor([255, 0, 0])).abs().max() <= 3
+    assert (pixels[:, 35, 30] - torch.tensor([0, 255, 0])).abs().max() <= 3
+    file = tmp_path / "turned.heic"
+    file.write_bytes(heic(turned=6))
+    assert decode(file).shape == (3, 60, 40)
+    assert size_of(file) == (40, 60)
+    with pytest.raises(UnreadableError, match="damaged|cut off"):
+        decode(heic()[:-200])

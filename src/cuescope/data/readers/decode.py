@@ -3,7 +3,7 @@
 Pixels are those of Pillow's `Image.open(file).convert("RGB")`, with which the published numbers were measured. JPEG and
 PNG go to torchcodec where that is bit-identical and faster (bench/decode.py), everything else to Pillow: other formats,
 images with an EXIF orientation (torchcodec would turn them) and 16-bit PNG. Transparency is dropped, not blended.
-Pixels are as stored in every format: an orientation turns none.
+Pixels are as stored in every format: an orientation turns none but those of HEIC, where it is a part of the image.
 """
 
 import contextlib
@@ -98,7 +98,7 @@ def size_of(path: Path) -> tuple[int, int]:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=_formats(kind)) as image:
             turned = image.format == "TIFF" and image.getexif().get(_ORIENTATION, 1) in range(5, 9)
             return (image.height, image.width) if turned else image.size
     except Exception as error:  # whatever a damaged file makes Pillow stumble over, as in `_pillow`
@@ -179,11 +179,22 @@ def _turned(data: bytes, mark: bytes) -> bool:
     return any(_TURNED.search(data, at, at + 65_536) for at in starts)
 
 
+@functools.cache
+def _heic() -> tuple[str, ...]:
+    """Pillow's names of HEIC, where the extra that reads it is installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return ()
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return ("HEIF",)
+
+
 def _pillow(data: bytes, kind: str | None) -> Tensor:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=_formats(kind)) as image:
             check_size(*image.size, len(data))
             with _turn(image.size):
                 pixels = _rgb(image)
@@ -192,6 +203,10 @@ def _pillow(data: bytes, kind: str | None) -> Tensor:
     except Exception as error:  # whatever a damaged file makes Pillow's plugins stumble over, even an OverflowError
         raise UnreadableError(_reason(data, kind, error)) from error
     return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _formats(kind: str | None) -> tuple[str, ...]:
+    return (_heic() if kind == "HEIC" else ()) or FORMATS
 
 
 def _rgb(image: Any) -> np.ndarray:
@@ -224,8 +239,8 @@ def _upright(image: Any) -> Any:
 
 def _reason(data: bytes, kind: str | None, error: Exception) -> str:
     """Why the bytes are no image, in words for people."""
-    if kind == "HEIC":
-        return "a HEIC image, a format that is not read: convert it to JPEG or PNG"
+    if kind == "HEIC" and not _heic():
+        return "a HEIC image: pip install 'cuescope[heic]', or convert it to JPEG or PNG"
     if kind is None:
         text = data[:40].decode(errors="replace").strip()
         if data.startswith(b"%PDF"):

@@ -21,7 +21,7 @@ from cuescope.data.readers.decode import decode, sniff
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"}
-    | {".heic", ".heif"}  # not read, but listed as skipped with the reason instead of left out without a word
+    | {".heic", ".heif"}  # read with the extra heic; without it listed as skipped, with the reason
 )
 OTHER_SUFFIXES = frozenset(
     {".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".svg", ".py", ".log"}
