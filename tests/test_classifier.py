@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -635,3 +636,15 @@ def test_cue_conflict_decisions_to_the_image(data: Path) -> None:
     said = [list(members)[k] for k in scores.argmax(1).tolist()]
     counts = [sum(a == s.cues[cue] for a, s in zip(said, samples, strict=True)) for cue in ("shape", "texture")]
     assert (len(samples), *counts) == (601, 104, 251)
+
+
+def test_blue_comes_first_where_the_network_takes_it_so() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    turned = copy.deepcopy(net)
+    turned[0].weight.data = net[0].weight.data.flip(1)
+    how = Preprocessing((8, 8), 8, mean=(0.1, 0.4, 0.7), std=(0.2, 0.3, 0.5))
+    pixels = torch.rand(3, 3, 8, 8)
+    rgb = Classifier(net, preprocessing=how)
+    bgr = Classifier(turned, preprocessing=replace(how, channels="BGR"))
+    torch.testing.assert_close(bgr.logits(pixels), rgb.logits(pixels))
+    assert Classifier(net, preprocessing=replace(how, channels="BGR")).digest != rgb.digest

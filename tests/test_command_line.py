@@ -355,6 +355,26 @@ def test_the_list_of_models_names_the_suffix(capsys: pytest.CaptureFixture[str])
     assert list(json.loads(out)) == ["cuescope/world-congruent"]
 
 
+def test_what_is_assumed_of_a_model_is_listed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    model = tmp_path / "net.py"
+    model.write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Softmax(1))\n"
+    )
+    status, text, _ = call("list", "model", f"{model}:make", "--mean", "0.5", "--size", "64,32", capsys=capsys)
+    assert status == 0
+    assert "the middle 64 x 32 px, less 0.5 0.5 0.5" in text
+    after = text[text.index("assumed") :]
+    assert "probabilities" in after
+    assert "ImageNet's usual" in after
+    _, out, _ = call("list", "model", "cuescope/world-congruent", "--json", capsys=capsys)
+    assert json.loads(out)["assumed"] == []
+    assert json.loads(out)["classes"] == 16
+    assert call("list", "model", capsys=capsys)[0] == 2
+    assert call("list", "model", f"{model}:make", "--mean", "red", capsys=capsys)[0] == 2
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = """if True:
         import sys

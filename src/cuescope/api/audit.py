@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from cuescope import report
 from cuescope.classifier.classifier import Classifier
+from cuescope.classifier.describe import describe
 from cuescope.core.errors import StoppedError
 from cuescope.core.files import write_json
-from cuescope.core.naming import short_name
 from cuescope.core.progress import Progress, quiet
 from cuescope.core.provenance import now, versions
 from cuescope.core.wording import counted
@@ -216,7 +216,7 @@ def _manifest(plan: Plan, options: AuditOptions, command: str, previous: Mapping
             "cores": os.cpu_count(),
         },
         "image_sets": [_describe_set(role, images, plan.matched[role]) for role, images in plan.sets],
-        "classifiers": [_describe(classifier) for classifier in plan.classifiers],
+        "classifiers": [describe(classifier) for classifier in plan.classifiers],
         "cells": [],
         "unasked": plan.unasked,
         "preset": {"name": "" if options.only else options.preset, "left_out": questions(left_out)},
@@ -254,24 +254,6 @@ def _finish(folder: Run, plan: Plan, meter: Meter) -> None:
     folder.manifest["made"] = {name: folder.digest(name) for name in MADE}
     folder.write_manifest()
     meter.end()
-
-
-def _describe(classifier: Classifier) -> dict[str, Any]:
-    return {
-        "name": classifier.name,
-        "title": short_name(classifier.name),
-        "classes": len(classifier.classes),
-        "space": classifier.classes.name,
-        "capabilities": sorted(classifier.capabilities),
-        "preprocessing": asdict(classifier.preprocessing),
-        "device": str(classifier.device),
-        "precision": classifier.precision,
-        "batch_size": classifier.batch_size,
-        "notes": list(classifier.notes),
-        "assumed": list(classifier.assumed),
-        "digest": classifier.digest,
-        "parameters": classifier.parameters,
-    }
 
 
 def _describe_set(role: str, images: ImageSet, matched: Sequence[str]) -> dict[str, Any]:

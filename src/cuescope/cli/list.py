@@ -4,17 +4,29 @@ import json as json_module
 from dataclasses import MISSING
 from typing import Any, Literal, cast
 
+from cuescope.cli.models import USUAL, ModelOptions
+from cuescope.core.errors import CueError
+
 
 def list_(
-    what: Literal["instruments", "models", "makers", "recipes", "images"], search: str = "", /, *, json: bool = False
+    what: Literal["instruments", "models", "model", "makers", "recipes", "images"],
+    search: str = "",
+    /,
+    *,
+    json: bool = False,
+    how: ModelOptions = USUAL,
 ) -> None:
-    """The instruments with their parameters, the models, the makers, the recipes, or the built-in images.
+    """The instruments with their parameters, the models, the makers, the recipes, the built-in images; or one model.
 
     Args:
-        what: instruments, models, makers, recipes or images.
-        search: Only names that contain this.
+        what: instruments, models, makers, recipes or images; or model, for what is known and assumed of one.
+        search: Only names that contain this; after model, the model, as for `cuescope audit`.
         json: Print JSON instead of text.
+        how: Of the model.
     """
+    if what == "model":
+        _model(search, how, json)
+        return
     tables = {"instruments": _instruments, "models": _models, "makers": _makers, "recipes": _recipes, "images": _images}
     found = {name: entry for name, entry in tables[what]().items() if search.lower() in name.lower()}
     if json:
@@ -36,6 +48,25 @@ def list_(
         text = "NAME+blur4 is a convolutional network that blurs before it subsamples (+blur2 to +blur7), "
         text += "NAME+aps one that no cyclic shift changes"
         console.print(f"[dim]{text}; @WEIGHTS-FILE or @random may follow.[/dim]", soft_wrap=True)
+
+
+def _model(spec: str, how: ModelOptions, as_json: bool) -> None:
+    """What is known of a model, what was assumed of it and what was done to run it."""
+    from cuescope.classifier.sources import known
+
+    if not spec:
+        raise CueError("no model was named", wanted="a model", do="as in: cuescope list model timm/resnet50.a1_in1k")
+    known.check(spec)
+    from cuescope.classifier import describe
+    from cuescope.classifier.sources import load
+
+    classifier = load(spec, **how.given())
+    if as_json:
+        print(json_module.dumps(describe.describe(classifier), indent=1))
+        return
+    print(classifier.name)
+    for heading, text in describe.lines(classifier):
+        print(f"  {heading:<14}{text}")
 
 
 def _settings(known: dict[str, tuple[Any, Any, str]]) -> dict[str, dict[str, Any]]:

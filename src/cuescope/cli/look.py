@@ -6,10 +6,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cuescope.cli.audit import settings
-from cuescope.cli.models import ModelOptions
+from cuescope.cli.models import USUAL, ModelOptions
 from cuescope.runs.options import check_look
-
-USUAL = ModelOptions()
 
 
 def look(

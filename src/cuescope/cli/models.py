@@ -42,6 +42,10 @@ class ModelOptions:
         return numbers({key: value for key, value in vars(self).items() if value is not None})
 
 
+USUAL = ModelOptions()
+"""None of them given."""
+
+
 def numbers(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options with the lists of numbers among them as such. Raises CueError for what is no number.
 
