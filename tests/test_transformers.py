@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier, Preprocessing
-from cuescope.classifier.sources import image_processors, load, preprocessings
+from cuescope.classifier.sources import image_processors
 from cuescope.core.errors import CueError
 from cuescope.data.images import Sample
 
@@ -103,7 +101,10 @@ def test_a_file_need_not_name_what_is_usual(family: str) -> None:
         ({"image_processor_type": "ViTImageProcessor", "do_pad": True}, "pads"),
         ({"image_processor_type": "CLIPImageProcessor", "do_center_crop": False}, "a shape of their own"),
         ({"image_processor_type": "ViTImageProcessor", "size": {"longest_edge": 5}}, "a size of longest_edge"),
-        ({"image_processor_type": "ConvNextImageProcessor", "size": 224, "do_center_crop": True, "crop_size": 9}, "twice"),
+        (
+            {"image_processor_type": "ConvNextImageProcessor", "size": 224, "do_center_crop": True, "crop_size": 9},
+            "twice",
+        ),
         ({"image_processor_type": "ViTImageProcessor", "resample": 9}, "values that cannot be"),
         ({"image_processor_type": "ViTImageProcessor", "size": "big"}, "values that cannot be"),
         ({"image_processor_type": "ViTImageProcessor", "image_std": [0, 0, 0]}, "std"),

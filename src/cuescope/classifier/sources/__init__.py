@@ -38,7 +38,8 @@ def load(
     """Which classifier is it? Its network, weights, classes and preprocessing from wherever they are known.
 
     `spec` is one of: "timm/NAME", "torchvision/NAME", "cuescope/NAME", "hf/FOLDER" and the others of `found.WANTED`,
-    each followed by "@FILE" for weights of one's own or "@random" for an untrained network of a fixed seed; "package.module:factory" or "file.py:factory", where the
+    each followed by "@FILE" for weights of one's own or "@random" for an untrained network of a fixed seed;
+    "package.module:factory" or "file.py:factory", where the
     factory gives an nn.Module or a Classifier; "model.onnx", a black box; an nn.Module; a Classifier, which is returned
     itself, or a new one where other settings are asked for. `weights` is another way to say "@FILE": .safetensors, or
     .pth, .pt and .bin files that hold nothing but tensors. A last layer of another number of classes is fitted to the

@@ -33,10 +33,7 @@ def find(name: str, asked: Asked) -> Found:
     Raises CueError for a folder that holds none, weights in a format that can run code, a hub that does not answer.
     """
     need("hf")
-    if asked.weights:
-        folder = folder_of(name, ("*.json",))
-    else:
-        folder = folder_of(name, ("*.json", "model*.safetensors"))
+    folder = folder_of(name, ("*.json",) if asked.weights else ("*.json", "model*.safetensors"))
     config = config_of(folder, name)
     if "model_type" not in config and ("architecture" in config or "pretrained_cfg" in config):
         from cuescope.classifier.sources import from_timm
@@ -85,6 +82,13 @@ def processor_of(folder: Path) -> Preprocessing | None:
     if not image_processors.kind_of(values) and (folder / "config.json").is_file():
         kind = _usual_processor(str(_json(folder / "config.json").get("model_type")))
     return image_processors.from_config(values, f"{folder.name}/{file.name}", kind)
+
+
+def preprocessing_named(name: str) -> Preprocessing:
+    """What the image processor of hf/FOLDER or hf/ORG/REPO does; no weights are fetched. Raises CueError."""
+    if (how := processor_of(folder_of(name, ("*.json",)))) is not None:
+        return how
+    raise CueError(f"hf/{name} has no {PROCESSOR}", wanted="what an image processor wrote", do="give another one's")
 
 
 def preprocessing_of(module: Any) -> tuple[Preprocessing | None, tuple[str, ...]]:
@@ -225,9 +229,10 @@ def _preprocessing(folder: Path, settings: Any) -> tuple[Preprocessing, tuple[st
 def _usual_processor(kind: str) -> str:
     """The image processor that transformers takes for a type of model."""
     need("hf")
-    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES as NAMES
+    from transformers.models.auto import image_processing_auto
 
-    return str((NAMES.get(kind) or {}).get("torchvision") or "")
+    names = vars(image_processing_auto)["IMAGE_PROCESSOR_MAPPING_NAMES"]
+    return str((names.get(kind) or {}).get("torchvision") or "")
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -240,7 +245,7 @@ def _quiet() -> Iterator[None]:
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity(50)  # critical
     logging.disable_progress_bar()
     try:
         yield

@@ -137,7 +137,9 @@ def _normalization(family: str, values: Mapping[str, Any]) -> tuple[tuple[float,
     """Mean and deviation of RGB in [0, 1] that do what its rescaling and normalization do to 0 .. 255."""
     scale = 255 * float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 255.0
     scale = 1.0 if abs(scale - 1) < 1e-6 else scale
-    offset = 1.0 if family == "EfficientNet" and values.get("rescale_offset") and values.get("do_rescale", True) else 0.0
+    offset = (
+        1.0 if family == "EfficientNet" and values.get("rescale_offset") and values.get("do_rescale", True) else 0.0
+    )
     mean, std = ((v,) * 3 if isinstance(v, int | float) else v for v in (values["image_mean"], values["image_std"]))
     again = std if family == "EfficientNet" and values["include_top"] else (1.0,) * 3
     if not values.get("do_normalize", True) or family == "MobileViT":
