@@ -54,7 +54,8 @@ class Layers:
     def stages(self) -> tuple[str, ...]:
         """Of the maps, the last of each size, at most five: the paper's number of layers (Zeiler & Fergus 2014)."""
         own = {name: layer for name, layer in self.maps.items() if layer.inner not in self.maps}
-        kept = [name for name in own if not isinstance(self.network.get_submodule(name), hooks.KEEP_SHAPE)]
+        passing = (*hooks.KEEP_SHAPE, nn.ZeroPad2d)
+        kept = [name for name in own if not isinstance(self.network.get_submodule(name), passing)]
         last = {own[name].size: name for name in kept}
         return tuple(name for name in self.maps if name in last.values())[-5:]
 

@@ -147,6 +147,20 @@ def read_text(path: Path) -> str:
         raise ValueError("it is no text in UTF-8") from None
 
 
+def read_object(path: Path, *, wanted: str, do: str) -> dict[str, Any]:
+    """A JSON object from a file that a user gives. Raises CueError where it cannot be read or is something else."""
+    try:
+        values = json.loads(read_text(path))
+        if not isinstance(values, dict):
+            raise ValueError("it holds no object")
+        return values
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise CueError(f"cannot read '{path}': {why}", wanted=wanted, do="check the path") from None
+    except (ValueError, RecursionError) as error:
+        raise CueError(f"'{path}' is no JSON object: {error}", wanted=wanted, do=do) from None
+
+
 def is_there(path: Path) -> bool:
     """Whether a file is there; a link is none."""
     return path.is_file() and not path.is_symlink()

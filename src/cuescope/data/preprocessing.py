@@ -19,8 +19,10 @@ from cuescope.data.images import Box, Framing, Sample, each
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-FILTERS = {name: Image.Resampling[name.upper()] for name in ("bilinear", "bicubic", "lanczos", "nearest")}
+NAMES = ("bilinear", "bicubic", "lanczos", "box", "hamming", "nearest")
+FILTERS = {name: Image.Resampling[name.upper()] for name in NAMES}
 CHANNELS = ("RGB", "BGR")
+ROUNDING = ("even", "down")
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3) uint8, as Pillow has it."""
@@ -32,9 +34,10 @@ class Preprocessing:
 
     `size` is (H, W) of the input in px, cut from the middle after a resize to `resize`: the length of the short
     side in px, or the (H, W) to cover with the aspect ratio kept. Without `keep_aspect` the image is squeezed to
-    just that (H, W), or square. `interpolation` is "bilinear", "bicubic", "lanczos" (all antialiased) or
-    "nearest". `mean` and `std` are of RGB in [0, 1]. `source` says where all this was read. `channels` is the order in
-    which the network takes them: "RGB", or "BGR" as Caffe's.
+    just that (H, W), or square. `interpolation` is "bilinear", "bicubic", "lanczos", "box", "hamming" (all antialiased)
+    or "nearest". `mean` and `std` are of RGB in [0, 1]. `source` says where all this was read. `channels` is the order
+    in which the network takes them: "RGB", or "BGR" as Caffe's. `rounding` says where the middle begins when an odd
+    number of px is cut away: "even", as torchvision and timm round, or "down", as transformers does.
 
     Raises CueError for values that cannot be.
     """
@@ -47,12 +50,15 @@ class Preprocessing:
     source: str = "given"
     keep_aspect: bool = True
     channels: str = "RGB"
+    rounding: str = "even"
 
     def __post_init__(self) -> None:
         if self.interpolation not in FILTERS:
             raise unknown("interpolation", self.interpolation, FILTERS)
         if self.channels not in CHANNELS:
             raise unknown("order of channels", self.channels, CHANNELS)
+        if self.rounding not in ROUNDING:
+            raise unknown("rounding", self.rounding, ROUNDING)
         sides = (*self.size, *((self.resize,) if isinstance(self.resize, int) else self.resize))
         if len(self.size) != 2 or min(sides) < 1:
             wanted = "sides of at least 1 px, as in size=(224, 224), resize=256"
@@ -79,7 +85,7 @@ def frame(samples: Sequence[Sample], how: Preprocessing) -> Tensor:
     def fill(i: int) -> None:
         pixels = np.ascontiguousarray(samples[i].pixels.permute(1, 2, 0).numpy())
         shape = resized((pixels.shape[0], pixels.shape[1]), how, samples[i].framing)
-        out[i] = center_crop(resize(pixels, shape, how.interpolation), how.size)
+        out[i] = center_crop(resize(pixels, shape, how.interpolation), how.size, how.rounding)
 
     each(fill, len(samples), least=4)
     return torch.from_numpy(out).permute(0, 3, 1, 2)
@@ -104,7 +110,7 @@ def locate(box: Box, shape: tuple[int, int], how: Preprocessing, framing: Framin
     """
     target = resized(shape, how, framing)
     y, x = (to / of for to, of in zip(target, shape, strict=True))
-    top, left = (_start(have, want) for have, want in zip(target, how.size, strict=True))
+    top, left = (_start(have, want, how.rounding) for have, want in zip(target, how.size, strict=True))
     return Box(box.x0 * x - left, box.y0 * y - top, box.x1 * x - left, box.y1 * y - top, box.name)
 
 
@@ -154,17 +160,20 @@ def resize(pixels: Pixels, shape: tuple[int, int], interpolation: str) -> Pixels
     return np.asarray(Image.fromarray(pixels).resize((shape[1], shape[0]), FILTERS[interpolation]))
 
 
-def center_crop(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """The middle of an image, black beyond it where it is too small: torchvision's CenterCrop."""
-    top, left = (_start(have, want) for have, want in zip(pixels.shape[:2], size, strict=True))
+def center_crop(pixels: Pixels, size: tuple[int, int], rounding: str = "even") -> Pixels:
+    """The middle of an image, black beyond it where it is too small: torchvision's CenterCrop, or transformers'."""
+    top, left = (_start(have, want, rounding) for have, want in zip(pixels.shape[:2], size, strict=True))
     room = [max(want - have, 0) for want, have in zip(size, pixels.shape[:2], strict=True)]
     if any(room):
-        pixels = np.pad(pixels, [*((r // 2, (r + 1) // 2) for r in room), (0, 0)])
+        before = (max(-top, 0), max(-left, 0))
+        pixels = np.pad(pixels, [*((b, r - b) for b, r in zip(before, room, strict=True)), (0, 0)])
         top, left = max(top, 0), max(left, 0)
     return pixels[top : top + size[0], left : left + size[1]]
 
 
-def _start(have: int, want: int) -> int:
+def _start(have: int, want: int, rounding: str) -> int:
     """Where the middle `want` px of `have` start; below 0 where there are too few."""
+    if rounding == "down":
+        return (have - want) // 2
     # Python's round, to even, is what torchvision uses here.
     return round((have - want) / 2.0) if have >= want else -((want - have) // 2)

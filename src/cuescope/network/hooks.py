@@ -158,7 +158,8 @@ def captured(
     found: dict[HookPoint, Tensor] = {}
 
     def keep(point: HookPoint, tensor: Any) -> None:
-        if point in wanted and point not in found and isinstance(tensor, Tensor):
+        tensor = main(tensor)
+        if point in wanted and point not in found and tensor is not None:
             # A copy: the next layer may be an in-place ReLU.
             found[point] = tensor.clone()
             if enough and len(found) == len(wanted):
@@ -175,6 +176,16 @@ def captured(
         yield found
 
 
+def main(output: Any) -> Tensor | None:
+    """The tensor that a module passes on: its output, or the first of several, as of transformers' blocks.
+
+    >>> main((torch.ones(2), None))
+    tensor([1., 1.])
+    """
+    first = output[0] if isinstance(output, tuple) and output else output
+    return first if isinstance(first, Tensor) else None
+
+
 def survey(network: nn.Module, pixels: Tensor) -> dict[str, Layer]:
     """Which layers give maps over the image, and how are they laid out? In the order they are computed.
 
@@ -182,11 +193,16 @@ def survey(network: nn.Module, pixels: Tensor) -> dict[str, Layer]:
     """
     calls, inner = _calls(network, pixels)
     names = [name for name, _ in calls]
-    token_counts = {shape[1] for _, shape in calls if shape is not None and len(shape) == 3}
     layers: dict[str, Layer] = {}
     grid: tuple[int, int] | None = None
     sizes: set[tuple[int, int]] = set()
+    # Counts of tokens so far: an attention matrix comes after its tokens. Windows of a map, of which there are more
+    # than images, have a count of their own.
+    token_counts: set[int] = set()
     for name, shape in calls:
+        if shape is not None and len(shape) == 3:
+            token_counts |= {shape[1]} if shape[0] == len(pixels) else set()
+            grid = next((size for size in sizes if size[0] * size[1] == shape[1]), grid)
         found = None if shape is None else layout_of(shape, pixels.shape, grid, token_counts)
         if found is None or (found[1] not in sizes and isinstance(network.get_submodule(name), KEEP_SHAPE)):
             continue
@@ -222,10 +238,11 @@ def _calls(network: nn.Module, pixels: Tensor) -> tuple[list[tuple[str, torch.Si
 
     def note(name: str, _inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal last
-        calls.append((name, output.shape if isinstance(output, Tensor) else None))
-        if output is last[1] and last[0].startswith(f"{name}."):
+        tensor = main(output)
+        calls.append((name, None if tensor is None else tensor.shape))
+        if tensor is last[1] and last[0].startswith(f"{name}."):
             inner[name] = last[0]
-        last = (name, output)
+        last = (name, tensor)
 
     watched_pass(network, pixels, note)
     return calls, inner
@@ -236,8 +253,8 @@ def layout_of(
 ) -> tuple[Layout, tuple[int, int]] | None:
     """How a layer's output lies over the image, judged by shape alone; None where it is no map.
 
-    The sides of a map have the aspect ratio of the image; tokens (B, N, C) follow the map seen last (`grid`).
-    An (N, N) that is as long as the tokens is an attention matrix.
+    The sides of a map have the aspect ratio of the image; tokens (B, N, C) follow the map seen last (`grid`), or are
+    the quarter of them that Swin and LeViT merge them to. An (N, N) as long as the tokens is an attention matrix.
 
     >>> layout_of(torch.Size((2, 197, 192)), torch.Size((2, 3, 224, 224)), (14, 14))
     ('tokens', (14, 14))
@@ -245,9 +262,12 @@ def layout_of(
     if shape[0] != pixels[0]:
         return None
     height, width = pixels[2:]
-    if len(shape) == 3 and grid is not None:
+    if len(shape) == 3 and grid is not None and shape[2] > 1:
         extra = shape[1] - grid[0] * grid[1]
-        return ("tokens", grid) if 0 <= extra <= MOST_PREFIX_TOKENS else None
+        if 0 <= extra <= MOST_PREFIX_TOKENS:
+            return "tokens", grid
+        half = ((grid[0] + 1) // 2, (grid[1] + 1) // 2)
+        return ("tokens", half) if shape[1] == half[0] * half[1] > 1 else None
     if len(shape) != 4 or shape[2:] == (1, 1):
         return None
     options: list[tuple[float, Layout, tuple[int, int]]] = []
@@ -285,10 +305,10 @@ def watched(network: nn.Module, wanted: Iterable[tuple[Layer, Reduction]], found
     wanted = list(wanted)
     found[:] = [torch.empty(0)] * len(wanted)
 
-    def keep(name: str, _inputs: tuple[Any, ...], output: Tensor) -> None:
+    def keep(name: str, _inputs: tuple[Any, ...], output: Any) -> None:
         for i, (layer, reduce) in enumerate(wanted):
             if layer.name == name:
-                found[i] = reduce(as_map(output, layer))
+                found[i] = reduce(as_map(output[0] if isinstance(output, tuple) else output, layer))
 
     with hooked({layer.name: network.get_submodule(layer.name) for layer, _ in wanted}, keep):
         yield

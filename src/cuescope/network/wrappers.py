@@ -8,6 +8,8 @@ from torch import nn
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.network import hooks
 
+ASSUMED = "assumed: ImageNet's usual"
+"""The source of a preprocessing of which nothing is known."""
 MOST_OUTSIDE = 0.02
 """Share of the parameters that may lie outside of the network that a module is said to consist of."""
 
@@ -69,7 +71,7 @@ def assumed(module: Any) -> Preprocessing:
     """The preprocessing where nothing is known of it: ImageNet's usual, less a normalization in the module itself."""
     kinds = [type(part) for part in module.modules()] if isinstance(module, nn.Module) else []
     if not any(kind.__name__ == "Normalize" and kind.__module__.startswith("torchvision.") for kind in kinds):
-        return Preprocessing(source="assumed: ImageNet's usual")
+        return Preprocessing(source=ASSUMED)
     source = "assumed: ImageNet's usual resize and crop; the module normalizes by itself"
     return Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), source=source)
 

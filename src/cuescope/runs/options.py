@@ -123,6 +123,7 @@ class AuditOptions:
         if named and not self.classes.expanduser().is_file():
             wanted = f"a file of class names, or {IMAGENET}"
             raise CueError(f"no file '{self.classes}'", wanted=wanted, do="check the path")
+        models.check_preprocessing(self.preprocessing)
         for classifier in classifiers:
             models.check(classifier)
 
@@ -135,7 +136,9 @@ class AuditOptions:
                 raise CueError(found, wanted="a run folder outside of the images", do="choose another --out")
 
 
-def check_look(instrument: str, model: Any, image: Any, out: Any, settings: Mapping[str, Any]) -> Path:
+def check_look(
+    instrument: str, model: Any, image: Any, out: Any, settings: Mapping[str, Any], preprocessing: Any = None
+) -> Path:
     """The file that `look` writes. Raises CueError for a mistaken path or name, as AuditOptions.check does."""
     path = Path(out) if out else Path(f"{Path(instrument).stem}-{Path(image).stem}.png")
     if path.suffix.lower() not in (".png", ".gif"):
@@ -143,6 +146,7 @@ def check_look(instrument: str, model: Any, image: Any, out: Any, settings: Mapp
     instruments.check({next(iter(instruments.asked([instrument], (), {}))): settings})
     check_image(image)
     instruments.check_looks(instrument)
+    models.check_preprocessing(preprocessing)
     models.check(model)
     return path
 

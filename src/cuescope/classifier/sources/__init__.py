@@ -37,8 +37,9 @@ def load(
 ) -> Classifier:
     """Which classifier is it? Its network, weights, classes and preprocessing from wherever they are known.
 
-    `spec` is one of: "timm/NAME", "torchvision/NAME", "cuescope/NAME", each followed by "@FILE" for weights of one's
-    own or "@random" for an untrained network of a fixed seed; "package.module:factory" or "file.py:factory", where the
+    `spec` is one of: "timm/NAME", "torchvision/NAME", "cuescope/NAME", "hf/FOLDER" and the others of `found.WANTED`,
+    each followed by "@FILE" for weights of one's own or "@random" for an untrained network of a fixed seed;
+    "package.module:factory" or "file.py:factory", where the
     factory gives an nn.Module or a Classifier; "model.onnx", a black box; an nn.Module; a Classifier, which is returned
     itself, or a new one where other settings are asked for. `weights` is another way to say "@FILE": .safetensors, or
     .pth, .pt and .bin files that hold nothing but tensors. A last layer of another number of classes is fitted to the
@@ -153,13 +154,12 @@ def _given(module: Any, asked: Asked) -> tuple[str, Found]:
     if not callable(module) and not hasattr(module, "graph_module"):  # an exported program cannot be called itself
         do = "give each by itself: audit(first, second)" if isinstance(module, list | tuple | dict) else "correct it"
         raise CueError(f"a {type(module).__name__} is no classifier", wanted=WANTED, do=do)
-    from cuescope.classifier.sources import from_timm, from_transformers
-    from cuescope.network.wrappers import core, unwrapped
+    from cuescope.classifier.sources.objects import known_of
+    from cuescope.network.wrappers import unwrapped
 
     inside = unwrapped(module)[0]
-    network = core(inside)
-    how, classes = from_timm.preprocessing_of(network), from_transformers.classes_of(network)
-    return type(inside).__name__, Found(module, classes, how, owned=False)
+    classes, how, notes = known_of(inside, asked)
+    return type(inside).__name__, Found(module, classes, how, notes, owned=False)
 
 
 def _source(text: str, path: str, asked: Asked) -> Found:

@@ -14,6 +14,8 @@ WANTED = (
     "hf/ORG/REPO or hf/FOLDER, open_clip/ARCH:TAG, keras/NAME; package.module:factory, file.py:factory, "
     "a file .onnx, .tflite, .keras, .pt2 or of TorchScript, or an nn.Module"
 )
+PREPROCESSINGS = "a Preprocessing, FILE.json, timm/NAME, torchvision/NAME, hf/FOLDER, or transforms of torchvision"
+"""The forms in which a user may give a preprocessing."""
 SUFFIX = re.compile(r"\+([^/+:.]*)$")
 """What may stand after a name, before the weights: +blur and a size, or +aps."""
 RANDOM = "random"

@@ -10,8 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from cuescope.classifier.sources.found import RANDOM, SEED, Asked, Found
-from cuescope.classifier.sources.from_timm import preprocessing_of
-from cuescope.classifier.sources.from_transformers import classes_of
+from cuescope.classifier.sources.objects import known_of
 from cuescope.classifier.sources.weights import fit, read
 from cuescope.core.errors import CueError, unknown
 from cuescope.core.user_code import importing_from, load_file
@@ -27,7 +26,6 @@ def find(path: str, asked: Asked) -> Found:
 
     from cuescope.classifier.classifier import Classifier
     from cuescope.models.seeding import seeded
-    from cuescope.network.wrappers import core
 
     home, _, name = path.rpartition(":")
     with _reported(path):
@@ -50,8 +48,8 @@ def find(path: str, asked: Asked) -> Found:
         raise CueError(found, wanted="an nn.Module or a cuescope.Classifier", do="return one from the factory")
     file = getattr(module, "__file__", None)
     code = hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest() if file else ""
-    network = core(model)
-    return Found(model, classes_of(network), preprocessing_of(network), notes, owned, code)
+    classes, how, more = known_of(model, asked)
+    return Found(model, classes, how, (*notes, *more), owned, code)
 
 
 @contextmanager

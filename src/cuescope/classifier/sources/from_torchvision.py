@@ -47,6 +47,14 @@ def find(name: str, asked: Asked) -> Found:
     return Found(fit(build, _densenet(read(file)), entry.url, AUXILIARY)[0], preprocessing=how)
 
 
+def preprocessing_named(name: str) -> Preprocessing:
+    """What torchvision's own evaluation does for a network of this name; no weights are fetched. Raises CueError."""
+    architecture, _, tag = name.partition(".")
+    if architecture not in _names():
+        raise unknown("model", f"torchvision/{name}", names())
+    return _preprocessing(_entry(architecture, tag, fetch=False))
+
+
 def _names() -> list[str]:
     import torchvision
 

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cuescope.core.download import download
@@ -17,15 +17,15 @@ FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @contextlib.contextmanager
-def fetching(name: str) -> Iterator[None]:
-    """Turn the failure of a download into a CueError that says how to give a local file."""
+def fetching(name: str, do: str = "") -> Iterator[None]:
+    """Turn the failure of a download into a CueError that says how to give a local file, or what else to `do`."""
     try:
         yield
     except Exception as error:
         # Each client has its own exceptions: urllib's, httpx's, huggingface_hub's.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         found = f"the weights of {name} could not be fetched: {reason}"
-        do = f"give a local file, as in {name}@weights.safetensors, or {name}@random for an untrained network"
+        do = do or f"give a local file, as in {name}@weights.safetensors, or {name}@random for an untrained network"
         raise CueError(found, wanted="a connection to the model hub, or the weights in a file", do=do) from error
 
 
@@ -55,24 +55,37 @@ def checkpoint(url: str) -> Path:
     return part.replace(path)
 
 
-def from_hugging_face(repository: str) -> Path:
-    """The file of weights of a repository on Hugging Face's hub, from its cache where the hub does not answer.
-
-    Asked once whether it answers, since its client would retry for 47 s.
-    """
-    from huggingface_hub import constants, hf_hub_download
+def from_hugging_face(repository: str, files: Sequence[str] = FILES) -> Path:
+    """The first of these files that a repository on Hugging Face's hub has, from its cache where the hub is silent."""
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
-    from huggingface_hub.utils import get_session
 
-    cached = constants.is_offline_mode()
-    if not cached:
-        try:
-            get_session().head(constants.ENDPOINT, timeout=PATIENCE_S)
-        except Exception:  # the client's exceptions changed with its HTTP library; any of them means no answer
-            cached = True
+    cached = _silent()
     name, _, revision = repository.partition("@")
-    for file in FILES:
+    for file in files:
         with contextlib.suppress(EntryNotFoundError):
             how = {"revision": revision or None, "etag_timeout": PATIENCE_S, "local_files_only": cached}
             return Path(hf_hub_download(name, file, **how))
-    raise FileNotFoundError(f"neither {' nor '.join(FILES)} of {name} is " + ("cached" if cached else "there"))
+    raise FileNotFoundError(f"neither {' nor '.join(files)} of {name} is " + ("cached" if cached else "there"))
+
+
+def folder(repository: str, patterns: Sequence[str]) -> Path:
+    """A folder with the files of a repository on Hugging Face's hub, from its cache where the hub is silent."""
+    from huggingface_hub import snapshot_download
+
+    how = {"etag_timeout": PATIENCE_S, "local_files_only": _silent()}
+    return Path(snapshot_download(repository, allow_patterns=list(patterns), **how))
+
+
+def _silent() -> bool:
+    """Whether the hub does not answer, or is not to be asked. Asked once, since its client would retry for 47 s."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.is_offline_mode():
+        return True
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PATIENCE_S)
+    except Exception:  # the client's exceptions changed with its HTTP library; any of them means no answer
+        return True
+    return False

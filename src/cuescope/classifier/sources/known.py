@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cuescope.classifier.sources.found import EXTRAS, FILES, LIBRARIES, RANDOM, SUFFIX, WANTED
+from cuescope.classifier.sources.found import EXTRAS, FILES, LIBRARIES, PREPROCESSINGS, RANDOM, SUFFIX, WANTED
 from cuescope.core.errors import CueError, nearest, unknown
 
 PACKAGE = Path(__file__).resolve().parents[2]
@@ -27,6 +27,7 @@ def check(spec: Any) -> None:
         # What a running program has registered in a library is not in its files: the library itself is asked then.
         if library in _NAMES and (library == "cuescope" or library not in sys.modules) and ":" not in name:
             _check_name(library, name)
+        model_folder(library, name)
     elif ":" in path or suffix in FILES:
         file = path if suffix in FILES else path.rpartition(":")[0]
         if file.endswith((".py", *FILES)) and not Path(file).is_file():
@@ -36,6 +37,38 @@ def check(spec: Any) -> None:
         raise unknown_model(str(spec), path)
     if weights and weights != RANDOM:
         weights_file(weights)
+
+
+def check_preprocessing(given: Any) -> None:
+    """Raise CueError for a file that is not there, an unknown name, and a text that is neither."""
+    if not isinstance(given, str | Path):
+        return
+    text = str(given)
+    if text.endswith(".json"):
+        if not Path(text).expanduser().is_file():
+            raise CueError(f"no file '{text}'", wanted=PREPROCESSINGS, do="check the path")
+        return
+    library, _, name = text.partition("/")
+    if not name or library not in ("timm", "torchvision", "hf") or "@" in name:
+        raise CueError(f"preprocessing '{text}'", wanted=PREPROCESSINGS, do="correct it")
+    check(text)
+
+
+def model_folder(library: str, name: str) -> Path | None:
+    """The folder of hf/FOLDER or timm/local-dir:FOLDER; None for a repository on the hub and for any other name.
+
+    Raises CueError for a folder that is not there.
+    """
+    local = library == "timm" and name.startswith("local-dir:")
+    if library != "hf" and not local:
+        return None
+    path = Path(name.removeprefix("local-dir:")).expanduser()
+    if path.is_dir():
+        return path
+    if local or not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name):
+        wanted = "a folder with config.json" if local else "ORG/REPO of the hub, or a folder with config.json"
+        raise CueError(f"no folder '{path}'", wanted=wanted, do="check the path")
+    return None
 
 
 def need(what: str) -> None:

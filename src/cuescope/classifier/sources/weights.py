@@ -30,7 +30,6 @@ BESIDE = ("n_averaged", "criterion.", "loss.", "loss_fn.")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
 WHOLE = (torch.int8, torch.uint8, torch.int16, torch.int32)
 """Quantized weights, which mean nothing without their scales."""
-"""What DataParallel, torch.compile and training frameworks put before every key."""
 
 SAVE = "torch.save(model.state_dict(), 'weights.pth')"
 SHOWN = 4
@@ -88,7 +87,7 @@ def _under_prefix(state: State, own: Mapping[str, Tensor], optional: tuple[str, 
     left_out = [k for k in state if not k.startswith(best) or k.startswith(BESIDE) or (others and k.startswith(others))]
     found = {key.removeprefix(best): tensor for key, tensor in state.items() if key not in left_out}
     notes = [f"of the file's tensors those under '{best}' are taken"] if best else []
-    notes += [_listed("beside them left out", left_out)] if left_out else []
+    notes += [listed("beside them left out", left_out)] if left_out else []
     return State(found, [*state.notes, *notes])
 
 
@@ -99,15 +98,20 @@ def _check(network: nn.Module, state: State, path: str | Path, optional: tuple[s
     shapes = {k: (tuple(state[k].shape), tuple(own[k].shape)) for k in own if k in state}
     other = [f"{k} {given} in place of {wanted}" for k, (given, wanted) in shapes.items() if given != wanted]
     whole = [k for k in needed if k in state and state[k].dtype in WHOLE and own[k].is_floating_point()]
-    faults = [_listed("missing", missing), _listed("unexpected", unexpected), _listed("of another shape", other)]
-    faults.append(_listed("of whole numbers without their scales", whole))
+    faults = [listed("missing", missing), listed("unexpected", unexpected), listed("of another shape", other)]
+    faults.append(listed("of whole numbers without their scales", whole))
     if any(faults):
         found = f"the weights in '{path}' do not fit {type(network).__name__}: " + "; ".join(filter(None, faults))
         do = "check that the architecture is the one the weights were trained in"
         raise CueError(found, wanted=f"the {len(own)} tensors of its state_dict", do=do)
 
 
-def _listed(what: str, keys: list[str]) -> str:
+def listed(what: str, keys: list[str]) -> str:
+    """How many keys are missing, unexpected ..., and the first of them; "" for none.
+
+    >>> listed("missing", ["fc.weight", "fc.bias"])
+    '2 missing: fc.weight, fc.bias'
+    """
     more = f", ... ({len(keys) - SHOWN} more)" if len(keys) > SHOWN else ""
     return f"{len(keys)} {what}: " + ", ".join(keys[:SHOWN]) + more if keys else ""
 
