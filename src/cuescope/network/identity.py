@@ -45,6 +45,7 @@ def of_function(function: Any) -> bytes:
 def digest(core: bytes, preprocessing: Preprocessing, classes: ClassSpace, settings: Iterable[str]) -> str:
     """All that decides about the logits, in 32 characters."""
     how = [getattr(preprocessing, k) for k in ("size", "resize", "interpolation", "mean", "std", "keep_aspect")]
+    how += ["whole"] if preprocessing.whole else []
     text = "\n".join([repr(how), classes.name, *classes.keys, *classes.names, *settings])
     return hashlib.blake2b(core + text.encode(), digest_size=16).hexdigest()
 

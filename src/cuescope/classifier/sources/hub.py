@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cuescope.core.download import download
@@ -17,16 +17,16 @@ FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @contextlib.contextmanager
-def fetching(name: str) -> Iterator[None]:
+def fetching(name: str, what: str = "weights", do: str = "") -> Iterator[None]:
     """Turn the failure of a download into a CueError that says how to give a local file."""
     try:
         yield
     except Exception as error:
         # Each client has its own exceptions: urllib's, httpx's, huggingface_hub's.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        found = f"the weights of {name} could not be fetched: {reason}"
-        do = f"give a local file, as in {name}@weights.safetensors, or {name}@random for an untrained network"
-        raise CueError(found, wanted="a connection to the model hub, or the weights in a file", do=do) from error
+        found = f"the {what} of {name} could not be fetched: {reason}"
+        do = do or f"give a local file, as in {name}@weights.safetensors, or {name}@random for an untrained network"
+        raise CueError(found, wanted=f"a connection to the model hub, or the {what} in a file", do=do) from error
 
 
 def checkpoint(url: str) -> Path:
@@ -55,24 +55,29 @@ def checkpoint(url: str) -> Path:
     return part.replace(path)
 
 
-def from_hugging_face(repository: str) -> Path:
-    """The file of weights of a repository on Hugging Face's hub, from its cache where the hub does not answer.
-
-    Asked once whether it answers, since its client would retry for 47 s.
-    """
-    from huggingface_hub import constants, hf_hub_download
+def from_hugging_face(repository: str, files: Sequence[str] = FILES) -> Path:
+    """The first of these files that a repository on Hugging Face's hub has, from its cache where the hub is silent."""
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
-    from huggingface_hub.utils import get_session
 
-    cached = constants.is_offline_mode()
-    if not cached:
-        try:
-            get_session().head(constants.ENDPOINT, timeout=PATIENCE_S)
-        except Exception:  # the client's exceptions changed with its HTTP library; any of them means no answer
-            cached = True
+    cached = not answers()
     name, _, revision = repository.partition("@")
-    for file in FILES:
+    for file in files:
         with contextlib.suppress(EntryNotFoundError):
             how = {"revision": revision or None, "etag_timeout": PATIENCE_S, "local_files_only": cached}
             return Path(hf_hub_download(name, file, **how))
-    raise FileNotFoundError(f"neither {' nor '.join(FILES)} of {name} is " + ("cached" if cached else "there"))
+    raise FileNotFoundError(f"neither {' nor '.join(files)} of {name} is " + ("cached" if cached else "there"))
+
+
+def answers() -> bool:
+    """Whether Hugging Face's hub answers. Asked once, since its client would retry for 47 s."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.is_offline_mode():
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PATIENCE_S)
+    except Exception:  # the client's exceptions changed with its HTTP library; any of them means no answer
+        return False
+    return True
