@@ -163,11 +163,13 @@ def _tokenizer(source: _Source, spec: str) -> tuple[Any, str]:
     if not named:
         return open_clip.get_tokenizer(source.name), f"open_clip's BPE tokenizer, {length} tokens"
     need("hf")
+    from open_clip.tokenizer import HFTokenizer
+
     in_folder = folder and not source.of_hub
     where = source.name.removeprefix(FOLDER) if in_folder else named
     do = "" if not in_folder else "put its tokenizer's files into the folder"
     with hub.fetching(spec, "tokenizer", do or f"fetch {named} into the hub's cache first"):
-        tokenizer = open_clip.HFTokenizer(
+        tokenizer = HFTokenizer(
             where,
             context_length=length,
             tokenizer_mode=text.get("tokenizer_mode"),
