@@ -20,9 +20,11 @@ from torch import Tensor
 from cuescope import audit
 from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load, open_clip_names, prompts
+from cuescope.core.alignment import aligned
 from cuescope.core.errors import CueError
 from cuescope.data.images import Sample
 from cuescope.data.preprocessing import frame
+from cuescope.data.readers.folder import read_folder
 from cuescope.models.zero_shot import ZeroShot, head_of_prompts
 
 pytestmark = pytest.mark.extra
@@ -32,7 +34,10 @@ TEXT = {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 2, "lay
 VIT = {"image_size": 64, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16}
 CONFIGS: dict[str, dict[str, Any]] = {
     "tiny-ViT": {"vision_cfg": VIT, "text_cfg": TEXT},
-    "tiny-RN": {"vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "head_width": 16}, "text_cfg": TEXT},
+    "tiny-RN": {
+        "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "head_width": 16},
+        "text_cfg": TEXT,
+    },
     "tiny-conv": {
         "vision_cfg": {"image_size": 64, "timm_model_name": "test_convnext", "timm_pool": "avg", "timm_proj": "linear"},
         "text_cfg": {**TEXT, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"},
@@ -86,9 +91,7 @@ def near(found: Tensor, wanted: Tensor) -> bool:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_logits_are_those_of_open_clips_own_zero_shot_code(tmp_path: Path, name: str) -> None:
     model = saved(name, tmp_path / "w.safetensors")
-    classifier = load(
-        f"open_clip/{name}@{tmp_path / 'w.safetensors'}", classes=WORDS, templates="simple", device="cpu"
-    )
+    classifier = load(f"open_clip/{name}@{tmp_path / 'w.safetensors'}", classes=WORDS, templates="simple", device="cpu")
     pixels = random(3, 3, 64, 64)
     templates = open_clip.SIMPLE_IMAGENET_TEMPLATES
     wanted = own_logits(model, open_clip.get_tokenizer(name), WORDS, templates, classifier.normalize(pixels))
@@ -174,7 +177,13 @@ def test_templates_names_and_weights_make_another_classifier() -> None:
     def digest(words: list[str] = WORDS, templates: Any = None, name: str = "tiny-ViT") -> str:
         return load(f"open_clip/{name}@random", classes=words, templates=templates, device="cpu").digest
 
-    found = [digest(), digest(templates="simple"), digest(templates=["{}"]), digest(WORDS[::-1]), digest(name="tiny-RN")]
+    found = [
+        digest(),
+        digest(templates="simple"),
+        digest(templates=["{}"]),
+        digest(WORDS[::-1]),
+        digest(name="tiny-RN"),
+    ]
     assert len(set(found)) == 5
     assert digest(templates=["a photo of a {}."]) == found[0]
 
@@ -356,7 +365,11 @@ def test_layers_and_gradients(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "dense", "refusal"),
-    [("tiny-ViT", False, "gelu, attention, which it has no rule for"), ("tiny-RN", False, ""), ("tiny-conv", True, "gelu")],
+    [
+        ("tiny-ViT", False, "gelu, attention, which it has no rule for"),
+        ("tiny-RN", False, ""),
+        ("tiny-conv", True, "gelu"),
+    ],
 )
 def test_an_audit_has_no_failures(name: str, dense: bool, refusal: str, photographs: Path, tmp_path: Path) -> None:
     spec, only = f"open_clip/{name}@random", ["occlusion", "evidence", "deconvnet", "accuracy"]
@@ -387,3 +400,25 @@ def test_templates_go_only_to_the_model_that_reads_them(photographs: Path, tmp_p
     assert len([cell for cell in result.cells if cell.status == "done"]) == 2
     with pytest.raises(CueError, match="without classes"):
         audit("open_clip/tiny-ViT@random", images=photographs, out=tmp_path / "other")
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("moved", "right"), [(0, 6), (1, 0)])
+def test_labels_by_wordnet_id_are_found_among_imagenets_prompts(data: Path, moved: int, right: int) -> None:
+    """Planted: the prompt of an image's class is what the image tower says of it, or of the image before it."""
+    found = load("open_clip/tiny-ViT@random", classes="imagenet-1k", device="cpu")
+    images = read_folder(data / "imagenet-sample", limit=6)
+    assert images.classes is not None
+    matched = aligned(images.classes, found.classes)
+    assert not matched.notes
+    samples = [images.read(i) for i in range(6)]
+    labels = [matched.places[sample.label] for sample in samples if sample.label is not None]
+    assert [found.classes.keys[label] for label in labels] == [sample.id[:9] for sample in samples]
+    net = found.module
+    assert isinstance(net, ZeroShot)
+    with torch.no_grad():
+        features = net.unit_length(net.image(found.normalize(found.prepare(samples))))
+        net.head.weight[[(label + moved) % 1000 for label in labels]] = 20 * features
+    planted = Classifier(net, classes=found.classes, preprocessing=found.preprocessing, device="cpu")
+    answers = planted.see(samples, labels).logits.argmax(1)
+    assert int((answers == torch.tensor(labels)).sum()) == right

@@ -21,7 +21,6 @@ from cuescope.core.classes import (
 )
 from cuescope.core.errors import CueError
 
-
 _WNID = re.compile(r"n\d{8}")
 
 
@@ -192,7 +191,9 @@ def _by_index(images: ClassSpace, classifier: ClassSpace) -> Alignment:
         return Alignment(positions, (note,))
     if classifier.name in LARGER.values() and not known:
         first = f"index 0 is '{classifier.names[0]}'"
-        return Alignment(positions, (f"the indices of the labels CSV are taken as those of {classifier.name}: {first}",))
+        return Alignment(
+            positions, (f"the indices of the labels CSV are taken as those of {classifier.name}: {first}",)
+        )
     return Alignment(positions)
 
 

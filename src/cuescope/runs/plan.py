@@ -54,8 +54,8 @@ def find_classifiers(models: Sequence[Any], options: AuditOptions) -> list[Class
     found: dict[str, Classifier] = {}
     for model in models:
         # Beside a zero-shot classifier the templates are not for the others.
-        other = {"templates": None} if some and not prompts.reads_text(model) else {}
-        classifier = load(model, **how | other)
+        templates = None if some and not prompts.reads_text(model) else options.templates
+        classifier = load(model, **{**how, "templates": templates})
         if classifier.name in found:
             if isinstance(model, str | Path):
                 raise CueError(f"'{classifier.name}' is given twice", wanted="different models", do="name each once")

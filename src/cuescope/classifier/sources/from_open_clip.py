@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,8 +61,7 @@ def find(name: str, asked: Asked) -> Found:
     tokenizer, called = _tokenizer(source, spec)
     model = _model(source, spec)
     if source.weights != RANDOM:
-        model, said = fit(lambda _: model, _converted(model, read(source.weights)), source.weights)
-        notes += said
+        notes += fit(lambda _: model, _converted(model, read(source.weights)), source.weights)[1]
     model.eval()
     padding = getattr(getattr(tokenizer, "tokenizer", None), "pad_token_id", 0)
     full: list[str] = []
@@ -70,7 +69,7 @@ def find(name: str, asked: Asked) -> Found:
     def encode(texts: list[str]) -> Any:
         tokens = tokenizer(texts)
         full.extend(text for text, row in zip(texts, tokens, strict=True) if row[-1] != padding)
-        return model.encode_text(tokens, normalize=True)
+        return _encoded(model, tokens)
 
     scale = float(model.logit_scale.detach().exp())
     bias = None if model.logit_bias is None else float(model.logit_bias.detach())
@@ -78,9 +77,10 @@ def find(name: str, asked: Asked) -> Found:
     image = model.visual
     if hasattr(image, "output_tokens"):
         image.output_tokens = False
-    shown = f"'{templates[0]}'" if len(templates) == 1 else f"{len(templates)} templates"
-    about = [f"zero-shot: {len(words)} classes of {classes.name} in {shown}{f' of {chosen}' if chosen else ''}"]
-    about += [] if chosen else ["no templates were given: this one is open_clip's plainest, published results have 80"]
+    shown = f"the template '{templates[0]}'" if len(templates) == 1 else f"{len(templates)} templates"
+    shown += (f" of {chosen}" if chosen else "") + (f" ('{templates[0]}', ...)" if len(templates) > 1 else "")
+    about = [f"zero-shot: {len(words):,} classes of {classes.name} in {shown}"]
+    about += [] if chosen else ["no templates were given: this plain one is taken; published results are of several"]
     about += [f"prompts are encoded once, by {called}; logits are cosines times {scale:.4g}"]
     if bias is not None:
         about.append(
@@ -90,9 +90,7 @@ def find(name: str, asked: Asked) -> Found:
         about.append(f"{len(full)} prompts fill all tokens, so that their end may be cut off, as '{full[0][:60]}'")
     untrained = ("untrained: random weights",) if source.weights == RANDOM else ()
     how = _preprocessing(image, source)
-    return Found(
-        ZeroShot(image, head), classes, how, (*untrained, *about, *notes, *source.notes), classes_asked=True
-    )
+    return Found(ZeroShot(image, head), classes, how, (*untrained, *about, *notes, *source.notes), classes_asked=True)
 
 
 def _source(name: str, weights: str) -> _Source:
@@ -109,7 +107,7 @@ def _source(name: str, weights: str) -> _Source:
         return _of_folder(folder, weights)._replace(of_hub=True)
     if architecture.startswith(FOLDER):
         return _of_folder(Path(architecture.removeprefix(FOLDER)).expanduser(), weights)
-    config = open_clip.get_model_config(architecture)
+    config: Any = open_clip.get_model_config(architecture)
     tags = {model: open_clip.list_pretrained_tags_by_model(model) for model in open_clip.list_models()}
     open_clip_names.refuse(architecture, tag, weights, tags)
     published: Any = [open_clip.get_pretrained_cfg(architecture, one) for one in ([tag] if tag else tags[architecture])]
@@ -145,7 +143,9 @@ def _of_folder(folder: Path, weights: str) -> _Source:
     if strange := sorted(kwargs - TOKENIZING):
         # These would go to transformers, which runs code of a repository where it is told to.
         found = f"'{path}' sets {', '.join(strange)} of the tokenizer"
-        raise CueError(found, wanted=f"nothing but {', '.join(sorted(TOKENIZING))}", do="take it out of tokenizer_kwargs")
+        raise CueError(
+            found, wanted=f"nothing but {', '.join(sorted(TOKENIZING))}", do="take it out of tokenizer_kwargs"
+        )
     there = [str(folder / file) for file in WEIGHTS if (folder / file).is_file()]
     if not weights and not there:
         do = f"put them there as {WEIGHTS[0]}, or write @FILE or @{RANDOM} behind the folder"
@@ -200,13 +200,16 @@ def _model(source: _Source, spec: str) -> Any:
             return seeded(SEED, make)
     except (RuntimeError, TypeError, ValueError, KeyError, AssertionError, AttributeError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CueError(f"open_clip cannot build {spec}: {reason}", wanted="a config of open_clip", do="correct it") from error
+        raise CueError(
+            f"open_clip cannot build {spec}: {reason}", wanted="a config of open_clip", do="correct it"
+        ) from error
 
 
 def _converted(model: Any, state: State) -> State:
     """Tensors of other layouts in the model's names and shapes, as open_clip's load_checkpoint does it."""
     import torch
-    from open_clip import convert, factory, model as models
+    from open_clip import convert, factory
+    from open_clip import model as models
 
     tensors: Any = convert.convert_state_dict(model, dict(state))
     if "positional_embedding" in tensors and not hasattr(model, "positional_embedding"):
@@ -244,6 +247,22 @@ def _preprocessing(image: Any, source: _Source) -> Preprocessing:
         keep_aspect=mode != "squash",
         whole=mode == "longest",
     )
+
+
+def _encoded(model: Any, tokens: Any) -> Any:
+    """Embeddings of length 1. What stands behind the end of a text, and cannot be seen from there, is left out."""
+    from torch import nn
+
+    places, mask = getattr(model, "positional_embedding", None), getattr(model, "attn_mask", None)
+    if places is None or mask is None or getattr(model, "text_pool_type", "") != "argmax":
+        return model.encode_text(tokens, normalize=True)
+    # A prompt has some 10 of 77 tokens: the rest is padding, six times the work.
+    length = int(tokens.argmax(1).max()) + 1
+    model.positional_embedding, model.attn_mask = nn.Parameter(places[:length]), mask[:length, :length]
+    try:
+        return model.encode_text(tokens[:, :length], normalize=True)
+    finally:
+        model.positional_embedding, model.attn_mask = places, mask
 
 
 def _progress(total: int) -> Any:

@@ -84,7 +84,11 @@ def named_classes(given: Any) -> tuple[ClassSpace, tuple[str, ...], tuple[str, .
     if space.name == IMAGENET:
         import open_clip
 
-        return space, tuple(open_clip.IMAGENET_CLASSNAMES), ("the prompts have open_clip's names of ImageNet's classes",)
+        return (
+            space,
+            tuple(open_clip.IMAGENET_CLASSNAMES),
+            ("the prompts have open_clip's names of ImageNet's classes",),
+        )
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         found = f"{twice[0]!r} is the name of {Counter(names)[twice[0]]} classes, whose prompts are the same"
