@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from cuescope.core.classes import ClassSpace, imagenet_1k, misfit
+from cuescope.core.classes import ClassSpace, imagenet_1k, larger_imagenet, misfit
 from cuescope.network.wrappers import core
 
 
 def of(name: str, given: ClassSpace | None, outputs: int, module: Any) -> tuple[ClassSpace, tuple[str, ...]]:
     """The classes, and what was assumed: those that are given, ImageNet's for a library's 1,000 outputs, else numbers.
+
+    timm's networks with as many outputs as one of ImageNet's larger sets (21k, 22k, 12k) have its classes.
 
     Raises CueError where other classes are given than there are outputs.
     """
@@ -15,6 +17,9 @@ def of(name: str, given: ClassSpace | None, outputs: int, module: Any) -> tuple[
         if len(given) != outputs:
             raise misfit(name, str(outputs), given)
         return given, ()
-    if outputs == 1000 and type(core(module)).__module__.partition(".")[0] in ("timm", "torchvision", "cuescope"):
+    library = type(core(module)).__module__.partition(".")[0]
+    if library == "timm" and (larger := larger_imagenet(outputs)):
+        return larger, (f"{outputs:,} outputs: taken to be the classes of {larger.name} in the order that timm has",)
+    if outputs == 1000 and library in ("timm", "torchvision", "cuescope"):
         return imagenet_1k(), ("1,000 outputs: taken to be the classes of ImageNet in their usual order",)
     return ClassSpace.numbered(outputs), ()

@@ -1,12 +1,27 @@
 """Which logit of a classifier stands for each label of the images, and what is assumed where names do not say?"""
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from cuescope.core.class_names import LEVELS, ClassNames
-from cuescope.core.classes import BY_INDEX, BY_NUMBER, NUMBERED, PREFIXED, STORED, ClassSpace, ambiguous, described
+from cuescope.core.classes import (
+    BY_INDEX,
+    BY_NUMBER,
+    LARGER,
+    NUMBERED,
+    PREFIXED,
+    STORED,
+    ClassSpace,
+    ambiguous,
+    described,
+    imagenet_1k,
+)
 from cuescope.core.errors import CueError
+
+_WNID = re.compile(r"n\d{8}")
 
 
 class Alignment(NamedTuple):
@@ -31,8 +46,15 @@ def aligned(images: ClassSpace, classifier: ClassSpace) -> Alignment:
     Matched by key (WordNet id), then by name: exactly, whatever the case, without punctuation. Labels by index
     (`BY_INDEX`) match by key, else label i is logit i; folders named by numbers (`BY_NUMBER`) that are 0 to K-1 are
     indices, too. By position only where there are equally many, the classifier's names are unknown, and no name fits:
-    a note says in which order. Raises CueError where nothing matches, and where indices contradict names.
+    a note says in which order. Names that are all ImageNet's stand for its WordNet ids where the classifier has one of
+    ImageNet's larger sets of classes, in which many names are several classes'. Raises CueError where nothing matches,
+    and where indices contradict names.
     """
+    if classifier.name in LARGER.values() and (known := _of_imagenet(images, classifier)):
+        found = aligned(known, classifier)
+        by = next(i for i, key in enumerate(known.keys) if _WNID.fullmatch(key))
+        note = f"the labels' names are ImageNet's: they stand for its WordNet ids, as '{known.names[by]}' for "
+        return Alignment(found.places, (note + known.keys[by], *found.notes))
     positions, numbered = tuple(range(len(images))), classifier.name == NUMBERED
     if images == classifier:
         return Alignment(positions)
@@ -66,6 +88,28 @@ def aligned(images: ClassSpace, classifier: ClassSpace) -> Alignment:
     )
 
 
+def _of_imagenet(images: ClassSpace, classifier: ClassSpace) -> ClassSpace | None:
+    """The images' classes with ImageNet's WordNet ids as keys; None where they have ids, or other names than its."""
+    if set(images.keys) & set(classifier.keys):
+        return None
+    imagenet = imagenet_1k()
+    names = ClassNames(imagenet.names)
+    if images.name == BY_INDEX:
+        # Names at ImageNet's own indices, of which some may be lacking.
+        named = [i for i, name in enumerate(images.names) if name != f"class {i}"]
+        if not named or len(images) > len(imagenet) or any(i not in names.candidates(images.names[i]) for i in named):
+            return None
+        return replace(images, keys=imagenet.keys[: len(images)])
+    hits = [names.candidates(name) for name in images.names]
+    if not all(hits) or not any(len(hit) == 1 for hit in hits):
+        return None
+    return replace(images, keys=tuple(imagenet.keys[hit[0]] if len(hit) == 1 else "" for hit in hits))
+
+
+def _all_ids(keys: Iterable[str]) -> bool:
+    return all(map(_WNID.fullmatch, keys))
+
+
 def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
@@ -73,13 +117,15 @@ def _first(names: Sequence[str]) -> str:
 def _by_name(images: ClassSpace, classifier: ClassSpace) -> Alignment:
     """By key and name. Of two labels that fit one class, the one that fits it more strictly has it."""
     keys, names = ClassNames(classifier.keys), ClassNames(classifier.names)
+    ids = bool(classifier.keys) and _all_ids(classifier.keys)
     taken: dict[int, tuple[int, int]] = {}
     twice = Counter(images.names)
     loose: list[str] = []
     several: list[str] = []
     for i, (key, name) in enumerate(zip(images.keys or images.names, images.names, strict=True)):
         level, hits = keys.search(key)
-        by_key = level == 0
+        # An id that the classifier has not is not another id of the same name.
+        by_key = level == 0 or (ids and bool(_WNID.fullmatch(key)))
         for text in () if by_key else (key, name):
             at, others = names.search(text)
             level, hits = (at, others) if others and (not hits or at < level) else (level, hits)
@@ -143,6 +189,11 @@ def _by_index(images: ClassSpace, classifier: ClassSpace) -> Alignment:
     if unlike := [images.names[i] for i in known if i not in hits[i]]:
         note = f"the indices of the labels CSV are used; names of it that the classifier has not: {_first(unlike)}"
         return Alignment(positions, (note,))
+    if classifier.name in LARGER.values() and not known:
+        first = f"index 0 is '{classifier.names[0]}'"
+        return Alignment(
+            positions, (f"the indices of the labels CSV are taken as those of {classifier.name}: {first}",)
+        )
     return Alignment(positions)
 
 

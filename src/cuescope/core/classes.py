@@ -61,15 +61,36 @@ def from_stored(stored: Mapping[str, Any]) -> ClassSpace:
     return ClassSpace(name, names, keys if len(keys) == len(names) else ())
 
 
+LARGER = {
+    **{11221: "imagenet-21k-miil", 11821: "imagenet-12k", 21841: "imagenet-22k"},
+    **{21842: "imagenet-22k-ms", 21843: "imagenet-21k-goog"},
+}
+"""The larger sets of ImageNet's classes, as timm names them, by their number: each is that of one published order."""
+
+
 @functools.cache
 def imagenet_1k() -> ClassSpace:
     """The 1,000 classes of ILSVRC 2012 in their usual order; keys are WordNet ids, since names repeat."""
+    return _imagenet(IMAGENET)
+
+
+@functools.cache
+def larger_imagenet(count: int) -> ClassSpace | None:
+    """The classes of one of the LARGER sets, of 21,841 synsets or a part of them; None for another number.
+
+    >>> larger_imagenet(21841).keys[:2]
+    ('n00004475', 'n00005787')
+    """
+    return _imagenet(LARGER[count]) if count in LARGER else None
+
+
+def _imagenet(name: str) -> ClassSpace:
     from timm.data.imagenet_info import ImageNetInfo
 
-    info = ImageNetInfo("imagenet-1k")
+    info = ImageNetInfo(name)
     wnids = tuple(info.label_names())
     names = tuple(info.label_name_to_description(w, detailed=False).split(",")[0] for w in wnids)
-    return ClassSpace(IMAGENET, names, wnids)
+    return ClassSpace(name, names, wnids)
 
 
 _SIXTEEN = {

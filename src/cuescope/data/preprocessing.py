@@ -34,10 +34,11 @@ class Preprocessing:
 
     `size` is (H, W) of the input in px, cut from the middle after a resize to `resize`: the length of the short
     side in px, or the (H, W) to cover with the aspect ratio kept. Without `keep_aspect` the image is squeezed to
-    just that (H, W), or square. `interpolation` is "bilinear", "bicubic", "lanczos", "box", "hamming" (all antialiased)
-    or "nearest". `mean` and `std` are of RGB in [0, 1]. `source` says where all this was read. `channels` is the order
-    in which the network takes them: "RGB", or "BGR" as Caffe's. `rounding` says where the middle begins when an odd
-    number of px is cut away: "even", as torchvision and timm round, or "down", as transformers does.
+    just that (H, W), or square. With `whole` it is resized until all of it fits into that, black beyond it.
+    `interpolation` is "bilinear", "bicubic", "lanczos", "box", "hamming" (all antialiased) or "nearest". `mean` and
+    `std` are of RGB in [0, 1]. `source` says where all this was read. `channels` is the order in which the network
+    takes them: "RGB", or "BGR" as Caffe's. `rounding` says where the middle begins when an odd number of px is cut
+    away: "even", as torchvision and timm round, or "down", as transformers does.
 
     Raises CueError for values that cannot be.
     """
@@ -51,6 +52,7 @@ class Preprocessing:
     keep_aspect: bool = True
     channels: str = "RGB"
     rounding: str = "even"
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.interpolation not in FILTERS:
@@ -95,9 +97,10 @@ def resized(shape: tuple[int, int], how: Preprocessing, framing: Framing) -> tup
     """The (H, W) that an image of `shape` is resized to before the crop from its middle."""
     if framing == "stimulus":
         return how.size
-    if how.keep_aspect:
-        return covering(shape, how.resize)
-    return (how.resize, how.resize) if isinstance(how.resize, int) else how.resize
+    sides = (how.resize, how.resize) if isinstance(how.resize, int) else how.resize
+    if how.whole:
+        return fitting(shape, sides)
+    return covering(shape, how.resize) if how.keep_aspect else sides
 
 
 def locate(box: Box, shape: tuple[int, int], how: Preprocessing, framing: Framing = "photograph") -> Box:
@@ -151,6 +154,16 @@ def covering(shape: tuple[int, int], target: int | tuple[int, int]) -> tuple[int
         return (int(target * height / width), target) if tall else (target, int(target * width / height))
     ratio = min(height / target[0], width / target[1])
     return round(height / ratio), round(width / ratio)
+
+
+def fitting(shape: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+    """The (H, W) an image of `shape` is resized to so that it just fits into the target, rounded to the nearest.
+
+    >>> fitting((375, 500), (224, 224))
+    (168, 224)
+    """
+    ratio = max(have / want for have, want in zip(shape, target, strict=True))
+    return max(round(shape[0] / ratio), 1), max(round(shape[1] / ratio), 1)
 
 
 def resize(pixels: Pixels, shape: tuple[int, int], interpolation: str) -> Pixels:

@@ -8,6 +8,8 @@ from cuescope.report.gather import Content, Group, Section, Subject
 
 WORLD = "world-"
 """How names of the built-in world's image sets start."""
+OF_MODEL = ("--classes", "--templates")
+"""Options without which some models are none: a command that loads one repeats them."""
 
 
 class Remedy(NamedTuple):
@@ -61,7 +63,9 @@ def filled(command: str, content: Content, subjects: Sequence[Subject]) -> str:
         "models": shlex.join(names),
         "blurred": shlex.join(map(_blurred, names)),
     }
-    return command.format(**fields)
+    of_model = [words for flag in OF_MODEL for words in [(flag, _option(given[0], flag))] if by_command and words[1]]
+    asked = " ".join(shlex.join(words) for words in of_model)
+    return command.format(**fields) + (f" {asked}" if asked and command.startswith("cuescope audit") else "")
 
 
 def _option(words: Sequence[str], flag: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from cuescope.classifier.sources import known as models
+from cuescope.classifier.sources import prompts
 from cuescope.core.class_files import IMAGENET
 from cuescope.core.errors import CueError, unknown
 from cuescope.core.files import check_run_folder
@@ -126,6 +127,7 @@ class AuditOptions:
         models.check_preprocessing(self.preprocessing)
         for classifier in classifiers:
             models.check(classifier)
+        prompts.check(classifiers, self.classes, self.templates)
 
     def _check_apart(self) -> None:
         """Raise CueError where the run would lie among the images, and its pictures become images of the next run."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cuescope.classifier.classifier import Classifier
-from cuescope.classifier.sources import load
+from cuescope.classifier.sources import load, prompts
 from cuescope.core.alignment import aligned
 from cuescope.core.classes import IMAGENET
 from cuescope.core.errors import CueError
@@ -50,9 +50,12 @@ def find_instruments(options: AuditOptions) -> list[Instrument]:
 def find_classifiers(models: Sequence[Any], options: AuditOptions) -> list[Classifier]:
     """The classifiers, loaded. Raises CueError for one that is given twice."""
     how = {name: getattr(options, name) for name in OF_MODELS}
+    some = any(map(prompts.reads_text, models))
     found: dict[str, Classifier] = {}
     for model in models:
-        classifier = load(model, **how)
+        # Beside a zero-shot classifier the templates are not for the others.
+        templates = None if some and not prompts.reads_text(model) else options.templates
+        classifier = load(model, **{**how, "templates": templates})
         if classifier.name in found:
             if isinstance(model, str | Path):
                 raise CueError(f"'{classifier.name}' is given twice", wanted="different models", do="name each once")

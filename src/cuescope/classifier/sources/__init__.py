@@ -82,10 +82,10 @@ def load(
 
 
 def names() -> tuple[str, ...]:
-    """The models that `load` knows by name: cuescope's own, torchvision's, and timm's that have weights."""
-    from cuescope.classifier.sources import from_cuescope, from_timm, from_torchvision
+    """The models that `load` knows by name: cuescope's own, torchvision's, timm's and open_clip's that have weights."""
+    from cuescope.classifier.sources import from_cuescope, from_open_clip, from_timm, from_torchvision
 
-    return (*from_cuescope.names(), *from_torchvision.names(), *from_timm.names())
+    return (*from_cuescope.names(), *from_torchvision.names(), *from_timm.names(), *from_open_clip.names())
 
 
 def _find(spec: Any, given: Asked, preprocessing: Preprocessing | None) -> tuple[str, Found]:

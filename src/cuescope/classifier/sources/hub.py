@@ -17,16 +17,16 @@ FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @contextlib.contextmanager
-def fetching(name: str, do: str = "") -> Iterator[None]:
-    """Turn the failure of a download into a CueError that says how to give a local file, or what else to `do`."""
+def fetching(name: str, what: str = "weights", do: str = "") -> Iterator[None]:
+    """Turn the failure of a download into a CueError that says how to give a local file."""
     try:
         yield
     except Exception as error:
         # Each client has its own exceptions: urllib's, httpx's, huggingface_hub's.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        found = f"the weights of {name} could not be fetched: {reason}"
+        found = f"the {what} of {name} could not be fetched: {reason}"
         do = do or f"give a local file, as in {name}@weights.safetensors, or {name}@random for an untrained network"
-        raise CueError(found, wanted="a connection to the model hub, or the weights in a file", do=do) from error
+        raise CueError(found, wanted=f"a connection to the model hub, or the {what} in a file", do=do) from error
 
 
 def checkpoint(url: str) -> Path:
@@ -60,7 +60,7 @@ def from_hugging_face(repository: str, files: Sequence[str] = FILES) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
-    cached = _silent()
+    cached = not answers()
     name, _, revision = repository.partition("@")
     for file in files:
         with contextlib.suppress(EntryNotFoundError):
@@ -73,19 +73,19 @@ def folder(repository: str, patterns: Sequence[str]) -> Path:
     """A folder with the files of a repository on Hugging Face's hub, from its cache where the hub is silent."""
     from huggingface_hub import snapshot_download
 
-    how = {"etag_timeout": PATIENCE_S, "local_files_only": _silent()}
+    how = {"etag_timeout": PATIENCE_S, "local_files_only": not answers()}
     return Path(snapshot_download(repository, allow_patterns=list(patterns), **how))
 
 
-def _silent() -> bool:
-    """Whether the hub does not answer, or is not to be asked. Asked once, since its client would retry for 47 s."""
+def answers() -> bool:
+    """Whether Hugging Face's hub answers. Asked once, since its client would retry for 47 s."""
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
 
     if constants.is_offline_mode():
-        return True
+        return False
     try:
         get_session().head(constants.ENDPOINT, timeout=PATIENCE_S)
     except Exception:  # the client's exceptions changed with its HTTP library; any of them means no answer
-        return True
-    return False
+        return False
+    return True

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cuescope.classifier.sources import open_clip_names
 from cuescope.classifier.sources.found import EXTRAS, FILES, LIBRARIES, PREPROCESSINGS, RANDOM, SUFFIX, WANTED
 from cuescope.core.errors import CueError, nearest, unknown
 
@@ -28,6 +29,8 @@ def check(spec: Any) -> None:
         if library in _NAMES and (library == "cuescope" or library not in sys.modules) and ":" not in name:
             _check_name(library, name)
         model_folder(library, name)
+        if library == "open_clip":
+            open_clip_names.check(name, weights)
     elif ":" in path or suffix in FILES:
         file = path if suffix in FILES else path.rpartition(":")[0]
         if file.endswith((".py", *FILES)) and not Path(file).is_file():
