@@ -193,9 +193,6 @@ def _read(executor: Executor, function: Function, output: Any, count: int, class
 
 
 def _copied(module: nn.Module, name: str) -> nn.Module:
-    if isinstance(module, torch.jit.ScriptModule):
-        do = "give the module it was made from, or export it as ONNX and load('model.onnx')"
-        raise CueError(f"{name} is TorchScript, which cannot be copied", wanted="a plain nn.Module", do=do)
     try:
         return copy.deepcopy(module)
     except Exception as error:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cuescope.classifier.sources import archives
 from cuescope.classifier.sources.found import FILES, LIBRARIES, SUFFIX, WANTED, Asked, Found
 from cuescope.classifier.sources.known import unknown_model
 from cuescope.core.errors import CueError
@@ -39,10 +40,10 @@ def load(
 
     `spec` is one of: "timm/NAME", "torchvision/NAME", "cuescope/NAME", each followed by "@FILE" for weights of one's
     own or "@random" for an untrained network of a fixed seed; "package.module:factory" or "file.py:factory", where the
-    factory gives an nn.Module or a Classifier; "model.onnx", a black box; an nn.Module; a Classifier, which is returned
-    itself, or a new one where other settings are asked for. `weights` is another way to say "@FILE": .safetensors, or
-    .pth, .pt and .bin files that hold nothing but tensors. A last layer of another number of classes is fitted to the
-    file. `templates` are the prompts of a zero-shot classifier. `preprocessing` is what `sources/preprocessings.py`
+    factory gives an nn.Module or a Classifier; "model.onnx", a file of TorchScript or of torch.export, black boxes; an
+    nn.Module; a Classifier, which is returned itself, or a new one where other settings are asked for. `weights` is
+    another way to say "@FILE": .safetensors, or .pth, .pt and .bin files that hold nothing but tensors. A last layer of
+    another number of classes is fitted to the file. `templates` are the prompts of a zero-shot classifier. `preprocessing` is what `sources/preprocessings.py`
     reads; `mean`, `std`, `size` and `resize` overrule single values of it, or of what the source knows. The other
     arguments are Classifier's, which overrule what the source knows. "+blur4" after a NAME or a factory
     asks for the network's BlurPool version with filters of size 4 (see models.antialias), "+aps" for one that no cyclic
@@ -154,11 +155,13 @@ def _given(module: Any, asked: Asked) -> tuple[str, Found]:
         do = "give each by itself: audit(first, second)" if isinstance(module, list | tuple | dict) else "correct it"
         raise CueError(f"a {type(module).__name__} is no classifier", wanted=WANTED, do=do)
     from cuescope.classifier.sources import from_timm, from_transformers
-    from cuescope.network.wrappers import core, unwrapped
+    from cuescope.network.wrappers import core, exported_sides, preprocessing_for, unwrapped
 
     inside = unwrapped(module)[0]
     network = core(inside)
     how, classes = from_timm.preprocessing_of(network), from_transformers.classes_of(network)
+    if how is None and hasattr(module, "graph_module") and (sides := exported_sides(module)):
+        how = preprocessing_for(sides, "the exported program")
     return type(inside).__name__, Found(module, classes, how, owned=False)
 
 
@@ -167,7 +170,10 @@ def _source(text: str, path: str, asked: Asked) -> Found:
     library, _, name = path.partition("/")
     source, what = (LIBRARIES.get(library), name) if name else (None, "")
     if source is None:
-        source, what = FILES.get(Path(path).suffix.lower()), text
+        # By what is in it: programs are called .pt too.
+        source, what = archives.program(path) or FILES.get(Path(path).suffix.lower()), path
+        if source and asked.weights:
+            raise CueError(f"weights for '{path}', which has its own", wanted="the file alone", do="leave them out")
     if source is None and ":" in path:
         source, what = "from_python", path
     if source is None:

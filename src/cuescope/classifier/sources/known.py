@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cuescope.classifier.sources import archives
 from cuescope.classifier.sources.found import EXTRAS, FILES, LIBRARIES, RANDOM, SUFFIX, WANTED
 from cuescope.core.errors import CueError, nearest, unknown
 
@@ -27,7 +28,7 @@ def check(spec: Any) -> None:
         # What a running program has registered in a library is not in its files: the library itself is asked then.
         if library in _NAMES and (library == "cuescope" or library not in sys.modules) and ":" not in name:
             _check_name(library, name)
-    elif ":" in path or suffix in FILES:
+    elif ":" in path or suffix in FILES or archives.program(path):
         file = path if suffix in FILES else path.rpartition(":")[0]
         if file.endswith((".py", *FILES)) and not Path(file).is_file():
             raise CueError(f"no file '{file}'", wanted="a file with a model", do="check the path")
