@@ -74,6 +74,13 @@ def headless(module: nn.Module) -> bool:
     return any(isinstance(head, nn.Identity) for head in heads)
 
 
+def quantized(network: nn.Module) -> list[str]:
+    """The kinds of layers of a network that compute with whole numbers, by torch.ao or with its tensors."""
+    kinds = {type(part).__name__ for part in network.modules() if ".quantized" in type(part).__module__}
+    kinds |= {type(t).__name__ for t in network.parameters() if t.is_quantized or type(t).__module__.startswith("torchao")}
+    return sorted(kinds)
+
+
 def assumed(module: Any) -> Preprocessing:
     """The preprocessing where nothing is known of it: ImageNet's usual, less a normalization in the module itself."""
     kinds = [type(part) for part in module.modules()] if isinstance(module, nn.Module) else []
