@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cuescope.data.preprocessing import Preprocessing
 from cuescope.core.errors import CueError
+from cuescope.data.preprocessing import Preprocessing
 from cuescope.network import hooks, identity
 
 MOST_OUTSIDE = 0.02
@@ -77,7 +77,9 @@ def headless(module: nn.Module) -> bool:
 def quantized(network: nn.Module) -> list[str]:
     """The kinds of layers of a network that compute with whole numbers, by torch.ao or with its tensors."""
     kinds = {type(part).__name__ for part in network.modules() if ".quantized" in type(part).__module__}
-    kinds |= {type(t).__name__ for t in network.parameters() if t.is_quantized or type(t).__module__.startswith("torchao")}
+    kinds |= {
+        type(t).__name__ for t in network.parameters() if t.is_quantized or type(t).__module__.startswith("torchao")
+    }
     return sorted(kinds)
 
 

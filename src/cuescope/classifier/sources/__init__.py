@@ -81,6 +81,15 @@ def load(
     return Classifier(found.module, name=name, owned=found.owned, notes=found.notes, code=found.code, **settings)
 
 
+def find(spec: str) -> Found:
+    """What is known of a model by its name, and its network, before a classifier is made of them. CueError as `load`.
+
+    >>> find("torchvision/squeezenet1_1@random").preprocessing.resize
+    256
+    """
+    return _find(spec, Asked(), None)[1]
+
+
 def names() -> tuple[str, ...]:
     """The models that `load` knows by name: cuescope's own, torchvision's, and timm's that have weights."""
     from cuescope.classifier.sources import from_cuescope, from_timm, from_torchvision

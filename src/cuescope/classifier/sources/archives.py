@@ -1,4 +1,4 @@
-"""What a ZIP file of torch is, by the names in it: weights, TorchScript, or an exported program. Nothing is unpickled."""
+"""Programs in ZIP files of torch: told by the names in them, TorchScript from torch.export from weights alone."""
 
 import hashlib
 import zipfile

@@ -13,7 +13,6 @@ from cuescope.classifier.sources import archives
 from cuescope.classifier.sources.found import Asked, Found
 from cuescope.classifier.sources.graphs import ForbiddenError, Graph, tensor_of
 from cuescope.core.errors import CueError
-from cuescope.data.preprocessing import Preprocessing
 from cuescope.network.wrappers import in_parts, preprocessing_for
 
 WHAT = "a file that torch.export.save wrote of a network for images (B, 3, H, W)"

@@ -1,8 +1,8 @@
 """The graph of an exported program, run operation by operation.
 
 torch.export.load unpickles what is in the file with `weights_only=False` where `True` fails, evaluates its expressions
-of sizes, and makes Python code of its names. Here nothing of a file is evaluated: a node is an operation of torch's own,
-found by its name among those allowed, and its arguments are values of JSON.
+of sizes, and makes Python code of its names. Here nothing of a file is evaluated: a node is an operation of torch's
+own, found by its name among those allowed, and its arguments are values of JSON.
 """
 
 import math

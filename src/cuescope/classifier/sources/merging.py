@@ -91,7 +91,9 @@ def _adapters(tensors: dict[str, Tensor], path: Path) -> str:
         scale = float(alpha) / len(down) if alpha is not None else _scale(path, len(down))
         change = up.flatten(1) @ down.flatten(1)
         if change.numel() != weight.numel():
-            raise _unmerged(path, f"has adapters for {stem}.weight that do not fit it", "W + B A", "merge them yourself")
+            raise _unmerged(
+                path, f"has adapters for {stem}.weight that do not fit it", "W + B A", "merge them yourself"
+            )
         tensors[f"{stem}.weight"] = weight + scale * change.reshape(weight.shape)
         scales.add(scale)
     if left := next((key for key in tensors if "lora_" in key), ""):
@@ -100,7 +102,7 @@ def _adapters(tensors: dict[str, Tensor], path: Path) -> str:
 
 
 def _scale(path: Path, rank: int) -> float:
-    """alpha / r from PEFT's file. Raises CueError where it is not there, or says more than that."""
+    """Alpha / r from PEFT's file. Raises CueError where it is not there, or says more than that."""
     file = path.parent / CONFIG
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))

@@ -101,7 +101,10 @@ def _under_prefix(state: State, own: Mapping[str, Tensor], optional: tuple[str, 
 def _with_head(state: State, own: Mapping[str, Tensor], needed: list[str]) -> State:
     """The tensors of a backbone under its prefix, and the only layer beside it as the last one; else as they are."""
     last = needed[-1].rpartition(".")[0] + "." if needed else ""
-    body, ends = [k for k in needed if not k.startswith(last)], {k.removeprefix(last) for k in own if k.startswith(last)}
+    body, ends = (
+        [k for k in needed if not k.startswith(last)],
+        {k.removeprefix(last) for k in own if k.startswith(last)},
+    )
     prefixes = {key.removesuffix(body[0]) for key in state if key.endswith(f".{body[0]}")} if body else ()
     whole = [prefix for prefix in prefixes if all(prefix + key in state for key in body)]
     if len(whole) != 1:
@@ -191,8 +194,11 @@ def _unwrapped(state: Any, path: Path) -> State:
     if "n_averaged" in tensors:
         del tensors["n_averaged"]
         notes.append("averaged weights (torch's AveragedModel)")
+    off = ""
     while any(all(key.startswith(one := prefix) for key in tensors) for prefix in PREFIXES):
         tensors = {key.removeprefix(one): tensor for key, tensor in tensors.items()}
+        off += one
+    notes += [f"'{off}' taken off the names of the file's tensors"] if off else []
     short = {str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.dtype in SHORT}
     if short:
         tensors = {key: t.float() if t.dtype in SHORT else t for key, t in tensors.items()}
