@@ -32,10 +32,10 @@ def get_weights(
 ) -> GotWeights:
     """Which weights were published? A BagNet, a ResNet-50 of Stylized-ImageNet, a part of the stylizer AdaIN.
 
-    The file at `url`, by default where its authors have it, is checked by its SHA-256, read without running anything in it, and
-    tried in its network before FOLDER/NAME.safetensors is written. A download that was stopped goes on where the server
-    can; a file that is there is left alone. Raises CueError for an unknown name, where there is no network, for other
-    bytes than those published, for weights that do not fit, and where the folder cannot be written.
+    The file at `url`, by default where its authors have it, is checked by its SHA-256, read without running anything
+    in it, and tried in its network before FOLDER/NAME.safetensors is written. A download that was stopped goes on where
+    the server can; a file that is there is left alone. Raises CueError for an unknown name, where there is no network,
+    for other bytes than those published, for weights that do not fit, and where the folder cannot be written.
 
     >>> get_weights("bagnet33", "weights/").spec     # doctest: +SKIP
     'cuescope/bagnet33@weights/bagnet33.safetensors'
@@ -90,6 +90,7 @@ def _network(model: str, part: Path, facts: dict[str, str]) -> bytes:
     library, _, name = model.partition("/")
     if library != "cuescope":
         return saved.described(found.module, KEY, facts)
+    assert found.preprocessing is not None
     return saved.to_bytes(found.module, saved.Saved(name, imagenet_1k(), found.preprocessing), facts)
 
 

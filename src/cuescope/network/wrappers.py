@@ -158,8 +158,10 @@ def exported(program: "torch.export.ExportedProgram") -> tuple[Callable[[Tensor]
     return function, ("an exported program: a black box", *fixed)
 
 
-def exported_sides(program: "torch.export.ExportedProgram") -> list[int | None]:
-    """The sides of an exported program's input, None where one is free; empty where it takes no images alone."""
+def exported_sides(program: Any) -> list[int | None]:
+    """The sides of an exported program's input, None where one is free; empty for all that takes no images alone."""
+    if not isinstance(program, torch.export.ExportedProgram):
+        return []
     wanted = program.graph_signature.user_inputs
     metas = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in wanted]
     if len(metas) != 1 or not isinstance(metas[0], Tensor) or metas[0].ndim != 4:

@@ -43,11 +43,11 @@ def load(
     factory gives an nn.Module or a Classifier; "model.onnx", a file of TorchScript or of torch.export, black boxes; an
     nn.Module; a Classifier, which is returned itself, or a new one where other settings are asked for. `weights` is
     another way to say "@FILE": .safetensors, or .pth, .pt and .bin files that hold nothing but tensors. A last layer of
-    another number of classes is fitted to the file. `templates` are the prompts of a zero-shot classifier. `preprocessing` is what `sources/preprocessings.py`
-    reads; `mean`, `std`, `size` and `resize` overrule single values of it, or of what the source knows. The other
-    arguments are Classifier's, which overrule what the source knows. "+blur4" after a NAME or a factory
-    asks for the network's BlurPool version with filters of size 4 (see models.antialias), "+aps" for one that no cyclic
-    shift changes (see models.aps); weights of either fit.
+    another number of classes is fitted to the file. `templates` are the prompts of a zero-shot classifier.
+    `preprocessing` is what `sources/preprocessings.py` reads; `mean`, `std`, `size` and `resize` overrule single values
+    of it, or of what the source knows. The other arguments are Classifier's, which overrule what the source knows.
+    "+blur4" after a NAME or a factory asks for the network's BlurPool version with filters of size 4 (see
+    models.antialias), "+aps" for one that no cyclic shift changes (see models.aps); weights of either fit.
 
     Raises CueError for a name that does not exist (with the nearest), weights that do not fit (with the keys), a
     model hub that cannot be reached (with how to give a file), and all that Classifier raises it for.
@@ -169,7 +169,7 @@ def _given(module: Any, asked: Asked) -> tuple[str, Found]:
     inside = unwrapped(module)[0]
     network = core(inside)
     how, classes = from_timm.preprocessing_of(network), from_transformers.classes_of(network)
-    if how is None and hasattr(module, "graph_module") and (sides := exported_sides(module)):
+    if how is None and (sides := exported_sides(module)):
         how = preprocessing_for(sides, "the exported program")
     return type(inside).__name__, Found(module, classes, how, owned=False)
 

@@ -83,7 +83,7 @@ def _adapters(tensors: dict[str, Tensor], path: Path) -> str:
         raise _unmerged(path, "holds several adapters", "one", "merge the one that is meant, and save the model")
     for key, match in pairs.items():
         stem, other = match[1], key.replace("lora_A", "lora_B")
-        if f"{stem}.weight" not in tensors:
+        if other not in tensors or f"{stem}.weight" not in tensors:
             found = f"holds adapters (LoRA) without the weights that they change, such as {stem}.weight"
             raise _unmerged(path, found, "a whole network", "merge them, as with model.merge_and_unload(), and save it")
         weight, down, up = tensors[f"{stem}.weight"], tensors.pop(key), tensors.pop(other)
@@ -91,9 +91,8 @@ def _adapters(tensors: dict[str, Tensor], path: Path) -> str:
         scale = float(alpha) / len(down) if alpha is not None else _scale(path, len(down))
         change = up.flatten(1) @ down.flatten(1)
         if change.numel() != weight.numel():
-            raise _unmerged(
-                path, f"has adapters for {stem}.weight that do not fit it", "W + B A", "merge them yourself"
-            )
+            found = f"has adapters for {stem}.weight that do not fit it"
+            raise _unmerged(path, found, "W + scale B A", "merge them yourself, and save the model")
         tensors[f"{stem}.weight"] = weight + scale * change.reshape(weight.shape)
         scales.add(scale)
     if left := next((key for key in tensors if "lora_" in key), ""):
@@ -102,7 +101,7 @@ def _adapters(tensors: dict[str, Tensor], path: Path) -> str:
 
 
 def _scale(path: Path, rank: int) -> float:
-    """Alpha / r from PEFT's file. Raises CueError where it is not there, or says more than that."""
+    """The scale alpha / r from PEFT's file. Raises CueError where it is not there, or says more than that."""
     file = path.parent / CONFIG
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ ENCODER, DECODER = "vgg_normalised.pth", "decoder.pth"
 
 
 def load_stylizer(spec: str | Path | tuple[str | Path, str | Path] = EMBEDDED) -> Stylizer:
-    """Which stylizer is it? "embedded", a folder with vgg_normalised.pth and decoder.pth (or .safetensors), or two files.
+    """Which stylizer is it? "embedded", a folder with vgg_normalised and decoder (.pth, .safetensors), or two files.
 
     Of two files the first is the encoder, `vgg_normalised.pth` or torchvision's VGG-19, the second the decoder that was
     trained with it; both .pth or .safetensors. Raises CueError for files that are missing or broken, and for weights of

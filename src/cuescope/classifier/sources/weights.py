@@ -27,6 +27,7 @@ AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 """Where a checkpoint holds averaged weights beside the raw ones: they are what is evaluated."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 """What DataParallel, torch.compile and training frameworks put before every key."""
+INNER = ".module."
 BESIDE = ("n_averaged", "criterion.", "loss.", "loss_fn.")
 """What averaging and training frameworks keep beside the network."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
@@ -67,6 +68,10 @@ def fit(
     network = build(None)
     own = network.state_dict()
     tensors, notes = merged(state, own, path)
+    if any(INNER in key for key in tensors) and not any(INNER in key for key in own):
+        # Of a DataParallel around a part of the network, as in PyTorch's example of training on ImageNet.
+        tensors = {key.replace(INNER, "."): tensor for key, tensor in tensors.items()}
+        notes.append(f"'{INNER}' taken out of the names of the file's tensors")
     state = _under_prefix(State(tensors, [*state.notes, *notes]), own, optional)
     rows = list(own.values())[-1].shape[:1]
     shapes = [(own[k].shape, state[k].shape) for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
