@@ -219,8 +219,7 @@ def test_examples_of_inputs_are_not_unpickled(here: Path, program: Path, network
     path = rewritten(program, "x.pt2", {"data/sample_inputs/model.pt": pickled((Evil(),))})
     assert agrees(load(path, device="cpu"), network)
     assert not here.exists()
-    with pytest.raises(Exception):  # noqa: B017, PT011  # whatever torch makes of the rest
-        torch.export.load(path)
+    torch.export.load(path)
     assert here.exists(), "torch itself runs it"
 
 
@@ -307,7 +306,6 @@ def test_pickles_in_torchscript_are_not_run(here: Path, script: Path, name: str)
     assert not here.exists()
 
 
-CODE = "code/__torch__.py"
 EVIL_CODE = 'torch.from_file("evil", True, 4)'
 
 
@@ -326,8 +324,8 @@ EVIL_CODE = 'torch.from_file("evil", True, 4)'
 def test_what_torchscript_must_not_say(here: Path, script: Path, code: str, found: str) -> None:
     with pytest.raises(CueError, match=found):
         load(rewritten(script, "x.pt", {"code/__torch__/extra.py": code.encode()}), device="cpu")
-    with pytest.raises(CueError, match=found):
-        load(rewritten(script, "y.pt", {"CODE/__torch__/extra.PY": code.encode()}), device="cpu")
+    # torch finds files whatever the case of their names: such ones are not handed to it.
+    assert load(rewritten(script, "y.pt", {"CODE/__torch__/extra.py": code.encode()}), device="cpu", size=SIDE)
     assert not here.exists()
 
 

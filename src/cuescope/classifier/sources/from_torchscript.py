@@ -19,7 +19,7 @@ FORBIDDEN = re.compile(r"\b(?:from_file|save|load)\b")
 HIDDEN = re.compile(r'\bgetattr\b(?!\([\w.]+, "\w*"\))')
 """A name in another form than torch writes it could be any."""
 OPERATIONS = re.compile(r"(?<![\w.])ops\b(?!\.(?:prim|aten|prims|quantized|quantized_decomposed)\.)(?:\.(\w+))?")
-CLASSES = re.compile(r"(?<!self)\.classes\b(?!\.quantized\.)(?:\.(\w+))?")
+CLASSES = re.compile(r"\.\s*classes\b(?!\.quantized\.)(?:\.(\w+))?")
 KEPT = re.compile(r"version|byteorder|constants\.pkl|data\.pkl|(?:data|constants|code|\.data)/.*", re.DOTALL)
 DEBUG = ".debug_pkl"
 
@@ -33,7 +33,8 @@ def find(path: str, asked: Asked) -> Found:
         do = "give its path" if not Path(path).is_file() else "save it again with torch.jit.save"
         raise CueError(f"'{path}' holds no TorchScript", wanted=WHAT, do=do)
     files = archives.members(path, WHAT)
-    # What is not needed is not handed on: positions in source files, examples of inputs, whatever else was added.
+    # What is not needed is not handed on: positions in source files, examples of inputs, whatever else was added, also
+    # under names of another case, which torch finds too.
     kept = {name: data for name, data in files.items() if KEPT.fullmatch(name) and not name.endswith(DEBUG)}
     if fault := _fault(kept):
         do = "give the network itself, as file.py:factory, or export it as ONNX"
@@ -45,8 +46,7 @@ def find(path: str, asked: Asked) -> Found:
 def _fault(files: dict[str, bytes]) -> str:
     """What in its code could do more than compute, as a clause, or ""."""
     for name, data in files.items():
-        # torch finds files in an archive whatever the case of their names.
-        if not name.lower().startswith("code/"):
+        if not name.startswith("code/"):
             continue
         try:
             text = data.decode("ascii")

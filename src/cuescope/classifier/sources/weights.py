@@ -27,7 +27,8 @@ AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 """Where a checkpoint holds averaged weights beside the raw ones: they are what is evaluated."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 """What DataParallel, torch.compile and training frameworks put before every key."""
-INNER = ".module."
+INNER = re.compile(r"\.(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)")
+"""What wrappers around parts of a network put into keys, as in PyTorch's example of training on ImageNet."""
 BESIDE = ("n_averaged", "criterion.", "loss.", "loss_fn.")
 """What averaging and training frameworks keep beside the network."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
@@ -68,10 +69,6 @@ def fit(
     network = build(None)
     own = network.state_dict()
     tensors, notes = merged(state, own, path)
-    if any(INNER in key for key in tensors) and not any(INNER in key for key in own):
-        # Of a DataParallel around a part of the network, as in PyTorch's example of training on ImageNet.
-        tensors = {key.replace(INNER, "."): tensor for key, tensor in tensors.items()}
-        notes.append(f"'{INNER}' taken out of the names of the file's tensors")
     state = _under_prefix(State(tensors, [*state.notes, *notes]), own, optional)
     rows = list(own.values())[-1].shape[:1]
     shapes = [(own[k].shape, state[k].shape) for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
@@ -92,6 +89,11 @@ def _under_prefix(state: State, own: Mapping[str, Tensor], optional: tuple[str, 
     needed = [k for k in own if not k.endswith("num_batches_tracked") and not k.startswith(optional)]
     prefixes = {key.removesuffix(needed[0]) for key in state if f".{key}".endswith(f".{needed[0]}")} if needed else ()
     whole = [prefix for prefix in prefixes if all(prefix + key in state for key in needed)]
+    if not whole and any(map(INNER.search, state)) and not any(map(INNER.search, own)):
+        inner = sorted({match[0] + "." for key in state for match in INNER.finditer(key)})
+        note = f"'{', '.join(inner)}' taken out of the names of the file's tensors"
+        plain = {INNER.sub("", key): tensor for key, tensor in state.items()}
+        return _under_prefix(State(plain, [*state.notes, note]), own, optional)
     if not whole:
         return _with_head(state, own, needed)
     best = min(whole, key=lambda p: (not BEST.search(p.lower()), bool(WORST.search(p.lower())), len(p), p))
