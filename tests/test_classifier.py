@@ -482,8 +482,6 @@ def test_a_module_that_cannot_be_copied_says_so() -> None:
     module.held = (torch.ones(1, requires_grad=True) * 2,)  # type: ignore[assignment]
     with pytest.raises(CueError, match="cannot be copied"):
         small(module)
-    with pytest.warns(FutureWarning, match="deprecated"), pytest.raises(CueError, match="is TorchScript"):
-        small(torch.jit.script(nn.ReLU()))
 
 
 # --- identity, classes, devices -----------------------------------------------------------------------------

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-import threading
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,6 +15,7 @@ from cuescope.api.get import get_human_data
 from cuescope.cli import main
 from cuescope.core.errors import CueError
 from cuescope.data.readers import read_human_data
+from served import Server, serving
 
 HEAD = b"subj,session,trial,rt,object_response,category,condition,imagename\n"
 TRIALS = HEAD + b"subject-01,1,1,.8,cat,cat,0,0001_s5n_s01_0_cat_00_cat7-clock1.png\n"
@@ -32,53 +30,12 @@ def zipped(**more: bytes) -> bytes:
     return buffer.getvalue()
 
 
-class Server:
-    """What it gives, how much of it before it hangs up, and what it was asked for."""
-
-    def __init__(self) -> None:
-        self.data, self.tag, self.ranges = zipped(), '"one"', True
-        self.stop_after: int | None = None
-        self.asked: list[str | None] = []
-        self.starts: list[int] = []
-        told = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                if self.path != "/a.zip":
-                    self.send_error(404)
-                    return
-                wanted = self.headers.get("Range")
-                told.asked.append(wanted)
-                start = int(wanted[6:-1]) if wanted and told.ranges and self.headers["If-Range"] == told.tag else 0
-                if start >= len(told.data):
-                    self.send_error(416)
-                    return
-                told.starts.append(start)
-                body = told.data[start:]
-                self.send_response(206 if start else 200)
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("ETag", told.tag)
-                self.end_headers()
-                self.wfile.write(body[: told.stop_after])
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/a.zip"
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     known = {NAME: hashlib.sha256(TRIALS).hexdigest()}
     monkeypatch.setattr(get, "known_digests", lambda: known)
-    server = Server()
-    thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.http.shutdown()
-    thread.join()
-    server.http.server_close()
+    with serving(zipped()) as server:
+        yield server
 
 
 def files(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ _COMMANDS = {
     "audit": "Which cues do these classifiers use? A run folder and a report.",
     "look": "One instrument, one classifier, one image: one PNG.",
     "make": "New images from images: textures without shapes, and more.",
-    "get": "Other people's data, fetched and checked: human-data, what people answered.",
+    "get": "Other people's data and weights, fetched and checked: human-data, weights.",
     "train": "A bag of visual words of your own images, or the built-in world's networks again.",
     "report": "Make the report again from run folders; needs no model.",
     "compare": "Which of two classifiers is better, and do they agree? Over the same images.",
@@ -28,7 +28,8 @@ app = App(
     help_format="plaintext",
 )
 for _name, _help in _COMMANDS.items():
-    _how = {} if _name == "make" else {"help_format": "markdown"}  # it is an App of its own, which says so itself
+    # An App of its own says so itself.
+    _how = {} if _name in ("make", "get") else {"help_format": "markdown"}
     app.command(f"cuescope.cli.{_name}:{_name.replace('list', 'list_')}", name=_name, help=_help, **_how)
 
 

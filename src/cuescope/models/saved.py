@@ -1,6 +1,7 @@
 """What a file of weights says besides: which network it is, its classes, and how its images are prepared."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,11 +24,11 @@ class Saved(NamedTuple):
     preprocessing: Preprocessing
 
 
-def to_bytes(network: nn.Module, saved: Saved) -> bytes:
-    """A safetensors file of it, the same bytes each time."""
+def to_bytes(network: nn.Module, saved: Saved, more: Mapping[str, Any] | None = None) -> bytes:
+    """A safetensors file of it, the same bytes each time; `more` is said of it besides."""
     how = saved.preprocessing
     facts = {"name": saved.name, "size": how.size, "resize": how.resize, "mean": how.mean, "std": how.std}
-    return described(network, KEY, {**facts, **to_stored(saved.classes)})
+    return described(network, KEY, {**facts, **to_stored(saved.classes), **(more or {})})
 
 
 def described(network: nn.Module, key: str, facts: dict[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import Preprocessing
-from cuescope.network import hooks, outputs
+from cuescope.network import hooks, outputs, parametrizations, wrappers
 from cuescope.network.batchnorm_folding import difference, fold, norms
 from cuescope.network.executor import PRECISIONS, Executor, Function, out_of_memory, probes
 
@@ -44,7 +44,13 @@ def start(
         do = "load its weights before it is given, or make it outside of torch.device('meta')"
         raise CueError(f"{name} has weights on 'meta': none", wanted="a network with its weights", do=do)
     network = module if owned else _copied(module, name)
-    network.eval().requires_grad_(False).to(device)
+    network.eval().requires_grad_(False)
+    if kinds := wrappers.quantized(network):
+        note = f"quantized ({', '.join(kinds)}): run as a black box on the CPU, without layers and gradients"
+        found = start_function(network, how, name, classes=classes, device=torch.device("cpu"), batch_size=batch_size)
+        found.assumed.insert(0, note)
+        return found
+    network.to(device)
     executor = Executor.of(network, how, device, batch_size)
     executor.network = network
     executor.assumed += _prepared(network)
@@ -143,8 +149,8 @@ def _size(change: float) -> str:
 
 
 def _prepared(network: nn.Module) -> list[str]:
-    """Weights in float32, a gray input for a network that takes one channel; what was done."""
-    notes = []
+    """Effective weights in float32, a gray input for a network that takes one channel; what was done."""
+    notes = parametrizations.removed(network)
     kinds = {tensor.dtype for tensor in (*network.parameters(), *network.buffers()) if tensor.is_floating_point()}
     if others := sorted(str(kind).removeprefix("torch.") for kind in kinds - {torch.float32}):
         network.float()
@@ -193,9 +199,7 @@ def _read(executor: Executor, function: Function, output: Any, count: int, class
 
 
 def _copied(module: nn.Module, name: str) -> nn.Module:
-    if isinstance(module, torch.jit.ScriptModule):
-        do = "give the module it was made from, or export it as ONNX and load('model.onnx')"
-        raise CueError(f"{name} is TorchScript, which cannot be copied", wanted="a plain nn.Module", do=do)
+    parametrizations.detach(module)
     try:
         return copy.deepcopy(module)
     except Exception as error:

@@ -1,12 +1,17 @@
 """Modules around a network that change nothing of its answers: taken off, so that what is inside can be looked at."""
 
+import hashlib
+import io
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import Preprocessing
-from cuescope.network import hooks
+from cuescope.network import hooks, identity
 
 ASSUMED = "assumed: ImageNet's usual"
 """The source of a preprocessing of which nothing is known."""
@@ -17,7 +22,8 @@ MOST_OUTSIDE = 0.02
 def unwrapped(module: Any) -> tuple[Any, tuple[str, ...]]:
     """The network inside wrappers that change nothing, and what was taken off.
 
-    A torch.compile'd module, DataParallel, DistributedDataParallel, a Sequential of one, an exported program.
+    A torch.compile'd module, DataParallel, DistributedDataParallel, a Sequential of one; an exported program and
+    TorchScript become functions.
 
     >>> unwrapped(nn.Sequential(nn.DataParallel(nn.Flatten())))
     (Flatten(start_dim=1, end_dim=-1), ('run without its Sequential, DataParallel',))
@@ -25,7 +31,10 @@ def unwrapped(module: Any) -> tuple[Any, tuple[str, ...]]:
     off: list[str] = []
     while True:
         if isinstance(module, torch.export.ExportedProgram):
-            return _exported(module), ("an exported program: a black box",)
+            return exported(module)
+        if isinstance(module, torch.jit.ScriptModule):
+            found = Scripted(_copied(module), type(module).__name__, _identity(module))
+            return found, ("TorchScript: a black box", *found.notes)
         if isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
             off.append("torch.compile")
         elif isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
@@ -67,6 +76,15 @@ def headless(module: nn.Module) -> bool:
     return any(isinstance(head, nn.Identity) for head in heads)
 
 
+def quantized(network: nn.Module) -> list[str]:
+    """The kinds of layers of a network that compute with whole numbers, by torch.ao or with its tensors."""
+    kinds = {type(part).__name__ for part in network.modules() if ".quantized" in type(part).__module__}
+    kinds |= {
+        type(t).__name__ for t in network.parameters() if t.is_quantized or type(t).__module__.startswith("torchao")
+    }
+    return sorted(kinds)
+
+
 def assumed(module: Any) -> Preprocessing:
     """The preprocessing where nothing is known of it: ImageNet's usual, less a normalization in the module itself."""
     kinds = [type(part) for part in module.modules()] if isinstance(module, nn.Module) else []
@@ -83,10 +101,104 @@ def _known(module: nn.Module) -> bool:
     )
 
 
-def _exported(program: "torch.export.ExportedProgram") -> Any:
-    network = program.module()
+def in_parts(run: Callable[[Tensor], Any], batch: int | None) -> Callable[[Tensor], Any]:
+    """A function of images that takes exactly `batch` of them, as one of any number; itself where it takes any.
 
-    def exported(images: torch.Tensor) -> Any:
+    >>> in_parts(lambda x: x.sum(1) + 10 * len(x), 2)(torch.ones(3, 4))
+    tensor([24., 24., 24.])
+    """
+    if batch is None:
+        return run
+
+    def parts(images: Tensor) -> Any:
+        missing = -len(images) % batch
+        # The last part is filled up with its last image.
+        full = torch.cat([images, images[-1:].expand(missing, *images.shape[1:])]) if missing else images
+        return _joined([run(part) for part in full.split(batch)], batch, len(images))
+
+    return parts
+
+
+def preprocessing_for(sides: Sequence[int | None], what: str) -> Preprocessing:
+    """ImageNet's usual preprocessing at the input size (B, 3, H, W) of a program, 224 px where it is free."""
+    height, width = (side or 224 for side in sides[2:])
+    resize = round(height * 256 / 224) if height == width else (height, width)
+    return Preprocessing((height, width), resize, source=f"size from {what}, the rest assumed: ImageNet's usual")
+
+
+class Scripted:
+    """TorchScript as a function of normalized images. `module` is its own; `notes` say what was done to it."""
+
+    def __init__(self, module: torch.jit.ScriptModule, name: str, identity: bytes) -> None:
+        self.__name__, self.identity = name, identity
+        self.module, self.device = module.eval(), torch.device("cpu")
+        tensors = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
+        others = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors} - {"float32"})
+        self.notes = (f"weights in {', '.join(others)}, run in float32",) if others else ()
+        if others:
+            module.float()
+
+    def __call__(self, images: Tensor) -> Any:
+        if images.device != self.device:
+            self.module.to(images.device)
+            self.device = images.device
+        return self.module(images)
+
+
+def exported(program: "torch.export.ExportedProgram") -> tuple[Callable[[Tensor], Any], tuple[str, ...]]:
+    """An exported program as a function of normalized images, and what is said of it."""
+    network, sides = program.module(), exported_sides(program)
+    batch = sides[0] if sides else None
+
+    def run(images: Tensor) -> Any:
         return network(images)
 
-    return exported
+    function = in_parts(run, batch)
+    core = identity.of_module(network) + program.graph_module.code.encode()
+    function.identity = hashlib.blake2b(core, digest_size=16).digest()  # pyright: ignore[reportFunctionMemberAccess]
+    fixed = (f"takes {batch} {'image' if batch == 1 else 'images'} at a time: run in such parts",) if batch else ()
+    return function, ("an exported program: a black box", *fixed)
+
+
+def exported_sides(program: Any) -> list[int | None]:
+    """The sides of an exported program's input, None where one is free; empty for all that takes no images alone."""
+    if not isinstance(program, torch.export.ExportedProgram):
+        return []
+    wanted = program.graph_signature.user_inputs
+    metas = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in wanted]
+    if len(metas) != 1 or not isinstance(metas[0], Tensor) or metas[0].ndim != 4:
+        return []
+    return [side if isinstance(side, int) else None for side in metas[0].shape]
+
+
+def _copied(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    buffer = io.BytesIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            torch.jit.save(module, buffer)
+            buffer.seek(0)
+            return torch.jit.load(buffer, map_location="cpu")
+    except RuntimeError as error:
+        do = "give the module it was made from, or export it as ONNX"
+        found = f"a TorchScript module cannot be copied: {str(error).splitlines()[-1]}"
+        raise CueError(found, wanted="one that torch.jit.save can save", do=do) from None
+
+
+def _identity(module: torch.jit.ScriptModule) -> bytes:
+    hasher = hashlib.blake2b(identity.of_module(module), digest_size=16)
+    for part in module.modules():
+        hasher.update(str(getattr(part, "code", "")).encode())
+    return hasher.digest()
+
+
+def _joined(found: Sequence[Any], batch: int, count: int) -> Any:
+    """The outputs of several parts as those of one: tensors joined, in whatever they are held."""
+    first = found[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(found))[:count] if first.ndim and len(first) == batch else first
+    if isinstance(first, dict):
+        return {key: _joined([one[key] for one in found], batch, count) for key in first}
+    if isinstance(first, list | tuple):
+        return [_joined(column, batch, count) for column in zip(*found, strict=True)]
+    return first

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cuescope.classifier.sources import archives
 from cuescope.classifier.sources.found import FILES, LIBRARIES, SUFFIX, WANTED, Asked, Found
 from cuescope.classifier.sources.known import unknown_model
 from cuescope.core.errors import CueError
@@ -39,15 +40,15 @@ def load(
 
     `spec` is one of: "timm/NAME", "torchvision/NAME", "cuescope/NAME", "hf/FOLDER" and the others of `found.WANTED`,
     each followed by "@FILE" for weights of one's own or "@random" for an untrained network of a fixed seed;
-    "package.module:factory" or "file.py:factory", where the
-    factory gives an nn.Module or a Classifier; "model.onnx", a black box; an nn.Module; a Classifier, which is returned
-    itself, or a new one where other settings are asked for. `weights` is another way to say "@FILE": .safetensors, or
-    .pth, .pt and .bin files that hold nothing but tensors. A last layer of another number of classes is fitted to the
-    file. `templates` are the prompts of a zero-shot classifier. `preprocessing` is what `sources/preprocessings.py`
-    reads; `mean`, `std`, `size` and `resize` overrule single values of it, or of what the source knows. The other
-    arguments are Classifier's, which overrule what the source knows. "+blur4" after a NAME or a factory
-    asks for the network's BlurPool version with filters of size 4 (see models.antialias), "+aps" for one that no cyclic
-    shift changes (see models.aps); weights of either fit.
+    "package.module:factory" or "file.py:factory", where the factory gives an nn.Module or a Classifier; "model.onnx", a
+    file of TorchScript or of torch.export, black boxes; an nn.Module; a Classifier, which is returned itself, or a new
+    one where other settings are asked for. `weights` is another way to say "@FILE": .safetensors, or .pth, .pt and .bin
+    files that hold nothing but tensors. A last layer of another number of classes is fitted to the file. `templates`
+    are the prompts of a zero-shot classifier. `preprocessing` is what `sources/preprocessings.py` reads; `mean`, `std`,
+    `size` and `resize` overrule single values of it, or of what the source knows. The other arguments are Classifier's,
+    which overrule what the source knows. "+blur4" after a NAME or a factory asks for the network's BlurPool version
+    with filters of size 4 (see models.antialias), "+aps" for one that no cyclic shift changes (see models.aps); weights
+    of either fit.
 
     Raises CueError for a name that does not exist (with the nearest), weights that do not fit (with the keys), a
     model hub that cannot be reached (with how to give a file), and all that Classifier raises it for.
@@ -79,6 +80,15 @@ def load(
         known = preprocessings.overruled(known or assumed(unwrapped(found.module)[0]), **values)
     settings["preprocessing"] = known
     return Classifier(found.module, name=name, owned=found.owned, notes=found.notes, code=found.code, **settings)
+
+
+def find(spec: str) -> Found:
+    """What is known of a model by its name, and its network, before a classifier is made of them. CueError as `load`.
+
+    >>> find("torchvision/squeezenet1_1@random").preprocessing.resize
+    256
+    """
+    return _find(spec, Asked(), None)[1]
 
 
 def names() -> tuple[str, ...]:
@@ -155,10 +165,12 @@ def _given(module: Any, asked: Asked) -> tuple[str, Found]:
         do = "give each by itself: audit(first, second)" if isinstance(module, list | tuple | dict) else "correct it"
         raise CueError(f"a {type(module).__name__} is no classifier", wanted=WANTED, do=do)
     from cuescope.classifier.sources.objects import known_of
-    from cuescope.network.wrappers import unwrapped
+    from cuescope.network.wrappers import exported_sides, preprocessing_for, unwrapped
 
     inside = unwrapped(module)[0]
     classes, how, notes = known_of(inside, asked)
+    if how is None and (sides := exported_sides(module)):
+        how = preprocessing_for(sides, "the exported program")
     return type(inside).__name__, Found(module, classes, how, notes, owned=False)
 
 
@@ -167,7 +179,10 @@ def _source(text: str, path: str, asked: Asked) -> Found:
     library, _, name = path.partition("/")
     source, what = (LIBRARIES.get(library), name) if name else (None, "")
     if source is None:
-        source, what = FILES.get(Path(path).suffix.lower()), text
+        # By what is in it: programs are called .pt too.
+        source, what = archives.program(path) or FILES.get(Path(path).suffix.lower()), path
+        if source and asked.weights:
+            raise CueError(f"weights for '{path}', which has its own", wanted="the file alone", do="leave them out")
     if source is None and ":" in path:
         source, what = "from_python", path
     if source is None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cuescope.classifier.sources import open_clip_names
+from cuescope.classifier.sources import archives, open_clip_names
 from cuescope.classifier.sources.found import EXTRAS, FILES, LIBRARIES, PREPROCESSINGS, RANDOM, SUFFIX, WANTED
 from cuescope.core.errors import CueError, nearest, unknown
 
@@ -31,7 +31,7 @@ def check(spec: Any) -> None:
         model_folder(library, name)
         if library == "open_clip":
             open_clip_names.check(name, weights)
-    elif ":" in path or suffix in FILES:
+    elif ":" in path or suffix in FILES or archives.program(path):
         file = path if suffix in FILES else path.rpartition(":")[0]
         if file.endswith((".py", *FILES)) and not Path(file).is_file():
             raise CueError(f"no file '{file}'", wanted="a file with a model", do="check the path")

@@ -1,8 +1,9 @@
 """Files of weights: read without running anything that is in them, fitted to a network key by key."""
 
 import pickle
+import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cuescope.classifier.sources.known import weights_file
+from cuescope.classifier.sources.merging import merged
 from cuescope.core.errors import CueError
 
 
@@ -25,11 +27,17 @@ AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 """Where a checkpoint holds averaged weights beside the raw ones: they are what is evaluated."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 """What DataParallel, torch.compile and training frameworks put before every key."""
+INNER = re.compile(r"\.(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)")
+"""What wrappers around parts of a network put into keys, as in PyTorch's example of training on ImageNet."""
 BESIDE = ("n_averaged", "criterion.", "loss.", "loss_fn.")
 """What averaging and training frameworks keep beside the network."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
+SHORT = (torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 WHOLE = (torch.int8, torch.uint8, torch.int16, torch.int32)
 """Quantized weights, which mean nothing without their scales."""
+BEST = re.compile(r"(?:^|[._])(?:ema|swa|averaged)(?:[._]|$)|teacher|encoder_q")
+WORST = re.compile(r"student|encoder_k|momentum")
+"""Of several networks of one shape in a file: the averaged ones (of self-distillation too), and MoCo's queries."""
 
 SAVE = "torch.save(model.state_dict(), 'weights.pth')"
 SHOWN = 4
@@ -60,7 +68,8 @@ def fit(
     """
     network = build(None)
     own = network.state_dict()
-    state = _under_prefix(state, own, optional)
+    tensors, notes = merged(state, own, path)
+    state = _under_prefix(State(tensors, [*state.notes, *notes]), own, optional)
     rows = list(own.values())[-1].shape[:1]
     shapes = [(own[k].shape, state[k].shape) for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
     counts = {b[0] for a, b in shapes if a[:1] == rows and a[1:] == b[1:]}
@@ -80,15 +89,42 @@ def _under_prefix(state: State, own: Mapping[str, Tensor], optional: tuple[str, 
     needed = [k for k in own if not k.endswith("num_batches_tracked") and not k.startswith(optional)]
     prefixes = {key.removesuffix(needed[0]) for key in state if f".{key}".endswith(f".{needed[0]}")} if needed else ()
     whole = [prefix for prefix in prefixes if all(prefix + key in state for key in needed)]
+    if not whole and any(map(INNER.search, state)) and not any(map(INNER.search, own)):
+        inner = sorted({match[0] + "." for key in state for match in INNER.finditer(key)})
+        note = f"'{', '.join(inner)}' taken out of the names of the file's tensors"
+        plain = {INNER.sub("", key): tensor for key, tensor in state.items()}
+        return _under_prefix(State(plain, [*state.notes, note]), own, optional)
     if not whole:
-        return state
-    best = min(whole, key=lambda prefix: ("ema" not in prefix.lower(), len(prefix), prefix))
+        return _with_head(state, own, needed)
+    best = min(whole, key=lambda p: (not BEST.search(p.lower()), bool(WORST.search(p.lower())), len(p), p))
     others = tuple(prefix for prefix in whole if prefix and prefix != best)
     left_out = [k for k in state if not k.startswith(best) or k.startswith(BESIDE) or (others and k.startswith(others))]
     found = {key.removeprefix(best): tensor for key, tensor in state.items() if key not in left_out}
     notes = [f"of the file's tensors those under '{best}' are taken"] if best else []
     notes += [listed("beside them left out", left_out)] if left_out else []
     return State(found, [*state.notes, *notes])
+
+
+def _with_head(state: State, own: Mapping[str, Tensor], needed: list[str]) -> State:
+    """The tensors of a backbone under its prefix, and the only layer beside it as the last one; else as they are."""
+    last = needed[-1].rpartition(".")[0] + "." if needed else ""
+    body, ends = (
+        [k for k in needed if not k.startswith(last)],
+        {k.removeprefix(last) for k in own if k.startswith(last)},
+    )
+    prefixes = {key.removesuffix(body[0]) for key in state if key.endswith(f".{body[0]}")} if body else ()
+    whole = [prefix for prefix in prefixes if all(prefix + key in state for key in body)]
+    if len(whole) != 1:
+        return state
+    beside = [key for key in state if not key.startswith((whole[0], *BESIDE)) and key not in BESIDE]
+    stems = {key.rpartition(".")[0] + "." for key in beside}
+    if len(stems) != 1 or {key.rpartition(".")[2] for key in beside} != ends:
+        return state
+    (head,) = stems
+    found = {key.removeprefix(whole[0]): tensor for key, tensor in state.items() if key.startswith(whole[0])}
+    found |= {last + end: state[head + end] for end in ends}
+    note = f"of the file's tensors those under '{whole[0]}' are taken, and '{head}' as '{last}'"
+    return State(found, [*state.notes, note])
 
 
 def _check(network: nn.Module, state: State, path: str | Path, optional: tuple[str, ...]) -> None:
@@ -144,7 +180,7 @@ def _pickled(path: Path) -> Any:
 def _reason(error: Exception) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     if "TorchScript" in text:
-        return "it is TorchScript, which is code, not weights alone"
+        return "it is TorchScript, a program of its own, which is audited by its path alone"
     # Of a file that is no pickle torch tells the number of an operation it does not know, or a bare key.
     return "it is no file that torch.save wrote" if isinstance(error, KeyError) or text.strip("'").isdigit() else text
 
@@ -157,18 +193,36 @@ def _refuse_text(path: Path, start: bytes) -> None:
 
 
 def _unwrapped(state: Any, path: Path) -> State:
-    notes = []
+    notes: list[str] = []
     for key in (*AVERAGED, *WRAPPERS):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             notes += [f"averaged weights ('{key}') of the file are taken"] if key in AVERAGED else []
             state = state[key]
             break
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, dict) else {}
+    tensors = tensors or dict(_flat(state))
     if not tensors:
         raise CueError(f"'{path}' holds no state_dict", wanted="tensors by name", do=f"save it as {SAVE}")
     if "n_averaged" in tensors:
         del tensors["n_averaged"]
         notes.append("averaged weights (torch's AveragedModel)")
+    off = ""
     while any(all(key.startswith(one := prefix) for key in tensors) for prefix in PREFIXES):
         tensors = {key.removeprefix(one): tensor for key, tensor in tensors.items()}
+        off += one
+    notes += [f"'{off}' taken off the names of the file's tensors"] if off else []
+    short = {str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.dtype in SHORT}
+    if short:
+        tensors = {key: t.float() if t.dtype in SHORT else t for key, t in tensors.items()}
+        notes.append(f"the file's weights are in {', '.join(sorted(short))}: read as float32")
     return State(tensors, notes)
+
+
+def _flat(state: Any, prefix: str = "", depth: int = 3) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of several networks in one file, by names that begin with what each is called."""
+    if isinstance(state, dict) and depth:
+        for key, value in state.items():
+            if isinstance(key, str) and isinstance(value, Tensor):
+                yield prefix + key, value
+            elif isinstance(key, str):
+                yield from _flat(value, f"{prefix}{key}.", depth - 1)
