@@ -153,9 +153,11 @@ def _given(module: Any, asked: Asked) -> tuple[str, Found]:
     if not callable(module) and not hasattr(module, "graph_module"):  # an exported program cannot be called itself
         do = "give each by itself: audit(first, second)" if isinstance(module, list | tuple | dict) else "correct it"
         raise CueError(f"a {type(module).__name__} is no classifier", wanted=WANTED, do=do)
-    from cuescope.classifier.sources import from_timm, from_transformers
+    from cuescope.classifier.sources import from_keras, from_timm, from_transformers
     from cuescope.network.wrappers import core, unwrapped
 
+    if (found := from_keras.given(module)) is not None:
+        return module.name, found
     inside = unwrapped(module)[0]
     network = core(inside)
     how, classes = from_timm.preprocessing_of(network), from_transformers.classes_of(network)

@@ -31,7 +31,7 @@ from cuescope.network.batchnorm_folding import difference
 SAME = 1e-4
 """The most by which logits of torch's layers may differ from Keras's own, as a share of the largest."""
 SAVE = "save it with model.save('model.keras') of Keras 3"
-RESIZE = "resize assumed: keras.utils.load_img(target_size=...), squeezed with nearest pixels"
+RESIZE = "keras.utils.load_img(target_size=...), which squeezes the image with nearest pixels"
 
 
 def find(path: str, asked: Asked) -> Found:
@@ -137,20 +137,29 @@ def _of_file(keras: Any, path: Path) -> Found:
         except Exception as error:  # Keras raises ValueError, TypeError and more for what it does not know
             found = f"'{path}' cannot be loaded: {_first_line(error)}"
             raise CueError(found, wanted="a model of Keras's own layers", do=SAVE) from error
-        shape = getattr(model, "input_shape", None)
-        if not isinstance(shape, tuple):
-            found = f"'{path}' takes {shape or 'inputs of no known shape'}"
-            raise CueError(found, wanted="one input (B, H, W, 3)", do="save a model with one input")
-        height, width = ArrayInput.of(path, shape, np.float32).size
-        size, inside = (height, width), _normalizing(keras, model)
-        source = f"size from the .keras file, the rest assumed: {RESIZE}; "
-        if inside:
-            source += f"the model begins with {inside}, which normalizes: pixels from 0 to 255"
-            how = Preprocessing(size, size, "nearest", (0.0, 0.0, 0.0), (1 / 255,) * 3, source, keep_aspect=False)
-        else:
-            how = Preprocessing(size, size, "nearest", source=f"{source}ImageNet's mean and std", keep_aspect=False)
-        network, notes = _network(keras, model, path.name)
-    return Found(network, preprocessing=how, notes=notes)
+        if (found := given(model, path.name)) is None:
+            text = f"'{path}' takes {getattr(model, 'input_shape', None) or 'inputs of no known shape'}"
+            raise CueError(text, wanted="one input (B, H, W, 3)", do="save a model with one input")
+    return found
+
+
+def given(model: Any, name: str = "") -> Found | None:
+    """What is known of a model that is Keras's own; None for another module, and where its input has no known axes."""
+    if (keras := sys.modules.get("keras")) is None or not isinstance(model, keras.Model):
+        return None
+    shape = getattr(model, "input_shape", None)
+    if not isinstance(shape, tuple):
+        return None
+    how = ArrayInput.of(name or model.name, shape, np.float32)
+    source = f"size from the model, the rest assumed: {RESIZE}; "
+    settings: dict[str, Any] = {"size": how.size, "resize": how.size, "interpolation": "nearest", "keep_aspect": False}
+    if inside := _normalizing(keras, model):
+        settings |= {"mean": (0.0, 0.0, 0.0), "std": (1 / 255,) * 3}
+        source += f"the model begins with {inside}, which normalizes: pixels from 0 to 255"
+    else:
+        source += "ImageNet's mean and std"
+    network, notes = _network(_keras(), model, name or model.name)
+    return Found(network, preprocessing=Preprocessing(**settings, source=source), notes=notes)
 
 
 def _refuse_code(path: Path) -> None:
@@ -206,7 +215,7 @@ def _preprocessing(keras: Any, name: str, model: Any) -> Preprocessing:
     std = [float(1 / slopes[i, order[i]]) for i in range(3)]
     mean = [float(0.0 - found[0, order[i]] * std[i]) for i in range(3)]
     size = tuple(model.input_shape[1:3])
-    source = f"keras.applications' preprocess_input for {name}; {RESIZE}"
+    source = f"keras.applications' preprocess_input for {name}; resize assumed: {RESIZE}"
     channels = "BGR" if order[0] == 2 else "RGB"
     how = Preprocessing(size, size, "nearest", tuple(mean), tuple(std), source, keep_aspect=False)
     return dataclasses.replace(how, channels=channels)
@@ -214,13 +223,20 @@ def _preprocessing(keras: Any, name: str, model: Any) -> Preprocessing:
 
 def _network(keras: Any, model: Any, name: str) -> tuple[Any, tuple[str, ...]]:
     """The model as a network of torch, or as a black box where it has no counterpart; and what was done."""
-    notes = _without_softmax(keras, model)
-    black_box = KerasNetwork(keras, model, name)
+    last = model
+    while getattr(last, "layers", None):
+        last = last.layers[-1]
+    soft = getattr(last, "activation", None) is keras.activations.softmax
+    notes = ("its last layer's softmax is left out: what goes into it are the logits",) if soft else ()
+    black_box = KerasNetwork(keras, model, name, last if soft else None)
     try:
-        network = keras_graph.of(model).eval()
+        with black_box.giving_logits():
+            network = keras_graph.of(model).eval()
         images = torch.rand(2, 3, *black_box.input.size, generator=torch.Generator().manual_seed(SEED)) * 2 - 1
         with torch.no_grad():
-            gap = difference(network(images), torch.from_numpy(black_box(images)))
+            plain = images[:, :1].repeat(1, 3, 1, 1) if black_box.input.gray else images
+            found = network(images[:, :1] if black_box.input.gray else images)
+            gap = difference(found, torch.from_numpy(black_box(plain)))
         if gap <= SAME:
             return network, (*notes, "the layers of Keras as torch's own, channels first")
         why = f"torch's layers would give logits that differ by {gap:.1e} of the largest"
@@ -229,21 +245,11 @@ def _network(keras: Any, model: Any, name: str) -> tuple[Any, tuple[str, ...]]:
     return black_box, (*notes, f"black box: Keras on the CPU, since {why}", *black_box.input.notes)
 
 
-def _without_softmax(keras: Any, model: Any) -> tuple[str, ...]:
-    last = model
-    while getattr(last, "layers", None):
-        last = last.layers[-1]
-    if getattr(last, "activation", None) is not keras.activations.softmax:
-        return ()
-    last.activation = keras.activations.linear
-    return ("its last layer's softmax is left out: what goes into it are the logits",)
-
-
 class KerasNetwork:
-    """Normalized images (B, 3, H, W) to a Keras model's outputs, on the CPU."""
+    """Normalized images (B, 3, H, W) to a Keras model's outputs, on the CPU, without the softmax of its `last` layer."""
 
-    def __init__(self, keras: Any, model: Any, name: str) -> None:
-        self.__name__, self.keras, self.model = name, keras, model
+    def __init__(self, keras: Any, model: Any, name: str, last: Any) -> None:
+        self.__name__, self.keras, self.model, self.last = name, keras, model, last
         self.input = ArrayInput.of(name, model.input_shape, np.float32)
         hasher = hashlib.blake2b(model.to_json().encode(), digest_size=16)
         for weight in model.weights:
@@ -251,13 +257,25 @@ class KerasNetwork:
         self.identity = hasher.digest()
 
     def __call__(self, images: Tensor) -> Any:
-        return self.input.run(images, self._run)
+        return self.input.run(images, self.once)
 
-    def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        with self.keras.device("cpu"), torch.no_grad():
-            given = self.model(images, training=False)
-        found = given if isinstance(given, dict) else dict(enumerate(given if isinstance(given, list) else [given]))
+    def once(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """One pass: the outputs by name."""
+        with self.keras.device("cpu"), torch.no_grad(), self.giving_logits():
+            found = self.model(images, training=False)
+        found = found if isinstance(found, dict) else dict(enumerate(found if isinstance(found, list) else [found]))
         return {str(name): self.keras.ops.convert_to_numpy(value) for name, value in found.items()}
+
+    @contextlib.contextmanager
+    def giving_logits(self) -> Iterator[None]:
+        """Without the last softmax while it lasts: the model may be a user's."""
+        if self.last is not None:
+            self.last.activation = self.keras.activations.linear
+        try:
+            yield
+        finally:
+            if self.last is not None:
+                self.last.activation = self.keras.activations.softmax
 
 
 def _first_line(error: Exception) -> str:
