@@ -27,6 +27,7 @@ from cuescope.core.classes import imagenet_1k
 from cuescope.core.errors import CueError, unknown
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.network.batchnorm_folding import difference
+from cuescope.network.executor import Executor, probes
 
 SAME = 1e-4
 """The most by which logits of torch's layers may differ from Keras's own, as a share of the largest."""
@@ -50,7 +51,7 @@ def find(path: str, asked: Asked) -> Found:
     with _cpu(keras):
         model, notes = _application(keras, path, asked.weights)
         how = _preprocessing(keras, path, model)
-        network, more = _network(keras, model, path)
+        network, more = _network(keras, model, path, how)
     classes = imagenet_1k() if model.output_shape[-1] == 1000 else None
     if classes is not None:
         notes.append("1,000 outputs: taken to be the classes of ImageNet in their usual order")
@@ -158,8 +159,9 @@ def given(model: Any, name: str = "") -> Found | None:
         source += f"the model begins with {inside}, which normalizes: pixels from 0 to 255"
     else:
         source += "ImageNet's mean and std"
-    network, notes = _network(_keras(), model, name or model.name)
-    return Found(network, preprocessing=Preprocessing(**settings, source=source), notes=notes)
+    preprocessing = Preprocessing(**settings, source=source)
+    network, notes = _network(_keras(), model, name or model.name, preprocessing)
+    return Found(network, preprocessing=preprocessing, notes=notes)
 
 
 def _refuse_code(path: Path) -> None:
@@ -221,7 +223,7 @@ def _preprocessing(keras: Any, name: str, model: Any) -> Preprocessing:
     return dataclasses.replace(how, channels=channels)
 
 
-def _network(keras: Any, model: Any, name: str) -> tuple[Any, tuple[str, ...]]:
+def _network(keras: Any, model: Any, name: str, how: Preprocessing) -> tuple[Any, tuple[str, ...]]:
     """The model as a network of torch, or as a black box where it has no counterpart; and what was done."""
     last = model
     while getattr(last, "layers", None):
@@ -232,7 +234,7 @@ def _network(keras: Any, model: Any, name: str) -> tuple[Any, tuple[str, ...]]:
     try:
         with black_box.giving_logits():
             network = keras_graph.of(model).eval()
-        images = torch.rand(2, 3, *black_box.input.size, generator=torch.Generator().manual_seed(SEED)) * 2 - 1
+        images = Executor.of(black_box, how, torch.device("cpu"), 1).normalize(probes(how))
         with torch.no_grad():
             plain = images[:, :1].repeat(1, 3, 1, 1) if black_box.input.gray else images
             found = network(images[:, :1] if black_box.input.gray else images)
@@ -253,7 +255,7 @@ class KerasNetwork:
         self.input = ArrayInput.of(name, model.input_shape, np.float32)
         hasher = hashlib.blake2b(model.to_json().encode(), digest_size=16)
         for weight in model.weights:
-            hasher.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).data)
+            hasher.update(np.ascontiguousarray(weight.value.detach().cpu().numpy()).data)
         self.identity = hasher.digest()
 
     def __call__(self, images: Tensor) -> Any:
@@ -264,7 +266,7 @@ class KerasNetwork:
         with self.keras.device("cpu"), torch.no_grad(), self.giving_logits():
             found = self.model(images, training=False)
         found = found if isinstance(found, dict) else dict(enumerate(found if isinstance(found, list) else [found]))
-        return {str(name): self.keras.ops.convert_to_numpy(value) for name, value in found.items()}
+        return {str(name): value.detach().cpu().numpy() for name, value in found.items()}
 
     @contextlib.contextmanager
     def giving_logits(self) -> Iterator[None]:

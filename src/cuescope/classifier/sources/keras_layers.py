@@ -123,9 +123,8 @@ def of(layer: Any, ranks: list[int]) -> nn.Module:
 
 
 def _array(value: Any) -> np.ndarray:
-    import keras
-
-    return np.array(keras.ops.convert_to_numpy(value), np.float32)
+    """The values of a variable, or of a tensor."""
+    return getattr(value, "value", value).detach().cpu().numpy().astype(np.float32)
 
 
 def _activation(layer: Any) -> nn.Module:
