@@ -1,6 +1,5 @@
 """Networks of Keras, by name and by file: their logits are Keras's own, and their layers torch's."""
 
-import json
 import os
 import random
 import sys
@@ -79,7 +78,7 @@ def test_logits_of_the_three_networks_are_those_of_keras(name: str, tmp_path: Pa
     assert np.allclose(found.logits(pixels).numpy(), logits, atol=1e-5)
     assert "gradients" in found.capabilities
     assert set(found.layers) & {"block5_conv3", "conv5_block3_out", "conv_7b"}
-    deep = [layer for layer in found.layers if layer in ("block1_conv2", "conv1_relu", "mixed_5b")][0]
+    deep = next(layer for layer in found.layers if layer in ("block1_conv2", "conv1_relu", "mixed_5b"))
     own = keras.Model(model.input, model.get_layer(deep).output)(given, training=False)
     maps = found.features(pixels, [deep])[deep].permute(0, 2, 3, 1).numpy()
     assert np.allclose(maps, array(own), rtol=1e-4, atol=1e-3)
@@ -247,8 +246,8 @@ def test_code_in_files_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             return x
 
     touched = tmp_path / "touched"
-    mark = [lambda x, where=str(touched): (Path(where).touch(), x)[1]][0]
-    for name, layer, words in (("mine", Mine(), "Mine"), ("code", L.Lambda(mark), "Lambda")):
+    code = L.Lambda(lambda x: (touched.touch(), x)[1])
+    for name, layer, words in (("mine", Mine(), "Mine"), ("code", code, "Lambda")):
         small(layer, L.Flatten(), L.Dense(2)).save(tmp_path / f"{name}.keras")
         touched.unlink(missing_ok=True)
         with pytest.raises(CueError, match=words):
@@ -260,8 +259,9 @@ def test_code_in_files_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         for name in whole.namelist():
             content = whole.read(name)
             if name == "config.json":
-                content = content.replace(b'"module": "keras.layers", "class_name": "Flatten"', b'"module": "os", "class_name": "system"')
-                assert "system" in json.dumps(json.loads(content))
+                own = b'"module": "keras.layers", "class_name": "Flatten"'
+                assert own in content
+                content = content.replace(own, b'"module": "os", "class_name": "system"')
             other.writestr(name, content)
     with pytest.raises(CueError, match="system"):
         load(tmp_path / "os.keras")

@@ -1,4 +1,4 @@
-"""How modules take their images: channels last, whole numbers, half precision; and the usual way where that runs too."""
+"""How modules take their images: channels last, whole numbers, half precision, and the usual way where that runs."""
 
 from collections.abc import Callable
 

@@ -200,7 +200,7 @@ def _fed_otherwise(executor: Executor, images: Tensor, how: Preprocessing, class
         hooks.changed(network, image=way.change)
         executor.assumed.append(way.note)
     if not way.differentiable:
-        network.differentiable = False  # pyright: ignore[reportAttributeAccessIssue]
+        network.differentiable = False  # pyright: ignore[reportArgumentType]
     return True
 
 

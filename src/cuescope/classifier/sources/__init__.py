@@ -157,7 +157,7 @@ def _given(module: Any, asked: Asked) -> tuple[str, Found]:
     from cuescope.network.wrappers import core, unwrapped
 
     if (found := from_keras.given(module)) is not None:
-        return module.name, found
+        return str(getattr(module, "name", "")), found
     inside = unwrapped(module)[0]
     network = core(inside)
     how, classes = from_timm.preprocessing_of(network), from_transformers.classes_of(network)

@@ -62,7 +62,9 @@ class ArrayInput:
         if not self.whole:
             return Preprocessing(self.size, resize, source=source)
         low, high = self.range
-        usual = [f((p - m) / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD)) for f, p in ((min, 0), (max, 1))]
+        usual = [
+            f((p - m) / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)) for f, p in ((min, 0), (max, 1))
+        ]
         if max(abs(low - usual[0]), abs(high - usual[1])) < NEAR:
             return Preprocessing(self.size, resize, source=source)
         mean, std = ((0.0 - low) / (high - low),) * 3, (1 / (high - low),) * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,9 @@ class TfliteNetwork:
         sides = (*self.input.size, 1 if self.input.gray else 3)
         shape = sides if self.input.channels_last else (sides[2], *sides[:2])
         try:
-            return all(len(values) == count for values in self._run(np.zeros((count, *shape), self.input.dtype)).values())
+            return all(
+                len(values) == count for values in self._run(np.zeros((count, *shape), self.input.dtype)).values()
+            )
         except (RuntimeError, ValueError):
             return False
 
@@ -106,8 +109,8 @@ def _interpreter(path: Path, content: bytes) -> Any:
 
 
 def _without_softmax(content: bytearray) -> str:
-    """Let the file's only output be what goes into its last softmax or sigmoid, in place; which of them it was, or ""."""
-    from ai_edge_litert import schema_py_generated as schema
+    """Make what goes into its last softmax or sigmoid the file's only output, in place; which of them it was, or ""."""
+    schema: Any = importlib.import_module("ai_edge_litert.schema_py_generated")
 
     codes = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
     try:

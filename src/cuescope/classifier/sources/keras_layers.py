@@ -25,12 +25,14 @@ class SamePad(nn.ConstantPad2d):
         self.reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
         self.stride = list(stride)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         amounts = []
-        for side, reach, stride in zip(reversed(x.shape[2:]), reversed(self.reach), reversed(self.stride), strict=True):
+        for side, reach, stride in zip(
+            reversed(input.shape[2:]), reversed(self.reach), reversed(self.stride), strict=True
+        ):
             total = max((-(-side // stride) - 1) * stride + reach - side, 0)
             amounts += [total // 2, total - total // 2]
-        return F.pad(x, amounts, value=self.value)
+        return F.pad(input, amounts, value=self.value)
 
     def extra_repr(self) -> str:
         return f"reach {self.reach}, stride {self.stride}, value {self.value}"
@@ -39,12 +41,15 @@ class SamePad(nn.ConstantPad2d):
 class Flatten(nn.Flatten):
     """Each image's values in one row, in Keras's order: the channels of each place together."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1) if x.ndim == 4 else x)
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.permute(0, 2, 3, 1) if input.ndim == 4 else input)
 
 
 class Affine(nn.Module):
     """A factor and an offset, of all channels or of each."""
+
+    scale: Tensor
+    offset: Tensor
 
     def __init__(self, scale: Any, offset: Any, rank: int) -> None:
         super().__init__()
@@ -101,10 +106,21 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     **{"mish": nn.Mish, "hard_sigmoid": nn.Hardsigmoid, "hard_silu": nn.Hardswish, "hard_swish": nn.Hardswish},
     **{"leaky_relu": lambda: nn.LeakyReLU(0.2), "softmax": lambda: nn.Softmax(1), "linear": nn.Identity},
 }
-IN_TRAINING = (
-    "Dropout SpatialDropout2D GaussianDropout GaussianNoise AlphaDropout ActivityRegularization StochasticDepth "
-    "RandomFlip RandomRotation RandomZoom RandomTranslation RandomContrast RandomBrightness"
-).split()
+IN_TRAINING = [
+    "Dropout",
+    "SpatialDropout2D",
+    "GaussianDropout",
+    "GaussianNoise",
+    "AlphaDropout",
+    "ActivityRegularization",
+    "StochasticDepth",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomZoom",
+    "RandomTranslation",
+    "RandomContrast",
+    "RandomBrightness",
+]
 """What does nothing in evaluation."""
 
 
@@ -141,7 +157,11 @@ def _conv(layer: Any, kernel: Any, groups: int, strides: Any = None, bias: Any =
     stride = tuple(layer.strides) if strides is None else strides
     pad: nn.Module | None = None
     padding: tuple[int, ...] = (0, 0)
-    if layer.padding == "same" and stride == (1, 1) and all((k - 1) * d % 2 == 0 for k, d in zip(size, dilation)):
+    if (
+        layer.padding == "same"
+        and stride == (1, 1)
+        and all((k - 1) * d % 2 == 0 for k, d in zip(size, dilation, strict=True))
+    ):
         padding = tuple((k - 1) * d // 2 for k, d in zip(size, dilation, strict=True))
     elif layer.padding == "same":
         pad = SamePad(size, stride, dilation, 0.0)
@@ -178,12 +198,17 @@ def _depthwise(layer: Any, _rank: int) -> dict[str, nn.Module | None]:
 def _separable(layer: Any, _rank: int) -> dict[str, nn.Module | None]:
     depthwise = _conv(layer, _depthwise_kernel(layer.depthwise_kernel), layer.depthwise_kernel.shape[2])
     pointwise = _pointwise(_array(layer.pointwise_kernel)[0, 0], _bias(layer))
-    return {"pad": depthwise["pad"], "depthwise": depthwise["conv"], "conv": pointwise, "activation": _activation(layer)}
+    return {
+        "pad": depthwise["pad"],
+        "depthwise": depthwise["conv"],
+        "conv": pointwise,
+        "activation": _activation(layer),
+    }
 
 
 def _pointwise(kernel: np.ndarray, bias: Any) -> nn.Module:
     """(in, out) at each place of a map."""
-    conv = nn.Conv2d(*kernel.shape, 1, bias=bias is not None)
+    conv = nn.Conv2d(kernel.shape[0], kernel.shape[1], 1, bias=bias is not None)
     conv.weight.data = torch.tensor(np.ascontiguousarray(kernel.T))[:, :, None, None]
     if bias is not None and conv.bias is not None:
         conv.bias.data = torch.tensor(_array(bias))
@@ -194,7 +219,7 @@ def _dense(layer: Any, rank: int) -> dict[str, nn.Module | None]:
     kernel, bias = _array(layer.kernel), _bias(layer)
     if rank == 4:
         return {"conv": _pointwise(kernel, bias), "activation": _activation(layer)}
-    linear = nn.Linear(*kernel.shape, bias=bias is not None)
+    linear = nn.Linear(kernel.shape[0], kernel.shape[1], bias=bias is not None)
     linear.weight.data = torch.tensor(np.ascontiguousarray(kernel.T))
     if bias is not None:
         linear.bias.data = torch.tensor(_array(bias))
@@ -210,7 +235,10 @@ def _batch_norm(layer: Any, rank: int) -> nn.Module:
     for name, value in tensors.items():
         if value is not None:
             getattr(norm, name).data = torch.tensor(_array(value))
-    norm.running_mean, norm.running_var = torch.tensor(_array(layer.moving_mean)), torch.tensor(_array(layer.moving_variance))
+    norm.running_mean, norm.running_var = (
+        torch.tensor(_array(layer.moving_mean)),
+        torch.tensor(_array(layer.moving_variance)),
+    )
     return norm
 
 
