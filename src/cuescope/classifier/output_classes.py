@@ -5,6 +5,9 @@ from typing import Any
 from cuescope.core.classes import ClassSpace, imagenet_1k, misfit
 from cuescope.network.wrappers import core
 
+LIBRARIES = ("timm.", "torchvision.", "cuescope.models.")
+"""Whose networks with 1,000 outputs are ImageNet's."""
+
 
 def of(name: str, given: ClassSpace | None, outputs: int, module: Any) -> tuple[ClassSpace, tuple[str, ...]]:
     """The classes, and what was assumed: those that are given, ImageNet's for a library's 1,000 outputs, else numbers.
@@ -15,6 +18,6 @@ def of(name: str, given: ClassSpace | None, outputs: int, module: Any) -> tuple[
         if len(given) != outputs:
             raise misfit(name, str(outputs), given)
         return given, ()
-    if outputs == 1000 and type(core(module)).__module__.partition(".")[0] in ("timm", "torchvision", "cuescope"):
+    if outputs == 1000 and type(core(module)).__module__.startswith(LIBRARIES):
         return imagenet_1k(), ("1,000 outputs: taken to be the classes of ImageNet in their usual order",)
     return ClassSpace.numbered(outputs), ()

@@ -37,16 +37,17 @@ def load(
 ) -> Classifier:
     """Which classifier is it? Its network, weights, classes and preprocessing from wherever they are known.
 
-    `spec` is one of: "timm/NAME", "torchvision/NAME", "cuescope/NAME", each followed by "@FILE" for weights of one's
-    own or "@random" for an untrained network of a fixed seed; "package.module:factory" or "file.py:factory", where the
-    factory gives an nn.Module or a Classifier; "model.onnx", a black box; an nn.Module; a Classifier, which is returned
-    itself, or a new one where other settings are asked for. `weights` is another way to say "@FILE": .safetensors, or
-    .pth, .pt and .bin files that hold nothing but tensors. A last layer of another number of classes is fitted to the
-    file. `templates` are the prompts of a zero-shot classifier. `preprocessing` is what `sources/preprocessings.py`
-    reads; `mean`, `std`, `size` and `resize` overrule single values of it, or of what the source knows. The other
-    arguments are Classifier's, which overrule what the source knows. "+blur4" after a NAME or a factory
-    asks for the network's BlurPool version with filters of size 4 (see models.antialias), "+aps" for one that no cyclic
-    shift changes (see models.aps); weights of either fit.
+    `spec` is one of: "timm/NAME", "torchvision/NAME", "cuescope/NAME", "keras/NAME", each followed by "@FILE" for
+    weights of one's own or "@random" for an untrained network of a fixed seed; "package.module:factory" or
+    "file.py:factory", where the factory gives an nn.Module or a Classifier; "model.keras"; "model.onnx" and
+    "model.tflite", black boxes; an nn.Module; a Classifier, which is returned itself, or a new one where other settings
+    are asked for. `weights` is another way to say "@FILE": .safetensors, or .pth, .pt and .bin files that hold nothing
+    but tensors, or .h5 and .keras for Keras. A last layer of another number of classes is fitted to the file.
+    `templates` are the prompts of a zero-shot classifier. `preprocessing` is what `sources/preprocessings.py` reads;
+    `mean`, `std`, `size` and `resize` overrule single values of it, or of what the source knows. The other arguments
+    are Classifier's, which overrule what the source knows. "+blur4" after a NAME or a factory asks for the network's
+    BlurPool version with filters of size 4 (see models.antialias), "+aps" for one that no cyclic shift changes (see
+    models.aps); weights of either fit.
 
     Raises CueError for a name that does not exist (with the nearest), weights that do not fit (with the keys), a
     model hub that cannot be reached (with how to give a file), and all that Classifier raises it for.
