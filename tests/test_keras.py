@@ -17,6 +17,7 @@ from torch import Tensor
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras: Any = pytest.importorskip("keras")
 
+import cuescope  # noqa: E402
 from cuescope.classifier.classifier import Classifier, Preprocessing  # noqa: E402
 from cuescope.classifier.sources import from_keras, load  # noqa: E402
 from cuescope.classifier.sources.keras_layers import LAYERS, MERGES, SamePad, of  # noqa: E402
@@ -82,6 +83,7 @@ def test_logits_of_the_three_networks_are_those_of_keras(name: str, tmp_path: Pa
     own = keras.Model(model.input, model.get_layer(deep).output)(given, training=False)
     maps = found.features(pixels, [deep])[deep].permute(0, 2, 3, 1).numpy()
     assert np.allclose(maps, array(own), rtol=1e-4, atol=1e-3)
+    assert not any("pad" in stage or "flatten" in stage for stage in found.stages())
     if name == "VGG16":
         assert found.receptive_fields["block5_conv3"].size_px == 196
 
@@ -187,6 +189,33 @@ def test_one_sigmoid_and_one_channel() -> None:
     assert np.allclose(found.logits(pixels).softmax(1)[:, 1].numpy(), wanted, atol=1e-5)
 
 
+def test_an_audit_of_a_model_in_a_file(tmp_path: Path) -> None:
+    parts = [L.Conv2D(8, 3, 2, "same", use_bias=False), L.BatchNormalization(), L.ReLU(), L.MaxPooling2D(3, 2, "same")]
+    parts += [L.SeparableConv2D(12, 3, padding="same", activation="relu"), L.GlobalAveragePooling2D()]
+    names = [f"thing {i}" for i in range(12)]
+    small(L.Rescaling(1 / 255), *parts, L.Dense(12, activation="softmax"), side=64).save(tmp_path / "own.keras")
+    for i, image in enumerate(noise(8, 70)):
+        (tmp_path / "images" / names[i]).mkdir(parents=True)
+        smooth = torch.nn.functional.avg_pool2d(image, 7, 1).mul(255).byte()
+        Image.fromarray(smooth.permute(1, 2, 0).numpy()).save(tmp_path / "images" / names[i] / "a.png")
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    options = {"images": tmp_path / "images", "classes": tmp_path / "names.txt", "device": "cpu", "preset": "standard"}
+    run = cuescope.audit(str(tmp_path / "own.keras"), out=tmp_path / "run", **options)
+    states = {cell["instrument"]: cell["status"] for cell in run.manifest["cells"]}
+    assert states.pop("typicality") == "not applicable"
+    assert set(states.values()) == {"done"}
+    assert {"accuracy", "evidence", "occlusion", "shift_stability"} <= states.keys()
+
+
+def test_a_factory_that_gives_a_model(tmp_path: Path) -> None:
+    lines = ["import keras", "L = keras.layers", "def own():"]
+    lines += ["    return keras.Sequential([keras.Input((32, 32, 3)), L.Conv2D(6, 3), L.Flatten(), L.Dense(4)])"]
+    (tmp_path / "own.py").write_text("\n".join(lines))
+    found = load(f"{tmp_path / 'own.py'}:own", device="cpu")
+    assert found.preprocessing.size == (32, 32)
+    assert "gradients" in found.capabilities
+
+
 MAPS = {
     "same, odd": lambda: L.Conv2D(5, 3, 2, "same"),
     "same, even": lambda: L.Conv2D(5, (4, 2), padding="same"),
@@ -246,7 +275,7 @@ def test_code_in_files_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             return x
 
     touched = tmp_path / "touched"
-    code = L.Lambda(lambda x: (touched.touch(), x)[1])
+    code = L.Lambda(lambda x, where=str(touched): (Path(where).touch(), x)[1])
     for name, layer, words in (("mine", Mine(), "Mine"), ("code", code, "Lambda")):
         small(layer, L.Flatten(), L.Dense(2)).save(tmp_path / f"{name}.keras")
         touched.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuescope.classifier.sources.found import FILES, LIBRARIES, SUFFIX, WANTED, Asked, Found
-from cuescope.classifier.sources.known import unknown_model
+from cuescope.classifier.sources.known import keras_names, unknown_model
 from cuescope.core.errors import CueError
 
 if TYPE_CHECKING:
@@ -82,10 +82,11 @@ def load(
 
 
 def names() -> tuple[str, ...]:
-    """The models that `load` knows by name: cuescope's own, torchvision's, and timm's that have weights."""
+    """The models that `load` knows by name: cuescope's own, torchvision's, timm's that have weights, and Keras's."""
     from cuescope.classifier.sources import from_cuescope, from_timm, from_torchvision
 
-    return (*from_cuescope.names(), *from_torchvision.names(), *from_timm.names())
+    applications = (f"keras/{name}" for name in keras_names())
+    return (*from_cuescope.names(), *from_torchvision.names(), *from_timm.names(), *applications)
 
 
 def _find(spec: Any, given: Asked, preprocessing: Preprocessing | None) -> tuple[str, Found]:

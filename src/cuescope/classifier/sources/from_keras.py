@@ -14,6 +14,7 @@ import sys
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -269,10 +270,14 @@ class KerasNetwork:
     def __init__(self, keras: Any, model: Any, name: str, last: Any) -> None:
         self.__name__, self.keras, self.model, self.last = name, keras, model, last
         self.input = ArrayInput.of(name, model.input_shape, np.float32)
-        hasher = hashlib.blake2b(model.to_json().encode(), digest_size=16)
-        for weight in model.weights:
+
+    @cached_property
+    def identity(self) -> bytes:
+        """A hash of its layers and weights."""
+        hasher = hashlib.blake2b(self.model.to_json().encode(), digest_size=16)
+        for weight in self.model.weights:
             hasher.update(np.ascontiguousarray(weight.value.detach().cpu().numpy()).data)
-        self.identity = hasher.digest()
+        return hasher.digest()
 
     def __call__(self, images: Tensor) -> Any:
         return self.input.run(images, self.once)
