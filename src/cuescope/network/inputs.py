@@ -48,8 +48,7 @@ def _ways(how: Preprocessing) -> Iterator[Way]:
         return x.permute(0, 2, 3, 1)
 
     shape, numbers = "takes (B, H, W, 3)", "takes uint8: it is given pixels as whole numbers, not normalized"
-    # As it is at first: a network may have been changed since. Whole numbers last: what casts its input takes them too.
-    yield Way(lambda x: x, "")
+    # Whole numbers last: what casts its input takes them too.
     yield Way(last, f"{shape}: it is given channels last")
     yield Way(lambda x: x.half(), "takes float16: it is given the normalized image in half precision")
     yield Way(lambda x: last(x).half(), f"{shape}, and takes float16: it is given both")

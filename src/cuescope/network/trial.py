@@ -19,6 +19,7 @@ STEADY = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 SWAYED = 5e-2
 """A classifier whose logits move farther than this with the other images of a batch is refused."""
 HALF = "weights in float16, run in float32"
+"""A note that no longer holds where the network takes half precision alone."""
 LUMA = (0.299, 0.587, 0.114)
 """Red, green and blue in a gray value (ITU-R BT.601)."""
 
@@ -110,7 +111,7 @@ def start_function(
                 raise
             except Exception:
                 way = inputs.found(function, images, how, classes)
-                if way is None or not way.note:
+                if way is None:
                     _one_by_one(executor, images, classes)
                 else:
                     executor.assumed.append(way.note)
@@ -191,14 +192,13 @@ def _fed_otherwise(executor: Executor, images: Tensor, how: Preprocessing, class
     if way is None and any(HALF in note for note in executor.assumed):
         # It casts its input to the precision of its weights itself.
         network.half()
-        way = inputs.found(network, images, how, classes)
-        executor.assumed = [note.replace(HALF, "weights in float16") for note in executor.assumed]
+        if (way := inputs.found(network, images, how, classes)) is not None:
+            executor.assumed = [note.replace(HALF, "weights in float16") for note in executor.assumed]
     if way is None:
         network.float()
         return False
-    if way.note:
-        hooks.changed(network, image=way.change)
-        executor.assumed.append(way.note)
+    hooks.changed(network, image=way.change)
+    executor.assumed.append(way.note)
     if not way.differentiable:
         network.differentiable = False  # pyright: ignore[reportArgumentType]
     return True
