@@ -171,7 +171,7 @@ def test_responses_of_layer_2_are_those_of_the_network_without_subsampling() -> 
     second = second_convolution(network, images, first)
     assert second is not None
     assert second == Second("3", (4, 4), (2, 2))
-    executor = Executor(network, torch.device("cpu"), 3, torch.zeros(3, 1, 1), torch.ones(3, 1, 1), network)
+    executor = Executor(network, torch.device("cpu"), 3, torch.zeros(3, 1, 1), torch.ones(3, 1, 1), network=network)
     found = response_everywhere(executor, images, second)
     with torch.no_grad():
         one = network[0](images).relu()

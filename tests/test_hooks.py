@@ -195,6 +195,13 @@ def test_networks_have_the_vector_that_their_head_reads(family: str) -> None:
     assert torch.allclose(classifier.features(pixels, [before])[before][:, :, 0, 0], wanted, atol=1e-4)
 
 
+def test_zeros_about_a_map_are_no_layer_of_their_own() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(4, 5, 3, 2), nn.AdaptiveAvgPool2d(1))
+    classifier = classifier_of(nn.Sequential(*net, nn.Flatten()), 16)
+    assert classifier.layers == ("0", "2")
+    assert classifier.stages() == ("0", "2")
+
+
 def test_layers_called_twice_have_no_one_output() -> None:
     network = seeded(0, lambda: torchvision.models.resnet18(num_classes=3))
     classifier = classifier_of(network)

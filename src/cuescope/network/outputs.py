@@ -111,6 +111,14 @@ def ends_in_sigmoid(network: nn.Module, place: Place, images: Tensor) -> bool:
     """Whether a network's output comes out of a sigmoid, by the operation that autograd saw."""
     with torch.enable_grad():
         output = Reading(place)(network(images[:1].detach().clone().requires_grad_()))
+        if output.grad_fn is None:
+            # No gradient comes through whole numbers, but one comes from the weights.
+            weights = [p for p in network.parameters() if p.is_floating_point() and not p.requires_grad]
+            for weight in weights:
+                weight.requires_grad_()
+            output = Reading(place)(network(images[:1]))
+            for weight in weights:
+                weight.requires_grad_(False)
     node, names = output.grad_fn, []
     while node is not None and len(names) < WAYS_BACK:
         names.append(type(node).__name__)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import Preprocessing
-from cuescope.network import hooks, outputs, parametrizations, wrappers
+from cuescope.network import hooks, inputs, outputs, parametrizations, wrappers
 from cuescope.network.batchnorm_folding import difference, fold, norms
 from cuescope.network.executor import PRECISIONS, Executor, Function, out_of_memory, probes
 
@@ -18,6 +18,8 @@ STEADY = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 """By precision: how far an image's logits may move between two passes, as a share of the largest: rounding."""
 SWAYED = 5e-2
 """A classifier whose logits move farther than this with the other images of a batch is refused."""
+HALF = "weights in float16, run in float32"
+"""A note that no longer holds where the network takes half precision alone."""
 LUMA = (0.299, 0.587, 0.114)
 """Red, green and blue in a gray value (ITU-R BT.601)."""
 
@@ -66,6 +68,8 @@ def start(
             except Exception as error:
                 starved = isinstance(error, RuntimeError) and out_of_memory(error)
             # Here, past the except clause, what the failed pass held is free.
+            if plain is None and not starved and _fed_otherwise(executor, images, how, classes):
+                plain = _run(executor, images, classes, folding)
             if plain is None and not starved:
                 _one_by_one(executor, images, classes)
                 return examined(executor, how, name)
@@ -112,7 +116,12 @@ def start_function(
             except (CueError, outputs.NoLogitsError):
                 raise
             except Exception:
-                _one_by_one(executor, images, classes)
+                way = inputs.found(function, images, how, classes)
+                if way is None:
+                    _one_by_one(executor, images, classes)
+                else:
+                    executor.assumed.append(way.note)
+                    executor.run = _read(executor, fed := _fed(function, way), fed(images), len(images), classes)
     except outputs.NoLogitsError as error:
         raise _no_logits(name, None, str(error)) from error
     except CueError:
@@ -179,6 +188,30 @@ def _run(executor: Executor, images: Tensor, classes: int | None, folding: bool)
     if not reading.plain:
         hooks.changed(network, output=reading)
     return reading(plain)
+
+
+def _fed_otherwise(executor: Executor, images: Tensor, how: Preprocessing, classes: int | None) -> bool:
+    """Whether the network takes its images in another way than the usual one: from now on it is given them so."""
+    network = executor.network
+    assert network is not None
+    way = inputs.found(network, images, how, classes)
+    if way is None and any(HALF in note for note in executor.assumed):
+        # It casts its input to the precision of its weights itself.
+        network.half()
+        if (way := inputs.found(network, images, how, classes)) is not None:
+            executor.assumed = [note.replace(HALF, "weights in float16") for note in executor.assumed]
+    if way is None:
+        network.float()
+        return False
+    hooks.changed(network, image=way.change)
+    executor.assumed.append(way.note)
+    if not way.differentiable:
+        network.differentiable = False  # pyright: ignore[reportArgumentType]
+    return True
+
+
+def _fed(function: Function, way: inputs.Way) -> Function:
+    return lambda images: function(way.change(images))
 
 
 def _one_by_one(executor: Executor, images: Tensor, classes: int | None) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuescope.classifier.sources import archives
 from cuescope.classifier.sources.found import FILES, LIBRARIES, SUFFIX, WANTED, Asked, Found
-from cuescope.classifier.sources.known import unknown_model
+from cuescope.classifier.sources.known import keras_names, unknown_model
 from cuescope.core.errors import CueError
 
 if TYPE_CHECKING:
@@ -40,15 +41,15 @@ def load(
 
     `spec` is one of: "timm/NAME", "torchvision/NAME", "cuescope/NAME", "hf/FOLDER" and the others of `found.WANTED`,
     each followed by "@FILE" for weights of one's own or "@random" for an untrained network of a fixed seed;
-    "package.module:factory" or "file.py:factory", where the factory gives an nn.Module or a Classifier; "model.onnx", a
-    file of TorchScript or of torch.export, black boxes; an nn.Module; a Classifier, which is returned itself, or a new
-    one where other settings are asked for. `weights` is another way to say "@FILE": .safetensors, or .pth, .pt and .bin
-    files that hold nothing but tensors. A last layer of another number of classes is fitted to the file. `templates`
-    are the prompts of a zero-shot classifier. `preprocessing` is what `sources/preprocessings.py` reads; `mean`, `std`,
-    `size` and `resize` overrule single values of it, or of what the source knows. The other arguments are Classifier's,
-    which overrule what the source knows. "+blur4" after a NAME or a factory asks for the network's BlurPool version
-    with filters of size 4 (see models.antialias), "+aps" for one that no cyclic shift changes (see models.aps); weights
-    of either fit.
+    "package.module:factory" or "file.py:factory", where the factory gives an nn.Module or a Classifier; a file of
+    Keras; a file of ONNX, TFLite, TorchScript or torch.export, black boxes; an nn.Module; a Classifier, which is
+    returned itself, or a new one where other settings are asked for. `weights` is another way to say "@FILE":
+    .safetensors, .pth, .pt and .bin files that hold nothing but tensors, .h5 and .keras for Keras. A last layer of
+    another number of classes is fitted to the file. `templates` are the prompts of a zero-shot classifier.
+    `preprocessing` is what `sources/preprocessings.py` reads; `mean`, `std`, `size` and `resize` overrule single values
+    of it, or of what the source knows. The other arguments are Classifier's, which overrule what the source knows.
+    "+blur4" after a NAME or a factory asks for the network's BlurPool version with filters of size 4 (see
+    models.antialias), "+aps" for one that no cyclic shift changes (see models.aps); weights of either fit.
 
     Raises CueError for a name that does not exist (with the nearest), weights that do not fit (with the keys), a
     model hub that cannot be reached (with how to give a file), and all that Classifier raises it for.
@@ -67,7 +68,7 @@ def load(
         **{"batch_size": batch_size, "compile": compile, "fold": fold},
     }
     asked = Asked(str(weights) if weights is not None else "", classes, templates)
-    name, found = ("", Found(spec)) if isinstance(spec, Classifier) else _find(spec, asked, given)
+    name, found = ("", Found(spec)) if isinstance(spec, Classifier) else find(spec, asked, given)
     if isinstance(found.module, Classifier):
         # What is not asked for stays as the classifier has it.
         other = {key: value for key, value in settings.items() if value != (load.__kwdefaults__ or {})[key]}
@@ -82,24 +83,27 @@ def load(
     return Classifier(found.module, name=name, owned=found.owned, notes=found.notes, code=found.code, **settings)
 
 
-def find(spec: str) -> Found:
-    """What is known of a model by its name, and its network, before a classifier is made of them. CueError as `load`.
-
-    >>> find("torchvision/squeezenet1_1@random").preprocessing.resize
-    256
-    """
-    return _find(spec, Asked(), None)[1]
-
-
 def names() -> tuple[str, ...]:
-    """The models that `load` knows by name: cuescope's own, torchvision's, timm's and open_clip's that have weights."""
+    """The models that `load` knows by name: those of cuescope, torchvision, timm and open_clip that have weights, and
+    Keras's.
+    """
     from cuescope.classifier.sources import from_cuescope, from_open_clip, from_timm, from_torchvision
 
-    return (*from_cuescope.names(), *from_torchvision.names(), *from_timm.names(), *from_open_clip.names())
+    applications = (f"keras/{name}" for name in keras_names())
+    return tuple(
+        itertools.chain(
+            from_cuescope.names(), from_torchvision.names(), from_timm.names(), from_open_clip.names(), applications
+        )
+    )
 
 
-def _find(spec: Any, given: Asked, preprocessing: Preprocessing | None) -> tuple[str, Found]:
-    """The classifier's name and what its source knows of it."""
+def find(spec: Any, given: Asked | None = None, preprocessing: Preprocessing | None = None) -> tuple[str, Found]:
+    """The classifier's name and what its source knows of it, before a classifier is made. CueError as `load`.
+
+    >>> find("torchvision/squeezenet1_1@random")[1].preprocessing.resize
+    256
+    """
+    given = given or Asked()
     if not isinstance(spec, str | Path):
         return _given(spec, given)
     text = str(spec)
@@ -164,9 +168,12 @@ def _given(module: Any, asked: Asked) -> tuple[str, Found]:
     if not callable(module) and not hasattr(module, "graph_module"):  # an exported program cannot be called itself
         do = "give each by itself: audit(first, second)" if isinstance(module, list | tuple | dict) else "correct it"
         raise CueError(f"a {type(module).__name__} is no classifier", wanted=WANTED, do=do)
+    from cuescope.classifier.sources import from_keras
     from cuescope.classifier.sources.objects import known_of
     from cuescope.network.wrappers import exported_sides, preprocessing_for, unwrapped
 
+    if (found := from_keras.given(module)) is not None:
+        return str(getattr(module, "name", "")), found
     inside = unwrapped(module)[0]
     classes, how, notes = known_of(inside, asked)
     if how is None and (sides := exported_sides(module)):

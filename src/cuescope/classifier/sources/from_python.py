@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+from cuescope.classifier.sources import from_keras
 from cuescope.classifier.sources.found import RANDOM, SEED, Asked, Found
 from cuescope.classifier.sources.objects import known_of
 from cuescope.classifier.sources.weights import fit, read
@@ -48,6 +49,8 @@ def find(path: str, asked: Asked) -> Found:
         raise CueError(found, wanted="an nn.Module or a cuescope.Classifier", do="return one from the factory")
     file = getattr(module, "__file__", None)
     code = hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest() if file else ""
+    if (found := from_keras.given(model)) is not None:
+        return found._replace(code=code)
     classes, how, more = known_of(model, asked)
     return Found(model, classes, how, (*notes, *more), owned, code)
 

@@ -96,7 +96,7 @@ def weights_file(path: str | Path) -> Path:
     if not path.is_file():
         close = nearest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else []
         do = f"did you mean {' or '.join(close)}?" if close else "check the path"
-        raise CueError(f"no weights file '{path}'", wanted="a .safetensors or .pth file", do=do)
+        raise CueError(f"no weights file '{path}'", wanted="a .safetensors or .pth file, or .h5 for Keras", do=do)
     return path
 
 
@@ -127,16 +127,23 @@ def _timm() -> list[str]:
     return sorted(found | tagged | set(re.findall(r"""['"](\w+)['"]:""", "\n".join(former))))
 
 
-_NAMES = {"cuescope": _cuescope, "torchvision": _torchvision, "timm": _timm}
+def keras_names() -> list[str]:
+    """The networks of keras.applications; none where Keras is not installed."""
+    text = _text("keras", "src/applications")
+    # NASNet does not run on Keras's torch backend.
+    return sorted(set(re.findall(r'"keras\.applications\.([A-Z]\w+)"', text)) - {"NASNetLarge", "NASNetMobile"})
+
+
+_NAMES = {"cuescope": _cuescope, "torchvision": _torchvision, "timm": _timm, "keras": keras_names}
 """The libraries whose names can be told from their files."""
 
 
 @functools.cache
-def _text(library: str) -> str:
+def _text(library: str, models: str = "models") -> str:
     """The source of a library's models, "" where it is not installed. Importing it would import torch."""
     spec = importlib.util.find_spec(library)
     folders = (spec.submodule_search_locations or ()) if spec else ()
-    files = [file for folder in folders for file in sorted((Path(folder) / "models").glob("*.py"))]
+    files = [file for folder in folders for file in sorted((Path(folder) / models).glob("*.py"))]
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
