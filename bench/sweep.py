@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import json
 import multiprocessing
 import shutil
@@ -24,6 +25,8 @@ from typing import Any
 
 import torch
 from PIL import Image
+from sweep_models import Model, models
+from sweep_table import summary, table
 
 from cuescope.api.audit import audit
 from cuescope.api.make import make
@@ -33,8 +36,6 @@ from cuescope.data.ops.convert import to_image
 from cuescope.instruments import presets
 from cuescope.runs.store import Cell
 from cuescope.world.images import CLASSES, WorldImages
-from sweep_models import Model, models
-from sweep_table import summary, table
 
 ALSO = ("label_map", "shift_map", "invariance", "top_patches", "deconvnet")
 """Asked besides the standard preset: what depends most on how a network is built."""
@@ -58,7 +59,11 @@ def prepare(out: Path) -> None:
     shutil.rmtree(inputs, ignore_errors=True)
     for sample in map(images.read, range(COUNT)):
         pixels, label = sample.pixels, CLASSES.names[sample.label or 0]
-        for kind, shown in (("stylized", pixels.flip(0)), ("texturized", pixels.roll(32, 2)), (f"plain/{label}", pixels)):
+        for kind, shown in (
+            ("stylized", pixels.flip(0)),
+            ("texturized", pixels.roll(32, 2)),
+            (f"plain/{label}", pixels),
+        ):
             (inputs / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(to_image(shown)).save(inputs / kind / f"{sample.id}.png")
     make("distorted", inputs / "plain", inputs / "distorted", kinds="contrast", levels="0.3")
@@ -66,7 +71,7 @@ def prepare(out: Path) -> None:
     (inputs / "people").mkdir()
     with (inputs / "people" / "subject-01.csv").open("w") as file:
         rows = csv.writer(file)
-        rows.writerow("subj session trial rt object_response category condition imagename".split())
+        rows.writerow(["subj", "session", "trial", "rt", "object_response", "category", "condition", "imagename"])
         for i, sample in enumerate(map(conflict.read, range(COUNT))):
             rows.writerow(["subject-01", 1, i, 1, sample.cues["shape"], sample.cues["shape"], 0, sample.id])
     inputs.rename(out / "inputs")
@@ -122,8 +127,6 @@ def _why(cell: Cell) -> str:
 def _swept(model: Model, out: Path, line: Path) -> None:
     try:
         found = sweep(model, out)
-    except ImportError as error:
-        found = {"model": model.name, "library": model.library, "skipped": str(error)}
     except Exception:
         found = {"model": model.name, "library": model.library, "error": traceback.format_exc()}
     line.write_text(json.dumps(found) + "\n")
@@ -143,7 +146,9 @@ def main() -> int:
     lines = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     known = {line["model"] for line in lines}
     wanted = [m for m in models() if not given.models or m.name in given.models.split(",")]
-    waiting, running = [m for m in wanted if m.name not in known], {}
+    missing = {m.library for m in wanted if importlib.util.find_spec(m.library) is None}
+    lines += [{"model": m.name, "skipped": f"{m.library} is not installed"} for m in wanted if m.library in missing]
+    waiting, running = [m for m in wanted if m.name not in known and m.library not in missing], {}
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["cuescope.api.audit", "timm", "torchvision"])
 

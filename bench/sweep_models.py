@@ -26,8 +26,8 @@ TIMM: dict[str, int | tuple[int, dict[str, Any]]] = {
     **{"mobilevit_xxs": 64, "mobilevitv2_050": 64, "levit_128s": 224, "efficientformer_l1": 224},
     **{"efficientformerv2_s0": 224, "poolformer_s12": 64, "caformer_s18": 64, "edgenext_xx_small": 64},
     "mixer_s32_224": (96, {"img_size": 96}),
-    "resmlp_12_224": (64, {"img_size": 64, "num_blocks": 3}),
-    "gmlp_ti16_224": (64, {"img_size": 64, "num_blocks": 3}),
+    "resmlp_12_224": (64, {"img_size": 64}),
+    "gmlp_ti16_224": (64, {"img_size": 64}),
     "cait_xxs24_224": (64, {"img_size": 64, "depth": 4}),
     "xcit_nano_12_p16_224": (64, {"img_size": 64}),
     "tnt_s_legacy_patch16_224": (64, {"img_size": 64, "depth": 2}),
@@ -100,7 +100,11 @@ MAKE = {"timm": _timm, "torchvision": _torchvision, "transformers": _transformer
 def models() -> list[Model]:
     """All architectures, library by library."""
     found = [(name, given if isinstance(given, tuple) else (given, {})) for name, given in TIMM.items()]
-    own = {"vit_b_16": {"image_size": 64}, "googlenet": {"init_weights": False}, "inception_v3": {"init_weights": False}}
+    own = {
+        "vit_b_16": {"image_size": 64},
+        "googlenet": {"init_weights": False},
+        "inception_v3": {"init_weights": False},
+    }
     return [
         *(Model("timm", name, size, settings) for name, (size, settings) in found),
         *(Model("torchvision", name, size, own.get(name, {})) for name, size in TORCHVISION.items()),

@@ -42,7 +42,9 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
     text += f"; logits at most {max((line['gap'] for line in swept), default=0):.0e} away.\n\n"
     numbers = {name: str(i) for i, name in enumerate(names, 1)}
     text += ", ".join(f"{number} {name}" for name, number in numbers.items()) + "\n\n"
-    text += "\n".join(_row(cells) for cells in [["model", "input", "logits", *numbers.values()], ["---"] * (3 + len(names)), *rows])
+    text += "\n".join(
+        _row(cells) for cells in [["model", "input", "logits", *numbers.values()], ["---"] * (3 + len(names)), *rows]
+    )
     text += "\n\n## Why an instrument does not apply\n\n| reason | instruments | models |\n| --- | --- | --- |\n"
     grouped: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
     for (why, name), of in reasons.items():
