@@ -199,10 +199,11 @@ def _places(call: Call) -> tuple[Tensor, Tensor]:
     """The row and the column of each position along the axes of a map; NOWHERE for a class token."""
     source, state = call.inputs[0], call.map
     if state.grid is None:
-        return tuple(torch.arange(source.shape[axis], dtype=torch.int32) for axis in state.axes)
-    flat = torch.arange(-state.before, state.grid[0] * state.grid[1], dtype=torch.int32)
+        down, across = (source.shape[axis] for axis in state.axes)
+        return torch.arange(down, dtype=torch.int32), torch.arange(across, dtype=torch.int32)
+    flat = torch.arange(-state.before, source.shape[state.axes[0]] - state.before, dtype=torch.int32)
     rows, columns = flat.div(state.grid[1], rounding_mode="floor"), flat % state.grid[1]
-    return tuple(torch.where(flat < 0, NOWHERE, place) for place in (rows, columns))
+    return torch.where(flat < 0, NOWHERE, rows), torch.where(flat < 0, NOWHERE, columns)
 
 
 def _repeat(call: Call, axis: int, places: Tensor) -> list[Tensor]:
