@@ -182,7 +182,9 @@ def survey(network: nn.Module, pixels: Tensor) -> dict[str, Layer]:
     """
     calls, inner = _calls(network, pixels)
     names = [name for name, _ in calls]
-    token_counts = {shape[1] for _, shape in calls if shape is not None and len(shape) == 3}
+    # Windows of a part of the tokens are no images: they stand along the first axis.
+    known = (shape for _, shape in calls if shape is not None and len(shape) == 3)
+    token_counts = {shape[1] for shape in known if shape[0] == len(pixels)}
     layers: dict[str, Layer] = {}
     grid: tuple[int, int] | None = None
     sizes: set[tuple[int, int]] = set()
