@@ -161,13 +161,7 @@ NONE: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "squeezed": (Squeezed, "needs the whole map"),
     "both": (lambda: head(Both()), "needs the whole map"),
     "rolled": (lambda: head(Turned()), "cannot be laid on the image"),
-    "transformer": (lambda: timm.create_model("vit_tiny_patch16_224", global_pool="avg", **VIT), "nothing in it"),
-    "swin": (
-        lambda: timm.create_model(
-            "swin_tiny_patch4_window7_224", img_size=16, window_size=2, embed_dim=12, depths=(2,)
-        ),
-        "cannot be laid on the image",
-    ),
+    "transformer": (lambda: timm.create_model("vit_tiny_patch16_224", **VIT), "its head reads the class token"),
     "a single position": (
         lambda: nn.Sequential(nn.Conv2d(3, 5, 16), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         "single position in images of 16 x 16 px",

@@ -29,7 +29,7 @@ from cuescope.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessi
 from cuescope.data.readers import read_folder
 from cuescope.makers import label_maps
 from cuescope.makers.output_folder import PARTS
-from cuescope.methods.patch_annotator import Annotator, why_none
+from cuescope.methods.patch_annotator import Annotator
 from toys import COLORS, Constant, toy
 
 NET = """
@@ -249,7 +249,8 @@ def vit(**settings: Any) -> Classifier:
 def test_patch_tokens_go_through_the_head_one_by_one() -> None:
     classifier = vit(global_pool="avg", fc_norm=True)
     annotator, pixels = Annotator.of(classifier), torch.rand(3, 3, 16, 16)
-    assert annotator.description.startswith("patch tokens")
+    assert annotator.description.startswith("class activation: each position sees the whole image")
+    assert annotator.description.endswith("since the head is not linear")
     net: Any = classifier.network
     with torch.no_grad():
         tokens = net.forward_features(classifier.normalize(pixels))[:, 1:]
@@ -259,7 +260,7 @@ def test_patch_tokens_go_through_the_head_one_by_one() -> None:
 
 def test_what_has_no_dense_head_is_told() -> None:
     for classifier in (vit(), toy(Constant()), Classifier(lambda pixels: pixels.mean((2, 3)))):
-        assert why_none(classifier)
+        assert classifier.why_not_dense
         with pytest.raises(CueError, match="has no dense head: "):
             Annotator.of(classifier)
 

@@ -86,7 +86,7 @@ def _network(model: str, part: Path, facts: dict[str, str]) -> bytes:
     from cuescope.core.classes import imagenet_1k
     from cuescope.models import saved
 
-    found = find(f"{model}@{part}")
+    found = find(f"{model}@{part}")[1]
     library, _, name = model.partition("/")
     if library != "cuescope":
         return saved.described(found.module, KEY, facts)

@@ -232,6 +232,12 @@ def peaks_of(classifier: Classifier, layers: Iterable[str]) -> list[Watch]:
     return found
 
 
+def no_dense_head(classifier: Classifier) -> str:
+    """Why it has no map of class logits, and what shows which parts of an image it needs all the same."""
+    more = ", or masking_sensitivity, which has heatmaps of gradients" if "gradients" in classifier.capabilities else ""
+    return f"{classifier.name} has no dense head: {classifier.why_not_dense}; ask occlusion instead{more}"
+
+
 def answered(batch: Batch) -> dict[str, Any]:
     """The columns id, label (None where there is none) and predicted, the class of the largest logit."""
     predicted = batch.logits.argmax(1).numpy()

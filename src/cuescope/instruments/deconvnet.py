@@ -104,7 +104,7 @@ class Deconvnet(Instrument, version=3, order=250, needs={"features", "gradients"
         why = {layer: why_not(classifier, layer, self.variant) for layer in classifier.stages(self.layers)}
         refused = list(dict.fromkeys(filter(None, why.values())))
         if all(why.values()) and refused:
-            raise Misfit(refused[0])
+            raise Misfit(f"{refused[0]}; the plain gradient goes through anything: --set deconvnet.variant=gradient")
         watch = peaks_of(classifier, (layer for layer, reason in why.items() if not reason))
         return Observer(partial(self._rows, classifier, watch), watch, {"refused": refused})
 

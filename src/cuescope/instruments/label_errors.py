@@ -18,7 +18,7 @@ from cuescope.instruments.base import Instrument, Observer, Rows, answered, by_i
 from cuescope.methods.confident_learning import Array, Learned, Logits, Probabilities, calibrated
 from cuescope.methods.flagged_labels import Flagged
 from cuescope.methods.label_error_types import IMAGENET_SYNONYMS, TYPES, odds_away, synonyms_of, types_of
-from cuescope.methods.patch_annotator import Annotator, why_none
+from cuescope.methods.patch_annotator import Annotator
 
 MARGIN = 0.02
 """Flagged shares that differ by less than this are the same."""
@@ -119,7 +119,7 @@ class LabelErrors(Instrument, version=1, order=25, needs={"logits", "label"}):
         synonyms_of(self.synonyms)
 
     def start(self, classifier: Classifier) -> Observer:
-        annotator = None if why_none(classifier) else Annotator.of(classifier)
+        annotator = Annotator.of(classifier) if classifier.dense else None
         return Observer(partial(self._observe, annotator), facts={"parts": annotator is not None})
 
     def _observe(self, annotator: Annotator | None, batch: Batch) -> Rows:

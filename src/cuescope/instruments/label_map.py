@@ -16,9 +16,9 @@ from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, answer, by_id, typed
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, answer, by_id, no_dense_head, typed
 from cuescope.methods.annotator_score import class_indices, classes_of_positions, score_of_labels, score_of_positions
-from cuescope.methods.patch_annotator import Annotator, why_none
+from cuescope.methods.patch_annotator import Annotator
 
 FAINT, FULL = 0.25, 0.8
 """How strongly a label is laid on the image where it has just won, and where its probability is 1."""
@@ -114,8 +114,8 @@ class LabelMap(Instrument, version=3, order=160, needs={"logits"}):
             raise ValueError("images must be at least 1, least in [.5, 1), least_area in [0, 1], shown at least 0")
 
     def start(self, classifier: Classifier) -> Observer:
-        if why := why_none(classifier):
-            raise Misfit(f"{classifier.name} has no dense head: {why}")
+        if classifier.dense is None:
+            raise Misfit(no_dense_head(classifier))
         annotator = Annotator.of(classifier)
         observe = partial(self._observe, annotator, class_indices(classifier.classes))
         return Observer(observe, facts={"position": annotator.description})

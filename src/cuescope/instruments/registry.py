@@ -13,7 +13,7 @@ from cuescope.core.errors import CueError, unknown
 from cuescope.core.parameters import convert, parameters
 from cuescope.core.user_code import load_file
 from cuescope.data.images import ImageSet
-from cuescope.instruments.base import Instrument
+from cuescope.instruments.base import Instrument, no_dense_head
 from cuescope.instruments.names import class_name, names, others
 
 
@@ -86,14 +86,14 @@ def unmet(instrument: Instrument, classifier: Classifier, images: ImageSet, know
     lacking = missing(instrument, classifier, images, known)
     names = {"classifier": classifier.name, "images": f"the images of {images.name}", "lacking": lacking}
     why = _LACKS.get(lacking, "{images} have no {lacking}") if lacking else ""
-    return why.format(**names, dense=classifier.why_not_dense if lacking == "dense_logits" else "")
+    return why.format(**names, dense=no_dense_head(classifier) if lacking == "dense_logits" else "")
 
 
 _LACKS = {
     "words": "{classifier} has no visual words; a bag of words has (`cuescope train bow`)",
     "patch_logits": "{classifier} has no patch logits: its head does not average the logits of local patches, so no "
     "exact map of evidence exists (the BagNets have one)",
-    "dense_logits": "{classifier} has no dense head: {dense}",
+    "dense_logits": "{dense}",
     "label": "{images} have no labels: neither a folder for each class nor a labels.csv in the folder",
     "labels": "{images} have no multi-label annotations",
     "regions": "{images} have neither boxes nor label maps",

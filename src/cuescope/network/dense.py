@@ -1,32 +1,30 @@
-"""Class logits at every position: any network whose head averages the last map gives them, without its code being read.
+"""Class logits at every position: any network whose head averages the last map, or the tokens of patches, gives them.
 
-In later runs each position of the map that is averaged last goes on alone, as if the map had no other (the principle of
-class activation maps, Zhou et al. 2016, section 2).
+In later runs each position of what is averaged last goes on alone, as if there were no other (the principle of class
+activation maps, Zhou et al. 2016, section 2). The network's code is not read.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from cuescope.network import hooks
 from cuescope.network.batchnorm_folding import tensor_of
 from cuescope.network.place import Place
+from cuescope.network.pooling import Finder, Pooling, folded
 from cuescope.network.receptive import Extent, Field, Tracker, field_of
-from cuescope.network.receptive.spans import Map, State
+from cuescope.network.receptive.spans import Map
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 """Of the largest logit at any position: the most by which the mean over positions may miss the logits of the mean."""
 LOCAL = 0.5
 """The most of the image's side that a position may see for its logits to be called those of a local patch."""
-
-POOLINGS = ("adaptive_avg_pool2d", "avg_pool2d", "mean")
 
 
 class NoDenseError(Exception):
@@ -84,8 +82,8 @@ class Dense:
 def find(network: nn.Module, images: Tensor) -> Dense:
     """What dense logits does a network have? Tried on two normalized images (2, 3, H, W), which leaves no trace.
 
-    Raises NoDenseError, with the reason, where it has none: its head averages no map (VGG, AlexNet, ViT), what it
-    averages cannot be laid on the image (Swin), or what follows needs the whole map.
+    Raises NoDenseError, with the reason, where it has none: its head averages no map (VGG, AlexNet) or reads the class
+    token (ViT), what it averages cannot be laid on the image, or what follows needs the whole map.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 7))
     >>> found = find(net, torch.rand(2, 3, 8, 8))
@@ -116,16 +114,21 @@ def _declared(network: Any, images: Tensor) -> Dense | None:
 
 
 def _averaged(network: nn.Module, images: Tensor) -> Dense:
-    pooling, seen, logits = _last_pooling(network, images[:1])
-    maps, linear = _tried(network, images, pooling)
+    pooling, seen, logits, token = _last_pooling(network, images[:1])
+    try:
+        maps, linear = _tried(network, images, pooling)
+    except NoDenseError:
+        if token:
+            raise NoDenseError("its head reads the class token beside the average of patches") from None
+        raise
     additive = linear and _agree(maps[:1].float().mean((2, 3)), logits, maps)
     image = _sides(images)
     patches = not seen.padded and seen.rows == seen.columns and (seen.size_px or max(image)) <= LOCAL * min(image)
     return Dense(seen, additive, additive and patches, _sides(maps), image, pooling.dense)
 
 
-def _last_pooling(network: nn.Module, image: Tensor) -> tuple[Pooling, Field, Tensor]:
-    """The last averaging of a whole map, what its positions see, and the logits of the image."""
+def _last_pooling(network: nn.Module, image: Tensor) -> tuple[Pooling, Field, Tensor, bool]:
+    """The last averaging of a whole map, what its positions see, the logits, and whether one token is taken too."""
     tracker = Tracker(network)
     finder = Finder(tracker)
     try:
@@ -133,14 +136,19 @@ def _last_pooling(network: nn.Module, image: Tensor) -> tuple[Pooling, Field, Te
             logits = tensor_of(tracker.run(network, image))
     except Exception as error:  # a module's own code runs while watched: it can fail in any way
         raise NoDenseError(f"it cannot be run while its operations are watched ({_short(error)})") from error
+    if finder.single and finder.single[-1] == len(finder.found):
+        raise NoDenseError("its head reads the class token, not an average of patches")
     if not finder.found:
         raise NoDenseError("nothing in it averages a whole feature map, as the head of a ResNet does")
     pooling, state = finder.found[-1]
-    if not isinstance(state, Map) or set(pooling.axes) != set(state.axes):
-        raise NoDenseError("the positions that its head averages cannot be laid on the image, as in a transformer")
     if pooling.positions == 1:
         raise NoDenseError(f"its last map has a single position in images of {image.shape[2]} x {image.shape[3]} px")
-    return replace(pooling, axes=state.axes), field_of(state), logits
+    if not isinstance(state, Map) or set(pooling.axes) != set(state.axes):
+        raise NoDenseError("the positions that its head averages cannot be laid on the image")
+    if state.before:
+        raise NoDenseError("its head averages class tokens with the patches")
+    axes = state.axes[:1] if state.grid else state.axes
+    return replace(pooling, axes=axes, grid=state.grid), field_of(state), logits, bool(finder.single)
 
 
 def _tried(network: nn.Module, images: Tensor, pooling: Pooling) -> tuple[Tensor, bool]:
@@ -177,118 +185,3 @@ def _sides(maps: Tensor) -> tuple[int, int]:
 def _short(error: Exception) -> str:
     line = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {line[:120]}"
-
-
-@dataclass(frozen=True)
-class Pooling:
-    """One averaging in a run of a network: the `number`-th operation that may be one, over the axes (rows, columns)."""
-
-    number: int
-    axes: tuple[int, int]
-    keepdim: bool
-    positions: int
-
-    def dense(self, network: nn.Module, images: Tensor) -> Tensor:
-        """(B, K, h, w): the logits of each position of the map that the network averages."""
-        return folded(*self.replaced(network, images, self.singled))
-
-    def replaced(
-        self, network: nn.Module, images: Tensor, instead: Callable[[Tensor], Tensor]
-    ) -> tuple[Tensor, tuple[int, int, int]]:
-        """The network's output with something else in place of the averaging, and (B, h, w) of the averaged map."""
-        mode = _Replacer(self, instead)
-        with mode:
-            output = tensor_of(network(images))
-        if mode.grid is None:
-            raise RuntimeError(f"the averaging was not met in images of {images.shape[2]} x {images.shape[3]} px")
-        return output, mode.grid
-
-    def singled(self, x: Tensor) -> Tensor:
-        """The positions of a map, row by row, each as the mean of a map that has no other."""
-        single = x.movedim(self.axes, (1, 2)).flatten(0, 2)
-        for axis in sorted(self.axes) if self.keepdim else ():
-            single = single.unsqueeze(axis + x.ndim)
-        return single
-
-
-def _averaged_axes(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[int, ...], bool]:
-    """Which axes an operation averages as a whole, from the end, and whether they stay with length 1; none if none."""
-    x = args[0] if args else kwargs["input"]
-    if x.ndim != 4:
-        return (), False
-    if name == "mean":
-        axes = args[1] if len(args) > 1 else kwargs.get("dim")
-        axes = tuple(axes) if isinstance(axes, Sequence) else ()
-        keepdim = args[2] if len(args) > 2 else kwargs.get("keepdim", False)
-        return tuple(axis if axis < 0 else axis - 4 for axis in axes if type(axis) is int), bool(keepdim)
-    if name == "adaptive_avg_pool2d":
-        size, whole = args[1] if len(args) > 1 else kwargs["output_size"], (1, 1)
-    else:
-        size, whole = args[1] if len(args) > 1 else kwargs["kernel_size"], tuple(x.shape[2:])
-        padding = args[3] if len(args) > 3 else kwargs.get("padding", 0)
-        divisor = args[6] if len(args) > 6 else kwargs.get("divisor_override")
-        if padding not in (0, (0, 0), [0, 0]) or divisor is not None:
-            return (), False
-    return ((-2, -1) if ((size, size) if isinstance(size, int) else tuple(size)) == whole else ()), True
-
-
-class _Counter(TorchFunctionMode):
-    """Meets every operation that may be the averaging of a head."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.number = 0
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func.__name__ not in POOLINGS:
-            return func(*args, **kwargs)
-        self.number += 1
-        axes, keepdim = _averaged_axes(func.__name__, args, kwargs)
-        instead = None
-        if len(axes) == 2 and -4 not in axes:
-            x = args[0] if args else kwargs["input"]
-            positions = x.shape[axes[0]] * x.shape[axes[1]]
-            instead = self.meet(Pooling(self.number, (axes[0], axes[1]), keepdim, positions), x)
-        return func(*args, **kwargs) if instead is None else instead
-
-    def meet(self, pooling: Pooling, x: Tensor) -> Tensor | None:
-        """What to give instead of the mean of `x`, if anything."""
-        raise NotImplementedError
-
-
-class Finder(_Counter):
-    """Notes every averaging of a map that depends on the image, with what is known of the map."""
-
-    def __init__(self, tracker: Tracker) -> None:
-        super().__init__()
-        self.tracker = tracker
-        self.found: list[tuple[Pooling, State]] = []
-
-    def meet(self, pooling: Pooling, x: Tensor) -> None:
-        state = self.tracker.state(x)
-        if state is not None:
-            self.found.append((pooling, state))
-
-
-class _Replacer(_Counter):
-    """Gives something else for one averaging."""
-
-    def __init__(self, pooling: Pooling, instead: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.pooling, self.instead = pooling, instead
-        self.grid: tuple[int, int, int] | None = None
-
-    def meet(self, pooling: Pooling, x: Tensor) -> Tensor | None:
-        if pooling.number != self.pooling.number:
-            return None
-        rows, columns = self.pooling.axes
-        self.grid = (len(x), x.shape[rows], x.shape[columns])
-        return self.instead(x)
-
-
-def folded(logits: Tensor, grid: tuple[int, int, int]) -> Tensor:
-    """(B * h * w, K) as (B, K, h, w)."""
-    return logits.unflatten(0, grid).movedim(-1, 1)

@@ -332,14 +332,16 @@ def _intermediates(network: nn.Module, pixels: Tensor, layers: Mapping[str, Laye
     info = getattr(network, "feature_info", None)
     if not isinstance(info, list) or not hasattr(network, "forward_intermediates"):
         return {}
-    names = [entry["module"] for entry in info]
-    if all(name in layers and layers[name].layout == "NCHW" for name in names):
+    modules = dict(network.named_modules())
+    # Some of its names are of no module: those of HRNet, Twins and MViTv2.
+    names = {i: entry["module"] for i, entry in enumerate(info) if entry["module"] in modules}
+    if all(name in layers and layers[name].layout == "NCHW" for name in names.values()):
         return {}
     try:
-        maps = _run_intermediates(network, pixels, range(len(names)))
-    except (RuntimeError, TypeError, ValueError, AssertionError, IndexError):
+        maps = _run_intermediates(network, pixels, names)
+    except Exception:  # a network's own code, which may not know how
         return {}
-    known = ((i, name, maps[i].shape) for i, name in enumerate(names))
+    known = ((i, name, maps[i].shape) for i, name in names.items())
     return {name: Layer(name, "NCHW", (s[2], s[3]), intermediate=i) for i, name, s in known if len(s) == 4}
 
 

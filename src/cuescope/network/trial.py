@@ -83,9 +83,7 @@ def start(
     network = executor.network
     # A single convolution cuts patches for a transformer, which gains nothing; ConvNeXt neither gains nor loses.
     if sum(isinstance(part, nn.Conv2d) for part in network.modules()) > 1:
-        executor.channels_last = True
-        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        executor.notes.append("channels-last")
+        executor.notes.append(_channels_last(executor, network, probes(how)[: len(plain)], plain))
     if precision != "float32":
         network.to(PRECISIONS[precision])
         executor.dtype = PRECISIONS[precision]
@@ -212,6 +210,23 @@ def _fed_otherwise(executor: Executor, images: Tensor, how: Preprocessing, class
 
 def _fed(function: Function, way: inputs.Way) -> Function:
     return lambda images: function(way.change(images))
+
+
+def _channels_last(executor: Executor, network: nn.Module, images: Tensor, plain: Tensor) -> str:
+    """Lay weights and images out channels-last, unless the network cannot be run so or gives other logits; a note."""
+    executor.channels_last = True
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    try:
+        with torch.inference_mode():
+            gap = difference(executor.once(images), plain)
+        why = "" if gap <= STEADY[torch.float32] else f"its logits would move by {_size(gap)}"
+    except Exception as error:  # a module's own code, which may look at how a tensor lies in memory
+        why = f"it cannot be run so: {type(error).__name__}"
+    if not why:
+        return "channels-last"
+    executor.channels_last = False
+    network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+    return f"not channels-last: {why}"
 
 
 def _one_by_one(executor: Executor, images: Tensor, classes: int | None) -> None:

@@ -175,7 +175,8 @@ def _spoken(name: str) -> str:
     """An operation of autograd's record as a reader would say it."""
     if "Attention" in name:
         return "attention"
-    return {"Mul": "a product of two maps", "Div": "a quotient of two maps"}.get(name, name.strip("_").lower())
+    own = {"Mul": "a product of two maps", "Bmm": "a matrix product of two maps", "Div": "a quotient of two maps"}
+    return own.get(name) or name.strip("_").removeprefix("Native").lower()
 
 
 def _pooled(

@@ -28,6 +28,9 @@ def traced(network: nn.Module) -> fx.GraphModule:
     if hooks.is_changed(network):
         raise UntraceableError("hooks change what goes into it or comes out of it")
     try:
+        # A copy with the same weights: what a network keeps for later (LeViT its biases) would be fx's proxies.
+        kept = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+        network = copy.deepcopy(network, kept)
         with hooks.evaluating(network):
             graph = fx.GraphModule(network, _Tracer().trace(network))
     except Exception as error:  # a module's own code meets fx's proxies: it can fail in any way

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from cuescope.network.receptive.spans import LOST, Call, Map, Span, State, UnknownError, union
 
+NOWHERE = -(1 << 20)
+"""The row and column of a class token."""
+
 
 def after(call: Call) -> list[State]:
     """What is known of each output of an operation. What has no rule is lost."""
@@ -29,18 +32,13 @@ def _joined(call: Call, shape: torch.Size | None = None) -> State:
     shape = call.shape if shape is None else shape
     known = [(t, s) for t, s in zip(call.inputs, call.states, strict=True) if s is not None]
     maps = [s for t, s in known if isinstance(s, Map) and all(t.shape[a] == shape[a] for a in s.axes)]
-    if not maps or any(m.axes != maps[0].axes for m in maps):
+    if not maps or any(m.layout != maps[0].layout for m in maps):
         return LOST
-    rest = [t for t, s in known if not any(s is m for m in maps)]
-    if not all(_uniform(tensor, axis) for tensor in rest for axis in maps[0].axes):
-        return LOST
+    # What is lost may be anything of the image: the gate of a squeeze-and-excitation, what attention adds to a token.
+    rest = len(maps) < len(known)
     rows, columns = union(m.rows for m in maps), union(m.columns for m in maps)
-    return Map(rows, columns, bool(rest) or any(m.everywhere for m in maps), any(m.padded for m in maps))
-
-
-def _uniform(tensor: Tensor, axis: int) -> bool:
-    """The same at every position along an axis: the gate of a squeeze-and-excitation, say."""
-    return -axis > tensor.ndim or tensor.shape[axis] == 1 or tensor.stride(axis) == 0
+    everywhere, padded = rest or any(m.everywhere for m in maps), any(m.padded for m in maps)
+    return replace(maps[0], rows=rows, columns=columns, everywhere=everywhere, padded=padded)
 
 
 def _unchanged(call: Call) -> State:
@@ -51,6 +49,8 @@ def _unchanged(call: Call) -> State:
 def _joined_along(call: Call) -> State:
     """torch.cat and torch.stack."""
     dim, ndim = call.argument(1, "dim", 0), call.inputs[0].ndim
+    if (tokens := _after_others(call, dim if dim < 0 else dim - ndim)) is not None:
+        return tokens
     state = _joined(call, call.inputs[0].shape)
     if not isinstance(state, Map):
         return LOST
@@ -58,6 +58,33 @@ def _joined_along(call: Call) -> State:
         return LOST if (dim if dim < 0 else dim - ndim) in state.axes else state
     dim = dim % (ndim + 1)
     return state.changed(lambda span: replace(span, axis=span.axis - (span.axis + ndim < dim)))
+
+
+def _after_others(call: Call, dim: int) -> State:
+    """Patch tokens that class tokens are put before; None where these are no such."""
+    last = call.states[-1]
+    if len(call.shape) != call.inputs[0].ndim or not isinstance(last, Map) or not last.grid or last.axes[0] != dim:
+        return None
+    if any(isinstance(state, Map) and state.layout == last.layout for state in call.states[:-1]):
+        return None
+    others = any(state is not None for state in call.states[:-1])
+    more = sum(tensor.shape[dim] for tensor in call.inputs[:-1])
+    return replace(last, everywhere=last.everywhere or others, before=last.before + more)
+
+
+def _product(call: Call) -> State:
+    """A matrix product: rows of the first, or columns of the second, keep their places, and mix those of the other."""
+    first, second = call.states[0], call.states[1]
+    if isinstance(first, Map) and -1 not in first.axes:
+        return replace(first, everywhere=first.everywhere or second is not None)
+    if isinstance(second, Map) and -2 not in second.axes and len(call.inputs[1].shape) == len(call.shape):
+        return replace(second, everywhere=second.everywhere or first is not None)
+    return LOST
+
+
+def _attention(call: Call) -> State:
+    """Scaled dot products: the places are those of the queries, which see those of all keys."""
+    return LOST if -1 in call.map.axes else replace(call.map, everywhere=True)
 
 
 def _everywhere(call: Call) -> State:
@@ -142,6 +169,8 @@ def _adaptive(call: Call) -> State:
 
 def _pad(call: Call) -> State:
     amounts, mode = list(call.argument(1, "pad")), call.argument(2, "mode", "constant")
+    if call.map.grid and any(amounts[-2 * call.map.axes[0] - 2 : -2 * call.map.axes[0]]):
+        return LOST
     state = call.map.changed(Span.settled)
     sides = {axis: (amounts[-2 * axis - 2 : -2 * axis] or [0, 0]) for axis in state.axes}
     padded = any(amount > 0 for pair in sides.values() for amount in pair)
@@ -159,41 +188,89 @@ def _moved(call: Call) -> State | list[State]:
     if call.inputs[0] is not call.argument(0, "input") or (any(call.states[1:]) and not only_shape):
         raise UnknownError
     state = call.map.changed(Span.settled)
-    along = [_repeat(call, span) for span in state.spans]
+    along = [_repeat(call, span.axis, place) for span, place in zip(state.spans, _places(call), strict=True)]
     found: list[State] = []
-    for output, *indices in zip(call.outputs, *along, strict=True):
-        rows, columns = map(_found, indices, state.spans)
-        if indices[0].shape != output.shape or rows is None or columns is None or rows.axis == columns.axis:
-            found.append(LOST)
-        else:
-            found.append(replace(state, rows=rows, columns=columns))
+    for output, rows, columns in zip(call.outputs, *along, strict=True):
+        found.append(_laid(rows, columns, state) if rows.shape == output.shape else LOST)
     return found
 
 
-def _repeat(call: Call, span: Span) -> list[Tensor]:
+def _places(call: Call) -> tuple[Tensor, Tensor]:
+    """The row and the column of each position along the axes of a map; NOWHERE for a class token."""
+    source, state = call.inputs[0], call.map
+    if state.grid is None:
+        down, across = (source.shape[axis] for axis in state.axes)
+        return torch.arange(down, dtype=torch.int32), torch.arange(across, dtype=torch.int32)
+    flat = torch.arange(-state.before, source.shape[state.axes[0]] - state.before, dtype=torch.int32)
+    rows, columns = flat.div(state.grid[1], rounding_mode="floor"), flat % state.grid[1]
+    return torch.where(flat < 0, NOWHERE, rows), torch.where(flat < 0, NOWHERE, columns)
+
+
+def _repeat(call: Call, axis: int, places: Tensor) -> list[Tensor]:
     source = call.inputs[0]
     shape = [1] * source.ndim
-    shape[span.axis] = -1
-    index = torch.arange(source.shape[span.axis], dtype=torch.int32, device=source.device).view(shape)
+    shape[axis] = -1
+    index = places.to(source.device).view(shape)
     # The same memory layout, which decides whether a view can be had.
     place = torch.empty_like(source, dtype=torch.int32).copy_(index.expand(source.shape))
     result = call.func(*(place if a is source else a for a in call.args), **call.kwargs)
     return [result] if isinstance(result, Tensor) else list(result)
 
 
+def _laid(rows: Tensor, columns: Tensor, state: Map) -> State:
+    """What the places of all elements say of a tensor: a map, patch tokens, or neither."""
+    plain = replace(state, grid=None, before=0)
+    if not bool((rows == NOWHERE).any()):
+        down, across = _found(rows, state.rows), _found(columns, state.columns)
+        if down is not None and across is not None and down.axis != across.axis:
+            return replace(plain, rows=down, columns=across)
+    for axis in range(-rows.ndim, 0):
+        (down, r), (across, c) = (_ends(index, axis) for index in (rows, columns))
+        before = int((r == NOWHERE).sum())
+        grid = None if bool((r[:before] != NOWHERE).any()) else _grid(r[before:], c[before:])
+        if grid is None or bool(down[:before].any()):
+            continue
+        ends = (down[before:], r[before:].view(grid)[:, 0]), (across[before:], c[before:].view(grid)[0])
+        spans = [_even(low, width, span, axis) for (width, low), span in zip(ends, state.spans, strict=True)]
+        if spans[0] is not None and spans[1] is not None:
+            return replace(plain, rows=spans[0], columns=spans[1], grid=grid, before=before)
+    return LOST
+
+
+def _ends(index: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Of each position along an axis: how far apart the places of its elements are, and the first of them."""
+    flat = index.movedim(axis, 0).flatten(1)
+    low = flat.amin(1)
+    return flat.amax(1) - low, low
+
+
+def _grid(rows: Tensor, columns: Tensor) -> tuple[int, int] | None:
+    """(h, w) of places that follow each other row by row; None where they do not, or are a single row or column."""
+    wide = int((rows == rows[0]).sum()) if len(rows) else 0
+    if wide < 2 or len(rows) % wide or len(rows) == wide:
+        return None
+    grid = len(rows) // wide, wide
+    r, c = rows.view(grid), columns.view(grid)
+    return grid if bool((r == r[:, :1]).all() and (c == c[:1]).all()) else None
+
+
+def _even(low: Tensor, width: Tensor, span: Span, axis: int) -> Span | None:
+    """Along an axis whose positions follow each other evenly; None where they do not."""
+    step = int(low[1] - low[0]) if len(low) > 1 else 0
+    if step < 1 or bool((low.diff() != step).any()) or bool((width != width[0]).any()):
+        return None
+    size = span.size + int(width[0]) * span.stride
+    return Span(axis, span.start + int(low[0]) * span.stride, span.stride * step, size)
+
+
 def _found(index: Tensor, span: Span) -> Span | None:
     """The axis along which positions follow each other evenly, with the least that is seen from one of them."""
     best = None
     for axis in range(-index.ndim, 0):
-        if index.shape[axis] < 2:
-            continue
-        flat = index.movedim(axis, 0).flatten(1)
-        low, high = flat.amin(1), flat.amax(1)
-        step, width = int(low[1] - low[0]), int(high[0] - low[0])
-        even = step > 0 and bool((low.diff() == step).all() and (high - low == width).all())
-        size = span.size + width * span.stride
-        if even and (best is None or size < best.size):
-            best = Span(axis, span.start + int(low[0]) * span.stride, span.stride * step, size)
+        width, low = _ends(index, axis)
+        found = _even(low, width, span, axis)
+        if found is not None and (best is None or found.size < best.size):
+            best = found
     return best
 
 
@@ -232,6 +309,8 @@ RULES = (
     | {"batch_norm": lambda call: _everywhere(call) if call.argument(5, "training", False) else _unchanged(call)}
     | {"linear": lambda call: LOST if -1 in call.map.axes else _unchanged(call)}
     | _rules(_layer_norm, "layer_norm rms_norm")
+    | _rules(_product, "matmul bmm")
+    | {"scaled_dot_product_attention": _attention}
     | {"conv2d": _conv2d, "avg_pool2d": _avg_pool2d, "pad": _pad}
     | _rules(_max_pool2d, "max_pool2d max_pool2d_with_indices")
     | _rules(_adaptive, "adaptive_avg_pool2d adaptive_max_pool2d")

@@ -55,6 +55,10 @@ class Map:
     everywhere: bool = False
     """Each position depends on the whole image too."""
     padded: bool = False
+    grid: tuple[int, int] | None = None
+    """(h, w) of patch tokens: rows and columns lie along one axis, row by row. None where each has its own."""
+    before: int = 0
+    """Tokens before those of the patches that belong to no place: class and register tokens."""
 
     @property
     def spans(self) -> tuple[Span, Span]:
@@ -62,7 +66,13 @@ class Map:
 
     @property
     def axes(self) -> tuple[int, int]:
+        """Of rows and columns, from the end: the same one for tokens."""
         return self.rows.axis, self.columns.axis
+
+    @property
+    def layout(self) -> tuple[object, ...]:
+        """What two maps share whose positions are the same."""
+        return self.axes, self.grid, self.before
 
     def changed(self, change: Callable[[Span], Span], padded: bool = False) -> Map:
         return replace(self, rows=change(self.rows), columns=change(self.columns), padded=self.padded or padded)

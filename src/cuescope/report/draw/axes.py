@@ -76,8 +76,9 @@ def domain(numbers: Iterable[float | None], unit: str = "") -> tuple[float, floa
 
 
 def _ceil(number: float) -> float:
+    number = max(number, 1e-300)  # a fourth of less may be no number at all
     step = _round_step(number / 4)
-    return round(math.ceil(number / step - 1e-9) * step, 12)
+    return float(f"{math.ceil(number / step - 1e-9) * step:.12g}")
 
 
 TRACK = (10.0, 350.0)
