@@ -27,7 +27,7 @@ def find(path: str, asked: Asked) -> Found:
 
     from cuescope.classifier.classifier import Classifier
     from cuescope.models.seeding import seeded
-    from cuescope.network.wrappers import core
+    from cuescope.network.wrappers import core, exported_sides, preprocessing_for
 
     home, _, name = path.rpartition(":")
     with _reported(path):
@@ -45,13 +45,15 @@ def find(path: str, asked: Asked) -> Found:
             model, owned = copy.deepcopy(model), True
         network = model
         model, notes = fit(lambda _: network, read(weights), weights)
-    if isinstance(model, type) or not (isinstance(model, Classifier) or callable(model)):
+    sides = exported_sides(model)
+    if isinstance(model, type) or not (isinstance(model, Classifier) or callable(model) or sides):
         found = f"{path} gives a {type(model).__name__}"
         raise CueError(found, wanted="an nn.Module or a cuescope.Classifier", do="return one from the factory")
     file = getattr(module, "__file__", None)
     code = hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest() if file else ""
     network = core(model)
-    return Found(model, classes_of(network), preprocessing_of(network), notes, owned, code)
+    how = preprocessing_for(sides, "the exported program") if sides else preprocessing_of(network)
+    return Found(model, classes_of(network), how, notes, owned, code)
 
 
 @contextmanager
