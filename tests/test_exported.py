@@ -247,7 +247,7 @@ CONSTANT = {"config": {"c": {"path_name": "opaque_obj_0", "is_param": False, "us
         ({"models/model.json": edited(("torch.ops.aten.relu.default", "_operator.methodcaller"))}, "methodcaller"),
         (
             {"models/model.json": edited(("torch.ops.aten.relu.default", "torch.ops.aten.from_file.default"))},
-            "from_file",
+            r"it calls torch\.ops\.aten\.from_file",
         ),
         ({"models/model.json": edited(("torch.ops.aten.relu.default", "torch.ops.inductor.x.default"))}, "inductor"),
     ],
@@ -336,9 +336,15 @@ def test_code_that_would_write_a_file_does_when_torch_loads_it(here: Path, scrip
         def forward(self, x: Tensor) -> Tensor:
             return x.mean((2, 3)) + torch.from_file("evil", True, 3)
 
-    torch.jit.save(torch.jit.script(Writes()), "writes.pt")
+    torch.jit.save(torch.jit.script(nn.Sequential(Writes())), "writes.pt")
     with pytest.raises(CueError, match="'from_file'"):
         load("writes.pt", device="cpu", size=SIDE)
+    with zipfile.ZipFile("writes.pt") as file:
+        name = next(name for name in file.namelist() if name.endswith(".py") and b"from_file" in file.read(name))
+        code, name = file.read(name), name.partition("/")[2]
+    hidden = rewritten(Path("writes.pt"), "hidden.pt", {name: None, name.replace("code/", "CODE/"): code})
+    with pytest.raises(CueError, match="cannot be loaded"):
+        load(hidden, device="cpu", size=SIDE)
     assert not here.exists()
     torch.jit.load("writes.pt")(torch.rand(1, 3, 2, 2))
     assert here.exists()

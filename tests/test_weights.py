@@ -170,13 +170,13 @@ def test_short_floats(tmp_path: Path, dtype: torch.dtype, file: str) -> None:
 
 
 def adapted(names: str, rank: int = 2) -> tuple[State, nn.Module]:
-    """A state with adapters of the convolution and the last layer, scale 1, and the network that it stands for."""
+    """A state with adapters of the convolution and the last layer, scale 1/2, and the network that it stands for."""
     network, merged = build(), build()
     state = dict(network.state_dict())
     for place, shape in (("3", (4, 4, 3, 3)), ("6", (5, 4))):
         down, up = torch.rand(rank, *shape[1:]), torch.rand(shape[0], rank, *((1, 1) if len(shape) > 2 else ()))
         weight = merged.get_submodule(place).weight
-        weight.data += (up.flatten(1) @ down.flatten(1)).view(shape)  # type: ignore[operator]
+        weight.data += 0.5 * (up.flatten(1) @ down.flatten(1)).view(shape)  # type: ignore[operator]
         if names == "loralib":
             state |= {f"{place}.lora_A": down, f"{place}.lora_B": up}
             continue
@@ -193,11 +193,11 @@ def test_adapters_of_a_known_scale_are_merged(tmp_path: Path, names: str) -> Non
     save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(CueError, match="scale is not known"):
         fitted(tmp_path / "w.safetensors")
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": 2, "r": 2}))
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": 1, "r": 2}))
     found, notes = fitted(tmp_path / "w.safetensors")
     assert same(found, merged)
-    assert "2 adapters (LoRA) merged, scale 1" in notes
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": math.sqrt(2), "use_rslora": True}))
+    assert "2 adapters (LoRA) merged, scale 0.5" in notes
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": math.sqrt(0.5), "use_rslora": True}))
     assert same(fitted(tmp_path / "w.safetensors")[0], merged)
     (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": 2, "use_dora": True}))
     with pytest.raises(CueError, match="use_dora"):
@@ -207,7 +207,7 @@ def test_adapters_of_a_known_scale_are_merged(tmp_path: Path, names: str) -> Non
 def test_the_scale_may_lie_beside_each_adapter_and_heads_may_be_whole(tmp_path: Path) -> None:
     state, merged = adapted("loralib")
     head = torch.rand(5, 4)
-    state |= {"3.alpha": torch.tensor(2.0), "6.modules_to_save.default.weight": head}
+    state |= {"3.alpha": torch.tensor(1.0), "6.modules_to_save.default.weight": head}
     state["6.original_module.weight"] = state.pop("6.weight")
     del state["6.lora_A"], state["6.lora_B"]
     merged.get_submodule("6").weight.data = head  # type: ignore[union-attr]

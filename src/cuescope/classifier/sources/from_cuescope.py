@@ -69,4 +69,5 @@ def _world(name: str, weights: str) -> Found:
         module, notes = world.build_world(name), ("untrained: random weights",)
     else:
         module, notes = fit(lambda _: world.build_world(name), read(file), file)
+        notes = notes if weights else ()
     return Found(module, world.CLASSES, how, notes)

@@ -27,6 +27,7 @@ def find(path: str, asked: Asked) -> Found:
 
     from cuescope.classifier.classifier import Classifier
     from cuescope.models.seeding import seeded
+    from cuescope.network.wrappers import exported_sides, preprocessing_for
 
     home, _, name = path.rpartition(":")
     with _reported(path):
@@ -44,7 +45,8 @@ def find(path: str, asked: Asked) -> Found:
             model, owned = copy.deepcopy(model), True
         network = model
         model, notes = fit(lambda _: network, read(weights), weights)
-    if isinstance(model, type) or not (isinstance(model, Classifier) or callable(model)):
+    sides = exported_sides(model)
+    if isinstance(model, type) or not (isinstance(model, Classifier) or callable(model) or sides):
         found = f"{path} gives a {type(model).__name__}"
         raise CueError(found, wanted="an nn.Module or a cuescope.Classifier", do="return one from the factory")
     file = getattr(module, "__file__", None)
@@ -52,6 +54,7 @@ def find(path: str, asked: Asked) -> Found:
     if (found := from_keras.given(model)) is not None:
         return found._replace(code=code)
     classes, how, more = known_of(model, asked)
+    how = how or (preprocessing_for(sides, "the exported program") if sides else None)
     return Found(model, classes, how, (*notes, *more), owned, code)
 
 
