@@ -421,7 +421,7 @@ def test_what_is_cached_needs_no_hub(folder: Path, tmp_path: Path, monkeypatch: 
     (cache / "snapshots").mkdir()
     folder.rename(cache / "snapshots" / ("0" * 40))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(hub, "_silent", lambda: True)
+    monkeypatch.setattr(hub, "answers", lambda: False)
     found = load("hf/org/repo", device="cpu")
     assert found.classes.names == tuple(NAMES.values())
     assert found.preprocessing == preprocessings.read("hf/org/repo")

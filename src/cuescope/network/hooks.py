@@ -13,7 +13,7 @@ MOST_PREFIX_TOKENS = 16
 """Class and register tokens before the tokens of the patches; DINOv2 has 1 + 4."""
 
 KEEP_SHAPE = (nn.Identity, nn.Dropout, nn.LayerNorm, nn.Softmax, nn.ConstantPad2d)
-"""What these give has the size of something before it, but for zeros about it: of a map, or of a matrix of attention."""
+"""What these give has the size of what went in, but for zeros about it: of a map, or of a matrix of attention."""
 
 Layout = Literal["NCHW", "NHWC", "tokens", "vector"]
 
