@@ -16,7 +16,10 @@ KEY = "network"
 
 
 class Saved(NamedTuple):
-    """A trained network's name, as `models.build` knows it, with what a classifier needs besides its weights."""
+    """A trained network's name, with what a classifier needs besides its weights.
+
+    The name is that of `models.build`, or of another source: LIBRARY/NAME, file.py:factory.
+    """
 
     name: str
     classes: ClassSpace
@@ -27,6 +30,7 @@ def to_bytes(network: nn.Module, saved: Saved) -> bytes:
     """A safetensors file of it, the same bytes each time."""
     how = saved.preprocessing
     facts = {"name": saved.name, "size": how.size, "resize": how.resize, "mean": how.mean, "std": how.std}
+    facts |= {"interpolation": how.interpolation, "keep_aspect": how.keep_aspect, "channels": how.channels}
     return described(network, KEY, {**facts, **to_stored(saved.classes)})
 
 
@@ -49,7 +53,8 @@ def read_saved(path: str | Path) -> Saved | None:
         facts = json.loads(text)
         resize = facts["resize"] if isinstance(facts["resize"], int) else tuple(facts["resize"])
         size, mean, std = (tuple(facts[name]) for name in ("size", "mean", "std"))
-        how = Preprocessing(size, resize, "bilinear", mean, std, "as it was trained")
+        others = {name: facts[name] for name in ("interpolation", "keep_aspect", "channels") if name in facts}
+        how = Preprocessing(size, resize, mean=mean, std=std, source="as it was trained", **others)
         return Saved(str(facts["name"]), from_stored(facts), how)
     except (KeyError, TypeError, ValueError):
         found, do = (

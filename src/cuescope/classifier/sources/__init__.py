@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuescope.classifier.sources.found import FILES, LIBRARIES, SUFFIX, WANTED, Asked, Found
-from cuescope.classifier.sources.known import unknown_model
+from cuescope.classifier.sources.known import trained_file, unknown_model
 from cuescope.core.errors import CueError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def load(
         **{"batch_size": batch_size, "compile": compile, "fold": fold},
     }
     asked = Asked(str(weights) if weights is not None else "", classes, templates)
-    name, found = ("", Found(spec)) if isinstance(spec, Classifier) else _find(spec, asked, given)
+    name, found = ("", Found(spec)) if isinstance(spec, Classifier) else find(spec, asked, given)
     if isinstance(found.module, Classifier):
         # What is not asked for stays as the classifier has it.
         other = {key: value for key, value in settings.items() if value != (load.__kwdefaults__ or {})[key]}
@@ -87,11 +87,11 @@ def names() -> tuple[str, ...]:
     return (*from_cuescope.names(), *from_torchvision.names(), *from_timm.names())
 
 
-def _find(spec: Any, given: Asked, preprocessing: Preprocessing | None) -> tuple[str, Found]:
-    """The classifier's name and what its source knows of it."""
+def find(spec: Any, given: Asked, preprocessing: Preprocessing | None = None) -> tuple[str, Found]:
+    """The classifier's name and what its source knows of it. Raises CueError as `load` does."""
     if not isinstance(spec, str | Path):
         return _given(spec, given)
-    text = str(spec)
+    text = trained_file(str(spec))
     path, _, file = text.partition("@")
     if late := SUFFIX.search(file):
         do = f"write {path}{late[0]}@{file[: late.start()]}"

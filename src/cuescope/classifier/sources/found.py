@@ -29,6 +29,7 @@ LIBRARIES = {
 FILES = {
     **{".onnx": "from_onnx", ".tflite": "from_tflite", ".keras": "from_keras"},
     **{".pt2": "from_exported", ".ts": "from_torchscript", ".torchscript": "from_torchscript"},
+    ".safetensors": "from_trained",
 }
 """The module of this folder that finds a file, by the end of its name."""
 
