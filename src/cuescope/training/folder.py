@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -65,7 +66,13 @@ class TrainingFolder:
 
     @contextmanager
     def locked(self) -> Any:
-        """Nobody else writes to the folder meanwhile. Raises CueError where somebody does."""
+        """Nobody else writes to the folder meanwhile. Raises CueError where somebody does.
+
+        Of several processes of one training the first writes, and the others only read.
+        """
+        if os.environ.get("RANK", "0") != "0":
+            yield
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock", timeout=0)
         try:
