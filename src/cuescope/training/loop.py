@@ -143,7 +143,9 @@ def train(
 
                 optimizer.zero_grad(set_to_none=True)
                 total, count, describe = 0.0, len(batch[0]), str
-                grains = tuple(zip(*(part.split(settings.grain or count) for part in batch), strict=True))
+                grains = [batch]
+                if 0 < settings.grain < count:
+                    grains = list(zip(*(part.split(settings.grain) for part in batch), strict=True))
                 for number, grain in enumerate(grains):
                     # What the network draws, for dropout, is a function of the step too.
                     torch.manual_seed(seed_of(settings.seed, step, rank * len(grains) + number))

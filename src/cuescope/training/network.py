@@ -58,4 +58,4 @@ def network_of(spec: str, labels: ClassSpace, size_px: int, seed: int = SEED) ->
         module = seeded(seed, lambda: with_outputs(whole, outputs, len(labels)))
         notes.append(f"its last layer, of {outputs:,} outputs, is a new one of {len(labels):,}")
         known, places = labels, tuple(range(len(labels)))
-    return Network(module.requires_grad_(True), name.partition("@")[0], known, places, how, tuple(notes))
+    return Network(module.requires_grad_(True), found.spec or name.partition("@")[0], known, places, how, tuple(notes))

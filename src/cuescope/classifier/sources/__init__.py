@@ -91,7 +91,7 @@ def find(spec: Any, given: Asked, preprocessing: Preprocessing | None = None) ->
     """The classifier's name and what its source knows of it. Raises CueError as `load` does."""
     if not isinstance(spec, str | Path):
         return _given(spec, given)
-    text = trained_file(str(spec))
+    typed, text = str(spec), trained_file(str(spec))
     path, _, file = text.partition("@")
     if late := SUFFIX.search(file):
         do = f"write {path}{late[0]}@{file[: late.start()]}"
@@ -99,7 +99,7 @@ def find(spec: Any, given: Asked, preprocessing: Preprocessing | None = None) ->
     if file and given.weights:
         raise CueError(f"'{text}' and weights={given.weights}", wanted="one file of weights", do="give one of them")
     asked = given._replace(weights=file or given.weights)
-    name = path + (f"@{asked.weights}" if asked.weights else "")
+    name = typed if typed != text else path + (f"@{asked.weights}" if asked.weights else "")
     path, change = _changed(path)
     found = _source(text, path, asked)
     if asked.templates is not None and not found.classes_asked:

@@ -63,3 +63,5 @@ class Found(NamedTuple):
     """A hash of the file that it comes from, where that is a user's."""
     classes_asked: bool = False
     """The classes that were asked for are in the module: those of a zero-shot classifier."""
+    spec: str = ""
+    """What the network is called without these weights, where its name does not say: a trained file's."""

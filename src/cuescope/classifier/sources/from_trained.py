@@ -14,4 +14,4 @@ def find(path: str, asked: Asked) -> Found:
         raise unknown_model(path, path)
     spec = saved.name if "/" in saved.name or ":" in saved.name else f"cuescope/{saved.name}"
     found = find_any(spec, asked._replace(weights=path))[1]
-    return found._replace(classes=saved.classes, preprocessing=saved.preprocessing)
+    return found._replace(classes=saved.classes, preprocessing=saved.preprocessing, spec=spec)
