@@ -14,7 +14,8 @@ from cuescope.api.train import train as cue_train
 from cuescope.core.errors import CueError
 from cuescope.training import recipes as recipes_package
 from cuescope.training import world
-from cuescope.training.loop import learning_rate_at, limit_filters, make_optimizer, normalized, train
+from cuescope.training.loop import normalized, train
+from cuescope.training.optimizer import learning_rate_at, limit_filters, make_optimizer
 from cuescope.training.recipes import find, recipes
 from cuescope.training.settings import Settings
 from cuescope.world.images import CLASSES, WorldImages
@@ -373,7 +374,7 @@ def test_a_long_gradient_is_shortened_and_a_rate_of_ones_own_is_followed():
         net = nn.Linear(4, 1, bias=False)
         before = net.weight.detach().clone()
         batches = iter([(torch.full((1, 4), 50.0),)] * 2)
-        train(net, batches, settings, loss=lambda x: (net(x).sum(), lambda: ""), **how)
+        train(net, batches, settings, loss=lambda run, x: (run(x).sum(), lambda: ""), **how)
         return float((net.weight.detach() - before).norm())
 
     assert moved(longest_gradient=1.0, rate_at=lambda step, _: 1.0 / (1 + step)) == pytest.approx(1.5, rel=1e-4)

@@ -38,9 +38,13 @@ def train(
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     limit: int | None = None,
+    held_out: Any = None,
     progress: Progress | None = None,
 ) -> Training:
     """What model comes of this recipe? Its weights in `out`, a .safetensors file, written whole or not at all.
+
+    For a recipe that trains in a folder `out` is that: the best weights are `best.safetensors` in it, and a training
+    that was stopped goes on. It is tried on `held_out`, images of the same classes, or on a tenth of the images.
 
     `images` are what "bow" and "zfnet" learn from: a folder of labeled images, an ImageSet or "world:VARIANT:COUNT";
     `labels` a CSV of file,index; `limit` takes so many, evenly spread. The recipes of the world draw their own.
@@ -51,7 +55,8 @@ def train(
     >>> train("bow", "mine.safetensors", images="photos/").model     # doctest: +SKIP
     'cuescope/bow@mine.safetensors'
     """
-    recipe, path = find(name), _writable(Path(out).expanduser())
+    recipe = find(name)
+    path = _folder(Path(out).expanduser()) if recipe.in_folder else _writable(Path(out).expanduser())
     chosen = recipe.configured(settings or {}, seed)
     found, source = None, "world:congruent"
     if recipe.needs:
@@ -68,10 +73,27 @@ def train(
     elif (images, labels, limit) != (None, None, None):
         do = "leave out --images, --labels and --limit, or train the recipe bow or zfnet"
         raise CueError(f"{name} draws its own images", wanted="no images", do=do)
+    if held_out is not None and not recipe.in_folder:
+        do = "leave it out: a tenth of the images is kept back"
+        raise CueError(f"{name} is tried on images of its own", wanted="no held_out", do=do)
+    if recipe.in_folder:
+        from cuescope.runs.inputs import find_images
+
+        apart = None if held_out is None else find_images(held_out)
+        trained = recipe.fit(chosen, found, progress or quiet, out=path, held_out=apart)
+        notes = (*(found.notes if found else ()), *trained.notes)
+        return Training(path, f"{path}/best", trained.accuracy, trained.skipped, notes, source)
     trained = recipe.fit(chosen, found, progress or quiet)
     write(path, trained.weights)
     notes = (*(found.notes if found else ()), *trained.notes)
     return Training(path, f"cuescope/{trained.model}@{path}", trained.accuracy, trained.skipped, notes, source)
+
+
+def _folder(path: Path) -> Path:
+    """The folder, if one can be there."""
+    if path.suffix == ".safetensors" or path.is_file():
+        raise CueError(f"--out {path}", wanted="a folder, such as runs/mine", do="choose another --out")
+    return path
 
 
 def _writable(path: Path) -> Path:

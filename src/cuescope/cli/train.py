@@ -17,6 +17,8 @@ def train(
     *,
     out: Path,
     images: str | None = None,
+    held_out: str | None = None,
+    model: str | None = None,
     labels: Path | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
     seed: int = 0,
@@ -26,8 +28,10 @@ def train(
 
     Args:
         recipe: Its name, as in `cuescope list recipes`.
-        out: File of weights to write, such as mine.safetensors.
+        out: File of weights to write, such as mine.safetensors; of imagenet a folder, where it goes on when stopped.
         images: Folder of labeled images, a folder for each class or with a labels.csv. Or world:VARIANT[:COUNT].
+        held_out: Folder of labeled images to try it on after each epoch; by default a tenth of the images.
+        model: Which network, as for `cuescope audit`: the setting model of the recipes that take any.
         labels: CSV with the columns file,index.
         set_: A setting of the recipe, as in --set words=500. Can be repeated.
         seed: Of all that is drawn at random.
@@ -36,10 +40,18 @@ def train(
     from cuescope.api.train import train as do_train
     from cuescope.cli.audit import settings
 
-    given = settings(set_ or ())
+    given = settings(set_ or ()) | ({"model": model} if model else {})
     with progress() as show:
         trained = do_train(
-            recipe, out, images=images, labels=labels, settings=given, seed=seed, limit=limit, progress=show
+            recipe,
+            out,
+            images=images,
+            labels=labels,
+            settings=given,
+            seed=seed,
+            limit=limit,
+            held_out=held_out,
+            progress=show,
         )
     for note in trained.notes:
         say(note)
@@ -55,7 +67,8 @@ def train(
     else:
         low, high = found.interval or (found.value, found.value)
         print(f"held-out accuracy {found.value:.1%} ({low:.1%} to {high:.1%}; {found.count} of {found.n} images)")
-    print(f"wrote {trained.path} ({trained.path.stat().st_size / 1e6:.1f} MB)")
+    size = f" ({trained.path.stat().st_size / 1e6:.1f} MB)" if trained.path.is_file() else ""
+    print(f"wrote {trained.path}{size}")
     # The world's models are tried on images of another seed; of a user's it has seen these, and would be right on them.
     tried = trained.images if trained.images.startswith("world:") else "OTHER-IMAGES"
     print("next: " + shlex.join(["cuescope", "audit", trained.model, "--images", tried]))

@@ -6,8 +6,12 @@ def short_name(name: str) -> str:
 
     >>> short_name("timm/resnet50.a1_in1k@best.pt"), short_name("resnet50")
     ('resnet50.a1_in1k', 'resnet50')
+    >>> short_name("runs/mine/best"), short_name("runs/mine/best.safetensors")
+    ('mine', 'mine')
     """
-    return name.partition("@")[0].rpartition("/")[2]
+    folder, _, last = name.partition("@")[0].rpartition("/")
+    # Of a training's folder: its best weights are called like those of every other one.
+    return folder.rpartition("/")[2] if folder and last in ("best", "best.safetensors") else last
 
 
 def title(name: str) -> str:

@@ -14,10 +14,15 @@ from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import Preprocessing
 
 KEY = "network"
+OTHERS = ("interpolation", "keep_aspect", "channels", "rounding", "whole")
+"""Of a preprocessing: what older files do not say, and was as usual."""
 
 
 class Saved(NamedTuple):
-    """A trained network's name, as `models.build` knows it, with what a classifier needs besides its weights."""
+    """A trained network's name, with what a classifier needs besides its weights.
+
+    The name is that of `models.build`, or of another source: LIBRARY/NAME, file.py:factory.
+    """
 
     name: str
     classes: ClassSpace
@@ -28,6 +33,7 @@ def to_bytes(network: nn.Module, saved: Saved, more: Mapping[str, Any] | None = 
     """A safetensors file of it, the same bytes each time; `more` is said of it besides."""
     how = saved.preprocessing
     facts = {"name": saved.name, "size": how.size, "resize": how.resize, "mean": how.mean, "std": how.std}
+    facts |= {name: getattr(how, name) for name in OTHERS}
     return described(network, KEY, {**facts, **to_stored(saved.classes), **(more or {})})
 
 
@@ -50,7 +56,8 @@ def read_saved(path: str | Path) -> Saved | None:
         facts = json.loads(text)
         resize = facts["resize"] if isinstance(facts["resize"], int) else tuple(facts["resize"])
         size, mean, std = (tuple(facts[name]) for name in ("size", "mean", "std"))
-        how = Preprocessing(size, resize, "bilinear", mean, std, "as it was trained")
+        others = {name: facts[name] for name in OTHERS if name in facts}
+        how = Preprocessing(size, resize, mean=mean, std=std, source="as it was trained", **others)
         return Saved(str(facts["name"]), from_stored(facts), how)
     except (KeyError, TypeError, ValueError):
         found, do = (

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -69,7 +69,7 @@ def train_decoder(
     network.encoder.requires_grad_(False)
     network.decoder.requires_grad_(True)
 
-    def loss(*pair: Tensor) -> tuple[Tensor, Callable[[], str]]:
+    def loss(_: Any, *pair: Tensor) -> tuple[Tensor, Callable[[], str]]:
         content, style = losses(network, *(images.contiguous(memory_format=torch.channels_last) for images in pair))
         value = how.content_weight * content + how.style_weight * style
         return value, lambda: f"content {float(content.detach()):.3f}, style {float(style.detach()):.3f}"

@@ -1,82 +1,91 @@
-"""The training loop, read from top to bottom: batches of images in, a trained model out."""
+"""The training loop, read from top to bottom: batches of images in, a trained model out.
 
+Accelerate puts the network on its device, or on several, and averages gradients between processes, which `torchrun` or
+`accelerate launch` start. The order of the images and what is drawn for each are functions of the seed and the step
+(order.py), so that a training that was stopped goes on as if it had not been, with another number of processes too.
+"""
+
+import contextlib
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cuescope.core.errors import CueError
-from cuescope.core.progress import Progress, quiet
+from cuescope.core.progress import Progress, duration, quiet
+from cuescope.training.data import Data, Feed, Parts
+from cuescope.training.optimizer import Average, learning_rate_at, limit_filters, make_optimizer
+from cuescope.training.order import seed_of
 from cuescope.training.settings import Settings
 
 M = TypeVar("M", bound=nn.Module)
 
 Loss = Callable[..., tuple[Tensor, Callable[[], str]]]
-"""From the parts of a batch to a scalar to go down on, and what to say of it, which is asked now and then only."""
+"""From the network as it is run and the parts of a batch to a scalar to go down on, and what to say of it, which is
+asked now and then only."""
 
 
-def learning_rate_at(step: int, settings: Settings) -> float:
-    """The learning rate of a step, counted from 0.
+class State(NamedTuple):
+    """A training after so many steps: what a keeper may look at, and keep."""
 
-    >>> s = Settings(steps=10, learning_rate=1.0, warmup_steps=2)
-    >>> [round(learning_rate_at(k, s), 2) for k in (0, 1, 2, 6, 9)]
-    [0.5, 1.0, 1.0, 0.5, 0.04]
-    """
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    done: int
+    network: nn.Module
+    average: Average | None
+    optimizer: torch.optim.Optimizer
+    loss: float
+    rate: float
+    images_per_s: float
+    waited: float
+    """The share of the time in which the loop waited for images."""
+    told: bool
+    """Whether progress was told after this step."""
+    main: bool
+    """Whether this is the process that writes."""
 
-
-def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=settings.learning_rate)
-    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
-
-
-@torch.no_grad()
-def limit_filters(model: nn.Module, radius: float, std: Sequence[float]) -> None:
-    """Rescale each filter of a convolution whose root mean square exceeds `radius` to just that, in place.
-
-    Zeiler and Fergus 2014, section 3, where the radius is .1 and the network reads pixels of 0 to 255 less their mean.
-    To do the same, what reads pixels in [0, 1] divided by `std` needs filters 255 * std times as large: the first
-    convolution with a weight for each channel is measured in the paper's units, so that .1 means the same whatever the
-    normalization. The other convolutions read no pixels.
-
-    >>> conv = nn.Conv2d(3, 2, 5)
-    >>> conv.weight.data[0], conv.weight.data[1] = 7.0, 0.05
-    >>> limit_filters(conv, 0.1, std=(1 / 255, 1 / 255, 1 / 255))
-    >>> conv.weight.data.mean((1, 2, 3))
-    tensor([0.1000, 0.0500])
-    """
-    reads_pixels = True
-    for conv in (module for module in model.modules() if isinstance(module, nn.Conv2d)):
-        units = torch.ones((), device=conv.weight.device)
-        if reads_pixels and conv.weight.shape[1] == len(std):
-            units, reads_pixels = 255 * torch.tensor(std, device=conv.weight.device)[:, None, None], False
-        rms = (conv.weight / units).square().mean((1, 2, 3), keepdim=True).sqrt()
-        conv.weight.mul_((radius / rms).clamp(max=1))
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network to try: that of averaged weights where there are any."""
+        return self.average.network if self.average is not None else self.network
 
 
-def normalized(images: Tensor, settings: Settings) -> Tensor:
-    """(B, 3, H, W) uint8 to float32 in network units, channels last, on the settings' device."""
-    mean, std = (torch.tensor(v, device=settings.device)[:, None, None] for v in (settings.mean, settings.std))
-    pixels = images.to(settings.device).to(memory_format=torch.channels_last).float() / 255
+class Keeper(Protocol):
+    """Restores a training before its first step, and keeps what it wants of it after each."""
+
+    def restore(self, network: nn.Module, average: Average | None, optimizer: torch.optim.Optimizer) -> int:
+        """The number of steps that are done."""
+        ...
+
+    def after(self, state: State, accelerator: Accelerator) -> None: ...
+
+
+def accelerate(settings: Settings) -> Accelerator:
+    """The processes and the device of a training; what an earlier one in this process has set does not hold."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    precision = "bf16" if settings.precision == "bfloat16" else "no"
+    return Accelerator(cpu=settings.device == "cpu", mixed_precision=precision)
+
+
+def normalized(images: Tensor, settings: Settings, device: str | torch.device = "") -> Tensor:
+    """(B, 3, H, W) uint8 to float32 in network units, channels last, on the device, by default the settings'."""
+    device = device or settings.device
+    mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (settings.mean, settings.std))
+    pixels = images.to(device).to(memory_format=torch.channels_last).float() / 255
     return (pixels - mean) / std
 
 
-def classification(model: nn.Module, settings: Settings) -> Loss:
+def classification(settings: Settings) -> Loss:
     """Cross-entropy of (B, 3, H, W) uint8 images with (B,) int64 labels, or with soft targets (B, K)."""
-    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def loss(images: Tensor, targets: Tensor) -> tuple[Tensor, Callable[[], str]]:
-        logits = model(normalized(images, settings)).float()
+    def loss(network: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Callable[[], str]]:
+        output = network(normalized(images, settings, images.device))
+        # Heads that only training uses, of GoogLeNet and Inception, are not trained.
+        logits = (output if isinstance(output, Tensor) else output[0]).float()
         value = F.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing)
 
         def describe() -> str:
@@ -91,7 +100,7 @@ def classification(model: nn.Module, settings: Settings) -> Loss:
 
 def train(
     model: M,
-    batches: Iterable[tuple[Tensor, ...]],
+    data: Data | Iterable[Parts],
     settings: Settings,
     progress: Progress = quiet,
     *,
@@ -99,41 +108,83 @@ def train(
     rate_at: Callable[[int, Settings], float] = learning_rate_at,
     longest_gradient: float | None = None,
     every: int = 25,
+    keeper: Keeper | None = None,
 ) -> M:
     """Train a model in place on `settings.steps` batches and return it on the CPU, in evaluation mode.
 
     The loss is that of a classifier unless another is given. A gradient above the norm `longest_gradient` is shortened
-    to it. `progress` is called each `every` steps, with numbers of images. The same model, batches and settings give
-    the same weights bit for bit on the same machine with the same number of threads (torch.set_num_threads); the global
-    random generator is left as it was. Raises CueError where the batches run out or the loss is no longer finite.
+    to it. `progress` is called each `every` steps, with numbers of images. The same model, data and settings give the
+    same weights bit for bit on the same machine with the same number of threads (torch.set_num_threads); the global
+    random generator is left as it was. Where weights are averaged, the model has the averages in the end. Raises
+    CueError where the batches run out or the loss is no longer finite.
     """
-    model = model.to(settings.device).train()
-    loss = loss or classification(model, settings)
+    ours = accelerate(settings)
+    ranks, rank, device = ours.num_processes, ours.process_index, ours.device
+    if settings.batch % ranks:
+        wanted = f"a batch that {ranks} processes can share equally"
+        raise CueError(f"batch={settings.batch}", wanted=wanted, do=f"choose a multiple of {ranks}")
+    share = settings.batch // ranks
+    model = model.to(device, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+    loss = loss or classification(settings)
     optimizer = make_optimizer(model, settings)
-    stream = iter(batches)
-    device_type = torch.device(settings.device).type
-    with torch.random.fork_rng(devices=[] if device_type == "cpu" else None):
-        torch.manual_seed(settings.seed)
-        for step in range(settings.steps):
-            batch = next(stream, None)
-            if batch is None:
-                raise CueError(f"the training images ended after {step} steps", wanted=f"{settings.steps} batches")
-            for group in optimizer.param_groups:
-                group["lr"] = rate_at(step, settings)
+    average = Average(model, settings.average) if settings.average else None
+    first = keeper.restore(model, average, optimizer) if keeper else 0
+    run: Any = ours.prepare_model(model) if ranks > 1 else model
+    run = torch.compile(run) if settings.compile else run
+    feed = Feed(data, first, settings.steps, slice(rank * share, (rank + 1) * share))
+    began, since, waited, seen = time.perf_counter(), time.perf_counter(), 0.0, 0
+    try:
+        with torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
+            for step in range(first, settings.steps):
+                batch = tuple(part.to(device, non_blocking=True) for part in feed.next(step))
+                rate = rate_at(step, settings)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
 
-            with torch.autocast(device_type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-                value, describe = loss(*(part.to(settings.device) for part in batch))
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            if longest_gradient is not None:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), longest_gradient)
-            optimizer.step()
-            if settings.filter_rms is not None:
-                limit_filters(model, settings.filter_rms, settings.std)
+                optimizer.zero_grad(set_to_none=True)
+                total, count, describe = 0.0, len(batch[0]), str
+                grains = [batch]
+                if 0 < settings.grain < count:
+                    grains = list(zip(*(part.split(settings.grain) for part in batch), strict=True))
+                for number, grain in enumerate(grains):
+                    # What the network draws, for dropout, is a function of the step too.
+                    torch.manual_seed(seed_of(settings.seed, step, rank * len(grains) + number))
+                    last = number == len(grains) - 1
+                    with contextlib.nullcontext() if last or ranks == 1 else run.no_sync():
+                        with ours.autocast():
+                            value, describe = loss(run, *grain)
+                        weight = len(grain[0]) / count
+                        (value * weight if weight < 1 else value).backward()
+                    total += float(value.detach()) * weight
+                if longest_gradient is not None:
+                    torch.nn.utils.clip_grad_norm_(model.parameters(), longest_gradient)
+                optimizer.step()
+                if settings.filter_rms is not None:
+                    limit_filters(model, settings.filter_rms, settings.std)
+                if average is not None:
+                    average.update(model, step)
 
-            if not math.isfinite(float(value.detach())):
-                raise CueError(f"the loss became {float(value.detach())} at step {step}", do="lower the learning rate")
-            done = step + 1
-            if done % every == 0 or done == settings.steps:
-                progress(done * settings.batch, settings.steps * settings.batch, f"training ({describe()})")
+                if ranks > 1:
+                    total = float(ours.reduce(torch.tensor(total, device=device), "mean"))  # pyright: ignore[reportArgumentType]
+                if not math.isfinite(total):
+                    do = "lower the learning rate" + ("; the last good checkpoint is kept" if keeper else "")
+                    raise CueError(f"the loss became {total} at step {step}", do=do)
+                done, seen = step + 1, seen + settings.batch
+                now = time.perf_counter()
+                if told := done % every == 0 or done == settings.steps:
+                    left = (settings.steps - done) * (now - began) / (done - first)
+                    at = f"training ({describe()}"
+                    at += f", {seen / (now - since):,.0f} images/s, {duration(left)} left)" if left >= 1 else ")"
+                    progress(done * settings.batch, settings.steps * settings.batch, at)
+                if keeper is not None:
+                    spent = max(now - since, 1e-9)
+                    speed = seen / spent, (feed.waited_s - waited) / spent
+                    main = ours.is_main_process
+                    keeper.after(State(done, model, average, optimizer, total, rate, *speed, told, main), ours)
+                if told:
+                    since, waited, seen = time.perf_counter(), feed.waited_s, 0
+    finally:
+        feed.close()
+    if average is not None:
+        model.load_state_dict(average.network.state_dict())
     return model.to("cpu", memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]

@@ -46,7 +46,7 @@ class Trained(NamedTuple):
         return Measure("held_out_accuracy", share, "share", self.held_out, interval, count=self.correct)
 
 
-Fit = Callable[[Any, Any, Progress], Trained]
+Fit = Callable[..., Trained]
 """From settings, images and a progress callback; the images are None where the recipe needs none."""
 
 
@@ -54,8 +54,8 @@ def later(function: str, **fixed: Any) -> Fit:
     """The function "module:name" with some arguments fixed, imported when it is called: what fits imports torch."""
     module, _, name = function.partition(":")
 
-    def fit(settings: Any, images: Any, progress: Progress) -> Trained:
-        return getattr(importlib.import_module(module), name)(settings, images, progress, **fixed)
+    def fit(settings: Any, images: Any, progress: Progress, **given: Any) -> Trained:
+        return getattr(importlib.import_module(module), name)(settings, images, progress, **fixed, **given)
 
     return fit
 
@@ -72,6 +72,8 @@ class Recipe:
     fit: Fit
     needs: frozenset[str] = frozenset()
     """What must be known of the user's images, such as "label"; empty for a recipe that draws its own."""
+    in_folder: bool = False
+    """It trains in a folder, where it goes on after it was stopped: `fit` takes `out` and `held_out` too."""
 
     @property
     def what(self) -> str:

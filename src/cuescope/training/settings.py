@@ -15,24 +15,38 @@ def check(wanted: str, *rules: tuple[str, bool]) -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a network is trained. The learning rate rises linearly, then falls to zero along a half cosine."""
+    """How a network is trained. The learning rate rises linearly, then falls."""
 
     steps: int
     batch: int = 64
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.1
     warmup_steps: int = 0
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    """How the learning rate falls: to zero along a half cosine; to a tenth each `drop_every` steps; not at all."""
+    drop_every: int = 1
+    """Steps between two falls of the schedule "step"."""
     momentum: float = 0.9
     """Of SGD; AdamW uses its own betas."""
+    nesterov: bool = False
+    """Of SGD: the momentum looks ahead."""
     weight_decay: float = 1e-4
     """Not applied to biases and batch norms, which have one dimension."""
+    decay_all: bool = False
+    """Biases and batch norms decay too."""
     label_smoothing: float = 0.0
     filter_rms: float | None = None
     """The most root mean square that a convolution's filter may have (see `limit_filters`); None for no limit."""
+    average: float = 0.0
+    """Decay of the moving average of the weights (EMA), which is evaluated; 0 for none."""
+    grain: int = 0
+    """Images in one forward pass, whose gradients are summed up to the batch: batch norms see so many; 0 for all."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 by autocast: weights and their updates stay in float32."""
+    compile: bool = False
+    """Compile the network first."""
     device: str = "cpu"
     seed: int = 0
     """Of whatever the model itself draws while training, such as dropout."""
@@ -150,4 +164,86 @@ class ZFNetSettings:
             (f"momentum={self.momentum}", 0 <= self.momentum < 1),
             (f"weight_decay={self.weight_decay}", self.weight_decay >= 0),
             (f"filter_rms={self.filter_rms}", self.filter_rms > 0),
+        )
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """How a network is trained on labeled images: by default as torchvision's on ImageNet, the 90-epoch protocol.
+
+    Raises CueError for values that cannot be.
+    """
+
+    model: str = "torchvision/resnet50@random"
+    """Which network, as for `cuescope audit`: with @random a new one, else its weights are trained on."""
+    epochs: int = 90
+    """How many times each image is seen."""
+    batch: int = 256
+    """Images a step, in all processes together."""
+    size_px: int = 0
+    """Side of the input; 0 for the network's own."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.1
+    """Of the first step after the warm-up."""
+    warmup_epochs: float = 0.0
+    """The learning rate rises from 0 over these."""
+    schedule: Literal["step", "cosine", "constant"] = "step"
+    """How it falls: to a tenth each `drop_every` epochs; to 0 along a half cosine; not at all."""
+    drop_every: int = 30
+    """Epochs between two falls of the schedule "step"."""
+    momentum: float = 0.9
+    """Of SGD."""
+    nesterov: bool = False
+    """Of SGD: the momentum looks ahead."""
+    weight_decay: float = 1e-4
+    """Of all weights, those of batch norms and biases too, with `decay_all`."""
+    decay_all: bool = True
+    """Biases and batch norms decay too."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes."""
+    average: float = 0.0
+    """Decay of the moving average of the weights (EMA), which is evaluated; 0 for none."""
+    least: float = 0.08
+    """The least share of an image that a random crop takes."""
+    most: float = 1.0
+    """The largest share."""
+    grain: int = 0
+    """Images in one forward pass, whose gradients are summed up to the batch; 0 for all."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 is faster where the processor has it; weights and their updates stay in float32."""
+    compile: bool = False
+    """Compile the network first: pays on long trainings on a GPU."""
+    device: str = "auto"
+    """Where it is trained: auto is a GPU where there is one."""
+    seed: int = 0
+    """Of the new weights, the images held out, their order, the crops and the dropout."""
+
+    def __post_init__(self) -> None:
+        check(
+            "epochs, batch and learning_rate above 0, 0 < least <= most <= 1, momentum and average below 1",
+            (f"epochs={self.epochs}", self.epochs >= 1),
+            (f"batch={self.batch}", self.batch >= 1),
+            (f"learning_rate={self.learning_rate}", self.learning_rate > 0),
+            (f"warmup_epochs={self.warmup_epochs}", self.warmup_epochs >= 0),
+            (f"drop_every={self.drop_every}", self.drop_every >= 1),
+            (f"momentum={self.momentum}", 0 <= self.momentum < 1),
+            (f"weight_decay={self.weight_decay}", self.weight_decay >= 0),
+            (f"label_smoothing={self.label_smoothing}", 0 <= self.label_smoothing < 1),
+            (f"average={self.average}", 0 <= self.average < 1),
+            (f"least={self.least} and most={self.most}", 0 < self.least <= self.most <= 1),
+            (f"size_px={self.size_px} and grain={self.grain}", self.size_px >= 0 and self.grain >= 0),
+        )
+
+    def of_steps(self, steps_per_epoch: int, batch: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Settings:
+        """The settings of the loop for an epoch of so many steps."""
+        names = ("optimizer", "learning_rate", "schedule", "momentum", "nesterov", "weight_decay", "decay_all")
+        names += ("label_smoothing", "average", "grain", "precision", "compile", "device", "seed")
+        return Settings(
+            steps=self.epochs * steps_per_epoch,
+            batch=batch,
+            warmup_steps=round(self.warmup_epochs * steps_per_epoch),
+            drop_every=self.drop_every * steps_per_epoch,
+            mean=mean,
+            std=std,
+            **{name: getattr(self, name) for name in names},
         )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cuescope.core.progress import Progress, quiet
@@ -37,7 +37,7 @@ def train_surfaces(progress: Progress = quiet, settings: Settings = SETTINGS) ->
     """
     network = seeded(settings.seed, Surfaces)
 
-    def loss(seen: Tensor, plain: Tensor) -> tuple[Tensor, Callable[[], str]]:
+    def loss(network: nn.Module, seen: Tensor, plain: Tensor) -> tuple[Tensor, Callable[[], str]]:
         value = difference(network(seen).float(), plain)
         return value, lambda: f"loss {float(value.detach()):.4f}"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cuescope.classifier.sources import archives
 from cuescope.classifier.sources.found import FILES, LIBRARIES, SUFFIX, WANTED, Asked, Found
-from cuescope.classifier.sources.known import keras_names, unknown_model
+from cuescope.classifier.sources.known import keras_names, trained_file, unknown_model
 from cuescope.core.errors import CueError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def find(spec: Any, given: Asked | None = None, preprocessing: Preprocessing | N
     given = given or Asked()
     if not isinstance(spec, str | Path):
         return _given(spec, given)
-    text = str(spec)
+    typed, text = str(spec), trained_file(str(spec))
     path, _, file = text.partition("@")
     if late := SUFFIX.search(file):
         do = f"write {path}{late[0]}@{file[: late.start()]}"
@@ -114,7 +114,7 @@ def find(spec: Any, given: Asked | None = None, preprocessing: Preprocessing | N
     if file and given.weights:
         raise CueError(f"'{text}' and weights={given.weights}", wanted="one file of weights", do="give one of them")
     asked = given._replace(weights=file or given.weights)
-    name = path + (f"@{asked.weights}" if asked.weights else "")
+    name = typed if typed != text else path + (f"@{asked.weights}" if asked.weights else "")
     path, change = _changed(path)
     found = _source(text, path, asked)
     if asked.templates is not None and not found.classes_asked:

@@ -31,6 +31,7 @@ LIBRARIES = {
 FILES = {
     **{".onnx": "from_onnx", ".tflite": "from_tflite", ".keras": "from_keras"},
     **{".pt2": "from_exported", ".ts": "from_torchscript", ".torchscript": "from_torchscript"},
+    ".safetensors": "from_trained",
 }
 """The module of this folder that finds a file, by the end of its name."""
 
@@ -64,3 +65,5 @@ class Found(NamedTuple):
     """A hash of the file that it comes from, where that is a user's."""
     classes_asked: bool = False
     """The classes that were asked for are in the module: those of a zero-shot classifier."""
+    spec: str = ""
+    """What the network is called without these weights, where its name does not say: a trained file's."""

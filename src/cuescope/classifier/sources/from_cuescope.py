@@ -7,6 +7,7 @@ from cuescope.classifier.sources.weights import fit, read
 from cuescope.core.errors import CueError, unknown
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.models.saved import read_saved
+from cuescope.network.heads import with_outputs
 
 
 def names() -> tuple[str, ...]:
@@ -68,6 +69,11 @@ def _world(name: str, weights: str) -> Found:
     if weights == RANDOM:
         module, notes = world.build_world(name), ("untrained: random weights",)
     else:
-        module, notes = fit(lambda _: world.build_world(name), read(file), file)
+
+        def build(classes: int | None) -> nn.Module:
+            network = world.build_world(name)
+            return network if classes is None else with_outputs(network, len(world.CLASSES), classes)
+
+        module, notes = fit(build, read(file), file)
         notes = notes if weights else ()
     return Found(module, world.CLASSES, how, notes)

@@ -27,6 +27,7 @@ def find(path: str, asked: Asked) -> Found:
 
     from cuescope.classifier.classifier import Classifier
     from cuescope.models.seeding import seeded
+    from cuescope.network.heads import with_outputs
     from cuescope.network.wrappers import exported_sides, preprocessing_for
 
     home, _, name = path.rpartition(":")
@@ -44,7 +45,12 @@ def find(path: str, asked: Asked) -> Found:
             # Weights are read into a copy: what the file holds is the user's own.
             model, owned = copy.deepcopy(model), True
         network = model
-        model, notes = fit(lambda _: network, read(weights), weights)
+
+        def build(classes: int | None) -> nn.Module:
+            last = [tensor for tensor in network.state_dict().values() if tensor.ndim][-1]
+            return network if classes is None else with_outputs(network, len(last), classes)
+
+        model, notes = fit(build, read(weights), weights)
     sides = exported_sides(model)
     if isinstance(model, type) or not (isinstance(model, Classifier) or callable(model) or sides):
         found = f"{path} gives a {type(model).__name__}"

@@ -3,6 +3,7 @@
 import ast
 import functools
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from cuescope.classifier.sources import archives, open_clip_names
 from cuescope.classifier.sources.found import EXTRAS, FILES, LIBRARIES, PREPROCESSINGS, RANDOM, SUFFIX, WANTED
 from cuescope.core.errors import CueError, nearest, unknown
 
+MOST_HEADER = 100 << 20
+"""Bytes of a safetensors header at most."""
 PACKAGE = Path(__file__).resolve().parents[2]
 
 
@@ -19,7 +22,7 @@ def check(spec: Any) -> None:
     """Raise CueError for a name that its library does not have and for a file that is not there."""
     if not isinstance(spec, str | Path):
         return
-    path, _, weights = str(spec).partition("@")
+    path, _, weights = trained_file(str(spec)).partition("@")
     path = SUFFIX.sub("", path)
     library, _, name = path.partition("/")
     suffix = Path(path).suffix.lower()
@@ -36,6 +39,8 @@ def check(spec: Any) -> None:
         if file.endswith((".py", *FILES)) and not Path(file).is_file():
             raise CueError(f"no file '{file}'", wanted="a file with a model", do="check the path")
         need(suffix)
+        if suffix == ".safetensors" and not says_network(Path(path)):
+            raise unknown_model(str(spec), path)
     else:
         raise unknown_model(str(spec), path)
     if weights and weights != RANDOM:
@@ -83,6 +88,25 @@ def need(what: str) -> None:
     if package and importlib.util.find_spec(package) is None:
         subject = f"a model file {what}" if what.startswith(".") else f"{what}/NAME"
         raise CueError(f"{subject} needs {package}", wanted=f"the extra {extra}", do=f"pip install 'cuescope[{extra}]'")
+
+
+def trained_file(spec: str) -> str:
+    """The file of weights that the name of a training's folder, or of a file in it without its suffix, stands for."""
+    for path in (f"{spec}/best.safetensors", f"{spec}.safetensors"):
+        if Path(path).is_file():
+            return path
+    return spec
+
+
+def says_network(path: Path) -> bool:
+    """Whether a safetensors file says which network its weights are of."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length <= MOST_HEADER else {}
+        return "network" in header.get("__metadata__", {})
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def names() -> list[str]:

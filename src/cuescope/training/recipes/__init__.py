@@ -13,7 +13,7 @@ def recipes() -> dict[str, Recipe]:
     """All recipes by name, in alphabetical order.
 
     >>> [name for name in recipes() if not name.startswith("world-")]
-    ['bow', 'zfnet']
+    ['bow', 'imagenet', 'zfnet']
     """
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     found = {recipe.name: recipe for module in modules for recipe in module.RECIPES}

@@ -1,0 +1,78 @@
+"""Where a training is: weights, averaged weights, the optimizer's state and the step, in one safetensors file."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from cuescope.core.errors import CueError
+from cuescope.core.files import write
+
+KEY = "training"
+"""The metadata: the step, and what a training must have in common with it to go on from it."""
+
+
+def save(path: Path, network: nn.Module, average: nn.Module | None, optimizer: Any, facts: Mapping[str, Any]) -> None:
+    """Write a checkpoint whole or not at all. Raises CueError where the disk is full or forbids it."""
+    tensors = {f"network/{key}": value for key, value in network.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average/{key}": value for key, value in average.state_dict().items()}
+    for group, key, values in _states(network, optimizer):
+        tensors |= {f"optimizer/{group}/{key}/{name}": value for name, value in values.items()}
+    whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    write(path, safetensors.torch.save(whole, {KEY: json.dumps(facts)}))
+
+
+def facts_of(path: Path) -> dict[str, Any] | None:
+    """What `save` was told of a checkpoint; None where there is no file. Raises CueError for one that is broken."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads((file.metadata() or {})[KEY])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        do = "remove it: the training begins anew"
+        raise CueError(f"'{path}' is no checkpoint: {error}", wanted="one that a training wrote", do=do) from None
+
+
+def restore(path: Path, network: nn.Module, average: nn.Module | None, optimizer: Any) -> None:
+    """Put a checkpoint into a network and an optimizer of its parameters. Raises CueError where they do not fit.
+
+    Tensors keep the memory layout that they would have without the interruption, on which the last digit hangs.
+    """
+    tensors = safetensors.torch.load_file(path)
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        part, _, name = key.partition("/")
+        parts.setdefault(part, {})[name] = value
+    try:
+        network.load_state_dict(parts["network"])
+        if average is not None:
+            average.load_state_dict(parts["average"])
+    except (RuntimeError, KeyError) as error:
+        why = str(error).splitlines()[-1].strip()
+        do = "choose another --out"
+        raise CueError(f"'{path}' is of another network: {why}", wanted="a checkpoint of this one", do=do) from None
+    named = dict(network.named_parameters())
+    saved = parts.get("optimizer", {})
+    for key, value in saved.items():
+        _, name, field = key.split("/")
+        parameter = named[name]
+        held = torch.zeros_like(parameter) if value.shape == parameter.shape else torch.zeros_like(value)
+        optimizer.state[parameter][field] = held.copy_(value)
+
+
+def _states(network: nn.Module, optimizer: Any) -> list[tuple[int, str, dict[str, Tensor]]]:
+    """Of each parameter that has a state: the number of its group, its name, its tensors."""
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    found = []
+    for number, group in enumerate(optimizer.param_groups):
+        for parameter in group["params"]:
+            values = {k: v for k, v in optimizer.state.get(parameter, {}).items() if isinstance(v, Tensor)}
+            found.append((number, names[id(parameter)], values))
+    return found
