@@ -107,7 +107,7 @@ def start_function(
     """An executor for a black box. Raises CueError as `start` does, and for what the function itself raises."""
     executor = Executor.of(function, how, device, batch_size)
     try:
-        with hooks.evaluating():
+        with torch.no_grad(), hooks.evaluating():
             images = executor.normalize(probes(how))
             try:
                 executor.run = _read(executor, function, function(images), len(images), classes)
