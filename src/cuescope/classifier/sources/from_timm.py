@@ -37,7 +37,7 @@ def find(name: str, asked: Asked) -> Found:
         overlay = {"file": str(file)}
         network = seeded(SEED, lambda: timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay))
     elif weights == RANDOM:
-        network = seeded(SEED, lambda: timm.create_model(name))
+        network = seeded(asked.seed, lambda: timm.create_model(name))
     else:
         state = read(weights)
 
