@@ -23,12 +23,16 @@ def train(
     set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
     seed: int = 0,
     limit: int | None = None,
+    small: bool = False,
+    stylized: Path | None = None,
+    label_maps: Path | None = None,
 ) -> None:
-    """A model of a recipe: bow or zfnet on your own images, the networks of the built-in world on drawn ones.
+    """A model of a recipe on your own labeled images; the networks of the built-in world learn from drawn ones.
 
     Args:
         recipe: Its name, as in `cuescope list recipes`.
-        out: File of weights to write, such as mine.safetensors; of imagenet a folder, where it goes on when stopped.
+        out: File of weights to write, such as mine.safetensors, for bow and the world's; else a folder, where it goes
+            on when stopped.
         images: Folder of labeled images, a folder for each class or with a labels.csv. Or world:VARIANT[:COUNT].
         held_out: Folder of labeled images to try it on after each epoch; by default a tenth of the images.
         model: Which network, as for `cuescope audit`: the setting model of the recipes that take any.
@@ -36,11 +40,15 @@ def train(
         set_: A setting of the recipe, as in --set words=500. Can be repeated.
         seed: Of all that is drawn at random.
         limit: Learn from this many images, spread evenly over the folder.
+        small: The recipe's small version: minutes on two cores, for images of 64 px such as world:congruent:2000.
+        stylized: Folder that `cuescope make stylized` made of the images, for stylized-a and stylized-b.
+        label_maps: Folder that `cuescope make label-maps` made of the images, for relabel and relabel-cutmix.
     """
     from cuescope.api.train import train as do_train
     from cuescope.cli.audit import settings
 
-    given = settings(set_ or ()) | ({"model": model} if model else {})
+    named = {"model": model, "stylized": stylized, "label_maps": label_maps}
+    given = settings(set_ or ()) | {key: str(value) for key, value in named.items() if value is not None}
     with progress() as show:
         trained = do_train(
             recipe,
@@ -51,6 +59,7 @@ def train(
             seed=seed,
             limit=limit,
             held_out=held_out,
+            small=small,
             progress=show,
         )
     for note in trained.notes:

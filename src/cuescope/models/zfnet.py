@@ -122,6 +122,7 @@ def _reduced(number: int, first: First) -> OrderedDict[str, nn.Module]:
     return OrderedDict(steps if first.pool_first else steps[::-1])
 
 
+NARROW: dict[str, Any] = {"widths": tuple(width // 8 for width in WIDTHS), "hidden": HIDDEN // 8, "size_px": 64}
 VARIANTS: dict[str, dict[str, Any]] = {
     "zfnet": {},
     "zfnet-512-1024-512": {"widths": (96, 256, 512, 1024, 512)},
@@ -134,8 +135,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "zfnet-without-3-4-6-7": {"without": (3, 4, 6, 7)},
     "alexnet-2012": {"first": KRIZHEVSKY, "groups": 2},
     "alexnet-2012-dense": {"first": KRIZHEVSKY},
+    "zfnet-small": {"first": SMALL, **NARROW},
+    "alexnet-small": {"first": KRIZHEVSKY, "groups": 2, **NARROW},
 }
-"""The networks of the paper's table 3, and Krizhevsky's with and without its groups."""
+"""The networks of the paper's table 3, Krizhevsky's with and without its groups, and both an eighth as wide for images
+of 64 px."""
 
 
 def variant(name: str, classes: int = 1000, seed: int = 0) -> ZFNet:

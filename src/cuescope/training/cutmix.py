@@ -1,6 +1,7 @@
 """CutMix: a rectangle of another image, and as much of its target (Yun et al. 2019), for targets that are soft."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,19 +40,36 @@ class CutMix:
         """
         return epoch < epochs - self.off_epochs
 
-    def __call__(self, images: Tensor, targets: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) and soft targets (B, K), mixed; what came in is left as it is."""
-        if len(images) < 2 or random.random() >= self.probability:
-            return images, targets
-        height, width = images.shape[2:]
+    def draw(self, count: int, height: int, width: int, random: np.random.Generator) -> "Cut | None":
+        """What to cut out of `count` images (H, W), and which images of; None where nothing is mixed."""
+        if count < 2 or random.random() >= self.probability:
+            return None
         side = np.sqrt(1 - random.beta(self.beta, self.beta))
         rows, columns = (_cut(length, side, random) for length in (height, width))
-        other = torch.from_numpy(random.permutation(len(images))).to(images.device)
+        return Cut(rows, columns, torch.from_numpy(random.permutation(count)))
+
+    def __call__(self, images: Tensor, targets: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) and soft targets (B, K), mixed; what came in is left as it is."""
+        cut = self.draw(len(images), images.shape[2], images.shape[3], random)
+        if cut is None:
+            return images, targets
+        return cut.mixed(images, targets, images[cut.other], targets[cut.other])
+
+
+class Cut(NamedTuple):
+    """A rectangle, and of each image of a batch the one that is seen in it."""
+
+    rows: slice
+    columns: slice
+    other: Tensor
+
+    def mixed(self, images: Tensor, targets: Tensor, others: Tensor, their: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) with the rectangle of others, and targets (B, K) by the area; what came in is left."""
+        height, width = images.shape[2:]
         mixed = images.clone()
-        mixed[:, :, rows, columns] = images[other][:, :, rows, columns]
-        share = (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
-        other = other.to(targets.device)
-        return mixed, targets * (1 - share) + targets[other] * share
+        mixed[:, :, self.rows, self.columns] = others[:, :, self.rows, self.columns]
+        share = (self.rows.stop - self.rows.start) * (self.columns.stop - self.columns.start) / (height * width)
+        return mixed, targets * (1 - share) + their * share
 
 
 def _cut(length: int, share: float, random: np.random.Generator) -> slice:

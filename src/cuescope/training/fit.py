@@ -8,24 +8,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from cuescope.core.alignment import aligned
-from cuescope.core.classes import to_stored
-from cuescope.core.errors import CueError
+from cuescope.core.classes import ClassSpace, to_stored
+from cuescope.core.errors import CueError, unknown
 from cuescope.core.progress import Progress, quiet
 from cuescope.data.images import ImageSet
+from cuescope.data.label_maps.labels import with_label_maps
+from cuescope.data.preprocessing import Preprocessing
 from cuescope.models.saved import Saved, to_bytes
+from cuescope.models.zfnet import VARIANTS
 from cuescope.network.executor import find_device
+from cuescope.training.colors import Colors
+from cuescope.training.cutmix import CutMix
 from cuescope.training.evaluate import HeldOut, Right
 from cuescope.training.folder import BEST, EVERY_S, FREE, TrainingFolder
-from cuescope.training.images import RandomResizedCrop, TrainingImages, labels_of
-from cuescope.training.labeled import check_labels, labeled_classes
+from cuescope.training.images import Crop, RandomResizedCrop, SquareCrop, TrainingImages, labels_of
+from cuescope.training.labeled import check_labels, labeled_classes, split
 from cuescope.training.loop import train
 from cuescope.training.network import Network, network_of
 from cuescope.training.recipe import Trained
-from cuescope.training.settings import NetworkSettings
-from cuescope.training.zfnet import split
+from cuescope.training.settings import NetworkSettings, RelabeledNetwork, StylizedNetwork, ZFNetSettings
+from cuescope.training.stylized import stylized_images
+from cuescope.training.targets import Targets
+from cuescope.training.zfnet import first_weights
 
 
 def fit_network(
@@ -43,24 +51,31 @@ def fit_network(
     weights that are right most often are `best.safetensors`. Raises CueError as `TrainingFolder` and `train` do, and
     for images without labels or of one class.
     """
-    space = labeled_classes(images)
-    network = network_of(settings.model, space, settings.size_px, settings.seed)
+    if isinstance(settings, RelabeledNetwork):
+        images = _mapped(settings, images)
+    network = _network(settings, labeled_classes(images))
     how, notes = network.preprocessing, list(network.notes)
     labels = labels_of(images, network.places)
     check_labels(images, network.classes, labels[labels >= 0], "no labeled image")
     if held_out is None:
+        _check_lone(labels, network.classes, images)
         learned, back = split(labels, np.random.default_rng(settings.seed))
         tried = HeldOut(images, back, labels[back], how)
     else:
         learned, tried = np.flatnonzero(labels >= 0), _held_out(held_out, network, notes)
-    batch = min(settings.batch, len(learned))
+    source, at, labels = images, learned, labels[learned]
+    if isinstance(settings, StylizedNetwork):
+        source, at, of = stylized_images(images, learned, settings)
+        labels = labels_of(images, network.places)[of]
+        notes += source.notes
+    batch = min(settings.batch, len(at))
     if batch < settings.batch:
         notes.append(f"a batch is all {batch} images to learn from, not {settings.batch}")
     if settings.size_px == 0 and how.size[0] != how.size[1]:
         found = f"{network.spec} takes {how.size[0]} x {how.size[1]} px"
         raise CueError(found, wanted="a square input", do="give --set size_px=")
-    crop = RandomResizedCrop(how.size[0], (settings.least, settings.most))
-    data = TrainingImages(images, learned, labels[learned], crop, batch, settings.seed)
+    more = _more(settings, network)
+    data = TrainingImages(source, at, labels, _crop(settings, how), batch, settings.seed, **more)
     steps = settings.of_steps(data.steps, batch, how.mean, how.std)
     device = str(find_device(settings.device))
     saved = Saved(network.spec.removeprefix("cuescope/"), network.classes, how)
@@ -69,9 +84,9 @@ def fit_network(
         return tried.right(tested, steps, accelerator)
 
     about: dict[str, Any] = {
-        "settings": {key: value for key, value in asdict(settings).items() if key not in FREE},
+        "settings": {key: _stored(value) for key, value in asdict(settings).items() if key not in FREE},
         "classes": _plain(to_stored(network.classes)),
-        "images": {"name": images.name, "digest": images.digest, "learned": len(learned), "held_out": len(tried)},
+        "images": {"name": source.name, "digest": source.digest, "learned": len(at), "held_out": len(tried)},
     }
     folder = TrainingFolder(out, about, data.steps, evaluate, lambda tested: to_bytes(tested, saved), every_s)
     with folder.locked():
@@ -81,8 +96,63 @@ def fit_network(
     notes.append(f"{steps.steps:,} steps of {batch} images; the best of {settings.epochs} epochs is {out / BEST}")
     right = folder.best or Right(0, 0)
     return Trained(
-        trained, saved.name, weights, right.correct, right.tried, len(learned), tuple(skipped.values()), tuple(notes)
+        trained, saved.name, weights, right.correct, right.tried, len(at), tuple(skipped.values()), tuple(notes)
     )
+
+
+def _network(settings: NetworkSettings, space: ClassSpace) -> Network:
+    """The network with its first weights."""
+    if not isinstance(settings, ZFNetSettings):
+        return network_of(settings.model, space, settings.size_px, settings.seed)
+    if settings.variant not in VARIANTS:
+        raise unknown("variant", settings.variant, VARIANTS)
+    network = network_of(settings.model, space, settings.size_px, settings.seed)
+    first_weights(network.module, settings.initial, settings.seed)
+    if settings.initial == "he":
+        return network
+    # With the paper's first weights pixels less their mean stay of 0 to 255.
+    return network._replace(preprocessing=replace(network.preprocessing, std=(1 / 255,) * 3))
+
+
+def _mapped(settings: RelabeledNetwork, images: ImageSet) -> ImageSet:
+    """The images with their label maps."""
+    if settings.label_maps:
+        return with_label_maps(images, settings.label_maps)
+    if settings.targets == "label":
+        return images
+    found, do = f"targets={settings.targets} without label maps", "make them: cuescope make label-maps IMAGES FOLDER"
+    raise CueError(found, wanted="--label-maps FOLDER", do=do)
+
+
+def _crop(settings: NetworkSettings, how: Preprocessing) -> Crop:
+    side = how.size[0]
+    if isinstance(settings, ZFNetSettings):
+        return SquareCrop(side, round(side * 8 / 7), settings.crops == "ten")
+    return RandomResizedCrop(side, (settings.least, settings.most))
+
+
+def _more(settings: NetworkSettings, network: Network) -> dict[str, Any]:
+    """What else is done to the images, and what they teach."""
+    more: dict[str, Any] = {"epochs": settings.epochs}
+    if settings.jitter or settings.lighting:
+        more["colors"] = Colors(settings.jitter, settings.lighting)
+    if isinstance(settings, RelabeledNetwork):
+        if settings.cutmix:
+            more["cutmix"] = CutMix(settings.cutmix, off_epochs=settings.cutmix_off)
+        if settings.cutmix or settings.targets != "label":
+            more["target"] = Targets(settings.targets, len(network.classes), network.places)
+    return more
+
+
+def _check_lone(labels: NDArray[np.int64], classes: ClassSpace, images: ImageSet) -> None:
+    """Raises CueError for a class of one image, which could not be both learned from and held out."""
+    found, counts = np.unique(labels[labels >= 0], return_counts=True)
+    lone = [classes.names[i] for i in found[counts == 1]]
+    if lone:
+        others = f" (and {len(lone) - 1} other classes)" if len(lone) > 1 else ""
+        do = "add images, leave the class out, raise --limit, or give --held-out"
+        wrong = f"the class '{lone[0]}' of {images.name} has one image alone{others}"
+        raise CueError(wrong, wanted="at least two images of each class", do=do)
 
 
 def _held_out(images: ImageSet, network: Network, notes: list[str]) -> HeldOut:
@@ -98,6 +168,11 @@ def _held_out(images: ImageSet, network: Network, notes: list[str]) -> HeldOut:
         notes.append(f"{len(lacking)} classes have no image held out, such as {names}")
     notes += places.notes
     return HeldOut(images, at, labels[at], network.preprocessing)
+
+
+def _stored(value: Any) -> Any:
+    """As JSON can hold it, which knows no infinity."""
+    return str(value) if value == float("inf") else value
 
 
 def _plain(values: Any) -> Any:

@@ -47,6 +47,21 @@ def held_out(count: int, random: np.random.Generator) -> NDArray[np.int64]:
     return tens + random.integers(0, HELD_OUT, len(tens))
 
 
+def split(labels: NDArray[np.int64], random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of the labeled images to learn from, and of those to keep back: a tenth of each class, never all of it.
+
+    >>> learned, back = split(np.repeat([0, 1], 20), np.random.default_rng(0))
+    >>> len(learned), np.bincount(np.repeat([0, 1], 20)[back]).tolist()
+    (36, [2, 2])
+    """
+    order = np.argsort(labels, kind="stable")
+    order = order[labels[order] >= 0]
+    back = order[held_out(len(order), random)]
+    gone = np.setdiff1d(labels[order], labels[np.setdiff1d(order, back)])
+    back = back[~np.isin(labels[back], gone)]
+    return np.setdiff1d(order, back), np.sort(back)
+
+
 class Reader:
     """Reads labeled images in batches, and remembers each that cannot be read."""
 

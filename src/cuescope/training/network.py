@@ -35,9 +35,9 @@ def network_of(spec: str, labels: ClassSpace, size_px: int, seed: int = SEED) ->
     """The network of this name for images with these labels.
 
     Where its classes are known and have all the labels, its last layer is kept, else it is replaced. `size_px` is the
-    side of its input, 0 for its own. Raises CueError for what is no torch network.
+    side of its input, 0 for its own; `seed` that of new weights. Raises CueError for what is no torch network.
     """
-    name, found = find(spec, Asked())
+    name, found = find(spec, Asked(seed=seed))
     module, classes, how = found.module, found.classes, found.preprocessing
     if isinstance(module, Classifier):
         module, classes, how = module.module, module.classes, module.preprocessing

@@ -31,12 +31,21 @@ def learning_rate_at(step: int, settings: Settings) -> float:
 
 
 def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """SGD or AdamW; biases and norms, which have one dimension, decay only where `decay_all` says so."""
+    """SGD, AdamW or AdamP; biases and norms, which have one dimension, decay only where `decay_all` says so."""
     matrices = [p for p in model.parameters() if p.requires_grad and (p.ndim > 1 or settings.decay_all)]
     vectors = [p for p in model.parameters() if p.requires_grad and not (p.ndim > 1 or settings.decay_all)]
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=settings.learning_rate)
+    if settings.optimizer == "adamp":
+        from timm.optim.adamp import AdamP
+
+        adamp = AdamP(groups, lr=settings.learning_rate, nesterov=settings.nesterov)
+        for parameter in matrices + vectors:
+            # As it would begin by itself, but with a tensor for the count of steps: a checkpoint keeps tensors.
+            first = {"exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+            adamp.state[parameter] = {"step": torch.zeros((), dtype=torch.float64), **first}
+        return adamp
     how = {"momentum": settings.momentum, "nesterov": settings.nesterov}
     return torch.optim.SGD(groups, lr=settings.learning_rate, **how)
 

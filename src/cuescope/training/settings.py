@@ -1,6 +1,6 @@
 """Settings of trainings, which the command line reads: no torch is imported here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from cuescope.core.errors import CueError
@@ -19,7 +19,7 @@ class Settings:
 
     steps: int
     batch: int = 64
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "adamp"] = "sgd"
     learning_rate: float = 0.1
     warmup_steps: int = 0
     schedule: Literal["cosine", "step", "constant"] = "cosine"
@@ -27,9 +27,9 @@ class Settings:
     drop_every: int = 1
     """Steps between two falls of the schedule "step"."""
     momentum: float = 0.9
-    """Of SGD; AdamW uses its own betas."""
+    """Of SGD; AdamW and AdamP use their own betas, .9 and .999."""
     nesterov: bool = False
-    """Of SGD: the momentum looks ahead."""
+    """Of SGD and AdamP: the momentum looks ahead."""
     weight_decay: float = 1e-4
     """Not applied to biases and batch norms, which have one dimension."""
     decay_all: bool = False
@@ -129,45 +129,6 @@ class WordSettings:
 
 
 @dataclass(frozen=True)
-class ZFNetSettings:
-    """How ZFNet or a variant of it is trained. Raises CueError for values that cannot be."""
-
-    variant: str = "zfnet"
-    """Which network: zfnet, one of its variants in the paper's table 3, or alexnet-2012, as `cuescope list models`."""
-    epochs: float = 70
-    """How many times each image is seen; 70 in the paper. The learning rate falls to zero over them."""
-    batch: int = 128
-    """Images a step."""
-    learning_rate: float = 0.01
-    """Of the first step. The paper lowers it by hand where the error stays; here it falls along a half cosine."""
-    momentum: float = 0.9
-    """Of stochastic gradient descent."""
-    weight_decay: float = 5e-4
-    """The paper gives none; this is that of Krizhevsky et al. 2012."""
-    filter_rms: float = 0.1
-    """The most root mean square of a convolution's filter, for pixels of 0 to 255 less their mean; inf for no limit."""
-    initial: Literal["he", "paper"] = "he"
-    """First weights: scaled to each layer's inputs, or the paper's N(0, .01), which needs ImageNet's patience."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 is faster where the processor has it; weights and their updates stay in float32."""
-    device: str = "auto"
-    """Where it is trained: auto is a GPU where there is one."""
-    seed: int = 0
-    """Of the first weights, the images held out, their order, the crops and the dropout."""
-
-    def __post_init__(self) -> None:
-        check(
-            "epochs, batch, learning_rate and filter_rms above 0, momentum below 1",
-            (f"epochs={self.epochs}", self.epochs > 0),
-            (f"batch={self.batch}", self.batch >= 1),
-            (f"learning_rate={self.learning_rate}", self.learning_rate > 0),
-            (f"momentum={self.momentum}", 0 <= self.momentum < 1),
-            (f"weight_decay={self.weight_decay}", self.weight_decay >= 0),
-            (f"filter_rms={self.filter_rms}", self.filter_rms > 0),
-        )
-
-
-@dataclass(frozen=True)
 class NetworkSettings:
     """How a network is trained on labeled images: by default as torchvision's on ImageNet, the 90-epoch protocol.
 
@@ -182,7 +143,7 @@ class NetworkSettings:
     """Images a step, in all processes together."""
     size_px: int = 0
     """Side of the input; 0 for the network's own."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "adamp"] = "sgd"
     learning_rate: float = 0.1
     """Of the first step after the warm-up."""
     warmup_epochs: float = 0.0
@@ -194,7 +155,7 @@ class NetworkSettings:
     momentum: float = 0.9
     """Of SGD."""
     nesterov: bool = False
-    """Of SGD: the momentum looks ahead."""
+    """Of SGD and AdamP: the momentum looks ahead."""
     weight_decay: float = 1e-4
     """Of all weights, those of batch norms and biases too, with `decay_all`."""
     decay_all: bool = True
@@ -207,6 +168,10 @@ class NetworkSettings:
     """The least share of an image that a random crop takes."""
     most: float = 1.0
     """The largest share."""
+    jitter: float = 0.0
+    """Brightness, contrast and saturation are multiplied by 1 plus or minus at most this."""
+    lighting: float = 0.0
+    """Standard deviation of the noise along the principal components of ImageNet's colors (Krizhevsky et al. 2012)."""
     grain: int = 0
     """Images in one forward pass, whose gradients are summed up to the batch; 0 for all."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -232,6 +197,8 @@ class NetworkSettings:
             (f"average={self.average}", 0 <= self.average < 1),
             (f"least={self.least} and most={self.most}", 0 < self.least <= self.most <= 1),
             (f"size_px={self.size_px} and grain={self.grain}", self.size_px >= 0 and self.grain >= 0),
+            (f"jitter={self.jitter}", 0 <= self.jitter < 1),
+            (f"lighting={self.lighting}", self.lighting >= 0),
         )
 
     def of_steps(self, steps_per_epoch: int, batch: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Settings:
@@ -246,4 +213,66 @@ class NetworkSettings:
             mean=mean,
             std=std,
             **{name: getattr(self, name) for name in names},
+        )
+
+
+@dataclass(frozen=True)
+class ZFNetSettings(NetworkSettings):
+    """How ZFNet or a variant of it is trained. Raises CueError for values that cannot be."""
+
+    model: str = field(init=False, default="")
+    epochs: int = 70
+    batch: int = 128
+    learning_rate: float = 0.01
+    schedule: Literal["step", "cosine", "constant"] = "cosine"
+    weight_decay: float = 5e-4
+    decay_all: bool = False
+    variant: str = "zfnet"
+    """Which network: zfnet, one of its variants in the paper's table 3, or alexnet-2012, as `cuescope list models`."""
+    crops: Literal["ten", "any"] = "ten"
+    """Which crop of the square of the middle: one of its four corners and the middle, or any; mirrored or not."""
+    filter_rms: float = 0.1
+    """The most root mean square of a convolution's filter, for pixels of 0 to 255 less their mean; inf for no limit."""
+    initial: Literal["he", "paper"] = "he"
+    """First weights: scaled to each layer's inputs, or the paper's N(0, .01), which needs ImageNet's patience."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("filter_rms above 0", (f"filter_rms={self.filter_rms}", self.filter_rms > 0))
+        object.__setattr__(self, "model", f"cuescope/{self.variant}@random")
+
+    def of_steps(self, steps_per_epoch: int, batch: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Settings:
+        return replace(super().of_steps(steps_per_epoch, batch, mean, std), filter_rms=self.filter_rms)
+
+
+@dataclass(frozen=True)
+class StylizedNetwork(NetworkSettings):
+    """How a network is trained on stylized images. Raises CueError for values that cannot be."""
+
+    stylized: str = ""
+    """Folder that `cuescope make stylized` made of the images."""
+    originals: bool = False
+    """Learn from the images themselves too, not from their stylized versions alone."""
+
+
+@dataclass(frozen=True)
+class RelabeledNetwork(NetworkSettings):
+    """How a network is trained on label maps. Raises CueError for values that cannot be."""
+
+    label_maps: str = ""
+    """Folder that `cuescope make label-maps` made of the images."""
+    targets: Literal["label", "local-multi", "local-single", "global-multi", "global-single"] = "local-multi"
+    """What a crop teaches: the image's label; the map in the crop's region or of the whole image, all its classes as
+    they are likely, or the most likely one alone."""
+    cutmix: float = 0.0
+    """Probability that the images of a batch are mixed (Yun et al. 2019)."""
+    cutmix_off: int = 5
+    """The last epochs, in which nothing is mixed."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(
+            "cutmix from 0 to 1, cutmix_off 0 or more",
+            (f"cutmix={self.cutmix}", 0 <= self.cutmix <= 1),
+            (f"cutmix_off={self.cutmix_off}", self.cutmix_off >= 0),
         )

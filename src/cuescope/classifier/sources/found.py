@@ -50,6 +50,8 @@ class Asked(NamedTuple):
     classes: Any = None
     templates: Any = None
     """Of the prompts of a zero-shot classifier."""
+    seed: int = SEED
+    """Of the weights of an untrained network."""
 
 
 class Found(NamedTuple):

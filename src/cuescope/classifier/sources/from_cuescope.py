@@ -1,5 +1,7 @@
 """cuescope's own networks: the BagNets, the bag of words, and the small ones of the built-in world."""
 
+from dataclasses import replace
+
 from torch import nn
 
 from cuescope.classifier.sources.found import RANDOM, Asked, Found
@@ -22,10 +24,11 @@ def find(name: str, asked: Asked) -> Found:
     """One of cuescope's networks. Raises CueError for an unknown name and where weights are needed."""
     weights = asked.weights
     from cuescope import models
+    from cuescope.models import zfnet
     from cuescope.world import models as world
 
     if name in world.names():
-        return _world(name, weights)
+        return _world(name, weights, asked.seed)
     if name not in models.names():
         raise unknown("model", f"cuescope/{name}", names())
     if not weights:
@@ -33,10 +36,12 @@ def find(name: str, asked: Asked) -> Found:
         raise CueError(f"cuescope ships no weights for {name}", wanted="a file of weights", do=do)
     if name == "bow":
         return _bow(weights)
-    source = "Brendel and Bethge 2019" if name in models.BAGNETS else "Zeiler and Fergus 2014"
+    how = Preprocessing(source="Brendel and Bethge 2019" if name in models.BAGNETS else "Zeiler and Fergus 2014")
+    if side := zfnet.VARIANTS.get(name, {}).get("size_px"):
+        how = replace(how, size=(side, side), resize=round(side * 8 / 7))
     if weights == RANDOM:
         notes = ("untrained: random weights",)
-        return Found(models.build(name), preprocessing=Preprocessing(source=source), notes=notes)
+        return Found(models.build(name, seed=asked.seed), preprocessing=how, notes=notes)
 
     def build(classes: int | None) -> nn.Module:
         return models.build(name) if classes is None else models.build(name, classes)
@@ -48,7 +53,7 @@ def find(name: str, asked: Asked) -> Found:
     network, notes = fit(build, state, weights)
     if saved:
         return Found(network, saved.classes, saved.preprocessing, notes)
-    return Found(network, preprocessing=Preprocessing(source=source), notes=notes)
+    return Found(network, preprocessing=how, notes=notes)
 
 
 def _bow(weights: str) -> Found:
@@ -60,14 +65,14 @@ def _bow(weights: str) -> Found:
     return Found(saved.network, saved.classes, preprocessing(saved.size_px))
 
 
-def _world(name: str, weights: str) -> Found:
+def _world(name: str, weights: str, seed: int) -> Found:
     from cuescope.world import models as world
     from cuescope.world.draw import SIZE_PX
 
     how = Preprocessing((SIZE_PX, SIZE_PX), SIZE_PX, "bilinear", world.MEAN, world.STD, source="the built-in world")
     file = weights or world.weights_file(name)
     if weights == RANDOM:
-        module, notes = world.build_world(name), ("untrained: random weights",)
+        module, notes = world.build_world(name, seed), ("untrained: random weights",)
     else:
 
         def build(classes: int | None) -> nn.Module:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from cuescope.classifier.sources import from_keras
-from cuescope.classifier.sources.found import RANDOM, SEED, Asked, Found
+from cuescope.classifier.sources.found import RANDOM, Asked, Found
 from cuescope.classifier.sources.objects import known_of
 from cuescope.classifier.sources.weights import fit, read
 from cuescope.core.errors import CueError, unknown
@@ -38,7 +38,7 @@ def find(path: str, asked: Asked) -> Found:
         raise unknown("factory", name, [key for key, value in vars(module).items() if callable(value)])
     owned = not isinstance(factory, nn.Module | Classifier)
     with _reported(path):
-        model = seeded(SEED, factory) if owned else factory
+        model = seeded(asked.seed, factory) if owned else factory
     notes: tuple[str, ...] = ()
     if weights and weights != RANDOM and isinstance(model, nn.Module):
         if not owned:

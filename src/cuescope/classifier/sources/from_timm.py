@@ -49,7 +49,7 @@ def find(name: str, asked: Asked) -> Found:
         overlay = {"file": str(file)}
         network = seeded(SEED, lambda: timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay))
     elif weights == RANDOM:
-        network = seeded(SEED, lambda: timm.create_model(name))
+        network = seeded(asked.seed, lambda: timm.create_model(name))
     else:
         network, notes = _fitted(name, {}, weights)
     return Found(network, preprocessing=preprocessing_of(network), notes=notes)
@@ -68,7 +68,7 @@ def in_folder(folder: Path, name: str, asked: Asked) -> Found:
     settings = {**given, "pretrained_cfg": own}
     notes: tuple[str, ...] = ("untrained: random weights",)
     if asked.weights == RANDOM:
-        network = seeded(SEED, lambda: _created(architecture, settings, name))
+        network = seeded(asked.seed, lambda: _created(architecture, settings, name))
     else:
         file = asked.weights or next((folder / file for file in hub.FILES if (folder / file).is_file()), None)
         if file is None:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from cuescope.classifier.sources import hub
-from cuescope.classifier.sources.found import RANDOM, SEED, Asked, Found
+from cuescope.classifier.sources.found import RANDOM, Asked, Found
 from cuescope.classifier.sources.weights import State, fit, read
 from cuescope.core.errors import unknown
 from cuescope.data.preprocessing import Preprocessing
@@ -35,7 +35,7 @@ def find(name: str, asked: Asked) -> Found:
     how = _preprocessing(entry)
 
     def build(classes: int | None) -> nn.Module:
-        return seeded(SEED, lambda: _network(architecture, how, classes, trained=weights != RANDOM))
+        return seeded(asked.seed, lambda: _network(architecture, how, classes, trained=weights != RANDOM))
 
     if weights == RANDOM:
         return Found(build(None), preprocessing=how, notes=("untrained: random weights",))

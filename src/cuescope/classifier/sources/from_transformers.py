@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cuescope.classifier.sources import hub, image_processors, weights
-from cuescope.classifier.sources.found import RANDOM, SEED, Asked, Found
+from cuescope.classifier.sources.found import RANDOM, Asked, Found
 from cuescope.classifier.sources.known import model_folder, need
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
@@ -42,7 +42,7 @@ def find(name: str, asked: Asked) -> Found:
     kind, settings, notes = _architecture(config, name)
     classes = None if asked.classes is not None else _named(settings.id2label, f"hf/{name}")
     if asked.weights == RANDOM:
-        network = seeded(SEED, lambda: kind(settings))
+        network = seeded(asked.seed, lambda: kind(settings))
         notes.append("untrained: random weights")
     else:
         file = asked.weights or _weights_in(folder, name)

@@ -49,7 +49,12 @@ class _Annotated(DerivedSet):
         self.notes = tuple(notes)
 
     def label(self, index: int) -> int | None:
-        return self.read(index).label
+        return self._label(self.images.label(self.at[index]))
+
+    def _label(self, label: int | None) -> int | None:
+        """The annotator's class for a label of the images."""
+        found = self._place[label] if self._place and label is not None else -1
+        return None if found < 0 else found
 
     def changed(self, sample: Sample) -> Sample:
         scores, ids = self.maps[sample.id]
@@ -61,8 +66,7 @@ class _Annotated(DerivedSet):
             return self.pooling(index, values, places)
 
         labels = tuple(label for label, _ in labels_in(pooled([WHOLE])[0]))
-        label = self._place[sample.label] if self._place and sample.label is not None else -1
-        known = None if label < 0 else label
+        known = self._label(sample.label)
         return replace(sample, label=known, labels=labels, label_map=pooled, labels_from=self.labels_from)
 
     def hashed(self) -> tuple[str, Iterable[object]]:

@@ -1,6 +1,6 @@
-"""Networks on the user's own labeled images, from new weights or trained on."""
+"""The 90-epoch protocol, for any network."""
 
-from cuescope.training.recipe import Recipe, later
+from cuescope.training.recipe import LABELED, SMALL, Recipe, later
 from cuescope.training.settings import NetworkSettings
 
 RECIPES = (
@@ -14,7 +14,8 @@ RECIPES = (
         """,
         NetworkSettings(),
         later("cuescope.training.fit:fit_network"),
-        needs=frozenset({"label"}),
+        needs=LABELED,
+        small=NetworkSettings(**SMALL),
         in_folder=True,
     ),
 )
