@@ -19,11 +19,15 @@ from torch import Tensor, nn
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
+from commands import call
+from cuescope.api.audit import audit
 from cuescope.classifier.classifier import Classifier, Preprocessing
 from cuescope.classifier.sources import known, load, preprocessings
 from cuescope.core.errors import CueError
+from cuescope.core.user_code import load_file
 from cuescope.data.images import Sample
 from cuescope.runs.options import AuditOptions, check_look
+from cuescope.runs.store import Run
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -314,13 +318,59 @@ def test_a_folder_of_timm_without_weights(folder: Path) -> None:
         load(f"timm/local-dir:{folder}")
 
 
-# --- the case of the README: a network of one's own, and the right preprocessing ---------------------------------
+# --- a network of one's own, which takes other images than ImageNet's usual ---------------------------------------
+
+OWN = """
+import torch, torchvision
+from safetensors.torch import load_file
+from torch import nn
+
+class Own(nn.Module):
+    def __init__(self, parts):
+        super().__init__()
+        self.parts = nn.Sequential(*parts)
+    def forward(self, x):
+        # Takes bytes as Caffe did: blue, green, red from -128 to 127.
+        x = (x.flip(1) + 128) / 255
+        x = (x - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+        return self.parts(x).flatten(1)
+
+def make():
+    inner = torchvision.models.squeezenet1_1()
+    inner.load_state_dict(load_file(WEIGHTS))
+    return Own([*inner.features, *inner.classifier])
+"""
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.mark.real
-def test_the_right_preprocessing_gives_the_right_accuracy(tmp_path: Path) -> None:
-    shared = Path(__file__).parents[2] / "shared" / "data"
-    weights = shared / "weights" / "squeezenet1_1.safetensors"
-    if not weights.is_file():
-        pytest.skip("no real weights")
-    assert weights
+def test_the_right_preprocessing_gives_the_right_accuracy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, photographs = SHARED / "weights" / "squeezenet1_1.safetensors", SHARED / "imagenet-sample"
+    if not weights.is_file() or not photographs.is_dir():
+        pytest.skip("no real weights and photographs")
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(OWN.replace("WEIGHTS", repr(str(weights))))
+    values: dict[str, Any] = {"mean": [128 / 255] * 3, "std": [1 / 255] * 3, "channels": "BGR"}
+    Path("how.json").write_text(json.dumps(values))
+    asked: dict[str, Any] = {
+        "images": str(photographs),
+        "only": "accuracy",
+        "limit": 150,
+        "classes": "imagenet-1k",
+        "device": "cpu",
+    }
+    known_one = audit(f"torchvision/squeezenet1_1@{weights}", **asked, out="known").finding("accuracy")["top1"].value
+    wrong = audit("own.py:make", **asked, out="wrong")
+    assert wrong.finding("accuracy")["top1"].value < 0.5 * known_one, "what is assumed is wrong, and said"
+    assert any("preprocessing: assumed" in line for line in wrong.manifest["classifiers"][0]["assumed"])
+    in_python = audit(load_file("own.py").make(), **asked, preprocessing=Preprocessing(**values), out="python")
+    options = [f"--{name}={value}" for name, value in asked.items()]
+    status, _, err = call("audit", "own.py:make", *options, "--preprocessing=how.json", "--out=line", capsys=capsys)
+    assert status == 0, err
+    in_shell = Run.open("line")
+    for run in (in_python, in_shell):
+        assert run.finding("accuracy")["top1"].value == known_one
+        assert not any("preprocessing" in line for line in run.manifest["classifiers"][0]["assumed"])
+    assert in_shell.manifest["classifiers"][0]["preprocessing"]["source"] == "how.json"
