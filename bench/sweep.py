@@ -5,8 +5,8 @@
 Each model gets random weights and the world's 16 classes, and all instruments of the standard preset and those of
 ALSO on two to four of the world's images: a sweep asks whether an instrument runs, not what it finds. A model is swept
 in a process of its own, with a limit in seconds, and leaves a line in OUT/models.jsonl; a sweep that was stopped goes
-on. `--write` makes the table of all lines. The exit status is 1 where an
-instrument failed or logits are not the library's.
+on. `--write` makes the table of all lines. The exit status is 1 where an instrument failed or logits are not the
+library's.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,7 +33,8 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
         rows.append([line["model"], f"{line['size']} px", f"{line['gap']:.0e}", *marks])
         for name, (status, why) in states.items():
             if status == "not applicable":
-                reasons[why.replace(f"{line['model']}@2", "it"), name].append(line["model"])
+                said = re.sub(r" at layer '[^']*'", "", why.replace(f"{line['model']}@2", "it"))
+                reasons[said, name].append(line["model"])
     counts = [status for line in swept for status, _ in line["instruments"].values()]
     counts += ["failed" for line in lines if "error" in line]
     text = HEAD.format(count=len(swept))
