@@ -14,7 +14,7 @@ HEAD = """# Every instrument on {count} architectures
 transformers with random weights, and of each all instruments of the standard preset and some others on a few images
 of the built-in world. It is about whether they run, not about what they find.
 
-● done   – does not apply, for the reason below the table   ✗ failed
+● done   – does not apply, for the reason below the table (without the name of the layer)   ✗ failed
 
 `logits` is the largest difference from the logits that the library itself gives, as a share of the largest logit.
 
