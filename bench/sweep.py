@@ -5,7 +5,8 @@
 Each model gets random weights and the world's 16 classes, and all instruments of the standard preset and those of
 ALSO on two to four of the world's images: a sweep asks whether an instrument runs, not what it finds. A model is swept
 in a process of its own, with a limit in seconds, and leaves a line in OUT/models.jsonl; a sweep that was stopped goes
-on. `--write` makes the table of all lines. The exit status is 1 where an instrument failed.
+on. `--write` makes the table of all lines. The exit status is 1 where an instrument failed or logits are not the
+library's.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ SETTINGS: dict[str, Any] = {
     **{"typicality.images": 2},
 }
 COUNT = 4
+AWAY = 1e-4
+"""Of the largest logit: farther from the library's own than this is a failure."""
 
 
 def prepare(out: Path) -> None:
@@ -189,7 +192,8 @@ def main() -> int:
 def failed(line: dict[str, Any]) -> list[str]:
     """The instruments that failed on a model; the model itself where it could not be swept."""
     states = line.get("instruments", {})
-    return [name for name, (status, _) in states.items() if status == "failed"] + ["all"] * ("error" in line)
+    found = [name for name, (status, _) in states.items() if status == "failed"]
+    return found + ["all"] * ("error" in line) + ["logits"] * (line.get("gap", 0) > AWAY)
 
 
 def told(line: dict[str, Any]) -> str:
@@ -200,7 +204,7 @@ def told(line: dict[str, Any]) -> str:
         return f"{line['model']}: {summary(line['error'])}"
     counts = [status for status, _ in line["instruments"].values()]
     said = ", ".join(f"{counts.count(status)} {status}" for status in dict.fromkeys(counts))
-    wrong = "".join(f"\n    {n}: {summary(line['instruments'][n][1])}" for n in failed(line))
+    wrong = "".join(f"\n    {n}: {summary(line['instruments'][n][1])}" for n in failed(line) if n != "logits")
     return f"{line['model']}: {said}; logits {line['gap']:.0e} away; {line['seconds']} s{wrong}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ HEAD = """# Every instrument on {count} architectures
 transformers with random weights, and of each all instruments of the standard preset and some others on a few images
 of the built-in world. It is about whether they run, not about what they find.
 
-● done   – does not apply, for the reason below the table   ✗ failed
+● done   – does not apply, for the reason below the table (without the name of the layer)   ✗ failed
 
 `logits` is the largest difference from the logits that the library itself gives, as a share of the largest logit.
 
@@ -32,9 +33,8 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
         rows.append([line["model"], f"{line['size']} px", f"{line['gap']:.0e}", *marks])
         for name, (status, why) in states.items():
             if status == "not applicable":
-                reasons[why.replace(f"{line['model']}@2", "it").replace(f"{line['model']}@1", "it"), name].append(
-                    line["model"]
-                )
+                said = re.sub(r" at layer '[^']*'", "", why.replace(f"{line['model']}@2", "it"))
+                reasons[said, name].append(line["model"])
     counts = [status for line in swept for status, _ in line["instruments"].values()]
     counts += ["failed" for line in lines if "error" in line]
     text = HEAD.format(count=len(swept))

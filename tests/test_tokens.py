@@ -325,3 +325,26 @@ def test_channels_last_is_left_where_it_changes_the_answer(fails: bool) -> None:
     assert torch.allclose(classifier.logits(images), wanted, atol=1e-5)
     usual = Classifier(nn.Sequential(*network.body, nn.AdaptiveAvgPool2d(1), nn.Flatten()), preprocessing=plain(SIDE))
     assert "channels-last" in usual.notes
+
+
+class Attending(nn.Module):
+    """Its softmax lies far from its output, which may get the place in memory that the softmax's had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.attend, self.head = nn.Linear(48, 5), nn.Softmax(1), nn.Linear(5, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x.flatten(1))
+        x = self.attend(x) * x
+        return self.head(x)
+
+
+def test_a_softmax_inside_is_not_taken_for_the_last_module() -> None:
+    network, images = seeded(0, Attending), pixels(2, 4)
+    for _ in range(20):
+        classifier = Classifier(network, preprocessing=plain(4), device="cpu")
+        with torch.no_grad():
+            wanted = network(classifier.normalize(images))
+        assert torch.allclose(classifier.logits(images), wanted, atol=1e-6)
+        assert not any("probabilities" in note for note in classifier.notes)

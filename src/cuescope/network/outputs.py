@@ -128,11 +128,15 @@ def ends_in_sigmoid(network: nn.Module, place: Place, images: Tensor) -> bool:
 
 def without_last(network: nn.Module, images: Tensor) -> tuple[str, ...]:
     """Take out, in place, a softmax or sigmoid that is the last module of a network, which loses no digits; say so."""
-    seen: dict[int, str] = {}
-    kinds = (nn.Softmax, nn.Sigmoid)
-    output = hooks.watched_pass(network, images, lambda name, _, out: seen.__setitem__(id(out), name), kinds=kinds)
-    name = seen.get(id(output), "")
-    if not name or not isinstance(output, Tensor) or output.ndim != 2:
+    last: tuple[str, Any] = ("", None)
+
+    def note(name: str, _inputs: tuple[Any, ...], output: Any) -> None:
+        nonlocal last
+        last = (name, output)  # held: the id of one that is gone may be another's
+
+    output = hooks.watched_pass(network, images, note, kinds=(nn.Softmax, nn.Sigmoid))
+    name = last[0]
+    if output is not last[1] or not isinstance(output, Tensor) or output.ndim != 2:
         return ()
     if isinstance(network.get_submodule(name), nn.Softmax):
         network.set_submodule(name, nn.LogSoftmax(1))
