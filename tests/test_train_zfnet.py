@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,17 @@ from cuescope.core.errors import CueError
 from cuescope.data.images import Sample
 from cuescope.models.saved import read_saved
 from cuescope.models.zfnet import VARIANTS, ZFNet
+from cuescope.training.fit import fit_network
+from cuescope.training.images import SquareCrop, TrainingImages
+from cuescope.training.labeled import split
+from cuescope.training.recipe import Trained
 from cuescope.training.recipes import find
 from cuescope.training.settings import ZFNetSettings
-from cuescope.training.zfnet import fit_zfnet, split, ten_crops, untrained
+from cuescope.training.zfnet import first_weights
 from toys import Images, colored
 
 NARROW = {"widths": (8, 8, 8, 8, 8), "hidden": 16}
-QUICK = ZFNetSettings("zfnet-without-6-7", epochs=1, batch=8, device="cpu")
+QUICK = ZFNetSettings(variant="zfnet-without-6-7", epochs=1, batch=8, device="cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +39,11 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The variants with a few maps, so that a step takes milliseconds."""
     for name, how in list(VARIANTS.items()):
         monkeypatch.setitem(VARIANTS, name, {**how, **NARROW})
+
+
+def fit(settings: ZFNetSettings, images: Images) -> Trained:
+    with tempfile.TemporaryDirectory() as folder:
+        return fit_network(settings, images, out=Path(folder) / "run")
 
 
 @pytest.fixture
@@ -58,13 +68,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_folder_becomes_a_classifier_that_knows_its_classes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     how = ["--set", "variant=zfnet-without-6-7", "--set", "epochs=3", "--set", "batch=4", "--set", "device=cpu"]
-    status, out, err = call("train", "zfnet", "--images", "photos", "--out", "mine.safetensors", *how, capsys=capsys)
+    status, out, err = call("train", "zfnet", "--images", "photos", "--out", "mine", *how, capsys=capsys)
     assert status == 0, err
     assert "held-out accuracy 100.0% (61.0% to 100.0%; 6 of 6 images)" in out
-    assert "41 steps of 4 images" in err
+    assert "39 steps of 4 images" in err, "of 55 images 13 batches each epoch"
     assert "1 image could not be used:\n  red/bad.png: " in err
-    assert "next: cuescope audit cuescope/zfnet-without-6-7@mine.safetensors --images OTHER-IMAGES" in out
-    classifier = cuescope.load("cuescope/zfnet-without-6-7@mine.safetensors", device="cpu")
+    assert "next: cuescope audit mine/best --images OTHER-IMAGES" in out
+    classifier = cuescope.load("cuescope/zfnet-without-6-7@mine/best.safetensors", device="cpu")
     assert classifier.classes.names == ("blue", "green", "red")
     assert classifier.preprocessing.source == "as it was trained"
     audited(out, capsys)
@@ -89,20 +99,21 @@ BAD: list[tuple[list[str], str, str]] = [
 def test_mistakes(
     here: Path, arguments: list[str], message: str, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, _, err = call("train", "zfnet", "--out", "mine.safetensors", *arguments, capsys=capsys)
+    status, _, err = call("train", "zfnet", "--out", "mine", *arguments, capsys=capsys)
     assert status == 2
     assert message in err
     assert hint in err
     assert "Traceback" not in err
-    assert not (here / "mine.safetensors").exists()
+    assert not (here / "mine" / "best.safetensors").exists()
 
 
 def test_of_another_name_the_file_says_its_own(here: Path) -> None:
-    path = train("zfnet", "mine.safetensors", images=Images(colored(8)), settings={"epochs": 0.1, "device": "cpu"}).path
-    with pytest.raises(CueError, match=r"'mine\.safetensors' holds the weights of zfnet\n") as caught:
-        cuescope.load("cuescope/zfnet-without-7@mine.safetensors")
-    assert "write cuescope/zfnet@mine.safetensors" in caught.value.do
-    given = cuescope.load("cuescope/zfnet@mine.safetensors", classes=["rot", "gruen", "blau"], device="cpu")
+    quick = {"epochs": 1, "batch": 8, "device": "cpu"}
+    path = train("zfnet", "mine", images=Images(colored(8)), settings=quick).path / "best.safetensors"
+    with pytest.raises(CueError, match=r"'mine/best\.safetensors' holds the weights of zfnet\n") as caught:
+        cuescope.load("cuescope/zfnet-without-7@mine/best.safetensors")
+    assert "write cuescope/zfnet@mine/best.safetensors" in caught.value.do
+    given = cuescope.load("cuescope/zfnet@mine/best.safetensors", classes=["rot", "gruen", "blau"], device="cpu")
     assert given.classes.names == ("rot", "gruen", "blau")
     # Weights from elsewhere say nothing of themselves: their classes are numbered.
     bare = here / "bare.safetensors"
@@ -119,7 +130,7 @@ def test_of_another_name_the_file_says_its_own(here: Path) -> None:
 def test_the_file_gives_what_was_trained_and_is_as_right_as_said(here: Path) -> None:
     """The slow twin: the classifier that is loaded, on the images that were held out."""
     images = Images(colored(60))
-    trained = fit_zfnet(QUICK, images)
+    trained = fit(QUICK, images)
     (here / "w.safetensors").write_bytes(trained.weights)
     classifier = cuescope.load("cuescope/zfnet-without-6-7@w.safetensors", device="cpu")
     _, back = split(np.array([s.label for s in images.samples]), np.random.default_rng(0))
@@ -133,10 +144,10 @@ def test_the_file_gives_what_was_trained_and_is_as_right_as_said(here: Path) -> 
 
 def test_the_same_seed_gives_the_same_file_and_leaves_the_generator() -> None:
     images, state = Images(colored(24)), torch.random.get_rng_state()
-    quick = ZFNetSettings("zfnet-without-7", epochs=0.5, batch=8, device="cpu")
-    first = fit_zfnet(quick, images).weights
-    assert fit_zfnet(quick, images).weights == first
-    assert fit_zfnet(dataclasses.replace(quick, seed=1), images).weights != first
+    quick = ZFNetSettings(variant="zfnet-without-7", epochs=1, batch=8, device="cpu")
+    first = fit(quick, images).weights
+    assert fit(quick, images).weights == first
+    assert fit(dataclasses.replace(quick, seed=1), images).weights != first
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
@@ -147,9 +158,9 @@ def test_held_out_images_are_not_learned_from() -> None:
 
     def without(index: int) -> bytes:
         changed = [Sample(s.id, s.pixels * (i != index), s.label) for i, s in enumerate(samples)]
-        return fit_zfnet(QUICK, Images(changed)).weights
+        return fit(QUICK, Images(changed)).weights
 
-    whole = fit_zfnet(QUICK, Images(samples)).weights
+    whole = fit(QUICK, Images(samples)).weights
     assert without(int(back[0])) == whole
     assert without(int(learned[0])) != whole
 
@@ -169,50 +180,73 @@ def test_a_tenth_of_each_class_is_held_out_but_never_all() -> None:
 
 
 def test_the_ten_crops() -> None:
-    square = torch.arange(256 * 256).reshape(1, 1, 256, 256).repeat(80, 1, 1, 1)
-    crops = ten_crops(square, np.random.default_rng(0))
+    random, square = np.random.default_rng(0), torch.arange(256 * 256).reshape(1, 256, 256) // 257
+    square = square.to(torch.uint8).repeat(3, 1, 1)
+    square[1] = square[0].T
     wanted = set()
     for top, left in ((0, 0), (0, 32), (32, 0), (32, 32), (16, 16)):
-        crop = square[0, :, top : top + 224, left : left + 224]
-        wanted |= {tuple(crop[0, 0, :2].tolist()), tuple(crop.flip(2)[0, 0, :2].tolist())}
-    assert {tuple(crop[0, 0, :2].tolist()) for crop in crops} == wanted
+        crop = square[:, top : top + 224, left : left + 224]
+        wanted |= {corners(crop), corners(crop.flip(2))}
     assert len(wanted) == 10
+    assert {corners(SquareCrop(224, 256)(square, random)[0]) for _ in range(80)} == wanted
+    anywhere = {corners(SquareCrop(224, 256, ten=False)(square, random)[0]) for _ in range(80)}
+    assert len(anywhere) > 40
+    assert all(0 <= low < 33 and 0 <= left < 33 for low, left in map(place_of, range(40)))
 
 
-def test_images_are_cut_from_the_middle_of_their_short_side(monkeypatch: pytest.MonkeyPatch) -> None:
+def corners(crop: torch.Tensor) -> tuple[int, ...]:
+    return tuple(crop[:2, 0, :: crop.shape[2] - 1].flatten().tolist())
+
+
+def place_of(seed: int) -> tuple[int, int]:
+    """Row and column of the crop in its square of 256 px."""
+    top, left, _, _ = SquareCrop(224, 256, ten=False)(
+        torch.zeros(3, 256, 256, dtype=torch.uint8), np.random.default_rng(seed)
+    )[1]
+    return round(top * 256), round(left * 256)
+
+
+def test_images_are_cut_from_the_middle_of_their_short_side() -> None:
     """Also stimuli, which a classifier sees whole."""
-    seen: list[torch.Tensor] = []
-
-    def keep(squares: torch.Tensor, _random: Any) -> torch.Tensor:
-        seen.append(squares)
-        return ten_crops(squares, np.random.default_rng(0))
-
-    monkeypatch.setattr("cuescope.training.zfnet.ten_crops", keep)
     wide = torch.zeros(3, 16, 48, dtype=torch.uint8)
     wide[:, :, 16:32] = 200
-    fit_zfnet(QUICK, Images([Sample(f"{i}", wide, i % 2, framing="stimulus") for i in range(4)]))
-    assert seen[0].shape[1:] == (3, 256, 256)
-    assert (seen[0][:, :, :, 8:-8] == 200).all()
+    images = Images([Sample(f"{i}", wide, i % 2, framing="stimulus") for i in range(4)])
+    data = TrainingImages(images, np.arange(4), np.zeros(4, np.int64), SquareCrop(224, 256), 4, 0)
+    seen, _ = data.batch(0, slice(0, 4))
+    assert seen.shape[1:] == (3, 224, 224)
+    assert (seen[:, :, :, 8:-8] == 200).all()
+    top, left, high, across = SquareCrop(224, 256)(wide, np.random.default_rng(0))[1]
+    assert (high, across) == pytest.approx((224 / 256, 224 / 256 / 3))
+    assert 0 <= top <= 32 / 256
+    assert 1 / 3 <= left <= 1 / 3 + 32 / 256 / 3 + 1e-9
 
 
 def test_first_weights_and_units(tmp_path: Path) -> None:
-    paper = untrained(ZFNetSettings(initial="paper"), 5)
-    assert float(paper.classifier.fc7.weight.detach().std()) == pytest.approx(0.01, rel=0.1)
-    he = untrained(ZFNetSettings(), 5)
+    def fresh(initial: Any, seed: int = 0) -> ZFNet:
+        network = ZFNet(5, **NARROW)
+        first_weights(network, initial, seed)
+        return network
+
+    paper = fresh("paper")
+    assert float(paper.classifier.fc6.weight.detach().std()) == pytest.approx(0.01, rel=0.1)
+    he = fresh("he")
     assert float(he.features.conv3.weight.detach().std()) == pytest.approx((2 / (8 * 9)) ** 0.5, rel=0.1)
     assert not he.features.conv3.bias.any()
-    assert not torch.equal(he.features.conv3.weight, untrained(ZFNetSettings(seed=1), 5).features.conv3.weight)
-    trained = fit_zfnet(ZFNetSettings("zfnet-without-6-7", 0.1, 2, initial="paper", device="cpu"), Images(colored(6)))
+    assert not torch.equal(he.features.conv3.weight, fresh("he", 1).features.conv3.weight)
+    quick = ZFNetSettings(variant="zfnet-without-6-7", epochs=1, batch=2, initial="paper", device="cpu")
+    trained = fit(quick, Images(colored(6)))
+    assert float(trained.network.classifier.fc8.weight.detach().std()) == pytest.approx(0.01, rel=0.2)
     (tmp_path / "w.safetensors").write_bytes(trained.weights)
     saved = read_saved(tmp_path / "w.safetensors")
     assert saved is not None
     assert saved.preprocessing.std == (1 / 255,) * 3
-    assert trained.notes == ("1 steps of 2 images",)
+    assert trained.notes[-1].startswith("3 steps of 2 images")
 
 
 def test_filters_stay_within_their_radius() -> None:
     """Layer 1 as if it read pixels of 0 to 255; the others as they are."""
-    trained = fit_zfnet(ZFNetSettings("zfnet-without-6-7", 1, 6, filter_rms=0.02, device="cpu"), Images(colored(12)))
+    how = ZFNetSettings(variant="zfnet-without-6-7", epochs=1, batch=6, filter_rms=0.02, device="cpu")
+    trained = fit(how, Images(colored(12)))
     units = 255 * torch.tensor((0.229, 0.224, 0.225))[:, None, None]
     for i in range(1, 6):
         weight = trained.network.features.get_submodule(f"conv{i}").weight.detach()
