@@ -18,6 +18,7 @@ class Annotator:
 
     From a dense head (`Classifier.dense_logits`); `description` says what a position sees.
 
+    >>> import torch
     >>> from torch import nn
     >>> net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 7))
     >>> annotator = Annotator.of(Classifier(net))
