@@ -15,7 +15,7 @@ def first_weights(network: nn.Module, initial: Literal["he", "paper"], seed: int
 
     >>> layer = nn.Linear(800, 1000)
     >>> first_weights(layer, "he", 0)
-    >>> round(layer.weight.std().item(), 3), float(layer.bias.abs().max())
+    >>> round(float(layer.weight.detach().std()), 3), float(layer.bias.detach().abs().max())
     (0.05, 0.0)
     """
 
