@@ -155,9 +155,9 @@ class Turned(nn.Module):
 
 VIT = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 1, "num_heads": 2, "num_classes": 7}
 NONE: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "vgg": (lambda: head(nn.AdaptiveAvgPool2d(4), 80), "nothing in it averages"),
-    "maximum": (lambda: head(nn.AdaptiveMaxPool2d(1)), "nothing in it averages"),
-    "flat": (lambda: head(nn.Identity(), 320), "nothing in it averages"),
+    "vgg": (lambda: head(nn.AdaptiveAvgPool2d(4), 80), "does not read the average"),
+    "maximum": (lambda: head(nn.AdaptiveMaxPool2d(1)), "does not read the average"),
+    "flat": (lambda: head(nn.Identity(), 320), "does not read the average"),
     "squeezed": (Squeezed, "needs the whole map"),
     "both": (lambda: head(Both()), "needs the whole map"),
     "rolled": (lambda: head(Turned()), "cannot be laid on the image"),
@@ -166,7 +166,7 @@ NONE: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: nn.Sequential(nn.Conv2d(3, 5, 16), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         "single position in images of 16 x 16 px",
     ),
-    "pooling of a constant": (lambda: Constant(), "nothing in it averages"),
+    "pooling of a constant": (lambda: Constant(), "does not read the average"),
 }
 
 
@@ -204,7 +204,7 @@ class Needs:
 
 def test_the_reason_is_told_before_the_first_batch() -> None:
     images = Images(colored(1))
-    assert "has no dense head: nothing in it averages" in unmet(
+    assert "has no dense head: its head does not read the average" in unmet(
         Needs,
         classifier_of(head(nn.AdaptiveMaxPool2d(1)), 16),
         images,  # type: ignore[arg-type]

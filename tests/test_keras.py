@@ -76,7 +76,8 @@ def test_logits_of_the_three_networks_are_those_of_keras(name: str, tmp_path: Pa
     assert consistent(found, pixels, model.predict(given, verbose=0))
     model.layers[-1].activation = keras.activations.linear
     logits = array(model(given, training=False))
-    assert np.allclose(found.logits(pixels).numpy(), logits, atol=1e-5)
+    # Of the largest logit: those of random weights reach 40, where float32 itself is 4e-6 apart.
+    assert np.abs(found.logits(pixels).numpy() - logits).max() < 1e-5 * max(1, np.abs(logits).max())
     assert "gradients" in found.capabilities
     assert set(found.layers) & {"block5_conv3", "conv5_block3_out", "conv_7b"}
     deep = next(layer for layer in found.layers if layer in ("block1_conv2", "conv1_relu", "mixed_5b"))

@@ -139,7 +139,7 @@ def _last_pooling(network: nn.Module, image: Tensor) -> tuple[Pooling, Field, Te
     if finder.single and finder.single[-1] == len(finder.found):
         raise NoDenseError("its head reads the class token, not an average of patches")
     if not finder.found:
-        raise NoDenseError("nothing in it averages a whole feature map, as the head of a ResNet does")
+        raise NoDenseError("its head does not read the average of a whole feature map, as that of a ResNet does")
     pooling, state = finder.found[-1]
     if pooling.positions == 1:
         raise NoDenseError(f"its last map has a single position in images of {image.shape[2]} x {image.shape[3]} px")
