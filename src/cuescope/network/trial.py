@@ -110,7 +110,7 @@ def start_function(
         with torch.no_grad(), hooks.evaluating():
             images = executor.normalize(probes(how))
             try:
-                executor.run = _read(executor, function, function(images), len(images), classes)
+                executor.run = _read(executor, function, images, classes)
             except (CueError, outputs.NoLogitsError):
                 raise
             except Exception:
@@ -119,7 +119,7 @@ def start_function(
                     _one_by_one(executor, images, classes)
                 else:
                     executor.assumed.append(way.note)
-                    executor.run = _read(executor, fed := _fed(function, way), fed(images), len(images), classes)
+                    executor.run = _read(executor, _fed(function, way), images, classes)
     except outputs.NoLogitsError as error:
         raise _no_logits(name, None, str(error)) from error
     except CueError:
@@ -133,8 +133,12 @@ def examined(executor: Executor, how: Preprocessing, name: str) -> Executor:
     """The executor with its `answers`, the same each time and whatever images stand beside. Else CueError."""
     images, allowed = probes(how), STEADY[executor.dtype]
     with torch.inference_mode():
-        both, again = (executor.batches(images, lambda x: (executor.once(x),))[0] for _ in range(2))
         alone = executor.once(images[:1]).float().cpu()
+    if alone.ndim == 1:
+        _one_row(executor)
+        alone = alone[None]
+    with torch.inference_mode():
+        both, again = (executor.batches(images, lambda x: (executor.once(x),))[0] for _ in range(2))
     executor.answers = both
     change, sway = difference(again, both), difference(alone, both[:1])
     if max(change, sway) <= allowed:
@@ -149,6 +153,20 @@ def examined(executor: Executor, how: Preprocessing, name: str) -> Executor:
         raise CueError(f"{found}{_size(sway)}", wanted="an answer to each image for itself", do=do)
     executor.assumed.append(f"logits of an image move by up to {sway:.1%} with the other images of its batch")
     return executor
+
+
+def _one_row(executor: Executor) -> None:
+    """Give the logits of one image the axis of the batch again, which a network's squeeze took away too."""
+
+    def row(logits: Tensor) -> Tensor:
+        return logits[None] if logits.ndim == 1 else logits
+
+    if executor.network is not None:
+        hooks.changed(executor.network, output=row)
+    else:
+        run = executor.run
+        executor.run = lambda images: row(run(images))
+    executor.assumed.append("gives the logits of a single image without the axis of the batch: it is put back")
 
 
 def _size(change: float) -> str:
@@ -176,16 +194,23 @@ def _run(executor: Executor, images: Tensor, classes: int | None, folding: bool)
     assert network is not None
     if any(isinstance(part, nn.Softmax | nn.Sigmoid) for part in network.modules()):
         executor.assumed += outputs.without_last(network, images)
+    found: list[outputs.Reading] = []
+
+    def logits(output: Any) -> Tensor:
+        if not found:
+            found.append(outputs.read(output, len(images), classes, outputs.origin_in(network, images)))
+        return found[0](output)
+
     if folding and norms(network):
-        plain, executor.folded, note = fold(network, images)
+        plain, executor.folded, note = fold(network, images, logits)
         executor.notes += [note] if note else []
     else:
         plain = network(images)
-    reading = outputs.read(plain, len(images), classes, lambda place: outputs.ends_in_sigmoid(network, place, images))
-    executor.assumed += reading.notes
-    if not reading.plain:
-        hooks.changed(network, output=reading)
-    return reading(plain)
+    plain = logits(plain)
+    executor.assumed += found[0].notes
+    if not found[0].plain:
+        hooks.changed(network, output=found[0])
+    return plain
 
 
 def _fed_otherwise(executor: Executor, images: Tensor, how: Preprocessing, classes: int | None) -> bool:
@@ -231,17 +256,16 @@ def _channels_last(executor: Executor, network: nn.Module, images: Tensor, plain
 
 def _one_by_one(executor: Executor, images: Tensor, classes: int | None) -> None:
     """Run it on one image at a time, as a black box: it takes no two."""
-    run = executor.run
-    first = run(images[:1])
-    one = _read(executor, run, first, 1, classes)
+    one = _read(executor, executor.run, images[:1], classes)
     executor.run = lambda x: torch.cat([one(x[i : i + 1]) for i in range(len(x))])
     executor.network = None
     executor.assumed.append("takes one image at a time: run as a black box")
 
 
-def _read(executor: Executor, function: Function, output: Any, count: int, classes: int | None) -> Function:
-    """The function, its output read as logits."""
-    reading = outputs.read(output, count, classes, lambda _: None)
+def _read(executor: Executor, function: Function, images: Tensor, classes: int | None) -> Function:
+    """The function, its output for these images read as logits."""
+    output, count = function(images), len(images)
+    reading = outputs.read(output, count, classes, outputs.origin_in(function, images))
     executor.assumed += reading.notes
     return function if reading.plain and isinstance(output, Tensor) else lambda x: reading(function(x))
 

@@ -35,17 +35,37 @@ def unwrapped(module: Any) -> tuple[Any, tuple[str, ...]]:
         if isinstance(module, torch.jit.ScriptModule):
             found = Scripted(_copied(module), type(module).__name__, _identity(module))
             return found, ("TorchScript: a black box", *found.notes)
-        if isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
-            off.append("torch.compile")
-        elif isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            inner = module.module
-            off.append(type(module).__name__)
-        elif type(module) is nn.Sequential and len(module) == 1 and not hooks.is_changed(module):
-            inner = module[0]
-            off.append("Sequential")
-        else:
+        kind, inner = _inside(module)
+        if inner is None:
             return module, ((f"run without its {', '.join(off)}",) if off else ())
+        if hooks.is_changed(module):
+            found, notes = unwrapped(inner)
+            return (_with_hooks(found, module), notes) if isinstance(found, nn.Module) else (module, ())
+        off.append(kind)
         module = inner
+
+
+def _inside(module: Any) -> tuple[str, nn.Module | None]:
+    """What a wrapper is, and the network in it; None where it is no wrapper, or one with a way to run of its own."""
+    if isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
+        return "torch.compile", inner
+    if not isinstance(module, nn.Module) or "forward" in vars(module):
+        return "", None
+    kinds = nn.DataParallel, nn.parallel.DistributedDataParallel
+    if isinstance(module, kinds) and type(module).forward in [kind.forward for kind in kinds]:
+        return type(module).__name__, module.module
+    if type(module) is nn.Sequential and len(module) == 1:
+        return "Sequential", module[0]
+    return "", None
+
+
+def _with_hooks(network: nn.Module, wrapper: nn.Module) -> nn.Module:
+    """The network with what hooks on its wrapper do to its input and its output."""
+    holder = nn.Sequential(network).train(wrapper.training)
+    for name in vars(wrapper):
+        if name.startswith(("_forward_hooks", "_forward_pre_hooks")):
+            setattr(holder, name, getattr(wrapper, name).copy())
+    return holder
 
 
 def core(module: Any) -> Any:
