@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import Preprocessing
-from cuescope.network import hooks, identity
+from cuescope.network import hooks, identity, own_steps
 
 ASSUMED = "assumed: ImageNet's usual"
 """The source of a preprocessing of which nothing is known."""
@@ -106,12 +106,9 @@ def quantized(network: nn.Module) -> list[str]:
 
 
 def assumed(module: Any) -> Preprocessing:
-    """The preprocessing where nothing is known of it: ImageNet's usual, less a normalization in the module itself."""
-    kinds = [type(part) for part in module.modules()] if isinstance(module, nn.Module) else []
-    if not any(kind.__name__ == "Normalize" and kind.__module__.startswith("torchvision.") for kind in kinds):
-        return Preprocessing(source=ASSUMED)
-    source = "assumed: ImageNet's usual resize and crop; the module normalizes by itself"
-    return Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), source=source)
+    """The preprocessing where nothing is known of it: ImageNet's usual, less what the module does by itself."""
+    steps = own_steps.find(module)
+    return Preprocessing(source=ASSUMED) if steps is None else steps.outside(Preprocessing(source=ASSUMED))
 
 
 def _known(module: nn.Module) -> bool:
