@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -20,8 +21,6 @@ SWAYED = 5e-2
 """A classifier whose logits move farther than this with the other images of a batch is refused."""
 HALF = "weights in float16, run in float32"
 """A note that no longer holds where the network takes half precision alone."""
-LUMA = (0.299, 0.587, 0.114)
-"""Red, green and blue in a gray value (ITU-R BT.601)."""
 
 
 def start(
@@ -46,7 +45,8 @@ def start(
         do = "load its weights before it is given, or make it outside of torch.device('meta')"
         raise CueError(f"{name} has weights on 'meta': none", wanted="a network with its weights", do=do)
     network = module if owned else _copied(module, name)
-    network.eval().requires_grad_(False)
+    _evaluated(network)
+    network.requires_grad_(False)
     if kinds := wrappers.quantized(network):
         note = f"quantized ({', '.join(kinds)}): run as a black box on the CPU, without layers and gradients"
         found = start_function(network, how, name, classes=classes, device=torch.device("cpu"), batch_size=batch_size)
@@ -174,17 +174,12 @@ def _size(change: float) -> str:
 
 
 def _prepared(network: nn.Module) -> list[str]:
-    """Effective weights in float32, a gray input for a network that takes one channel; what was done."""
+    """Effective weights in float32; what was done."""
     notes = parametrizations.removed(network)
     kinds = {tensor.dtype for tensor in (*network.parameters(), *network.buffers()) if tensor.is_floating_point()}
     if others := sorted(str(kind).removeprefix("torch.") for kind in kinds - {torch.float32}):
         network.float()
         notes.append(f"weights in {', '.join(others)}, run in float32")
-    first = next((part for part in network.modules() if isinstance(part, nn.Conv2d)), None)
-    if first is not None and first.in_channels == 1:
-        weights = torch.tensor(LUMA).view(3, 1, 1)
-        hooks.changed(network, image=lambda x: torch.sum(x * weights.to(x), 1, keepdim=True))
-        notes.append("takes one channel: it is given the luma of the normalized image")
     return notes
 
 
@@ -268,6 +263,14 @@ def _read(executor: Executor, function: Function, images: Tensor, classes: int |
     reading = outputs.read(output, count, classes, outputs.origin_in(function, images))
     executor.assumed += reading.notes
     return function if reading.plain and isinstance(output, Tensor) else lambda x: reading(function(x))
+
+
+def _evaluated(network: nn.Module) -> None:
+    """Put it into evaluation mode for good, also where its `train` is code of its own that does not do it."""
+    with suppress(Exception):
+        network.eval()
+    for module in network.modules():
+        module.training = False
 
 
 def _copied(module: nn.Module, name: str) -> nn.Module:
