@@ -157,7 +157,9 @@ class Classifier:
     def assumed(self) -> tuple[str, ...]:
         """What was taken of it that is not certain: of its preprocessing, its outputs, its classes."""
         source = self.preprocessing.source
-        return (*((f"preprocessing: {source}",) if "assumed" in source else ()), *self.executor.assumed)
+        found = [f"preprocessing: {source}"] if "assumed" in source else []
+        found += ["photographs are black beyond what they are resized to"] if self.preprocessing.black else []
+        return (*found, *self.executor.assumed)
 
     def prepare(self, samples: Sequence[Sample]) -> Tensor:
         """Decoded images of any size as (B, 3, H, W) float32 in [0, 1] on the device, not normalized yet.
