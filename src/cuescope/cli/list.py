@@ -5,6 +5,7 @@ from dataclasses import MISSING
 from typing import Any, Literal, cast
 
 from cuescope.cli.models import USUAL, ModelOptions
+from cuescope.cli.terminal import only_json
 from cuescope.core.errors import CueError
 
 
@@ -60,9 +61,11 @@ def _model(spec: str, how: ModelOptions, as_json: bool) -> None:
     from cuescope.classifier import describe
     from cuescope.classifier.sources import load
 
-    classifier = load(spec, **how.given())
+    with only_json(as_json):
+        classifier = load(spec, **how.given())
+        known_of_it = describe.describe(classifier)
     if as_json:
-        print(json_module.dumps(describe.describe(classifier), indent=1))
+        print(json_module.dumps(known_of_it, indent=1))
         return
     print(classifier.name)
     for heading, text in describe.lines(classifier):

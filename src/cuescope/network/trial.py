@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import Preprocessing
-from cuescope.network import hooks, inputs, outputs, parametrizations, wrappers
+from cuescope.network import hooks, inputs, outputs, parametrizations, signatures, wrappers
 from cuescope.network.batchnorm_folding import difference, fold, norms
 from cuescope.network.executor import PRECISIONS, Executor, Function, out_of_memory, probes
 
@@ -19,6 +19,8 @@ STEADY = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 """By precision: how far an image's logits may move between two passes, as a share of the largest: rounding."""
 SWAYED = 5e-2
 """A classifier whose logits move farther than this with the other images of a batch is refused."""
+CONSTANT = 1e-6
+"""Of the largest logit: what differs less between noise and patches of color may be no answer to them."""
 HALF = "weights in float16, run in float32"
 """A note that no longer holds where the network takes half precision alone."""
 
@@ -79,7 +81,7 @@ def start(
     except Exception as error:
         if isinstance(error, RuntimeError) and out_of_memory(error):
             raise executor.starved() from error
-        raise _unfit(name, how, f"{type(error).__name__}: {error}") from error
+        raise _unfit(name, network, how, error) from error
     network = executor.network
     # A single convolution cuts patches for a transformer, which gains nothing; ConvNeXt neither gains nor loses.
     if sum(isinstance(part, nn.Conv2d) for part in network.modules()) > 1:
@@ -125,7 +127,7 @@ def start_function(
     except CueError:
         raise
     except Exception as error:
-        raise _unfit(name, how, f"{type(error).__name__}: {error}") from error
+        raise _unfit(name, function, how, error) from error
     return examined(executor, how, name)
 
 
@@ -140,6 +142,8 @@ def examined(executor: Executor, how: Preprocessing, name: str) -> Executor:
     with torch.inference_mode():
         both, again = (executor.batches(images, lambda x: (executor.once(x),))[0] for _ in range(2))
     executor.answers = both
+    if len(both) > 1 and difference(both[1:], both[:1]) <= CONSTANT:
+        executor.assumed.append("gives both images that it was tried on the same logits: it may not look at the image")
     change, sway = difference(again, both), difference(alone, both[:1])
     if max(change, sway) <= allowed:
         return executor
@@ -274,9 +278,8 @@ def _evaluated(network: nn.Module) -> None:
 
 
 def _copied(module: nn.Module, name: str) -> nn.Module:
-    parametrizations.detach(module)
     try:
-        return copy.deepcopy(module)
+        return copy.deepcopy(module, parametrizations.computed(module))
     except Exception as error:
         do = "give a factory instead, as in file.py:make_model, or owned=True"
         found = f"{name} cannot be copied: {type(error).__name__}: {error}"
@@ -293,9 +296,13 @@ def _no_logits(name: str, network: nn.Module | None, why: str) -> CueError:
     return CueError(found, wanted="logits (B, K) of K classes", do=do)
 
 
-def _unfit(name: str, how: Preprocessing, why: str) -> CueError:
+def _unfit(name: str, run: Function, how: Preprocessing, error: Exception) -> CueError:
+    wanted = "a module that takes normalized images (B, 3, H, W) and gives logits (B, K)"
+    raised = f"{type(error).__name__}: {error}"
+    if (why := signatures.why_not(run)) is not None:
+        return CueError(f"{name} cannot be run on images: {why.found}; {raised}", wanted=wanted, do=why.do)
     return CueError(
-        f"{name} cannot be run on images of {how.size[0]} x {how.size[1]} px: {why}",
-        wanted="a module that takes normalized images (B, 3, H, W) and gives logits (B, K)",
+        f"{name} cannot be run on images of {how.size[0]} x {how.size[1]} px: {raised}",
+        wanted=wanted,
         do="give preprocessing=Preprocessing(size=...), or mend the module",
     )

@@ -23,11 +23,14 @@ def unwrapped(module: Any) -> tuple[Any, tuple[str, ...]]:
     """The network inside wrappers that change nothing, and what was taken off.
 
     A torch.compile'd module, DataParallel, DistributedDataParallel, a Sequential of one; an exported program and
-    TorchScript become functions.
+    TorchScript become functions. Raises CueError for a class in place of a module.
 
     >>> unwrapped(nn.Sequential(nn.DataParallel(nn.Flatten())))
     (Flatten(start_dim=1, end_dim=-1), ('run without its Sequential, DataParallel',))
     """
+    if isinstance(module, type):
+        found = f"{module.__name__} is a class"
+        raise CueError(found, wanted="a network of it, with its weights", do=f"call it: {module.__name__}()")
     off: list[str] = []
     while True:
         if isinstance(module, torch.export.ExportedProgram):
