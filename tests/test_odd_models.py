@@ -160,6 +160,28 @@ def test_what_a_model_prints_is_no_part_of_json(file: Path, capsys: pytest.Captu
     assert "hello from forward" in err
 
 
+def test_look_and_list_miss_the_classes_of_a_zero_shot_model_before_it_is_loaded(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from cuescope.cli.list import list_
+    from cuescope.runs.options import check_look
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+
+    def look(model: str, **how: Any) -> Path:
+        return check_look("occlusion", model, tmp_path / "a.png", None, {}, how)
+
+    with pytest.raises(CueError, match="without classes"):
+        look("open_clip/ViT-B-32@random")
+    with pytest.raises(CueError, match="without classes"):
+        list_("model", "open_clip/ViT-B-32@random")
+    with pytest.raises(CueError, match="no file"):
+        look("timm/resnet50@random", classes=tmp_path / "none.txt")
+    assert look("timm/resnet50@random").suffix == ".png"
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    assert look("open_clip/ViT-B-32@random", classes=tmp_path / "names.txt").suffix == ".png"
+
+
 def test_a_constant_answer_is_said() -> None:
     assert any("may not look at the image" in note for note in small(Constant()).assumed)
     assert not any("may not look" in note for note in small(MeanColor()).assumed)

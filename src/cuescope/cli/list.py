@@ -53,11 +53,11 @@ def list_(
 
 def _model(spec: str, how: ModelOptions, as_json: bool) -> None:
     """What is known of a model, what was assumed of it and what was done to run it."""
-    from cuescope.classifier.sources import known
+    from cuescope.runs.options import check_models
 
     if not spec:
         raise CueError("no model was named", wanted="a model", do="as in: cuescope list model timm/resnet50.a1_in1k")
-    known.check(spec)
+    check_models([spec], how.classes, how.templates, how.preprocessing)
     from cuescope.classifier import describe
     from cuescope.classifier.sources import load
 
