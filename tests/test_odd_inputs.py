@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cuescope.classifier.classifier import Preprocessing
+from cuescope.classifier.sources import load
 from test_module_inputs import HOW, NORMALIZED, PIXELS, classifier, images_last, whole
 from test_outputs import Linear, small
 
@@ -92,3 +94,40 @@ def test_a_function_that_gives_numpy_of_a_network_with_gradients() -> None:
     assert torch.allclose(small(lambda x: net(x).numpy()).logits(PIXELS), net(PIXELS))
     net.requires_grad_(True)
     assert net(PIXELS).requires_grad
+
+
+class Means(nn.Module):
+    """Logits of any channels, so that wrong ones would go through."""
+
+    def __init__(self, taken: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.taken = taken
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.taken(x)
+        return torch.stack([x[..., :8].mean((1, 2, 3)), x[..., 8:].mean((1, 2, 3)), x[:, :, :4].mean((1, 2, 3))], 1) * 3
+
+
+@pytest.mark.parametrize("as_object", [False, True])
+@pytest.mark.parametrize(
+    ("example", "taken", "given"),
+    [
+        (torch.zeros(2, 1, 16, 16), lambda x: x, luma(NORMALIZED)),
+        (torch.zeros(2, 16, 16, 3), images_last, NORMALIZED),
+        (torch.zeros(2, 16, 16, 1), images_last, luma(NORMALIZED)),
+        (torch.zeros(2, 3, 16, 16, dtype=torch.uint8), lambda x: x / 255, PIXELS),
+        (torch.zeros(2, 16, 16, 3, dtype=torch.uint8), lambda x: images_last(x) / 255, PIXELS),
+        (torch.zeros(2, 3, 16, 16), lambda x: x, NORMALIZED),
+    ],
+)
+def test_an_exported_program_is_given_what_it_takes(
+    example: Tensor, taken: Callable[[Tensor], Tensor], given: Tensor, as_object: bool, tmp_path: Path
+) -> None:
+    program = torch.export.export(Means(taken).eval(), (example,))
+    torch.export.save(program, tmp_path / "net.pt2")
+    model: Any = program if as_object else tmp_path / "net.pt2"
+    found = load(model, device="cpu")
+    assert found.preprocessing.size == (16, 16)
+    assert torch.allclose(found.logits(PIXELS), Means(lambda x: x)(given), atol=1e-5)
+    usual = example.shape[1] == 3 and example.is_floating_point()
+    assert any("it is given" in note for note in found.assumed) == (not usual)

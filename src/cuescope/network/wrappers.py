@@ -140,8 +140,15 @@ def in_parts(run: Callable[[Tensor], Any], batch: int | None) -> Callable[[Tenso
 
 
 def preprocessing_for(sides: Sequence[int | None], what: str) -> Preprocessing:
-    """ImageNet's usual preprocessing at the input size (B, 3, H, W) of a program, 224 px where it is free."""
-    height, width = (side or 224 for side in sides[2:])
+    """ImageNet's usual preprocessing at the input size of a program, 224 px where it is free.
+
+    The sides are (B, 3, H, W), or (B, H, W, 3).
+
+    >>> preprocessing_for([None, 64, 96, 1], "it").size
+    (64, 96)
+    """
+    last = sides[1] not in (1, 3, None) and sides[3] in (1, 3)
+    height, width = (side or 224 for side in (sides[1:3] if last else sides[2:]))
     resize = round(height * 256 / 224) if height == width else (height, width)
     return Preprocessing((height, width), resize, source=f"size from {what}, the rest assumed: ImageNet's usual")
 
@@ -169,8 +176,12 @@ def exported(program: "torch.export.ExportedProgram") -> tuple[Callable[[Tensor]
     """An exported program as a function of normalized images, and what is said of it."""
     network, sides = program.module(), exported_sides(program)
     batch = sides[0] if sides else None
+    taken = _exported_input(program)
 
     def run(images: Tensor) -> Any:
+        # A program for whole numbers runs on others too, and gives something else.
+        if taken is not None and images.is_floating_point() != taken.is_floating_point():
+            raise ValueError(f"it takes {str(taken.dtype).removeprefix('torch.')}")
         return network(images)
 
     function = in_parts(run, batch)
@@ -182,13 +193,15 @@ def exported(program: "torch.export.ExportedProgram") -> tuple[Callable[[Tensor]
 
 def exported_sides(program: Any) -> list[int | None]:
     """The sides of an exported program's input, None where one is free; empty for all that takes no images alone."""
-    if not isinstance(program, torch.export.ExportedProgram):
-        return []
+    taken = _exported_input(program) if isinstance(program, torch.export.ExportedProgram) else None
+    return [] if taken is None else [side if isinstance(side, int) else None for side in taken.shape]
+
+
+def _exported_input(program: "torch.export.ExportedProgram") -> Tensor | None:
+    """What stands for the images in an exported program; None where that is not its only input."""
     wanted = program.graph_signature.user_inputs
     metas = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in wanted]
-    if len(metas) != 1 or not isinstance(metas[0], Tensor) or metas[0].ndim != 4:
-        return []
-    return [side if isinstance(side, int) else None for side in metas[0].shape]
+    return metas[0] if len(metas) == 1 and isinstance(metas[0], Tensor) and metas[0].ndim == 4 else None
 
 
 def _copied(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
