@@ -114,6 +114,24 @@ def test_what_is_computed_from_a_sigmoid_is_none() -> None:
         assert any("between 0 and 1" in note for note in classifier.assumed)
 
 
+def test_a_mean_of_probabilities_is_one() -> None:
+    ensemble = small(Through(lambda y: torch.stack([torch.sigmoid(y), torch.sigmoid(2 * y)]).mean(0)))
+    wanted_odds = log_odds((torch.sigmoid(wanted()) + torch.sigmoid(2 * wanted())) / 2)
+    assert same(ensemble, wanted_odds)
+
+
+def test_what_to_do_fits_what_was_found() -> None:
+    for output, do in (
+        (lambda y: y.argmax(1), "before the argmax"),
+        (lambda y: y + float("inf"), "finite"),
+        (lambda y: y.softmax(0), "dim=1"),
+        (lambda y: {"a": y, "b": y + 1}, "key 'logits'"),
+    ):
+        with pytest.raises(CueError) as error:
+            small(Through(output))
+        assert do in error.value.do
+
+
 def test_a_part_of_a_softmax_is_probabilities() -> None:
     part = small(Through(lambda y: y.softmax(1)[:, 1:].clone()))
     assert same(part, wanted().softmax(1)[:, 1:].log())

@@ -23,6 +23,8 @@ JOINED = ("split", "split_with_sizes", "unsafe_split", "unbind", "chunk", "cat",
 COPIES = ("clone", "_to_copy", "to", "contiguous", "detach", "lift_fresh", "copy", "clamp", "clamp_min", "clamp_max")
 PASSES = frozenset((*SHAPES, *PARTS, *JOINED, *COPIES))
 """Operations that give values which they were given, in another shape, order or precision."""
+KEEPS = frozenset((*PASSES, "mean"))
+"""And one whose results are what these are: a mean of probabilities."""
 
 
 def origin(run: Callable[[Tensor], Any], images: Tensor, tensor_of: Callable[[Any], Tensor]) -> Origin | None:
@@ -53,7 +55,7 @@ class _Watch(TorchDispatchMode):
         output = func(*args, **(kwargs or {}))
         name = func._overloadpacket.__name__.removesuffix("_")
         found = GIVES.get(name, "")
-        if name in PASSES:
+        if name in KEEPS:
             given = [tensor for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)]
             # What picks among the values is none of them.
             kinds = {self.known.get(tensor, "") for tensor in given if tensor.is_floating_point()}

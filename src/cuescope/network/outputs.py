@@ -21,6 +21,7 @@ SAME = 1e-4
 """Of the largest: how far what a last module gives may move where it is taken out and done again."""
 MAIN = ("output", "out", "pred", "preds", "prediction", "predictions", "scores", "main")
 """Keys of the output that is meant, where several are as wide."""
+CHOOSE = "return the logits alone, or under the key 'logits', or name the classes where their number tells"
 DEEP = 6
 """Containers within containers that are looked into."""
 Place = tuple[Any, ...]
@@ -29,7 +30,11 @@ Told = Callable[[Place], Origin | None]
 
 
 class NoLogitsError(Exception):
-    """What a module gives are no logits. The message says what it gives, as a clause."""
+    """What a module gives are no logits. The message says what it gives, as a clause, and `do` what to do about it."""
+
+    def __init__(self, found: str, do: str = "return them from the module, alone or as its field 'logits'") -> None:
+        self.do = do
+        super().__init__(found)
 
 
 @dataclass(frozen=True)
@@ -93,13 +98,14 @@ def _numbers(tensor: Tensor) -> None:
     """Raise NoLogitsError for numbers that cannot be logits."""
     kind = str(tensor.dtype).removeprefix("torch.")
     if tensor.is_complex():
-        raise NoLogitsError(f"it gives complex numbers ({kind})")
+        raise NoLogitsError(f"it gives complex numbers ({kind})", "give real ones, such as their sizes")
     if not tensor.is_floating_point():
-        raise NoLogitsError(f"it gives whole numbers ({kind}), as of classes, and no logits")
+        do = "give the numbers that the class is chosen by, from before the argmax"
+        raise NoLogitsError(f"it gives whole numbers ({kind}), as of classes, and no logits", do)
     if tensor.isnan().any():
-        raise NoLogitsError("it gives NaN")
+        raise NoLogitsError("it gives NaN", "mend its weights or its input")
     if tensor.isinf().any():
-        raise NoLogitsError("it gives infinite values")
+        raise NoLogitsError("it gives infinite values", "mend its weights, or give finite numbers in place of them")
 
 
 def _of_several(values: Tensor, told: Callable[[], Origin | None]) -> tuple[Callable[[Tensor], Tensor] | None, str]:
@@ -112,7 +118,8 @@ def _of_several(values: Tensor, told: Callable[[], Origin | None]) -> tuple[Call
         return None, ""
     kind = told()
     if len(values) > 1 and kind in ("softmax", None) and bool(((values.sum(0) - 1).abs() < SUM).all()):
-        raise NoLogitsError("its outputs sum to 1 over the images of a batch: a softmax over dimension 0, not 1")
+        found = "its outputs sum to 1 over the images of a batch: a softmax over dimension 0, not 1"
+        raise NoLogitsError(found, "use softmax(dim=1), or leave it out")
     if kind == "softmax":
         return log, "its outputs are some of those of a softmax: the logarithms of these are taken as logits"
     if kind == "sigmoid":
@@ -167,10 +174,12 @@ def without_last(network: nn.Module, images: Tensor) -> tuple[str, ...]:
 
     output = hooks.watched_pass(network, images, note, kinds=(nn.Softmax, nn.Sigmoid))
     name, last = calls[-1] if calls else ("", None)
-    if output is not last or not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] == 1:
+    if output is not last or not isinstance(output, Tensor) or output.ndim != 2:
         return ()
     old = network.get_submodule(name)
     if isinstance(old, nn.Softmax):
+        if output.shape[1] == 1:
+            return ()
         new, again = nn.LogSoftmax(1), Tensor.exp
         text = "its outputs are probabilities: its last module, a softmax, gives their logarithms instead"
     else:
@@ -188,7 +197,8 @@ def _of_one(values: Tensor, told: Callable[[], Origin | None]) -> tuple[Callable
     inside = bool(((values >= 0) & (values <= 1)).all())
     kind = told() if inside else ""
     if kind == "softmax" and bool((values == 1).all()):
-        raise NoLogitsError("its only output comes out of a softmax over one class, which is always 1")
+        found = "its only output comes out of a softmax over one class, which is always 1"
+        raise NoLogitsError(found, "use a sigmoid, or give the logits of all classes")
     if kind != "":
         why = f"out of a {kind}" if kind else "which lies between 0 and 1"
         return of_two_odds, f"one output, {why}: taken as the probability of the second of two classes"
@@ -222,7 +232,7 @@ def _chosen(output: Any, images: int, classes: int | None) -> tuple[Place, Tenso
     why = f"the only one with {classes} columns" if len(fitting) == 1 else ""
     several = fitting or several
     if len({_columns(tensor) for tensor in several.values()}) > 1:
-        raise NoLogitsError(f"it gives several outputs ({shown}), and none is called logits")
+        raise NoLogitsError(f"it gives several outputs ({shown}), and none is called logits", CHOOSE)
     place = next(iter(several))
     if len(several) > 1:
         main = [place for place in several if str(place[-1]).lower() in MAIN]
@@ -231,7 +241,7 @@ def _chosen(output: Any, images: int, classes: int | None) -> tuple[Place, Tenso
         elif all(type(step) is int or isinstance(step, _Field) for p in several for step in p):
             why = "the first"
         else:
-            raise NoLogitsError(f"it gives several outputs ({shown}) that are as wide, and none is called logits")
+            raise NoLogitsError(f"it gives several outputs as wide ({shown}), and none is called logits", CHOOSE)
     return place, several[place], (f"of its outputs ({shown}), {_called(place)} is taken as the logits: {why}",)
 
 

@@ -52,7 +52,8 @@ class OwnSteps:
         if self.normalizes:
             how = replace(how, mean=(0.0,) * 3, std=(1 / self.white,) * 3, channels="RGB")
             done.append("normalizes")
-        return replace(how, source=f"{how.source}; assumed: the module {' and '.join(done)} by itself ({self.seen})")
+        text = f"the module {' and '.join(done)} by itself ({self.seen})"
+        return replace(how, source=f"{how.source}; {'' if 'assumed' in how.source else 'assumed: '}{text}")
 
 
 def find(module: Any) -> OwnSteps | None:

@@ -77,7 +77,7 @@ def start(
                 return examined(executor, how, name)
             plain = _run(executor, images[:1], classes, folding) if plain is None else plain
     except outputs.NoLogitsError as error:
-        raise _no_logits(name, network, str(error)) from error
+        raise _no_logits(name, network, error) from error
     except Exception as error:
         if isinstance(error, RuntimeError) and out_of_memory(error):
             raise executor.starved() from error
@@ -123,7 +123,7 @@ def start_function(
                     executor.assumed.append(way.note)
                     executor.run = _read(executor, _fed(function, way), images, classes)
     except outputs.NoLogitsError as error:
-        raise _no_logits(name, None, str(error)) from error
+        raise _no_logits(name, None, error) from error
     except CueError:
         raise
     except Exception as error:
@@ -286,11 +286,11 @@ def _copied(module: nn.Module, name: str) -> nn.Module:
         raise CueError(found, wanted="a module that copy.deepcopy can copy", do=do) from error
 
 
-def _no_logits(name: str, network: nn.Module | None, why: str) -> CueError:
+def _no_logits(name: str, network: nn.Module | None, why: outputs.NoLogitsError) -> CueError:
     state = network.state_dict().items() if network is not None else ()
     tensors = {key: tensor for key, tensor in state if isinstance(tensor, Tensor) and tensor.is_floating_point()}
     found = f"{name} gives no logits of classes: {why}"
-    do = "return them from the module, alone or as its field 'logits', or name the classes"
+    do = why.do
     if broken := [key for key, tensor in tensors.items() if tensor.isnan().any()]:
         found, do = f"{found}; NaN stands in its {', '.join(broken[:3])}", "mend the weights"
     return CueError(found, wanted="logits (B, K) of K classes", do=do)

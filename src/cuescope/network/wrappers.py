@@ -111,7 +111,9 @@ def quantized(network: nn.Module) -> list[str]:
 def assumed(module: Any) -> Preprocessing:
     """The preprocessing where nothing is known of it: ImageNet's usual, less what the module does by itself."""
     steps = own_steps.find(module)
-    return Preprocessing(source=ASSUMED) if steps is None else steps.outside(Preprocessing(source=ASSUMED))
+    if steps is None:
+        return Preprocessing(source=ASSUMED)
+    return steps.outside(Preprocessing(source=f"{ASSUMED} resize and crop" if steps.normalizes else ASSUMED))
 
 
 def _known(module: nn.Module) -> bool:
