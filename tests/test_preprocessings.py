@@ -234,7 +234,9 @@ def test_mistakes_are_told_before_anything_is_loaded(
     with pytest.raises(CueError, match=found):
         options.check(["timm/resnet50@random"])
     with pytest.raises(CueError, match=found):
-        check_look("occlusion", "timm/resnet50@random", tmp_path / "images" / "a.png", None, {}, text)
+        check_look(
+            "occlusion", "timm/resnet50@random", tmp_path / "images" / "a.png", None, {}, {"preprocessing": text}
+        )
     assert time.perf_counter() - start < 5
 
 

@@ -38,7 +38,7 @@ def look(
     >>> look("occlusion", "timm/resnet50.a1_in1k", "cat.jpg")    # doctest: +SKIP
     """
     settings = {key.rpartition(".")[2]: value for key, value in (settings or {}).items()}
-    path = check_look(instrument, model, image, out, settings, how.get("preprocessing"))
+    path = check_look(instrument, model, image, out, settings, how)
     tool = registry.build(instrument, settings)
     if not looks(type(tool)):
         raise shows_nothing(instrument)

@@ -16,7 +16,7 @@ from cuescope.core.classes import ClassSpace, misfit, read_classes
 from cuescope.core.errors import CueError, unknown
 from cuescope.data.images import Batch, Sample
 from cuescope.data.preprocessing import Preprocessing, frame
-from cuescope.network import identity, wrappers
+from cuescope.network import identity, own_steps, wrappers
 from cuescope.network.dense import Dense, NoDenseError, find
 from cuescope.network.executor import PRECISIONS, Function, find_device, trial
 from cuescope.network.hooks import Layer
@@ -91,7 +91,7 @@ class Classifier:
         else:
             core, self.parameters, self.module = identity.of_function(module), None, None
             self.executor = start_function(module, self.preprocessing, self.name, batch_size=batch_size, **how)
-        self.executor.assumed[:0] = [*notes, *wrapped]
+        self.executor.assumed[:0] = [*notes, *wrapped, *own_steps.twice(module, self.preprocessing)]
         self._known: dict[Any, Any] = {}
         self.classes, guessed = output_classes.of(self.name, space, self.answers.shape[1], module)
         self.executor.assumed += guessed
@@ -157,7 +157,9 @@ class Classifier:
     def assumed(self) -> tuple[str, ...]:
         """What was taken of it that is not certain: of its preprocessing, its outputs, its classes."""
         source = self.preprocessing.source
-        return (*((f"preprocessing: {source}",) if "assumed" in source else ()), *self.executor.assumed)
+        found = [f"preprocessing: {source}"] if "assumed" in source else []
+        found += ["photographs are black beyond what they are resized to"] if self.preprocessing.black else []
+        return (*found, *self.executor.assumed)
 
     def prepare(self, samples: Sequence[Sample]) -> Tensor:
         """Decoded images of any size as (B, 3, H, W) float32 in [0, 1] on the device, not normalized yet.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from cuescope.cli.models import NUMBERS, numbers
-from cuescope.cli.terminal import command_line, progress, say
+from cuescope.cli.terminal import command_line, only_json, progress, say
 from cuescope.core.errors import CueError
 from cuescope.runs.options import AuditOptions, with_options
 
@@ -56,7 +56,7 @@ def audit(*models: str, json: bool = False, **given: Any) -> int:
     options.check(models)
     from cuescope.api.audit import perform
 
-    with progress() as show:
+    with only_json(json), progress() as show:
         result = perform(models, options, command_line(sys.argv[1:]), show, say)
     return finish(result, as_json=json)
 

@@ -5,6 +5,7 @@ from dataclasses import MISSING
 from typing import Any, Literal, cast
 
 from cuescope.cli.models import USUAL, ModelOptions
+from cuescope.cli.terminal import only_json
 from cuescope.core.errors import CueError
 
 
@@ -52,17 +53,19 @@ def list_(
 
 def _model(spec: str, how: ModelOptions, as_json: bool) -> None:
     """What is known of a model, what was assumed of it and what was done to run it."""
-    from cuescope.classifier.sources import known
+    from cuescope.runs.options import check_models
 
     if not spec:
         raise CueError("no model was named", wanted="a model", do="as in: cuescope list model timm/resnet50.a1_in1k")
-    known.check(spec)
+    check_models([spec], how.classes, how.templates, how.preprocessing)
     from cuescope.classifier import describe
     from cuescope.classifier.sources import load
 
-    classifier = load(spec, **how.given())
+    with only_json(as_json):
+        classifier = load(spec, **how.given())
+        known_of_it = describe.describe(classifier)
     if as_json:
-        print(json_module.dumps(describe.describe(classifier), indent=1))
+        print(json_module.dumps(known_of_it, indent=1))
         return
     print(classifier.name)
     for heading, text in describe.lines(classifier):

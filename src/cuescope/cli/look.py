@@ -35,7 +35,7 @@ def look(
     values = settings(set_ or ())
     # Before torch is imported, which takes seconds.
     short = {key.rpartition(".")[2]: value for key, value in values.items()}
-    check_look(instrument, model, image, out, short, how.preprocessing)
+    check_look(instrument, model, image, out, short, vars(how))
     from cuescope.api.look import look as do_look
 
     path, sentence = do_look(instrument, model, image, out=out, label=label, settings=values, **how.given())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,18 @@ def numbers(options: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(options)
     for key in NUMBERS.keys() & options.keys():
         if isinstance(text := options[key], str):
-            try:
-                found[key] = tuple(NUMBERS[key](part) for part in text.split(","))
-            except ValueError:
-                example = "0.5,0.5,0.5" if NUMBERS[key] is float else "224"
-                wanted = f"numbers with commas between them, as in {example}"
-                raise CueError(f"--{key} {text}", wanted=wanted, do=f"correct --{key}") from None
+            found[key] = _parsed(NUMBERS[key], text)
+            if found[key] is None:
+                # As people write sizes and lists: 224x224, 0.5 0.5 0.5, [0.5, 0.5, 0.5].
+                other = re.sub(r"[\sx\u00d7*;/,]+", ",", re.sub(r"px|[\[\]()]", "", text.strip().lower())).strip(",")
+                example = other if _parsed(NUMBERS[key], other) else "0.5,0.5,0.5" if NUMBERS[key] is float else "224"
+                wanted = f"{'whole ' * (NUMBERS[key] is int)}numbers with commas between them, as in {example}"
+                raise CueError(f"--{key} {text}", wanted=wanted, do=f"write --{key} {example}")
     return found
+
+
+def _parsed(kind: Callable[[str], Any], text: str) -> tuple[Any, ...] | None:
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        return None

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 
 from cuescope.core.progress import Progress, Whole, duration
 
@@ -50,6 +50,13 @@ class Shown:
         """All of it on one line, as "12 %: interaction of resnet50, 8 of 24 images, 3 min left"."""
         start = "" if self.share is None else f"{self.share:.0%}: "
         return start + ", ".join(text for text in (self.doing, self.left) if text)
+
+
+@contextmanager
+def only_json(wanted: bool) -> Iterator[None]:
+    """Standard output is for JSON alone where that is wanted: what a user's model prints goes to standard error."""
+    with redirect_stdout(sys.stderr) if wanted else nullcontext():
+        yield
 
 
 @contextmanager

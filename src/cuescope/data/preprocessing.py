@@ -6,6 +6,8 @@ to 2 times faster, has weights of fewer bits: pixels differ by up to 2 of 255, a
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +26,12 @@ FILTERS = {name: Image.Resampling[name.upper()] for name in NAMES}
 CHANNELS = ("RGB", "BGR")
 ROUNDING = ("even", "down")
 
+MOST_PX = 8192
+"""The longest side of an input: one image of 8,192 x 8,192 px takes 805 MB."""
+MOST_STD = 4.0
+"""A larger one is none of pixels in [0, 1], whose deviation is at most 0.5."""
+EXAMPLE = "size=(224, 224), resize=256"
+
 Pixels = NDArray[np.uint8]
 """(H, W, 3) uint8, as Pillow has it."""
 
@@ -40,7 +48,7 @@ class Preprocessing:
     takes them: "RGB", or "BGR" as Caffe's. `rounding` says where the middle begins when an odd number of px is cut
     away: "even", as torchvision and timm round, or "down", as transformers does.
 
-    Raises CueError for values that cannot be.
+    Raises CueError for values that cannot be, such as those of pixels from 0 to 255.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -61,13 +69,41 @@ class Preprocessing:
             raise unknown("order of channels", self.channels, CHANNELS)
         if self.rounding not in ROUNDING:
             raise unknown("rounding", self.rounding, ROUNDING)
-        sides = (*self.size, *((self.resize,) if isinstance(self.resize, int) else self.resize))
-        if len(self.size) != 2 or min(sides) < 1:
-            wanted = "sides of at least 1 px, as in size=(224, 224), resize=256"
-            raise CueError(f"preprocessing size {self.size}, resize {self.resize}", wanted=wanted, do="correct it")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            wanted = "three numbers each, for red, green and blue in [0, 1], std above 0"
-            raise CueError(f"preprocessing mean {self.mean}, std {self.std}", wanted=wanted, do="correct it")
+        self._check_sides()
+        self._check_colors()
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """What both sides reach at least after the resize, or at most where it is `whole`."""
+        return (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
+
+    @property
+    def black(self) -> bool:
+        """Whether the resized image may be smaller than what is cut out of it: it is black beyond then."""
+        return not self.whole and any(have < want for have, want in zip(self.sides, self.size, strict=True))
+
+    def _check_sides(self) -> None:
+        given = f"preprocessing size {self.size}, resize {self.resize}"
+        size: Any = self.size
+        resize: Any = self.resize
+        resize = (resize,) if isinstance(resize, Real) else tuple(resize)
+        if isinstance(size, Real) or not all(isinstance(side, Integral) for side in (*size, *resize)):
+            raise CueError(given, wanted="whole px: height and width", do=f"write them as {EXAMPLE}")
+        sides = (*size, *resize)
+        if len(size) != 2 or len(resize) > 2 or not 1 <= min(sides) <= max(sides) <= MOST_PX:
+            raise CueError(given, wanted=f"sides of 1 to {MOST_PX:,} px", do=f"write them as {EXAMPLE}")
+
+    def _check_colors(self) -> None:
+        found = f"preprocessing mean {self.mean}, std {self.std}"
+        wanted = "three numbers each, for red, green and blue in [0, 1], std above 0"
+        if len(self.mean) != 3 or len(self.std) != 3 or not np.isfinite((*self.mean, *self.std)).all():
+            raise CueError(found, wanted=wanted, do="correct it")
+        if min(self.std) <= 0:
+            raise CueError(found, wanted=wanted, do="correct it")
+        if max(self.mean) > 1 or max(self.std) > MOST_STD:
+            mean, std = ("(" + ", ".join(f"{v / 255:.4g}" for v in values) + ")" for values in (self.mean, self.std))
+            do = f"divide by 255 what is of pixels from 0 to 255: mean={mean}, std={std}"
+            raise CueError(found, wanted=wanted, do=do)
 
 
 def usual(side: int) -> Preprocessing:
@@ -97,10 +133,9 @@ def resized(shape: tuple[int, int], how: Preprocessing, framing: Framing) -> tup
     """The (H, W) that an image of `shape` is resized to before the crop from its middle."""
     if framing == "stimulus":
         return how.size
-    sides = (how.resize, how.resize) if isinstance(how.resize, int) else how.resize
     if how.whole:
-        return fitting(shape, sides)
-    return covering(shape, how.resize) if how.keep_aspect else sides
+        return fitting(shape, how.sides)
+    return covering(shape, how.resize) if how.keep_aspect else how.sides
 
 
 def locate(box: Box, shape: tuple[int, int], how: Preprocessing, framing: Framing = "photograph") -> Box:

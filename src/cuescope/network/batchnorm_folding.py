@@ -16,14 +16,18 @@ TOLERANCE = 1e-4
 """Of the largest output: the most by which folding may change any output."""
 
 
-def fold(network: nn.Module, pixels: Tensor) -> tuple[Any, frozenset[str], str]:
+def fold(
+    network: nn.Module, pixels: Tensor, logits: Callable[[Any], Tensor] | None = None
+) -> tuple[Any, frozenset[str], str]:
     """Fold every batch norm that is all that reads a convolution, in place, where that is exact.
 
     Pairs are found by running on `pixels` (normalized, (B, 3, H, W)), and taken back where the result differs from
-    that run. The batch norm becomes an identity (or its activation). Returns the unfolded network's output, the names
-    of the convolutions that were changed, and a note.
+    that run in what `logits` reads from its output. The batch norm becomes an identity (or its activation). Returns the
+    unfolded network's output, the names of the convolutions that were changed, and a note.
     """
+    logits = logits or tensor_of
     plain, flow = record(network, pixels)
+    wanted = logits(plain)
     pairs = flow.sole_consumers(_convolutions(network), norms(network))
     undo: dict[str, nn.Module] = {}
     for conv_name, norm_name in pairs.items():
@@ -33,7 +37,7 @@ def fold(network: nn.Module, pixels: Tensor) -> tuple[Any, frozenset[str], str]:
         network.set_submodule(norm_name, _rest(norm))
     if not pairs:
         return plain, frozenset(), ""
-    gap = difference(tensor_of(network(pixels)), tensor_of(plain))
+    gap = difference(logits(network(pixels)), wanted)
     if gap <= TOLERANCE:
         return plain, frozenset(pairs), f"{len(pairs)} batch norms folded into convolutions (checked: within {gap:.0e})"
     for name, module in undo.items():

@@ -4,17 +4,13 @@ import torch
 from torch import Tensor, nn
 
 from cuescope.core.errors import CueError
+from cuescope.network import hooks
 
 
 def outputs_of(network: nn.Module, size: tuple[int, int]) -> int:
     """How many logits the network gives for an image of this (H, W). Raises CueError where it gives none."""
-    was = network.training
-    network.eval()
-    try:
-        with torch.no_grad():
-            output = network(torch.zeros(1, 3, *size))
-    finally:
-        network.train(was)
+    with torch.no_grad(), hooks.evaluating(network):
+        output = network(torch.zeros(1, 3, *size))
     output = output if isinstance(output, Tensor) else getattr(output, "logits", None)
     if output is None or output.ndim != 2:
         raise CueError(f"{type(network).__name__} gives no logits (B, K)", wanted="a classifier", do="choose another")

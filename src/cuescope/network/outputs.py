@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cuescope.network import hooks
+from cuescope.network.batchnorm_folding import difference
+from cuescope.network.origins import Origin, origin
 
 SUM = 1e-3
 """How far a row of probabilities may sum from 1: half precision has three digits."""
+SAME = 1e-4
+"""Of the largest: how far what a last module gives may move where it is taken out and done again."""
+MAIN = ("output", "out", "pred", "preds", "prediction", "predictions", "scores", "main")
+"""Keys of the output that is meant, where several are as wide."""
+CHOOSE = "return the logits alone, or under the key 'logits', or name the classes where their number tells"
+DEEP = 6
+"""Containers within containers that are looked into."""
 Place = tuple[Any, ...]
-Sigmoid = Callable[[Place], bool | None]
-WAYS_BACK = 4
-"""Operations before the output among which a sigmoid is looked for: views and casts may follow it."""
+Told = Callable[[Place], Origin | None]
+"""What the output at a place came out of; None where that is not known."""
 
 
 class NoLogitsError(Exception):
-    """What a module gives are no logits. The message says what it gives, as a clause."""
+    """What a module gives are no logits. The message says what it gives, as a clause, and `do` what to do about it."""
+
+    def __init__(self, found: str, do: str = "return them from the module, alone or as its field 'logits'") -> None:
+        self.do = do
+        super().__init__(found)
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,8 @@ class Reading:
     """The way to the tensor: keys, indices and names of fields."""
     convert: Callable[[Tensor], Tensor] | None = None
     notes: tuple[str, ...] = ()
+    flat: bool = False
+    """It is a map of one position, (B, K, 1, 1)."""
 
     def __call__(self, output: Any) -> Tensor:
         """The logits of an output. Raises NoLogitsError where it is built otherwise than the one that was tried."""
@@ -43,42 +58,77 @@ class Reading:
         tensor = _tensor(output)
         if tensor is None:
             raise NoLogitsError(f"it gives a {type(output).__name__}")
+        tensor = tensor.flatten(1) if self.flat else tensor
         return tensor if self.convert is None else self.convert(tensor)
 
     @property
     def plain(self) -> bool:
         """Whether the output is the logits already."""
-        return not self.place and self.convert is None
+        return not self.place and self.convert is None and not self.flat
 
 
 class _Field(str):
     """The name of a field of an object."""
 
 
-def read(output: Any, images: int, classes: int | None, sigmoid: Sigmoid) -> Reading:
+def read(output: Any, images: int, classes: int | None, told: Told) -> Reading:
     """How are the logits read from the output for so many images? `classes`: how many are named, if any.
 
-    One tensor (B, K) is that; of several the field or key "logits", the only one with `classes` columns, or the first
-    where all are as wide (auxiliary heads). Rows of probabilities become their logarithms. A single output is that of
-    the second of two classes. `sigmoid(place)` says whether that output comes out of a sigmoid, None if not known.
+    One tensor (B, K) is that, or (B, K, 1, 1); of several the field or key "logits", the only one with `classes`
+    columns, the one that is called as the main output, or the first of a tuple (auxiliary heads). Rows of probabilities
+    become their logarithms, those of a sigmoid what went into it. A single output is that of the second of two classes.
+    `told(place)` says what that output came out of, None if not known.
 
-    Raises NoLogitsError where none of that is there, and for whole numbers: classes are no logits.
+    Raises NoLogitsError where none of that is there, for whole numbers (classes are no logits), complex ones, NaN,
+    infinite ones, and for probabilities that sum to 1 over the images.
     """
     place, tensor, notes = _chosen(output, images, classes)
-    if not tensor.is_floating_point():
-        kind = str(tensor.dtype).removeprefix("torch.")
-        raise NoLogitsError(f"it gives whole numbers ({kind}), as of classes, and no logits")
-    if tensor.isnan().any():
-        raise NoLogitsError("it gives NaN")
+    flat = tensor.ndim > 2
+    if flat:
+        notes = (*notes, f"its outputs (B, {', '.join(map(str, tensor.shape[1:]))}) are taken as one vector an image")
+        tensor = tensor.flatten(1)
+    _numbers(tensor)
     values = tensor.detach().double()
-    if (values.ndim == 1 or values.shape[1] == 1) and classes != 1:
-        return _of_one(place, values, notes, sigmoid)
-    if bool((values >= 0).all()) and bool(((values.sum(1) - 1).abs() < SUM).all()):
-        return Reading(place, log, (*notes, "its outputs are probabilities: their logarithms are taken as logits"))
-    if bool(((values >= 0) & (values <= 1)).all()) and sigmoid(place):
-        text = "its outputs come out of a sigmoid, each class for itself: the logits are taken as what went into it"
-        return Reading(place, log_odds, (*notes, text))
-    return Reading(place, None, notes)
+    binary = (values.ndim == 1 or values.shape[1] == 1) and classes != 1
+    convert, note = (_of_one if binary else _of_several)(values, lambda: told(place))
+    return Reading(place, convert, (*notes, note) if note else notes, flat)
+
+
+def _numbers(tensor: Tensor) -> None:
+    """Raise NoLogitsError for numbers that cannot be logits."""
+    kind = str(tensor.dtype).removeprefix("torch.")
+    if tensor.is_complex():
+        raise NoLogitsError(f"it gives complex numbers ({kind})", "give real ones, such as their sizes")
+    if not tensor.is_floating_point():
+        do = "give the numbers that the class is chosen by, from before the argmax"
+        raise NoLogitsError(f"it gives whole numbers ({kind}), as of classes, and no logits", do)
+    if tensor.isnan().any():
+        raise NoLogitsError("it gives NaN", "mend its weights or its input")
+    if tensor.isinf().any():
+        raise NoLogitsError("it gives infinite values", "mend its weights, or give finite numbers in place of them")
+
+
+def _of_several(values: Tensor, told: Callable[[], Origin | None]) -> tuple[Callable[[Tensor], Tensor] | None, str]:
+    """What makes logits of so many classes of the values (B, K), and what is said of it."""
+    if not bool((values >= 0).all()):
+        return None, ""
+    if bool(((values.sum(1) - 1).abs() < SUM).all()):
+        return log, "its outputs are probabilities: their logarithms are taken as logits"
+    if not bool((values <= 1).all()):
+        return None, ""
+    kind = told()
+    if len(values) > 1 and kind in ("softmax", None) and bool(((values.sum(0) - 1).abs() < SUM).all()):
+        found = "its outputs sum to 1 over the images of a batch: a softmax over dimension 0, not 1"
+        raise NoLogitsError(found, "use softmax(dim=1), or leave it out")
+    if kind == "softmax":
+        return log, "its outputs are some of those of a softmax: the logarithms of these are taken as logits"
+    if kind == "sigmoid":
+        return log_odds, (
+            "its outputs come out of a sigmoid, each class for itself: the logits are taken as what went into it"
+        )
+    if kind == "hardsigmoid":
+        return log_odds, "its outputs come out of a hardsigmoid, each class for itself: their log odds are the logits"
+    return None, "its outputs lie between 0 and 1: they are taken as logits nevertheless"
 
 
 def log(probabilities: Tensor) -> Tensor:
@@ -107,86 +157,108 @@ def of_two_odds(probability: Tensor) -> Tensor:
     return of_two(log_odds(probability))
 
 
-def ends_in_sigmoid(network: nn.Module, place: Place, images: Tensor) -> bool:
-    """Whether a network's output comes out of a sigmoid, by the operation that autograd saw."""
-    with torch.enable_grad():
-        output = Reading(place)(network(images[:1].detach().clone().requires_grad_()))
-        if output.grad_fn is None:
-            # No gradient comes through whole numbers, but one comes from the weights.
-            weights = [p for p in network.parameters() if p.is_floating_point() and not p.requires_grad]
-            for weight in weights:
-                weight.requires_grad_()
-            output = Reading(place)(network(images[:1]))
-            for weight in weights:
-                weight.requires_grad_(False)
-    node, names = output.grad_fn, []
-    while node is not None and len(names) < WAYS_BACK:
-        names.append(type(node).__name__)
-        node = node.next_functions[0][0] if node.next_functions else None
-    return any(name.startswith("SigmoidBackward") for name in names)
+def origin_in(run: Callable[[Tensor], Any], images: Tensor) -> Told:
+    """What tells of an output of `run` where it came from, by one more pass for one image when it is asked."""
+    return lambda place: origin(run, images[:1], Reading(place))
 
 
 def without_last(network: nn.Module, images: Tensor) -> tuple[str, ...]:
-    """Take out, in place, a softmax or sigmoid that is the last module of a network, which loses no digits; say so."""
-    last: tuple[str, Any] = ("", None)
+    """Take out, in place, a softmax or sigmoid that is the last module of a network, which loses no digits; say so.
+
+    It stays where the network without it is another one: it is called elsewhere too, or changed by hooks.
+    """
+    calls: list[tuple[str, Any]] = []  # outputs are held: the id of one that is gone may be another's
 
     def note(name: str, _inputs: tuple[Any, ...], output: Any) -> None:
-        nonlocal last
-        last = (name, output)  # held: the id of one that is gone may be another's
+        calls.append((name, output))
 
     output = hooks.watched_pass(network, images, note, kinds=(nn.Softmax, nn.Sigmoid))
-    name = last[0]
-    if output is not last[1] or not isinstance(output, Tensor) or output.ndim != 2:
+    name, last = calls[-1] if calls else ("", None)
+    if output is not last or not isinstance(output, Tensor) or output.ndim != 2:
         return ()
-    if isinstance(network.get_submodule(name), nn.Softmax):
-        network.set_submodule(name, nn.LogSoftmax(1))
-        return ("its outputs are probabilities: its last module, a softmax, gives their logarithms instead",)
-    network.set_submodule(name, nn.Identity())
-    return ("its outputs come out of a sigmoid, which is left out: what goes into it are the logits",)
+    old = network.get_submodule(name)
+    if isinstance(old, nn.Softmax):
+        if output.shape[1] == 1:
+            return ()
+        new, again = nn.LogSoftmax(1), Tensor.exp
+        text = "its outputs are probabilities: its last module, a softmax, gives their logarithms instead"
+    else:
+        new, again = nn.Identity(), torch.sigmoid
+        text = "its outputs come out of a sigmoid, which is left out: what goes into it are the logits"
+    network.set_submodule(name, new)
+    if difference(again(network(images)), output) <= SAME:
+        return (text,)
+    network.set_submodule(name, old)
+    return ()
 
 
-def _of_one(place: Place, values: Tensor, notes: tuple[str, ...], sigmoid: Sigmoid) -> Reading:
-    """A binary classifier: its single output is a probability behind a sigmoid, else a logit."""
+def _of_one(values: Tensor, told: Callable[[], Origin | None]) -> tuple[Callable[[Tensor], Tensor] | None, str]:
+    """A binary classifier: its single output is a probability behind a sigmoid or a softmax, else a logit."""
     inside = bool(((values >= 0) & (values <= 1)).all())
-    known = sigmoid(place) if inside else False
-    if known or (known is None and inside):
-        why = "out of a sigmoid" if known else "which lies between 0 and 1"
-        text = f"one output, {why}: taken as the probability of the second of two classes"
-        return Reading(place, of_two_odds, (*notes, text))
-    return Reading(place, of_two, (*notes, "one output: taken as the logit of the second of two classes"))
+    kind = told() if inside else ""
+    if kind == "softmax" and bool((values == 1).all()):
+        found = "its only output comes out of a softmax over one class, which is always 1"
+        raise NoLogitsError(found, "use a sigmoid, or give the logits of all classes")
+    if kind != "":
+        why = f"out of a {kind}" if kind else "which lies between 0 and 1"
+        return of_two_odds, f"one output, {why}: taken as the probability of the second of two classes"
+    return of_two, "one output: taken as the logit of the second of two classes"
 
 
 def _chosen(output: Any, images: int, classes: int | None) -> tuple[Place, Tensor, tuple[str, ...]]:
     """The tensor that may hold logits, the way to it, and what was assumed."""
-    found = {place: tensor for place, tensor in _tensors(output) if _fits(tensor, images)}
+    given = dict(_tensors(output))
+    found = {place: tensor for place, tensor in given.items() if _fits(tensor, images)}
     if not found:
-        given = [f"{tuple(tensor.shape)}" for _, tensor in _tensors(output)]
-        what = f"tensors of the shapes {', '.join(given)}" if len(given) > 1 else "".join(given) and f"shape {given[0]}"
-        raise NoLogitsError(f"it gives {what or f'a {type(output).__name__}'}, and no (B, K)")
+        shapes = [f"{tuple(tensor.shape)}" for tensor in given.values()]
+        what = f"tensors of the shapes {', '.join(shapes)}" if len(shapes) > 1 else f"shape {''.join(shapes)}"
+        raise NoLogitsError(f"it gives {what if shapes else f'a {type(output).__name__}'}, and no (B, K)")
     if () in found:
         return (), found[()], ()
-    # Beside matrices a vector is a loss or a score of each image.
-    found = {place: tensor for place, tensor in found.items() if tensor.ndim == 2} or found
-    for place, tensor in found.items():
-        if str(place[-1]) == "logits":
-            return place, tensor, ()
-    fitting = {place: tensor for place, tensor in found.items() if classes and _columns(tensor) == classes}
-    several = fitting or found
-    place, tensor = next(iter(several.items()))
+    # Beside matrices a vector is a loss or a score of each image, and a map of one position holds features.
+    for axes in (2, 3, 4):
+        matrices = {place: tensor for place, tensor in found.items() if tensor.ndim == axes}
+        if matrices:
+            found = matrices
+            break
+    # The outermost: an auxiliary head inside may call its own so too.
+    named = {place: depth for place in found if (depth := _depth_of_logits(place)) is not None}
+    outermost = min(named.values(), default=0)
+    several = {place: found[place] for place, depth in named.items() if depth == outermost} or found
+    if len(several) == 1:
+        return *next(iter(several.items())), ()
     shown = ", ".join(f"{_called(p)} {tuple(t.shape)[1:]}" for p, t in found.items())
-    if len({_columns(t) for t in several.values()}) > 1:
-        raise NoLogitsError(f"it gives several outputs ({shown}), and none is called logits")
-    if len(found) == 1:
-        return place, tensor, ()
-    return place, tensor, (f"of its outputs ({shown}), {_called(place)} is taken as the logits",)
+    fitting = {place: tensor for place, tensor in several.items() if classes and _columns(tensor) == classes}
+    why = f"the only one with {classes} columns" if len(fitting) == 1 else ""
+    several = fitting or several
+    if len({_columns(tensor) for tensor in several.values()}) > 1:
+        raise NoLogitsError(f"it gives several outputs ({shown}), and none is called logits", CHOOSE)
+    place = next(iter(several))
+    if len(several) > 1:
+        main = [place for place in several if str(place[-1]).lower() in MAIN]
+        if len(main) == 1:
+            place, why = main[0], "by its name"
+        elif all(type(step) is int or isinstance(step, _Field) for p in several for step in p):
+            why = "the first"
+        else:
+            raise NoLogitsError(f"it gives several outputs as wide ({shown}), and none is called logits", CHOOSE)
+    return place, several[place], (f"of its outputs ({shown}), {_called(place)} is taken as the logits: {why}",)
+
+
+def _depth_of_logits(place: Place) -> int | None:
+    """How many containers lie about the one that is called logits."""
+    return next((depth for depth, step in enumerate(place) if str(step).lower() == "logits"), None)
 
 
 def _columns(tensor: Tensor) -> int:
-    return tensor.shape[1] if tensor.ndim == 2 else 1
+    return tensor[0].numel()
 
 
 def _fits(tensor: Tensor, images: int) -> bool:
-    return tensor.ndim in (1, 2) and len(tensor) == images and tensor.numel() > 0
+    """Whether it has one number or one vector for each image; a map of one position is a vector."""
+    if tensor.ndim == 0 or len(tensor) != images or tensor.numel() == 0:
+        return False
+    return tensor.ndim <= 2 or (tensor.ndim <= 4 and tensor.numel() == images * max(tensor.shape[1:]))
 
 
 def _called(place: Place) -> str:
@@ -198,15 +270,19 @@ def _tensors(output: Any, place: Place = ()) -> Iterator[tuple[Place, Tensor]]:
     tensor = _tensor(output)
     if tensor is not None:
         yield place, tensor
-    elif isinstance(output, Mapping):
-        for key, value in output.items():
-            yield from _tensors(value, (*place, key))
+        return
+    inside: Iterable[tuple[Any, Any]] = ()
+    if isinstance(output, Mapping):
+        inside = output.items()
     elif isinstance(output, list | tuple):
         names = getattr(output, "_fields", ())
-        for index, value in enumerate(output):
-            yield from _tensors(value, (*place, _Field(names[index]) if names else index))
-    elif isinstance(getattr(output, "logits", None), Tensor | np.ndarray):
-        yield (*place, _Field("logits")), cast(Tensor, _tensor(output.logits))
+        inside = ((_Field(names[i]) if names else i, value) for i, value in enumerate(output))
+    elif dataclasses.is_dataclass(output):
+        inside = ((_Field(field.name), getattr(output, field.name)) for field in dataclasses.fields(output))
+    elif hasattr(output, "logits"):
+        inside = ((_Field("logits"), output.logits),)
+    for step, value in inside if len(place) < DEEP else ():
+        yield from _tensors(value, (*place, step))
 
 
 def _tensor(output: Any) -> Tensor | None:

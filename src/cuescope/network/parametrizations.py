@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
+from torch.utils._pytree import tree_leaves
 
 
 def removed(network: nn.Module) -> list[str]:
@@ -33,7 +35,10 @@ def removed(network: nn.Module) -> list[str]:
                 part.register_parameter(name, nn.Parameter(value, value.is_floating_point()))
     for part, hook in list(_hooks(network)):
         kinds.append(type(hook).__name__)
-        (remove_weight_norm if isinstance(hook, WeightNorm) else remove_spectral_norm)(part, hook.name)
+        if isinstance(hook, BasePruningMethod):
+            prune.remove(part, hook._tensor_name)
+        else:
+            (remove_weight_norm if isinstance(hook, WeightNorm) else remove_spectral_norm)(part, hook.name)
     network.requires_grad_(False)
     if not kinds:
         return []
@@ -41,14 +46,21 @@ def removed(network: nn.Module) -> list[str]:
     return [f"{len(kinds)} {what} ({', '.join(sorted(set(kinds)))})"]
 
 
-def detach(module: nn.Module) -> None:
-    """Make a module with weight norm or spectral norm by hooks one that can be copied: its next pass computes anew."""
-    for part, hook in _hooks(module):
-        setattr(part, hook.name, getattr(part, hook.name).detach())
+def computed(module: nn.Module) -> dict[int, Any]:
+    """Copies of what a module has kept of its last pass, for copy.deepcopy, which copies no results of computations.
+
+    Those are pruned weights, those of weight norm and spectral norm by hooks, and features that are held.
+    """
+    found: dict[int, Any] = {}
+    for part in module.modules():
+        for value in tree_leaves(list(vars(part).values())):
+            if isinstance(value, torch.Tensor) and value.grad_fn is not None:
+                found[id(value)] = value.detach().clone()
+    return found
 
 
 def _hooks(module: nn.Module) -> Iterator[tuple[nn.Module, Any]]:
     for part in module.modules():
         for hook in part._forward_pre_hooks.values():
-            if isinstance(hook, WeightNorm | SpectralNorm):
+            if isinstance(hook, WeightNorm | SpectralNorm | BasePruningMethod):
                 yield part, hook

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import Preprocessing
-from cuescope.network import hooks, inputs, outputs, parametrizations, wrappers
+from cuescope.network import hooks, inputs, outputs, parametrizations, signatures, wrappers
 from cuescope.network.batchnorm_folding import difference, fold, norms
 from cuescope.network.executor import PRECISIONS, Executor, Function, out_of_memory, probes
 
@@ -18,10 +19,10 @@ STEADY = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 """By precision: how far an image's logits may move between two passes, as a share of the largest: rounding."""
 SWAYED = 5e-2
 """A classifier whose logits move farther than this with the other images of a batch is refused."""
+CONSTANT = 1e-6
+"""Of the largest logit: what differs less between noise and patches of color may be no answer to them."""
 HALF = "weights in float16, run in float32"
 """A note that no longer holds where the network takes half precision alone."""
-LUMA = (0.299, 0.587, 0.114)
-"""Red, green and blue in a gray value (ITU-R BT.601)."""
 
 
 def start(
@@ -46,7 +47,8 @@ def start(
         do = "load its weights before it is given, or make it outside of torch.device('meta')"
         raise CueError(f"{name} has weights on 'meta': none", wanted="a network with its weights", do=do)
     network = module if owned else _copied(module, name)
-    network.eval().requires_grad_(False)
+    _evaluated(network)
+    network.requires_grad_(False)
     if kinds := wrappers.quantized(network):
         note = f"quantized ({', '.join(kinds)}): run as a black box on the CPU, without layers and gradients"
         found = start_function(network, how, name, classes=classes, device=torch.device("cpu"), batch_size=batch_size)
@@ -75,11 +77,11 @@ def start(
                 return examined(executor, how, name)
             plain = _run(executor, images[:1], classes, folding) if plain is None else plain
     except outputs.NoLogitsError as error:
-        raise _no_logits(name, network, str(error)) from error
+        raise _no_logits(name, network, error) from error
     except Exception as error:
         if isinstance(error, RuntimeError) and out_of_memory(error):
             raise executor.starved() from error
-        raise _unfit(name, how, f"{type(error).__name__}: {error}") from error
+        raise _unfit(name, network, how, error) from error
     network = executor.network
     # A single convolution cuts patches for a transformer, which gains nothing; ConvNeXt neither gains nor loses.
     if sum(isinstance(part, nn.Conv2d) for part in network.modules()) > 1:
@@ -110,7 +112,7 @@ def start_function(
         with torch.no_grad(), hooks.evaluating():
             images = executor.normalize(probes(how))
             try:
-                executor.run = _read(executor, function, function(images), len(images), classes)
+                executor.run = _read(executor, function, images, classes)
             except (CueError, outputs.NoLogitsError):
                 raise
             except Exception:
@@ -119,13 +121,13 @@ def start_function(
                     _one_by_one(executor, images, classes)
                 else:
                     executor.assumed.append(way.note)
-                    executor.run = _read(executor, fed := _fed(function, way), fed(images), len(images), classes)
+                    executor.run = _read(executor, _fed(function, way), images, classes)
     except outputs.NoLogitsError as error:
-        raise _no_logits(name, None, str(error)) from error
+        raise _no_logits(name, None, error) from error
     except CueError:
         raise
     except Exception as error:
-        raise _unfit(name, how, f"{type(error).__name__}: {error}") from error
+        raise _unfit(name, function, how, error) from error
     return examined(executor, how, name)
 
 
@@ -133,9 +135,15 @@ def examined(executor: Executor, how: Preprocessing, name: str) -> Executor:
     """The executor with its `answers`, the same each time and whatever images stand beside. Else CueError."""
     images, allowed = probes(how), STEADY[executor.dtype]
     with torch.inference_mode():
-        both, again = (executor.batches(images, lambda x: (executor.once(x),))[0] for _ in range(2))
         alone = executor.once(images[:1]).float().cpu()
+    if alone.ndim == 1:
+        _one_row(executor)
+        alone = alone[None]
+    with torch.inference_mode():
+        both, again = (executor.batches(images, lambda x: (executor.once(x),))[0] for _ in range(2))
     executor.answers = both
+    if len(both) > 1 and difference(both[1:], both[:1]) <= CONSTANT:
+        executor.assumed.append("gives both images that it was tried on the same logits: it may not look at the image")
     change, sway = difference(again, both), difference(alone, both[:1])
     if max(change, sway) <= allowed:
         return executor
@@ -151,22 +159,31 @@ def examined(executor: Executor, how: Preprocessing, name: str) -> Executor:
     return executor
 
 
+def _one_row(executor: Executor) -> None:
+    """Give the logits of one image the axis of the batch again, which a network's squeeze took away too."""
+
+    def row(logits: Tensor) -> Tensor:
+        return logits[None] if logits.ndim == 1 else logits
+
+    if executor.network is not None:
+        hooks.changed(executor.network, output=row)
+    else:
+        run = executor.run
+        executor.run = lambda images: row(run(images))
+    executor.assumed.append("gives the logits of a single image without the axis of the batch: it is put back")
+
+
 def _size(change: float) -> str:
     return f"{change:.0%} of the largest" if change < 1 else "as much as they are large"
 
 
 def _prepared(network: nn.Module) -> list[str]:
-    """Effective weights in float32, a gray input for a network that takes one channel; what was done."""
+    """Effective weights in float32; what was done."""
     notes = parametrizations.removed(network)
     kinds = {tensor.dtype for tensor in (*network.parameters(), *network.buffers()) if tensor.is_floating_point()}
     if others := sorted(str(kind).removeprefix("torch.") for kind in kinds - {torch.float32}):
         network.float()
         notes.append(f"weights in {', '.join(others)}, run in float32")
-    first = next((part for part in network.modules() if isinstance(part, nn.Conv2d)), None)
-    if first is not None and first.in_channels == 1:
-        weights = torch.tensor(LUMA).view(3, 1, 1)
-        hooks.changed(network, image=lambda x: torch.sum(x * weights.to(x), 1, keepdim=True))
-        notes.append("takes one channel: it is given the luma of the normalized image")
     return notes
 
 
@@ -176,16 +193,23 @@ def _run(executor: Executor, images: Tensor, classes: int | None, folding: bool)
     assert network is not None
     if any(isinstance(part, nn.Softmax | nn.Sigmoid) for part in network.modules()):
         executor.assumed += outputs.without_last(network, images)
+    found: list[outputs.Reading] = []
+
+    def logits(output: Any) -> Tensor:
+        if not found:
+            found.append(outputs.read(output, len(images), classes, outputs.origin_in(network, images)))
+        return found[0](output)
+
     if folding and norms(network):
-        plain, executor.folded, note = fold(network, images)
+        plain, executor.folded, note = fold(network, images, logits)
         executor.notes += [note] if note else []
     else:
         plain = network(images)
-    reading = outputs.read(plain, len(images), classes, lambda place: outputs.ends_in_sigmoid(network, place, images))
-    executor.assumed += reading.notes
-    if not reading.plain:
-        hooks.changed(network, output=reading)
-    return reading(plain)
+    plain = logits(plain)
+    executor.assumed += found[0].notes
+    if not found[0].plain:
+        hooks.changed(network, output=found[0])
+    return plain
 
 
 def _fed_otherwise(executor: Executor, images: Tensor, how: Preprocessing, classes: int | None) -> bool:
@@ -231,44 +255,54 @@ def _channels_last(executor: Executor, network: nn.Module, images: Tensor, plain
 
 def _one_by_one(executor: Executor, images: Tensor, classes: int | None) -> None:
     """Run it on one image at a time, as a black box: it takes no two."""
-    run = executor.run
-    first = run(images[:1])
-    one = _read(executor, run, first, 1, classes)
+    one = _read(executor, executor.run, images[:1], classes)
     executor.run = lambda x: torch.cat([one(x[i : i + 1]) for i in range(len(x))])
     executor.network = None
     executor.assumed.append("takes one image at a time: run as a black box")
 
 
-def _read(executor: Executor, function: Function, output: Any, count: int, classes: int | None) -> Function:
-    """The function, its output read as logits."""
-    reading = outputs.read(output, count, classes, lambda _: None)
+def _read(executor: Executor, function: Function, images: Tensor, classes: int | None) -> Function:
+    """The function, its output for these images read as logits."""
+    output, count = function(images), len(images)
+    reading = outputs.read(output, count, classes, outputs.origin_in(function, images))
     executor.assumed += reading.notes
     return function if reading.plain and isinstance(output, Tensor) else lambda x: reading(function(x))
 
 
+def _evaluated(network: nn.Module) -> None:
+    """Put it into evaluation mode for good, also where its `train` is code of its own that does not do it."""
+    with suppress(Exception):
+        network.eval()
+    for module in network.modules():
+        module.training = False
+
+
 def _copied(module: nn.Module, name: str) -> nn.Module:
-    parametrizations.detach(module)
     try:
-        return copy.deepcopy(module)
+        return copy.deepcopy(module, parametrizations.computed(module))
     except Exception as error:
         do = "give a factory instead, as in file.py:make_model, or owned=True"
         found = f"{name} cannot be copied: {type(error).__name__}: {error}"
         raise CueError(found, wanted="a module that copy.deepcopy can copy", do=do) from error
 
 
-def _no_logits(name: str, network: nn.Module | None, why: str) -> CueError:
+def _no_logits(name: str, network: nn.Module | None, why: outputs.NoLogitsError) -> CueError:
     state = network.state_dict().items() if network is not None else ()
     tensors = {key: tensor for key, tensor in state if isinstance(tensor, Tensor) and tensor.is_floating_point()}
     found = f"{name} gives no logits of classes: {why}"
-    do = "return them from the module, alone or as its field 'logits', or name the classes"
+    do = why.do
     if broken := [key for key, tensor in tensors.items() if tensor.isnan().any()]:
         found, do = f"{found}; NaN stands in its {', '.join(broken[:3])}", "mend the weights"
     return CueError(found, wanted="logits (B, K) of K classes", do=do)
 
 
-def _unfit(name: str, how: Preprocessing, why: str) -> CueError:
+def _unfit(name: str, run: Function, how: Preprocessing, error: Exception) -> CueError:
+    wanted = "a module that takes normalized images (B, 3, H, W) and gives logits (B, K)"
+    raised = f"{type(error).__name__}: {error}"
+    if (why := signatures.why_not(run)) is not None:
+        return CueError(f"{name} cannot be run on images: {why.found}; {raised}", wanted=wanted, do=why.do)
     return CueError(
-        f"{name} cannot be run on images of {how.size[0]} x {how.size[1]} px: {why}",
-        wanted="a module that takes normalized images (B, 3, H, W) and gives logits (B, K)",
+        f"{name} cannot be run on images of {how.size[0]} x {how.size[1]} px: {raised}",
+        wanted=wanted,
         do="give preprocessing=Preprocessing(size=...), or mend the module",
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import Preprocessing
-from cuescope.network import hooks, identity
+from cuescope.network import hooks, identity, own_steps
 
 ASSUMED = "assumed: ImageNet's usual"
 """The source of a preprocessing of which nothing is known."""
@@ -23,11 +23,14 @@ def unwrapped(module: Any) -> tuple[Any, tuple[str, ...]]:
     """The network inside wrappers that change nothing, and what was taken off.
 
     A torch.compile'd module, DataParallel, DistributedDataParallel, a Sequential of one; an exported program and
-    TorchScript become functions.
+    TorchScript become functions. Raises CueError for a class in place of a module.
 
     >>> unwrapped(nn.Sequential(nn.DataParallel(nn.Flatten())))
     (Flatten(start_dim=1, end_dim=-1), ('run without its Sequential, DataParallel',))
     """
+    if isinstance(module, type):
+        found = f"{module.__name__} is a class"
+        raise CueError(found, wanted="a network of it, with its weights", do=f"call it: {module.__name__}()")
     off: list[str] = []
     while True:
         if isinstance(module, torch.export.ExportedProgram):
@@ -35,17 +38,37 @@ def unwrapped(module: Any) -> tuple[Any, tuple[str, ...]]:
         if isinstance(module, torch.jit.ScriptModule):
             found = Scripted(_copied(module), type(module).__name__, _identity(module))
             return found, ("TorchScript: a black box", *found.notes)
-        if isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
-            off.append("torch.compile")
-        elif isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            inner = module.module
-            off.append(type(module).__name__)
-        elif type(module) is nn.Sequential and len(module) == 1 and not hooks.is_changed(module):
-            inner = module[0]
-            off.append("Sequential")
-        else:
+        kind, inner = _inside(module)
+        if inner is None:
             return module, ((f"run without its {', '.join(off)}",) if off else ())
+        if hooks.is_changed(module):
+            found, notes = unwrapped(inner)
+            return (_with_hooks(found, module), notes) if isinstance(found, nn.Module) else (module, ())
+        off.append(kind)
         module = inner
+
+
+def _inside(module: Any) -> tuple[str, nn.Module | None]:
+    """What a wrapper is, and the network in it; None where it is no wrapper, or one with a way to run of its own."""
+    if isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
+        return "torch.compile", inner
+    if not isinstance(module, nn.Module) or "forward" in vars(module):
+        return "", None
+    kinds = nn.DataParallel, nn.parallel.DistributedDataParallel
+    if isinstance(module, kinds) and type(module).forward in [kind.forward for kind in kinds]:
+        return type(module).__name__, module.module
+    if type(module) is nn.Sequential and len(module) == 1:
+        return "Sequential", module[0]
+    return "", None
+
+
+def _with_hooks(network: nn.Module, wrapper: nn.Module) -> nn.Module:
+    """The network with what hooks on its wrapper do to its input and its output."""
+    holder = nn.Sequential(network).train(wrapper.training)
+    for name in vars(wrapper):
+        if name.startswith(("_forward_hooks", "_forward_pre_hooks")):
+            setattr(holder, name, getattr(wrapper, name).copy())
+    return holder
 
 
 def core(module: Any) -> Any:
@@ -86,12 +109,11 @@ def quantized(network: nn.Module) -> list[str]:
 
 
 def assumed(module: Any) -> Preprocessing:
-    """The preprocessing where nothing is known of it: ImageNet's usual, less a normalization in the module itself."""
-    kinds = [type(part) for part in module.modules()] if isinstance(module, nn.Module) else []
-    if not any(kind.__name__ == "Normalize" and kind.__module__.startswith("torchvision.") for kind in kinds):
+    """The preprocessing where nothing is known of it: ImageNet's usual, less what the module does by itself."""
+    steps = own_steps.find(module)
+    if steps is None:
         return Preprocessing(source=ASSUMED)
-    source = "assumed: ImageNet's usual resize and crop; the module normalizes by itself"
-    return Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), source=source)
+    return steps.outside(Preprocessing(source=f"{ASSUMED} resize and crop" if steps.normalizes else ASSUMED))
 
 
 def _known(module: nn.Module) -> bool:
@@ -120,8 +142,15 @@ def in_parts(run: Callable[[Tensor], Any], batch: int | None) -> Callable[[Tenso
 
 
 def preprocessing_for(sides: Sequence[int | None], what: str) -> Preprocessing:
-    """ImageNet's usual preprocessing at the input size (B, 3, H, W) of a program, 224 px where it is free."""
-    height, width = (side or 224 for side in sides[2:])
+    """ImageNet's usual preprocessing at the input size of a program, 224 px where it is free.
+
+    The sides are (B, 3, H, W), or (B, H, W, 3).
+
+    >>> preprocessing_for([None, 64, 96, 1], "it").size
+    (64, 96)
+    """
+    last = sides[1] not in (1, 3, None) and sides[3] in (1, 3)
+    height, width = (side or 224 for side in (sides[1:3] if last else sides[2:]))
     resize = round(height * 256 / 224) if height == width else (height, width)
     return Preprocessing((height, width), resize, source=f"size from {what}, the rest assumed: ImageNet's usual")
 
@@ -149,8 +178,12 @@ def exported(program: "torch.export.ExportedProgram") -> tuple[Callable[[Tensor]
     """An exported program as a function of normalized images, and what is said of it."""
     network, sides = program.module(), exported_sides(program)
     batch = sides[0] if sides else None
+    taken = _exported_input(program)
 
     def run(images: Tensor) -> Any:
+        # A program for whole numbers runs on others too, and gives something else.
+        if taken is not None and images.is_floating_point() != taken.is_floating_point():
+            raise ValueError(f"it takes {str(taken.dtype).removeprefix('torch.')}")
         return network(images)
 
     function = in_parts(run, batch)
@@ -162,13 +195,15 @@ def exported(program: "torch.export.ExportedProgram") -> tuple[Callable[[Tensor]
 
 def exported_sides(program: Any) -> list[int | None]:
     """The sides of an exported program's input, None where one is free; empty for all that takes no images alone."""
-    if not isinstance(program, torch.export.ExportedProgram):
-        return []
+    taken = _exported_input(program) if isinstance(program, torch.export.ExportedProgram) else None
+    return [] if taken is None else [side if isinstance(side, int) else None for side in taken.shape]
+
+
+def _exported_input(program: "torch.export.ExportedProgram") -> Tensor | None:
+    """What stands for the images in an exported program; None where that is not its only input."""
     wanted = program.graph_signature.user_inputs
     metas = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in wanted]
-    if len(metas) != 1 or not isinstance(metas[0], Tensor) or metas[0].ndim != 4:
-        return []
-    return [side if isinstance(side, int) else None for side in metas[0].shape]
+    return metas[0] if len(metas) == 1 and isinstance(metas[0], Tensor) and metas[0].ndim == 4 else None
 
 
 def _copied(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:

@@ -120,14 +120,7 @@ class AuditOptions:
             source.check(self.inputs.get(source.role))
         check_run_folder(Path(self.out))
         self._check_apart()
-        named = isinstance(self.classes, Path) and str(self.classes) != IMAGENET
-        if named and not self.classes.expanduser().is_file():
-            wanted = f"a file of class names, or {IMAGENET}"
-            raise CueError(f"no file '{self.classes}'", wanted=wanted, do="check the path")
-        models.check_preprocessing(self.preprocessing)
-        for classifier in classifiers:
-            models.check(classifier)
-        prompts.check(classifiers, self.classes, self.templates)
+        check_models(classifiers, self.classes, self.templates, self.preprocessing)
 
     def _check_apart(self) -> None:
         """Raise CueError where the run would lie among the images, and its pictures become images of the next run."""
@@ -139,18 +132,31 @@ class AuditOptions:
 
 
 def check_look(
-    instrument: str, model: Any, image: Any, out: Any, settings: Mapping[str, Any], preprocessing: Any = None
+    instrument: str, model: Any, image: Any, out: Any, settings: Mapping[str, Any], how: Mapping[str, Any]
 ) -> Path:
-    """The file that `look` writes. Raises CueError for a mistaken path or name, as AuditOptions.check does."""
+    """The file that `look` writes. Raises CueError for a mistaken path or name, as AuditOptions.check does.
+
+    `how` are arguments of `load`.
+    """
     path = Path(out) if out else Path(f"{Path(instrument).stem}-{Path(image).stem}.png")
     if path.suffix.lower() not in (".png", ".gif"):
         raise CueError(f"--out {path}", wanted="a name that ends in .png, or in .gif", do="choose another --out")
     instruments.check({next(iter(instruments.asked([instrument], (), {}))): settings})
     check_image(image)
     instruments.check_looks(instrument)
-    models.check_preprocessing(preprocessing)
-    models.check(model)
+    check_models([model], *(how.get(key) for key in ("classes", "templates", "preprocessing")))
     return path
+
+
+def check_models(specs: Sequence[Any], classes: Any, templates: Any, preprocessing: Any) -> None:
+    """Raise CueError for a mistaken path or name of models, and of what they are loaded with. Imports no torch."""
+    if isinstance(classes, Path) and str(classes) != IMAGENET and not classes.expanduser().is_file():
+        wanted = f"a file of class names, or {IMAGENET}"
+        raise CueError(f"no file '{classes}'", wanted=wanted, do="check the path")
+    models.check_preprocessing(preprocessing)
+    for spec in specs:
+        models.check(spec)
+    prompts.check(specs, classes, templates)
 
 
 def described() -> dict[str, tuple[Any, Any, str]]:

@@ -67,7 +67,7 @@ def load(
         **{"classes": classes, "preprocessing": given, "device": device, "precision": precision},
         **{"batch_size": batch_size, "compile": compile, "fold": fold},
     }
-    asked = Asked(str(weights) if weights is not None else "", classes, templates)
+    asked = Asked(str(weights) if weights is not None else "", classes, templates, device=device)
     name, found = ("", Found(spec)) if isinstance(spec, Classifier) else find(spec, asked, given)
     if isinstance(found.module, Classifier):
         # What is not asked for stays as the classifier has it.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from cuescope.network.trial import LUMA
+from cuescope.network.inputs import LUMA
 
 NEAR = 0.2
 """How far a range of whole numbers may lie from that of ImageNet's normalized colors to be taken for it."""

@@ -52,6 +52,8 @@ class Asked(NamedTuple):
     """Of the prompts of a zero-shot classifier."""
     seed: int = SEED
     """Of the weights of an untrained network."""
+    device: str = "auto"
+    """Where prompts are encoded."""
 
 
 class Found(NamedTuple):

@@ -21,7 +21,7 @@ TABLES = {"data/weights/": "model_weights_config.json", "data/constants/": "mode
 
 
 class ExportedNetwork:
-    """Normalized images (B, 3, H, W) to the outputs of the program, as one tensor or a list of them."""
+    """Images as the program takes them to its outputs, as one tensor or a list of them. ValueError for other images."""
 
     def __init__(self, path: Path) -> None:
         files = archives.members(path, WHAT)
@@ -39,15 +39,21 @@ class ExportedNetwork:
             raise archives.refused(path, str(error), AGAIN) from None
         except (KeyError, ValueError, TypeError, RuntimeError, AttributeError, IndexError) as error:
             raise archives.broken(path, WHAT, f"{type(error).__name__}: {error}") from None
-        if len(self.sides) != 4 or self.sides[1] not in (3, None) or not self.dtype.is_floating_point:
-            found = f"'{path}' takes {str(self.dtype).removeprefix('torch.')} {self.sides}"
-            raise CueError(found, wanted="floats (B, 3, H, W)", do="export it with such an input")
+        self.takes = f"{str(self.dtype).removeprefix('torch.')} {self.sides}"
+        known = self.dtype.is_floating_point or self.dtype == torch.uint8
+        if len(self.sides) != 4 or not known or not {1, 3, None} & {self.sides[1], self.sides[3]}:
+            wanted = "floats or uint8, (B, 3, H, W) or (B, H, W, 3), or one channel"
+            raise CueError(f"'{path}' takes {self.takes}", wanted=wanted, do="export it with such an input")
         self.run = in_parts(self._once, self.sides[0])
 
     def __call__(self, images: Tensor) -> Any:
         return self.run(images)
 
     def _once(self, images: Tensor) -> Any:
+        # Operations may take others without an error, and give something else.
+        fits = all(side in (None, have) for side, have in zip(self.sides[1:], images.shape[1:], strict=True))
+        if not fits or images.is_floating_point() != self.dtype.is_floating_point:
+            raise ValueError(f"it takes {self.takes}")
         self.held = {name: tensor.to(images.device) for name, tensor in self.held.items()}
         outputs = self.graph.run({**self.held, self.input: images.to(self.dtype)}, images.device)
         found = [outputs[i] for i in self.wanted]

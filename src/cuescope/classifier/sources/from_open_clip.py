@@ -19,6 +19,8 @@ from cuescope.core.errors import CueError
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.models.seeding import seeded
 from cuescope.models.zero_shot import ZeroShot, head_of_prompts
+from cuescope.network import hooks
+from cuescope.network.executor import find_device
 
 WEIGHTS = (
     *("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin"),
@@ -62,18 +64,21 @@ def find(name: str, asked: Asked) -> Found:
     model = _model(source, spec)
     if source.weights != RANDOM:
         notes += fit(lambda _: model, _converted(model, read(source.weights)), source.weights)[1]
-    model.eval()
+    device = find_device(asked.device)
+    model.eval().to(device)
     padding = getattr(getattr(tokenizer, "tokenizer", None), "pad_token_id", 0)
     full: list[str] = []
 
     def encode(texts: list[str]) -> Any:
         tokens = tokenizer(texts)
         full.extend(text for text, row in zip(texts, tokens, strict=True) if row[-1] != padding)
-        return _encoded(model, tokens)
+        return _encoded(model, tokens.to(device)).cpu()
 
     scale = float(model.logit_scale.detach().exp())
     bias = None if model.logit_bias is None else float(model.logit_bias.detach())
-    head = head_of_prompts(encode, words, templates, scale=scale, bias=bias, progress=_progress(len(words)))
+    with hooks.evaluating(model):
+        head = head_of_prompts(encode, words, templates, scale=scale, bias=bias, progress=_progress(len(words)))
+    model.to("cpu")
     image = model.visual
     if hasattr(image, "output_tokens"):
         image.output_tokens = False

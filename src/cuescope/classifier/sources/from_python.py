@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from cuescope.classifier.sources import from_keras
 from cuescope.classifier.sources.found import RANDOM, Asked, Found
@@ -15,6 +16,7 @@ from cuescope.classifier.sources.objects import known_of
 from cuescope.classifier.sources.weights import fit, read
 from cuescope.core.errors import CueError, unknown
 from cuescope.core.user_code import importing_from, load_file
+from cuescope.network import signatures
 
 
 def find(path: str, asked: Asked) -> Found:
@@ -35,8 +37,10 @@ def find(path: str, asked: Asked) -> Found:
         module = load_file(home, "a Python file with a factory") if home.endswith(".py") else _from_package(home)
     factory = getattr(module, name, None)
     if factory is None:
-        raise unknown("factory", name, [key for key, value in vars(module).items() if callable(value)])
+        raise _unknown(name, home, module)
     owned = not isinstance(factory, nn.Module | Classifier)
+    if owned:
+        _check_factory(path, name, factory)
     with _reported(path):
         model = seeded(asked.seed, factory) if owned else factory
     notes: tuple[str, ...] = ()
@@ -54,7 +58,8 @@ def find(path: str, asked: Asked) -> Found:
     sides = exported_sides(model)
     if isinstance(model, type) or not (isinstance(model, Classifier) or callable(model) or sides):
         found = f"{path} gives a {type(model).__name__}"
-        raise CueError(found, wanted="an nn.Module or a cuescope.Classifier", do="return one from the factory")
+        do = f"return {model.__name__}()" if isinstance(model, type) else "return one from the factory"
+        raise CueError(found, wanted="an nn.Module or a cuescope.Classifier", do=do)
     file = getattr(module, "__file__", None)
     code = hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest() if file else ""
     if (found := from_keras.given(model)) is not None:
@@ -62,6 +67,31 @@ def find(path: str, asked: Asked) -> Found:
     classes, how, more = known_of(model, asked)
     how = how or (preprocessing_for(sides, "the exported program") if sides else None)
     return Found(model, classes, how, (*notes, *more), owned, code)
+
+
+def _unknown(name: str, home: str, module: ModuleType) -> CueError:
+    """The error for a name that a file does not define, with those of its own that may be meant."""
+    made = {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("__")}
+    own = [key for key, value in made.items() if getattr(value, "__module__", "") == module.__name__]
+    if not made:
+        do = f"add one: def {name or 'make_model'}(): return ..."
+        return CueError(f"'{home}' defines no function", wanted="a factory", do=do)
+    return unknown("factory", name, own or list(made))
+
+
+def _check_factory(path: str, name: str, factory: Any) -> None:
+    """Raise CueError for what cannot be called without arguments."""
+    wanted = "a factory that is called without arguments"
+    if not callable(factory):
+        found = f"'{path}' is a {type(factory).__name__}"
+        raise CueError(found, wanted=wanted, do="write a function that returns the network, and name it")
+    if needed := signatures.required(factory):
+        call = f"{name}({', '.join(f'{one}=...' for one in needed)})"
+        kind = "network" if isinstance(factory, type) else "function"
+        do = f"give them defaults, or name another: def make_model(): return {call}"
+        if kind == "function" and len(needed) == 1:
+            do += f"; or return {name}, where it takes the images itself"
+        raise CueError(f"the {kind} '{path}' wants {', '.join(needed)}", wanted=wanted, do=do)
 
 
 @contextmanager

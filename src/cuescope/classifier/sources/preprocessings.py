@@ -29,7 +29,7 @@ def read(given: Any) -> Preprocessing | None:
     Raises CueError for a file that holds none, an unknown name, and transforms that no Preprocessing can do.
     """
     if given is None or isinstance(given, Preprocessing):
-        return given
+        return _without_black(given) if given is not None and given.source == "given" else given
     if isinstance(given, str | Path):
         known.check_preprocessing(given)
         return _of_file(Path(given).expanduser()) if str(given).endswith(".json") else _of_model(str(given))
@@ -73,9 +73,19 @@ def overruled(
         old = base.resize
         changes["resize"] = round(old * ratio) if isinstance(old, int) else tuple(round(side * ratio) for side in old)
     if resize is not None:
-        sides = [resize] if isinstance(resize, int) else list(resize)
-        changes["resize"] = sides[0] if len(sides) == 1 else _pair(sides, "resize")
-    return dataclasses.replace(base, **changes)
+        pair = _pair(resize, "resize")
+        changes["resize"] = pair[0] if isinstance(resize, int | float) or len(resize) == 1 else pair
+    return _without_black(dataclasses.replace(base, **changes))
+
+
+def _without_black(how: Preprocessing) -> Preprocessing:
+    """The same. Raises CueError where images would get black borders: only a library's own preprocessing may do so."""
+    if not how.black:
+        return how
+    found = f"a resize to {how.resize} px, and a size of {how.size[0]} x {how.size[1]} px, which is larger"
+    least: Any = tuple(map(max, how.sides, how.size))
+    least = max(least) if isinstance(how.resize, int) else least
+    raise CueError(found, wanted="images that cover the input", do=f"give resize={least} or more")
 
 
 def _source(base: str, named: Sequence[str]) -> str:
@@ -87,10 +97,13 @@ def _source(base: str, named: Sequence[str]) -> str:
     return f"{ASSUMED} {left}; {', '.join(named)} as given"
 
 
-def _pair(sides: int | Sequence[int], name: str) -> tuple[int, int]:
-    sides = [sides] if isinstance(sides, int) else list(sides)
+def _pair(sides: Any, name: str) -> tuple[int, int]:
+    sides = [sides] if isinstance(sides, int | float) else list(sides)
     if len(sides) not in (1, 2):
         raise CueError(f"{name} of {len(sides)} numbers", wanted="one side in px, or height and width", do="correct it")
+    if any(side != int(side) for side in sides):
+        found = f"{name} {', '.join(map(str, sides))}"
+        raise CueError(found, wanted="whole px", do=f"give {', '.join(str(round(side)) for side in sides)}")
     return int(sides[0]), int(sides[-1])
 
 
@@ -140,7 +153,7 @@ def _of_file(path: Path) -> Preprocessing:
             # As for a size alone on the command line: the share that is cut out stays.
             whole = fields["size"] if not fields.get("keep_aspect", True) else None
             fields.setdefault("resize", whole or overruled(Preprocessing(), size=fields["size"]).resize)
-        return Preprocessing(**fields, source=str(path))
+        return _without_black(Preprocessing(**fields, source=str(path)))
     except (TypeError, ValueError) as error:
         raise CueError(f"'{path}' holds no preprocessing: {error}", wanted=PREPROCESSINGS, do=do) from None
 
