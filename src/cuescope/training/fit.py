@@ -88,7 +88,8 @@ def fit_network(
         "classes": _plain(to_stored(network.classes)),
         "images": {"name": source.name, "digest": source.digest, "learned": len(at), "held_out": len(tried)},
     }
-    folder = TrainingFolder(out, about, data.steps, evaluate, lambda tested: to_bytes(tested, saved), every_s)
+    kept = out, about, data.steps, settings.epochs
+    folder = TrainingFolder(*kept, evaluate, lambda tested: to_bytes(tested, saved), every_s)
     with folder.locked():
         trained = train(network.module, data, replace(steps, device=device), progress, keeper=folder)
     weights = (out / BEST).read_bytes()

@@ -17,20 +17,15 @@ from torch import nn
 
 from cuescope.core.errors import CueError
 from cuescope.core.files import read_json, sweep, write, write_json
+from cuescope.core.naming import SERIES
 from cuescope.training import checkpoint
 from cuescope.training.evaluate import Right
 from cuescope.training.loop import State
 from cuescope.training.optimizer import Average
 
-ABOUT, LAST, BEST, METRICS, EPOCHS = (
-    "training.json",
-    "last.safetensors",
-    "best.safetensors",
-    "metrics.parquet",
-    "epochs",
-)
-SERIES = (1, 2, 5, 10, 20, 30, 40, 64)
-"""Epochs whose weights are kept: those of Zeiler and Fergus 2014, figure 4."""
+ABOUT, LAST, BEST, METRICS = "training.json", "last.safetensors", "best.safetensors", "metrics.parquet"
+KEPT = (1, 2, 5, 10, 20, 30, 40, 64)
+"""Epochs whose weights are kept, beside the last: those of Zeiler and Fergus 2014, figure 4."""
 EVERY_S = 60.0
 """Seconds between two checkpoints, beside those at the end of each epoch."""
 FREE = ("device", "compile")
@@ -54,11 +49,12 @@ class TrainingFolder:
         path: Path,
         about: Mapping[str, Any],
         steps_per_epoch: int,
+        epochs: int,
         evaluate: Callable[[nn.Module, Any], Right],
         pack: Callable[[nn.Module], bytes],
         every_s: float = EVERY_S,
     ) -> None:
-        self.path, self.about, self.steps_per_epoch = path, about, steps_per_epoch
+        self.path, self.about, self.steps_per_epoch, self.epochs = path, about, steps_per_epoch, epochs
         self.evaluate, self.pack, self.every_s = evaluate, pack, every_s
         self.rows: list[dict[str, Any]] = []
         self.best: Right | None = None
@@ -118,9 +114,10 @@ class TrainingFolder:
 
     def _keep_epoch(self, epoch: int, state: State, right: Right) -> None:
         better = self.best is None or not right.tried or right.share >= self.best.share
-        packed = self.pack(state.evaluated) if better or epoch in SERIES else b""
-        if epoch in SERIES:
-            write(self.path / EPOCHS / f"{epoch:04}.safetensors", packed)
+        kept = epoch in KEPT or epoch == self.epochs
+        packed = self.pack(state.evaluated) if better or kept else b""
+        if kept:
+            write(self.path / SERIES / f"{epoch:04}.safetensors", packed)
         if better:
             self.best = right
             write(self.path / BEST, packed)

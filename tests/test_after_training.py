@@ -1,0 +1,80 @@
+"""What a training's folder is good for: a classifier at once, its checkpoints a series, its curves to be looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import cuescope
+from commands import call
+from cuescope.world.images import CLASSES
+
+NET = """
+from torch import nn
+
+def make():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 5, 4), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 16)
+    )
+"""
+QUICK = ["--small", "--set", "epochs=3", "--set", "batch=16", "--set", "size_px=32", "--set", "device=cpu"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def trained(folder: Path, *more: str, images: str = "world:congruent:48") -> Path:
+    """Three epochs of a tiny network, by the command, in `folder`/mine."""
+    from cuescope.cli import main
+
+    net = folder / "net.py"
+    net.write_text(NET)
+    command = ["train", "imagenet", "--model", f"{net}:make", "--images", images, "--out", str(folder / "mine")]
+    with pytest.raises(SystemExit) as end:
+        main([*command, *QUICK, *more])
+    assert not end.value.code
+    return folder / "mine"
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("runs"))
+
+
+def test_the_folder_is_a_classifier_of_which_nothing_is_assumed(mine: Path) -> None:
+    found = cuescope.load(str(mine), device="cpu")
+    assert found.assumed == ()
+    assert found.classes.names == CLASSES.names
+    assert (found.preprocessing.size, found.preprocessing.source) == ((32, 32), "as it was trained")
+
+
+def test_the_last_epoch_is_in_the_series_too(mine: Path) -> None:
+    assert sorted(file.name for file in (mine / "epochs").iterdir()) == [f"000{i}.safetensors" for i in (1, 2, 3)]
+    weights, last = (load_file(mine / f"{name}.safetensors") for name in ("epochs/0003", "last"))
+    assert all(torch.equal(value, last[f"network/{key}"]) for key, value in weights.items())
+
+
+@pytest.mark.parametrize("folder", ["mine", "mine/epochs"])
+def test_evolution_takes_the_folder(
+    folder: str, mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(mine.parent)
+    few = [part for key in ("images=8", "units=4", "shown=1") for part in ("--set", f"evolution.{key}")]
+    more = ["--images", "world:congruent:8", "--only", "evolution", "--out", str(tmp_path / "run")]
+    status, _, err = call("audit", folder, *more, *few, capsys=capsys)
+    assert status == 0, err
+    run = cuescope.Run.open(tmp_path / "run")
+    found = run.finding("evolution", "mine/epochs/0003")
+    assert found["settled"].value is not None
+    assert "1 epoch 1, 2 epoch 2, 3 epoch 3." in " ".join(found.caveats)
+    assert "an earlier checkpoint of mine/epochs/0003" in run.finding("evolution", "mine/epochs/0001").why
+    assert "16 classes" in err
+    assert "not named" not in err
