@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import cuescope
 from commands import call
+from cuescope.core.errors import CueError
+from cuescope.training.folder import TrainingFolder
+from cuescope.training.loop import State
 from cuescope.world.images import CLASSES
 
 NET = """
@@ -78,3 +83,46 @@ def test_evolution_takes_the_folder(
     assert "an earlier checkpoint of mine/epochs/0003" in run.finding("evolution", "mine/epochs/0001").why
     assert "16 classes" in err
     assert "not named" not in err
+
+
+def tracked(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    return {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+@pytest.mark.extra
+def test_the_curves_of_a_stopped_training_are_those_of_its_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard")
+    after, calls = TrainingFolder.after, [0]
+
+    def stopped(self: TrainingFolder, state: State, accelerator: object) -> None:
+        calls[0] += 1
+        if calls[0] == 4:  # two steps an epoch
+            self._note({"step": 4, "loss": 99.0}, main=True)
+            raise CueError("stopped before the second epoch was kept")
+        after(self, state, accelerator)
+
+    monkeypatch.setattr(TrainingFolder, "after", stopped)
+    with pytest.raises(AssertionError):
+        trained(tmp_path, "--track")
+    assert (4, 99.0) in tracked(tmp_path / "mine")["loss"]
+    mine = trained(tmp_path, "--track")
+    rows, found = pl.read_parquet(mine / "metrics.parquet"), tracked(mine)
+    assert set(found) == set(rows.columns) - {"step"}
+    for name, curve in found.items():
+        kept = rows.filter(pl.col(name).is_not_null())
+        assert [step for step, _ in curve] == kept["step"].to_list()
+        assert [value for _, value in curve] == pytest.approx(kept[name].to_list(), rel=1e-6)
+
+
+def test_a_lacking_tensorboard_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorboard" else found(name))
+    status, _, err = call("train", "imagenet", "--images", "world:congruent", "--out", "no", "--track", capsys=capsys)
+    assert status == 2
+    assert "pip install 'cuescope[track]'" in err
+    assert not Path("no").exists()

@@ -26,6 +26,7 @@ def train(
     small: bool = False,
     stylized: Path | None = None,
     label_maps: Path | None = None,
+    track: bool = False,
 ) -> None:
     """A model of a recipe on your own labeled images; the networks of the built-in world learn from drawn ones.
 
@@ -43,11 +44,12 @@ def train(
         small: The recipe's small version: minutes on two cores, for images of 64 px such as world:congruent:2000.
         stylized: Folder that `cuescope make stylized` made of the images, for stylized-a and stylized-b.
         label_maps: Folder that `cuescope make label-maps` made of the images, for relabel and relabel-cutmix.
+        track: Write the metrics for TensorBoard too, which the extra track installs: tensorboard --logdir FOLDER.
     """
     from cuescope.api.train import train as do_train
     from cuescope.cli.audit import settings
 
-    named = {"model": model, "stylized": stylized, "label_maps": label_maps}
+    named = {"model": model, "stylized": stylized, "label_maps": label_maps, "track": track or None}
     given = settings(set_ or ()) | {key: str(value) for key, value in named.items() if value is not None}
     with progress() as show:
         trained = do_train(

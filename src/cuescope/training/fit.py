@@ -89,7 +89,7 @@ def fit_network(
         "images": {"name": source.name, "digest": source.digest, "learned": len(at), "held_out": len(tried)},
     }
     kept = out, about, data.steps, settings.epochs
-    folder = TrainingFolder(*kept, evaluate, lambda tested: to_bytes(tested, saved), every_s)
+    folder = TrainingFolder(*kept, evaluate, lambda tested: to_bytes(tested, saved), every_s, settings.track)
     with folder.locked():
         trained = train(network.module, data, replace(steps, device=device), progress, keeper=folder)
     weights = (out / BEST).read_bytes()

@@ -19,6 +19,7 @@ from cuescope.core.errors import CueError
 from cuescope.core.files import read_json, sweep, write, write_json
 from cuescope.core.naming import SERIES
 from cuescope.training import checkpoint
+from cuescope.training.board import Board
 from cuescope.training.evaluate import Right
 from cuescope.training.loop import State
 from cuescope.training.optimizer import Average
@@ -28,7 +29,7 @@ KEPT = (1, 2, 5, 10, 20, 30, 40, 64)
 """Epochs whose weights are kept, beside the last: those of Zeiler and Fergus 2014, figure 4."""
 EVERY_S = 60.0
 """Seconds between two checkpoints, beside those at the end of each epoch."""
-FREE = ("device", "compile")
+FREE = ("device", "compile", "track")
 """Settings that may differ where a training goes on."""
 
 
@@ -37,7 +38,8 @@ class TrainingFolder:
 
     In the folder: `last.safetensors`, the checkpoint; `best.safetensors`, the network that was right most often on the
     images held out, and `epochs/0010.safetensors`, that after ten epochs, each a file that `load` takes;
-    `metrics.parquet`, a row every so often and one each epoch; `training.json`, what is trained on what.
+    `metrics.parquet`, a row every so often and one each epoch; `training.json`, what is trained on what; with `track`
+    the metrics for TensorBoard too, in `tensorboard`.
 
     `about` says what a training must have in common with the one in the folder to go on with it. `evaluate` counts how
     often a network is right; `pack` makes the bytes of a file of weights. Raises CueError for a folder that holds
@@ -53,11 +55,14 @@ class TrainingFolder:
         evaluate: Callable[[nn.Module, Any], Right],
         pack: Callable[[nn.Module], bytes],
         every_s: float = EVERY_S,
+        track: bool = False,
     ) -> None:
         self.path, self.about, self.steps_per_epoch, self.epochs = path, about, steps_per_epoch, epochs
-        self.evaluate, self.pack, self.every_s = evaluate, pack, every_s
+        self.evaluate, self.pack, self.every_s, self.track = evaluate, pack, every_s, track
         self.rows: list[dict[str, Any]] = []
         self.best: Right | None = None
+        self._board: Board | None = None
+        self._begun = 0
         self._saved_s = time.monotonic()
 
     @contextmanager
@@ -81,6 +86,8 @@ class TrainingFolder:
             self._check()
             yield
         finally:
+            if self._board:
+                self._board.close()
             lock.release()
 
     def restore(self, network: nn.Module, average: Average | None, optimizer: torch.optim.Optimizer) -> int:
@@ -92,6 +99,7 @@ class TrainingFolder:
         done, self.best = int(facts["done"]), Right(*facts["best"]) if facts["best"] else None
         if (self.path / METRICS).is_file():
             self.rows = [row for row in pl.read_parquet(self.path / METRICS).to_dicts() if row["step"] <= done]
+        self._begun = done
         return done
 
     def after(self, state: State, accelerator: Any) -> None:
@@ -104,13 +112,18 @@ class TrainingFolder:
         if right.tried:
             row["held_out_accuracy"] = right.share
         if ends or state.told:
-            self.rows.append(row)
-            accelerator.log({key: value for key, value in row.items() if value is not None}, step=state.done)
+            self._note(row, state.main)
         due = time.monotonic() - self._saved_s > self.every_s
         if ends and state.main:
             self._keep_epoch(epoch, state, right)
         if state.main and (ends or due):
             self._checkpoint(state)
+
+    def _note(self, row: dict[str, Any], main: bool) -> None:
+        self.rows.append(row)
+        if self.track and main:
+            self._board = self._board or Board(self.path, self._begun)
+            self._board.add(row)
 
     def _keep_epoch(self, epoch: int, state: State, right: Right) -> None:
         better = self.best is None or not right.tried or right.share >= self.best.share
@@ -123,6 +136,8 @@ class TrainingFolder:
             write(self.path / BEST, packed)
 
     def _checkpoint(self, state: State) -> None:
+        if self._board:
+            self._board.flush()
         buffer = io.BytesIO()
         pl.DataFrame(self.rows, infer_schema_length=None).write_parquet(buffer)
         write(self.path / METRICS, buffer.getvalue())
