@@ -90,8 +90,10 @@ def test_it_learns_to_tell_dark_from_light():
     net = nn.Sequential(nn.Conv2d(3, 2, 8), nn.Flatten())
     settings = Settings(steps=30, batch=16, learning_rate=0.01)
     train(net, batches(), settings, lambda *done: seen.append(done), every=8)
-    assert [done for done, _, _ in seen] == [128, 256, 384, 480]
-    assert {total for _, total, _ in seen} == {480}
+    assert [done for done, *_ in seen] == [128, 256, 384, 480]
+    assert {total for _, total, *_ in seen} == {480}
+    assert seen[1][3].share == pytest.approx(16 / 30)
+    assert seen[-1][3].left_s == 0
     assert not net.training
     images, labels = next(batches())
     with torch.no_grad():

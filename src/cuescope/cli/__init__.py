@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from cyclopts import App
 
 from cuescope.core.errors import CueError, StoppedError
+from cuescope.core.processes import rank
 
 _COMMANDS = {
     "demo": "An audit of the models of the built-in world; needs no data.",
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         status = app(arguments, result_action="return_value")
     except CueError as error:
-        print(f"cuescope: {error}", file=sys.stderr)
+        print(f"cuescope: {f'process {rank()}: ' if rank() else ''}{error}", file=sys.stderr)
         sys.exit(130 if isinstance(error, StoppedError) else 2)
     except KeyboardInterrupt:
         print("cuescope: interrupted", file=sys.stderr)

@@ -1,15 +1,25 @@
 """`cuescope train`: a recipe, images in, weights out."""
 
+from __future__ import annotations
+
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from cuescope.cli.terminal import progress, say
+from cuescope.core.processes import is_first
+from cuescope.core.progress import quiet, silent
+
+if TYPE_CHECKING:
+    from cuescope.api.train import Training
 
 SHOWN = 5
 """Images that could not be read, listed by name."""
+MOST_WAITED = 0.1
+"""The share of the time waiting for images from which on it is said."""
 
 
 def train(
@@ -51,7 +61,8 @@ def train(
 
     named = {"model": model, "stylized": stylized, "label_maps": label_maps, "track": track or None}
     given = settings(set_ or ()) | {key: str(value) for key, value in named.items() if value is not None}
-    with progress() as show:
+    first = is_first()
+    with progress() if first else nullcontext(quiet) as show:
         trained = do_train(
             recipe,
             out,
@@ -63,7 +74,14 @@ def train(
             held_out=held_out,
             small=small,
             progress=show,
+            say=say if first else silent,
         )
+    if first:
+        _tell(trained)
+
+
+def _tell(trained: Training) -> None:
+    """Print what came of it, and what to do next."""
     for note in trained.notes:
         say(note)
     if lost := len(trained.skipped):
@@ -83,3 +101,5 @@ def train(
     # The world's models are tried on images of another seed; of a user's it has seen these, and would be right on them.
     tried = trained.images if trained.images.startswith("world:") else "OTHER-IMAGES"
     print("next: " + shlex.join(["cuescope", "audit", trained.model, "--images", tried]))
+    if trained.waited > MOST_WAITED:
+        say(f"{trained.waited:.0%} of the time it waited for images: smaller files or more cores would make it faster")

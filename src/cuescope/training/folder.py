@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from torch import nn
 from cuescope.core.errors import CueError
 from cuescope.core.files import read_json, sweep, write, write_json
 from cuescope.core.naming import SERIES
+from cuescope.core.processes import is_first
+from cuescope.core.progress import Progress, Say, quiet, silent
 from cuescope.training import checkpoint
 from cuescope.training.board import Board
 from cuescope.training.evaluate import Right
@@ -39,7 +40,8 @@ class TrainingFolder:
     In the folder: `last.safetensors`, the checkpoint; `best.safetensors`, the network that was right most often on the
     images held out, and `epochs/0010.safetensors`, that after ten epochs, each a file that `load` takes;
     `metrics.parquet`, a row every so often and one each epoch; `training.json`, what is trained on what; with `track`
-    the metrics for TensorBoard too, in `tensorboard`.
+    the metrics for TensorBoard too, in `tensorboard`. `say` is told after each epoch how it went; `waited` is the share
+    of the time in which the loop waited for images.
 
     `about` says what a training must have in common with the one in the folder to go on with it. `evaluate` counts how
     often a network is right; `pack` makes the bytes of a file of weights. Raises CueError for a folder that holds
@@ -54,11 +56,15 @@ class TrainingFolder:
         epochs: int,
         evaluate: Callable[[nn.Module, Any], Right],
         pack: Callable[[nn.Module], bytes],
+        *,
         every_s: float = EVERY_S,
         track: bool = False,
+        progress: Progress = quiet,
+        say: Say = silent,
     ) -> None:
         self.path, self.about, self.steps_per_epoch, self.epochs = path, about, steps_per_epoch, epochs
         self.evaluate, self.pack, self.every_s, self.track = evaluate, pack, every_s, track
+        self.progress, self.say, self.waited = progress, say, 0.0
         self.rows: list[dict[str, Any]] = []
         self.best: Right | None = None
         self._board: Board | None = None
@@ -71,7 +77,7 @@ class TrainingFolder:
 
         Of several processes of one training the first writes, and the others only read.
         """
-        if os.environ.get("RANK", "0") != "0":
+        if not is_first():
             yield
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -100,24 +106,33 @@ class TrainingFolder:
         if (self.path / METRICS).is_file():
             self.rows = [row for row in pl.read_parquet(self.path / METRICS).to_dicts() if row["step"] <= done]
         self._begun = done
+        self.say(f"goes on after {done / self.steps_per_epoch:.3g} of {self.epochs} epochs")
         return done
 
     def after(self, state: State, accelerator: Any) -> None:
         """Note how it goes; at the end of an epoch try the network, keep it, and keep a checkpoint."""
         epoch, k = divmod(state.done, self.steps_per_epoch)
         ends = k == 0
+        right = Right(0, 0)
+        if ends:
+            self.progress(0, 0, f"epoch {epoch} of {self.epochs}: trying it on the images held out")
+            right = self.evaluate(state.evaluated, accelerator)
         row = {"step": state.done, "epoch": state.done / self.steps_per_epoch, "loss": state.loss, "rate": state.rate}
         row |= {"images_per_s": state.images_per_s, "waited": state.waited, "held_out_accuracy": None}
-        right = self.evaluate(state.evaluated, accelerator) if ends else Right(0, 0)
         if right.tried:
             row["held_out_accuracy"] = right.share
         if ends or state.told:
             self._note(row, state.main)
         due = time.monotonic() - self._saved_s > self.every_s
-        if ends and state.main:
+        if ends:
             self._keep_epoch(epoch, state, right)
         if state.main and (ends or due):
             self._checkpoint(state)
+        self.waited = state.waited_in_all
+        if ends:
+            self.say(_said(epoch, self.epochs, state, right))
+            # What the first process has written the others may read.
+            accelerator.wait_for_everyone()
 
     def _note(self, row: dict[str, Any], main: bool) -> None:
         self.rows.append(row)
@@ -128,11 +143,13 @@ class TrainingFolder:
     def _keep_epoch(self, epoch: int, state: State, right: Right) -> None:
         better = self.best is None or not right.tried or right.share >= self.best.share
         kept = epoch in KEPT or epoch == self.epochs
-        packed = self.pack(state.evaluated) if better or kept else b""
+        self.best = right if better else self.best
+        if not state.main or not (better or kept):
+            return
+        packed = self.pack(state.evaluated)
         if kept:
             write(self.path / SERIES / f"{epoch:04}.safetensors", packed)
         if better:
-            self.best = right
             write(self.path / BEST, packed)
 
     def _checkpoint(self, state: State) -> None:
@@ -163,6 +180,11 @@ class TrainingFolder:
                 found = f"'{self.path}' holds a training with {key} {was}, not {now}"
                 do = "choose another --out, or give what it was begun with"
                 raise CueError(found, wanted="the training that was begun there", do=do)
+
+
+def _said(epoch: int, epochs: int, state: State, right: Right) -> str:
+    found = f", held-out accuracy {right.share:.1%}" if right.tried else ""
+    return f"epoch {epoch} of {epochs}: loss {state.loss:.3f}{found}, {state.images_per_s:,.0f} images/s"
 
 
 def _difference(was: Any, now: Any) -> tuple[str, str]:

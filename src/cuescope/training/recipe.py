@@ -35,6 +35,8 @@ class Trained(NamedTuple):
     learned: int
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    waited: float = 0.0
+    """The share of the time in which the loop waited for images."""
 
     @property
     def accuracy(self) -> Measure:
