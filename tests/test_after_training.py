@@ -126,3 +126,54 @@ def test_a_lacking_tensorboard_is_said(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert status == 2
     assert "pip install 'cuescope[track]'" in err
     assert not Path("no").exists()
+
+
+def test_bfloat16_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    whole = trained(tmp_path / "whole", "--set", "precision=bfloat16")
+    after = TrainingFolder.after
+
+    def stopped(self: TrainingFolder, state: State, accelerator: object) -> None:
+        if state.done == 4:
+            raise CueError("stopped")
+        after(self, state, accelerator)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingFolder, "after", stopped)
+        with pytest.raises(AssertionError):
+            trained(tmp_path / "parts", "--set", "precision=bfloat16")
+    parts = trained(tmp_path / "parts", "--set", "precision=bfloat16")
+    one, two = (load_file(folder / "last.safetensors") for folder in (whole, parts))
+    assert all(torch.equal(value, two[key]) for key, value in one.items())
+    plain = load_file(trained(tmp_path) / "last.safetensors")
+    assert not torch.equal(plain["network/0.weight"], one["network/0.weight"])
+
+
+@pytest.mark.slow
+def test_a_compiled_network_is_kept_under_its_own_names_and_goes_on_uncompiled(mine: Path, tmp_path: Path) -> None:
+    compiled = trained(tmp_path, "--set", "compile=true")
+    one, two = (load_file(folder / "last.safetensors") for folder in (mine, compiled))
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(one[key].float(), two[key].float(), atol=1e-3) for key in one)
+    assert load_file(compiled / "best.safetensors").keys() == load_file(mine / "best.safetensors").keys()
+    assert trained(tmp_path, "--set", "compile=false") == compiled
+
+
+def test_a_lacking_compiler_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    def compiled(network: object) -> object:
+        def run(images: object) -> None:
+            raise InvalidCxxCompiler
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    with pytest.raises(AssertionError):
+        trained(tmp_path, "--set", "compile=true")
+    err = capsys.readouterr().err
+    assert "the network cannot be compiled: No working C++ compiler" in err
+    assert "leave compile out" in err

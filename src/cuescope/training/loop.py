@@ -120,7 +120,8 @@ def train(
     to it. `progress` is called each `every` steps, and where they are long each `SHOWN_S` seconds, with numbers of
     images. The same model, data and settings give the same weights bit for bit on the same machine with the same number
     of threads (torch.set_num_threads); the global random generator is left as it was. Where weights are averaged, the
-    model has the averages in the end. Raises CueError where the batches run out or the loss is no longer finite.
+    model has the averages in the end. Raises CueError where the batches run out, the loss is no longer finite, or the
+    model cannot be compiled.
     """
     ours = accelerate(settings)
     ranks, rank, device = ours.num_processes, ours.process_index, ours.device
@@ -195,8 +196,19 @@ def train(
                     since, kept = since + pause, kept + pause
                 if told:
                     since, waited, seen = time.perf_counter(), feed.waited_s, 0
+    except Exception as error:
+        # Asked by name: importing the compiler to catch what it raises takes a second.
+        if settings.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise _not_compiled(error) from error
+        raise
     finally:
         feed.close()
     if average is not None:
         model.load_state_dict(average.network.state_dict())
     return model.to("cpu", memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]
+
+
+def _not_compiled(error: Exception) -> CueError:
+    reason = str(error).strip().partition("\n")[0]
+    do = "leave compile out, or install a C++ compiler (on a GPU Triton too)"
+    return CueError(f"the network cannot be compiled: {reason}", wanted="what torch.compile needs", do=do)
