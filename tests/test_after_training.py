@@ -155,7 +155,9 @@ def test_a_compiled_network_is_kept_under_its_own_names_and_goes_on_uncompiled(m
     compiled = trained(tmp_path, "--set", "compile=true")
     one, two = (load_file(folder / "last.safetensors") for folder in (mine, compiled))
     assert one.keys() == two.keys()
-    assert all(torch.allclose(one[key].float(), two[key].float(), atol=1e-3) for key in one)
+    # Not the weights: AdamW makes much of the last digits of small gradients.
+    plain, other = (pl.read_parquet(folder / "metrics.parquet")["loss"].to_list() for folder in (mine, compiled))
+    assert other == pytest.approx(plain, abs=1e-3)
     assert load_file(compiled / "best.safetensors").keys() == load_file(mine / "best.safetensors").keys()
     assert trained(tmp_path, "--set", "compile=false") == compiled
 
