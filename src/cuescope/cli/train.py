@@ -41,14 +41,15 @@ def train(
     """A model of a recipe on your own labeled images; the networks of the built-in world learn from drawn ones.
 
     Args:
-        recipe: Its name, as in `cuescope list recipes`.
+        recipe: Its name, as in `cuescope list recipes`; `cuescope list recipes NAME` has its paper and its settings.
         out: File of weights to write, such as mine.safetensors, for bow and the world's; else a folder, where it goes
             on when stopped.
-        images: Folder of labeled images, a folder for each class or with a labels.csv. Or world:VARIANT[:COUNT].
+        images: Folder of labeled images, a folder for each class or with a labels.csv; or webdataset's tars,
+            or Parquet. Or world:VARIANT[:COUNT].
         held_out: Folder of labeled images to try it on after each epoch; by default a tenth of the images.
         model: Which network, as for `cuescope audit`: the setting model of the recipes that take any.
         labels: CSV with the columns file,index.
-        set_: A setting of the recipe, as in --set words=500. Can be repeated.
+        set_: A setting of the recipe, as in --set epochs=30. Can be repeated.
         seed: Of all that is drawn at random.
         limit: Learn from this many images, spread evenly over the folder.
         small: The recipe's small version: minutes on two cores, for images of 64 px such as world:congruent:2000.

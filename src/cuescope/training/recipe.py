@@ -95,6 +95,16 @@ class Recipe:
         return " ".join(self.about.partition("\n\n")[0].split())
 
     @property
+    def more(self) -> list[str]:
+        """The other paragraphs: the paper, its constants and results."""
+        return [" ".join(text.split()) for text in self.about.split("\n\n")[1:]]
+
+    @property
+    def smaller(self) -> dict[str, Any]:
+        """The small version's settings by name; empty where there is none."""
+        return {} if self.small is None else {key: getattr(self.small, key) for key in self.options}
+
+    @property
     def options(self) -> dict[str, tuple[Any, Any, str]]:
         """What `--set` may change: type, default and meaning by name."""
         known = parameters(type(self.settings)).items()

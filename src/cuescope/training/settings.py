@@ -145,6 +145,7 @@ class NetworkSettings:
     size_px: int = 0
     """Side of the input; 0 for the network's own."""
     optimizer: Literal["sgd", "adamw", "adamp"] = "sgd"
+    """What turns gradients into steps: SGD, AdamW or AdamP (Heo et al. 2021)."""
     learning_rate: float = 0.1
     """Of the first step after the warm-up."""
     warmup_epochs: float = 0.0
