@@ -20,7 +20,8 @@ def list_(
 
     Args:
         what: instruments, models, makers, recipes or images; or model, for what is known and assumed of one.
-        search: Only names that contain this, and of recipes all that is known of them; after model, the model, as for `cuescope audit`.
+        search: Only names that contain this, and of recipes all that is known of them; after model, the model, as for
+            `cuescope audit`.
         json: Print JSON instead of text.
         how: Of the model.
     """

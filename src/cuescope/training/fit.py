@@ -53,6 +53,7 @@ def fit_network(
     weights that are right most often are `best.safetensors`. `say` is told what is trained, and a line after each
     epoch. Raises CueError as `TrainingFolder` and `train` do, and for images without labels or of one class.
     """
+    progress(0, 0, "making the network")
     if isinstance(settings, RelabeledNetwork):
         images = _mapped(settings, images)
     network = _network(settings, labeled_classes(images))

@@ -183,7 +183,7 @@ def train(
                 told = done % every == 0 or done == settings.steps
                 if told or now - shown > SHOWN_S:
                     at = f"epoch {step // each + 1} of {math.ceil(settings.steps / each)}" if each else "training"
-                    what = f"{at} ({describe()}; {speed:,.0f} images/s, {waiting:.0%} of the time waiting for them)"
+                    what = f"{at} ({describe()}, {speed:,.0f} images/s, {waiting:.0%} waiting)"
                     step_s, all_ = (now - began) / (done - first), settings.steps
                     whole = Whole(done / all_, min(1.0, (done + 1) / all_), step_s, (all_ - done) * step_s)
                     progress(done * settings.batch, all_ * settings.batch, what, whole)
