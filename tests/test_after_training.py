@@ -179,3 +179,22 @@ def test_a_lacking_compiler_is_said(
     err = capsys.readouterr().err
     assert "the network cannot be compiled: No working C++ compiler" in err
     assert "leave compile out" in err
+
+
+def test_a_training_that_waits_for_images_says_so_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cuescope.cli.train.MOST_WAITED", -1.0)
+    trained(tmp_path, "--set", "epochs=1")
+    said = capsys.readouterr().err.splitlines()
+    assert "% of the time it waited for images" in said[-1]
+    assert sum("epoch 1 of 1: loss " in line and "held-out accuracy " in line for line in said) == 1
+
+
+def test_the_second_process_says_nothing_but_its_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    status, out, err = call("train", "imagenot", "--out", str(tmp_path / "no"), capsys=capsys)
+    assert (status, out) == (2, "")
+    assert err.startswith("cuescope: process 1: unknown recipe 'imagenot'")
