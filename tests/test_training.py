@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -90,8 +91,10 @@ def test_it_learns_to_tell_dark_from_light():
     net = nn.Sequential(nn.Conv2d(3, 2, 8), nn.Flatten())
     settings = Settings(steps=30, batch=16, learning_rate=0.01)
     train(net, batches(), settings, lambda *done: seen.append(done), every=8)
-    assert [done for done, _, _ in seen] == [128, 256, 384, 480]
-    assert {total for _, total, _ in seen} == {480}
+    assert [done for done, *_ in seen] == [128, 256, 384, 480]
+    assert {total for _, total, *_ in seen} == {480}
+    assert seen[1][3].share == pytest.approx(16 / 30)
+    assert seen[-1][3].left_s == 0
     assert not net.training
     images, labels = next(batches())
     with torch.no_grad():
@@ -379,3 +382,36 @@ def test_a_long_gradient_is_shortened_and_a_rate_of_ones_own_is_followed():
 
     assert moved(longest_gradient=1.0, rate_at=lambda step, _: 1.0 / (1 + step)) == pytest.approx(1.5, rel=1e-4)
     assert moved(rate_at=lambda step, _: 1.0) == pytest.approx(200, rel=1e-4)
+
+
+def test_the_share_of_waiting_is_that_of_the_steps_alone():
+    """The loop waits for slow images; what the keeper does meanwhile is no step, and makes images no slower."""
+
+    class Slow:
+        steps = 3
+
+        def batch(self, step, part):
+            time.sleep(0.05)
+            return torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.zeros(4, dtype=torch.long)
+
+    class Keeper:
+        def __init__(self, pause):
+            self.pause, self.states = pause, []
+
+        def restore(self, network, average, optimizer):
+            return 0
+
+        def after(self, state, accelerator):
+            self.states.append(state)
+            time.sleep(self.pause)
+
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    seen = []
+    settings = Settings(steps=3, batch=4, learning_rate=0.01)
+    train(net, Slow(), settings, lambda *done: seen.append(done), keeper=(waiting := Keeper(0.0)))
+    assert waiting.states[-1].waited_in_all == pytest.approx(waiting.states[-1].waited)
+    assert waiting.states[-1].waited_in_all > 0.2
+    assert "epoch 1 of 1 (" in seen[-1][2]
+    assert seen[-1][2].endswith("% waiting)")
+    train(net, Slow(), settings, keeper=(busy := Keeper(0.2)))
+    assert busy.states[-1].images_per_s > 12 / 0.4, "twice 0.2 s were the keeper's"

@@ -26,7 +26,7 @@ from cuescope.runs.comparisons.paired import verdicts
 from cuescope.runs.estimate import Estimate, Forecast, Meter
 from cuescope.runs.inputs import open_inputs
 from cuescope.runs.options import AuditOptions, with_options
-from cuescope.runs.plan import Plan, find_classifiers, find_instruments, make_plan
+from cuescope.runs.plan import Plan, find_classifiers, find_instruments, make_plan, with_series
 from cuescope.runs.runner import run
 from cuescope.runs.store import SCHEMA, Cell, Run
 from cuescope.runs.task import Task
@@ -82,7 +82,7 @@ def perform(
     tell = say or (lambda _: None)
     asked = find_instruments(options)
     sets = open_inputs(options.inputs, options.most_images)
-    folder = Run.create(options.out)
+    folder, models = Run.create(options.out), with_series(models, asked)
     with folder.locked():
         previous = folder.manifest
         tell(f"loading {counted(len(models), 'classifier')}")
@@ -130,8 +130,9 @@ def perform(
 
 def forecast(models: Sequence[Any], options: AuditOptions) -> tuple[Estimate, Forecast]:
     """What does the rest of this audit cost? Of options that were checked; nothing is written."""
-    sets, classifiers = open_inputs(options.inputs, options.most_images), find_classifiers(models, options)
-    tasks, folder = _planned(find_instruments(options), classifiers, sets, options).tasks, Run.create(options.out)
+    asked, sets = find_instruments(options), open_inputs(options.inputs, options.most_images)
+    classifiers = find_classifiers(with_series(models, asked), options)
+    tasks, folder = _planned(asked, classifiers, sets, options).tasks, Run.create(options.out)
     cells = [folder.cell(task.identity) for task in tasks]
     estimate = cost.measure(_left(tasks, cells), options.workers)
     return estimate, cost.forecast(estimate, tasks, cells)

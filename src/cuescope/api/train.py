@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cuescope.core.errors import CueError
 from cuescope.core.files import write
 from cuescope.core.findings import Measure
-from cuescope.core.progress import Progress, quiet
+from cuescope.core.progress import Progress, Say, quiet, silent
 from cuescope.training.recipes import find
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class Training(NamedTuple):
     notes: tuple[str, ...] = ()
     images: str = ""
     """What to audit it on."""
+    waited: float = 0.0
+    """The share of the time in which the training waited for images."""
 
 
 def train(
@@ -41,6 +43,7 @@ def train(
     held_out: Any = None,
     small: bool = False,
     progress: Progress | None = None,
+    say: Say | None = None,
 ) -> Training:
     """What model comes of this recipe? Its weights in `out`, a .safetensors file, written whole or not at all.
 
@@ -50,7 +53,7 @@ def train(
     `images` are what all others learn from: a folder of labeled images, an ImageSet or "world:VARIANT:COUNT";
     `labels` a CSV of file,index; `limit` takes so many, evenly spread. The recipes of the world draw their own.
     `settings` are fields of the recipe's settings, which with `small` are those of its small version: minutes on two
-    cores, for images of 64 px such as the world's.
+    cores, for images of 64 px such as the world's. `say` is told a line after each epoch.
 
     Raises CueError for anything the user can mend, before the first image where that is possible.
 
@@ -82,9 +85,9 @@ def train(
         from cuescope.runs.inputs import find_images
 
         apart = None if held_out is None else find_images(held_out)
-        trained = recipe.fit(chosen, found, progress or quiet, out=path, held_out=apart)
+        trained = recipe.fit(chosen, found, progress or quiet, out=path, held_out=apart, say=say or silent)
         notes = (*(found.notes if found else ()), *trained.notes)
-        return Training(path, f"{path}/best", trained.accuracy, trained.skipped, notes, source)
+        return Training(path, f"{path}/best", trained.accuracy, trained.skipped, notes, source, trained.waited)
     trained = recipe.fit(chosen, found, progress or quiet)
     write(path, trained.weights)
     notes = (*(found.notes if found else ()), *trained.notes)

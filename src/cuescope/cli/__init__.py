@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from cyclopts import App
 
 from cuescope.core.errors import CueError, StoppedError
+from cuescope.core.processes import rank
 
 _COMMANDS = {
     "demo": "An audit of the models of the built-in world; needs no data.",
@@ -13,7 +14,8 @@ _COMMANDS = {
     "look": "One instrument, one classifier, one image: one PNG.",
     "make": "New images from images: textures without shapes, and more.",
     "get": "Other people's data and weights, fetched and checked: human-data, weights.",
-    "train": "A bag of visual words of your own images, or the built-in world's networks again.",
+    "train": "A classifier by a recipe, on your own labeled images or on the built-in world's.",
+    "export": "A classifier as an ONNX file that says its classes and preprocessing.",
     "report": "Make the report again from run folders; needs no model.",
     "compare": "Which of two classifiers is better, and do they agree? Over the same images.",
     "check": "Do a run's intervals support what is required? Exit status 1 where they do not, for CI.",
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         status = app(arguments, result_action="return_value")
     except CueError as error:
-        print(f"cuescope: {error}", file=sys.stderr)
+        print(f"cuescope: {f'process {rank()}: ' if rank() else ''}{error}", file=sys.stderr)
         sys.exit(130 if isinstance(error, StoppedError) else 2)
     except KeyboardInterrupt:
         print("cuescope: interrupted", file=sys.stderr)

@@ -21,7 +21,8 @@ def list_(
 
     Args:
         what: instruments, models, makers, recipes or images; or model, for what is known and assumed of one.
-        search: Only names that contain this; after model, the model, as for `cuescope audit`.
+        search: Only names that contain this, and of recipes all that is known of them; after model, the model, as for
+            `cuescope audit`.
         json: Print JSON instead of text.
         how: Of the model.
     """
@@ -36,15 +37,25 @@ def list_(
     from rich.console import Console
 
     console = Console(highlight=False)
+    # Many recipes have the same two dozen settings: those of all would hide what there is to choose from.
+    brief = what == "recipes" and not search
     for name, entry in found.items():
         console.print(f"[bold]{name}[/bold]  {entry.get('question', entry.get('what', ''))}", soft_wrap=True)
-        for key, value in entry.get("parameters", {}).items():
+        for text in () if brief else entry.get("about", ()):
+            console.print(f"    {text}", soft_wrap=True, markup=False)
+        for key, value in {} if brief else entry.get("parameters", {}).items():
             option = f"{value['option']} " if "option" in value else f"--set {name}.{key}="
             console.print(f"    {option}{value['default']}  [dim]{value['meaning']}[/dim]", soft_wrap=True)
         for key in ("needs", "reference"):
             if entry.get(key):
                 text = ", ".join(entry[key]) if isinstance(entry[key], list) else entry[key]
                 console.print(f"    [dim]{key}: {text}[/dim]", soft_wrap=True)
+        if (small := entry.get("small")) and not brief:
+            console.print(f"    --small  {', '.join(f'{k}={v}' for k, v in small.items())}", soft_wrap=True)
+    if brief:
+        console.print(
+            "[dim]cuescope list recipes NAME: its paper, published results and settings[/dim]", soft_wrap=True
+        )
     if what == "models" and found:
         text = "NAME+blur4 is a convolutional network that blurs before it subsamples (+blur2 to +blur7), "
         text += "NAME+aps one that no cyclic shift changes"
@@ -119,7 +130,15 @@ def _makers() -> dict[str, dict[str, Any]]:
 def _recipes() -> dict[str, dict[str, Any]]:
     from cuescope.training.recipes import recipes
 
-    return {n: {"what": one.what, "parameters": _settings(one.options)} for n, one in recipes().items()}
+    return {
+        name: {
+            "what": one.what,
+            "about": one.more,
+            "parameters": _settings(one.options),
+            "small": {key: value for key, value in one.smaller.items() if value != getattr(one.settings, key)},
+        }
+        for name, one in recipes().items()
+    }
 
 
 def _images() -> dict[str, dict[str, Any]]:

@@ -1,15 +1,25 @@
 """`cuescope train`: a recipe, images in, weights out."""
 
+from __future__ import annotations
+
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from cuescope.cli.terminal import progress, say
+from cuescope.core.processes import is_first
+from cuescope.core.progress import quiet, silent
+
+if TYPE_CHECKING:
+    from cuescope.api.train import Training
 
 SHOWN = 5
 """Images that could not be read, listed by name."""
+MOST_WAITED = 0.1
+"""The share of the time waiting for images from which on it is said."""
 
 
 def train(
@@ -26,30 +36,34 @@ def train(
     small: bool = False,
     stylized: Path | None = None,
     label_maps: Path | None = None,
+    track: bool = False,
 ) -> None:
     """A model of a recipe on your own labeled images; the networks of the built-in world learn from drawn ones.
 
     Args:
-        recipe: Its name, as in `cuescope list recipes`.
+        recipe: Its name, as in `cuescope list recipes`; `cuescope list recipes NAME` has its paper and its settings.
         out: File of weights to write, such as mine.safetensors, for bow and the world's; else a folder, where it goes
             on when stopped.
-        images: Folder of labeled images, a folder for each class or with a labels.csv. Or world:VARIANT[:COUNT].
+        images: Folder of labeled images, a folder for each class or with a labels.csv; or webdataset's tars,
+            or Parquet. Or world:VARIANT[:COUNT].
         held_out: Folder of labeled images to try it on after each epoch; by default a tenth of the images.
         model: Which network, as for `cuescope audit`: the setting model of the recipes that take any.
         labels: CSV with the columns file,index.
-        set_: A setting of the recipe, as in --set words=500. Can be repeated.
+        set_: A setting of the recipe, as in --set epochs=30. Can be repeated.
         seed: Of all that is drawn at random.
         limit: Learn from this many images, spread evenly over the folder.
         small: The recipe's small version: minutes on two cores, for images of 64 px such as world:congruent:2000.
         stylized: Folder that `cuescope make stylized` made of the images, for stylized-a and stylized-b.
         label_maps: Folder that `cuescope make label-maps` made of the images, for relabel and relabel-cutmix.
+        track: Write the metrics for TensorBoard too, which the extra track installs: tensorboard --logdir FOLDER.
     """
     from cuescope.api.train import train as do_train
     from cuescope.cli.audit import settings
 
-    named = {"model": model, "stylized": stylized, "label_maps": label_maps}
+    named = {"model": model, "stylized": stylized, "label_maps": label_maps, "track": track or None}
     given = settings(set_ or ()) | {key: str(value) for key, value in named.items() if value is not None}
-    with progress() as show:
+    first = is_first()
+    with progress() if first else nullcontext(quiet) as show:
         trained = do_train(
             recipe,
             out,
@@ -61,7 +75,14 @@ def train(
             held_out=held_out,
             small=small,
             progress=show,
+            say=say if first else silent,
         )
+    if first:
+        _tell(trained)
+
+
+def _tell(trained: Training) -> None:
+    """Print what came of it, and what to do next."""
     for note in trained.notes:
         say(note)
     if lost := len(trained.skipped):
@@ -81,3 +102,5 @@ def train(
     # The world's models are tried on images of another seed; of a user's it has seen these, and would be right on them.
     tried = trained.images if trained.images.startswith("world:") else "OTHER-IMAGES"
     print("next: " + shlex.join(["cuescope", "audit", trained.model, "--images", tried]))
+    if trained.waited > MOST_WAITED:
+        say(f"{trained.waited:.0%} of the time it waited for images: smaller files or more cores would make it faster")

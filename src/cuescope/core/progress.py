@@ -1,6 +1,10 @@
 """How long work says how far it is."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
+
+Say = Callable[[str], None]
+"""Told, line by line, what is worth a line that stays."""
 
 
 class Whole(NamedTuple):
@@ -25,6 +29,10 @@ class Progress(Protocol):
 
 def quiet(done: int, total: int, what: str, whole: Whole | None = None, /) -> None:
     """A progress callback that shows nothing."""
+
+
+def silent(text: str, /) -> None:
+    """A `Say` that says nothing."""
 
 
 def duration(seconds: float) -> str:

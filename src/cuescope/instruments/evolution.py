@@ -12,6 +12,7 @@ import torch
 
 from cuescope.classifier.classifier import Classifier, Watch
 from cuescope.core.findings import About, Conclusion, Figure, Measure, Panel
+from cuescope.core.naming import checkpoint_of, network_of
 from cuescope.core.verdicts import UNSAID, Sentence, Verdict
 from cuescope.core.wording import counted, listed
 from cuescope.data.images import Batch
@@ -25,7 +26,7 @@ MOST_TICKS = 12
 
 
 @dataclass(frozen=True)
-class Evolution(Instrument, version=2, order=260, needs={"features", "checkpoints"}):
+class Evolution(Instrument, version=3, order=260, needs={"features", "checkpoints"}):
     """Units over the checkpoints of one network, in their order; the last one is asked (section 4.1 and figure 4).
 
     For a random subset of each layer's units the strongest activation over the images is found at each checkpoint and
@@ -89,8 +90,8 @@ class Evolution(Instrument, version=2, order=260, needs={"features", "checkpoint
 
     def peers(self, classifier: Classifier, classifiers: Sequence[Classifier]) -> tuple[Classifier, ...]:
         """The checkpoints of the same network before this one, which must be the last of them."""
-        network = classifier.name.partition("@")[0]
-        same = [c for c in classifiers if c.name.partition("@")[0] == network and c.classes == classifier.classes]
+        network = network_of(classifier.name)
+        same = [c for c in classifiers if network_of(c.name) == network and c.classes == classifier.classes]
         if len(same) < 2:
             raise Misfit(f"{classifier.name} is one checkpoint alone")
         if same[-1] is not classifier:
@@ -114,7 +115,7 @@ class Evolution(Instrument, version=2, order=260, needs={"features", "checkpoint
                 chosen = np.sort(random.choice(count, min(self.units, count), replace=False))
                 value, place = (peaks[:, chosen, i].flatten().numpy() for i in (0, 1))
                 units = {"channel": np.tile(chosen, len(batch)), "value": value, "place": place}
-                at = {"step": step, "checkpoint": net.name.partition("@")[2] or net.name, "order": order}
+                at = {"step": step, "checkpoint": checkpoint_of(net.name), "order": order}
                 at |= {"layer": layer, "columns": classifier.layer(layer).size[1]}
                 frames.append(self.table({"id": np.repeat(batch.ids, len(chosen)), **at, **units}))
         return pl.concat(frames)
@@ -232,7 +233,7 @@ def _shares(values: Iterable[float | None]) -> str:
 
 def _caveats(rows: Rows, found: Mapping[str, Settling]) -> Iterable[str]:
     names = rows.unique("step").sort("step")["checkpoint"]
-    numbered = ", ".join(f"{i} {name.rpartition('/')[2]}" for i, name in enumerate(names, 1))
+    numbered = ", ".join(f"{i} {name}" for i, name in enumerate(names, 1))
     yield f"Checkpoints are counted from 1, in the order they were given, whatever lies between them: {numbered}."
     yield "The chance is how often a unit agrees as much with another unit of the layer at the last checkpoint."
     units = rows.select("layer", "channel").n_unique() if rows.height else 0

@@ -27,14 +27,21 @@ class Saved(NamedTuple):
     name: str
     classes: ClassSpace
     preprocessing: Preprocessing
+    assumed: tuple[str, ...] = ()
+    """What was taken of it that is not certain."""
 
 
 def to_bytes(network: nn.Module, saved: Saved, more: Mapping[str, Any] | None = None) -> bytes:
     """A safetensors file of it, the same bytes each time; `more` is said of it besides."""
+    return described(network, KEY, {**facts_of(saved), **(more or {})})
+
+
+def facts_of(saved: Saved) -> dict[str, Any]:
+    """What a file says of its network, as JSON values."""
     how = saved.preprocessing
     facts = {"name": saved.name, "size": how.size, "resize": how.resize, "mean": how.mean, "std": how.std}
     facts |= {name: getattr(how, name) for name in OTHERS}
-    return described(network, KEY, {**facts, **to_stored(saved.classes), **(more or {})})
+    return {**facts, **to_stored(saved.classes), **({"assumed": saved.assumed} if saved.assumed else {})}
 
 
 def described(network: nn.Module, key: str, facts: dict[str, Any]) -> bytes:
@@ -50,18 +57,19 @@ def read_saved(path: str | Path) -> Saved | None:
             text = (file.metadata() or {}).get(KEY)
     except (SafetensorError, OSError):
         return None
-    if text is None:
-        return None
+    return None if text is None else from_text(text, path)
+
+
+def from_text(text: str, path: str | Path) -> Saved:
+    """What the metadata of a file say, the JSON of `facts_of`. Raises CueError for nonsense."""
     try:
         facts = json.loads(text)
         resize = facts["resize"] if isinstance(facts["resize"], int) else tuple(facts["resize"])
         size, mean, std = (tuple(facts[name]) for name in ("size", "mean", "std"))
         others = {name: facts[name] for name in OTHERS if name in facts}
         how = Preprocessing(size, resize, mean=mean, std=std, source="as it was trained", **others)
-        return Saved(str(facts["name"]), from_stored(facts), how)
+        return Saved(str(facts["name"]), from_stored(facts), how, tuple(map(str, facts.get("assumed", ()))))
     except (KeyError, TypeError, ValueError):
-        found, do = (
-            f"'{path}' describes its network in a way that makes no sense",
-            "train it again, or remove its metadata",
-        )
-        raise CueError(found, wanted="a file that `cuescope train` wrote", do=do) from None
+        found = f"'{path}' describes its network in a way that makes no sense"
+        wanted, do = "a file that `cuescope train` or `cuescope export` wrote", "write it again, or remove its metadata"
+        raise CueError(found, wanted=wanted, do=do) from None

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load, prompts
+from cuescope.classifier.sources.known import series
 from cuescope.core.alignment import aligned
 from cuescope.core.classes import IMAGENET
 from cuescope.core.errors import CueError
+from cuescope.core.naming import SERIES, network_of
 from cuescope.data.images import ImageSet
 from cuescope.instruments import registry
 from cuescope.instruments.base import Instrument, Misfit, name_of
@@ -18,7 +20,10 @@ from cuescope.runs.options import AuditOptions
 from cuescope.runs.runner import none_applies
 from cuescope.runs.task import Task
 
-CHECKPOINTS = "the checkpoints of a network, in their order", "MODEL@one.safetensors MODEL@two.safetensors"
+CHECKPOINTS = (
+    "the checkpoints of a network, in their order",
+    "MODEL@one.safetensors MODEL@two.safetensors, or a training's, as in runs/mine/epochs",
+)
 """What to give, and how, for an instrument that needs "checkpoints"."""
 
 OF_MODELS = (
@@ -45,6 +50,18 @@ class Plan(NamedTuple):
 def find_instruments(options: AuditOptions) -> list[Instrument]:
     """The instruments asked for, their parameters set. Raises CueError for unknown names and parameters."""
     return [registry.build(spec, values) for spec, values in options.asked.items()]
+
+
+def with_series(models: Sequence[Any], asked: Sequence[Instrument]) -> list[Any]:
+    """The models, and in place of a training's folder `epochs` the checkpoints in it, in their order.
+
+    The folder of the training itself, such as runs/mine, stands for them too where nothing but them is asked about.
+    """
+    alone, found = all("checkpoints" in tool.needs for tool in asked), []
+    for model in models:
+        folder = model if isinstance(model, str | Path) else ""
+        found += series(folder) or (series(Path(folder, SERIES)) if alone and folder else []) or [model]
+    return found
 
 
 def find_classifiers(models: Sequence[Any], options: AuditOptions) -> list[Classifier]:
@@ -77,7 +94,7 @@ def make_plan(
     """Which instrument goes with which classifier and images; what cannot be asked, and why."""
     tasks, unmet, unasked = [], [], []
     matched: dict[int, dict[str, None]] = {}
-    networks = Counter(classifier.name.partition("@")[0] for classifier in classifiers)
+    networks = Counter(network_of(classifier.name) for classifier in classifiers)
     of_run = frozenset({"checkpoints"} if max(networks.values(), default=0) > 1 else ())
     own = [source for source in inputs.sources().values() if source.extends != "images"]
     for instrument in asked:

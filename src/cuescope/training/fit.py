@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import nn
 
 from cuescope.core.alignment import aligned
 from cuescope.core.classes import ClassSpace, to_stored
 from cuescope.core.errors import CueError, unknown
-from cuescope.core.progress import Progress, quiet
+from cuescope.core.progress import Progress, Say, quiet, silent
 from cuescope.data.images import ImageSet
 from cuescope.data.label_maps.labels import with_label_maps
 from cuescope.data.preprocessing import Preprocessing
@@ -44,13 +45,15 @@ def fit_network(
     out: Path,
     held_out: ImageSet | None = None,
     every_s: float = EVERY_S,
+    say: Say = silent,
 ) -> Trained:
     """Train a network on labeled images, in the folder `out`; where that holds the same training, go on with it.
 
     Tried after each epoch on `held_out`, or on a tenth of the images of each class, which nothing is learned from. The
-    weights that are right most often are `best.safetensors`. Raises CueError as `TrainingFolder` and `train` do, and
-    for images without labels or of one class.
+    weights that are right most often are `best.safetensors`. `say` is told what is trained, and a line after each
+    epoch. Raises CueError as `TrainingFolder` and `train` do, and for images without labels or of one class.
     """
+    progress(0, 0, "making the network")
     if isinstance(settings, RelabeledNetwork):
         images = _mapped(settings, images)
     network = _network(settings, labeled_classes(images))
@@ -83,21 +86,27 @@ def fit_network(
     def evaluate(tested: nn.Module, accelerator: Any) -> Right:
         return tried.right(tested, steps, accelerator)
 
+    def pack(tested: nn.Module) -> bytes:
+        return to_bytes(tested, saved)
+
     about: dict[str, Any] = {
         "settings": {key: _stored(value) for key, value in asdict(settings).items() if key not in FREE},
         "classes": _plain(to_stored(network.classes)),
         "images": {"name": source.name, "digest": source.digest, "learned": len(at), "held_out": len(tried)},
     }
-    folder = TrainingFolder(out, about, data.steps, evaluate, lambda tested: to_bytes(tested, saved), every_s)
+    told: dict[str, Any] = {"every_s": every_s, "track": settings.track, "progress": progress, "say": say}
+    folder = TrainingFolder(out, about, data.steps, settings.epochs, evaluate, pack, **told)
+    size = sum(parameter.numel() for parameter in network.module.parameters())
+    say(f"{network.spec}: {size:,} parameters, {how.size[0]} px, on {device} in {settings.precision}")
+    say(f"{len(at):,} images to learn from, {len(tried):,} held out, of {len(network.classes):,} classes")
     with folder.locked():
         trained = train(network.module, data, replace(steps, device=device), progress, keeper=folder)
     weights = (out / BEST).read_bytes()
-    skipped = {one.id: one for one in (*data.skipped, *tried.skipped.values())}
+    skipped = {one.id: one for one in gather_object([*data.skipped, *tried.skipped.values()])}
     notes.append(f"{steps.steps:,} steps of {batch} images; the best of {settings.epochs} epochs is {out / BEST}")
     right = folder.best or Right(0, 0)
-    return Trained(
-        trained, saved.name, weights, right.correct, right.tried, len(at), tuple(skipped.values()), tuple(notes)
-    )
+    of_images = right.correct, right.tried, len(at), tuple(skipped.values())
+    return Trained(trained, saved.name, weights, *of_images, tuple(notes), folder.waited)
 
 
 def _network(settings: NetworkSettings, space: ClassSpace) -> Network:

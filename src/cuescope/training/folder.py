@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -17,23 +16,21 @@ from torch import nn
 
 from cuescope.core.errors import CueError
 from cuescope.core.files import read_json, sweep, write, write_json
+from cuescope.core.naming import SERIES
+from cuescope.core.processes import is_first
+from cuescope.core.progress import Progress, Say, quiet, silent
 from cuescope.training import checkpoint
+from cuescope.training.board import Board
 from cuescope.training.evaluate import Right
 from cuescope.training.loop import State
 from cuescope.training.optimizer import Average
 
-ABOUT, LAST, BEST, METRICS, EPOCHS = (
-    "training.json",
-    "last.safetensors",
-    "best.safetensors",
-    "metrics.parquet",
-    "epochs",
-)
-SERIES = (1, 2, 5, 10, 20, 30, 40, 64)
-"""Epochs whose weights are kept: those of Zeiler and Fergus 2014, figure 4."""
+ABOUT, LAST, BEST, METRICS = "training.json", "last.safetensors", "best.safetensors", "metrics.parquet"
+KEPT = (1, 2, 5, 10, 20, 30, 40, 64)
+"""Epochs whose weights are kept, beside the last: those of Zeiler and Fergus 2014, figure 4."""
 EVERY_S = 60.0
 """Seconds between two checkpoints, beside those at the end of each epoch."""
-FREE = ("device", "compile")
+FREE = ("device", "compile", "track")
 """Settings that may differ where a training goes on."""
 
 
@@ -42,7 +39,9 @@ class TrainingFolder:
 
     In the folder: `last.safetensors`, the checkpoint; `best.safetensors`, the network that was right most often on the
     images held out, and `epochs/0010.safetensors`, that after ten epochs, each a file that `load` takes;
-    `metrics.parquet`, a row every so often and one each epoch; `training.json`, what is trained on what.
+    `metrics.parquet`, a row every so often and one each epoch; `training.json`, what is trained on what; with `track`
+    the metrics for TensorBoard too, in `tensorboard`. `say` is told after each epoch how it went; `waited` is the share
+    of the time in which the loop waited for images.
 
     `about` says what a training must have in common with the one in the folder to go on with it. `evaluate` counts how
     often a network is right; `pack` makes the bytes of a file of weights. Raises CueError for a folder that holds
@@ -54,14 +53,22 @@ class TrainingFolder:
         path: Path,
         about: Mapping[str, Any],
         steps_per_epoch: int,
+        epochs: int,
         evaluate: Callable[[nn.Module, Any], Right],
         pack: Callable[[nn.Module], bytes],
+        *,
         every_s: float = EVERY_S,
+        track: bool = False,
+        progress: Progress = quiet,
+        say: Say = silent,
     ) -> None:
-        self.path, self.about, self.steps_per_epoch = path, about, steps_per_epoch
-        self.evaluate, self.pack, self.every_s = evaluate, pack, every_s
+        self.path, self.about, self.steps_per_epoch, self.epochs = path, about, steps_per_epoch, epochs
+        self.evaluate, self.pack, self.every_s, self.track = evaluate, pack, every_s, track
+        self.progress, self.say, self.waited = progress, say, 0.0
         self.rows: list[dict[str, Any]] = []
         self.best: Right | None = None
+        self._board: Board | None = None
+        self._begun = 0
         self._saved_s = time.monotonic()
 
     @contextmanager
@@ -70,7 +77,7 @@ class TrainingFolder:
 
         Of several processes of one training the first writes, and the others only read.
         """
-        if os.environ.get("RANK", "0") != "0":
+        if not is_first():
             yield
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -85,6 +92,8 @@ class TrainingFolder:
             self._check()
             yield
         finally:
+            if self._board:
+                self._board.close()
             lock.release()
 
     def restore(self, network: nn.Module, average: Average | None, optimizer: torch.optim.Optimizer) -> int:
@@ -96,36 +105,56 @@ class TrainingFolder:
         done, self.best = int(facts["done"]), Right(*facts["best"]) if facts["best"] else None
         if (self.path / METRICS).is_file():
             self.rows = [row for row in pl.read_parquet(self.path / METRICS).to_dicts() if row["step"] <= done]
+        self._begun = done
+        self.say(f"goes on after {done / self.steps_per_epoch:.3g} of {self.epochs} epochs")
         return done
 
     def after(self, state: State, accelerator: Any) -> None:
         """Note how it goes; at the end of an epoch try the network, keep it, and keep a checkpoint."""
         epoch, k = divmod(state.done, self.steps_per_epoch)
         ends = k == 0
+        right = Right(0, 0)
+        if ends:
+            self.progress(0, 0, f"epoch {epoch} of {self.epochs}: trying it on the images held out")
+            right = self.evaluate(state.evaluated, accelerator)
         row = {"step": state.done, "epoch": state.done / self.steps_per_epoch, "loss": state.loss, "rate": state.rate}
         row |= {"images_per_s": state.images_per_s, "waited": state.waited, "held_out_accuracy": None}
-        right = self.evaluate(state.evaluated, accelerator) if ends else Right(0, 0)
         if right.tried:
             row["held_out_accuracy"] = right.share
         if ends or state.told:
-            self.rows.append(row)
-            accelerator.log({key: value for key, value in row.items() if value is not None}, step=state.done)
+            self._note(row, state.main)
         due = time.monotonic() - self._saved_s > self.every_s
-        if ends and state.main:
+        if ends:
             self._keep_epoch(epoch, state, right)
         if state.main and (ends or due):
             self._checkpoint(state)
+        self.waited = state.waited_in_all
+        if ends:
+            self.say(_said(epoch, self.epochs, state, right))
+            # What the first process has written the others may read.
+            accelerator.wait_for_everyone()
+
+    def _note(self, row: dict[str, Any], main: bool) -> None:
+        self.rows.append(row)
+        if self.track and main:
+            self._board = self._board or Board(self.path, self._begun)
+            self._board.add(row)
 
     def _keep_epoch(self, epoch: int, state: State, right: Right) -> None:
         better = self.best is None or not right.tried or right.share >= self.best.share
-        packed = self.pack(state.evaluated) if better or epoch in SERIES else b""
-        if epoch in SERIES:
-            write(self.path / EPOCHS / f"{epoch:04}.safetensors", packed)
+        kept = epoch in KEPT or epoch == self.epochs
+        self.best = right if better else self.best
+        if not state.main or not (better or kept):
+            return
+        packed = self.pack(state.evaluated)
+        if kept:
+            write(self.path / SERIES / f"{epoch:04}.safetensors", packed)
         if better:
-            self.best = right
             write(self.path / BEST, packed)
 
     def _checkpoint(self, state: State) -> None:
+        if self._board:
+            self._board.flush()
         buffer = io.BytesIO()
         pl.DataFrame(self.rows, infer_schema_length=None).write_parquet(buffer)
         write(self.path / METRICS, buffer.getvalue())
@@ -151,6 +180,11 @@ class TrainingFolder:
                 found = f"'{self.path}' holds a training with {key} {was}, not {now}"
                 do = "choose another --out, or give what it was begun with"
                 raise CueError(found, wanted="the training that was begun there", do=do)
+
+
+def _said(epoch: int, epochs: int, state: State, right: Right) -> str:
+    found = f", held-out accuracy {right.share:.1%}" if right.tried else ""
+    return f"epoch {epoch} of {epochs}: loss {state.loss:.3f}{found}, {state.images_per_s:,.0f} images/s"
 
 
 def _difference(was: Any, now: Any) -> tuple[str, str]:

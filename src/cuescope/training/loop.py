@@ -18,13 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cuescope.core.errors import CueError
-from cuescope.core.progress import Progress, duration, quiet
+from cuescope.core.progress import Progress, Whole, quiet
 from cuescope.training.data import Data, Feed, Parts
 from cuescope.training.optimizer import Average, learning_rate_at, limit_filters, make_optimizer
 from cuescope.training.order import seed_of
 from cuescope.training.settings import Settings
 
 M = TypeVar("M", bound=nn.Module)
+SHOWN_S = 2.0
+"""Seconds after which progress is shown again where steps are long."""
 
 Loss = Callable[..., tuple[Tensor, Callable[[], str]]]
 """From the network as it is run and the parts of a batch to a scalar to go down on, and what to say of it, which is
@@ -42,7 +44,9 @@ class State(NamedTuple):
     rate: float
     images_per_s: float
     waited: float
-    """The share of the time in which the loop waited for images."""
+    """The share of the time in which the loop waited for images, since progress was told last."""
+    waited_in_all: float
+    """The same since the training was begun, or went on."""
     told: bool
     """Whether progress was told after this step."""
     main: bool
@@ -113,17 +117,18 @@ def train(
     """Train a model in place on `settings.steps` batches and return it on the CPU, in evaluation mode.
 
     The loss is that of a classifier unless another is given. A gradient above the norm `longest_gradient` is shortened
-    to it. `progress` is called each `every` steps, with numbers of images. The same model, data and settings give the
-    same weights bit for bit on the same machine with the same number of threads (torch.set_num_threads); the global
-    random generator is left as it was. Where weights are averaged, the model has the averages in the end. Raises
-    CueError where the batches run out or the loss is no longer finite.
+    to it. `progress` is called each `every` steps, and where they are long each `SHOWN_S` seconds, with numbers of
+    images. The same model, data and settings give the same weights bit for bit on the same machine with the same number
+    of threads (torch.set_num_threads); the global random generator is left as it was. Where weights are averaged, the
+    model has the averages in the end. Raises CueError where the batches run out, the loss is no longer finite, or the
+    model cannot be compiled.
     """
     ours = accelerate(settings)
     ranks, rank, device = ours.num_processes, ours.process_index, ours.device
     if settings.batch % ranks:
         wanted = f"a batch that {ranks} processes can share equally"
         raise CueError(f"batch={settings.batch}", wanted=wanted, do=f"choose a multiple of {ranks}")
-    share = settings.batch // ranks
+    share, main = settings.batch // ranks, ours.is_main_process
     model = model.to(device, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
     loss = loss or classification(settings)
     optimizer = make_optimizer(model, settings)
@@ -132,7 +137,9 @@ def train(
     run: Any = ours.prepare_model(model) if ranks > 1 else model
     run = torch.compile(run) if settings.compile else run
     feed = Feed(data, first, settings.steps, slice(rank * share, (rank + 1) * share))
-    began, since, waited, seen = time.perf_counter(), time.perf_counter(), 0.0, 0
+    each = 0 if isinstance(data, Iterable) else data.steps
+    began = since = shown = time.perf_counter()
+    waited, seen, kept = 0.0, 0, 0.0
     try:
         with torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
             for step in range(first, settings.steps):
@@ -171,20 +178,37 @@ def train(
                     raise CueError(f"the loss became {total} at step {step}", do=do)
                 done, seen = step + 1, seen + settings.batch
                 now = time.perf_counter()
-                if told := done % every == 0 or done == settings.steps:
-                    left = (settings.steps - done) * (now - began) / (done - first)
-                    at = f"training ({describe()}"
-                    at += f", {seen / (now - since):,.0f} images/s, {duration(left)} left)" if left >= 1 else ")"
-                    progress(done * settings.batch, settings.steps * settings.batch, at)
+                spent = max(now - since, 1e-9)
+                speed, waiting = seen / spent, (feed.waited_s - waited) / spent
+                told = done % every == 0 or done == settings.steps
+                if told or now - shown > SHOWN_S:
+                    at = f"epoch {step // each + 1} of {math.ceil(settings.steps / each)}" if each else "training"
+                    what = f"{at} ({describe()}, {speed:,.0f} images/s, {waiting:.0%} waiting)"
+                    step_s, all_ = (now - began) / (done - first), settings.steps
+                    whole = Whole(done / all_, min(1.0, (done + 1) / all_), step_s, (all_ - done) * step_s)
+                    progress(done * settings.batch, all_ * settings.batch, what, whole)
+                    shown = now
                 if keeper is not None:
-                    spent = max(now - since, 1e-9)
-                    speed = seen / spent, (feed.waited_s - waited) / spent
-                    main = ours.is_main_process
-                    keeper.after(State(done, model, average, optimizer, total, rate, *speed, told, main), ours)
+                    in_all = feed.waited_s / max(now - began - kept, 1e-9)
+                    state = State(done, model, average, optimizer, total, rate, speed, waiting, in_all, told, main)
+                    keeper.after(state, ours)
+                    pause = time.perf_counter() - now
+                    since, kept = since + pause, kept + pause
                 if told:
                     since, waited, seen = time.perf_counter(), feed.waited_s, 0
+    except Exception as error:
+        # Asked by name: importing the compiler to catch what it raises takes a second.
+        if settings.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise _not_compiled(error) from error
+        raise
     finally:
         feed.close()
     if average is not None:
         model.load_state_dict(average.network.state_dict())
     return model.to("cpu", memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]
+
+
+def _not_compiled(error: Exception) -> CueError:
+    reason = str(error).strip().partition("\n")[0]
+    do = "leave compile out, or install a C++ compiler (on a GPU Triton too)"
+    return CueError(f"the network cannot be compiled: {reason}", wanted="what torch.compile needs", do=do)

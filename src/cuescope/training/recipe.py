@@ -35,6 +35,8 @@ class Trained(NamedTuple):
     learned: int
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    waited: float = 0.0
+    """The share of the time in which the loop waited for images."""
 
     @property
     def accuracy(self) -> Measure:
@@ -91,6 +93,16 @@ class Recipe:
     def what(self) -> str:
         """One line on it."""
         return " ".join(self.about.partition("\n\n")[0].split())
+
+    @property
+    def more(self) -> list[str]:
+        """The other paragraphs: the paper, its constants and results."""
+        return [" ".join(text.split()) for text in self.about.split("\n\n")[1:]]
+
+    @property
+    def smaller(self) -> dict[str, Any]:
+        """The small version's settings by name; empty where there is none."""
+        return {} if self.small is None else {key: getattr(self.small, key) for key in self.options}
 
     @property
     def options(self) -> dict[str, tuple[Any, Any, str]]:

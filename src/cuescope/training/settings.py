@@ -1,5 +1,6 @@
 """Settings of trainings, which the command line reads: no torch is imported here."""
 
+import importlib.util
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -144,6 +145,7 @@ class NetworkSettings:
     size_px: int = 0
     """Side of the input; 0 for the network's own."""
     optimizer: Literal["sgd", "adamw", "adamp"] = "sgd"
+    """What turns gradients into steps: SGD, AdamW or AdamP (Heo et al. 2021)."""
     learning_rate: float = 0.1
     """Of the first step after the warm-up."""
     warmup_epochs: float = 0.0
@@ -178,6 +180,8 @@ class NetworkSettings:
     """bfloat16 is faster where the processor has it; weights and their updates stay in float32."""
     compile: bool = False
     """Compile the network first: pays on long trainings on a GPU."""
+    track: bool = False
+    """Write the metrics for TensorBoard too, which the extra track installs: tensorboard --logdir FOLDER."""
     device: str = "auto"
     """Where it is trained: auto is a GPU where there is one."""
     seed: int = 0
@@ -200,6 +204,9 @@ class NetworkSettings:
             (f"jitter={self.jitter}", 0 <= self.jitter < 1),
             (f"lighting={self.lighting}", self.lighting >= 0),
         )
+        if self.track and importlib.util.find_spec("tensorboard") is None:
+            do = "pip install 'cuescope[track]'"
+            raise CueError("track=True needs tensorboard", wanted="the extra track", do=do)
 
     def of_steps(self, steps_per_epoch: int, batch: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Settings:
         """The settings of the loop for an epoch of so many steps."""

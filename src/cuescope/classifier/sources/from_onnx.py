@@ -12,6 +12,7 @@ from cuescope.classifier.sources.array_input import ArrayInput
 from cuescope.classifier.sources.found import Asked, Found
 from cuescope.classifier.sources.known import need
 from cuescope.core.errors import CueError
+from cuescope.models.saved import KEY, from_text
 
 TYPES = {
     "tensor(float)": np.float32,
@@ -49,10 +50,16 @@ class OnnxNetwork:
 
 
 def find(path: str, asked: Asked) -> Found:
-    """The network in an ONNX file. Its preprocessing is not written in it: ImageNet's usual one is assumed."""
+    """The network in an ONNX file, its classes and preprocessing where `cuescope export` wrote them into it.
+
+    Of another file's preprocessing only the size is known: the rest is assumed to be ImageNet's usual one.
+    """
     if not Path(path).is_file():
         raise CueError(f"no file '{path}'", wanted="an ONNX file", do="check the path")
     network = OnnxNetwork(Path(path))
+    if text := network.session.get_modelmeta().custom_metadata_map.get(KEY):
+        saved = from_text(text, path)
+        return Found(network, saved.classes, saved.preprocessing, saved.assumed)
     notes = ("black box: onnxruntime on the CPU", *network.input.notes)
     return Found(network, preprocessing=network.input.preprocessing("ONNX"), notes=notes)
 

@@ -12,6 +12,7 @@ from typing import Any
 from cuescope.classifier.sources import archives, open_clip_names
 from cuescope.classifier.sources.found import EXTRAS, FILES, LIBRARIES, PREPROCESSINGS, RANDOM, SUFFIX, WANTED
 from cuescope.core.errors import CueError, nearest, unknown
+from cuescope.core.naming import SERIES, of_series
 
 MOST_HEADER = 100 << 20
 """Bytes of a safetensors header at most."""
@@ -20,7 +21,7 @@ PACKAGE = Path(__file__).resolve().parents[2]
 
 def check(spec: Any) -> None:
     """Raise CueError for a name that its library does not have and for a file that is not there."""
-    if not isinstance(spec, str | Path):
+    if not isinstance(spec, str | Path) or series(spec):
         return
     path, _, weights = trained_file(str(spec)).partition("@")
     path = SUFFIX.sub("", path)
@@ -96,6 +97,14 @@ def trained_file(spec: str) -> str:
         if Path(path).is_file():
             return path
     return spec
+
+
+def series(folder: str | Path) -> list[str]:
+    """The checkpoints in a training's folder `epochs`, as `load` takes them, in the order of their epochs."""
+    path = Path(folder).expanduser()
+    files = path.glob("*.safetensors") if path.name == SERIES else ()
+    found = [str(file.with_suffix("")) for file in files if of_series(str(file))]
+    return sorted(found, key=lambda name: int(Path(name).name))
 
 
 def says_network(path: Path) -> bool:
