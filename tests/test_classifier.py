@@ -479,7 +479,7 @@ def test_an_owned_module_is_not_copied_and_is_run_in_evaluation_mode_whatever_it
 
 def test_a_module_that_cannot_be_copied_says_so() -> None:
     module = Mean()
-    module.held = (torch.ones(1, requires_grad=True) * 2,)  # type: ignore[assignment]
+    module.held = (i for i in range(3))  # type: ignore[assignment]
     with pytest.raises(CueError, match="cannot be copied"):
         small(module)
 
