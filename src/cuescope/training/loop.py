@@ -47,6 +47,8 @@ class State(NamedTuple):
     """Whether progress was told after this step."""
     main: bool
     """Whether this is the process that writes."""
+    stop: bool
+    """Whether this is the last step for now, as somebody asked for."""
 
     @property
     def evaluated(self) -> nn.Module:
@@ -56,6 +58,16 @@ class State(NamedTuple):
 
 class Keeper(Protocol):
     """Restores a training before its first step, and keeps what it wants of it after each."""
+
+    @property
+    def stop(self) -> bool:
+        """Whether somebody asks to stop: all processes do, after the same step, and `after` raises."""
+        ...
+
+    @property
+    def advice(self) -> str:
+        """What else to do than to lower the learning rate, and what is kept, where the loss is no longer finite."""
+        ...
 
     def restore(self, network: nn.Module, average: Average | None, optimizer: torch.optim.Optimizer) -> int:
         """The number of steps that are done."""
@@ -164,12 +176,14 @@ def train(
                 if average is not None:
                     average.update(model, step)
 
-                if ranks > 1:
-                    total = float(ours.reduce(torch.tensor(total, device=device), "mean"))  # pyright: ignore[reportArgumentType]
-                if not math.isfinite(total):
-                    do = "lower the learning rate" + ("; the last good checkpoint is kept" if keeper else "")
-                    raise CueError(f"the loss became {total} at step {step}", do=do)
                 done, seen = step + 1, seen + settings.batch
+                stop = keeper is not None and keeper.stop and done < settings.steps
+                if ranks > 1:
+                    told_all = ours.reduce(torch.tensor([total, float(stop)], device=device), "mean").tolist()  # pyright: ignore[reportAttributeAccessIssue]
+                    total, stop = told_all[0], told_all[1] > 0
+                if not math.isfinite(total):
+                    do = "lower the learning rate" + (keeper.advice if keeper else "")
+                    raise CueError(f"the loss became {total} at step {done:,}", do=do)
                 now = time.perf_counter()
                 if told := done % every == 0 or done == settings.steps:
                     left = (settings.steps - done) * (now - began) / (done - first)
@@ -180,7 +194,7 @@ def train(
                     spent = max(now - since, 1e-9)
                     speed = seen / spent, (feed.waited_s - waited) / spent
                     main = ours.is_main_process
-                    keeper.after(State(done, model, average, optimizer, total, rate, *speed, told, main), ours)
+                    keeper.after(State(done, model, average, optimizer, total, rate, *speed, told, main, stop), ours)
                 if told:
                     since, waited, seen = time.perf_counter(), feed.waited_s, 0
     finally:
