@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import os
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -78,6 +79,15 @@ def one_thread() -> Iterable[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def press(monkeypatch: pytest.MonkeyPatch) -> Iterable[None]:
+    """Ctrl-C is pressed once in the networks that press it, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setenv("PRESS", "1")
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def network(folder: Path, fault: str = "none", name: str = "net") -> str:
@@ -430,13 +440,12 @@ def test_folders_that_cannot_be_written_to(
 
 @pytest.mark.parametrize("times", ["Ctrl-C", "Ctrl-C twice"])
 def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(
-    photos: Path, times: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    photos: Path, times: str, capsys: pytest.CaptureFixture[str], press: None
 ) -> None:
     model = network(photos, times)
     command = ["train", "imagenet", "--images", "photos", "--model", model]
     for setting in ("epochs=4", "batch=12", "size_px=16", "device=cpu"):
         command += ["--set", setting]
-    monkeypatch.setenv("PRESS", "1")
     status, _, err = call(*command, "--out", "run", capsys=capsys)
     assert status == 130
     assert "interrupted" in err
@@ -454,8 +463,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(
     assert same(photos / "run", photos / "whole")
 
 
-def test_a_stop_is_a_cue_error_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PRESS", "1")
+def test_a_stop_is_a_cue_error_of_its_own(tmp_path: Path, press: None) -> None:
     with pytest.raises(StoppedError):
         fit(tmp_path / "run", settings(tmp_path, "Ctrl-C"))
 
