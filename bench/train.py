@@ -7,8 +7,8 @@ all. On a busy machine set OMP_NUM_THREADS=1 and go by the time of the processor
 
 - loop: `train` beside forward, backward and step written out, a step of the one after a step of the other, on the same
   batch. Bar: at most 1.05 times the bare one.
-- loader: `TrainingImages` through the feed of the loop, beside torchcodec's decoder and torchvision's random resized
-  crop and flip in as many threads, on the same files. Bar: at least .9 of the images a second.
+- loader: batches of `TrainingImages` beside torchcodec's decoder and torchvision's random resized crop and flip in as
+  many threads, on the same files, batch by batch. Bar: at least .9 of the images a second.
 - resnet50: trainings of a few steps with images of 224 px beside timm's train script: its `create_loader` and
   `create_optimizer_v2` with the same crops, and what its `train_one_epoch` does in each step. Bar: at least as fast.
 """
@@ -21,6 +21,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -41,10 +42,8 @@ from cuescope.data.images import cores
 from cuescope.data.readers import read_folder
 from cuescope.data.readers.decode import sniff
 from cuescope.data.readers.files import FileSet
-from cuescope.training.data import Feed
 from cuescope.training.images import RandomResizedCrop, TrainingImages
 from cuescope.training.loop import normalized, train
-from cuescope.training.order import Order
 from cuescope.training.settings import Settings
 from cuescope.world.images import WorldImages
 from cuescope.world.models import build_world
@@ -67,11 +66,16 @@ def now() -> Taken:
     return Taken(time.perf_counter(), times.user + times.system + times.children_user + times.children_system)
 
 
-def taken(work: Callable[[], object], count: int) -> Taken:
+def precisely() -> Taken:
+    """Of this process, to the microsecond."""
+    return Taken(time.perf_counter(), time.process_time())
+
+
+def taken(work: Callable[[], object], count: int, clock: Callable[[], Taken] = now) -> Taken:
     """Seconds of one of the `count` things that are done."""
-    before = now()
+    before = clock()
     work()
-    return Taken(*((b - a) / count for a, b in zip(before, now(), strict=True)))
+    return Taken(*((b - a) / count for a, b in zip(before, clock(), strict=True)))
 
 
 def bare(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> Callable[[], None]:
@@ -116,42 +120,32 @@ def in_turn(
             found[name].append(Taken(*(b - a for a, b in zip(start, end, strict=True))))
 
 
-def precisely() -> Taken:
-    return Taken(time.perf_counter(), time.process_time())
-
-
 def loader(folder: Path, rounds: int) -> None:
-    images, steps = photographs(folder), 4
+    images, batch = photographs(folder), 50
     at = np.arange(len(images))
-    batch = len(at) // steps
     crop = v2.Compose([v2.RandomResizedCrop(SIZE_PX, antialias=True), v2.RandomHorizontalFlip()])
-    order = Order(len(at), batch, 0)
+    data = TrainingImages(images, at, np.zeros_like(at), RandomResizedCrop(SIZE_PX), batch, 0)
+    pool = ThreadPoolExecutor(cores())
 
-    def decoded(path: Path) -> Tensor:
-        found = decode_jpeg(torch.from_numpy(np.fromfile(path, np.uint8)), mode="RGB")
+    def decoded(place: int) -> Tensor:
+        found = decode_jpeg(torch.from_numpy(np.fromfile(images.root / images.id(place), np.uint8)), mode="RGB")
         assert isinstance(found, Tensor)
         return found
 
-    def cut(path: Path) -> Tensor:
-        return crop(decoded(path))
+    def plain(make: Callable[[int], Tensor], step: int) -> None:
+        for _ in pool.map(make, data.order.places(step)):
+            pass
 
-    def plain(make: Callable[[Path], Tensor]) -> None:
-        with ThreadPoolExecutor(cores()) as pool:
-            for step in range(steps):
-                for _ in pool.map(make, [images.root / images.id(i) for i in order.places(step)]):
-                    pass
-
-    def ours() -> None:
-        feed = Feed(TrainingImages(images, at, np.zeros_like(at), RandomResizedCrop(SIZE_PX), batch, 0), 0, steps, all_)
-        for step in range(steps):
-            feed.next(step)
-        feed.close()
-
-    all_ = slice(0, batch)
-    works = {"decoder alone": lambda: plain(decoded), "decoder and crop": lambda: plain(cut), "cuescope": ours}
-    ways = {name: lambda work=work: taken(work, steps * batch) for name, work in works.items()}
-    found = turns(ways, rounds)
-    say(f"loader, {steps * batch} photographs", found, "decoder and crop")
+    works: dict[str, Callable[[int], object]] = {
+        "decoder alone": lambda step: plain(decoded, step),
+        "decoder and crop": lambda step: plain(lambda place: crop(decoded(place)), step),
+        "cuescope": lambda step: data.batch(step, slice(0, batch)),
+    }
+    found: dict[str, list[Taken]] = {name: [] for name in works}
+    for step in range(WARM + 10 * rounds):
+        for name, work in works.items():
+            found[name].append(taken(partial(work, step), batch, precisely))
+    say("loader, a photograph", {name: own[WARM:] for name, own in found.items()}, "decoder and crop")
 
 
 class Labeled(Dataset[tuple[Any, int]]):

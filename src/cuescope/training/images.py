@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet, Sample, Skipped, UnreadableError, cores
-from cuescope.data.ops.crops import random_resized_crops
+from cuescope.data.ops.crops import random_resized_crop
 from cuescope.data.preprocessing import Preprocessing, frame
 from cuescope.training.cutmix import CutMix
 from cuescope.training.data import Parts
@@ -52,7 +52,7 @@ class RandomResizedCrop:
     def __call__(self, pixels: Tensor, random: np.random.Generator) -> tuple[Tensor, Place]:
         """(3, H, W) uint8 to (3, size, size) uint8, and where it was cut."""
         height, width = pixels.shape[1:]
-        top, left, high, wide = random_resized_crops(height, width, 1, random, self.scale, self.ratio)[0].tolist()
+        top, left, high, wide = random_resized_crop(height, width, random, self.scale, self.ratio)
         part = pixels[None, :, top : top + high, left : left + wide]
         size = (self.size_px, self.size_px)
         if part.shape[2:] != size:
