@@ -11,6 +11,9 @@ all. On a busy machine set OMP_NUM_THREADS=1 and go by the time of the processor
   many threads, on the same files, batch by batch. Bar: at least .9 of the images a second.
 - resnet50: trainings of a few steps with images of 224 px beside timm's train script: its `create_loader` and
   `create_optimizer_v2` with the same crops, and what its `train_one_epoch` does in each step. Bar: at least as fast.
+
+On 2 busy cores, OMP_NUM_THREADS=1, by the time of the processors: the loop .98 and 1.00 times the bare one; a
+photograph 1.01 to 1.06 times decoder and crop; a step of ResNet-50 .83 times timm's, .88 times timm's in channels last.
 """
 
 from __future__ import annotations
