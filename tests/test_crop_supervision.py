@@ -13,7 +13,7 @@ from torchvision.transforms import RandomResizedCrop
 
 from cuescope.core.findings import About, Finding
 from cuescope.data.images import Box, Sample
-from cuescope.data.ops.crops import overlap, random_resized_crops
+from cuescope.data.ops.crops import overlap, random_resized_crop, random_resized_crops
 from cuescope.instruments.crop_supervision import CropSupervision
 from cuescope.instruments.registry import unmet
 from cuescope.world.images import WorldImages
@@ -60,6 +60,17 @@ def test_crops_are_distributed_as_torchvisions(size: tuple[int, int]) -> None:
     assert (ours.min(0) >= 0).all()
     assert ours[:, 5].max() <= size[0]
     assert ours[:, 6].max() <= size[1]
+
+
+@pytest.mark.parametrize("scale", [(0.08, 1.0), (0.3, 0.8), (1.0, 1.0)])
+def test_one_crop_is_that_of_many_to_the_pixel(scale: tuple[float, float]) -> None:
+    """So that what a training learned from stays what it was, and no draw is used twice or not at all."""
+    for k in range(300):
+        size = [(375, 500), (500, 200), (7, 400), (1, 1)][k % 4]
+        one, many = (np.random.Generator(np.random.Philox(k)) for _ in range(2))
+        expected = random_resized_crops(*size, 1, many, scale)[0].tolist()
+        assert list(random_resized_crop(*size, one, scale)) == expected
+        assert one.random() == many.random()
 
 
 def test_wide_crops_are_wide() -> None:

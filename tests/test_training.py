@@ -395,6 +395,8 @@ def test_the_share_of_waiting_is_that_of_the_steps_alone():
             return torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.zeros(4, dtype=torch.long)
 
     class Keeper:
+        stop, advice = False, ""
+
         def __init__(self, pause):
             self.pause, self.states = pause, []
 

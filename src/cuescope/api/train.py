@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cuescope.core.errors import CueError
-from cuescope.core.files import write
+from cuescope.core.files import check_folder, write
 from cuescope.core.findings import Measure
 from cuescope.core.progress import Progress, Say, quiet, silent
 from cuescope.training.recipes import find
@@ -61,7 +61,8 @@ def train(
     'cuescope/bow@mine.safetensors'
     """
     recipe = find(name)
-    path = _folder(Path(out).expanduser()) if recipe.in_folder else _writable(Path(out).expanduser())
+    path = Path(out).expanduser()
+    path = _folder(path, {"images": images, "held-out": held_out}) if recipe.in_folder else _writable(path)
     chosen = recipe.configured(settings or {}, seed, small)
     found, source = None, "world:congruent"
     if recipe.needs:
@@ -85,7 +86,8 @@ def train(
         from cuescope.runs.inputs import find_images
 
         apart = None if held_out is None else find_images(held_out)
-        trained = recipe.fit(chosen, found, progress or quiet, out=path, held_out=apart, say=say or silent)
+        told = {"progress": progress or quiet, "say": say or silent}
+        trained = recipe.fit(chosen, found, out=path, held_out=apart, recipe=name, **told)
         notes = (*(found.notes if found else ()), *trained.notes)
         return Training(path, f"{path}/best", trained.accuracy, trained.skipped, notes, source, trained.waited)
     trained = recipe.fit(chosen, found, progress or quiet)
@@ -94,10 +96,16 @@ def train(
     return Training(path, f"cuescope/{trained.model}@{path}", trained.accuracy, trained.skipped, notes, source)
 
 
-def _folder(path: Path) -> Path:
-    """The folder, if one can be there."""
+def _folder(path: Path, images: Mapping[str, Any]) -> Path:
+    """The folder, if one can be there, apart from the images: what is written would be taken for more of them."""
     if path.suffix == ".safetensors" or path.is_file():
         raise CueError(f"--out {path}", wanted="a folder, such as runs/mine", do="choose another --out")
+    check_folder(path)
+    for role, given in images.items():
+        folder = Path(given).expanduser() if isinstance(given, str | Path) else None
+        if folder and folder.is_dir() and path.resolve().is_relative_to(folder.resolve()):
+            found = f"--out {path} lies in --{role} {given}"
+            raise CueError(found, wanted="a folder outside of the images", do="choose another --out")
     return path
 
 

@@ -28,6 +28,8 @@ app = App(
     name="cuescope",
     help="cuescope tells which cues an image classifier really uses, and shows it.",
     help_format="plaintext",
+    # It would end without a word.
+    suppress_keyboard_interrupt=False,
 )
 for _name, _help in _COMMANDS.items():
     # An App of its own says so itself.

@@ -34,17 +34,22 @@ def why_not(error: OSError | ValueError) -> str:
     return "it is a file" if isinstance(error, FileExistsError) else getattr(error, "strerror", None) or str(error)
 
 
-def check_run_folder(path: Path) -> None:
-    """Raise CueError where no run can be written to this folder. Creates nothing."""
+def check_folder(path: Path) -> None:
+    """Raise CueError where nothing can be written to this folder. Creates nothing."""
     there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     do = "choose another --out"
     if not there.is_dir() or not os.access(there, os.W_OK):
         why = "permission denied" if there.is_dir() else f"'{there.name}' is a file"
         raise CueError(f"cannot write to '{path}': {why}", wanted="a folder that can be written", do=do)
+
+
+def check_run_folder(path: Path) -> None:
+    """Raise CueError where no run can be written to this folder. Creates nothing."""
+    check_folder(path)
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")} if path.exists() else set()
     if names and not names & {"manifest.json", "cells", "skipped"}:
         wanted = "a new folder, an empty one, or an earlier run"
-        raise CueError(f"'{path}' holds files that are not a run", wanted=wanted, do=do)
+        raise CueError(f"'{path}' holds files that are not a run", wanted=wanted, do="choose another --out")
 
 
 @contextmanager

@@ -11,33 +11,52 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from cuescope.core.errors import CueError
-from cuescope.core.files import write
 
 KEY = "training"
 """The metadata: the step, and what a training must have in common with it to go on from it."""
 
 
-def save(path: Path, network: nn.Module, average: nn.Module | None, optimizer: Any, facts: Mapping[str, Any]) -> None:
-    """Write a checkpoint whole or not at all. Raises CueError where the disk is full or forbids it."""
+def packed(network: nn.Module, average: nn.Module | None, optimizer: Any, facts: Mapping[str, Any]) -> bytes:
+    """The file of a checkpoint."""
     tensors = {f"network/{key}": value for key, value in network.state_dict().items()}
     if average is not None:
         tensors |= {f"average/{key}": value for key, value in average.state_dict().items()}
     for group, key, values in _states(network, optimizer):
         tensors |= {f"optimizer/{group}/{key}/{name}": value for name, value in values.items()}
     whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    write(path, safetensors.torch.save(whole, {KEY: json.dumps(facts)}))
+    return safetensors.torch.save(whole, {KEY: json.dumps(facts)})
 
 
 def facts_of(path: Path) -> dict[str, Any] | None:
-    """What `save` was told of a checkpoint; None where there is no file. Raises CueError for one that is broken."""
+    """What `packed` was told of a checkpoint; None where there is no file. Raises CueError for one that is broken."""
     if not path.is_file():
         return None
     try:
         with safe_open(path, "pt") as file:
             return json.loads((file.metadata() or {})[KEY])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        do = "remove it: the training begins anew"
-        raise CueError(f"'{path}' is no checkpoint: {error}", wanted="one that a training wrote", do=do) from None
+        raise broken(path, str(error)) from None
+
+
+def broken(path: Path, why: str) -> CueError:
+    """The error for a file that is no checkpoint, or damaged."""
+    do = "remove it: the training begins anew"
+    return CueError(f"'{path}' is no checkpoint: {why}", wanted="one that a training wrote", do=do)
+
+
+def not_finite(network: nn.Module) -> str | None:
+    """The name of weights, or of averages of a batch norm, that are not all finite; None where all are.
+
+    >>> layer = nn.Linear(2, 2)
+    >>> layer.bias.data[1] = float("nan")
+    >>> not_finite(layer)
+    'bias'
+    """
+    for name, value in network.named_parameters():
+        if not value.isfinite().all():
+            return name
+    # A buffer may hold infinity on purpose, as masks do.
+    return next((name for name, value in network.named_buffers() if value.isnan().any()), None)
 
 
 def restore(path: Path, network: nn.Module, average: nn.Module | None, optimizer: Any) -> None:
@@ -45,7 +64,10 @@ def restore(path: Path, network: nn.Module, average: nn.Module | None, optimizer
 
     Tensors keep the memory layout that they would have without the interruption, on which the last digit hangs.
     """
-    tensors = safetensors.torch.load_file(path)
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise broken(path, str(error)) from None
     parts: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         part, _, name = key.partition("/")

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cuescope.data.images import ImageSet, Skipped
+from cuescope.core.errors import CueError
+from cuescope.data.images import ImageSet, Skipped, UnreadableError
 from cuescope.data.preprocessing import Preprocessing, frame
 from cuescope.training.loop import normalized
 from cuescope.training.settings import Settings
@@ -39,8 +40,28 @@ class HeldOut:
     def __len__(self) -> int:
         return len(self.at)
 
+    def check(self) -> None:
+        """Raise CueError where none of them can be read: found out before the first step, not after an epoch."""
+        for index in self.at.tolist():
+            try:
+                # Of large images the pixels may be decoded only when they are asked for.
+                _ = self.images.read(index).pixels
+                return
+            except UnreadableError as error:
+                self.skipped[self.images.id(index)] = Skipped(self.images.id(index), str(error))
+        if self.skipped:
+            raise self._none("check the files")
+
+    def _none(self, do: str) -> CueError:
+        why = next(iter(self.skipped.values()))
+        found = f"none of the {len(self.at):,} images held out of {self.images.name} can be read: {why.id}: {why.why}"
+        return CueError(found, wanted="images to try the network on", do=do)
+
     def right(self, network: nn.Module, settings: Settings, accelerator: Any) -> Right:
-        """How often the network is right, as all processes together find it out; it stays in training mode."""
+        """How often the network is right, as all processes together find it out; it stays in training mode.
+
+        Raises CueError where there are images, but none can be read any more.
+        """
         mine = self.at[accelerator.process_index :: accelerator.num_processes]
         labels = self.labels[accelerator.process_index :: accelerator.num_processes]
         groups = [list(range(i, min(i + BATCH, len(mine)))) for i in range(0, len(mine), BATCH)]
@@ -61,6 +82,8 @@ class HeldOut:
             network.train()
         both = torch.tensor([correct, count], device=accelerator.device)
         correct, count = accelerator.reduce(both, "sum").tolist()
+        if len(self.at) and not count:
+            raise self._none("check the files, and run the same command again: it goes on from the last checkpoint")
         return Right(correct, count)
 
     def _logits(self, network: nn.Module, samples: Sequence[Any], settings: Settings, accelerator: Any) -> Tensor:

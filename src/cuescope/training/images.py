@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet, Sample, Skipped, UnreadableError, cores
-from cuescope.data.ops.crops import random_resized_crops
+from cuescope.data.ops.crops import random_resized_crop
 from cuescope.data.preprocessing import Preprocessing, frame
 from cuescope.training.cutmix import CutMix
 from cuescope.training.data import Parts
@@ -52,7 +52,7 @@ class RandomResizedCrop:
     def __call__(self, pixels: Tensor, random: np.random.Generator) -> tuple[Tensor, Place]:
         """(3, H, W) uint8 to (3, size, size) uint8, and where it was cut."""
         height, width = pixels.shape[1:]
-        top, left, high, wide = random_resized_crops(height, width, 1, random, self.scale, self.ratio)[0].tolist()
+        top, left, high, wide = random_resized_crop(height, width, random, self.scale, self.ratio)
         part = pixels[None, :, top : top + high, left : left + wide]
         size = (self.size_px, self.size_px)
         if part.shape[2:] != size:
@@ -102,7 +102,7 @@ class TrainingImages:
     """Batches of the images `at` these indices of a set, with `labels` or what `target` makes of them, as `Data`.
 
     Each image is cut and mirrored anew in each epoch, by a generator of its own. The place of an image that cannot be
-    read is taken by the next one in the set, so that batches keep their size; it is listed in `skipped`. `target` says
+    read is taken by the next one in the set, so that batches keep their size; it is listed in `lost`. `target` says
     what a crop teaches, by default the image's label; `colors` changes it. `cutmix` mixes the images of a batch, whose
     targets have to be soft, in all but the last of `epochs`.
     """
@@ -125,14 +125,10 @@ class TrainingImages:
         self.colors, self.cutmix, self.epochs = colors, cutmix, epochs
         self.order = Order(len(at), batch, seed)
         self.seed, self.steps = seed, self.order.steps
-        self._lost: dict[str, Skipped] = {}
+        self.lost: dict[str, Skipped] = {}
+        """Images that could not be read so far."""
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
-
-    @property
-    def skipped(self) -> tuple[Skipped, ...]:
-        """Images that nothing was learned from: those that the set itself left out, and the unreadable."""
-        return tuple(({one.id: one for one in self.images.skipped} | self._lost).values())
 
     def batch(self, step: int, part: slice) -> Parts:
         """(B, 3, S, S) uint8 and (B,) int64 labels, or (B, K) float32 targets."""
@@ -154,7 +150,8 @@ class TrainingImages:
         return torch.stack(images), torch.stack(targets)
 
     def _one(self, place: int, epoch: int) -> tuple[Tensor, Tensor]:
-        for k in range(min(MOST_LOST, len(self.at))):
+        tries = min(MOST_LOST, len(self.at))
+        for k in range(tries):
             i = (place + k) % len(self.at)
             index = int(self.at[i])
             try:
@@ -162,7 +159,7 @@ class TrainingImages:
                 pixels = sample.pixels
             except UnreadableError as error:
                 with self._lock:
-                    self._lost[self.images.id(index)] = Skipped(self.images.id(index), str(error))
+                    self.lost[self.images.id(index)] = Skipped(self.images.id(index), str(error))
                 continue
             random = random_of(self.seed, epoch, index)
             crop, where = self.crop(pixels, random)
@@ -170,8 +167,9 @@ class TrainingImages:
                 crop = self.colors(crop, random)
             label = int(self.labels[i])
             return crop, torch.tensor(label) if self.target is None else self.target(sample, label, where)
-        why = next(iter(self._lost.values())).why
-        raise CueError(f"no image of {self.images.name} to learn from can be read: {why}", do="check the files")
+        none = "no image" if tries == len(self.at) else f"none of {tries:,} images in a row"
+        why = next(reversed(self.lost.values())).why
+        raise CueError(f"{none} of {self.images.name} to learn from can be read: {why}", do="check the files")
 
 
 def labels_of(images: ImageSet, places: Sequence[int] = ()) -> NDArray[np.int64]:

@@ -51,6 +51,8 @@ class State(NamedTuple):
     """Whether progress was told after this step."""
     main: bool
     """Whether this is the process that writes."""
+    stop: bool
+    """Whether this is the last step for now, as somebody asked for."""
 
     @property
     def evaluated(self) -> nn.Module:
@@ -60,6 +62,16 @@ class State(NamedTuple):
 
 class Keeper(Protocol):
     """Restores a training before its first step, and keeps what it wants of it after each."""
+
+    @property
+    def stop(self) -> bool:
+        """Whether somebody asks to stop: all processes do, after the same step, and `after` raises."""
+        ...
+
+    @property
+    def advice(self) -> str:
+        """What else to do than to lower the learning rate, and what is kept, where the loss is no longer finite."""
+        ...
 
     def restore(self, network: nn.Module, average: Average | None, optimizer: torch.optim.Optimizer) -> int:
         """The number of steps that are done."""
@@ -171,12 +183,14 @@ def train(
                 if average is not None:
                     average.update(model, step)
 
-                if ranks > 1:
-                    total = float(ours.reduce(torch.tensor(total, device=device), "mean"))  # pyright: ignore[reportArgumentType]
-                if not math.isfinite(total):
-                    do = "lower the learning rate" + ("; the last good checkpoint is kept" if keeper else "")
-                    raise CueError(f"the loss became {total} at step {step}", do=do)
                 done, seen = step + 1, seen + settings.batch
+                stop = keeper is not None and keeper.stop and done < settings.steps
+                if ranks > 1:
+                    told_all = ours.reduce(torch.tensor([total, float(stop)], device=device), "mean").tolist()  # pyright: ignore[reportAttributeAccessIssue]
+                    total, stop = told_all[0], told_all[1] > 0
+                if not math.isfinite(total):
+                    do = "lower the learning rate" + (keeper.advice if keeper else "")
+                    raise CueError(f"the loss became {total} at step {done:,}", do=do)
                 now = time.perf_counter()
                 spent = max(now - since, 1e-9)
                 speed, waiting = seen / spent, (feed.waited_s - waited) / spent
@@ -190,8 +204,8 @@ def train(
                     shown = now
                 if keeper is not None:
                     in_all = feed.waited_s / max(now - began - kept, 1e-9)
-                    state = State(done, model, average, optimizer, total, rate, speed, waiting, in_all, told, main)
-                    keeper.after(state, ours)
+                    speeds = speed, waiting, in_all
+                    keeper.after(State(done, model, average, optimizer, total, rate, *speeds, told, main, stop), ours)
                     pause = time.perf_counter() - now
                     since, kept = since + pause, kept + pause
                 if told:

@@ -29,6 +29,8 @@ class Network(NamedTuple):
     places: tuple[int, ...]
     preprocessing: Preprocessing
     notes: tuple[str, ...]
+    code: str = ""
+    """A hash of the user's file that makes it."""
 
 
 def network_of(spec: str, labels: ClassSpace, size_px: int, seed: int = SEED) -> Network:
@@ -58,4 +60,5 @@ def network_of(spec: str, labels: ClassSpace, size_px: int, seed: int = SEED) ->
         module = seeded(seed, lambda: with_outputs(whole, outputs, len(labels)))
         notes.append(f"its last layer, of {outputs:,} outputs, is a new one of {len(labels):,}")
         known, places = labels, tuple(range(len(labels)))
-    return Network(module.requires_grad_(True), found.spec or name.partition("@")[0], known, places, how, tuple(notes))
+    name = found.spec or name.partition("@")[0]
+    return Network(module.requires_grad_(True), name, known, places, how, tuple(notes), found.code)
