@@ -14,6 +14,7 @@ _COMMANDS = {
     "make": "New images from images: textures without shapes, and more.",
     "get": "Other people's data and weights, fetched and checked: human-data, weights.",
     "train": "A bag of visual words of your own images, or the built-in world's networks again.",
+    "cure": "What helps a weak model, and did it help? Makes the data, fine-tunes, audits before and after.",
     "report": "Make the report again from run folders; needs no model.",
     "compare": "Which of two classifiers is better, and do they agree? Over the same images.",
     "check": "Do a run's intervals support what is required? Exit status 1 where they do not, for CI.",

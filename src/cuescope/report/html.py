@@ -64,8 +64,15 @@ def _rendered(name: str, pictures: Thumbnails | None = None, **what: Any) -> str
     return _environment().get_template(f"{name}.html.j2").render(**what)
 
 
-def page(content: Content, folder: Path | None = None, changed: Iterable[Changes] = (), *, inline: bool = False) -> str:
-    """The whole report; with what changed on top where two runs are compared.
+def page(
+    content: Content,
+    folder: Path | None = None,
+    changed: Iterable[Changes] = (),
+    *,
+    inline: bool = False,
+    opening: Sequence[str] = (),
+) -> str:
+    """The whole report; with what changed on top where two runs are compared, and before it the `opening` sentences.
 
     `folder` is where the page will lie: full images in or below it are linked. With `inline` the page itself holds
     all images as they are, and all rows of all tables.
@@ -89,6 +96,7 @@ def page(content: Content, folder: Path | None = None, changed: Iterable[Changes
         profile=profile(content),
         command=lambda command, subject: filled(command, content, subject.two or (subject,)),
         changed=[changes.block(one) for one in changed],
+        opening=opening,
         title=headline(content.subjects),
         differences=large,
         more_differences=others._replace(rest="comparisons.json"),

@@ -1,0 +1,93 @@
+"""What a cure is: which data to make, which fine-tunings, and what judges them. Without torch, as recipes are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from cuescope.core.errors import unknown
+from cuescope.training.recipes import find
+
+FINE: dict[str, Any] = {
+    **{"batch": 64, "optimizer": "adamw", "learning_rate": 3e-4, "warmup_epochs": 0.25, "schedule": "cosine"},
+    **{"weight_decay": 0.02, "decay_all": False, "least": 0.35, "average": 0.99},
+}
+"""A short fine-tuning of a trained network; its averaged weights are what comes of it."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One fine-tuning, by a recipe with other settings, from the weights that the one before it left."""
+
+    name: str
+    recipe: str
+    settings: Mapping[str, Any]
+    """Of the recipe; what is not named here is as in FINE."""
+    without: Mapping[str, Any] = field(default_factory=dict)
+    """What the control does in place of it: settings, and the recipe as "recipe"."""
+    sees: int = 1
+    """How many images an epoch sees for each image to learn from: the control sees as many."""
+    made: str = ""
+    """The setting that names the folder of what was made."""
+
+    def configured(self, **more: Any) -> Any:
+        """The recipe's settings. Raises CueError for a setting that it does not have and for a value that cannot be."""
+        values = {**FINE, **self.settings, **more}
+        return find(self.recipe).configured(values, values.pop("seed", 0))
+
+    def given(self, values: Mapping[str, Any]) -> Stage:
+        """The same with these settings, text converted. Raises CueError as `configured` does."""
+        settings = self.configured(**values)
+        return replace(self, settings={**self.settings, **{key: getattr(settings, key) for key in values}})
+
+    @property
+    def control(self) -> Stage:
+        """The same fine-tuning without the remedy."""
+        other = dict(self.without)
+        settings = {**self.settings, "epochs": self.settings["epochs"] * self.sees, **other}
+        recipe = settings.pop("recipe", self.recipe)
+        return replace(self, name=f"control-{self.name}", recipe=recipe, settings=settings, sees=1, made="")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The measure that is to change, and which way."""
+
+    instrument: str
+    measure: str
+    better: Literal["higher", "lower"] = "higher"
+
+
+@dataclass(frozen=True)
+class Cure:
+    """A way to a better model. A file of `cures/` holds each as CURE."""
+
+    name: str
+    about: str
+    """What it does. The first paragraph is its line in `cuescope list cures`."""
+    stages: tuple[Stage, ...]
+    judges: tuple[str, ...]
+    """The instruments that are asked before and after, on images held out."""
+    goal: Goal
+    makes: str = ""
+    """The maker of what is learned from beside the images, "" for none."""
+    suffix: str = ""
+    """Of the network to train, as in "+blur4"."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of the judges, as "instrument.parameter"."""
+
+    @property
+    def what(self) -> str:
+        """One line on it."""
+        return " ".join(self.about.partition("\n\n")[0].split())
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Cure:
+        """The same with settings "stage.key". Raises CueError for what there is not, and for a value that cannot be."""
+        given: dict[str, dict[str, Any]] = {stage.name: {} for stage in self.stages}
+        for key, value in settings.items():
+            stage, _, name = key.rpartition(".")
+            if stage not in given:
+                raise unknown("stage", stage or key, given)
+            given[stage][name] = value
+        return replace(self, stages=tuple(stage.given(given[stage.name]) for stage in self.stages))

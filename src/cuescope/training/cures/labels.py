@@ -1,0 +1,15 @@
+"""For a model that learned from wrong labels, or from one label where an image shows several things (Yun et al. 2021)."""
+
+from cuescope.training.cure import Cure, Goal, Stage
+
+CURE = Cure(
+    "labels",
+    """What an annotator's label maps say of each crop, in place of the image's label.
+
+    The annotator is the model itself unless `--annotator` names a stronger one.
+    """,
+    stages=(Stage("relabeled", "relabel", {"epochs": 8}, without={"targets": "label"}, made="label_maps"),),
+    judges=("accuracy", "label_errors"),
+    goal=Goal("accuracy", "top1"),
+    makes="label-maps",
+)

@@ -1,0 +1,23 @@
+"""For a model whose answer changes when the image moves (Zhang 2019; Azulay and Weiss 2019)."""
+
+from cuescope.training.cure import Cure, Goal, Stage
+
+CURE = Cure(
+    "shift",
+    """Blurs before the network subsamples, and crops of .3 to .8 of the image: its answers stay where they are.
+
+    BlurPool with filters of size 4, the weights carried over, where the network can be given them; else crops alone.
+    """,
+    stages=(
+        Stage(
+            "steady",
+            "blurpool-fine-tuned",
+            {"epochs": 8, "least": 0.3, "most": 0.8},
+            without={"recipe": "crops", "least": 0.35, "most": 1.0},
+        ),
+    ),
+    judges=("accuracy", "shift_stability", "shift_consistency"),
+    goal=Goal("shift_stability", "top1_change", "lower"),
+    suffix="+blur4",
+    settings={"shift_stability.protocols": ("crop",), "shift_stability.pairs": 4},
+)
