@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -159,14 +159,15 @@ class _Doing:
         self.say(f"{self.images.name}: {learned:,} images to learn from, {held:,} held out to judge by")
         made = self._make()
         conflict = self._conflict()
-        stages = self._train(CURED, self.cure.stages, self.trained, made)
+        notes = {"images": f"{learned:,} to learn from, {held:,} held out, of {self.images.name}"}
+        notes["remedy"] = self._train(CURED, self.cure.stages, self.trained, made)
         if self.asked.control:
-            self._train(CONTROL, [stage.control for stage in self.cure.stages], self.model, "")
+            notes["control"] = self._train(CONTROL, [stage.control for stage in self.cure.stages], self.model, "")
         run = self._audit(conflict, command)
         from cuescope.report.cured import write
 
         names = [self.model, *(f"{self.path}/{name}" for name in (CURED, CONTROL)[: 1 + self.asked.control])]
-        written = write(run, self.cure, names, self.path / "report.html", stages)
+        written = write(run, self.cure.goal, names, self.path / "report.html", notes)
         write_json(self.path / ABOUT, {**read_json(self.path / ABOUT), "finished": now()})
         return Cured(self.path, names[1], run, written.changes, written.sentences, written.path)
 
@@ -234,8 +235,8 @@ class _Doing:
         make(maker, images, folder, device=self.asked.device, progress=self.progress, **settings)
         return str(folder)
 
-    def _train(self, name: str, stages: Any, model: str, made: str) -> list[str]:
-        """Fine-tune stage by stage, and keep the last weights; what each stage did, in words."""
+    def _train(self, name: str, stages: Sequence[Stage], model: str, made: str) -> str:
+        """Fine-tune stage by stage, and keep the last weights of each; what was done, in words."""
         from cuescope.training.kept import Kept
         from cuescope.training.stages import fine_tuned
 
@@ -251,7 +252,7 @@ class _Doing:
                 self.say(f"training {stage.name}: {what}")
                 fine_tuned(stage, settings, images, self.path / "training" / stage.name, file, self.progress)
             model = str(file.with_suffix(""))
-        return told
+        return "; then ".join(told)
 
     def _audit(self, conflict: Any, command: str) -> Run:
         from cuescope.api.audit import perform
@@ -261,7 +262,7 @@ class _Doing:
         if conflict is not None:
             inputs["cue-conflict"] = conflict
             judges = tuple(dict.fromkeys([*judges, "shape_bias"]))
-        models = [self.model, f"{self.path}/{CURED}", *([f"{self.path}/{CONTROL}"] if self.asked.control else [])]
+        models = [self.model, *([f"{self.path}/{CONTROL}"] if self.asked.control else []), f"{self.path}/{CURED}"]
         settings = {k: v for k, v in self.cure.settings.items() if k.partition(".")[0] in judges}
         out = self.path / "audit"
         options = AuditOptions(inputs=inputs, only=judges, settings=settings, out=out, device=self.asked.device)
@@ -304,8 +305,7 @@ def _parted(images: ImageSet, model: str, seed: int) -> tuple[ImageSet, ImageSet
         do = "leave the class out, or first train the model on these images (cuescope train)"
         raise CueError(wrong, wanted="images of classes that the model tells apart", do=do)
     learned, back = split(labels, np.random.default_rng(seed), HELD_OUT)
-    whole = (Subset(images, learned.tolist(), "to learn from"), Subset(images, back.tolist(), "held out"))
-    return whole
+    return Subset(images, learned.tolist(), "to learn from"), Subset(images, back.tolist(), "held out")
 
 
 def _suffixed(model: str, suffix: str) -> tuple[str, str]:

@@ -45,8 +45,8 @@ def make(
     """What does this maker make of these images? Files in `folder`, named as the images are, and a manifest.
 
     `source` is a folder, an ImageSet or "world:VARIANT:COUNT"; `settings` are the maker's own parameters, of which
-    those that name images may be ImageSets too. Finished files are never made again: a run that was stopped goes on where it was. Images that cannot be read are
-    skipped and listed in `skipped.csv`.
+    those that name images may be ImageSets too. Finished files are never made again: a run that was stopped goes on
+    where it was. Images that cannot be read are skipped and listed in `skipped.csv`.
 
     Raises CueError for anything the user can mend, before the first image where that is possible.
 

@@ -1,19 +1,20 @@
-"""The report of a cure: whether it worked, what it cost, and what is the remedy's of it."""
+"""The report of a cure: whether it worked, whether the remedy did it, what it cost."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from cuescope.core import files
+from cuescope.core.naming import short_name, title
 from cuescope.report.changes import difference, levels
+from cuescope.report.draw import words
 from cuescope.report.gather import gather
-from cuescope.report.html import page
+from cuescope.report.html import Opening, page
 from cuescope.runs.comparisons.changes import Change, Changes, Side, between
-from cuescope.runs.comparisons.pairs import findings
 from cuescope.runs.store import Run
-from cuescope.training.cure import Cure, Goal
+from cuescope.training.cure import Goal
 
 
 class Written(NamedTuple):
@@ -24,16 +25,18 @@ class Written(NamedTuple):
     changes: tuple[Changes, ...]
 
 
-def write(run: Run, cure: Cure, names: Sequence[str], out: Path, stages: Sequence[str]) -> Written:
-    """Write the page on the model before, the cured one and, where there is one, the control: the names in this order.
+def write(run: Run, goal: Goal, names: Sequence[str], out: Path, notes: Mapping[str, str]) -> Written:
+    """Write the page on an audit of the model before, the cured one and, where there is one, the control.
 
-    Raises CueError where `out` cannot be written.
+    `names` are theirs in this order; `notes` say what was done. Raises CueError where `out` cannot be written.
     """
     before, cured, *control = (Side(run, name) for name in names)
-    found = between([(before, cured), *((side, cured) for side in control)])
-    said = sentences(found, cure.goal)
-    content = gather([run], [verdict for one in found for verdict in one.verdicts], findings([run]))
-    files.write(out, page(content, out.parent, found, opening=(*said, *_did(stages))).encode())
+    shown = [(before, cured), *((side, cured) for side in control)]
+    # What is not shown is corrected for too: it is among the comparisons of the audit.
+    found = between([*shown, *((before, side) for side in control)])[: len(shown)]
+    said, content = sentences(found, goal), gather([run])
+    asked = f"Is {short_name(names[0])} cured?"
+    files.write(out, page(content, out.parent, found, opening=Opening(asked, said, tuple(notes.items()))).encode())
     return Written(out, said, tuple(found))
 
 
@@ -41,17 +44,20 @@ def sentences(found: Sequence[Changes], goal: Goal) -> tuple[str, ...]:
     """Did it work, was it the remedy, and what did it cost? By what changed from the model before, and the control."""
     change = _of(found[0], goal.instrument, goal.measure)
     if change is None:
-        return ("Whether it worked cannot be said: what was to change could not be compared.",)
-    told = [f"{_worked(change, goal)}: {change.title} {levels(change)}, {difference(change)}."]
+        why = "; ".join(found[0].reasons) or f"{title(goal.measure)} has no value"
+        return (f"Whether it worked cannot be told: {why}.",)
+    worked = {True: "It worked", False: "It did not work", None: "Whether it worked cannot be told"}
+    told = [f"{worked[_as_wanted(change, goal)]}: {change.title} {levels(change)}, {difference(change)}."]
     if len(found) > 1 and (beside := _of(found[1], goal.instrument, goal.measure)):
-        whose = {True: "The remedy did it", False: "It is not the remedy's"}.get(_as_wanted(beside, goal), "")
+        did = {True: "The remedy did it", False: "The remedy did not do it", None: "Whether the remedy did it is open"}
+        control = words.value(beside.was, beside.unit)
         told.append(
-            f"{whose or 'Whether the remedy did it cannot be told'}: trained as long on the same images without it, the "
-            f"control is at {levels(beside).partition(' to ')[0]}, {difference(beside)} to the cured one."
+            f"{did[_as_wanted(beside, goal)]}: a control, trained as long on the same images without it, has "
+            f"{control}, the cured one {difference(beside)} from that."
         )
     cost = _of(found[0], "accuracy", "top1")
     if cost is not None and cost is not change:
-        told.append(f"Accuracy {levels(cost)}, {difference(cost)}: {cost.outcome}.")
+        told.append(f"Accuracy went from {levels(cost)}, {difference(cost)}: {cost.outcome}.")
     return tuple(told)
 
 
@@ -60,17 +66,7 @@ def _of(found: Changes, instrument: str, measure: str) -> Change | None:
 
 
 def _as_wanted(change: Change, goal: Goal) -> bool | None:
-    """Whether it surely changed as it was to, after correction; None where nothing is sure."""
-    if change.outcome in ("cannot tell", "no difference shown"):
-        return None if change.outcome == "cannot tell" else False
-    return (change.value > 0) == (goal.better == "higher")
-
-
-def _worked(change: Change, goal: Goal) -> str:
-    return {True: "It worked", False: "It did not work"}.get(
-        _as_wanted(change, goal), "Whether it worked cannot be told"
-    )  # type: ignore[arg-type]
-
-
-def _did(stages: Sequence[str]) -> Sequence[str]:
-    return [f"What was done: {'; then '.join(stages)}."]
+    """Whether it surely changed as it was to, after correction for all that is compared; None where it is open."""
+    if change.outcome == "cannot tell":
+        return None
+    return change.outcome != "no difference shown" and (change.value > 0) == (goal.better == "higher")

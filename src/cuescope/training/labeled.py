@@ -50,7 +50,7 @@ def held_out(count: int, random: np.random.Generator, one_of: int = HELD_OUT) ->
 def split(
     labels: NDArray[np.int64], random: np.random.Generator, one_of: int = HELD_OUT
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of the labeled images to learn from, and of those to keep back: one of ten in each class, never all of it.
+    """Indices of the labeled images to learn from, and of those to keep back: one of ten in each class, never all.
 
     >>> learned, back = split(np.repeat([0, 1], 20), np.random.default_rng(0))
     >>> len(learned), np.bincount(np.repeat([0, 1], 20)[back]).tolist()

@@ -1,4 +1,4 @@
-"""For a model that learned from wrong labels, or from one label where an image shows several things (Yun et al. 2021)."""
+"""For a model that learned from wrong labels, or from one label for several things (Yun et al. 2021)."""
 
 from cuescope.training.cure import Cure, Goal, Stage
 

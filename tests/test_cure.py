@@ -1,0 +1,181 @@
+"""cuescope cure: data, fine-tuning, audits and the report in one command; every mistake is one message."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image
+
+import cuescope
+from commands import call
+from cuescope.api import cure as api
+from cuescope.api.cure import cure
+from cuescope.core.errors import CueError
+from cuescope.report.cured import sentences
+from cuescope.runs.comparisons.changes import Change, Changes
+from cuescope.training import stages
+from cuescope.training.cure import Goal
+from cuescope.training.cures import cures, find
+from cuescope.training.kept import Kept
+from cuescope.world.images import CLASSES, WorldImages
+
+WORLD = "cuescope/world-congruent"
+QUICK = {"steady.epochs": 1, "steady.average": 0, "steady.batch": 32}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Batches this small are slower on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders that a cure cannot learn from."""
+    monkeypatch.chdir(tmp_path)
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    names = [f"few/{name}/{i}.png" for name in CLASSES.names[:2] for i in range(12 if name == CLASSES.names[0] else 4)]
+    names += [f"strange/{name}/{i}.png" for name in (CLASSES.names[0], "kitten") for i in range(12)]
+    for name in ["flat/a.png", *names]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / name)
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "notes.txt").write_text("mine")
+    return tmp_path
+
+
+BAD: list[tuple[list[str], str]] = [
+    (["--for", "shape"], "unknown cure 'shape'"),
+    (["--images", "nowhere"], "no folder 'nowhere'"),
+    (["--images", "flat"], "flat have no labels"),
+    (["--images", "few"], f"the class '{CLASSES.names[1]}' of few has 4 images"),
+    (["--images", "strange"], f"{WORLD} does not know the class 'kitten'"),
+    (["--images", "world:congruent:64"], "has 4 images"),
+    (["--out", "used"], "'used' holds files that are not a run"),
+    (["--images", "few", "--out", "few/cure"], "--out few/cure lies in --images few"),
+    (["--set", "epochs=3"], "unknown stage 'epochs'"),
+    (["--set", "steady.epoch=3"], "unknown blurpool-fine-tuned setting 'epoch'"),
+    (["--set", "steady.epochs=none"], "epochs = 'none'"),
+    (["--styles", "flat"], "--styles with --for shift"),
+    (["--annotator", WORLD], "--annotator with --for shift"),
+    (["--limit", "0"], "limit is 0"),
+    (["--cue-conflict", "nowhere"], "no folder 'nowhere'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[message for _, message in BAD])
+def test_mistakes(here: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"--for": "shift", "--images": "world:congruent:160", "--out": "mine"}
+    given |= dict(zip(arguments[::2], arguments[1::2], strict=True))
+    status, _, err = call("cure", WORLD, *(word for pair in given.items() for word in pair), capsys=capsys)
+    assert status == 2
+    assert message in err
+    assert "do:" in err
+    assert not (here / "mine").exists()
+
+
+def test_what_is_no_torch_network_cannot_be_cured(here: Path) -> None:
+    (here / "own.py").write_text("def make():\n    return lambda images: images.mean((2, 3))\n")
+    with pytest.raises(CueError, match="black box"):
+        cure("own.py:make", "shift", images="world:congruent:160", out="mine")
+
+
+def test_the_control_sees_as_many_images_without_the_remedy() -> None:
+    mixed, clean = (stage.control for stage in find("shape_bias").with_settings({"mixed.epochs": "3"}).stages)
+    assert (mixed.recipe, mixed.settings["epochs"], mixed.made) == ("stylized-c", 6, "")
+    assert clean.settings == find("shape_bias").stages[1].settings
+    (steady,) = (stage.control.configured(model="x") for stage in find("shift").stages)
+    assert (steady.least, steady.most) == (0.35, 1.0)
+    assert find("labels").stages[0].control.configured(model="x").targets == "label"
+
+
+@pytest.mark.parametrize("name", list(cures()))
+def test_a_cure_is_complete(name: str) -> None:
+    one = find(name)
+    assert one.what.endswith(".")
+    assert one.goal.instrument in one.judges
+    for stage in one.stages:
+        assert stage.configured(model="x").epochs >= 1
+
+
+def change(instrument: str, measure: str, was: float, now: float, outcome: str) -> Change:
+    about = {"instrument": instrument, "measure": measure, "title": measure, "unit": "share", "better": ""}
+    values = {"was": was, "now": now, "value": now - was, "interval": (now - was - 0.02, now - was + 0.02)}
+    return Change(**about, **values, headline=True, images="i", outcome=outcome, n=90, p=0.01)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("better", "from_before", "from_control", "starts"),
+    [
+        ("higher", "changed", "changed", ("It worked", "The remedy did it")),
+        ("lower", "worse", "no difference shown", ("It did not work", "The remedy did not do it")),
+        ("higher", "cannot tell", "cannot tell", ("Whether it worked cannot be told", "Whether the remedy did it is")),
+    ],
+)
+def test_what_is_said_first(better, from_before: str, from_control: str, starts: tuple[str, str]) -> None:
+    top1 = change("accuracy", "top1", 0.99, 0.96, "worse")
+    before = Changes("a", "c", (change("shape_bias", "shape_bias", 0.1, 0.5, from_before), top1))
+    control = Changes("b", "c", (change("shape_bias", "shape_bias", 0.2, 0.5, from_control),))
+    first, second, third = sentences([before, control], Goal("shape_bias", "shape_bias", better))
+    assert first.startswith(starts[0])
+    assert "10.0% to 50.0%" in first
+    assert second.startswith(starts[1])
+    assert "has 20.0%, the cured one +30.0 points" in second
+    assert third.startswith("Accuracy went from 99.0% to 96.0%")
+    assert third.endswith("worse.")
+
+
+def test_images_are_decoded_once_while_there_is_room() -> None:
+    images = WorldImages(count=3)
+    kept = Kept(images, most_bytes=2 * 3 * 64 * 64)
+    first = [kept.read(i) for i in range(3)]
+    assert [kept.read(i) is first[i] for i in range(3)] == [True, True, False]
+    assert kept.digest == images.digest
+    assert [kept.label(i) for i in range(3)] == [sample.label for sample in first]
+
+
+@pytest.mark.slow
+def test_the_whole_way(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Stopped in the control, it goes on; what it says was measured on images that nothing was learned from."""
+    monkeypatch.setattr(api, "CONFLICTS", 48)
+    asked = ["cure", WORLD, "--images", "world:congruent:160", "--for", "shift", "--out", "mine"]
+    asked += [word for key, value in QUICK.items() for word in ("--set", f"{key}={value}")]
+    whole, trained = stages.fine_tuned, []
+
+    def stopped(stage, *more):
+        trained.append(stage.name)
+        if stage.name.startswith("control") and trained.count(stage.name) == 1:
+            raise KeyboardInterrupt
+        return whole(stage, *more)
+
+    monkeypatch.setattr(stages, "fine_tuned", stopped)
+    status, _, err = call(*asked, capsys=capsys)
+    assert status == 130
+    assert "it goes on where it stopped" in err
+    status, out, err = call(*asked, capsys=capsys)
+    assert status == 0, err
+    assert trained == ["steady", "control-steady", "control-steady"]
+    assert "128 images to learn from, 32 held out" in err
+    assert "P(top-1 change)" in out
+    assert "next: cuescope audit mine/cured" in out
+    page = (here / "mine/report.html").read_text()
+    assert "Is world-congruent cured?" in page
+    assert page.index("From world-congruent to cured") < page.index("From control to cured")
+    run = cuescope.Run.open("mine/audit")
+    assert [c["title"] for c in run.manifest["classifiers"]] == ["world-congruent", "control", "cured"]
+    learned = json.loads((here / "mine/training/steady/training.json").read_text())["images"]
+    assert learned["learned"] + learned["held_out"] == 128
+    judged = set(run.frame("accuracy").filter(pl.col("classifier") == WORLD)["id"])
+    assert len(judged) == 32
+    assert "antialiased in 4 places by blurs of size 4" in cuescope.load("mine/cured", device="cpu").notes
+
+    with pytest.raises(CueError, match="holds a cure with seed 0, not 1"):
+        cure(WORLD, "shift", images="world:congruent:160", out="mine", seed=1, settings=QUICK)
