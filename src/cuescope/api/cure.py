@@ -26,7 +26,7 @@ HELD_OUT = 5
 """One of so many images of each class is judged on, and never learned from."""
 LEAST = 10
 """Images that each class must have."""
-APART = 7
+APART = 1
 """Seed of the built-in world's images that no model has learned from, and of its textures."""
 CONFLICTS, TEXTURES, MOST_CONFLICTS = 960, 256, 10_000
 """Cue-conflict images to judge by; textures to learn from; the most conflicts that are made."""
@@ -78,6 +78,7 @@ class CureOptions:
     def check(self, model: Any, cure: Cure) -> None:
         """Raise CueError for a mistaken path, name or setting. Takes part of a second and imports no torch."""
         known.check(model)
+        cure.with_settings(self.settings or {})
         for name in ("images", "cue_conflict"):
             sources()[name.replace("_", "-")].check(getattr(self, name))
         if self.styles is not None:
@@ -127,7 +128,7 @@ def cure(
     >>> cure("timm/resnet50.a1_in1k", "shape_bias", images="photos/", out="cures/mine").sentences  # doctest: +SKIP
     """
     asked = CureOptions(**options)
-    chosen = find(remedy).with_settings(asked.settings or {})
+    chosen = find(remedy)
     asked.check(model, chosen)
     doing = _Doing(chosen, model, asked, progress or quiet, say or (lambda _: None))
     try:
@@ -143,12 +144,13 @@ class _Doing:
     def __init__(self, cure: Cure, model: str, asked: CureOptions, progress: Progress, say: Say) -> None:
         from cuescope.runs.inputs import find_images
 
-        self.cure, self.model, self.asked, self.progress, self.say = cure, model, asked, progress, say
+        self.model, self.asked, self.progress, self.say = model, asked, progress, say
         self.path = Path(asked.out).expanduser()
         say(f"loading {model} and the images")
         self.images = find_images(asked.images, labels=asked.labels, limit=asked.limit)
         self.world = str(asked.images).startswith(WORLD)
         self.learned, self.held_out = _parted(self.images, model, asked.seed)
+        self.cure = (cure.seen_whole if _seen_whole(self.learned) else cure).with_settings(asked.settings or {})
         self.trained, note = _suffixed(model, cure.suffix)
         if note:
             say(note)
@@ -306,6 +308,18 @@ def _parted(images: ImageSet, model: str, seed: int) -> tuple[ImageSet, ImageSet
         raise CueError(wrong, wanted="images of classes that the model tells apart", do=do)
     learned, back = split(labels, np.random.default_rng(seed), HELD_OUT)
     return Subset(images, learned.tolist(), "to learn from"), Subset(images, back.tolist(), "held out")
+
+
+def _seen_whole(images: ImageSet) -> bool:
+    """Whether classifiers see these images whole, by the first that can be read."""
+    from cuescope.data.images import UnreadableError
+
+    for index in range(len(images)):
+        try:
+            return images.read(index).framing == "stimulus"
+        except UnreadableError:
+            continue
+    return False
 
 
 def _suffixed(model: str, suffix: str) -> tuple[str, str]:

@@ -23,9 +23,11 @@ class Stage:
     name: str
     recipe: str
     settings: Mapping[str, Any]
-    """Of the recipe; what is not named here is as in FINE."""
+    """Of the recipe, for the cure and the control; what is not named here is as in FINE."""
+    remedy: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the cure alone."""
     without: Mapping[str, Any] = field(default_factory=dict)
-    """What the control does in place of it: settings, and the recipe as "recipe"."""
+    """Settings of the control alone, and its recipe as "recipe"."""
     sees: int = 1
     """How many images an epoch sees for each image to learn from: the control sees as many."""
     made: str = ""
@@ -33,21 +35,28 @@ class Stage:
 
     def configured(self, **more: Any) -> Any:
         """The recipe's settings. Raises CueError for a setting that it does not have and for a value that cannot be."""
-        values = {**FINE, **self.settings, **more}
+        values = {**FINE, **self.settings, **self.remedy, **more}
         return find(self.recipe).configured(values, values.pop("seed", 0))
 
     def given(self, values: Mapping[str, Any]) -> Stage:
         """The same with these settings, text converted. Raises CueError as `configured` does."""
         settings = self.configured(**values)
-        return replace(self, settings={**self.settings, **{key: getattr(settings, key) for key in values}})
+        new = {key: getattr(settings, key) for key in values}
+        mine = {key: new.pop(key) for key in values if key in self.remedy}
+        return replace(self, settings={**self.settings, **new}, remedy={**self.remedy, **mine})
+
+    @property
+    def seen_whole(self) -> Stage:
+        """The same for stimuli, which classifiers see whole: what is never learned whole is not known so."""
+        remedy = {**self.remedy, **({"most": 1.0} if "most" in self.remedy else {})}
+        return replace(self, settings={"least": 1.0, **self.settings}, remedy=remedy)
 
     @property
     def control(self) -> Stage:
         """The same fine-tuning without the remedy."""
-        other = dict(self.without)
-        settings = {**self.settings, "epochs": self.settings["epochs"] * self.sees, **other}
+        settings = {**self.settings, "epochs": self.settings["epochs"] * self.sees, **self.without}
         recipe = settings.pop("recipe", self.recipe)
-        return replace(self, name=f"control-{self.name}", recipe=recipe, settings=settings, sees=1, made="")
+        return Stage(f"control-{self.name}", recipe, settings)
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class Cure:
 
     name: str
     about: str
-    """What it does. The first paragraph is its line in `cuescope list cures`."""
+    """What it does, in a line, and why."""
     stages: tuple[Stage, ...]
     judges: tuple[str, ...]
     """The instruments that are asked before and after, on images held out."""
@@ -78,9 +87,9 @@ class Cure:
     """Of the judges, as "instrument.parameter"."""
 
     @property
-    def what(self) -> str:
-        """One line on it."""
-        return " ".join(self.about.partition("\n\n")[0].split())
+    def seen_whole(self) -> Cure:
+        """The same for stimuli."""
+        return replace(self, stages=tuple(stage.seen_whole for stage in self.stages))
 
     def with_settings(self, settings: Mapping[str, Any]) -> Cure:
         """The same with settings "stage.key". Raises CueError for what there is not, and for a value that cannot be."""

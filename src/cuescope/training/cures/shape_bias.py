@@ -9,7 +9,7 @@ CURE = Cure(
     Recipe C of the authors (SIN + IN, then IN): in the stylized images only the shape tells the class.
     """,
     stages=(
-        Stage("mixed", "stylized-b", {"epochs": 8}, without={"recipe": "stylized-c"}, sees=2, made="stylized"),
+        Stage("mixed", "stylized-b", {"epochs": 8}, without={"recipe": "imagenet"}, sees=2, made="stylized"),
         Stage("clean", "stylized-c", {"epochs": 2, "learning_rate": 1e-4}),
     ),
     judges=("accuracy", "shape_bias", "shift_stability"),
