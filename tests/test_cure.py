@@ -16,6 +16,7 @@ from commands import call
 from cuescope.api import cure as api
 from cuescope.api.cure import cure
 from cuescope.core.errors import CueError
+from cuescope.models.saved import Saved, to_bytes
 from cuescope.report.cured import sentences
 from cuescope.runs.comparisons.changes import Change, Changes
 from cuescope.training import stages
@@ -98,6 +99,18 @@ def test_the_control_sees_as_many_images_without_the_remedy() -> None:
     assert (control.least, control.most, control.epochs) == (0.35, 1.0, 2)
     assert find("shift").seen_whole.stages[0].configured(model="x").most == 1.0
     assert find("labels").stages[0].control.configured(model="x").targets == "label"
+
+
+def test_a_suffix_comes_before_the_weights(here: Path) -> None:
+    assert api._suffixed(WORLD, "+blur4") == (f"{WORLD}+blur4", "")
+    network = cuescope.load(WORLD, device="cpu", fold=False)
+    saved = Saved("world-congruent", network.classes, network.preprocessing)
+    (here / "own.safetensors").write_bytes(to_bytes(network.module, saved))
+    assert api._suffixed("own", "+blur4") == (f"{WORLD}+blur4@own.safetensors", "")
+    assert api._suffixed(f"{WORLD}+blur4", "+blur4") == (f"{WORLD}+blur4", f"{WORLD}+blur4 has +blur4 already")
+    model, note = api._suffixed("cuescope/world-bow", "+blur4")
+    assert model == "cuescope/world-bow"
+    assert note.startswith("without +blur4: ")
 
 
 @pytest.mark.parametrize("name", list(cures()))

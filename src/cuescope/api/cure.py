@@ -145,12 +145,13 @@ class _Doing:
         from cuescope.runs.inputs import find_images
 
         self.model, self.asked, self.progress, self.say = model, asked, progress, say
-        self.path = Path(asked.out).expanduser()
+        self.path, self.step = Path(asked.out).expanduser(), 0
         say(f"loading {model} and the images")
         self.images = find_images(asked.images, labels=asked.labels, limit=asked.limit)
         self.world = str(asked.images).startswith(WORLD)
         self.learned, self.held_out = _parted(self.images, model, asked.seed)
         self.cure = (cure.seen_whole if _seen_whole(self.learned) else cure).with_settings(asked.settings or {})
+        self.makes_conflict = not self.world and asked.cue_conflict is None and "shape_bias" in cure.judges
         self.trained, note = _suffixed(model, cure.suffix)
         if note:
             say(note)
@@ -172,6 +173,11 @@ class _Doing:
         written = write(run, self.cure.goal, names, self.path / "report.html", notes)
         write_json(self.path / ABOUT, {**read_json(self.path / ABOUT), "finished": now()})
         return Cured(self.path, names[1], run, written.changes, written.sentences, written.path)
+
+    def _next(self, what: str) -> None:
+        self.step += 1
+        total = bool(self.cure.makes) + self.makes_conflict + len(self.cure.stages) * (1 + self.asked.control) + 1
+        self.say(f"{self.step} of {total}: {what}")
 
     def _begin(self, command: str) -> None:
         """Say what the folder is for; go on with the same cure only."""
@@ -220,7 +226,7 @@ class _Doing:
             return self.asked.cue_conflict
         if self.world:
             return WorldImages("conflict", count=CONFLICTS, seed=APART)
-        if "shape_bias" not in self.cure.judges:
+        if not self.makes_conflict:
             return None
         pairs = len(self.held_out.classes or ()) ** 2
         if pairs > MOST_CONFLICTS:
@@ -233,7 +239,7 @@ class _Doing:
         from cuescope.api.make import make
 
         folder = self.path / "data" / maker
-        self.say(f"making {maker} of {len(images):,} images: {folder}")
+        self._next(f"making {maker} of {len(images):,} images: {folder}")
         make(maker, images, folder, device=self.asked.device, progress=self.progress, **settings)
         return str(folder)
 
@@ -250,8 +256,8 @@ class _Doing:
             settings = stage.configured(model=model, seed=self.asked.seed, device=self.asked.device, **more)
             what = f"{stage.recipe}, {settings.epochs} epochs, learning rate {settings.learning_rate:g}, from {model}"
             told.append(what)
+            self._next(f"training {stage.name}: {what}")
             if not file.is_file():
-                self.say(f"training {stage.name}: {what}")
                 fine_tuned(stage, settings, images, self.path / "training" / stage.name, file, self.progress)
             model = str(file.with_suffix(""))
         return "; then ".join(told)
@@ -260,15 +266,17 @@ class _Doing:
         from cuescope.api.audit import perform
         from cuescope.runs.options import AuditOptions
 
-        inputs, judges = {"images": self.held_out}, self.cure.judges
+        inputs: dict[str, Any] = {"images": self.held_out}
+        judges = [name for name in self.cure.judges if name != "multi_label" or "labels" in self.held_out.knows]
         if conflict is not None:
             inputs["cue-conflict"] = conflict
-            judges = tuple(dict.fromkeys([*judges, "shape_bias"]))
+            judges = list(dict.fromkeys([*judges, "shape_bias"]))
         models = [self.model, *([f"{self.path}/{CONTROL}"] if self.asked.control else []), f"{self.path}/{CURED}"]
         settings = {k: v for k, v in self.cure.settings.items() if k.partition(".")[0] in judges}
         out = self.path / "audit"
         options = AuditOptions(inputs=inputs, only=judges, settings=settings, out=out, device=self.asked.device)
         options.check(models)
+        self._next("auditing on the images held out")
         result = perform(models, options, command, self.progress, self.say)
         if result.failed:
             cell = result.failed[0]
@@ -329,6 +337,10 @@ def _suffixed(model: str, suffix: str) -> tuple[str, str]:
     if not suffix:
         return model, ""
     network, at, weights = model.partition("@")
+    if spec := find_model(model)[1].spec:
+        network, at, weights = spec, "@", known.trained_file(model)
+    if network.endswith(suffix):
+        return model, f"{network} has {suffix} already"
     asked = f"{network}{suffix}{at}{weights}"
     try:
         find_model(asked)

@@ -8,8 +8,16 @@ CURE = Cure(
 
     The annotator is the model itself unless `--annotator` names a stronger one.
     """,
-    stages=(Stage("relabeled", "relabel", {"epochs": 8}, without={"targets": "label"}, made="label_maps"),),
-    judges=("accuracy", "label_errors"),
+    stages=(
+        Stage(
+            "relabeled",
+            "relabel",
+            {"epochs": 6, "learning_rate": 1e-3, "least": 0.35},
+            without={"targets": "label"},
+            made="label_maps",
+        ),
+    ),
+    judges=("accuracy", "label_errors", "multi_label"),
     goal=Goal("accuracy", "top1"),
     makes="label-maps",
 )
