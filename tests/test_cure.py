@@ -104,6 +104,7 @@ def test_the_control_sees_as_many_images_without_the_remedy() -> None:
 def test_a_suffix_comes_before_the_weights(here: Path) -> None:
     assert api._suffixed(WORLD, "+blur4") == (f"{WORLD}+blur4", "")
     network = cuescope.load(WORLD, device="cpu", fold=False)
+    assert network.module is not None
     saved = Saved("world-congruent", network.classes, network.preprocessing)
     (here / "own.safetensors").write_bytes(to_bytes(network.module, saved))
     assert api._suffixed("own", "+blur4") == (f"{WORLD}+blur4@own.safetensors", "")

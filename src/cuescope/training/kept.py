@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 
 from cuescope.data.derived import DerivedSet
@@ -38,8 +39,9 @@ class Kept(DerivedSet):
             self._labels[index] = self.images.label(index)
         return self._labels[index]
 
-    @property
-    def digest(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride] - nothing more is known of them
+    @functools.cached_property
+    def digest(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """That of the images: nothing more is known of them."""
         return self.images.digest
 
     def changed(self, sample: Sample) -> Sample:
