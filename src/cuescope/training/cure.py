@@ -47,8 +47,8 @@ class Stage:
 
     @property
     def seen_whole(self) -> Stage:
-        """The same for stimuli, which classifiers see whole: what is never learned whole is not known so."""
-        remedy = {**self.remedy, **({"most": 1.0} if "most" in self.remedy else {})}
+        """The same for stimuli, which classifiers see whole: no crops, which show them too large."""
+        remedy = {key: value for key, value in self.remedy.items() if key not in ("least", "most")}
         return replace(self, settings={"least": 1.0, **self.settings}, remedy=remedy)
 
     @property

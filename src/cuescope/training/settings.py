@@ -253,6 +253,12 @@ class StylizedNetwork(NetworkSettings):
     """Folder that `cuescope make stylized` made of the images."""
     originals: bool = False
     """Learn from the images themselves too, not from their stylized versions alone."""
+    repeats: int = 1
+    """How often an epoch sees each stylized image, where it sees an image itself once."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("repeats of 1 or more", (f"repeats={self.repeats}", self.repeats >= 1))
 
 
 @dataclass(frozen=True)

@@ -14,31 +14,35 @@ from cuescope.training.settings import StylizedNetwork
 
 
 class StylizedImages(ImageSet):
-    """The stylized versions of images, with the images' labels, and after them, where asked for, the images."""
+    """The stylized versions of images, so often, with the images' labels; after them, where asked for, the images."""
 
-    def __init__(self, versions: Versions, originals: bool) -> None:
-        self.versions, self.originals = versions, originals
+    def __init__(self, versions: Versions, originals: bool, repeats: int = 1) -> None:
+        self.versions, self.originals, self.repeats = versions, originals, repeats
+        self.stylized = len(versions) * repeats
         self.name, self.classes = versions.name + (" and originals" if originals else ""), versions.classes
         self.knows, self.notes, self.skipped = versions.knows - {"stylized"}, versions.notes, versions.skipped
 
     def __len__(self) -> int:
-        return len(self.versions) * (1 + self.originals)
+        return self.stylized + len(self.versions) * self.originals
 
     def id(self, index: int) -> str:
-        which = self.versions.id(index % len(self.versions))
-        return f"stylized/{which}" if index < len(self.versions) else which
+        time, place = divmod(index, len(self.versions))
+        which = self.versions.id(place)
+        return f"stylized{f'-{time + 1}' if time else ''}/{which}" if time < self.repeats else which
 
     def label(self, index: int) -> int | None:
         return self.versions.label(index % len(self.versions))
 
     def read(self, index: int) -> Sample:
-        if index < len(self.versions):
-            return Sample(self.id(index), self.versions.version(index), self.label(index))
-        return self.versions.images.read(self.versions.at[index - len(self.versions)])
+        place = index % len(self.versions)
+        if index < self.stylized:
+            return Sample(self.id(index), self.versions.version(place), self.label(index))
+        return self.versions.images.read(self.versions.at[place])
 
     @property
     def digest(self) -> str:
-        return hashlib.blake2b(f"{self.versions.digest} {self.originals}".encode(), digest_size=16).hexdigest()
+        told = f"{self.versions.digest} {self.originals} {self.repeats}"
+        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
 
 def stylized_images(
@@ -57,6 +61,6 @@ def stylized_images(
     if not len(at):
         found = f"'{settings.stylized}' has no version of an image to learn from"
         raise CueError(found, wanted="versions of all images", do="make them of all images")
-    if settings.originals:
-        return StylizedImages(versions, True), np.concatenate([at, at + len(of)]), np.concatenate([of[at], of[at]])
-    return StylizedImages(versions, False), at, of[at]
+    times = settings.repeats + settings.originals
+    whole = np.concatenate([at + k * len(of) for k in range(times)])
+    return StylizedImages(versions, settings.originals, settings.repeats), whole, np.tile(of[at], times)

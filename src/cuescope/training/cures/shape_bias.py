@@ -9,8 +9,16 @@ CURE = Cure(
     Recipe C of the authors (SIN + IN, then IN): in the stylized images only the shape tells the class.
     """,
     stages=(
-        Stage("mixed", "stylized-b", {"epochs": 8}, without={"recipe": "imagenet"}, sees=2, made="stylized"),
-        Stage("clean", "stylized-c", {"epochs": 2, "learning_rate": 1e-4}),
+        Stage(
+            "mixed",
+            "stylized-b",
+            {"epochs": 6, "learning_rate": 4e-3},
+            remedy={"repeats": 3},
+            without={"recipe": "imagenet"},
+            sees=4,
+            made="stylized",
+        ),
+        Stage("clean", "stylized-c", {"epochs": 1, "learning_rate": 1e-4}),
     ),
     judges=("accuracy", "shape_bias", "shift_stability"),
     goal=Goal("shape_bias", "shape_bias"),

@@ -7,6 +7,7 @@ CURE = Cure(
     """Blurs before the network subsamples, and crops of .3 to .8 of the image: its answers stay where they are.
 
     BlurPool with filters of size 4, the weights carried over, where the network can be given them; else crops alone.
+    For stimuli, which are seen whole, blurs alone.
     """,
     stages=(
         Stage(
