@@ -131,9 +131,9 @@ def change(instrument: str, measure: str, was: float, now: float, outcome: str) 
 @pytest.mark.parametrize(
     ("better", "from_before", "from_control", "starts"),
     [
-        ("higher", "changed", "changed", ("It worked", "The remedy did it")),
-        ("lower", "worse", "no difference shown", ("It did not work", "The remedy did not do it")),
-        ("higher", "cannot tell", "cannot tell", ("Whether it worked cannot be told", "Whether the remedy did it is")),
+        ("higher", "changed", "changed", ("It worked", "the remedy did it.")),
+        ("lower", "worse", "no difference shown", ("It did not work", "the remedy shows no effect.")),
+        ("higher", "cannot tell", "cannot tell", ("Whether it worked cannot be told", "what the remedy did is open.")),
     ],
 )
 def test_what_is_said_first(better, from_before: str, from_control: str, starts: tuple[str, str]) -> None:
@@ -143,8 +143,8 @@ def test_what_is_said_first(better, from_before: str, from_control: str, starts:
     first, second, third = sentences([before, control], Goal("shape_bias", "shape_bias", better))
     assert first.startswith(starts[0])
     assert "10.0% to 50.0%" in first
-    assert second.startswith(starts[1])
-    assert "has 20.0%, the cured one +30.0 points" in second
+    assert second.endswith(starts[1])
+    assert "has 20.0%; the cured one less the control is +30.0 points" in second
     assert third.startswith("Accuracy went from 99.0% to 96.0%")
     assert third.endswith("worse.")
 

@@ -12,6 +12,7 @@ from cuescope.core.errors import CueError, StoppedError
 from cuescope.core.files import check_run_folder, read_json, write_json
 from cuescope.core.progress import Progress, quiet
 from cuescope.core.provenance import now, versions
+from cuescope.core.wording import counted
 from cuescope.runs.inputs import WORLD, sources
 from cuescope.training.cures import find
 
@@ -254,7 +255,8 @@ class _Doing:
             file = self.path / (f"{name}.safetensors" if last else f"training/{stage.name}.safetensors")
             more = {stage.made: made} if stage.made else {}
             settings = stage.configured(model=model, seed=self.asked.seed, device=self.asked.device, **more)
-            what = f"{stage.recipe}, {settings.epochs} epochs, learning rate {settings.learning_rate:g}, from {model}"
+            what = f"{stage.recipe}, {counted(settings.epochs, 'epoch')}, learning rate {settings.learning_rate:g}"
+            what += "" if number else f", from {model}"
             told.append(what)
             self._next(f"training {stage.name}: {what}")
             if not file.is_file():

@@ -47,18 +47,23 @@ def sentences(found: Sequence[Changes], goal: Goal) -> tuple[str, ...]:
         why = "; ".join(found[0].reasons) or f"{title(goal.measure)} has no value"
         return (f"Whether it worked cannot be told: {why}.",)
     worked = {True: "It worked", False: "It did not work", None: "Whether it worked cannot be told"}
-    told = [f"{worked[_as_wanted(change, goal)]}: {change.title} {levels(change)}, {difference(change)}."]
+    whether = worked[_as_wanted(change, goal)]
+    told = [f"{whether}. {_sentence(change.title)} went from {levels(change)}, {difference(change)}."]
     if len(found) > 1 and (beside := _of(found[1], goal.instrument, goal.measure)):
-        did = {True: "The remedy did it", False: "The remedy did not do it", None: "Whether the remedy did it is open"}
+        did = {True: "the remedy did it", False: "the remedy shows no effect", None: "what the remedy did is open"}
         control = words.value(beside.was, beside.unit)
         told.append(
-            f"{did[_as_wanted(beside, goal)]}: a control, trained as long on the same images without it, has "
-            f"{control}, the cured one {difference(beside)} from that."
+            f"A control, trained as long on the same images without the remedy, has {control}; the cured one less the "
+            f"control is {difference(beside)}: {did[_as_wanted(beside, goal)]}."
         )
     cost = _of(found[0], "accuracy", "top1")
     if cost is not None and cost is not change:
         told.append(f"Accuracy went from {levels(cost)}, {difference(cost)}: {cost.outcome}.")
     return tuple(told)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _of(found: Changes, instrument: str, measure: str) -> Change | None:
