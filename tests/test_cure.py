@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from cuescope.training import stages
 from cuescope.training.cure import Goal
 from cuescope.training.cures import cures, find
 from cuescope.training.kept import Kept
+from cuescope.training.settings import StylizedNetwork
+from cuescope.training.stylized import stylized_images
 from cuescope.world.images import CLASSES, WorldImages
 
 WORLD = "cuescope/world-congruent"
@@ -156,6 +159,24 @@ def test_images_are_decoded_once_while_there_is_room() -> None:
     assert [kept.read(i) is first[i] for i in range(3)] == [True, True, False]
     assert kept.digest == images.digest
     assert [kept.label(i) for i in range(3)] == [sample.label for sample in first]
+
+
+def test_stylized_images_are_seen_as_often_as_is_asked(tmp_path: Path) -> None:
+    images = WorldImages(count=5)
+    for i in (1, 3):
+        white = np.full((8, 8, 3), 255, np.uint8)
+        Image.fromarray(white).save(tmp_path / f"{images.id(i)}.png")
+    settings = StylizedNetwork(stylized=str(tmp_path), repeats=2, originals=True)
+    found, at, of = stylized_images(images, np.array([0, 3, 4]), settings)
+    assert [found.id(i) for i in at.tolist()] == [
+        f"{start}{images.id(3)}" for start in ("stylized/", "stylized-2/", "")
+    ]
+    assert of.tolist() == [3, 3, 3]
+    assert [int(found.read(i).pixels.min()) == 255 for i in at.tolist()] == [True, True, False]
+    assert {found.label(i) for i in at.tolist()} == {images.label(3)}
+    once = stylized_images(images, np.array([0, 3, 4]), replace(settings, repeats=1))[0]
+    assert len({found.id(i) for i in range(len(found))}) == len(found) == 6
+    assert once.digest != found.digest
 
 
 @pytest.mark.slow
