@@ -177,7 +177,12 @@ class _Doing:
 
     def _next(self, what: str) -> None:
         self.step += 1
-        total = bool(self.cure.makes) + self.makes_conflict + len(self.cure.stages) * (1 + self.asked.control) + 1
+        total = (
+            self.cure.times * bool(self.cure.makes)
+            + self.makes_conflict
+            + len(self.cure.stages) * (1 + self.asked.control)
+            + 1
+        )
         self.say(f"{self.step} of {total}: {what}")
 
     def _begin(self, command: str) -> None:
@@ -203,13 +208,15 @@ class _Doing:
         write_json(file, {**facts, "about": about})
 
     def _make(self) -> str:
-        """What is learned from beside the images, as a folder; "" for nothing."""
-        if not self.cure.makes:
-            return ""
-        settings: dict[str, Any] = {"model": self.asked.annotator or self.model}
+        """What is learned from beside the images, as folders; "" for nothing."""
         if self.cure.makes == "stylized":
-            settings = {"styles": self._styles(), "seed": self.asked.seed}
-        return self._made(self.cure.makes, self.learned, **settings)
+            styles, seeds = self._styles(), range(self.asked.seed, self.asked.seed + self.cure.times)
+            return ",".join(
+                self._made("stylized", self.learned, number=i, styles=styles, seed=s) for i, s in enumerate(seeds)
+            )
+        if self.cure.makes:
+            return self._made(self.cure.makes, self.learned, model=self.asked.annotator or self.model)
+        return ""
 
     def _styles(self) -> Any:
         from cuescope.data.readers.files import subset
@@ -236,10 +243,10 @@ class _Doing:
         settings = {"textures": self.held_out, "pairs": max(1, round(CONFLICTS / pairs)), "seed": self.asked.seed}
         return self._made("cue-conflict", self.held_out, **settings)
 
-    def _made(self, maker: str, images: ImageSet, **settings: Any) -> str:
+    def _made(self, maker: str, images: ImageSet, number: int = 0, **settings: Any) -> str:
         from cuescope.api.make import make
 
-        folder = self.path / "data" / maker
+        folder = self.path / "data" / (f"{maker}-{number + 1}" if number else maker)
         self._next(f"making {maker} of {len(images):,} images: {folder}")
         make(maker, images, folder, device=self.asked.device, progress=self.progress, **settings)
         return str(folder)

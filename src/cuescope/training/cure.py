@@ -26,12 +26,14 @@ class Stage:
     """Of the recipe, for the cure and the control; what is not named here is as in FINE."""
     remedy: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the cure alone."""
+    stimuli: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the cure alone, where classifiers see the images whole."""
     without: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the control alone, and its recipe as "recipe"."""
     sees: int = 1
     """How many images an epoch sees for each image to learn from: the control sees as many."""
     made: str = ""
-    """The setting that names the folder of what was made."""
+    """The setting that names the folders of what was made."""
 
     def configured(self, **more: Any) -> Any:
         """The recipe's settings. Raises CueError for a setting that it does not have and for a value that cannot be."""
@@ -47,9 +49,8 @@ class Stage:
 
     @property
     def seen_whole(self) -> Stage:
-        """The same for stimuli, which classifiers see whole: no crops, which show them too large."""
-        remedy = {key: value for key, value in self.remedy.items() if key not in ("least", "most")}
-        return replace(self, settings={"least": 1.0, **self.settings}, remedy=remedy)
+        """The same for stimuli, which classifiers see whole: no crops, which show them too large, but as a remedy."""
+        return replace(self, settings={"least": 1.0, **self.settings}, remedy={**self.remedy, **self.stimuli})
 
     @property
     def control(self) -> Stage:
@@ -81,15 +82,20 @@ class Cure:
     goal: Goal
     makes: str = ""
     """The maker of what is learned from beside the images, "" for none."""
+    times: int = 1
+    """How often it makes something of each image, each time from another seed."""
     suffix: str = ""
     """Of the network to train, as in "+blur4"."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the judges, as "instrument.parameter"."""
+    of_stimuli: Mapping[str, Any] = field(default_factory=dict)
+    """Of the judges too, where classifiers see the images whole."""
 
     @property
     def seen_whole(self) -> Cure:
         """The same for stimuli."""
-        return replace(self, stages=tuple(stage.seen_whole for stage in self.stages))
+        stages = tuple(stage.seen_whole for stage in self.stages)
+        return replace(self, stages=stages, settings={**self.settings, **self.of_stimuli})
 
     def with_settings(self, settings: Mapping[str, Any]) -> Cure:
         """The same with settings "stage.key". Raises CueError for what there is not, and for a value that cannot be."""

@@ -13,7 +13,6 @@ CURE = Cure(
             "mixed",
             "stylized-b",
             {"epochs": 6, "learning_rate": 4e-3},
-            remedy={"repeats": 3},
             without={"recipe": "imagenet"},
             sees=4,
             made="stylized",
@@ -23,5 +22,6 @@ CURE = Cure(
     judges=("accuracy", "shape_bias", "shift_stability"),
     goal=Goal("shape_bias", "shape_bias"),
     makes="stylized",
+    times=3,
     settings={"shift_stability.protocols": ("crop",)},
 )
