@@ -177,13 +177,9 @@ class _Doing:
 
     def _next(self, what: str) -> None:
         self.step += 1
-        total = (
-            self.cure.times * bool(self.cure.makes)
-            + self.makes_conflict
-            + len(self.cure.stages) * (1 + self.asked.control)
-            + 1
-        )
-        self.say(f"{self.step} of {total}: {what}")
+        made = self.cure.times * bool(self.cure.makes) + self.makes_conflict
+        trained = len(self.cure.stages) * (1 + self.asked.control)
+        self.say(f"{self.step} of {made + trained + 1}: {what}")
 
     def _begin(self, command: str) -> None:
         """Say what the folder is for; go on with the same cure only."""
@@ -211,9 +207,8 @@ class _Doing:
         """What is learned from beside the images, as folders; "" for nothing."""
         if self.cure.makes == "stylized":
             styles, seeds = self._styles(), range(self.asked.seed, self.asked.seed + self.cure.times)
-            return ",".join(
-                self._made("stylized", self.learned, number=i, styles=styles, seed=s) for i, s in enumerate(seeds)
-            )
+            made = [self._made("stylized", self.learned, i, styles=styles, seed=seed) for i, seed in enumerate(seeds)]
+            return ",".join(made)
         if self.cure.makes:
             return self._made(self.cure.makes, self.learned, model=self.asked.annotator or self.model)
         return ""

@@ -253,7 +253,7 @@ class StylizedNetwork(NetworkSettings):
     """How a network is trained on stylized images. Raises CueError for values that cannot be."""
 
     stylized: str = ""
-    """Folder that `cuescope make stylized` made of the images; or several, made with other seeds, separated by commas."""
+    """Folder that `cuescope make stylized` made of the images; or several of other seeds, separated by commas."""
     originals: bool = False
     """Learn from the images themselves too, not from their stylized versions alone."""
 

@@ -12,9 +12,9 @@ CURE = Cure(
         Stage(
             "mixed",
             "stylized-b",
-            {"epochs": 6, "learning_rate": 4e-3},
+            {"epochs": 8, "learning_rate": 4e-3},
             without={"recipe": "imagenet"},
-            sees=4,
+            sees=3,
             made="stylized",
         ),
         Stage("clean", "stylized-c", {"epochs": 1, "learning_rate": 1e-4}),
@@ -22,6 +22,6 @@ CURE = Cure(
     judges=("accuracy", "shape_bias", "shift_stability"),
     goal=Goal("shape_bias", "shape_bias"),
     makes="stylized",
-    times=3,
+    times=2,
     settings={"shift_stability.protocols": ("crop",)},
 )
