@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cuescope.runs.comparisons.changes import Changes
     from cuescope.runs.store import Run
     from cuescope.training.cure import Cure, Stage
+    from cuescope.training.settings import NetworkSettings
 
 ABOUT, CURED, CONTROL = "cure.json", "cured", "control"
 HELD_OUT = 5
@@ -257,7 +258,8 @@ class _Doing:
             file = self.path / (f"{name}.safetensors" if last else f"training/{stage.name}.safetensors")
             more = {stage.made: made} if stage.made else {}
             settings = stage.configured(model=model, seed=self.asked.seed, device=self.asked.device, **more)
-            what = f"{stage.recipe}, {counted(settings.epochs, 'epoch')}, learning rate {settings.learning_rate:g}"
+            what = f"{stage.recipe}, {counted(settings.epochs, 'epoch')}, learning rate {settings.learning_rate:g}, "
+            what += _seen(settings)
             what += "" if number else f", from {model}"
             told.append(what)
             self._next(f"training {stage.name}: {what}")
@@ -320,6 +322,14 @@ def _parted(images: ImageSet, model: str, seed: int) -> tuple[ImageSet, ImageSet
         raise CueError(wrong, wanted="images of classes that the model tells apart", do=do)
     learned, back = split(labels, np.random.default_rng(seed), HELD_OUT)
     return Subset(images, learned.tolist(), "to learn from"), Subset(images, back.tolist(), "held out")
+
+
+def _seen(settings: NetworkSettings) -> str:
+    """What is seen of each image, in words."""
+    if settings.least == 1:
+        return "whole images"
+    half = f", {settings.whole:.0%} of them whole" if settings.whole else ""
+    return f"crops of {settings.least:g} to {settings.most:g}{half}"
 
 
 def _seen_whole(images: ImageSet) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cuescope.core import files
 from cuescope.core.naming import short_name, title
-from cuescope.report.changes import difference, levels
+from cuescope.report.changes import MARGIN, difference, levels
 from cuescope.report.draw import words
 from cuescope.report.gather import gather
 from cuescope.report.html import Opening, page
@@ -58,7 +58,8 @@ def sentences(found: Sequence[Changes], goal: Goal) -> tuple[str, ...]:
         )
     cost = _of(found[0], "accuracy", "top1")
     if cost is not None and cost is not change:
-        told.append(f"Accuracy went from {levels(cost)}, {difference(cost)}: {cost.outcome}.")
+        outcome = MARGIN if cost.outcome == "no difference shown" else cost.outcome
+        told.append(f"Accuracy went from {levels(cost)}, {difference(cost)}: {outcome}.")
     return tuple(told)
 
 
