@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from cuescope.api.cure import CureOptions
 from cuescope.api.cure import cure as perform
+from cuescope.api.cure_options import CureOptions
 from cuescope.cli.audit import settings
 from cuescope.cli.terminal import command_line, progress, say
 from cuescope.core.parameters import parameters
