@@ -12,7 +12,7 @@ CURE = Cure(
         Stage(
             "relabeled",
             "relabel",
-            {"epochs": 6, "learning_rate": 1e-3, "least": 0.35},
+            {"epochs": 6, "learning_rate": 1e-3},
             without={"targets": "label"},
             made="label_maps",
         ),
