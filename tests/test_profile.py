@@ -92,14 +92,14 @@ def test_the_sentence_says_together_what_is_said_of_the_same_classifiers(run: Ru
 
 def test_what_to_do_names_whom_it_is_for_and_a_command_with_the_paths_of_the_run(run: Run) -> None:
     assert found(run).remedies == ()
-    command = "cuescope make stylized {images} out --model {model} # {blurred}"
+    command = "cuescope make stylized {images} out --model {model} # {models}"
     for which in (0, 1):
         changed(run, which, remedy="Train on stylized images.", command=command)
     (remedy,) = found(run).remedies
     assert [s.title for s in remedy.subjects] == ["squeezenet1_1", "mobilenet_v2"]
     assert remedy.text == "Train on stylized images."
-    blurred = " ".join(name.replace("@", "+blur4@") for name in (SQUEEZE, MOBILE))
-    assert remedy.command == f"cuescope make stylized photos/imagenet-sample out --model {SQUEEZE} # {blurred}"
+    both = f"{SQUEEZE} {MOBILE}"
+    assert remedy.command == f"cuescope make stylized photos/imagenet-sample out --model {SQUEEZE} # {both}"
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_headlines_fit_a_line_and_clauses_start_with_a_verb(name: str) -> None:
 
 
 def test_every_command_has_only_fields_that_are_filled() -> None:
-    known = dict.fromkeys(("images", "styles", "model", "models", "blurred"), "x")
+    known = dict.fromkeys(("images", "styles", "model", "models"), "x")
     for name in names():
         for sentence in registry.find(name).sentences.values():
             assert "{" not in sentence.command.format(**known)

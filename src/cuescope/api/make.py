@@ -44,9 +44,9 @@ def make(
 ) -> Making:
     """What does this maker make of these images? Files in `folder`, named as the images are, and a manifest.
 
-    `source` is a folder, an ImageSet or "world:VARIANT:COUNT"; `settings` are the maker's own parameters. Finished
-    files are never made again: a run that was stopped goes on where it was. Images that cannot be read are
-    skipped and listed in `skipped.csv`.
+    `source` is a folder, an ImageSet or "world:VARIANT:COUNT"; `settings` are the maker's own parameters, of which
+    those that name images may be ImageSets too. Finished files are never made again: a run that was stopped goes on
+    where it was. Images that cannot be read are skipped and listed in `skipped.csv`.
 
     Raises CueError for anything the user can mend, before the first image where that is possible.
 
@@ -60,12 +60,19 @@ def make(
     recipe = {
         "maker": name,
         "version": maker.version,
-        "parameters": dataclasses.asdict(cast(Any, maker)),
-        "images": {"name": images.name, "count": len(images), "digest": images.digest},
+        "parameters": {field.name: _told(getattr(maker, field.name)) for field in dataclasses.fields(cast(Any, maker))},
+        "images": _told(images),
         **work.about,
     }
     output = OutputFolder(folder, recipe, root)
     return _perform(name, images, work, output, workers, command or f"cuescope.make({name!r}, ...)", progress)
+
+
+def _told(value: Any) -> Any:
+    """A parameter as the manifest has it."""
+    if not isinstance(value, ImageSet):
+        return value
+    return {"name": value.name, "count": len(value), "digest": value.digest}
 
 
 def _perform(

@@ -23,7 +23,7 @@ class Verdict:
     remedy: str = ""
     """What to do about it."""
     command: str = ""
-    """The command that does it, with {images}, {styles}, {models}, {model} and {blurred} for what the run was given."""
+    """The command that does it, with {images}, {styles}, {models} and {model} for what the run was given."""
     names: tuple[str, ...] = ()
     """Names of the sentences it consists of, each one of the instrument's `sentences`."""
     clauses: tuple[str, ...] = ()

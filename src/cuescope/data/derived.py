@@ -71,9 +71,9 @@ def derived(images: ImageSet, sample: Sample) -> Sample:
 class Subset(DerivedSet):
     """Some images of another set, of which nothing more is known."""
 
-    def __init__(self, images: ImageSet, at: Sequence[int]) -> None:
+    def __init__(self, images: ImageSet, at: Sequence[int], how: str = "evenly spread") -> None:
         super().__init__(images, at)
-        self.notes = (*images.notes, f"{len(at):,} of {len(images):,} images, evenly spread")
+        self.notes = (*images.notes, f"{len(at):,} of {len(images):,} images, {how}")
 
     def changed(self, sample: Sample) -> Sample:
         return sample

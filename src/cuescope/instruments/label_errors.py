@@ -94,8 +94,8 @@ class LabelErrors(Instrument, version=1, order=25, needs={"logits", "label"}):
             "yes",
             "at half, at once and at twice the calibrated temperature more is flagged than in 97.5 % of the draws",
             _FOUND + "either some of these labels or the classifier is wrong.",
-            "Look at the images that it lists; an annotator suggests other labels.",
-            "cuescope make label-maps {images} label-maps --model {model}",
+            "Look at the images that it lists; train on what an annotator says of each crop.",
+            "cuescope cure {model} --images {images} --for labels",
             clause="finds labels that look wrong",
         ),
         "if_sure": Sentence(

@@ -95,7 +95,7 @@ class ShapeBias(Instrument, version=2, order=30, needs={"logits", "shape", "text
             "chance",
             "It goes by texture: " + SAID,
             "Train on stylized images, in which texture tells nothing.",
-            "cuescope make stylized {images} stylized --styles {styles}",
+            "cuescope cure {model} --images {images} --for shape_bias",
             clause="goes by texture",
         ),
         "alike": Sentence(

@@ -74,8 +74,8 @@ class ShiftConsistency(Instrument, version=3, order=100, needs={"logits"}):
             "no",
             "the consistency lies below 1 - MARGIN with its whole interval",
             "{crops} get the same answer in {same:.1%} of cases ({images}){right}.",
-            remedy="See what anti-aliasing gains.",
-            command="cuescope audit {models} {blurred} --images {images} --only shift_consistency --out antialiased",
+            remedy="Blur before it subsamples, and train it on with stronger crops.",
+            command="cuescope cure {model} --images {images} --for shift",
         ),
         "blind": Sentence(
             "cannot tell",

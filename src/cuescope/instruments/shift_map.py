@@ -71,9 +71,8 @@ class ShiftMap(Instrument, version=2, order=110, needs={"logits"}):
             "yes",
             "the share of offsets with another answer lies above MARGIN with its whole interval",
             "{seen}.",
-            remedy="See what anti-aliasing gains.",
-            command="cuescope audit {models} {blurred} --images {images} --only shift_stability,shift_consistency "
-            "--out antialiased",
+            remedy="Blur before it subsamples, and train it on with stronger crops.",
+            command="cuescope cure {model} --images {images} --for shift",
         ),
         "stays": Sentence(
             "no",

@@ -107,8 +107,8 @@ class ShiftStability(Instrument, version=4, order=90, needs={"logits"}):
             "yes",
             "P(top-1 change) by the first protocol lies above MARGIN with its whole interval",
             "{what} changes its answer on {change:.1%} of {images}{mac}.",
-            "See what anti-aliasing gains.",
-            "cuescope audit {models} {blurred} --images {images} --only shift_stability --out antialiased",
+            "Blur before it subsamples, and train it on with stronger crops.",
+            "cuescope cure {model} --images {images} --for shift",
             clause="changes answers after {step}",
         ),
         "stable": Sentence(

@@ -78,14 +78,14 @@ class Stylized(Instrument, version=1, order=75, needs={"logits", "label", "styli
             "above chance, which is at most EVEN",
             "Stylized, it recognizes them no more than by chance: " + KNOWS,
             "Train on stylized images, in which texture tells nothing.",
-            "cuescope make stylized {images} stylized --styles {styles}",
+            "cuescope cure {model} --images {images} --for shape_bias",
         ),
         "loses": Sentence(
             "no",
             "clean accuracy lies above chance, that of what is lost above 0, and neither of these two is so",
             "It loses {lost:.1f} points by stylizing: " + KNOWS,
             "Train on stylized images, in which texture tells nothing.",
-            "cuescope make stylized {images} stylized --styles {styles}",
+            "cuescope cure {model} --images {images} --for shape_bias",
         ),
         "cannot_tell": Sentence(
             "cannot tell",

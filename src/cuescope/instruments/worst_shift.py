@@ -79,8 +79,8 @@ class WorstShift(Instrument, version=1, order=95, needs={"logits"}):
             "yes",
             "the share of images that some window changes lies above MARGIN with its whole interval",
             "{reach} changes its answer on {changed:.1%} of {images}.",
-            remedy="See what anti-aliasing gains.",
-            command="cuescope audit {models} {blurred} --images {images} --only worst_shift --out antialiased",
+            remedy="Blur before it subsamples, and train it on with stronger crops.",
+            command="cuescope cure {model} --images {images} --for shift",
         ),
         "none": Sentence(
             "no",

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -39,6 +39,16 @@ LONGEST_TITLE = 60
 """Names longer than this, taken together, do not fit a heading."""
 
 
+class Opening(NamedTuple):
+    """What a page says first in place of its usual title."""
+
+    title: str
+    sentences: tuple[str, ...]
+    """The answer; the first is said large."""
+    notes: tuple[tuple[str, str], ...] = ()
+    """What was done: a term and its description."""
+
+
 @cache
 def _environment() -> Environment:
     env = Environment(
@@ -64,8 +74,15 @@ def _rendered(name: str, pictures: Thumbnails | None = None, **what: Any) -> str
     return _environment().get_template(f"{name}.html.j2").render(**what)
 
 
-def page(content: Content, folder: Path | None = None, changed: Iterable[Changes] = (), *, inline: bool = False) -> str:
-    """The whole report; with what changed on top where two runs are compared.
+def page(
+    content: Content,
+    folder: Path | None = None,
+    changed: Iterable[Changes] = (),
+    *,
+    inline: bool = False,
+    opening: Opening | None = None,
+) -> str:
+    """The whole report; with what changed on top where two runs are compared, and above it an `opening`.
 
     `folder` is where the page will lie: full images in or below it are linked. With `inline` the page itself holds
     all images as they are, and all rows of all tables.
@@ -89,7 +106,8 @@ def page(content: Content, folder: Path | None = None, changed: Iterable[Changes
         profile=profile(content),
         command=lambda command, subject: filled(command, content, subject.two or (subject,)),
         changed=[changes.block(one) for one in changed],
-        title=headline(content.subjects),
+        opening=opening,
+        title=opening.title if opening else headline(content.subjects),
         differences=large,
         more_differences=others._replace(rest="comparisons.json"),
         corrected=corrected_for(content.comparisons),

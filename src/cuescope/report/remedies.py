@@ -8,8 +8,11 @@ from cuescope.report.gather import Content, Group, Section, Subject
 
 WORLD = "world-"
 """How names of the built-in world's image sets start."""
-OF_MODEL = ("--classes", "--templates")
-"""Options without which some models are none: a command that loads one repeats them."""
+REPEATED = {
+    "audit": ("--classes", "--templates"),
+    "cure": ("--labels", "--cue-conflict"),
+}
+"""Options of the run that a command repeats: without them a model is none, or the images have no labels."""
 
 
 class Remedy(NamedTuple):
@@ -61,11 +64,12 @@ def filled(command: str, content: Content, subjects: Sequence[Subject]) -> str:
         "styles": "world:texture-only" if images.startswith("world:") else "STYLES",
         "model": shlex.quote(names[0]),
         "models": shlex.join(names),
-        "blurred": shlex.join(map(_blurred, names)),
     }
-    of_model = [words for flag in OF_MODEL for words in [(flag, _option(given[0], flag))] if by_command and words[1]]
-    asked = " ".join(shlex.join(words) for words in of_model)
-    return command.format(**fields) + (f" {asked}" if asked and command.startswith("cuescope audit") else "")
+    again = next((flags for name, flags in REPEATED.items() if command.startswith(f"cuescope {name} ")), ())
+    asked = [(flag, value) for flag in again if by_command and (value := _option(given[0], flag))]
+    # The world's cues in conflict are at hand: those of its own that no model has seen.
+    asked = [words for words in asked if words[0] != "--cue-conflict" or not words[1].startswith("world:")]
+    return " ".join([command.format(**fields), *map(shlex.join, asked)])
 
 
 def _option(words: Sequence[str], flag: str) -> str:
@@ -88,13 +92,3 @@ def _of_the_world(image_sets: Iterable[Mapping[str, Any]]) -> str:
         if images["role"] == "images" and str(images["name"]).startswith(WORLD):
             return f"world:{images['name'].removeprefix(WORLD)}:{images['count']}"
     return ""
-
-
-def _blurred(name: str) -> str:
-    """The anti-aliased version of a classifier.
-
-    >>> _blurred("timm/resnet50.a1_in1k"), _blurred("torchvision/vgg16@w.safetensors")
-    ('timm/resnet50.a1_in1k+blur4', 'torchvision/vgg16+blur4@w.safetensors')
-    """
-    network, at, weights = name.partition("@")
-    return f"{network}+blur4{at}{weights}"

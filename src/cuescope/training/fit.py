@@ -144,7 +144,7 @@ def _crop(settings: NetworkSettings, how: Preprocessing) -> Crop:
     side = how.size[0]
     if isinstance(settings, ZFNetSettings):
         return SquareCrop(side, round(side * 8 / 7), settings.crops == "ten")
-    return RandomResizedCrop(side, (settings.least, settings.most))
+    return RandomResizedCrop(side, (settings.least, settings.most), whole=settings.whole)
 
 
 def _more(settings: NetworkSettings, network: Network) -> dict[str, Any]:

@@ -48,11 +48,15 @@ class RandomResizedCrop:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """The least and the largest width by height."""
     mirrored: float = 0.5
+    whole: float = 0.0
+    """So often it is the whole image, squeezed to the square."""
 
     def __call__(self, pixels: Tensor, random: np.random.Generator) -> tuple[Tensor, Place]:
         """(3, H, W) uint8 to (3, size, size) uint8, and where it was cut."""
         height, width = pixels.shape[1:]
-        top, left, high, wide = random_resized_crop(height, width, random, self.scale, self.ratio)
+        top, left, high, wide = 0, 0, height, width
+        if not self.whole or random.random() >= self.whole:
+            top, left, high, wide = random_resized_crop(height, width, random, self.scale, self.ratio)
         part = pixels[None, :, top : top + high, left : left + wide]
         size = (self.size_px, self.size_px)
         if part.shape[2:] != size:

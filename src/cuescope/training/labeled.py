@@ -37,18 +37,20 @@ def _one_class(images: ImageSet, what: str) -> CueError:
     return CueError(f"{images.name} holds {what}", wanted=wanted, do=do)
 
 
-def held_out(count: int, random: np.random.Generator) -> NDArray[np.int64]:
+def held_out(count: int, random: np.random.Generator, one_of: int = HELD_OUT) -> NDArray[np.int64]:
     """One position of each ten in a row, at random: of images in the order of their classes, a tenth of each.
 
     >>> held_out(9, np.random.default_rng(0)).size, held_out(35, np.random.default_rng(0)).size
     (0, 3)
     """
-    tens = np.arange(0, count - HELD_OUT + 1, HELD_OUT)
-    return tens + random.integers(0, HELD_OUT, len(tens))
+    starts = np.arange(0, count - one_of + 1, one_of)
+    return starts + random.integers(0, one_of, len(starts))
 
 
-def split(labels: NDArray[np.int64], random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of the labeled images to learn from, and of those to keep back: a tenth of each class, never all of it.
+def split(
+    labels: NDArray[np.int64], random: np.random.Generator, one_of: int = HELD_OUT
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of the labeled images to learn from, and of those to keep back: one of ten in each class, never all.
 
     >>> learned, back = split(np.repeat([0, 1], 20), np.random.default_rng(0))
     >>> len(learned), np.bincount(np.repeat([0, 1], 20)[back]).tolist()
@@ -56,7 +58,7 @@ def split(labels: NDArray[np.int64], random: np.random.Generator) -> tuple[NDArr
     """
     order = np.argsort(labels, kind="stable")
     order = order[labels[order] >= 0]
-    back = order[held_out(len(order), random)]
+    back = order[held_out(len(order), random, one_of)]
     gone = np.setdiff1d(labels[order], labels[np.setdiff1d(order, back)])
     back = back[~np.isin(labels[back], gone)]
     return np.setdiff1d(order, back), np.sort(back)

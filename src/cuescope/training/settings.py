@@ -170,6 +170,8 @@ class NetworkSettings:
     """The least share of an image that a random crop takes."""
     most: float = 1.0
     """The largest share."""
+    whole: float = 0.0
+    """Share of the images that are seen whole in place of a crop."""
     jitter: float = 0.0
     """Brightness, contrast and saturation are multiplied by 1 plus or minus at most this."""
     lighting: float = 0.0
@@ -189,7 +191,7 @@ class NetworkSettings:
 
     def __post_init__(self) -> None:
         check(
-            "epochs, batch and learning_rate above 0, 0 < least <= most <= 1, momentum and average below 1",
+            "epochs, batch and learning_rate above 0, 0 < least <= most <= 1, whole to 1, momentum and average below 1",
             (f"epochs={self.epochs}", self.epochs >= 1),
             (f"batch={self.batch}", self.batch >= 1),
             (f"learning_rate={self.learning_rate}", self.learning_rate > 0),
@@ -200,6 +202,7 @@ class NetworkSettings:
             (f"label_smoothing={self.label_smoothing}", 0 <= self.label_smoothing < 1),
             (f"average={self.average}", 0 <= self.average < 1),
             (f"least={self.least} and most={self.most}", 0 < self.least <= self.most <= 1),
+            (f"whole={self.whole}", 0 <= self.whole <= 1),
             (f"size_px={self.size_px} and grain={self.grain}", self.size_px >= 0 and self.grain >= 0),
             (f"jitter={self.jitter}", 0 <= self.jitter < 1),
             (f"lighting={self.lighting}", self.lighting >= 0),
@@ -257,7 +260,7 @@ class StylizedNetwork(NetworkSettings):
     """How a network is trained on stylized images. Raises CueError for values that cannot be."""
 
     stylized: str = ""
-    """Folder that `cuescope make stylized` made of the images."""
+    """Folder that `cuescope make stylized` made of the images; or several of other seeds, separated by commas."""
     originals: bool = False
     """Learn from the images themselves too, not from their stylized versions alone."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,31 +15,45 @@ from cuescope.training.settings import StylizedNetwork
 
 
 class StylizedImages(ImageSet):
-    """The stylized versions of images, with the images' labels, and after them, where asked for, the images."""
+    """The stylized versions of images, of one folder after the other, with the images' labels; then the images."""
 
-    def __init__(self, versions: Versions, originals: bool) -> None:
-        self.versions, self.originals = versions, originals
-        self.name, self.classes = versions.name + (" and originals" if originals else ""), versions.classes
-        self.knows, self.notes, self.skipped = versions.knows - {"stylized"}, versions.notes, versions.skipped
+    def __init__(self, versions: Sequence[Versions], originals: bool) -> None:
+        first = versions[0]
+        self.versions, self.originals = tuple(versions), originals
+        # Where each folder's versions end, and the images begin.
+        self.ends = np.cumsum([len(one) for one in versions])
+        self.name, self.classes = first.name + (" and originals" if originals else ""), first.classes
+        self.knows, self.skipped = first.knows - {"stylized"}, first.skipped
+        self.notes = tuple(note for one in versions for note in one.notes)
 
     def __len__(self) -> int:
-        return len(self.versions) * (1 + self.originals)
+        return int(self.ends[-1]) + len(self.versions[0]) * self.originals
+
+    def _place(self, index: int) -> tuple[int, Versions, int]:
+        """The number of its folder, one more than there are of an image itself; the versions; its place in them."""
+        number = int(np.searchsorted(self.ends, index, side="right"))
+        versions = self.versions[number] if number < len(self.versions) else self.versions[0]
+        return number, versions, index - (int(self.ends[number - 1]) if number else 0)
 
     def id(self, index: int) -> str:
-        which = self.versions.id(index % len(self.versions))
-        return f"stylized/{which}" if index < len(self.versions) else which
+        number, versions, place = self._place(index)
+        folder = "" if number == len(self.versions) else f"stylized-{number + 1}/" if number else "stylized/"
+        return folder + versions.id(place)
 
     def label(self, index: int) -> int | None:
-        return self.versions.label(index % len(self.versions))
+        _, versions, place = self._place(index)
+        return versions.label(place)
 
     def read(self, index: int) -> Sample:
-        if index < len(self.versions):
-            return Sample(self.id(index), self.versions.version(index), self.label(index))
-        return self.versions.images.read(self.versions.at[index - len(self.versions)])
+        number, versions, place = self._place(index)
+        if number < len(self.versions):
+            return Sample(self.id(index), versions.version(place), self.label(index))
+        return versions.images.read(versions.at[place])
 
     @property
     def digest(self) -> str:
-        return hashlib.blake2b(f"{self.versions.digest} {self.originals}".encode(), digest_size=16).hexdigest()
+        told = " ".join([*(one.digest for one in self.versions), str(self.originals)])
+        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
 
 def stylized_images(
@@ -48,15 +63,16 @@ def stylized_images(
 
     No version of an image that is held back is among them. Raises CueError where there are no stylized versions.
     """
-    if not settings.stylized:
+    folders = [folder.strip() for folder in settings.stylized.split(",") if folder.strip()]
+    if not folders:
         found, do = "no stylized images", f"make them: cuescope make stylized {images.name} FOLDER --styles STYLES"
         raise CueError(found, wanted="--set stylized=FOLDER", do=do)
-    versions = read_versions(images, "stylized", settings.stylized)
-    of = np.asarray(versions.at, np.int64)
+    versions = [read_versions(images, "stylized", folder) for folder in folders]
+    whole = StylizedImages(versions, settings.originals)
+    parts = [*versions, *versions[: settings.originals]]
+    of = np.concatenate([np.asarray(one.at, np.int64) for one in parts])
     at = np.flatnonzero(np.isin(of, learned))
     if not len(at):
         found = f"'{settings.stylized}' has no version of an image to learn from"
         raise CueError(found, wanted="versions of all images", do="make them of all images")
-    if settings.originals:
-        return StylizedImages(versions, True), np.concatenate([at, at + len(of)]), np.concatenate([of[at], of[at]])
-    return StylizedImages(versions, False), at, of[at]
+    return whole, at, of[at]

@@ -77,6 +77,9 @@ class WorldImages(ImageSet):
         text = f"{CLASSES.name} {VERSION} {self.variant} {self.placement} {self.count} {self.seed}"
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def label(self, index: int) -> int:
+        return int(scene(self.variant, self.placement, self.seed, np.array([index], dtype=np.int64)).label[0])
+
     def render(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Many images at once: (B, 3, 64, 64) uint8 and (B,) int64 labels, the same pixels that `read` gives."""
         drawn = scene(self.variant, self.placement, self.seed, np.asarray(indices, dtype=np.int64))

@@ -111,7 +111,12 @@ def changes(runs: Sequence[Run]) -> list[Changes]:
     the same, each is compared with each. Images are paired by name where both sets have the same name but not the
     same files; parameters must be the same, the number of images aside. All p values are corrected for each other.
     """
-    found = [_of_two(before, after) for before, after in sides(runs)]
+    return between(sides(runs))
+
+
+def between(pairs: Sequence[tuple[Side, Side]]) -> list[Changes]:
+    """What changed from the first to the second classifier of each pair? All p values are corrected for each other."""
+    found = [_of_two(before, after) for before, after in pairs]
     verdicts = corrected([verdict for one in found for verdict in one.verdicts])
     whole = []
     for one in found:
