@@ -217,7 +217,10 @@ def _conclude(reader: Reader, pictures: Pictures) -> None:
         with timed(cell):
             rows = cell.rows(tool)
             about = task.about(cell.facts)
-            finding = tool.finding(tool.conclude(rows, about), about)
+            said = tool.conclude(rows, about)
+            finding, rows = tool.finding(said, about), tool.with_outcomes(rows, said)
+            if tool.concluded:
+                cell.write_outcomes(tool.outcomes(said))
             chosen = set(tool.examples(rows))
             numbers = [i for i in task.wanted if task.images.id(i) in chosen] if chosen else []
             meter.begin(f"drawing {reader.name}", reader.cost.draw)
