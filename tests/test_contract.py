@@ -183,7 +183,7 @@ def test_json_round_trip_and_no_bad_numbers(name: str, classifier: Classifier, r
     for measure in finding.measures:
         assert measure.value is None or math.isfinite(measure.value)
         assert measure.value is None or measure.interval is None or measure.interval[0] <= measure.interval[1]
-    assert {m.per_image for m in finding.measures if m.per_image} <= set(tool.columns)
+    assert {m.per_image for m in finding.measures if m.per_image} <= {*tool.columns, *tool.concluded}
 
 
 def test_leaves_no_trace(name: str, classifier: Classifier, images: WorldImages) -> None:
@@ -233,6 +233,8 @@ def test_illustrates_few_images_with_pixels(
     name: str, classifier: Classifier, images: WorldImages, rows: pl.DataFrame
 ) -> None:
     tool = make(name)
+    about = About("bagnet-toy", "world", CLASSES.names, CLASSES.name, tool.start(classifier).facts)
+    rows = tool.with_outcomes(rows, tool.conclude(rows, about))
     chosen = tool.examples(rows)
     assert len(chosen) <= 12 or type(tool).reduce is not Instrument.reduce
     assert set(chosen) <= set(rows["id"])

@@ -57,7 +57,8 @@ class Measure:
     headline: bool = False
     """Shown large, and in the table that sets classifiers side by side."""
     per_image: str = ""
-    """The column, of the rows or of what is concluded of each image, that it is the mean of over images, so that two classifiers are compared in pairs."""
+    """The column that it is the mean of over images, so that two classifiers are compared in pairs: one of the rows, or
+    one of what is concluded of each image."""
     clusters: tuple[str, ...] = ()
     """Columns of the rows, two at most, that say which images share something, so that they are not independent; two
     classifiers are compared with them too."""

@@ -1,14 +1,12 @@
 """At which depth do its features tell the classes of these images?"""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
@@ -17,30 +15,14 @@ from cuescope.core.verdicts import UNSAID, Sentence, Verdict
 from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed, where_labeled
 from cuescope.methods.layer_features import LayerFeatures, before_answer, split
-from cuescope.methods.probing import FOLDS, Labeled, Told, told_of
+from cuescope.methods.linear_probe import Loss
+from cuescope.methods.pace import against, costs, pace
+from cuescope.methods.probing import FOLDS, Labeled, Probed
 
 MARGIN = 0.02
 """Accuracies that surely differ by less than this are the same."""
 LISTED = 60
 """Classes that the table lists, the hardest first."""
-
-
-class Probed(NamedTuple):
-    """What read-outs of each layer tell, and of the layer that does best in validation, part by part."""
-
-    layers: list[NDArray[np.bool_]]
-    """Of each layer which images are told right, (n,)."""
-    right: NDArray[np.bool_]
-    """The same of the layer that validation chooses for each part."""
-    chosen: int
-    """The layer that it chooses most often."""
-
-    @classmethod
-    def of(cls, features: Sequence[NDArray[np.float32]], labeled: Labeled, loss: Any, seed: int) -> "Probed":
-        told: list[Told] = [told_of(one[labeled.images], labeled.classes, loss, seed) for one in features]
-        right = [one.answers == labeled.classes for one in told]
-        best = np.array([one.validated for one in told]).argmax(0)
-        return cls(right, np.stack(right)[best[told[0].parts], np.arange(len(right[0]))], Counter(best).most_common()[0][0])
 
 
 @dataclass(frozen=True)
@@ -49,8 +31,8 @@ class LayerProbe(Instrument, version=1, order=46, needs={"features", "label"}):
 
     A linear read-out of the features of a layer, averaged over the map, is learned from four fifths of the images and
     tells the others: multinomial logistic regression, and a linear machine of squared hinges, each with a penalty that
-    is chosen by validation inside of its four fifths, as is the layer whose accuracy is said. The protocol of Zeiler and
-    Fergus's table 7; the same network with its weights shuffled stands beside it.
+    is chosen by validation inside of its four fifths, as is the layer whose accuracy is said. The protocol is that of
+    Zeiler and Fergus's table 7; the same network with its weights shuffled stands beside it.
 
     >>> LayerProbe(layers=("features.5", "features.12")).control
     True
@@ -138,7 +120,9 @@ class LayerProbe(Instrument, version=1, order=46, needs={"features", "label"}):
             raise Misfit("it has no layers before its answer")
         features = LayerFeatures.of(classifier, names, 1, self.dimensions, self.seed)
         other = features.shuffled(self.seed) if self.control else None
-        return Observer(partial(self._rows, features, other), features.watch, {"layers": features.facts})
+        return Observer(
+            partial(self._rows, features, other), features.watch, {"layers": features.facts, "pace": pace(classifier)}
+        )
 
     def _rows(self, features: LayerFeatures, other: LayerFeatures | None, batch: Batch) -> Rows:
         """Per image: its label among the images' classes, and its features, layer after layer."""
@@ -152,15 +136,15 @@ class LayerProbe(Instrument, version=1, order=46, needs={"features", "label"}):
             return Conclusion(empty, verdict=self.say("nothing", why=labeled.why))
         layers = about.facts["layers"]
         features, shuffled = (split(rows[key], layers) for key in ("features", "shuffled"))
-        kinds = {"softmax": features} | ({"svm": features} if self.svm else {})
-        read = {kind: Probed.of(kinds[kind], labeled, kind, self.seed) for kind in kinds}
+        kinds: dict[Loss, Any] = {"softmax": features, **({"svm": features} if self.svm else {})}
+        read: dict[str, Probed] = {kind: Probed.of(kinds[kind], labeled, kind, self.seed) for kind in kinds}
         if shuffled:
             read["shuffled"] = Probed.of(shuffled, labeled, "softmax", self.seed)
-        measures = {m.name: m for m in _measures(read, labeled)}
+        measures = {m.name: m for m in (*_measures(read, labeled), *costs(about.facts["pace"], len(labeled.images)))}
         each = {"id": rows["id"].gather(labeled.images), "right": read["softmax"].right}
         return Conclusion(
             tuple(measures.values()),
-            tuple(_panels(read, labeled, layers, about.classes)),
+            (*_panels(read, labeled, layers, about.classes), against(about.facts["pace"], [measures["accuracy"]])),
             self._verdict(measures, layers[read["softmax"].chosen]["name"]),
             tuple(self._caveats(rows.height - len(labeled.images), layers)),
             each,
@@ -188,8 +172,8 @@ class LayerProbe(Instrument, version=1, order=46, needs={"features", "label"}):
 
     def _caveats(self, lost: int, layers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield (
-            f"Images are told by read-outs of other images ({FOLDS} parts, as many of each class in each). Where images "
-            "of one scene or object stand in several parts, the accuracy is too high; near_duplicates finds copies."
+            f"Images are told by read-outs of other images ({FOLDS} parts, as many of each class in each). Where "
+            "images of one scene or object stand in several parts, it is too high; near_duplicates finds copies."
         )
         yield "Features are averaged over the map and standardized over all images, without labels."
         if wide := [layer["name"] for layer in layers if layer["kept"] < layer["features"]]:
@@ -211,7 +195,7 @@ def _measures(read: Mapping[str, Probed], labeled: Labeled) -> Iterator[Measure]
         "per_class", right * weight, weight, title="mean over classes of that", headline=True, chance=chance
     )
     if "svm" in read:
-        yield stats.share("svm", read["svm"].right, title="told right by linear machines", **(more | {"headline": False}))
+        yield stats.share("svm", read["svm"].right, title="told right by linear machines", chance=labeled.chance)
     if "shuffled" in read:
         control = read["shuffled"].right
         yield stats.share("shuffled", control, title="told right with shuffled weights", chance=labeled.chance)

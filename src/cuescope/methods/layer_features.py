@@ -103,7 +103,8 @@ def before_answer(classifier: Classifier, most: int) -> list[str]:
     images = classifier.normalize(trial(classifier.preprocessing, 2))
     answer = last_weights(network, images) or ""
     names = [*classifier.layers, *classifier.vectors]
-    names = names[: names.index(answer)] if answer in names else names
+    # Where no layer has weights before the answer, all are looked at.
+    names = (names[: names.index(answer)] if answer in names else names) or names
     maps = [name for name in names if name in classifier.layers and not answer.startswith(f"{name}.")]
     vectors = [name for name in names if name not in classifier.layers]
     found = spread([n for n in maps if not isinstance(network.get_submodule(n), KEEP_SHAPE)], most)

@@ -11,8 +11,8 @@ from torch import Tensor
 Loss = Literal["softmax", "svm"]
 MEMORY = 7
 """Steps that L-BFGS remembers."""
-TOLERANCE = 1e-4
-"""Of the largest entry of the gradient of the mean loss, as in scikit-learn."""
+TOLERANCES: dict[Loss, float] = {"softmax": 1e-4, "svm": 1e-3}
+"""Of the largest entry of the gradient of the mean loss: scikit-learn's, and more for hinges, which are summed."""
 MOST_STEPS = 150
 MOST_HALVINGS = 25
 ENOUGH = 1e-4
@@ -76,7 +76,7 @@ def _fit(x: Tensor, y: Tensor, counted: Tensor, penalties: Tensor, classes: int,
         gradient = torch.einsum("nd,bnk->bdk" if own.ndim == 2 else "bnd,bnk->bdk", own, residuals) + penalty * weights
         return total, torch.cat([gradient.flatten(1), residuals.sum(1)], 1)
 
-    found = minimize(slope, x.new_zeros(problems, (width + 1) * classes))
+    found = minimize(slope, x.new_zeros(problems, (width + 1) * classes), TOLERANCES[loss])
     return Readouts(*_parts(found, width, classes))
 
 
@@ -107,7 +107,7 @@ def _hinges(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 _LOSSES = {"softmax": _softmax, "svm": _hinges}
 
 
-def minimize(slope: Slope, start: Tensor, tolerance: float = TOLERANCE, most: int = MOST_STEPS) -> Tensor:
+def minimize(slope: Slope, start: Tensor, tolerance: float = 1e-4, most: int = MOST_STEPS) -> Tensor:
     """Where are these B smooth functions least? (B, P), from `start`, by L-BFGS with steps that are halved (Armijo).
 
     Each goes on until no entry of its gradient is above `tolerance`, or it can go no further, or for `most` steps.

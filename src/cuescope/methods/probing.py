@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -101,6 +102,26 @@ def told_of(features: NDArray[np.float32], classes: NDArray[np.int64], loss: Los
     return Told(scores.numpy(), part.numpy(), np.array([float(one.max()) for one in seen]))
 
 
+class Probed(NamedTuple):
+    """What read-outs of each layer tell, and of the layer that does best in validation, part by part."""
+
+    layers: list[NDArray[np.bool_]]
+    """Of each layer which images are told right, (n,)."""
+    right: NDArray[np.bool_]
+    """The same of the layer that validation chooses for each part."""
+    chosen: int
+    """The layer that it chooses most often."""
+
+    @classmethod
+    def of(cls, features: Sequence[NDArray[np.float32]], labeled: Labeled, loss: Loss, seed: int = 0) -> Probed:
+        """Of the features (n, D) of each layer."""
+        told = [told_of(one[labeled.images], labeled.classes, loss, seed) for one in features]
+        right = [one.answers == labeled.classes for one in told]
+        best = np.array([one.validated for one in told]).argmax(0)
+        own = np.stack(right)[best[told[0].parts], np.arange(len(labeled.images))]
+        return cls(right, own, int(Counter(best.tolist()).most_common()[0][0]))
+
+
 def standardized(features: NDArray[np.floating]) -> Tensor:
     """Features (n, D) of mean 0 and deviation 1, in the fewest numbers that keep all products: (n, min(n, D)).
 
@@ -113,7 +134,5 @@ def standardized(features: NDArray[np.floating]) -> Tensor:
     x = (x - x.mean(0)) / x.std(0, correction=0).clamp_min(1e-6 * float(x.abs().max().clamp_min(1e-12)))
     if x.shape[1] <= x.shape[0]:
         return x
-    values, vectors = torch.linalg.eigh((x.double() @ x.double().T))
+    values, vectors = torch.linalg.eigh(x.double() @ x.double().T)
     return (vectors * values.clamp_min(0).sqrt()).float()
-
-

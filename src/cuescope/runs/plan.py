@@ -134,9 +134,7 @@ def _own(images: ImageSet) -> Place:
     return tuple(range(len(images.classes))) if images.classes else (), "", ()
 
 
-def _place(
-    images: ImageSet, classifier: Classifier, labels_given: bool
-) -> Place:
+def _place(images: ImageSet, classifier: Classifier, labels_given: bool) -> Place:
     """The classifier's logit for each label of the images."""
     if images.classes is None:
         return (), "", ()

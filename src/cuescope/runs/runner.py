@@ -22,6 +22,7 @@ from cuescope.runs import task as sizes
 from cuescope.runs.estimate import Meter
 from cuescope.runs.pictures import Pictures
 from cuescope.runs.reader import Reader
+from cuescope.runs.rows import write_outcomes
 from cuescope.runs.store import Cell, Run, timed
 from cuescope.runs.task import Task
 
@@ -220,7 +221,7 @@ def _conclude(reader: Reader, pictures: Pictures) -> None:
             said = tool.conclude(rows, about)
             finding, rows = tool.finding(said, about), tool.with_outcomes(rows, said)
             if tool.concluded:
-                cell.write_outcomes(tool.outcomes(said))
+                write_outcomes(cell.folder, tool.outcomes(said))
             chosen = set(tool.examples(rows))
             numbers = [i for i in task.wanted if task.images.id(i) in chosen] if chosen else []
             meter.begin(f"drawing {reader.name}", reader.cost.draw)

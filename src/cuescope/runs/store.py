@@ -29,7 +29,7 @@ from cuescope.core.files import read_json, write, write_json
 from cuescope.core.findings import About, Figure, Finding, Inset, Panel
 from cuescope.core.naming import short_name
 from cuescope.runs import answers as answers_of
-from cuescope.runs import frames
+from cuescope.runs import frames, rows
 from cuescope.runs.chunks import Chunks
 from cuescope.runs.manifest import Manifest, Status
 
@@ -41,10 +41,6 @@ if TYPE_CHECKING:
 SCHEMA = 2
 """Version of the run folder. 2: a chunk is of the images that its instrument wants; facts; measures name a column."""
 LOCK = ".lock"
-OUTCOMES = "outcomes.parquet"
-"""Of a cell: what was concluded of each image."""
-HELD_ROWS = 200_000
-"""Rows that are gathered before they are reduced."""
 Written = TypeVar("Written", Figure, Inset)
 
 
@@ -109,51 +105,10 @@ class Cell:
     def rows(self, tool: Instrument | None = None, columns: list[str] | None = None) -> pl.DataFrame:
         """All rows in the order of the images: these columns, or all. Raises CueError for a damaged file.
 
-        `tool` is the instrument: rows are reduced by it chunk by chunk, and typed where there are none. Without it
-        they have what was concluded of each image besides.
+        `tool` is the instrument: rows are reduced by it chunk by chunk, and typed where there are none. Without it they
+        have what was concluded of each image besides.
         """
-        if tool is None and (concluded := self.outcomes) is not None:
-            names = concluded.columns if columns is None else [c for c in concluded.columns if c in columns]
-            own = None if columns is None else [c for c in columns if c == "id" or c not in concluded.columns]
-            found = self._rows(None, own)
-            return found.join(concluded.select(names), on="id", how="left", maintain_order="left")
-        return self._rows(tool, columns)
-
-    def _rows(self, tool: Instrument | None, columns: list[str] | None) -> pl.DataFrame:
-        kept = [] if tool is None else [tool.empty]
-        height, most = 0, HELD_ROWS
-        folder = self.folder / "rows"
-        found = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
-        for path in (file for file in found if re.fullmatch(r"\d{6,}\.parquet", file.name)):
-            try:
-                kept.append(pl.read_parquet(io.BytesIO(files.read_bytes(path, 2**40)), columns=columns))
-                height += kept[-1].height
-                if tool is not None and height > most:
-                    kept = [tool.reduce(pl.concat(kept))]
-                    height = kept[0].height
-                    most = max(HELD_ROWS, 2 * height)
-            except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-                do = "remove the file and audit again: its images are seen again"
-                raise CueError(f"cannot read '{path}': {error}", wanted="the rows of a chunk", do=do) from None
-        frame = pl.concat(kept, rechunk=True) if kept else pl.DataFrame({"id": []}, schema={"id": pl.String})
-        return frame if tool is None else tool.reduce(frame)
-
-    @property
-    def outcomes(self) -> pl.DataFrame | None:
-        """What was concluded of each image; None where nothing was. Raises CueError for a damaged file."""
-        path = self.folder / OUTCOMES
-        if not files.is_there(path):
-            return None
-        try:
-            return pl.read_parquet(io.BytesIO(files.read_bytes(path, 2**40)))
-        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-            do = "remove the cell's finding.json and audit again: it is concluded again"
-            raise CueError(f"cannot read '{path}': {error}", wanted="what was concluded", do=do) from None
-
-    def write_outcomes(self, outcomes: pl.DataFrame) -> None:
-        buffer = io.BytesIO()
-        outcomes.write_parquet(buffer)
-        write(self.folder / OUTCOMES, buffer.getvalue())
+        return rows.with_outcomes(self.folder, columns) if tool is None else rows.observed(self.folder, tool, columns)
 
     @property
     def chunks(self) -> Chunks:
