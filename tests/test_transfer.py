@@ -83,3 +83,10 @@ def test_an_instrument_of_the_classifiers_classes_gets_them_still(tmp_path: Path
     )
     assert run.finding("accuracy")["top1"].n == 30
     assert run.finding("layer_probe")["accuracy"].n == 30
+
+
+def test_few_shot_ranks_too(tmp_path: Path) -> None:
+    models = five(0, "blind"), five(3, "all")
+    found = transfer("few-shot", *models, images=Images(colored(60), SHADES), out=tmp_path / "run", workers=1)
+    assert [one.classifier for one in found.ranking] == ["all", "blind"]
+    assert found.ranking[0].beats == ("blind",)

@@ -13,7 +13,7 @@ from cuescope.runs.options import AuditOptions
 from cuescope.runs.store import Run
 
 Kind = Literal["probe", "few-shot"]
-ASKED: dict[Kind, tuple[str, str]] = {"probe": ("layer_probe", "accuracy")}
+ASKED: dict[Kind, tuple[str, str]] = {"probe": ("layer_probe", "accuracy"), "few-shot": ("few_shot", "accuracy")}
 """The instrument of each kind of transfer, and the measure that ranks."""
 
 

@@ -80,7 +80,7 @@ def _print(ranking: Sequence[Ranked]) -> None:
 
     names = list(dict.fromkeys(m.name for one in ranking for m in one.measures.values() if m.headline))
     labels = {m.name: m.label for one in ranking for m in one.measures.values()}
-    columns = [Column(labels[name], overflow="fold", justify="right") for name in names]
+    columns = [Column(labels[name], overflow="fold", justify="right", min_width=11) for name in names]
     table = Table(
         "",
         Column(no_wrap=True),

@@ -191,9 +191,7 @@ def _measures(read: Mapping[str, Probed], labeled: Labeled) -> Iterator[Measure]
     yield stats.share("accuracy", right, title=_ACCURACY, per_image="right", **more)
     weight = 1 / np.bincount(labeled.classes)[labeled.classes] / len(labeled.labels)
     chance = 1 / len(labeled.labels)
-    yield stats.ratio(
-        "per_class", right * weight, weight, title="mean over classes of that", headline=True, chance=chance
-    )
+    yield stats.ratio("per_class", right * weight, weight, title="mean over classes", headline=True, chance=chance)
     if "svm" in read:
         yield stats.share("svm", read["svm"].right, title="told right by linear machines", chance=labeled.chance)
     if "shuffled" in read:
