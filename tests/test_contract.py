@@ -19,7 +19,7 @@ from torch import nn
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
-from cuescope.core.findings import About, Finding
+from cuescope.core.findings import About, Conclusion, Finding
 from cuescope.core.parameters import parameters
 from cuescope.data.images import Answer, Batch, Condition, Sample
 from cuescope.instruments import names, registry
@@ -196,7 +196,7 @@ def test_leaves_no_trace(name: str, classifier: Classifier, images: WorldImages)
     state = torch.random.get_rng_state()
     tool = make(name)
     batch = see(classifier, images, [0, 1])
-    list(tool.illustrate(classifier, batch, observe(tool, classifier, batch)))
+    list(tool.illustrate(classifier, batch, tool.with_outcomes(observe(tool, classifier, batch), Conclusion())))
     assert trace(module) == before
     assert torch.equal(torch.random.get_rng_state(), state)
     module.eval()

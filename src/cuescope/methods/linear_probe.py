@@ -60,6 +60,11 @@ def fit(x: Tensor, y: Tensor, counted: Tensor, penalties: Tensor, classes: int, 
     return Readouts(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
+def losses(scores: Tensor, y: Tensor, loss: Loss = "softmax") -> Tensor:
+    """The loss of each image (B, n), of scores (B, n, K) and classes (n,) or (B, n)."""
+    return _LOSSES[loss](scores, y.expand(scores.shape[:2]))[0]
+
+
 def _fit(x: Tensor, y: Tensor, counted: Tensor, penalties: Tensor, classes: int, loss: Loss) -> Readouts:
     problems, width = len(penalties), x.shape[-1]
     share = counted.to(x.dtype) / counted.sum(1, keepdim=True)

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cuescope.methods.linear_probe import Loss, fit
+from cuescope.methods.linear_probe import Loss, fit, losses
 
 FOLDS = 5
 """Parts of the images: each is answered by a read-out of the others."""
-PENALTIES = tuple(10.0**k for k in range(-4, 1))
+PENALTIES = tuple(10.0**k for k in range(-4, 2))
 """Of standardized features, for the mean loss; which one is taken is found by validation."""
 
 
@@ -74,7 +74,7 @@ def parts_of(classes: NDArray[np.int64], seed: int = 0) -> NDArray[np.int64]:
 def told_of(features: NDArray[np.float32], classes: NDArray[np.int64], loss: Loss = "softmax", seed: int = 0) -> Told:
     """What do linear read-outs of features (n, D) tell of the classes (n,) of images that they have not seen?
 
-    Each part is answered by a read-out of the others, whose penalty is the one that does best where one of the others
+    Each part is answered by a read-out of the others, of the penalty with the least loss where one of these others
     is left out, too: nothing of a part decides what is said of it, but that features are standardized over all images,
     without labels.
 
@@ -89,17 +89,23 @@ def told_of(features: NDArray[np.float32], classes: NDArray[np.int64], loss: Los
     # Without two neighboring parts: a validation for the one with the other, whichever is answered in the end.
     left = (part != folds[:, None]) & (part != following[:, None])
     tried = fit(x, y, left.repeat_interleave(len(penalties), 0), penalties.repeat(FOLDS), count, loss)
-    right = (tried.scores(x).argmax(2) == y).reshape(FOLDS, len(penalties), -1)
-    before = right.roll(1, 0)
-    seen = [
-        torch.cat([right[f][:, part == following[f]], before[f][:, part == folds[f - 1]]], 1).double().mean(1)
-        for f in range(FOLDS)
-    ]
-    # Of penalties that do alike the largest.
-    best = [int((one >= one.max()).nonzero()[-1]) for one in seen]
+    scores = tried.scores(x)
+    shape = FOLDS, len(penalties), len(x)
+    right, costs = (scores.argmax(2) == y).reshape(shape), losses(scores, y, loss).reshape(shape)
+    best = [int(_left_out(costs, part, f).argmin()) for f in range(FOLDS)]
+    validated = [float(_left_out(right, part, f)[at]) for f, at in enumerate(best)]
     made = fit(x, y, part != folds[:, None], penalties[best], count, loss)
     scores = made.scores(x)[part, torch.arange(len(x))]
-    return Told(scores.numpy(), part.numpy(), np.array([float(one.max()) for one in seen]))
+    return Told(scores.numpy(), part.numpy(), np.array(validated))
+
+
+def _left_out(values: Tensor, part: Tensor, fold: int) -> Tensor:
+    """Of each penalty the mean over what the read-outs without part `fold` have not seen besides: its two neighbors.
+
+    `values` (FOLDS, penalties, n) are those of read-outs without a part and the next one.
+    """
+    before, after = (fold - 1) % FOLDS, (fold + 1) % FOLDS
+    return torch.cat([values[fold][:, part == after], values[before][:, part == before]], 1).double().mean(1)
 
 
 class Probed(NamedTuple):
