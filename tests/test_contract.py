@@ -98,7 +98,7 @@ def known(sample: Sample, index: int, another: Sample) -> Sample:
         "another": another,
         "versions": versions,
         "answers": (*people, network),
-        "cues": {**sample.cues, **shown},
+        "cues": {**sample.cues, **shown, "origin": ("images", "training")[index % 2]},
     }
     told["label_map"] = lambda crops: torch.eye(16)[[round(10 * (top + left)) % 16 for top, left, *_ in crops]]
     return dataclasses.replace(sample, **told, condition=Condition("contrast", 30.0, sample.id))
@@ -142,6 +142,7 @@ def test_facts_are_there(name: str) -> None:
         "texturized",
         "stylized",
         "distortion",
+        "training",
         "label",
         "labels",
         "regions",

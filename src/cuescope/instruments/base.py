@@ -47,8 +47,8 @@ class Instrument:
     `question` is what a user would ask; `reference` the paper and section; `needs` what must be there before the first
     batch: capabilities of the classifier ("logits", "features", "gradients", "dense_logits", "patch_logits", "words")
     and knowledge of the images ("label", "labels", "shape", "texture", "boxes", "mask", "parts", "regions", "answers",
-    "shown", "distortion", "texturized", "stylized", "another": each sample has another one of its set). `columns` are
-    those of its rows. `order` is its place in the report.
+    "shown", "distortion", "texturized", "stylized", "training": a training set stands behind the images, "another":
+    each sample has another one of its set). `columns` are those of its rows. `order` is its place in the report.
     An instrument that costs much more than a forward pass has a field `images: int`, the number of images it looks
     at; the runner spreads them evenly over the set.
 
