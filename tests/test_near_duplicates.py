@@ -51,8 +51,8 @@ def test_blocks_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> No
     features = np.random.default_rng(0).normal(size=(12, 4))
     whole = twins(pictures[:4], pictures, features[:4], features)
     monkeypatch.setattr("cuescope.methods.near_duplicates.BLOCK", 5)
-    assert [t.index for t in twins(pictures[:4], pictures, features[:4], features) if t] == [0, 1, 2, 3]
-    assert [t.index for t in whole if t] == [0, 1, 2, 3]
+    assert [t.other for t in twins(pictures[:4], pictures, features[:4], features) if t] == [0, 1, 2, 3]
+    assert [t.other for t in whole if t] == [0, 1, 2, 3]
 
 
 def test_two_sets_stand_behind_each_other() -> None:
@@ -93,4 +93,4 @@ def test_no_two_photographs_are_the_same_and_copies_are() -> None:
     assert not any(twins(pictures[:150], pictures[150:], nothing[:150], nothing[150:]))
     copies = np.stack([picture(copied(pixels[i], KINDS[i % 2])).numpy() for i in range(40)])
     found = twins(copies, pictures, nothing[:40], nothing)
-    assert [t.index for t in found if t] == list(range(40))
+    assert [t.other for t in found if t] == list(range(40))

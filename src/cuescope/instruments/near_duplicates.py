@@ -152,7 +152,7 @@ def _found(rows: Rows) -> Rows:
 def _each(ids: list[str], others: list[str], pairs: list[Twin | None]) -> dict[str, list[object]]:
     return {
         "id": list(ids),
-        "twin": [None if p is None else others[p.index] for p in pairs],
+        "twin": [None if p is None else others[p.other] for p in pairs],
         "correlation": [None if p is None else p.correlation for p in pairs],
         "similarity": [None if p is None else p.similarity for p in pairs],
         "mirrored": [None if p is None else p.mirrored for p in pairs],

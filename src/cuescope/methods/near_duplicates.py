@@ -39,7 +39,7 @@ Pictures = NDArray[np.uint8]
 class Twin(NamedTuple):
     """The other image that one is nearly the same as: its number, and how alike they are where they fit best."""
 
-    index: int
+    other: int
     correlation: float
     similarity: float
     mirrored: bool
