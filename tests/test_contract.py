@@ -19,7 +19,7 @@ from torch import nn
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.errors import CueError
-from cuescope.core.findings import About, Finding
+from cuescope.core.findings import About, Conclusion, Finding
 from cuescope.core.parameters import parameters
 from cuescope.data.images import Answer, Batch, Condition, Sample
 from cuescope.instruments import names, registry
@@ -98,7 +98,7 @@ def known(sample: Sample, index: int, another: Sample) -> Sample:
         "another": another,
         "versions": versions,
         "answers": (*people, network),
-        "cues": {**sample.cues, **shown},
+        "cues": {**sample.cues, **shown, "origin": ("images", "training")[index % 2]},
     }
     told["label_map"] = lambda crops: torch.eye(16)[[round(10 * (top + left)) % 16 for top, left, *_ in crops]]
     return dataclasses.replace(sample, **told, condition=Condition("contrast", 30.0, sample.id))
@@ -142,6 +142,7 @@ def test_facts_are_there(name: str) -> None:
         "texturized",
         "stylized",
         "distortion",
+        "training",
         "label",
         "labels",
         "regions",
@@ -183,7 +184,7 @@ def test_json_round_trip_and_no_bad_numbers(name: str, classifier: Classifier, r
     for measure in finding.measures:
         assert measure.value is None or math.isfinite(measure.value)
         assert measure.value is None or measure.interval is None or measure.interval[0] <= measure.interval[1]
-    assert {m.per_image for m in finding.measures if m.per_image} <= set(tool.columns)
+    assert {m.per_image for m in finding.measures if m.per_image} <= {*tool.columns, *tool.concluded}
 
 
 def test_leaves_no_trace(name: str, classifier: Classifier, images: WorldImages) -> None:
@@ -196,7 +197,7 @@ def test_leaves_no_trace(name: str, classifier: Classifier, images: WorldImages)
     state = torch.random.get_rng_state()
     tool = make(name)
     batch = see(classifier, images, [0, 1])
-    list(tool.illustrate(classifier, batch, observe(tool, classifier, batch)))
+    list(tool.illustrate(classifier, batch, tool.with_outcomes(observe(tool, classifier, batch), Conclusion())))
     assert trace(module) == before
     assert torch.equal(torch.random.get_rng_state(), state)
     module.eval()
@@ -233,6 +234,8 @@ def test_illustrates_few_images_with_pixels(
     name: str, classifier: Classifier, images: WorldImages, rows: pl.DataFrame
 ) -> None:
     tool = make(name)
+    about = About("bagnet-toy", "world", CLASSES.names, CLASSES.name, tool.start(classifier).facts)
+    rows = tool.with_outcomes(rows, tool.conclude(rows, about))
     chosen = tool.examples(rows)
     assert len(chosen) <= 12 or type(tool).reduce is not Instrument.reduce
     assert set(chosen) <= set(rows["id"])

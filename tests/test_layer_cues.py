@@ -104,13 +104,13 @@ def test_features_are_pooled_and_projected_in_the_clean_pass() -> None:
     for (name, _), found in kept.items():
         cells = maps[name].reshape(4, 8, 3, 2, 3, 2).mean((3, 5)).flatten(1)
         assert torch.allclose(found, cells, atol=1e-6)
-    first, last = split(pl.Series(features.of_batch(unseen(pixels))), features.facts)
+    first, last = split(pl.Series(features.of_batch(unseen(pixels)).tolist()), features.facts)
     assert first.shape == last.shape == (4, 20)
     assert logits.shape == (4, 3)
     wanted = maps["4"].reshape(4, 8, 3, 2, 3, 2).mean((3, 5)).flatten(1) @ features.maps[1]
     assert last == pytest.approx(wanted.numpy(), abs=1e-5)
     few = LayerFeatures.of(classifier, ["0", "4"], grid=1, dimensions=20)
-    assert (few.maps[0] == torch.eye(8)).all(), "few features are kept as they are"
+    assert few.maps[0] is None, "few features are kept as they are"
 
 
 def test_shuffled_weights_are_the_same_numbers_elsewhere() -> None:
@@ -123,7 +123,7 @@ def test_shuffled_weights_are_the_same_numbers_elsewhere() -> None:
     features = LayerFeatures.of(Classifier(net, preprocessing=plain(6)), ["0", "4"], 1, 20)
     beside, pixels = features.shuffled(1), unseen(torch.rand(2, 3, 6, 6))
     assert beside.classifier.network is not features.classifier.network
-    assert beside.of_batch(pixels) != features.of_batch(pixels)
+    assert (beside.of_batch(pixels) != features.of_batch(pixels)).any()
 
 
 def test_layers_are_spread_over_the_outermost_level_that_has_a_few() -> None:

@@ -11,6 +11,7 @@ from cuescope.core.processes import rank
 _COMMANDS = {
     "demo": "An audit of the models of the built-in world; needs no data.",
     "audit": "Which cues do these classifiers use? A run folder and a report.",
+    "transfer": "Whose features serve your own classes best? Several models ranked on a folder.",
     "look": "One instrument, one classifier, one image: one PNG.",
     "make": "New images from images: textures without shapes, and more.",
     "get": "Other people's data and weights, fetched and checked: human-data, weights.",
@@ -34,7 +35,7 @@ app = App(
 )
 for _name, _help in _COMMANDS.items():
     # An App of its own says so itself.
-    _how = {} if _name in ("make", "get") else {"help_format": "markdown"}
+    _how = {} if _name in ("make", "get", "transfer") else {"help_format": "markdown"}
     app.command(f"cuescope.cli.{_name}:{_name.replace('list', 'list_')}", name=_name, help=_help, **_how)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -57,7 +57,8 @@ class Measure:
     headline: bool = False
     """Shown large, and in the table that sets classifiers side by side."""
     per_image: str = ""
-    """The column of the rows that it is the mean of over images, so that two classifiers are compared in pairs."""
+    """The column that it is the mean of over images, so that two classifiers are compared in pairs: one of the rows, or
+    one of what is concluded of each image."""
     clusters: tuple[str, ...] = ()
     """Columns of the rows, two at most, that say which images share something, so that they are not independent; two
     classifiers are compared with them too."""
@@ -236,6 +237,8 @@ class Conclusion:
     panels: tuple[Panel, ...] = ()
     verdict: Verdict = UNSAID
     caveats: tuple[str, ...] = ()
+    each: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """What is concluded of each image, a column each, `id` among them: those of the instrument's `concluded`."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.verdict, Verdict):

@@ -47,8 +47,8 @@ class Instrument:
     `question` is what a user would ask; `reference` the paper and section; `needs` what must be there before the first
     batch: capabilities of the classifier ("logits", "features", "gradients", "dense_logits", "patch_logits", "words")
     and knowledge of the images ("label", "labels", "shape", "texture", "boxes", "mask", "parts", "regions", "answers",
-    "shown", "distortion", "texturized", "stylized", "another": each sample has another one of its set). `columns` are
-    those of its rows. `order` is its place in the report.
+    "shown", "distortion", "texturized", "stylized", "training": a training set stands behind the images, "another":
+    each sample has another one of its set). `columns` are those of its rows. `order` is its place in the report.
     An instrument that costs much more than a forward pass has a field `images: int`, the number of images it looks
     at; the runner spreads them evenly over the set.
 
@@ -67,6 +67,10 @@ class Instrument:
     """Its line in the cue profile, where it answers one of the headline questions."""
     compares: ClassVar[bool] = False
     """Whether `compare` asks something of two classifiers at once."""
+    concluded: ClassVar[Schema] = {}
+    """Columns that `conclude` gives of each image beside `id`, where it takes all images to know them."""
+    own_classes: ClassVar[bool] = False
+    """Whether labels are those of the images' own classes, which need not be the classifier's."""
     about_images: ClassVar[bool] = False
     """Whether it asks of the images alone: then one classifier of a run stands for all."""
     animates: ClassVar[bool] = False
@@ -110,7 +114,7 @@ class Instrument:
         raise NotImplementedError(f"{type(self).__name__} compares nothing")
 
     def examples(self, rows: Rows) -> list[str]:
-        """The ids of the few images worth showing, at most a dozen."""
+        """The ids of the few images worth showing, at most a dozen. The rows have what was `concluded`, too."""
         return []
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
@@ -156,8 +160,17 @@ class Instrument:
 
     def finding(self, said: Conclusion, about: About) -> Finding:
         """A conclusion in its envelope: who asked what of whom."""
-        name = about.classifier, about.images
-        return Finding(name_of(self), self.version, asdict(self), *name, **vars(said), references=(self.reference,))
+        who = name_of(self), self.version, asdict(self), about.classifier, about.images
+        return Finding(*who, said.measures, said.panels, said.verdict, said.caveats, (self.reference,))
+
+    def outcomes(self, said: Conclusion) -> Rows:
+        """What was concluded of each image, typed: `id` and the columns of `concluded`."""
+        schema = {"id": pl.String, **self.concluded}
+        return pl.DataFrame({name: said.each.get(name, []) for name in schema}, schema=schema)
+
+    def with_outcomes(self, rows: Rows, said: Conclusion) -> Rows:
+        """The rows with what was concluded of their images, null where that is nothing."""
+        return rows.join(self.outcomes(said), on="id", how="left", maintain_order="left") if self.concluded else rows
 
     @property
     def empty(self) -> Rows:

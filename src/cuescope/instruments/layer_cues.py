@@ -145,7 +145,9 @@ class LayerCues(Instrument, version=1, order=45, needs={"features", "shape", "te
             empty = tuple(Measure(cue, None, "share", why=design.why, headline=True) for cue in CUES)
             return Conclusion(empty, verdict=self.say("nothing", why=design.why))
         layers = about.facts["layers"]
-        told, control = ([one[design.images] for one in split(rows[key], layers)] for key in ("features", "shuffled"))
+        told, control = (
+            [one[design.images].astype(float) for one in split(rows[key], layers)] for key in ("features", "shuffled")
+        )
         read = {cue: CueReadout.of(cue, told, control, design, self.seed) for cue in CUES}
         depths = depths_of(read["shape"], read["texture"], layers)
         verdict = self._verdict(read, layers, depths[-1])

@@ -102,6 +102,7 @@ _LACKS = {
     "stylized": "{images} have no stylized version",
     "distortion": "{images} are not distorted at known levels",
     "parts": "{images} have no boxes of parts",
+    "training": "{images} stand beside no training set",
     "another": "{images} are a single image, and it needs another",
     "answers": "{images} have no answers of people",
     "shown": "{images} are not sorted by the one cue that they show",

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from cuescope.classifier.classifier import Classifier, Watch
 from cuescope.data.images import Batch
+from cuescope.network.executor import trial
+from cuescope.network.first_convolutions import last_weights
 from cuescope.network.hooks import KEEP_SHAPE
 from cuescope.network.shuffled_weights import shuffled
 
@@ -35,8 +37,8 @@ class LayerFeatures:
 
     classifier: Classifier
     watch: tuple[Watch, ...]
-    maps: tuple[Tensor, ...]
-    """Of each layer what projects its features, (features, kept)."""
+    maps: tuple[Tensor | None, ...]
+    """Of each layer what projects its features, (features, kept); None where all are kept as they are."""
     facts: list[dict[str, Any]]
     """Of each layer its name, its depth from 0 to 1, how many features it has, and how many numbers are kept."""
 
@@ -64,14 +66,17 @@ class LayerFeatures:
         other = Classifier(network, owned=True, fold=False, precision=mine.precision, **how)
         return LayerFeatures(other, self.watch, self.maps, self.facts)
 
-    def of_batch(self, batch: Batch) -> list[list[float]]:
-        """Of each image its numbers, layer after layer: from the clean pass, where the layers were watched in it."""
+    def of_batch(self, batch: Batch) -> np.ndarray[Any, Any]:
+        """(B, all kept) float32, layer after layer: from the clean pass, where the layers were watched in it."""
         kept = self.classifier.watch(batch, self.watch).values()
         # In float64, so that a product does not depend on the batch it is in.
-        layers = [(found.double() @ matrix.double()).float() for found, matrix in zip(kept, self.maps, strict=True)]
-        return torch.cat(layers, 1).tolist()
+        layers = [
+            found if matrix is None else (found.double() @ matrix.double()).float()
+            for found, matrix in zip(kept, self.maps, strict=True)
+        ]
+        return torch.cat(layers, 1).numpy()
 
-    def of_pixels(self, batch: Batch) -> list[list[float]]:
+    def of_pixels(self, batch: Batch) -> np.ndarray[Any, Any]:
         """The same in a pass of its own."""
         return self.of_batch(unseen(batch.pixels))
 
@@ -82,6 +87,33 @@ def usual_layers(classifier: Classifier, most: int) -> list[str]:
     assert network is not None
     computing = [n for n in classifier.layers if not isinstance(network.get_submodule(n), KEEP_SHAPE)]
     return spread(computing, most)
+
+
+def before_answer(classifier: Classifier, most: int) -> list[str]:
+    """At most so many layers before the one that gives the answer, from the first to the last, as `spread` says.
+
+    The last is what the answer is made of: a vector where one of the network's own comes in between, a class token say.
+
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    >>> before_answer(Classifier(net), 4)
+    ['0', '1']
+    """
+    network = classifier.torch_network("features")
+    images = classifier.normalize(trial(classifier.preprocessing, 2))
+    answer = last_weights(network, images) or ""
+    names = [*classifier.layers, *classifier.vectors]
+    # Where no layer has weights before the answer, all are looked at.
+    names = (names[: names.index(answer)] if answer in names else names) or names
+    maps = [name for name in names if name in classifier.layers and not answer.startswith(f"{name}.")]
+    vectors = [name for name in names if name not in classifier.layers]
+    found = spread([n for n in maps if not isinstance(network.get_submodule(n), KEEP_SHAPE)], most)
+    if not vectors or not found:
+        return found or vectors[-1:]
+    tried = unseen(trial(classifier.preprocessing).to(classifier.device))
+    last, vector = classifier.watch(tried, [(found[-1], pooled), (vectors[-1], pooled)]).values()
+    same = last.shape == vector.shape and torch.allclose(last, vector, rtol=1e-3, atol=1e-4)
+    return found if same else [*spread(found, most - 1), vectors[-1]]
 
 
 def spread(names: Sequence[str], most: int) -> list[str]:
@@ -103,7 +135,14 @@ def split(rows: pl.Series, facts: Sequence[Mapping[str, Any]]) -> list[np.ndarra
     """Rows of `of_batch` as one array (n, kept) for each layer; none where rows are null."""
     if rows.null_count():
         return []
-    return np.split(np.array(rows.to_list(), np.float64), np.cumsum([layer["kept"] for layer in facts])[:-1], axis=1)
+    wide = sum(layer["kept"] for layer in facts)
+    whole = rows.explode().to_numpy().reshape(len(rows), wide) if len(rows) else np.empty((0, wide))
+    return np.split(whole, np.cumsum([layer["kept"] for layer in facts])[:-1], axis=1)
+
+
+def pooled(maps: Tensor) -> Tensor:
+    """(B, C, h, w) to their means (B, C)."""
+    return _pooled(maps, 1)
 
 
 def _pooled(maps: Tensor, grid: int) -> Tensor:
@@ -111,10 +150,10 @@ def _pooled(maps: Tensor, grid: int) -> Tensor:
     return F.adaptive_avg_pool2d(maps.float(), grid).flatten(1)
 
 
-def _projection(features: int, dimensions: int, random: torch.Generator) -> Tensor:
-    """(features, dimensions): random, or the identity where there are no more features."""
+def _projection(features: int, dimensions: int, random: torch.Generator) -> Tensor | None:
+    """(features, dimensions), random; None where there are no more features."""
     if features <= dimensions:
-        return torch.eye(features)
+        return None
     return torch.randn(features, dimensions, generator=random) / dimensions**0.5
 
 

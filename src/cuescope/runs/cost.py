@@ -13,6 +13,7 @@ import torch
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.files import encoded
+from cuescope.core.findings import Conclusion
 from cuescope.data.derived import root, with_another
 from cuescope.data.images import Batch, ImageSet, Sample, UnreadableError
 from cuescope.instruments.base import Observer, Rows, name_of
@@ -219,7 +220,8 @@ class _Trial:
     def _drawn(self, task: Task, batch: Batch, rows: Rows, cost: Cost) -> Cost:
         """With the seconds of illustrating: of one image, then of two, which says how they grow."""
         tool = task.instrument
-        count = min(len(set(tool.examples(_grown(rows, min(len(task.wanted), ROWS[1]))))), MOST_DRAWN)
+        grown = _grown(tool.with_outcomes(rows, Conclusion()), min(len(task.wanted), ROWS[1]))
+        count = min(len(set(tool.examples(grown))), MOST_DRAWN)
         ids = rows["id"].unique(maintain_order=True).to_list()
         places = [i for i, name in enumerate(batch.ids) if name in ids]
 

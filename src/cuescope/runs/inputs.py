@@ -300,6 +300,14 @@ def label_maps(path: Any, given: Given) -> ImageSet:
     return with_label_maps(given.images, path)
 
 
+@source("the images of a training set", "training", world=True)
+def training_images(path: Any, given: Given) -> ImageSet:
+    """Folder of images that a model was trained on, to find those of --images among them; all are looked at."""
+    from cuescope.data.readers.beside import Beside
+
+    return Beside(given.images, find_images(path))
+
+
 # The last three are read together with the images.
 @source("boxes of their objects", "labels", "regions", "boxes", extends="images")
 def boxes(path: Any, given: Given) -> ImageSet:
@@ -322,18 +330,8 @@ def real(path: Any, given: Given) -> ImageSet:
 
 
 _OWN = (
-    images,
-    cue_conflict,
-    human_data,
-    cues,
-    texturized,
-    stylized,
-    distortions,
-    parts,
-    label_maps,
-    boxes,
-    labels,
-    real,
+    *(images, cue_conflict, human_data, cues, texturized, stylized, distortions, parts, label_maps, training_images),
+    *(boxes, labels, real),
 )
 
 

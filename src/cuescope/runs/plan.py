@@ -110,7 +110,8 @@ def make_plan(
             unasked.append({"instrument": name_of(instrument), "question": instrument.question, "why": why})
             continue
         for classifier in classifiers[:1] if instrument.about_images else classifiers:
-            place, no_labels, assumed = _place(images, classifier, labels_given and not source.own_labels)
+            strictly = labels_given and not source.own_labels
+            place, no_labels, assumed = _own(images) if instrument.own_classes else _place(images, classifier, strictly)
             matched.setdefault(id(images), {}).update(dict.fromkeys(f"{classifier.name}: {note}" for note in assumed))
             by_category = "category" in images.knows and classifier.classes.name == IMAGENET
             needs_labels = instrument.needs & images.knows & {"label", "labels"} and not by_category
@@ -141,10 +142,17 @@ def why_not(tool: Instrument, classifier: Classifier, images: ImageSet, of_run: 
     return f"{why}; give {usage}" if usage else why
 
 
-def _place(
-    images: ImageSet, classifier: Classifier, labels_given: bool
-) -> tuple[tuple[int, ...], str, tuple[str, ...]]:
-    """The classifier's logit for each label, or why the labels say nothing about it; what had to be assumed."""
+Place = tuple[tuple[int, ...], str, tuple[str, ...]]
+"""The logit for each label, or why the labels say nothing about it; what had to be assumed."""
+
+
+def _own(images: ImageSet) -> Place:
+    """Each label as it is: the images' classes are their own, whatever the classifier's are."""
+    return tuple(range(len(images.classes))) if images.classes else (), "", ()
+
+
+def _place(images: ImageSet, classifier: Classifier, labels_given: bool) -> Place:
+    """The classifier's logit for each label of the images."""
     if images.classes is None:
         return (), "", ()
     try:

@@ -22,6 +22,7 @@ from cuescope.runs import task as sizes
 from cuescope.runs.estimate import Meter
 from cuescope.runs.pictures import Pictures
 from cuescope.runs.reader import Reader
+from cuescope.runs.rows import write_outcomes
 from cuescope.runs.store import Cell, Run, timed
 from cuescope.runs.task import Task
 
@@ -217,7 +218,10 @@ def _conclude(reader: Reader, pictures: Pictures) -> None:
         with timed(cell):
             rows = cell.rows(tool)
             about = task.about(cell.facts)
-            finding = tool.finding(tool.conclude(rows, about), about)
+            said = tool.conclude(rows, about)
+            finding, rows = tool.finding(said, about), tool.with_outcomes(rows, said)
+            if tool.concluded:
+                write_outcomes(cell.folder, tool.outcomes(said))
             chosen = set(tool.examples(rows))
             numbers = [i for i in task.wanted if task.images.id(i) in chosen] if chosen else []
             meter.begin(f"drawing {reader.name}", reader.cost.draw)

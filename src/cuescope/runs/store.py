@@ -29,7 +29,7 @@ from cuescope.core.files import read_json, write, write_json
 from cuescope.core.findings import About, Figure, Finding, Inset, Panel
 from cuescope.core.naming import short_name
 from cuescope.runs import answers as answers_of
-from cuescope.runs import frames
+from cuescope.runs import frames, rows
 from cuescope.runs.chunks import Chunks
 from cuescope.runs.manifest import Manifest, Status
 
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 SCHEMA = 2
 """Version of the run folder. 2: a chunk is of the images that its instrument wants; facts; measures name a column."""
 LOCK = ".lock"
-HELD_ROWS = 200_000
-"""Rows that are gathered before they are reduced."""
 Written = TypeVar("Written", Figure, Inset)
 
 
@@ -107,25 +105,10 @@ class Cell:
     def rows(self, tool: Instrument | None = None, columns: list[str] | None = None) -> pl.DataFrame:
         """All rows in the order of the images: these columns, or all. Raises CueError for a damaged file.
 
-        `tool` is the instrument: rows are reduced by it chunk by chunk, and typed where there are none.
+        `tool` is the instrument: rows are reduced by it chunk by chunk, and typed where there are none. Without it they
+        have what was concluded of each image besides.
         """
-        kept = [] if tool is None else [tool.empty]
-        height, most = 0, HELD_ROWS
-        folder = self.folder / "rows"
-        found = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
-        for path in (file for file in found if re.fullmatch(r"\d{6,}\.parquet", file.name)):
-            try:
-                kept.append(pl.read_parquet(io.BytesIO(files.read_bytes(path, 2**40)), columns=columns))
-                height += kept[-1].height
-                if tool is not None and height > most:
-                    kept = [tool.reduce(pl.concat(kept))]
-                    height = kept[0].height
-                    most = max(HELD_ROWS, 2 * height)
-            except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-                do = "remove the file and audit again: its images are seen again"
-                raise CueError(f"cannot read '{path}': {error}", wanted="the rows of a chunk", do=do) from None
-        frame = pl.concat(kept, rechunk=True) if kept else pl.DataFrame({"id": []}, schema={"id": pl.String})
-        return frame if tool is None else tool.reduce(frame)
+        return rows.with_outcomes(self.folder, columns) if tool is None else rows.observed(self.folder, tool, columns)
 
     @property
     def chunks(self) -> Chunks:

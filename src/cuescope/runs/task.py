@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cuescope.classifier.classifier import Classifier
+from cuescope.core.classes import ClassSpace
 from cuescope.core.findings import About, Conclusion, Finding
 from cuescope.core.verdicts import Verdict
 from cuescope.data.derived import root_position
@@ -77,7 +78,7 @@ class Task:
         return np.array([root_position(self.images, i) for i in self.wanted], dtype=np.int64)
 
     def batch(self, seen: Batch, samples: Sequence[Sample]) -> Batch:
-        """The batch as the instrument gets it: its samples, and labels in the classifier's own class space."""
+        """The batch as the instrument gets it: its samples, and labels among the `classes` of the task."""
         labels, several = seen.labels, ()
         if self.place:
             known = [-1 if sample.label is None else self.place[sample.label] for sample in samples]
@@ -85,8 +86,14 @@ class Task:
             several = tuple(tuple(k for i in s.labels if (k := self.place[i]) >= 0) for s in samples)
         return replace(seen, samples=tuple(samples), labels=labels, all_labels=several, peers=self.peers)
 
+    @property
+    def classes(self) -> ClassSpace:
+        """What labels are among: the classifier's classes, or the images' own where the instrument asks of them."""
+        own = self.images.classes if self.instrument.own_classes else None
+        return own or self.classifier.classes
+
     def about(self, facts: Mapping[str, Any]) -> About:
-        space = self.classifier.classes
+        space = self.classes
         return About(self.classifier.name, self.images.name, space.names, space.name, facts)
 
     def inapplicable(self, why: str) -> Finding:

@@ -1,0 +1,208 @@
+"""How many images of each class do its features need?"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
+from math import log2
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cuescope.classifier.classifier import Classifier
+from cuescope.core.findings import About, Conclusion, Measure, Panel
+from cuescope.core.verdicts import UNSAID, Sentence, Verdict
+from cuescope.core.wording import counted
+from cuescope.data.images import Batch
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed, where_labeled
+from cuescope.methods.few_shot import LIMIT, Right, accuracy, told, usable
+from cuescope.methods.layer_features import LayerFeatures, before_answer, split
+from cuescope.methods.pace import against, costs, pace
+from cuescope.methods.probing import Labeled, standardized
+
+MARGIN = 0.02
+"""Accuracies that surely differ by less than this are the same."""
+
+
+@dataclass(frozen=True)
+class FewShot(Instrument, version=1, order=47, needs={"features", "label"}):
+    """How much do the features tell of classes of which few images were seen?
+
+    From the last layer before the answer, averaged over the map, multinomial logistic regression learns so many images
+    of each class and tells others, at most 50 of a class, in several draws; the penalty is chosen by a fifth of the
+    images to learn from. The protocol of Zeiler and Fergus's figure 9, whose classes and draws were others; the same
+    network with its weights shuffled stands beside it.
+
+    >>> FewShot(counts=(1, 5, 10)).draws
+    10
+    """
+
+    counts: tuple[int, ...] = (1, 2, 5, 6, 10, 15, 30, 60)
+    """Images of each class to learn from; those that leave none of some class to be told are left out."""
+    draws: int = 10
+    """How often images to learn from are drawn; two at least are needed to say how much that matters."""
+    least_images: int = 2
+    """Images that a class must have; the others are left out. The smallest class that stays ends the curve."""
+    layer: str = ""
+    """Which layer; by default the last before the answer."""
+    dimensions: int = 2048
+    """Numbers kept of it: where it has more features, a random projection of them."""
+    control: bool = True
+    """Whether the network with shuffled weights is looked at too, which takes a second forward pass."""
+    seed: int = 0
+    """Of the draws, the projection and the shuffled weights."""
+
+    question = "How many images of each class do its features need?"
+    reference = "Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, figure 9"
+    own_classes = True
+    columns = {"id": pl.String, "label": pl.Int32, **typed(pl.List(pl.Float32), "features shuffled")}
+    concluded = {"right": pl.Float64}
+    sentences = {
+        "nothing": Sentence("cannot tell", "no two classes can be learned", "Nothing can be told: {why}."),
+        "told": Sentence(
+            "yes",
+            "at the most images a class the whole interval of the accuracy lies above chance",
+            "From {fewest} of each class its features tell {first:.1%} of images that it has not seen, from {most} "
+            "{value:.1%} ({chance:.1%} by chance).",
+            clause="tells {value:.0%} of images from {most} of each class",
+        ),
+        "untold": Sentence(
+            "no",
+            "that interval lies less than MARGIN above chance",
+            "Its features do not tell these classes: {value:.1%} right from {most} of each, {chance:.1%} by chance.",
+        ),
+        "unsure": Sentence(
+            "cannot tell",
+            "that interval is neither",
+            "Whether its features tell these classes cannot be said: {value:.1%} right from {most} of each, "
+            "{chance:.1%} by chance.",
+        ),
+        "ahead": Sentence(
+            "yes",
+            "told, and from so many images a class upwards the interval of the difference to shuffled weights with the "
+            "most images lies above 0",
+            "{few} tell more than {most} do with shuffled weights ({control:.1%}).",
+        ),
+        "not_ahead": Sentence(
+            "no",
+            "told, and with the most images of either that interval lies below MARGIN",
+            "With shuffled weights {most} tell as much ({control:.1%}).",
+        ),
+        "ahead_unsure": Sentence(
+            "cannot tell",
+            "told, and that interval is neither",
+            "With shuffled weights {most} tell {control:.1%}, perhaps as much.",
+        ),
+    }
+
+    def __post_init__(self) -> None:
+        if not self.counts or min(self.counts) < 1 or list(self.counts) != sorted(set(self.counts)):
+            raise ValueError("counts must be numbers of images from 1, in increasing order")
+        if min(self.draws, self.dimensions) < 1 or self.least_images < 2:
+            raise ValueError("draws and dimensions must be at least 1, least_images at least 2")
+
+    def start(self, classifier: Classifier) -> Observer:
+        """The facts: of the layer its name, its depth from 0 to 1, and how many of its features are kept."""
+        names = [self.layer] if self.layer else before_answer(classifier, 8)[-1:]
+        if not names:
+            raise Misfit("it has no layers before its answer")
+        features = LayerFeatures.of(classifier, names, 1, self.dimensions, self.seed)
+        other = features.shuffled(self.seed) if self.control else None
+        facts = {"layers": features.facts, "pace": pace(classifier)}
+        return Observer(partial(self._rows, features, other), features.watch, facts)
+
+    def _rows(self, features: LayerFeatures, other: LayerFeatures | None, batch: Batch) -> Rows:
+        """Per image: its label among the images' classes, and its features."""
+        found = {"id": batch.ids, "label": where_labeled(batch, batch.labels), "features": features.of_batch(batch)}
+        return self.table(found | ({"shuffled": other.of_pixels(batch)} if other else {}))
+
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        labeled = Labeled.of(rows["label"].to_list(), self.least_images)
+        counts = [] if labeled.why else usable(labeled.classes, self.counts)
+        if not counts:
+            why = labeled.why or f"{self.counts[0]} of the smallest class leave none to be told"
+            empty = (Measure("accuracy", None, "share", why=why, title="images told right", headline=True),)
+            return Conclusion(empty, verdict=self.say("nothing", why=why))
+        right: dict[str, dict[int, Right]] = {}
+        for key in ("features", "shuffled"):
+            for features in split(rows[key], about.facts["layers"]):
+                x = standardized(features[labeled.images])
+                right[key] = {n: told(x, labeled.classes, n, self.draws, self.seed) for n in counts}
+        found = {m.name: m for m in self._measures(right, labeled)}
+        found |= {m.name: m for m in costs(about.facts["pace"], len(labeled.images))}
+        asked = np.count_nonzero(~np.isnan(right["features"][counts[-1]]), 0)
+        hits = np.nansum(right["features"][counts[-1]], 0)
+        shares = [float(h / a) if a else None for h, a in zip(hits, asked, strict=True)]
+        each = {"id": rows["id"].gather(labeled.images), "right": shares}
+        panels = (*_panels(found, counts), against(about.facts["pace"], [found["accuracy"]]))
+        caveats = tuple(self._caveats(labeled, counts, rows.height, about))
+        return Conclusion(tuple(found.values()), panels, self._verdict(found, counts), caveats, each)
+
+    def _measures(self, right: Mapping[str, dict[int, Right]], labeled: Labeled) -> Iterator[Measure]:
+        classes, own = labeled.classes, right["features"]
+        counts, chance = list(own), 1 / len(labeled.labels)
+        more: dict[str, Any] = {"chance": chance, "better": "higher"}
+        title = f"told right from {counted(counts[-1], 'image')} a class"
+        yield accuracy("accuracy", own[counts[-1]], classes, title=title, headline=True, per_image="right", **more)
+        for n in counts[:-1]:
+            named = {"title": f"told right from {counted(n, 'image')} a class", "headline": n == counts[0]}
+            yield accuracy(f"at_{n}", own[n], classes, **named, **more)
+        if control := right.get("shuffled"):
+            for n in counts:
+                title = f"the same from {n} with shuffled weights"
+                yield accuracy(f"shuffled_{n}", control[n], classes, title=title, chance=chance)
+            for n in counts:
+                title = f"from {n} a class beyond shuffled weights from {counts[-1]}"
+                values, unit = own[n] - control[counts[-1]], {"unit": "difference"}
+                yield accuracy(f"ahead_{n}", values, classes, title=title, better="higher", **unit)
+
+    def _verdict(self, found: Mapping[str, Measure], counts: Sequence[int]) -> Verdict:
+        last, most = found["accuracy"], counted(counts[-1], "image")
+        chance, value = last.chance or 0.0, last.value
+        if not last.above(chance):
+            name = "untold" if last.below(chance + MARGIN) else "unsure"
+            return self.say(name, value=value, chance=chance, most=most)
+        first = found.get(f"at_{counts[0]}", last).value
+        fewest = counted(counts[0], "image")
+        said = [self.say("told", fewest=fewest, first=first, most=counts[-1], value=value, chance=chance)]
+        if control := found.get(f"shuffled_{counts[-1]}"):
+            sure = list(takewhile(lambda n: found[f"ahead_{n}"].above(0), reversed(counts)))
+            how = {"most": counts[-1], "control": control.value}
+            if sure:
+                said.append(self.say("ahead", few=sure[-1], **how))
+            else:
+                level = found[f"ahead_{counts[-1]}"].below(MARGIN)
+                said.append(self.say("not_ahead" if level else "ahead_unsure", **how))
+        return sum(said, UNSAID)
+
+    def _caveats(self, labeled: Labeled, counts: Sequence[int], seen: int, about: About) -> Iterator[str]:
+        yield (
+            f"{self.draws} draws; of a class at most {LIMIT} images are told in each, and classes count alike. "
+            "Intervals hold the spread of images and of draws; classifiers are compared on the same draws, by image."
+        )
+        yield "Features are averaged over the map and standardized over all images, without labels."
+        sizes = np.bincount(labeled.classes)
+        if len(counts) < len(self.counts):
+            name = about.classes[labeled.labels[int(sizes.argmin())]]
+            yield f"The smallest class, {name}, has {sizes.min()} images: so the curve ends at {counts[-1]}."
+        if lost := seen - len(labeled.images):
+            yield f"{lost:,} images have no label, or are alone in their class: they are left out."
+
+
+def _panels(found: Mapping[str, Measure], counts: Sequence[int]) -> Iterator[Panel]:
+    own = [found.get(f"at_{n}", found["accuracy"]) for n in counts]
+    curves = {"as it is": own}
+    if f"shuffled_{counts[0]}" in found:
+        curves["shuffled weights"] = [found[f"shuffled_{n}"] for n in counts]
+    x, series, table = [log2(n) for n in counts], [], {"images a class": list(counts)}
+    for name, at in curves.items():
+        low, high = zip(*(m.interval or (m.value, m.value) for m in at), strict=True)
+        series.append({"name": name, "x": x, "y": [m.value for m in at], "low": list(low), "high": list(high)})
+        table[name] = [f"{m.value:.1%} ({a:.1%} to {b:.1%})" for m, a, b in zip(at, low, high, strict=True)]  # type: ignore[assignment]
+    ticks = [[at, str(n)] for at, n in zip(x, counts, strict=True)]
+    data = {"x": "images of each class", "y": "told right", "series": series, "y_ends": [0, 1], "ticks": ticks}
+    caption = "How often images are told right that were not learned from."
+    yield Panel("by_count", "lines", "From how many images", caption, data | {"chance": own[0].chance})
+    rows = [list(row) for row in zip(*table.values(), strict=True)]
+    yield Panel("counts", "table", "Count by count", caption, {"columns": list(table), "rows": rows})

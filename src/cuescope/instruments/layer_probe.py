@@ -1,0 +1,231 @@
+"""At which depth do its features tell the classes of these images?"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cuescope.classifier.classifier import Classifier
+from cuescope.core import stats
+from cuescope.core.findings import About, Conclusion, Measure, Panel
+from cuescope.core.verdicts import UNSAID, Sentence, Verdict
+from cuescope.data.images import Batch
+from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed, where_labeled
+from cuescope.methods.layer_features import LayerFeatures, before_answer, split
+from cuescope.methods.linear_probe import Loss
+from cuescope.methods.pace import against, costs, pace
+from cuescope.methods.probing import FOLDS, Labeled, Probed
+
+MARGIN = 0.02
+"""Accuracies that surely differ by less than this are the same."""
+LISTED = 60
+"""Classes that the table lists, the hardest first."""
+
+
+@dataclass(frozen=True)
+class LayerProbe(Instrument, version=1, order=46, needs={"features", "label"}):
+    """What are the features of each layer worth for the classes of these images, which need not be its own?
+
+    A linear read-out of the features of a layer, averaged over the map, is learned from four fifths of the images and
+    tells the others: multinomial logistic regression, and a linear machine of squared hinges, each with a penalty that
+    is chosen by validation inside of its four fifths, as is the layer whose accuracy is said. The protocol is that of
+    Zeiler and Fergus's table 7; the same network with its weights shuffled stands beside it.
+
+    >>> LayerProbe(layers=("features.5", "features.12")).control
+    True
+    """
+
+    layers: tuple[str, ...] = ()
+    """Which layers; by default some of one level of nesting, from the first to the last before the answer."""
+    most: int = 8
+    """How many layers are looked at where none are named."""
+    dimensions: int = 2048
+    """Numbers kept of each layer: where it has more features, a random projection of them."""
+    svm: bool = True
+    """Whether linear machines are learned besides."""
+    control: bool = True
+    """Whether the network with shuffled weights is looked at too, which takes a second forward pass."""
+    seed: int = 0
+    """Of the five parts, the projection and the shuffled weights."""
+
+    question = "What do its features tell of the classes of these images, and at which depth?"
+    reference = "Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, section 5"
+    own_classes = True
+    columns = {"id": pl.String, "label": pl.Int32, **typed(pl.List(pl.Float32), "features shuffled")}
+    concluded = {"right": pl.Boolean}
+    sentences = {
+        "nothing": Sentence("cannot tell", "no two classes can be learned", "Nothing can be told: {why}."),
+        "told": Sentence(
+            "yes",
+            "the whole interval of the accuracy lies above chance",
+            "From {layer} a linear read-out tells {value:.1%} of {n:,} images that it has not learned from "
+            "({chance:.1%} by chance).",
+            clause="tells {value:.0%} of these images",
+        ),
+        "untold": Sentence(
+            "no",
+            "that interval lies less than MARGIN above chance",
+            "No layer tells these classes: {value:.1%} of {n:,} images are told right, {chance:.1%} by chance.",
+        ),
+        "unsure": Sentence(
+            "cannot tell",
+            "that interval is neither",
+            "Whether its features tell these classes cannot be said: {value:.1%} of {n:,} images are told right, "
+            "{chance:.1%} by chance.",
+        ),
+        "learned": Sentence(
+            "yes",
+            "told, and surely more often than with shuffled weights",
+            "With shuffled weights it is {control:.1%}.",
+        ),
+        "not_learned": Sentence(
+            "no",
+            "told, and surely less than MARGIN more often than with shuffled weights",
+            "With shuffled weights it is as much ({control:.1%}): the architecture tells it, not what was learned.",
+        ),
+        "learned_unsure": Sentence(
+            "cannot tell",
+            "told, and the interval of that difference is neither",
+            "With shuffled weights it is {control:.1%}, perhaps as much.",
+        ),
+        "deeper": Sentence(
+            "yes",
+            "told, and the whole interval of the last layer's accuracy less the first one's lies above 0",
+            "The last layer tells {more:.1%} more than the first.",
+        ),
+        "shallower": Sentence(
+            "no", "told, and that interval lies below 0", "The last layer tells {less:.1%} less than the first."
+        ),
+        "same_depth": Sentence(
+            "no", "told, and that interval lies within MARGIN of 0", "The last layer tells as much as the first."
+        ),
+        "depth_unsure": Sentence(
+            "cannot tell",
+            "told, and that interval is none of these",
+            "Whether the last layer tells more than the first cannot be said.",
+        ),
+    }
+
+    def __post_init__(self) -> None:
+        if min(self.most, self.dimensions) < 1:
+            raise ValueError("most and dimensions must be at least 1")
+
+    def start(self, classifier: Classifier) -> Observer:
+        """The facts: of each layer its name, its depth from 0 to 1, and how many of its features are kept."""
+        names = list(dict.fromkeys(self.layers)) or before_answer(classifier, self.most)
+        if not names:
+            raise Misfit("it has no layers before its answer")
+        features = LayerFeatures.of(classifier, names, 1, self.dimensions, self.seed)
+        other = features.shuffled(self.seed) if self.control else None
+        return Observer(
+            partial(self._rows, features, other), features.watch, {"layers": features.facts, "pace": pace(classifier)}
+        )
+
+    def _rows(self, features: LayerFeatures, other: LayerFeatures | None, batch: Batch) -> Rows:
+        """Per image: its label among the images' classes, and its features, layer after layer."""
+        found = {"id": batch.ids, "label": where_labeled(batch, batch.labels), "features": features.of_batch(batch)}
+        return self.table(found | ({"shuffled": other.of_pixels(batch)} if other else {}))
+
+    def conclude(self, rows: Rows, about: About) -> Conclusion:
+        labeled = Labeled.of(rows["label"].to_list())
+        if labeled.why:
+            empty = (Measure("accuracy", None, "share", why=labeled.why, title=_ACCURACY, headline=True),)
+            return Conclusion(empty, verdict=self.say("nothing", why=labeled.why))
+        layers = about.facts["layers"]
+        features, shuffled = (split(rows[key], layers) for key in ("features", "shuffled"))
+        kinds: dict[Loss, Any] = {"softmax": features, **({"svm": features} if self.svm else {})}
+        read: dict[str, Probed] = {kind: Probed.of(kinds[kind], labeled, kind, self.seed) for kind in kinds}
+        if shuffled:
+            read["shuffled"] = Probed.of(shuffled, labeled, "softmax", self.seed)
+        measures = {m.name: m for m in (*_measures(read, labeled), *costs(about.facts["pace"], len(labeled.images)))}
+        each = {"id": rows["id"].gather(labeled.images), "right": read["softmax"].right}
+        return Conclusion(
+            tuple(measures.values()),
+            (*_panels(read, labeled, layers, about.classes), against(about.facts["pace"], [measures["accuracy"]])),
+            self._verdict(measures, layers[read["softmax"].chosen]["name"]),
+            tuple(self._caveats(rows.height - len(labeled.images), layers)),
+            each,
+        )
+
+    def _verdict(self, found: Mapping[str, Measure], layer: str) -> Verdict:
+        accuracy = found["accuracy"]
+        chance = accuracy.chance or 0.0
+        if not accuracy.above(chance):
+            name = "untold" if accuracy.below(chance + MARGIN) else "unsure"
+            return self.say(name, value=accuracy.value, n=accuracy.n, chance=chance)
+        said = [self.say("told", layer=layer, value=accuracy.value, n=accuracy.n, chance=chance)]
+        if learned := found.get("learned"):
+            small = "not_learned" if learned.below(MARGIN) else "learned_unsure"
+            said.append(self.say("learned" if learned.above(0) else small, control=found["shuffled"].value))
+        if deeper := found.get("deeper"):
+            value = deeper.value or 0.0
+            if deeper.above(0):
+                said.append(self.say("deeper", more=value))
+            elif deeper.below(0):
+                said.append(self.say("shallower", less=-value))
+            else:
+                said.append(self.say("same_depth" if deeper.within(-MARGIN, MARGIN) else "depth_unsure"))
+        return sum(said, UNSAID)
+
+    def _caveats(self, lost: int, layers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+        yield (
+            f"Images are told by read-outs of other images ({FOLDS} parts, as many of each class in each). Where "
+            "images of one scene or object stand in several parts, it is too high; near_duplicates finds copies."
+        )
+        yield "Features are averaged over the map and standardized over all images, without labels."
+        if wide := [layer["name"] for layer in layers if layer["kept"] < layer["features"]]:
+            yield f"Of {', '.join(wide)} {self.dimensions:,} random projections are kept."
+        if lost:
+            yield f"{lost:,} images have no label, or are of a class with fewer than {FOLDS}: they are left out."
+
+
+_ACCURACY = "images told right from its features"
+
+
+def _measures(read: Mapping[str, Probed], labeled: Labeled) -> Iterator[Measure]:
+    right, better = read["softmax"].right, {"better": "higher"}
+    more: dict[str, Any] = {"headline": True, "chance": labeled.chance, **better}
+    yield stats.share("accuracy", right, title=_ACCURACY, per_image="right", **more)
+    weight = 1 / np.bincount(labeled.classes)[labeled.classes] / len(labeled.labels)
+    chance = 1 / len(labeled.labels)
+    yield stats.ratio("per_class", right * weight, weight, title="mean over classes", headline=True, chance=chance)
+    if "svm" in read:
+        yield stats.share("svm", read["svm"].right, title="told right by linear machines", chance=labeled.chance)
+    if "shuffled" in read:
+        control = read["shuffled"].right
+        yield stats.share("shuffled", control, title="told right with shuffled weights", chance=labeled.chance)
+        yield stats.difference("learned", right, control, title="told right beyond shuffled weights", **better)
+    first, last = (read["softmax"].layers[at] for at in (0, -1))
+    if len(read["softmax"].layers) > 1:
+        yield stats.difference("deeper", last, first, title="told right from the last layer beyond the first")
+
+
+def _panels(
+    read: Mapping[str, Probed], labeled: Labeled, layers: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> Iterable[Panel]:
+    told = {"softmax": "softmax", "svm": "linear machines", "shuffled": "shuffled weights"}
+    depths, table = [layer["depth"] for layer in layers], {"layer": [one["name"] for one in layers]}
+    table |= {"depth": depths, "features": [layer["features"] for layer in layers]}
+    series = []
+    for kind, one in read.items():
+        at = [stats.share(kind, right) for right in one.layers]
+        low, high = zip(*(m.interval or (m.value, m.value) for m in at), strict=True)
+        y = [m.value for m in at]
+        series.append({"name": told[kind], "x": depths, "y": y, "low": list(low), "high": list(high)})
+        table[told[kind]] = [f"{m.value:.1%} ({a:.1%} to {b:.1%})" for m, a, b in zip(at, low, high, strict=True)]
+    data = {"x": "depth in the network", "y": "told right", "series": series, "y_ends": [0, 1]}
+    caption = "How often a linear read-out of a layer tells the class of images that it has not learned from."
+    yield Panel("by_depth", "lines", "What each layer tells", caption, data | {"chance": labeled.chance})
+    rows = [list(row) for row in zip(*table.values(), strict=True)]
+    yield Panel("layers", "table", "Layer by layer", caption, {"columns": list(table), "rows": rows})
+    right = read["softmax"].right
+    classes = [
+        [names[label], int(own.sum()), round(float(right[own].mean()), 4)]
+        for k, label in enumerate(labeled.labels.tolist())
+        if (own := labeled.classes == k).any()
+    ]
+    hardest = {"columns": ["class", "images", "told right"], "rows": sorted(classes, key=lambda c: c[2])[:LISTED]}
+    yield Panel("classes", "table", "Class by class", "The hardest first.", hardest)
