@@ -217,7 +217,7 @@ def test_surfaces_are_learned(monkeypatch):
     monkeypatch.setattr("cuescope.training.surfaces.SCENES", 8)
     settings = Settings(steps=16, batch=4, optimizer="adamw", learning_rate=3e-3, warmup_steps=4, weight_decay=0.0)
     seen = []
-    network = train_surfaces(lambda done, total, what: seen.append((done, total)), settings)
+    network = train_surfaces(lambda done, total, *_: seen.append((done, total)), settings)
     assert seen[-1] == (64, 64)
     before, after = 0.0, 0.0
     for _, (image, plain) in zip(range(4), pairs(settings), strict=False):
