@@ -136,6 +136,8 @@ def change(instrument: str, measure: str, was: float, now: float, outcome: str) 
     ("better", "from_before", "from_control", "starts"),
     [
         ("higher", "changed", "changed", ("It worked", "the remedy did it.")),
+        ("higher", "better", "no difference shown", ("It got better, but not by the", "the remedy shows no effect.")),
+        ("higher", "better", "cannot tell", ("It got better; whether by", "what the remedy did is open.")),
         ("lower", "worse", "no difference shown", ("It did not work", "the remedy shows no effect.")),
         ("higher", "cannot tell", "cannot tell", ("Whether it worked cannot be told", "what the remedy did is open.")),
     ],
