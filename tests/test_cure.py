@@ -121,6 +121,7 @@ def test_a_suffix_comes_before_the_weights(here: Path) -> None:
 @pytest.mark.parametrize("name", list(cures()))
 def test_a_cure_is_complete(name: str) -> None:
     one = find(name)
+    assert one.what.endswith(".")
     assert one.goal.instrument in one.judges
     for stage in one.stages:
         assert stage.configured(model="x").epochs >= 1

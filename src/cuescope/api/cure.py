@@ -105,7 +105,8 @@ class _Doing:
         self.say(f"{self.images.name}: {learned:,} images to learn from, {held:,} held out to judge by")
         made = self._make()
         conflict = self._conflict()
-        notes = {"images": f"{learned:,} to learn from, {held:,} held out, of {self.images.name}"}
+        notes = {"what it does": self.cure.what}
+        notes["images"] = f"{learned:,} to learn from, {held:,} held out, of {self.images.name}"
         notes["remedy"] = self._train(CURED, self.cure.stages, self.trained, made)
         if self.asked.control:
             notes["control"] = self._train(CONTROL, [stage.control for stage in self.cure.stages], self.model, "")
