@@ -121,6 +121,7 @@ def test_a_suffix_comes_before_the_weights(here: Path) -> None:
 @pytest.mark.parametrize("name", list(cures()))
 def test_a_cure_is_complete(name: str) -> None:
     one = find(name)
+    assert one.what.endswith(".")
     assert one.goal.instrument in one.judges
     for stage in one.stages:
         assert stage.configured(model="x").epochs >= 1
@@ -136,6 +137,8 @@ def change(instrument: str, measure: str, was: float, now: float, outcome: str) 
     ("better", "from_before", "from_control", "starts"),
     [
         ("higher", "changed", "changed", ("It worked", "the remedy did it.")),
+        ("higher", "better", "no difference shown", ("It got better, but not by the", "the remedy shows no effect.")),
+        ("higher", "better", "cannot tell", ("It got better; whether by", "what the remedy did is open.")),
         ("lower", "worse", "no difference shown", ("It did not work", "the remedy shows no effect.")),
         ("higher", "cannot tell", "cannot tell", ("Whether it worked cannot be told", "what the remedy did is open.")),
     ],

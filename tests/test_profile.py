@@ -106,6 +106,7 @@ def test_what_to_do_names_whom_it_is_for_and_a_command_with_the_paths_of_the_run
     ("command", "images"),
     [
         ("cuescope audit a --images 'my photos'", "'my photos'"),
+        ("cuescope cure a --images photos --for shift", "photos"),
         ("cuescope demo --images 480", "IMAGES"),
         ("cuescope.audit('a', ...)", "IMAGES"),
     ],

@@ -105,7 +105,8 @@ class _Doing:
         self.say(f"{self.images.name}: {learned:,} images to learn from, {held:,} held out to judge by")
         made = self._make()
         conflict = self._conflict()
-        notes = {"images": f"{learned:,} to learn from, {held:,} held out, of {self.images.name}"}
+        notes = {"what it does": self.cure.what}
+        notes["images"] = f"{learned:,} to learn from, {held:,} held out, of {self.images.name}"
         notes["remedy"] = self._train(CURED, self.cure.stages, self.trained, made)
         if self.asked.control:
             notes["control"] = self._train(CONTROL, [stage.control for stage in self.cure.stages], self.model, "")
@@ -193,7 +194,7 @@ class _Doing:
         from cuescope.training.kept import Kept
         from cuescope.training.stages import fine_tuned
 
-        told, images = [], Kept(self.learned)
+        told, images, done = [], Kept(self.learned), (self.path / f"{name}.safetensors").is_file()
         for number, stage in enumerate(stages):
             last = number == len(stages) - 1
             file = self.path / (f"{name}.safetensors" if last else f"training/{stage.name}.safetensors")
@@ -204,7 +205,7 @@ class _Doing:
             what += "" if number else f", from {model}"
             told.append(what)
             self._next(f"training {stage.name}: {what}")
-            if not file.is_file():
+            if not (done or file.is_file()):
                 fine_tuned(stage, settings, images, self.path / "training" / stage.name, file, self.progress)
             model = str(file.with_suffix(""))
         return "; then ".join(told)

@@ -46,10 +46,10 @@ def sentences(found: Sequence[Changes], goal: Goal) -> tuple[str, ...]:
     if change is None:
         why = "; ".join(found[0].reasons) or f"{title(goal.measure)} has no value"
         return (f"Whether it worked cannot be told: {why}.",)
-    worked = {True: "It worked", False: "It did not work", None: "Whether it worked cannot be told"}
-    whether = worked[_as_wanted(change, goal)]
+    beside = _of(found[1], goal.instrument, goal.measure) if len(found) > 1 else None
+    whether = _whether(change, beside, goal)
     told = [f"{whether}. {_sentence(change.title)} went from {levels(change)}, {difference(change)}."]
-    if len(found) > 1 and (beside := _of(found[1], goal.instrument, goal.measure)):
+    if beside is not None:
         did = {True: "the remedy did it", False: "the remedy shows no effect", None: "what the remedy did is open"}
         control = words.value(beside.was, beside.unit)
         told.append(
@@ -61,6 +61,17 @@ def sentences(found: Sequence[Changes], goal: Goal) -> tuple[str, ...]:
         outcome = MARGIN if cost.outcome == "no difference shown" else cost.outcome
         told.append(f"Accuracy went from {levels(cost)}, {difference(cost)}: {outcome}.")
     return tuple(told)
+
+
+def _whether(change: Change, beside: Change | None, goal: Goal) -> str:
+    """Whether it worked, in a few words: what the control gains too is not the remedy's."""
+    worked = _as_wanted(change, goal)
+    if not worked:
+        return "Whether it worked cannot be told" if worked is None else "It did not work"
+    did = beside is None or _as_wanted(beside, goal)
+    if did:
+        return "It worked"
+    return "It got better; whether by the remedy is open" if did is None else "It got better, but not by the remedy"
 
 
 def _sentence(text: str) -> str:

@@ -55,7 +55,7 @@ def filled(command: str, content: Content, subjects: Sequence[Subject]) -> str:
     """
     given = [shlex.split(run.manifest["command"]) for run in content.runs]
     by_command = all(words[:1] == ["cuescope"] for words in given)
-    audits = [words for words in given if words[:2] == ["cuescope", "audit"]]
+    audits = [words for words in given if words[1:2] in (["audit"], ["cure"])]
     images = next((path for words in audits if by_command and (path := _option(words, "--images"))), "")
     images = images or _of_the_world(content.image_sets) or "IMAGES"
     names = [subject.name for subject in subjects] if by_command else ["MODEL"]

@@ -75,7 +75,7 @@ class Cure:
 
     name: str
     about: str
-    """What it does, in a line, and why."""
+    """What it does. The first paragraph is its line in the report."""
     stages: tuple[Stage, ...]
     judges: tuple[str, ...]
     """The instruments that are asked before and after, on images held out."""
@@ -90,6 +90,11 @@ class Cure:
     """Of the judges, as "instrument.parameter"."""
     of_stimuli: Mapping[str, Any] = field(default_factory=dict)
     """Of the judges too, where classifiers see the images whole."""
+
+    @property
+    def what(self) -> str:
+        """One line on it."""
+        return " ".join(self.about.partition("\n\n")[0].split())
 
     @property
     def seen_whole(self) -> Cure:

@@ -4,10 +4,11 @@ from cuescope.training.cure import Cure, Goal, Stage
 
 CURE = Cure(
     "shift",
-    """Blurs before the network subsamples, and crops of .3 to .8 of the image: its answers stay where they are.
+    """Blurs before the network subsamples, and crops of the image of many sizes: its answers stay where they are.
 
     BlurPool with filters of size 4, the weights carried over, where the network can be given them; else crops alone.
-    Stimuli, which are seen whole, are learned whole half of the time, else as crops of .75 to 1.
+    The crops are of .3 to .8 of a photograph. Stimuli, which are seen whole, are learned whole half of the time, else
+    as crops of .75 to 1.
     """,
     stages=(
         Stage(
