@@ -17,8 +17,6 @@ from cuescope.methods.near_duplicates import best_fit, picture, twins
 from cuescope.world.images import WorldImages
 from planting import KINDS, copied
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-
 
 def world(index: int) -> torch.Tensor:
     return WorldImages("congruent", count=99).read(index).pixels
@@ -86,8 +84,8 @@ def test_the_option_finds_the_images_of_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_no_two_photographs_are_the_same_and_copies_are() -> None:
-    images = read_folder(DATA / "imagenet-sample", limit=300)
+def test_no_two_photographs_are_the_same_and_copies_are(data: Path) -> None:
+    images = read_folder(data / "imagenet-sample", limit=300)
     pixels = [images.read(i).pixels for i in range(len(images))]
     pictures, nothing = np.stack([picture(p).numpy() for p in pixels]), np.zeros((300, 1))
     assert not any(twins(pictures[:150], pictures[150:], nothing[:150], nothing[150:]))

@@ -94,10 +94,12 @@ class LayerProbe(Instrument, version=1, order=46, needs={"features", "label"}):
         "deeper": Sentence(
             "yes",
             "told, and the whole interval of the last layer's accuracy less the first one's lies above 0",
-            "The last layer tells {more:.1%} more than the first.",
+            "The last layer tells more than the first, by {more:.1f} points.",
         ),
         "shallower": Sentence(
-            "no", "told, and that interval lies below 0", "The last layer tells {less:.1%} less than the first."
+            "no",
+            "told, and that interval lies below 0",
+            "The last layer tells less than the first, by {less:.1f} points.",
         ),
         "same_depth": Sentence(
             "no", "told, and that interval lies within MARGIN of 0", "The last layer tells as much as the first."
@@ -161,7 +163,7 @@ class LayerProbe(Instrument, version=1, order=46, needs={"features", "label"}):
             small = "not_learned" if learned.below(MARGIN) else "learned_unsure"
             said.append(self.say("learned" if learned.above(0) else small, control=found["shuffled"].value))
         if deeper := found.get("deeper"):
-            value = deeper.value or 0.0
+            value = 100 * (deeper.value or 0.0)
             if deeper.above(0):
                 said.append(self.say("deeper", more=value))
             elif deeper.below(0):

@@ -10,7 +10,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core.findings import Measure, Panel
 from cuescope.network.executor import trial
 
-IMAGES, TIMES = 8, 5
+IMAGES, TIMES = 8, 3
 
 
 def pace(classifier: Classifier) -> dict[str, Any]:
