@@ -21,6 +21,7 @@ from cuescope.instruments.base import Instrument, name_of
 from cuescope.instruments.registry import questions
 from cuescope.report import notebook  # noqa: F401  what an audit returns shows itself
 from cuescope.runs import cost, minutes
+from cuescope.runs.cell import Cell
 from cuescope.runs.comparisons import pairs, stored
 from cuescope.runs.comparisons.paired import verdicts
 from cuescope.runs.estimate import Estimate, Forecast, Meter
@@ -28,7 +29,7 @@ from cuescope.runs.inputs import open_inputs
 from cuescope.runs.options import AuditOptions, with_options
 from cuescope.runs.plan import Plan, find_classifiers, find_instruments, make_plan
 from cuescope.runs.runner import run
-from cuescope.runs.store import SCHEMA, Cell, Run
+from cuescope.runs.store import SCHEMA, Run
 from cuescope.runs.task import Task
 
 MADE = ("comparisons.json", "pairs.json", "report.html")

@@ -19,10 +19,11 @@ from cuescope.data.derived import derived, root
 from cuescope.data.images import ImageSet, Sample, Skipped, UnreadableError
 from cuescope.instruments.base import Misfit
 from cuescope.runs import task as sizes
+from cuescope.runs.cell import Cell, timed
 from cuescope.runs.estimate import Meter
 from cuescope.runs.pictures import Pictures
 from cuescope.runs.reader import Reader
-from cuescope.runs.store import Cell, Run, timed
+from cuescope.runs.store import Run
 from cuescope.runs.task import Task
 
 

@@ -9,16 +9,14 @@ import json
 import os
 import re
 import socket
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 import polars as pl
 from filelock import FileLock, Timeout
 
@@ -26,146 +24,22 @@ from cuescope.core import files
 from cuescope.core.display import Displayed
 from cuescope.core.errors import CueError
 from cuescope.core.files import read_json, write, write_json
-from cuescope.core.findings import About, Figure, Finding, Inset, Panel
+from cuescope.core.findings import About, Finding
 from cuescope.core.naming import short_name
 from cuescope.runs import answers as answers_of
 from cuescope.runs import frames
-from cuescope.runs.chunks import Chunks
-from cuescope.runs.manifest import Manifest, Status
+from cuescope.runs.cell import Cell
+from cuescope.runs.manifest import Manifest
 
 if TYPE_CHECKING:
     # For types alone: reading a run needs no torch.
     from cuescope.data.images import Skipped
-    from cuescope.instruments.base import Instrument
 
-SCHEMA = 2
-"""Version of the run folder. 2: a chunk is of the images that its instrument wants; facts; measures name a column."""
+SCHEMA = 3
+"""Version of the run folder. 3: chunks and findings have checksums, and say of which cell they are."""
+UNSEALED = 2
+"""The version before, which has no checksums: it is read, and where it is gone on with, its chunks are done again."""
 LOCK = ".lock"
-HELD_ROWS = 200_000
-"""Rows that are gathered before they are reduced."""
-Written = TypeVar("Written", Figure, Inset)
-
-
-@dataclass
-class Cell:
-    """One instrument on one classifier and one image set: its rows, its finding, or why there is none.
-
-    The folder's name ends with a hash of everything the rows depend on, so rows of different weights,
-    parameters or images can never be mixed.
-    """
-
-    folder: Path
-    identity: Mapping[str, Any]
-    status: Status = "partial"
-    why: str = ""
-    seconds: float = 0.0
-
-    @property
-    def classifier(self) -> str:
-        return str(self.identity["classifier"])
-
-    @property
-    def images(self) -> str:
-        return str(self.identity["images"])
-
-    @property
-    def instrument(self) -> str:
-        return str(self.identity["instrument"])
-
-    @property
-    def _finding(self) -> Path:
-        return self.folder / "finding.json"
-
-    @property
-    def concluded(self) -> bool:
-        return self._finding.is_file()
-
-    @property
-    def finding(self) -> Finding | None:
-        """What was concluded, or None where the cell did not get that far. Raises CueError for a damaged file."""
-        if not self.concluded:
-            if self.status in ("done", "not applicable"):
-                found = f"'{self._finding}' is lost"
-                raise CueError(found, wanted="what the manifest lists", do="audit again")
-            return None
-        try:
-            return Finding.from_json(read_json(self._finding))
-        except ValueError as error:
-            found = f"'{self._finding}' is no finding: {error}"
-            raise CueError(found, wanted="what an audit wrote", do="remove the cell's folder, audit again") from None
-
-    @property
-    def error(self) -> str:
-        """The traceback of a failed cell, or ""."""
-        return files.stored_text(self.folder / "error.txt")
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the instrument found out about the classifier before its first batch."""
-        return _json(self.folder / "facts.json")
-
-    def rows(self, tool: Instrument | None = None, columns: list[str] | None = None) -> pl.DataFrame:
-        """All rows in the order of the images: these columns, or all. Raises CueError for a damaged file.
-
-        `tool` is the instrument: rows are reduced by it chunk by chunk, and typed where there are none.
-        """
-        kept = [] if tool is None else [tool.empty]
-        height, most = 0, HELD_ROWS
-        folder = self.folder / "rows"
-        found = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
-        for path in (file for file in found if re.fullmatch(r"\d{6,}\.parquet", file.name)):
-            try:
-                kept.append(pl.read_parquet(io.BytesIO(files.read_bytes(path, 2**40)), columns=columns))
-                height += kept[-1].height
-                if tool is not None and height > most:
-                    kept = [tool.reduce(pl.concat(kept))]
-                    height = kept[0].height
-                    most = max(HELD_ROWS, 2 * height)
-            except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-                do = "remove the file and audit again: its images are seen again"
-                raise CueError(f"cannot read '{path}': {error}", wanted="the rows of a chunk", do=do) from None
-        frame = pl.concat(kept, rechunk=True) if kept else pl.DataFrame({"id": []}, schema={"id": pl.String})
-        return frame if tool is None else tool.reduce(frame)
-
-    @property
-    def chunks(self) -> Chunks:
-        return Chunks(self.folder)
-
-    def write_finding(self, finding: Finding) -> None:
-        """Write the images of the finding's panels as PNG files, then the finding itself."""
-        panels = tuple(self._with_files(panel) for panel in finding.panels)
-        write_json(self._finding, replace(finding, panels=panels).to_json())
-        self.status, self.why = ("not applicable", finding.why) if finding.why else ("done", "")
-
-    def fail(self, trace: str) -> None:
-        """Record a failure. What was observed before stays and is not observed again."""
-        self.status, self.why = "failed", trace.strip().splitlines()[-1]
-        write(self.folder / "error.txt", trace.encode())
-
-    def summary(self) -> dict[str, Any]:
-        """The cell's line in the manifest."""
-        keys = ("classifier", "images", "instrument", "version", "params")
-        return {
-            "folder": f"cells/{self.folder.name}",
-            **{key: self.identity[key] for key in keys},
-            "status": self.status,
-            "why": self.why,
-            "seconds": round(self.seconds, 3),
-        }
-
-    def _with_files(self, panel: Panel) -> Panel:
-        figures = []
-        for i, figure in enumerate(panel.figures):
-            name = f"images/{panel.name}-{i:02d}"
-            insets = tuple(self._with_file(inset, f"{name}-{k}.png") for k, inset in enumerate(figure.insets))
-            figures.append(replace(self._with_file(figure, f"{name}.png"), insets=insets))
-        return replace(panel, figures=tuple(figures))
-
-    def _with_file(self, one: Written, name: str) -> Written:
-        if one.pixels is None:
-            return one
-        write(self.folder / name, files.encoded(np.ascontiguousarray(one.pixels)))
-        return replace(one, pixels=None, file=name)
 
 
 @dataclass
@@ -191,7 +65,7 @@ class Run(Displayed):
             wanted = "a folder that `cuescope audit --out` wrote"
             raise CueError(f"no run in '{path}'", wanted=wanted, do="check the path")
         manifest = read_json(path / "manifest.json")
-        if manifest.get("schema") != SCHEMA:
+        if manifest.get("schema") not in (SCHEMA, UNSEALED):
             found = f"'{path}' is a run of schema {manifest.get('schema')}"
             do = "read it with the cuescope that wrote it, or audit again into another folder"
             raise CueError(found, wanted=f"schema {SCHEMA}", do=do)
@@ -244,8 +118,10 @@ class Run(Displayed):
     @property
     def cells(self) -> list[Cell]:
         """The cells that the manifest lists. Raises CueError where one lies outside of the folder."""
-        listed = self.manifest["cells"]
-        return [Cell(files.inside(self.path, c["folder"]), c, c["status"], c["why"], c["seconds"]) for c in listed]
+        listed, with_sums = self.manifest["cells"], self.manifest["schema"] != UNSEALED
+        folders = [files.inside(self.path, c["folder"]) for c in listed]
+        told = zip(folders, listed, strict=True)
+        return [Cell(folder, c, c["status"], c["why"], c["seconds"], with_sums) for folder, c in told]
 
     @property
     def findings(self) -> list[Finding]:
@@ -255,7 +131,8 @@ class Run(Displayed):
     def cell(self, identity: Mapping[str, Any], answers: Any = None) -> Cell:
         """The cell of this identity, with what it already holds. Its folder is made on the first write.
 
-        `answers`: what the classifier gives for the images it was tried on. Rows of another one are removed.
+        `answers`: what the classifier gives for the images it was tried on. Rows of another one, and what is damaged
+        or lost in part, are removed, so that they are done again.
         """
         key = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=5).hexdigest()
         parts = (identity["classifier"], identity["images"], identity["instrument"])
@@ -263,6 +140,7 @@ class Run(Displayed):
         cell = Cell(files.inside(self.path, f"cells/{slug}.{key}"), identity)
         if answers is not None:
             answers_of.keep_only(cell.folder, answers)
+            cell.mend()
         if finding := cell.finding:
             cell.status, cell.why = ("not applicable", finding.why) if finding.why else ("done", "")
         return cell
@@ -334,16 +212,6 @@ class Run(Displayed):
     def skipped(self) -> list[dict[str, str]]:
         """What `skipped.csv` lists: rows of set, id, why."""
         return list(csv.DictReader(io.StringIO(files.stored_text(self.path / "skipped.csv"), newline="")))
-
-
-@contextmanager
-def timed(cell: Cell) -> Iterator[None]:
-    """Add the time spent inside to the cell's seconds."""
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        cell.seconds += time.perf_counter() - start
 
 
 def _json(path: Path) -> dict[str, Any]:

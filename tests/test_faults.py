@@ -1,0 +1,139 @@
+"""Faults of disks, folders and files from elsewhere: nothing is lost, mixed or wrong in silence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import cuescope
+from cuescope.core.errors import CueError
+from cuescope.runs import task as sizes
+from cuescope.runs.store import UNSEALED, Run
+from toys import Images, MeanColor, colored, toy
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "CHUNK", 8)
+    monkeypatch.setattr(sizes, "BATCH", 4)
+
+
+def audited(out: Path, images: int = 24, name: str = "toy", seed: int = 0) -> Run:
+    only = ["accuracy", "shift_stability"]
+    return cuescope.audit(toy(MeanColor(), name=name), images=Images(colored(images, seed=seed)), only=only, out=out)
+
+
+def swapped(rows: Path, other: Path) -> None:
+    first, second = (rows / f"{k:06d}.parquet" for k in (0, 1))
+    first.rename(rows / "kept")
+    second.rename(first)
+    (rows / "kept").rename(second)
+
+
+def doubled(rows: Path, other: Path) -> None:
+    shutil.copy(rows / "000000.parquet", rows / "000001.parquet")
+
+
+def one_more(rows: Path, other: Path) -> None:
+    shutil.copy(rows / "000000.parquet", rows / "000003.parquet")
+
+
+def foreign(rows: Path, other: Path) -> None:
+    shutil.copy(other / "000001.parquet", rows / "000001.parquet")
+
+
+def lost(rows: Path, other: Path) -> None:
+    (rows / "000001.parquet").unlink()
+
+
+def cut(rows: Path, other: Path) -> None:
+    path = rows / "000001.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def emptied(rows: Path, other: Path) -> None:
+    (rows / "000001.parquet").write_bytes(b"")
+
+
+def one_bit(rows: Path, other: Path) -> None:
+    path = rows / "000001.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+
+
+def without_checksum(rows: Path, other: Path) -> None:
+    path = rows / "000001.parquet"
+    pl.read_parquet(path).with_columns(1 - pl.col("top1")).write_parquet(path)
+
+
+def other_number(rows: Path, other: Path) -> None:
+    path = rows.parent / "finding.json"
+    data = json.loads(path.read_text())
+    data["measures"][0]["value"] = 0.125
+    path.write_text(json.dumps(data))
+
+
+def other_finding(rows: Path, other: Path) -> None:
+    shutil.copy(other.parent / "finding.json", rows.parent / "finding.json")
+
+
+def half_a_finding(rows: Path, other: Path) -> None:
+    path = rows.parent / "finding.json"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(swapped, doubled, one_more, foreign, lost, cut, emptied, one_bit, without_checksum),
+        *(other_number, other_finding, half_a_finding),
+    ],
+    ids=lambda f: f.__name__,
+)
+def test_damage_is_told_and_an_audit_mends_it(tmp_path: Path, damage: Callable[[Path, Path], None]) -> None:
+    whole, other = audited(tmp_path / "run"), audited(tmp_path / "other", seed=1, name="other")
+    rows, others = (run.cells[0].folder / "rows" for run in (whole, other))
+    kept = {path: path.read_bytes() for path in rows.parent.rglob("*.parquet")}
+    told = (rows.parent / "finding.json").read_bytes()
+    damage(rows, others)
+    cell = Run.open(tmp_path / "run").cells[0]
+    with pytest.raises(CueError, match=r"checksum|another c|not those|cannot read"):
+        _ = cell.finding, cell.rows()
+    audited(tmp_path / "run")
+    assert {path: path.read_bytes() for path in rows.parent.rglob("*.parquet")} == kept
+    assert (rows.parent / "finding.json").read_bytes() == told
+    assert Run.open(tmp_path / "run").cells[0].rows()["id"].to_list() == [f"{i:04d}.png" for i in range(24)]
+
+
+@pytest.mark.usefixtures("small")
+def test_what_was_begun_by_another_cell_is_seen_again(tmp_path: Path) -> None:
+    cells = audited(tmp_path / "run").cells
+    cells[0].chunks.keep(3, 4, pl.DataFrame({"id": ["a"]}))
+    assert list(cells[0].chunks.begun()) == [3]
+    shutil.copytree(cells[0].folder / "begun", cells[1].folder / "begun")
+    assert cells[1].chunks.begun() == {}
+
+
+@pytest.mark.usefixtures("small")
+def test_a_run_without_checksums_is_read_and_done_again_by_an_audit(tmp_path: Path) -> None:
+    run = audited(tmp_path / "run")
+    for cell in run.cells:
+        for path in cell.folder.glob("rows/*.parquet"):
+            pl.read_parquet(path).write_parquet(path)
+        path = cell.folder / "finding.json"
+        data = json.loads(path.read_text())
+        path.write_text(json.dumps({key: data[key] for key in data.keys() - {"cell", "chunks", "checksum"}}))
+    run.manifest["schema"] = UNSEALED
+    run.write_manifest()
+    old = Run.open(tmp_path / "run")
+    assert [cell.rows().height for cell in old.cells] == [24, 24]
+    assert old.finding("accuracy")["top1"].n == 24
+    audited(tmp_path / "run")
+    assert all(cell.sealed and cell.rows().height == 24 for cell in Run.open(tmp_path / "run").cells)
