@@ -9,12 +9,21 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
+from PIL import Image
+from torch import nn
 
 import cuescope
+from cuescope.api.audit import perform
+from cuescope.api.make import make
 from cuescope.core.errors import CueError
+from cuescope.data.readers import files
+from cuescope.makers import label_maps
 from cuescope.runs import task as sizes
+from cuescope.runs.inputs import find_images
+from cuescope.runs.options import AuditOptions
 from cuescope.runs.store import UNSEALED, Run
-from toys import Images, MeanColor, colored, toy
+from toys import COLORS, Images, MeanColor, colored, toy
 
 
 @pytest.fixture
@@ -137,3 +146,98 @@ def test_a_run_without_checksums_is_read_and_done_again_by_an_audit(tmp_path: Pa
     assert old.finding("accuracy")["top1"].n == 24
     audited(tmp_path / "run")
     assert all(cell.sealed and cell.rows().height == 24 for cell in Run.open(tmp_path / "run").cells)
+
+
+def photographs(root: Path, count: int = 24, layout: str = "{label}/{i:02d}.png") -> Path:
+    for i, sample in enumerate(colored(count)):
+        path = root / layout.format(label=COLORS.names[i % 3], i=i)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(sample.pixels.permute(1, 2, 0).numpy()).save(path)
+    return root
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("layout", ["{label}/{i:02d}.png", "{i:02d}.png"])
+@pytest.mark.parametrize("gone", ["folder", "its files", "one file"])
+def test_images_out_of_reach_for_a_moment_are_seen_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, gone: str
+) -> None:
+    root, away = photographs(tmp_path / "photos", layout=layout), tmp_path / "away"
+    read, count = files.decode, [0]
+
+    def leaving(path: Path) -> torch.Tensor:
+        count[0] += 1
+        if count[0] == 9 and gone == "one file":
+            away.mkdir()
+            path.rename(away / path.name)
+        elif count[0] == 9:
+            root.rename(away)
+            if gone == "its files":
+                root.mkdir()
+        return read(path)
+
+    def audit() -> Run:
+        said: list[str] = []
+        options = AuditOptions.of(images=root, only=["shift_stability"], out=tmp_path / "run", workers=1)
+        found = perform([toy(MeanColor())], options, say=said.append).run
+        assert bool([line for line in said if "out of reach" in line]) == (gone == "one file" and away.exists())
+        return found
+
+    monkeypatch.setattr(files, "decode", leaving)
+    if gone == "one file":
+        assert audit().cells[0].rows().height == 23
+        (name,) = away.iterdir()
+
+        lost = root / COLORS.names[int(name.stem) % 3] if "label" in layout else root
+        name.rename(lost / name.name)
+        away.rmdir()
+    else:
+        with pytest.raises(CueError, match="gone"):
+            audit()
+        shutil.rmtree(root, ignore_errors=True)
+        away.rename(root)
+    monkeypatch.setattr(files, "decode", read)
+    run = audit()
+    assert run.cells[0].rows().height == 24
+    assert run.manifest["image_sets"][0]["skipped"] == 0
+    assert run.skipped() == []
+
+
+@pytest.mark.parametrize("gone", ["folder", "one file"])
+def test_label_maps_lack_no_image_that_was_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    net = toy(nn.Sequential(nn.Conv2d(3, 3, 4, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    monkeypatch.setattr("cuescope.api.make.load", lambda *_, **__: net)
+    monkeypatch.setattr(label_maps, "SHARD", 8)
+    root, away = photographs(tmp_path / "photos"), tmp_path / "away"
+    read, count, moved = files.decode, [0], list[Path]()
+
+    def leaving(path: Path) -> torch.Tensor:
+        count[0] += 1
+        if count[0] == 12:
+            moved.append(path if gone == "one file" else root)
+            moved[0].rename(away)
+        return read(path)
+
+    def maps() -> int:
+        made = make("label-maps", root, tmp_path / "maps", model="toy", k=2, workers=1)
+        assert not made.skipped
+        return made.made + made.before
+
+    monkeypatch.setattr(files, "decode", leaving)
+    with pytest.raises(CueError, match=r"gone|out of reach"):
+        maps()
+    away.rename(moved[0])
+    monkeypatch.setattr(files, "decode", read)
+    assert maps() == 24
+
+
+def test_a_pattern_for_a_name_is_one_file(tmp_path: Path) -> None:
+    for name, values in (("a1.parquet", 10), ("a[1].parquet", 3)):
+        photos = photographs(tmp_path / f"p{values}", values, "{i}.png")
+        data = [{"bytes": path.read_bytes(), "path": None} for path in sorted(photos.iterdir())]
+        pl.DataFrame({"image": data, "label": [0] * values}).write_parquet(tmp_path / name)
+    images = find_images(tmp_path / "a[1].parquet")
+    assert len(images) == 3
+    assert images.read(2).pixels.equal(find_images(tmp_path / "p3").read(2).pixels)

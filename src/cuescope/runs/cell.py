@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,6 +85,13 @@ class Cell:
         except ValueError as error:
             found = f"'{self._finding}' is no finding: {error}"
             raise CueError(found, wanted="what an audit wrote", do="audit again: it is concluded again") from None
+
+    def forget(self, chunks: Iterable[int]) -> None:
+        """Have these chunks done again, and what was concluded from them."""
+        for chunk in chunks:
+            self.chunks.remove(chunk)
+        self._finding.unlink(missing_ok=True)
+        self.status, self.why = "partial", ""
 
     def mend(self) -> None:
         """Remove what is damaged, lost in part, or of another cell, so that it is done again."""

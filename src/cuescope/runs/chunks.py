@@ -72,6 +72,11 @@ class Chunks:
                 wanted, do = "the rows of a chunk", "audit again: its images are seen again"
                 raise CueError(f"cannot read '{path}': {error}", wanted=wanted, do=do) from None
 
+    def remove(self, chunk: int) -> None:
+        """Have a chunk done again from its first image."""
+        for path in (self._path(chunk), *self._kept(chunk)):
+            path.unlink(missing_ok=True)
+
     def mend(self) -> list[str]:
         """Remove finished chunks that are damaged or those of other chunks; the checksums of the rest, in order."""
         sums = []

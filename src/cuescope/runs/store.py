@@ -40,6 +40,8 @@ SCHEMA = 3
 UNSEALED = 2
 """The version before, which has no checksums: it is read, and where it is gone on with, its chunks are done again."""
 LOCK = ".lock"
+AGAIN = ".again.json"
+"""Suffix of lists of images that were out of reach."""
 
 
 @dataclass
@@ -189,11 +191,25 @@ class Run(Displayed):
 
     def note_skipped(self, digest: str, chunk: int, skipped: Iterable[Skipped]) -> None:
         """Remember which images of a chunk were left out, also for a later run that need not decode it again."""
-        path = self.path / "skipped" / digest[:12] / f"{chunk:06d}.json"
-        known = _json(path)
-        found = known | {s.id: s.why for s in skipped}
-        if found != known:
-            write_json(path, found)
+        skipped, folder = list(skipped), self._skipped(digest)
+        for name, again in ((f"{chunk:06d}.json", False), (f"{chunk:06d}{AGAIN}", True)):
+            known = _json(folder / name)
+            found = known | {s.id: s.why for s in skipped if s.again == again}
+            if found != known:
+                write_json(folder / name, found)
+
+    def out_of_reach(self, digest: str) -> dict[str, str]:
+        """Images of a set that were not found when they were read, and why."""
+        return {name: why for path in self._skipped(digest).glob(f"*{AGAIN}") for name, why in read_json(path).items()}
+
+    def found_again(self, digest: str, names: Iterable[str]) -> None:
+        """These images are there again: they are no longer skipped."""
+        back = set(names)
+        for path in self._skipped(digest).glob(f"*{AGAIN}"):
+            write_json(path, {name: why for name, why in read_json(path).items() if name not in back})
+
+    def _skipped(self, digest: str) -> Path:
+        return self.path / "skipped" / digest[:12]
 
     def write_skipped(self, sets: Mapping[str, tuple[str, Iterable[Skipped]]]) -> dict[str, int]:
         """Write `skipped.csv` for sets of name -> (digest, left out while reading); how many each set lost."""
@@ -202,7 +218,7 @@ class Run(Displayed):
         table.writerow(["set", "id", "why"])
         for name, (digest, early) in sets.items():
             lost = {s.id: s.why for s in early}
-            for path in sorted((self.path / "skipped" / digest[:12]).glob("*.json")):
+            for path in sorted(self._skipped(digest).glob("*.json")):
                 lost |= read_json(path)
             table.writerows([name, *item] for item in lost.items())
             counts[name] = len(lost)

@@ -95,7 +95,9 @@ class TrainingFolder:
         checkpoint.restore(self.path / LAST, network, average.network if average else None, optimizer)
         done, self.best = int(facts["done"]), Right(*facts["best"]) if facts["best"] else None
         if (self.path / METRICS).is_file():
-            self.rows = [row for row in pl.read_parquet(self.path / METRICS).to_dicts() if row["step"] <= done]
+            self.rows = [
+                row for row in pl.read_parquet(self.path / METRICS, glob=False).to_dicts() if row["step"] <= done
+            ]
         return done
 
     def after(self, state: State, accelerator: Any) -> None:

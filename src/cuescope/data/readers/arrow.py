@@ -14,6 +14,7 @@ import polars as pl
 
 from cuescope.core.errors import CueError
 from cuescope.data.images import UnreadableError
+from cuescope.data.readers.decode import unreached
 from cuescope.data.readers.files import Names
 from cuescope.data.readers.parquet import bytes_in, image_column, label_column, labels_in
 from cuescope.data.readers.stored import StoredSet
@@ -94,7 +95,9 @@ class _Batches:
                 stream, batch = self.batches[number]
                 try:
                     rows = stream.read(batch).select(self.column).to_series().to_list()
-                except (pl.exceptions.PolarsError, OSError) as error:
+                except OSError as error:
+                    raise unreached(stream.path, error, "its Arrow file") from None
+                except pl.exceptions.PolarsError as error:
                     raise UnreadableError(f"its Arrow file cannot be read: {error}") from None
                 self._held = {**dict([*self._held.items()][-1:]), number: rows}
         if (data := rows[index - self.bounds[number]]) is None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cuescope.core.errors import CueError
-from cuescope.data.images import Skipped, UnreadableError
+from cuescope.data.images import Skipped
 from cuescope.data.readers.class_folders import labels_from_folders
-from cuescope.data.readers.decode import MAX_BYTES
+from cuescope.data.readers.decode import MAX_BYTES, unreached
 from cuescope.data.readers.files import IMAGE_SUFFIXES, Names
 from cuescope.data.readers.stored import StoredSet, labels_of
 
@@ -34,7 +34,7 @@ class _Tars:
                 file.seek(self.start[index])
                 return file.read(self.size[index])
         except OSError as error:
-            raise UnreadableError(f"its tar cannot be read: {error.strerror}") from None
+            raise unreached(self.paths[self.file[index]], error, "its tar") from None
 
 
 def read_tars(paths: Sequence[Path], name: str) -> StoredSet:
