@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -14,15 +17,21 @@ from PIL import Image
 from torch import nn
 
 import cuescope
+from commands import call
 from cuescope.api.audit import perform
 from cuescope.api.make import make
+from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
-from cuescope.data.readers import files
+from cuescope.core.files import parsed
+from cuescope.data.readers import files, read_folder, read_real
+from cuescope.data.readers.voc import read_annotation
 from cuescope.makers import label_maps
+from cuescope.makers.output_folder import _write_labels
 from cuescope.runs import task as sizes
 from cuescope.runs.inputs import find_images
 from cuescope.runs.options import AuditOptions
 from cuescope.runs.store import UNSEALED, Run
+from cuescope.world.images import WorldImages
 from toys import COLORS, Images, MeanColor, colored, toy
 
 
@@ -241,3 +250,116 @@ def test_a_pattern_for_a_name_is_one_file(tmp_path: Path) -> None:
     images = find_images(tmp_path / "a[1].parquet")
     assert len(images) == 3
     assert images.read(2).pixels.equal(find_images(tmp_path / "p3").read(2).pixels)
+
+
+def test_links_to_themselves_are_skipped_and_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = photographs(tmp_path / "photos", 6)
+    (photos / "red" / "loop.png").symlink_to("loop.png")
+    (tmp_path / "loop").symlink_to("loop")
+    assert [one.why for one in find_images(photos).skipped] == ["a link to a file that is not there"]
+    for command in (
+        ("make", "patch-shuffle", str(photos), str(tmp_path / "loop")),
+        audit_of(photos, tmp_path / "loop"),
+    ):
+        status, _, err = call(*command, capsys=capsys)
+        assert status == 2
+        assert "loop" in err
+
+
+def audit_of(photos: Path, to: Path, /, **other: str) -> list[str]:
+    options = {"images": str(photos), "only": "shift_stability", "out": str(to), **other}
+    return ["audit", "cuescope/world-shape@random", *(word for k, v in options.items() for word in (f"--{k}", v))]
+
+
+def test_names_that_are_no_utf8_are_kept_out_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = os.fsdecode(b"o\xffdd")
+    photos = photographs(tmp_path / odd / "photos", 6)
+    (photos / odd).mkdir()
+    shutil.copy(photos / "red" / "00.png", photos / odd)
+    images = find_images(photos)
+    assert [(one.id, one.why) for one in images.skipped] == [(r"o\xffdd/00.png", "the path is not valid UTF-8")]
+    assert find_images(tmp_path / odd).name == r"o\udcffdd"
+    for command in (
+        audit_of(photos, tmp_path / odd / "run"),
+        ("report", str(tmp_path / odd / "run")),
+        ("make", "patch-shuffle", str(photos), str(tmp_path / f"{odd}2")),
+    ):
+        status, _, err = call(*command, capsys=capsys)
+        assert status == 0, err
+    assert len(Run.open(tmp_path / odd / "run").skipped()) == 1
+
+
+@pytest.mark.parametrize("option", ["images", "out", "labels", "classes", "boxes", "texturized"])
+def test_a_name_that_is_too_long_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    photos = photographs(tmp_path / "photos", 3)
+    status, _, err = call(*audit_of(photos, tmp_path / "run", **{option: "a" * 300}), capsys=capsys)
+    assert status == 2
+    assert "too long" in err
+    assert "Traceback" not in err
+
+
+def test_what_dead_writers_left_is_no_obstacle_to_a_maker(tmp_path: Path) -> None:
+    photos = photographs(tmp_path / "photos", 3)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".probe-7").touch()
+    (tmp_path / "out" / ".a.png.7-ab.part").touch()
+    assert make("patch-shuffle", photos, tmp_path / "out").made == 3
+
+
+def test_writers_of_equal_process_ids_meet_without_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    with ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(lambda _: Run.create(tmp_path / "run"), range(64)))) == 64
+
+
+def test_json_nested_without_end_is_one_error(tmp_path: Path) -> None:
+    for text in ("[" * 100_000, '{"a":' * 100_000):
+        with pytest.raises(ValueError, match="nested"):
+            parsed(text)
+        (tmp_path / "real.json").write_text(text)
+        with pytest.raises(CueError, match="nested"):
+            read_real(tmp_path / "real.json")
+
+
+def test_an_unknown_encoding_of_xml_is_one_reason(tmp_path: Path) -> None:
+    for encoding in ("x-nobody", "utf-32", "rot13"):
+        (tmp_path / "a.xml").write_text(f'<?xml version="1.0" encoding="{encoding}"?><annotation/>')
+        with pytest.raises(ValueError, match="encoding"):
+            read_annotation(tmp_path / "a.xml", lambda: (4, 4))
+
+
+def test_no_table_holds_a_formula(tmp_path: Path) -> None:
+    photos = photographs(tmp_path / "photos", 3, "=1+1{label}/-{i}.png")
+    (photos / "=1+1red" / "=HYPERLINK(1).png").write_text("no image")
+    options = {"only": ["shift_stability"], "out": tmp_path / "run"}
+    run = cuescope.audit(toy(MeanColor()), images=photos, **options)
+    make("patch-shuffle", photos, tmp_path / "made")
+    for path in (run.path / "skipped.csv", tmp_path / "made" / "skipped.csv"):
+        cells = [cell for row in csv.reader(path.read_text().splitlines()) for cell in row]
+        assert any("HYPERLINK" in cell for cell in cells)
+        assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)
+    assert run.skipped()[0]["id"] == "=1+1red/=HYPERLINK(1).png"
+
+
+def test_labels_of_files_that_look_like_formulas_are_found(tmp_path: Path) -> None:
+    made = make("patch-shuffle", WorldImages(count=3), tmp_path / "made").path
+    rows = list(csv.DictReader((made / "labels.csv").read_text().splitlines()))
+    _write_labels(
+        made / "labels.csv",
+        [{"file": f"=1+{r['file']}", "label": int(r["index"])} for r in rows],
+        ClassSpace("c", tuple(map(str, range(16)))),
+    )
+    for row in rows:
+        (made / f"=1+{row['file']}").parent.mkdir(exist_ok=True, parents=True)
+        (made / row["file"]).rename(made / f"=1+{row['file']}")
+    assert all(row["file"].startswith("./=") for row in csv.DictReader((made / "labels.csv").read_text().splitlines()))
+    images = read_folder(made)
+    assert [images.label(i) for i in range(3)] == [int(row["index"]) for row in rows]
+
+
+def test_messages_do_not_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = photographs(tmp_path / "photos", 4, "\x1b[31m{label}/{i}.png")
+    for command in (audit_of(photos, tmp_path / "run"), ("audit", "\x1b[2J", "--images", str(photos))):
+        _, out, err = call(*command, capsys=capsys)
+        assert "\x1b" not in out + err
+    assert r"\x1b[2J" in err

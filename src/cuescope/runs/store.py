@@ -84,10 +84,7 @@ class Run(Displayed):
         path = Path(path)
         files.check_run_folder(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            probe = path / f".probe-{os.getpid()}"
-            probe.write_bytes(b"")
-            probe.unlink()
+            files.check_writable(path)
         except (OSError, ValueError) as error:
             found, do = f"cannot write to '{path}': {files.why_not(error)}", "choose another --out"
             raise CueError(found, wanted="a folder that can be written", do=do) from None
@@ -111,8 +108,6 @@ class Run(Displayed):
             now = datetime.now().astimezone().isoformat(" ", "seconds")
             path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}\n", encoding="utf-8")
             files.sweep(self.path)
-            for probe in self.path.glob(".probe-*"):
-                probe.unlink(missing_ok=True)
             yield
         finally:
             lock.release()
@@ -220,14 +215,17 @@ class Run(Displayed):
             lost = {s.id: s.why for s in early}
             for path in sorted(self._skipped(digest).glob("*.json")):
                 lost |= read_json(path)
-            table.writerows([name, *item] for item in lost.items())
+            table.writerows([*map(files.plain_cell, (name, *item))] for item in lost.items())
             counts[name] = len(lost)
-        write(self.path / "skipped.csv", text.getvalue().encode())
+        write(self.path / "skipped.csv", text.getvalue().encode(errors="backslashreplace"))
         return counts
 
     def skipped(self) -> list[dict[str, str]]:
         """What `skipped.csv` lists: rows of set, id, why."""
-        return list(csv.DictReader(io.StringIO(files.stored_text(self.path / "skipped.csv"), newline="")))
+        rows = csv.DictReader(io.StringIO(files.stored_text(self.path / "skipped.csv"), newline=""))
+        return [
+            {key: files.cell_text(text) if isinstance(text, str) else text for key, text in row.items()} for row in rows
+        ]
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import bisect
 import io
 import itertools
-import json
 import struct
 import threading
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from cuescope.core.errors import CueError
+from cuescope.core.files import parsed
 from cuescope.data.images import UnreadableError
 from cuescope.data.readers.decode import unreached
 from cuescope.data.readers.files import Names
@@ -142,7 +142,7 @@ def read_arrow(paths: Sequence[Path], name: str) -> StoredSet:
 
 def _features(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / INFO).read_text(encoding="utf-8"))["features"]
+        found = parsed((folder / INFO).read_text(encoding="utf-8"))["features"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return found if isinstance(found, dict) else {}

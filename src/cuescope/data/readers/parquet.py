@@ -2,7 +2,6 @@
 
 import bisect
 import itertools
-import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import polars as pl
 
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
+from cuescope.core.files import parsed
 from cuescope.data.images import UnreadableError
 from cuescope.data.readers.decode import unreached
 from cuescope.data.readers.files import Names
@@ -85,7 +85,7 @@ def _about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except (pl.exceptions.PolarsError, OSError) as error:
         raise _unreadable(path, error) from None
     try:
-        features = json.loads(metadata["huggingface"])["info"]["features"]
+        features = parsed(metadata["huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
         features = {}
     return schema, features if isinstance(features, dict) else {}

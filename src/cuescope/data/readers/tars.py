@@ -1,12 +1,12 @@
 """Webdataset's tars: 0001.jpg beside 0001.cls or 0001.json; or tars of class folders."""
 
-import json
 import tarfile
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
 from cuescope.core.errors import CueError
+from cuescope.core.files import parsed
 from cuescope.data.images import Skipped
 from cuescope.data.readers.class_folders import labels_from_folders
 from cuescope.data.readers.decode import MAX_BYTES, unreached
@@ -110,7 +110,7 @@ def _label(data: bytes, suffix: str, before: Label) -> Label:
     text = data.decode(errors="replace").strip()
     if suffix == ".json":
         try:
-            found = json.loads(text)
+            found = parsed(text)
         except ValueError:
             return before
         value = next((found[key] for key in KEYS if key in found), None) if isinstance(found, dict) else found
