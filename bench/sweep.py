@@ -35,7 +35,7 @@ from cuescope.classifier.classifier import Classifier, Preprocessing
 from cuescope.core.errors import CueError
 from cuescope.data.ops.convert import to_image
 from cuescope.instruments import presets
-from cuescope.runs.store import Cell
+from cuescope.runs.cell import Cell
 from cuescope.world.images import CLASSES, WorldImages
 
 ALSO = ("label_map", "shift_map", "invariance", "top_patches", "deconvnet")

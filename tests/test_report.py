@@ -18,7 +18,8 @@ from cuescope.core.findings import Figure, Map, Measure
 from cuescope.report import figures
 from cuescope.report.gather import Entry, Subject, gather
 from cuescope.report.thumbnails import Thumbnails
-from cuescope.runs.store import Cell, Run
+from cuescope.runs.cell import Cell
+from cuescope.runs.store import Run
 from made_findings import MOBILE, SQUEEZE, accuracy, occlusion, photograph, shape_bias
 from runs import identity, make_run
 

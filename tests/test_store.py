@@ -22,9 +22,10 @@ from cuescope.api.compare import compare
 from cuescope.core.errors import CueError
 from cuescope.core.files import inside, read_bytes, read_json, read_picture, write
 from cuescope.core.findings import Figure, Finding, Measure, Panel
+from cuescope.runs.cell import Cell
 from cuescope.runs.comparisons.paired import verdicts
 from cuescope.runs.comparisons.pairs import findings
-from cuescope.runs.store import Cell, Run
+from cuescope.runs.store import Run
 from runs import make_run
 from toys import Images, MeanColor, colored, toy
 

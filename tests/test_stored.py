@@ -126,7 +126,7 @@ def test_bad_tars(tmp_path: Path) -> None:
     with pytest.raises(UnreadableError, match="not an image"):
         images.read(0)
     (tmp_path / "c.tar").unlink()
-    with pytest.raises(UnreadableError, match="its tar cannot be read"):
+    with pytest.raises(UnreadableError, match="its tar is not there"):
         images.read(1)
 
 

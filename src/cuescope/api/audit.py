@@ -21,14 +21,16 @@ from cuescope.instruments.base import Instrument, name_of
 from cuescope.instruments.registry import questions
 from cuescope.report import notebook  # noqa: F401  what an audit returns shows itself
 from cuescope.runs import cost, minutes
+from cuescope.runs.cell import Cell
 from cuescope.runs.comparisons import pairs, stored
 from cuescope.runs.comparisons.paired import verdicts
 from cuescope.runs.estimate import Estimate, Forecast, Meter
 from cuescope.runs.inputs import open_inputs
 from cuescope.runs.options import AuditOptions, with_options
 from cuescope.runs.plan import Plan, find_classifiers, find_instruments, make_plan, with_series
+from cuescope.runs.reach import reopen
 from cuescope.runs.runner import run
-from cuescope.runs.store import SCHEMA, Cell, Run
+from cuescope.runs.store import SCHEMA, Run
 from cuescope.runs.task import Task
 
 MADE = ("comparisons.json", "pairs.json", "report.html")
@@ -99,6 +101,7 @@ def perform(
         for (task, why), cell in zip(plan.unmet, cells[len(plan.tasks) :], strict=True):
             if not (cell.concluded and cell.why == why):
                 cell.write_finding(task.inapplicable(why))
+        reopen(folder, plan.tasks, cells[: len(plan.tasks)])
         if _committed(previous, cells, folder):
             return Audit(folder, False, [])
         started = time.perf_counter()
@@ -125,6 +128,8 @@ def perform(
             # Finished or not, so that a report can be made of what there is.
             _gather(folder, plan, cells, started)
         _finish(folder, plan, meter)
+        if away := sum(len(folder.out_of_reach(images.digest)) for _, images in plan.sets):
+            tell(f"{counted(away, 'image')} out of reach: the same command sees them when they are there again")
         return Audit(folder, True, [cell for cell in cells if cell.status == "failed"])
 
 

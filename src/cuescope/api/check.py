@@ -15,9 +15,10 @@ from cuescope.core.findings import Measure
 from cuescope.core.intervals import UNITS
 from cuescope.core.naming import short_name
 from cuescope.report.markdown import table
+from cuescope.runs.cell import Cell
 from cuescope.runs.comparisons.changes import Change, Changes, Side, changes, nothing, sides
 from cuescope.runs.comparisons.paired import ALIKE
-from cuescope.runs.store import Cell, Run
+from cuescope.runs.store import Run
 
 Outcome = Literal["supported", "refused", "cannot tell", "missing"]
 REQUIREMENT = re.compile(r"(?:(\w+)\.)?(\w+)\s*(<=|>=|<|>)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(%?)")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cuescope.core.download import download
 from cuescope.core.errors import CueError, unknown
-from cuescope.core.files import why_not, write
+from cuescope.core.files import parsed, why_not, write
 from cuescope.core.progress import Progress
 from cuescope.core.published.weights import WEIGHTS, Weights
 
@@ -115,6 +115,6 @@ def _is_there(path: Path, known: Weights) -> bool:
     try:
         with safe_open(path, "pt") as file:
             told = file.metadata() or {}
-        return any(str(json.loads(text)["sha256"]).startswith(known.sha256) for text in told.values())
+        return any(str(parsed(text)["sha256"]).startswith(known.sha256) for text in told.values())
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return False

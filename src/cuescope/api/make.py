@@ -10,12 +10,14 @@ from cuescope.classifier.sources import load
 from cuescope.core.errors import CueError
 from cuescope.core.progress import Progress
 from cuescope.core.provenance import now, versions
+from cuescope.core.wording import counted
 from cuescope.data.images import ImageSet, Sample, Skipped
 from cuescope.makers import registry
 from cuescope.makers.base import Piece, Tools, Work
 from cuescope.makers.output_folder import File, OutputFolder, Writing
 from cuescope.network.executor import find_device
 from cuescope.runs.inputs import find_images
+from cuescope.runs.reach import check_reach
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +88,7 @@ def _perform(
     if complete and folder.manifest.get("finished"):
         skipped |= {s.id: s for s in work.skipped}
         return Making(folder.path, 0, before, tuple(skipped.values()), work.outputs)
+    away: list[Skipped] = []
     seconds, started, made = float(folder.manifest.get("seconds", 0)), time.perf_counter(), 0
     about = {"command": command, "created": folder.manifest.get("created", now()), "seconds": seconds}
     folder.begin({**versions("cuescope", "torch"), **about, "notes": list(images.notes)})
@@ -103,10 +106,17 @@ def _perform(
         with Writing(folder, workers) as writing:
             for group, (samples, lost) in zip(groups, images.stream(sources, workers), strict=True):
                 show(before + made, total, name)
+                check_reach(images, len(samples), lost)
+                away += [one for one in lost if one.again]
                 files, count, unfit = _make(work, group, dict(samples), {s.id: s for s in lost}, images)
                 skipped |= {s.id: s for s in (*lost, *unfit)}
                 writing.put(files)
                 made += count
+        if away:
+            found = f"{counted(len(away), 'image')} out of reach, such as '{away[0].id}': {away[0].why}"
+            do = "put them back and run the same command again: it goes on with them"
+            finish(False)
+            raise CueError(found, wanted="the images that were there at the start", do=do)
         finish(True, work.finish(folder.path, folder.sorted_entries))
     except KeyboardInterrupt:
         finish(False)
@@ -130,6 +140,9 @@ def _make(
     work: Work, group: Sequence[Piece], samples: Mapping[int, Sample], lost: Mapping[str, Skipped], images: ImageSet
 ) -> tuple[list[File], int, list[Skipped]]:
     """The files of a group, of how many images they are, and the images that are unfit."""
+    # A file of several images waits until all that are there at times are there.
+    waits = [any(images.id(i) in lost and lost[images.id(i)].again for i in piece.sources) for piece in group]
+    group = [piece for piece, later in zip(group, waits, strict=True) if not later]
     decoded = [(piece, [samples[i] for i in piece.sources if i in samples]) for piece in group]
     found = [(piece, chosen) for piece, chosen in decoded if chosen]
     files: list[File] = []

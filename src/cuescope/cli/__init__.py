@@ -1,11 +1,13 @@
 """The command line. Commands are imported when they are run, so that `--help` is instant."""
 
+import errno
+import io
 import sys
 from collections.abc import Sequence
 
 from cyclopts import App
 
-from cuescope.core.errors import CueError, StoppedError
+from cuescope.core.errors import CueError, StoppedError, printable
 from cuescope.core.processes import rank
 
 _COMMANDS = {
@@ -41,15 +43,24 @@ for _name, _help in _COMMANDS.items():
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Exit status: 0 done, 1 a fault or a failed cell, 2 a mistake (one CueError), 130 Ctrl-C."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path that is no UTF-8 is shown with escapes.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = app(arguments, result_action="return_value")
     except CueError as error:
         print(f"cuescope: {f'process {rank()}: ' if rank() else ''}{error}", file=sys.stderr)
         sys.exit(130 if isinstance(error, StoppedError) else 2)
-    except KeyboardInterrupt:
-        print("cuescope: interrupted", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        # Only a path that a user typed is too long, or a link to itself.
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        print(f"cuescope: {printable(str(error.filename)[:200])}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("cuescope: interrupted", file=sys.stderr)
+        sys.exit(130)
     sys.exit(status if isinstance(status, int) else 0)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 
+from cuescope.core.errors import printable
 from cuescope.core.progress import Progress, Whole, duration
 
 EVERY_S = 10.0
@@ -108,7 +109,7 @@ def _bar(console: object, shown: Shown) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def command_line(arguments: Sequence[str]) -> str:

@@ -1,7 +1,10 @@
 """The one exception a user is meant to read."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+STEERING = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
 
 
 class CueError(Exception):
@@ -18,7 +21,7 @@ class CueError(Exception):
     def __init__(self, found: str, *, wanted: str = "", do: str = "") -> None:
         self.found, self.wanted, self.do = found, wanted, do
         more = (f"\n{name} {text}" for name, text in (("  wanted:", wanted), ("  do:    ", do)) if text)
-        super().__init__(found + "".join(more))
+        super().__init__(printable(found + "".join(more)))
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (self.found, self.wanted, self.do)
@@ -30,6 +33,15 @@ class StoppedError(CueError):
 
 def _rebuild(found: str, wanted: str, do: str) -> CueError:
     return CueError(found, wanted=wanted, do=do)
+
+
+def printable(text: str) -> str:
+    r"""A text from elsewhere, such as a name of a file, without what steers a terminal or is no Unicode.
+
+    >>> print(printable("a\x1b[31m\udcff"))
+    a\x1b[31m\udcff
+    """
+    return STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def nearest(name: str, options: Iterable[str], count: int = 4) -> list[str]:

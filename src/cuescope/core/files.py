@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 MOST_PIXELS = 2**24
 """The largest picture that is read."""
-PART = ".part"
-"""Suffix of a file that is being written."""
+PART, PROBE = ".part", ".probe-"
+"""Suffix of a file that is being written, and prefix of one that is written to try."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What spreadsheets take for the start of a formula."""
 MOST_BYTES = 2**28
 """The largest file that is read whole."""
 
@@ -52,13 +54,26 @@ def check_run_folder(path: Path) -> None:
         raise CueError(f"'{path}' holds files that are not a run", wanted=wanted, do="choose another --out")
 
 
+def check_writable(folder: Path) -> None:
+    """Make a folder and try to write to it. Raises OSError or ValueError where that cannot be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Equal process ids meet where two machines or containers share a folder.
+    probe = folder / f"{PROBE}{os.getpid()}-{secrets.token_hex(4)}"
+    probe.write_bytes(b"")
+    probe.unlink()
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file of this name is what a writer that died has left."""
+    return name.startswith(PROBE) or (name.startswith(".") and name.endswith(PART))
+
+
 @contextmanager
 def writing(path: Path, *, wanted: str, do: str) -> Iterator[BinaryIO]:
     """A file to write to, which gets its name once it is whole; a link of this name is replaced, not followed.
 
     Raises CueError where the disk is full or forbids it.
     """
-    # Equal process ids meet where two machines or containers share a folder.
     temporary = path.with_name(f".{path.name[:80]}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +101,7 @@ def sweep(folder: Path) -> None:
     """Remove what writers that died have left below a folder that nobody writes to now."""
     for parent, _, names in os.walk(folder):
         for name in names:
-            if name.startswith(".") and name.endswith(PART):
+            if is_leftover(name):
                 _discard(Path(parent, name))
 
 
@@ -152,17 +167,39 @@ def read_text(path: Path) -> str:
         raise ValueError("it is no text in UTF-8") from None
 
 
+def parsed(text: str | bytes) -> Any:
+    """What a JSON text says. Raises ValueError where it is none, or nested without end."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def plain_cell(text: str) -> str:
+    """A cell of a CSV for people, which no spreadsheet takes for a formula; `cell_text` takes it back.
+
+    >>> plain_cell("=1+1"), cell_text("'=1+1"), plain_cell("cat/a.png")
+    ("'=1+1", '=1+1', 'cat/a.png')
+    """
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def cell_text(cell: str) -> str:
+    """What `plain_cell` was given."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
+
+
 def read_object(path: Path, *, wanted: str, do: str) -> dict[str, Any]:
     """A JSON object from a file that a user gives. Raises CueError where it cannot be read or is something else."""
     try:
-        values = json.loads(read_text(path))
+        values = parsed(read_text(path))
         if not isinstance(values, dict):
             raise ValueError("it holds no object")
         return values
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise CueError(f"cannot read '{path}': {why}", wanted=wanted, do="check the path") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CueError(f"'{path}' is no JSON object: {error}", wanted=wanted, do=do) from None
 
 
@@ -207,16 +244,17 @@ def read_picture(folder: Path, name: str) -> NDArray[np.uint8]:
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """JSON with no NaN in it: a missing number is null with its reason beside it."""
-    write(path, (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write(path, text.encode(errors="backslashreplace"))  # paths that are no UTF-8: JSON has the same escapes
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises CueError where it is damaged."""
     try:
-        data = json.loads(read_bytes(path))
+        data = parsed(read_bytes(path))
         if not isinstance(data, dict):
             raise ValueError("it holds no object")
         return data
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         found, wanted = f"cannot read '{path}': {error}", "a JSON file of a run"
         raise CueError(found, wanted=wanted, do="remove it, audit again") from None

@@ -102,12 +102,18 @@ class UnreadableError(Exception):
     """One image that cannot be used; the message is the reason. The run records it and goes on."""
 
 
+class OutOfReachError(UnreadableError):
+    """The file was there when the set was listed and is not now: it may be again, so nothing is finished without it."""
+
+
 @dataclass(frozen=True)
 class Skipped:
     """An image that was left out, and why."""
 
     id: str
     why: str
+    again: bool = False
+    """Whether it is only out of reach, and to be read again by a later run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +225,7 @@ class ImageSet(ABC):
             try:
                 sample = self.read(index)
             except UnreadableError as error:
-                return Skipped(self.id(index), str(error))
+                return Skipped(self.id(index), str(error), isinstance(error, OutOfReachError))
             with lock:
                 fits = sum(held.values()) + sample.pixels.numel() <= held_bytes
                 held[group] += sample.pixels.numel() if fits else 0

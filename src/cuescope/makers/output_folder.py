@@ -12,7 +12,7 @@ from typing import Any
 
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
-from cuescope.core.files import read_json, why_not, write, write_json
+from cuescope.core.files import check_writable, is_leftover, plain_cell, read_json, sweep, why_not, write, write_json
 from cuescope.data.images import Skipped
 
 SCHEMA = 1
@@ -67,7 +67,7 @@ class OutputFolder:
     ) -> None:
         """The manifest with all entries, or those given of what took the place of parts, labels, what was skipped."""
         self.manifest |= about
-        _write_table(self.path / "skipped.csv", ("id", "why"), [(s.id, s.why) for s in skipped])
+        _write_table(self.path / "skipped.csv", ("id", "why"), [(plain_cell(s.id), plain_cell(s.why)) for s in skipped])
         listed = self.sorted_entries if entries is None else entries
         if classes is not None and classes.name != FOLDERS:
             _write_labels(self.path / "labels.csv", listed, classes)
@@ -87,19 +87,19 @@ class OutputFolder:
     def _opened(self) -> dict[str, Any]:
         """The manifest, or {} in a new folder."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / f".probe-{os.getpid()}"
-            probe.write_bytes(b"")
-            probe.unlink()
+            check_writable(self.path)
         except (OSError, ValueError) as error:
             found = f"cannot write to '{self.path}': {why_not(error)}"
             raise CueError(found, wanted="a folder that can be written", do="choose another DST") from None
         path = self.path / "manifest.json"
         manifest = read_json(path) if path.is_file() else {}
-        if (manifest.get("kind"), manifest.get("schema")) != (KIND, SCHEMA) and any(self.path.iterdir()):
+        if (manifest.get("kind"), manifest.get("schema")) != (KIND, SCHEMA) and not all(
+            is_leftover(entry.name) for entry in self.path.iterdir()
+        ):
             found = f"'{self.path}' holds files that no maker made"
             wanted = "a new folder, an empty one, or one to go on with"
             raise CueError(found, wanted=wanted, do="choose another DST")
+        sweep(self.path)
         if manifest and (differs := difference(manifest["recipe"], self.recipe)):
             wanted, do = "the same images and parameters, to go on with it", "choose another DST, or remove that folder"
             raise CueError(f"'{self.path}' was made with {differs}", wanted=wanted, do=do)
@@ -159,7 +159,7 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any], within: str = "")
 
 def _apart(target: Path, source: Path) -> None:
     """Raises CueError where one of the folders lies in the other: what is made would be read as images."""
-    inner, outer = target.resolve(), source.expanduser().resolve()
+    inner, outer = (Path(os.path.realpath(path)) for path in (target, source.expanduser()))
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         where = "are one folder" if inner == outer else "lie one within the other"
         wanted = "a folder apart from the images: what is made would be taken for more of them"
@@ -172,7 +172,14 @@ def _write_labels(path: Path, entries: Sequence[Mapping[str, Any]], classes: Cla
         return
     keys = classes.keys and list(classes.keys) != [str(i) for i in range(len(classes))]
     header = ("file", *(["wnid"] if keys else []), "index", "name")
-    _write_table(path, header, [(f, *([classes.keys[k]] if keys else []), k, classes.names[k]) for f, k in labeled])
+    _write_table(
+        path, header, [(_plain(f), *([classes.keys[k]] if keys else []), k, classes.names[k]) for f, k in labeled]
+    )
+
+
+def _plain(file: str) -> str:
+    """The same path, which no spreadsheet takes for a formula."""
+    return f"./{file}" if plain_cell(file) != file else file
 
 
 def _write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -180,4 +187,4 @@ def _write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]
     table = csv.writer(text)
     table.writerow(header)
     table.writerows(rows)
-    write(path, text.getvalue().encode())
+    write(path, text.getvalue().encode(errors="backslashreplace"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 
 from cuescope.core.classes import ClassSpace, from_stored, to_stored
 from cuescope.core.errors import CueError
+from cuescope.core.files import parsed
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.models.saved import described
 from cuescope.models.seeding import seeded
@@ -138,7 +138,7 @@ def from_file(path: str | Path, state: dict[str, Tensor]) -> Saved:
     """The bag of words in a file that `to_bytes` wrote, whose tensors are `state`. Raises CueError for another file."""
     try:
         with safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()["bag of words"])
+            facts = parsed(file.metadata()["bag of words"])
         return Saved(_network(state), from_stored(facts), int(facts["size_px"]))
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError):
         wanted, do = "a file that `cuescope train bow` wrote", "cuescope train bow --images DIR --out FILE.safetensors"

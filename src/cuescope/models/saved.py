@@ -11,6 +11,7 @@ from torch import nn
 
 from cuescope.core.classes import ClassSpace, from_stored, to_stored
 from cuescope.core.errors import CueError
+from cuescope.core.files import parsed
 from cuescope.data.preprocessing import Preprocessing
 
 KEY = "network"
@@ -63,7 +64,7 @@ def read_saved(path: str | Path) -> Saved | None:
 def from_text(text: str, path: str | Path) -> Saved:
     """What the metadata of a file say, the JSON of `facts_of`. Raises CueError for nonsense."""
     try:
-        facts = json.loads(text)
+        facts = parsed(text)
         resize = facts["resize"] if isinstance(facts["resize"], int) else tuple(facts["resize"])
         size, mean, std = (tuple(facts[name]) for name in ("size", "mean", "std"))
         others = {name: facts[name] for name in OTHERS if name in facts}

@@ -55,7 +55,7 @@ def write(
         comparisons = [*comparisons, *(of_two if len(opened) == 2 else verdicts(opened))]
         pairs = findings(opened, known={pair.key for run in opened for pair in read(run)[0]})
     content = gather(opened, comparisons, pairs)
-    files.write(out, page(content, out.parent, changed, inline=inline).encode())
+    files.write(out, page(content, out.parent, changed, inline=inline).encode(errors="backslashreplace"))
     if summary:
-        files.write(summary, markdown(content, changed).encode())
+        files.write(summary, markdown(content, changed).encode(errors="backslashreplace"))
     return out

@@ -16,7 +16,8 @@ from cuescope.report.draw.scene import glyph_svg
 from cuescope.runs.comparisons.stored import Pair, read
 
 if TYPE_CHECKING:
-    from cuescope.runs.store import Cell, Run
+    from cuescope.runs.cell import Cell
+from cuescope.runs.store import Run
 
 LAST = 1000
 """The place of an instrument whose manifest gives it none: after all others, by name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from cuescope.core.errors import printable
 from cuescope.core.findings import Measure
 from cuescope.report.draw import words
 from cuescope.report.gather import Content, gather
@@ -46,7 +47,7 @@ def table(run: Run, width: int = 110) -> str:
             console.print(found)
     for line in missing(content):
         console.print(line, soft_wrap=True)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n")
+    return printable("\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n"))
 
 
 def _cell(measure: Measure | None) -> str:

@@ -2,29 +2,36 @@
 
 import io
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
 
 from cuescope.core.errors import CueError
-from cuescope.core.files import read_bytes, write
+from cuescope.core.files import is_there, read_bytes, write
+from cuescope.runs.seals import check_rows, sealed_rows
 
 MOST_BYTES = 2**40
+DAMAGED = OSError, ValueError, CueError, pl.exceptions.PolarsError, pl.exceptions.PanicException
+"""What reading a damaged file raises."""
 
 
 class Chunks:
     """The chunks of one cell. A chunk that is there is never done again; one that was begun goes on where it was."""
 
-    def __init__(self, folder: Path) -> None:
-        self._rows, self._parts = folder / "rows", folder / "begun"
+    def __init__(self, folder: Path, *, sealed: bool = True) -> None:
+        """`sealed`: chunks have checksums. Those of a run of schema 2 have none, and can be read only."""
+        self._name, self._sealed = folder.name, sealed
+        self._rows, self._parts, self._outcomes = folder / "rows", folder / "begun", folder / "outcomes.parquet"
 
     def has(self, chunk: int) -> bool:
         return self._path(chunk).is_file()
 
     def write(self, chunk: int, rows: pl.DataFrame) -> None:
         """The rows of a finished chunk; what was kept of it is removed."""
-        write(self._path(chunk), _packed(rows))
+        path = self._path(chunk)
+        write(path, sealed_rows(rows, self._of(path)))
         for path in self._kept(chunk):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # Other chunks were begun, or none.
@@ -33,7 +40,7 @@ class Chunks:
     def keep(self, chunk: int, images: int, rows: pl.DataFrame) -> None:
         """The rows of the first so many images of a chunk, in place of what was kept of fewer."""
         before, path = self._kept(chunk), self._parts / f"{chunk:06d}-{images:06d}.parquet"
-        write(path, _packed(rows))
+        write(path, sealed_rows(rows, self._of(path)))
         for other in before:
             if other != path:
                 other.unlink(missing_ok=True)
@@ -44,10 +51,68 @@ class Chunks:
         for path in self._kept():
             chunk, images = map(int, path.stem.split("-"))
             # What cannot be read is seen again.
-            with suppress(OSError, ValueError, CueError, pl.exceptions.PolarsError):
+            with suppress(*DAMAGED):
                 if not self.has(chunk):
-                    found[chunk] = images, pl.read_parquet(io.BytesIO(read_bytes(path, MOST_BYTES)))
+                    data = read_bytes(path, MOST_BYTES)
+                    check_rows(data, self._of(path))
+                    found[chunk] = images, pl.read_parquet(io.BytesIO(data))
         return found
+
+    def read(self, columns: list[str] | None = None) -> Iterator[tuple[str, pl.DataFrame]]:
+        """The checksum ("" where there is none) and the rows of each finished chunk, in order: these columns, or all.
+
+        Raises CueError for a file that is damaged, or that of another chunk.
+        """
+        for path in self._finished():
+            try:
+                data = read_bytes(path, MOST_BYTES)
+                known = check_rows(data, self._of(path)) if self._sealed else ""
+                yield known, pl.read_parquet(io.BytesIO(data), columns=columns)
+            except DAMAGED as error:
+                wanted, do = "the rows of a chunk", "audit again: its images are seen again"
+                raise CueError(f"cannot read '{path}': {error}", wanted=wanted, do=do) from None
+
+    def write_outcomes(self, outcomes: pl.DataFrame) -> None:
+        """What was concluded of each image."""
+        write(self._outcomes, sealed_rows(outcomes, self._of(self._outcomes)))
+
+    def outcomes(self) -> tuple[list[str], pl.DataFrame]:
+        """What was concluded of each image, after its checksum in a list, which is empty where that is nothing.
+
+        Raises CueError for a damaged file.
+        """
+        if not is_there(self._outcomes):
+            return [], pl.DataFrame()
+        try:
+            data = read_bytes(self._outcomes, MOST_BYTES)
+            known = check_rows(data, self._of(self._outcomes)) if self._sealed else ""
+            return [known], pl.read_parquet(io.BytesIO(data))
+        except DAMAGED as error:
+            found, do = f"cannot read '{self._outcomes}': {error}", "audit again: it is concluded again"
+            raise CueError(found, wanted="what was concluded of each image", do=do) from None
+
+    def remove(self, chunk: int) -> None:
+        """Have a chunk done again from its first image."""
+        for path in (self._path(chunk), *self._kept(chunk)):
+            path.unlink(missing_ok=True)
+
+    def mend(self) -> list[str]:
+        """Remove what is damaged or of other chunks or cells; the checksums of the rest, in order, outcomes last."""
+        sums = []
+        for path in (*self._finished(), *([self._outcomes] if self._outcomes.is_file() else [])):
+            try:
+                sums.append(check_rows(read_bytes(path, MOST_BYTES), self._of(path)))
+            except (OSError, ValueError):
+                path.unlink(missing_ok=True)
+        return sums
+
+    def _of(self, path: Path) -> str:
+        """What a file is called in its own seal: other cells have files of the same name."""
+        return f"{self._name}/{path.stem}"
+
+    def _finished(self) -> list[Path]:
+        files = self._rows.iterdir() if self._rows.is_dir() and not self._rows.is_symlink() else ()
+        return sorted(path for path in files if re.fullmatch(r"\d{6,}\.parquet", path.name))
 
     def _path(self, chunk: int) -> Path:
         return self._rows / f"{chunk:06d}.parquet"
@@ -57,9 +122,3 @@ class Chunks:
         files = self._parts.iterdir() if self._parts.is_dir() and not self._parts.is_symlink() else ()
         named = [path for path in files if re.fullmatch(r"\d{6,}-\d{6,}\.parquet", path.name)]
         return sorted(path for path in named if chunk in (None, int(path.stem.partition("-")[0])))
-
-
-def _packed(rows: pl.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    rows.write_parquet(buffer)
-    return buffer.getvalue()

@@ -17,10 +17,10 @@ from cuescope.core.findings import Conclusion
 from cuescope.data.derived import root, with_another
 from cuescope.data.images import Batch, ImageSet, Sample, UnreadableError
 from cuescope.instruments.base import Observer, Rows, name_of
+from cuescope.runs.cell import Cell
 from cuescope.runs.estimate import Cost, Estimate, Forecast, Work
 from cuescope.runs.reader import unseen
 from cuescope.runs.runner import batches, groups
-from cuescope.runs.store import Cell
 from cuescope.runs.task import Task
 
 TRIED = 8

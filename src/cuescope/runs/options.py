@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -126,7 +127,8 @@ class AuditOptions:
         """Raise CueError where the run would lie among the images, and its pictures become images of the next run."""
         for role, given in self.inputs.items():
             folder = Path(given).expanduser() if isinstance(given, str | Path) else None
-            if folder and folder.is_dir() and Path(self.out).resolve().is_relative_to(folder.resolve()):
+            out = Path(os.path.realpath(self.out))
+            if folder and folder.is_dir() and out.is_relative_to(os.path.realpath(folder)):
                 found = f"--out {self.out} lies in --{role} {given}"
                 raise CueError(found, wanted="a run folder outside of the images", do="choose another --out")
 

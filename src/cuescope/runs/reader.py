@@ -17,8 +17,8 @@ from cuescope.data.derived import with_another
 from cuescope.data.images import Batch, Sample
 from cuescope.instruments.base import Observer, name_of
 from cuescope.runs import task as sizes
+from cuescope.runs.cell import Cell, timed
 from cuescope.runs.estimate import Cost, Meter, Work
-from cuescope.runs.store import Cell, timed
 from cuescope.runs.task import Task
 
 KEEP_S = 15.0

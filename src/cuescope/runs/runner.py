@@ -16,14 +16,15 @@ from cuescope.core.errors import CueError
 from cuescope.core.files import write_json
 from cuescope.core.naming import short_name
 from cuescope.data.derived import derived, root
-from cuescope.data.images import ImageSet, Sample, Skipped, UnreadableError
+from cuescope.data.images import ImageSet, OutOfReachError, Sample, Skipped, UnreadableError
 from cuescope.instruments.base import Misfit
 from cuescope.runs import task as sizes
+from cuescope.runs.cell import Cell, timed
 from cuescope.runs.estimate import Meter
 from cuescope.runs.pictures import Pictures
+from cuescope.runs.reach import check_reach
 from cuescope.runs.reader import Reader
-from cuescope.runs.rows import write_outcomes
-from cuescope.runs.store import Cell, Run, timed
+from cuescope.runs.store import Run
 from cuescope.runs.task import Task
 
 
@@ -143,6 +144,7 @@ class _Pass:
         for number, (group, (samples, skipped)) in enumerate(zip(needed, stream, strict=True), 1):
             first = first or next(iter(skipped), None)
             readable += len(samples)
+            check_reach(images, len(samples), skipped)
             self._show(group, dict(samples), {s.id: s for s in skipped}, pictures)
             done += len(group)
             following = decode * len(needed[number]) if number < len(needed) else 0.0
@@ -206,7 +208,7 @@ class _Pass:
         try:
             return derived(task.images, sample)
         except UnreadableError as error:
-            lost[sample.id] = Skipped(name, str(error))
+            lost[sample.id] = Skipped(name, str(error), isinstance(error, OutOfReachError))
             return None
 
 
@@ -221,7 +223,7 @@ def _conclude(reader: Reader, pictures: Pictures) -> None:
             said = tool.conclude(rows, about)
             finding, rows = tool.finding(said, about), tool.with_outcomes(rows, said)
             if tool.concluded:
-                write_outcomes(cell.folder, tool.outcomes(said))
+                cell.chunks.write_outcomes(tool.outcomes(said))
             chosen = set(tool.examples(rows))
             numbers = [i for i in task.wanted if task.images.id(i) in chosen] if chosen else []
             meter.begin(f"drawing {reader.name}", reader.cost.draw)

@@ -16,8 +16,9 @@ from cuescope.core.errors import CueError
 from cuescope.core.files import read_json, write_json
 from cuescope.core.findings import Measure
 from cuescope.core.intervals import UNITS, exact_test, holm, student, student_tails
+from cuescope.runs.cell import Cell
 from cuescope.runs.comparisons.paired import ALIKE, LEVEL
-from cuescope.runs.store import Cell, Run
+from cuescope.runs.store import Run
 
 FILE, SCHEMA = "slices.json", 1
 Outcome = Literal["worse", "better", "lower", "higher", "alike", "cannot tell"]

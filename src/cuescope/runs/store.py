@@ -9,16 +9,14 @@ import json
 import os
 import re
 import socket
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 import polars as pl
 from filelock import FileLock, Timeout
 
@@ -26,129 +24,24 @@ from cuescope.core import files
 from cuescope.core.display import Displayed
 from cuescope.core.errors import CueError
 from cuescope.core.files import read_json, write, write_json
-from cuescope.core.findings import About, Figure, Finding, Inset, Panel
+from cuescope.core.findings import About, Finding
 from cuescope.core.naming import short_name
 from cuescope.runs import answers as answers_of
-from cuescope.runs import frames, rows
-from cuescope.runs.chunks import Chunks
-from cuescope.runs.manifest import Manifest, Status
+from cuescope.runs import frames
+from cuescope.runs.cell import Cell
+from cuescope.runs.manifest import Manifest
 
 if TYPE_CHECKING:
     # For types alone: reading a run needs no torch.
     from cuescope.data.images import Skipped
-    from cuescope.instruments.base import Instrument
 
-SCHEMA = 2
-"""Version of the run folder. 2: a chunk is of the images that its instrument wants; facts; measures name a column."""
+SCHEMA = 3
+"""Version of the run folder. 3: chunks and findings have checksums, and say of which cell they are."""
+UNSEALED = 2
+"""The version before, which has no checksums: it is read, and where it is gone on with, its chunks are done again."""
 LOCK = ".lock"
-Written = TypeVar("Written", Figure, Inset)
-
-
-@dataclass
-class Cell:
-    """One instrument on one classifier and one image set: its rows, its finding, or why there is none.
-
-    The folder's name ends with a hash of everything the rows depend on, so rows of different weights,
-    parameters or images can never be mixed.
-    """
-
-    folder: Path
-    identity: Mapping[str, Any]
-    status: Status = "partial"
-    why: str = ""
-    seconds: float = 0.0
-
-    @property
-    def classifier(self) -> str:
-        return str(self.identity["classifier"])
-
-    @property
-    def images(self) -> str:
-        return str(self.identity["images"])
-
-    @property
-    def instrument(self) -> str:
-        return str(self.identity["instrument"])
-
-    @property
-    def _finding(self) -> Path:
-        return self.folder / "finding.json"
-
-    @property
-    def concluded(self) -> bool:
-        return self._finding.is_file()
-
-    @property
-    def finding(self) -> Finding | None:
-        """What was concluded, or None where the cell did not get that far. Raises CueError for a damaged file."""
-        if not self.concluded:
-            if self.status in ("done", "not applicable"):
-                found = f"'{self._finding}' is lost"
-                raise CueError(found, wanted="what the manifest lists", do="audit again")
-            return None
-        try:
-            return Finding.from_json(read_json(self._finding))
-        except ValueError as error:
-            found = f"'{self._finding}' is no finding: {error}"
-            raise CueError(found, wanted="what an audit wrote", do="remove the cell's folder, audit again") from None
-
-    @property
-    def error(self) -> str:
-        """The traceback of a failed cell, or ""."""
-        return files.stored_text(self.folder / "error.txt")
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the instrument found out about the classifier before its first batch."""
-        return _json(self.folder / "facts.json")
-
-    def rows(self, tool: Instrument | None = None, columns: list[str] | None = None) -> pl.DataFrame:
-        """All rows in the order of the images: these columns, or all. Raises CueError for a damaged file.
-
-        `tool` is the instrument: rows are reduced by it chunk by chunk, and typed where there are none. Without it they
-        have what was concluded of each image besides.
-        """
-        return rows.with_outcomes(self.folder, columns) if tool is None else rows.observed(self.folder, tool, columns)
-
-    @property
-    def chunks(self) -> Chunks:
-        return Chunks(self.folder)
-
-    def write_finding(self, finding: Finding) -> None:
-        """Write the images of the finding's panels as PNG files, then the finding itself."""
-        panels = tuple(self._with_files(panel) for panel in finding.panels)
-        write_json(self._finding, replace(finding, panels=panels).to_json())
-        self.status, self.why = ("not applicable", finding.why) if finding.why else ("done", "")
-
-    def fail(self, trace: str) -> None:
-        """Record a failure. What was observed before stays and is not observed again."""
-        self.status, self.why = "failed", trace.strip().splitlines()[-1]
-        write(self.folder / "error.txt", trace.encode())
-
-    def summary(self) -> dict[str, Any]:
-        """The cell's line in the manifest."""
-        keys = ("classifier", "images", "instrument", "version", "params")
-        return {
-            "folder": f"cells/{self.folder.name}",
-            **{key: self.identity[key] for key in keys},
-            "status": self.status,
-            "why": self.why,
-            "seconds": round(self.seconds, 3),
-        }
-
-    def _with_files(self, panel: Panel) -> Panel:
-        figures = []
-        for i, figure in enumerate(panel.figures):
-            name = f"images/{panel.name}-{i:02d}"
-            insets = tuple(self._with_file(inset, f"{name}-{k}.png") for k, inset in enumerate(figure.insets))
-            figures.append(replace(self._with_file(figure, f"{name}.png"), insets=insets))
-        return replace(panel, figures=tuple(figures))
-
-    def _with_file(self, one: Written, name: str) -> Written:
-        if one.pixels is None:
-            return one
-        write(self.folder / name, files.encoded(np.ascontiguousarray(one.pixels)))
-        return replace(one, pixels=None, file=name)
+AGAIN = ".again.json"
+"""Suffix of lists of images that were out of reach."""
 
 
 @dataclass
@@ -174,7 +67,7 @@ class Run(Displayed):
             wanted = "a folder that `cuescope audit --out` wrote"
             raise CueError(f"no run in '{path}'", wanted=wanted, do="check the path")
         manifest = read_json(path / "manifest.json")
-        if manifest.get("schema") != SCHEMA:
+        if manifest.get("schema") not in (SCHEMA, UNSEALED):
             found = f"'{path}' is a run of schema {manifest.get('schema')}"
             do = "read it with the cuescope that wrote it, or audit again into another folder"
             raise CueError(found, wanted=f"schema {SCHEMA}", do=do)
@@ -191,10 +84,7 @@ class Run(Displayed):
         path = Path(path)
         files.check_run_folder(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            probe = path / f".probe-{os.getpid()}"
-            probe.write_bytes(b"")
-            probe.unlink()
+            files.check_writable(path)
         except (OSError, ValueError) as error:
             found, do = f"cannot write to '{path}': {files.why_not(error)}", "choose another --out"
             raise CueError(found, wanted="a folder that can be written", do=do) from None
@@ -218,8 +108,6 @@ class Run(Displayed):
             now = datetime.now().astimezone().isoformat(" ", "seconds")
             path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}\n", encoding="utf-8")
             files.sweep(self.path)
-            for probe in self.path.glob(".probe-*"):
-                probe.unlink(missing_ok=True)
             yield
         finally:
             lock.release()
@@ -227,8 +115,10 @@ class Run(Displayed):
     @property
     def cells(self) -> list[Cell]:
         """The cells that the manifest lists. Raises CueError where one lies outside of the folder."""
-        listed = self.manifest["cells"]
-        return [Cell(files.inside(self.path, c["folder"]), c, c["status"], c["why"], c["seconds"]) for c in listed]
+        listed, with_sums = self.manifest["cells"], self.manifest["schema"] != UNSEALED
+        folders = [files.inside(self.path, c["folder"]) for c in listed]
+        told = zip(folders, listed, strict=True)
+        return [Cell(folder, c, c["status"], c["why"], c["seconds"], with_sums) for folder, c in told]
 
     @property
     def findings(self) -> list[Finding]:
@@ -238,7 +128,8 @@ class Run(Displayed):
     def cell(self, identity: Mapping[str, Any], answers: Any = None) -> Cell:
         """The cell of this identity, with what it already holds. Its folder is made on the first write.
 
-        `answers`: what the classifier gives for the images it was tried on. Rows of another one are removed.
+        `answers`: what the classifier gives for the images it was tried on. Rows of another one, and what is damaged
+        or lost in part, are removed, so that they are done again.
         """
         key = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=5).hexdigest()
         parts = (identity["classifier"], identity["images"], identity["instrument"])
@@ -246,6 +137,7 @@ class Run(Displayed):
         cell = Cell(files.inside(self.path, f"cells/{slug}.{key}"), identity)
         if answers is not None:
             answers_of.keep_only(cell.folder, answers)
+            cell.mend()
         if finding := cell.finding:
             cell.status, cell.why = ("not applicable", finding.why) if finding.why else ("done", "")
         return cell
@@ -294,11 +186,25 @@ class Run(Displayed):
 
     def note_skipped(self, digest: str, chunk: int, skipped: Iterable[Skipped]) -> None:
         """Remember which images of a chunk were left out, also for a later run that need not decode it again."""
-        path = self.path / "skipped" / digest[:12] / f"{chunk:06d}.json"
-        known = _json(path)
-        found = known | {s.id: s.why for s in skipped}
-        if found != known:
-            write_json(path, found)
+        skipped, folder = list(skipped), self._skipped(digest)
+        for name, again in ((f"{chunk:06d}.json", False), (f"{chunk:06d}{AGAIN}", True)):
+            known = _json(folder / name)
+            found = known | {s.id: s.why for s in skipped if s.again == again}
+            if found != known:
+                write_json(folder / name, found)
+
+    def out_of_reach(self, digest: str) -> dict[str, str]:
+        """Images of a set that were not found when they were read, and why."""
+        return {name: why for path in self._skipped(digest).glob(f"*{AGAIN}") for name, why in read_json(path).items()}
+
+    def found_again(self, digest: str, names: Iterable[str]) -> None:
+        """These images are there again: they are no longer skipped."""
+        back = set(names)
+        for path in self._skipped(digest).glob(f"*{AGAIN}"):
+            write_json(path, {name: why for name, why in read_json(path).items() if name not in back})
+
+    def _skipped(self, digest: str) -> Path:
+        return self.path / "skipped" / digest[:12]
 
     def write_skipped(self, sets: Mapping[str, tuple[str, Iterable[Skipped]]]) -> dict[str, int]:
         """Write `skipped.csv` for sets of name -> (digest, left out while reading); how many each set lost."""
@@ -307,26 +213,19 @@ class Run(Displayed):
         table.writerow(["set", "id", "why"])
         for name, (digest, early) in sets.items():
             lost = {s.id: s.why for s in early}
-            for path in sorted((self.path / "skipped" / digest[:12]).glob("*.json")):
+            for path in sorted(self._skipped(digest).glob("*.json")):
                 lost |= read_json(path)
-            table.writerows([name, *item] for item in lost.items())
+            table.writerows([*map(files.plain_cell, (name, *item))] for item in lost.items())
             counts[name] = len(lost)
-        write(self.path / "skipped.csv", text.getvalue().encode())
+        write(self.path / "skipped.csv", text.getvalue().encode(errors="backslashreplace"))
         return counts
 
     def skipped(self) -> list[dict[str, str]]:
         """What `skipped.csv` lists: rows of set, id, why."""
-        return list(csv.DictReader(io.StringIO(files.stored_text(self.path / "skipped.csv"), newline="")))
-
-
-@contextmanager
-def timed(cell: Cell) -> Iterator[None]:
-    """Add the time spent inside to the cell's seconds."""
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        cell.seconds += time.perf_counter() - start
+        rows = csv.DictReader(io.StringIO(files.stored_text(self.path / "skipped.csv"), newline=""))
+        return [
+            {key: files.cell_text(text) if isinstance(text, str) else text for key, text in row.items()} for row in rows
+        ]
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from cuescope.core.errors import CueError
+from cuescope.core.files import parsed
 
 KEY = "training"
 """The metadata: the step, and what a training must have in common with it to go on from it."""
@@ -33,7 +34,7 @@ def facts_of(path: Path) -> dict[str, Any] | None:
         return None
     try:
         with safe_open(path, "pt") as file:
-            return json.loads((file.metadata() or {})[KEY])
+            return parsed((file.metadata() or {})[KEY])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise broken(path, str(error)) from None
 

@@ -149,7 +149,8 @@ class TrainingFolder:
         """The series up to so many steps."""
         file = self.path / METRICS
         try:
-            return [row for row in pl.read_parquet(file).to_dicts() if row["step"] <= done] if file.is_file() else []
+            stored = pl.read_parquet(file, glob=False).to_dicts() if file.is_file() else []
+            return [row for row in stored if row["step"] <= done]
         except (pl.exceptions.PolarsError, OSError, KeyError, TypeError) as error:
             found, do = f"'{file}' is damaged: {error}", "remove it: the training goes on, and a new series begins"
             raise CueError(found, wanted="the series that a training wrote", do=do) from None

@@ -1,6 +1,5 @@
 """A file of torch.export as a black box: its operations are run as they are written, and nothing is unpickled."""
 
-import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from cuescope.classifier.sources import archives
 from cuescope.classifier.sources.found import Asked, Found
 from cuescope.classifier.sources.graphs import ForbiddenError, Graph, tensor_of
 from cuescope.core.errors import CueError
+from cuescope.core.files import parsed
 from cuescope.network.wrappers import in_parts, preprocessing_for
 
 WHAT = "a file that torch.export.save wrote of a network for images (B, 3, H, W)"
@@ -75,7 +75,7 @@ def find(path: str, asked: Asked) -> Found:
 def _read(path: Path, files: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The graph module as it is written, and the tensors by name."""
     if archives.OLD_PROGRAM in files:
-        program = json.loads(files[archives.OLD_PROGRAM])
+        program = parsed(files[archives.OLD_PROGRAM])
         tensors = {
             name: tensor
             for kind in ("state_dict", "constants")
@@ -84,12 +84,12 @@ def _read(path: Path, files: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[
     else:
         if "models/model.json" not in files:
             raise ValueError("it holds no models/model.json")
-        program, tensors = json.loads(files["models/model.json"]), {}
+        program, tensors = parsed(files["models/model.json"]), {}
         for folder, table in TABLES.items():
             if folder + "model.pt" in files:
                 tensors |= _unpickled(path, files[folder + "model.pt"])
                 continue
-            for name, entry in json.loads(files[folder + table])["config"].items():
+            for name, entry in parsed(files[folder + table])["config"].items():
                 if entry["use_pickle"]:
                     raise ForbiddenError(f"its '{name}' is a pickled object, which may hold code")
                 tensors[name] = tensor_of(files[folder + entry["path_name"]], entry["tensor_meta"])

@@ -7,7 +7,6 @@ import copy
 import dataclasses
 import hashlib
 import io
-import json
 import os
 import random
 import sys
@@ -27,6 +26,7 @@ from cuescope.classifier.sources.array_input import ArrayInput
 from cuescope.classifier.sources.found import RANDOM, SEED, Asked, Found
 from cuescope.core.classes import imagenet_1k
 from cuescope.core.errors import CueError, unknown
+from cuescope.core.files import parsed
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.network.batchnorm_folding import difference
 from cuescope.network.executor import Executor, probes
@@ -174,7 +174,7 @@ def _refuse_code(path: Path) -> None:
     if not path.is_file():
         raise CueError(f"no file '{path}'", wanted="a .keras file", do="check the path")
     try:
-        config = json.loads(zipfile.ZipFile(path).read("config.json"))
+        config = parsed(zipfile.ZipFile(path).read("config.json"))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         found = f"'{path}' is no model of Keras 3: {_first_line(error)}"
         raise CueError(found, wanted="what model.save('FILE.keras') writes", do=SAVE) from error

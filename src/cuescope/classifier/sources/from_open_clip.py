@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from cuescope.classifier.sources.known import need
 from cuescope.classifier.sources.open_clip_names import CONFIG, FOLDER, HUB
 from cuescope.classifier.sources.weights import State, fit, read
 from cuescope.core.errors import CueError
+from cuescope.core.files import parsed
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.models.seeding import seeded
 from cuescope.models.zero_shot import ZeroShot, head_of_prompts
@@ -139,7 +139,7 @@ def _fetched(published: Mapping[str, Any]) -> str:
 def _of_folder(folder: Path, weights: str) -> _Source:
     path = folder / CONFIG
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parsed(path.read_text(encoding="utf-8"))
         config, framing = found["model_cfg"], found.get("preprocess_cfg") or {}
         kwargs = (config["text_cfg"].get("tokenizer_kwargs") or {}).keys()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -3,7 +3,6 @@
 import ast
 import functools
 import importlib.util
-import json
 import re
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from cuescope.classifier.sources import archives, open_clip_names
 from cuescope.classifier.sources.found import EXTRAS, FILES, LIBRARIES, PREPROCESSINGS, RANDOM, SUFFIX, WANTED
 from cuescope.core.errors import CueError, nearest, unknown
+from cuescope.core.files import parsed
 from cuescope.core.naming import SERIES, of_series
 
 MOST_HEADER = 100 << 20
@@ -112,7 +112,7 @@ def says_network(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if length <= MOST_HEADER else {}
+            header = parsed(file.read(length)) if length <= MOST_HEADER else {}
         return "network" in header.get("__metadata__", {})
     except (OSError, ValueError, AttributeError):
         return False

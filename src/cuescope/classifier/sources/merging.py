@@ -1,6 +1,5 @@
 """Weights that a file holds in parts: weight norm, spectral norm, low-rank adapters. They are put together."""
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from cuescope.core.errors import CueError
+from cuescope.core.files import parsed
 
 CONFIG = "adapter_config.json"
 """What PEFT writes beside a file of adapters."""
@@ -104,7 +104,7 @@ def _scale(path: Path, rank: int) -> float:
     """The scale alpha / r from PEFT's file. Raises CueError where it is not there, or says more than that."""
     file = path.parent / CONFIG
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
+        facts = parsed(file.read_text(encoding="utf-8"))
         odd = [k for k in ("use_dora", "fan_in_fan_out", "alpha_pattern", "rank_pattern") if facts.get(k)]
         alpha = float(facts["lora_alpha"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError, nearest
-from cuescope.core.files import writing
+from cuescope.core.files import parsed, writing
 from cuescope.data.images import ImageSet
 from cuescope.data.label_maps.layout import Arrays, Header, decode, encode
 
@@ -60,7 +60,7 @@ class LabelMapFile:
             self.digest = _digest(metadata["header"], index)
             if self.digest != metadata["digest"]:
                 raise ValueError("it is not as it was written")
-            self.header = Header.from_json(json.loads(metadata["header"]))
+            self.header = Header.from_json(parsed(metadata["header"]))
             self.classes = self.header.classes
             self._index = pl.read_parquet(index, schema=INDEX).rechunk()
             self._maps = file.get_slice("maps")

@@ -3,7 +3,6 @@
 import bisect
 import io
 import itertools
-import json
 import struct
 import threading
 from collections.abc import Sequence
@@ -13,7 +12,9 @@ from typing import Any
 import polars as pl
 
 from cuescope.core.errors import CueError
+from cuescope.core.files import parsed
 from cuescope.data.images import UnreadableError
+from cuescope.data.readers.decode import unreached
 from cuescope.data.readers.files import Names
 from cuescope.data.readers.parquet import bytes_in, image_column, label_column, labels_in
 from cuescope.data.readers.stored import StoredSet
@@ -94,7 +95,9 @@ class _Batches:
                 stream, batch = self.batches[number]
                 try:
                     rows = stream.read(batch).select(self.column).to_series().to_list()
-                except (pl.exceptions.PolarsError, OSError) as error:
+                except OSError as error:
+                    raise unreached(stream.path, error, "its Arrow file") from None
+                except pl.exceptions.PolarsError as error:
                     raise UnreadableError(f"its Arrow file cannot be read: {error}") from None
                 self._held = {**dict([*self._held.items()][-1:]), number: rows}
         if (data := rows[index - self.bounds[number]]) is None:
@@ -139,7 +142,7 @@ def read_arrow(paths: Sequence[Path], name: str) -> StoredSet:
 
 def _features(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / INFO).read_text(encoding="utf-8"))["features"]
+        found = parsed((folder / INFO).read_text(encoding="utf-8"))["features"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return found if isinstance(found, dict) else {}

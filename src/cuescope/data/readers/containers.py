@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cuescope.data.readers.arrow import read_arrow
 from cuescope.data.readers.class_folders import is_split
-from cuescope.data.readers.files import IMAGE_SUFFIXES
+from cuescope.data.readers.files import IMAGE_SUFFIXES, is_file, is_folder
 from cuescope.data.readers.parquet import read_parquet
 from cuescope.data.readers.stored import StoredSet
 from cuescope.data.readers.tars import read_tars
@@ -54,7 +54,7 @@ def _walk(root: Path | str, depth: int) -> Iterator[os.DirEntry[str]]:
             visible = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError:
         return
-    yield from (entry for entry in visible if entry.is_file())
+    yield from (entry for entry in visible if is_file(entry))
     for entry in visible if depth else ():
-        if entry.is_dir():
+        if is_folder(entry):
             yield from _walk(entry.path, depth - 1)

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cuescope.data.images import UnreadableError
+from cuescope.core.errors import CueError
+from cuescope.data.images import OutOfReachError, UnreadableError
 
 MAX_PIXELS = 89_478_485
 """Images of more pixels are refused before decoding; from here on Pillow warns of a decompression bomb."""
@@ -122,6 +123,17 @@ def check_size(width: int, height: int, size: int = 0) -> None:
         raise UnreadableError(f"a decompression bomb: {pixels}, the limit is {BOMB_RATIO} pixels a byte")
 
 
+def unreached(path: Path, error: OSError, what: str = "the file") -> UnreadableError:
+    """Why a file of a set cannot be read, to be raised. Raises CueError where its whole folder is gone."""
+    if not path.parent.is_dir():
+        do = "put it back, or mount it, and run the same command again: it goes on"
+        raise CueError(f"the folder '{path.parent}' is gone", wanted="the folder of the images", do=do) from None
+    if isinstance(error, FileNotFoundError):
+        return OutOfReachError(f"{what} is not there (moved, deleted, or a link to nothing)")
+    lasting = isinstance(error, PermissionError)
+    return (UnreadableError if lasting else OutOfReachError)(f"{what} cannot be read: {error.strerror}")
+
+
 def _turn(size: tuple[int, int]) -> contextlib.AbstractContextManager[object]:
     """Large images are decoded one at a time: each may take a gigabyte or two."""
     return _LARGE if size[0] * size[1] > BOMB_PIXELS else contextlib.nullcontext()
@@ -132,10 +144,8 @@ def _load(path: Path) -> bytes:
         if (size := path.stat().st_size) > MAX_BYTES:
             raise UnreadableError(f"too large: a file of {size / 2**30:.1f} GiB, the limit is {MAX_BYTES >> 30} GiB")
         return path.read_bytes()
-    except FileNotFoundError:
-        raise UnreadableError("the file is not there (moved, deleted, or a link to nothing)") from None
     except OSError as error:
-        raise UnreadableError(f"the file cannot be read: {error.strerror}") from None
+        raise unreached(path, error) from None
 
 
 @functools.cache

@@ -1,6 +1,5 @@
 """Images in folders DISTORTION/LEVEL: of `cuescope make distorted`, ImageNet-C, and the stimuli of model-vs-human."""
 
-import json
 import math
 import os
 import re
@@ -11,6 +10,7 @@ import numpy as np
 
 from cuescope.core.classes import SIXTEEN, ClassSpace
 from cuescope.core.errors import CueError
+from cuescope.core.files import parsed
 from cuescope.data.images import Condition, Sample
 from cuescope.data.readers.class_folders import labels_from_folders
 from cuescope.data.readers.decode import decode
@@ -148,7 +148,7 @@ def _of_contrast(names: Names, root: str) -> set[str]:
 def _ours(root: Path) -> bool:
     """Whether `cuescope make distorted` made this folder: its contrast is in percent whatever the levels."""
     try:
-        manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
+        manifest = parsed((root / "manifest.json").read_text(encoding="utf-8"))
         return manifest["recipe"]["maker"] == "distorted"
     except (OSError, ValueError, KeyError, TypeError):
         return False

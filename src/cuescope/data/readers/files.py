@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from cuescope.core.classes import ClassSpace
-from cuescope.core.errors import CueError
+from cuescope.core.errors import CueError, printable
 from cuescope.data.derived import Subset
 from cuescope.data.images import ImageSet, Sample, Skipped
 from cuescope.data.readers.decode import decode, sniff
@@ -108,7 +108,7 @@ def scan(root: Path) -> Found:
         inner: list[str] = []
         for entry in _entries(root, folder, skipped):
             name = f"{folder}{entry.name}"
-            if entry.is_dir():
+            if is_folder(entry):
                 if PASSED.fullmatch(entry.name):
                     passed[entry.name] = None
                 elif _is_new(entry, read):
@@ -117,7 +117,7 @@ def scan(root: Path) -> Found:
                     skipped.append(Skipped(name + "/", "a link to a folder that is read already"))
             elif not _is_image(entry):
                 others += 1
-            elif (why := _unusable(entry)) is not None:
+            elif (why := _unusable(entry, name)) is not None:
                 skipped.append(Skipped(os.fsencode(name).decode(errors="backslashreplace"), why))
             else:
                 names.append(name)
@@ -152,6 +152,20 @@ def _is_new(folder: os.DirEntry[str], read: set[str]) -> bool:
     return True
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, links followed; a link to itself is none."""
+    with suppress(OSError):
+        return entry.is_dir()
+    return False
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a regular file, links followed; a link to itself is none."""
+    with suppress(OSError):
+        return entry.is_file()
+    return False
+
+
 def _is_image(entry: os.DirEntry[str]) -> bool:
     suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a Path for each of a million files is slow
     if suffix in IMAGE_SUFFIXES or suffix in OTHER_SUFFIXES:
@@ -163,13 +177,13 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
     return False
 
 
-def _unusable(entry: os.DirEntry[str]) -> str | None:
-    """Why this image file cannot be used, as far as one can tell without opening it."""
+def _unusable(entry: os.DirEntry[str], name: str) -> str | None:
+    """Why this image file, of this path, cannot be used, as far as one can tell without opening it."""
     try:
-        entry.name.encode()
+        name.encode()
     except UnicodeEncodeError:
-        return "the file name is not valid UTF-8"
-    if entry.is_file():
+        return f"the {'file name' if name == entry.name else 'path'} is not valid UTF-8"
+    if is_file(entry):
         return None
     return "a link to a file that is not there" if entry.is_symlink() else "not a regular file"
 
@@ -219,7 +233,7 @@ class FileSet(ImageSet):
         skipped: Sequence[Skipped] = (),
     ) -> None:
         self.root, self.names = root, names
-        self.name = name or root.resolve().name
+        self.name = name or printable(Path(os.path.realpath(root)).name)
         self.labels = labels if labels is not None and (labels >= 0).any() else None
         self.classes = classes if self.labels is not None or real else None
         self.real = real or {}

@@ -1,6 +1,5 @@
 """ReaL: all the right labels of the ILSVRC 2012 validation images (Beyer et al. 2020, "Are we done with ImageNet?")."""
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from cuescope.core.alignment import align
 from cuescope.core.classes import ClassSpace, imagenet_1k
 from cuescope.core.errors import CueError
-from cuescope.core.files import read_text
+from cuescope.core.files import parsed, read_text
 
 REAL_COUNT = 50_000
 _VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})(?!\d)")
@@ -26,7 +25,7 @@ def read_real(path: Path | str) -> Real:
     """
     path = Path(path).expanduser()
     try:
-        lists = json.loads(read_text(path))
+        lists = parsed(read_text(path))
     except OSError as error:
         raise _not_real(path, f"cannot be read: {error.strerror}") from None
     except ValueError as error:

@@ -1,6 +1,5 @@
 """Labels from a CSV file with the columns file,index and, where they are known, wnid and name."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from cuescope.core.classes import BY_INDEX, ClassSpace
 from cuescope.core.errors import CueError
-from cuescope.core.files import read_text
+from cuescope.core.files import parsed, read_text
 from cuescope.data.readers.tables import file_id, read_rows
 
 MAX_INDEX = 1_000_000
@@ -86,7 +85,7 @@ def _csv(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 def _json_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
     try:
         lines = enumerate(read_text(path).splitlines(), 1)
-        found = [(line, json.loads(text)) for line, text in lines if text.strip()]
+        found = [(line, parsed(text)) for line, text in lines if text.strip()]
         rows = [(line, {key: str(value) for key, value in row.items()}) for line, row in found]
     except OSError as error:
         raise CueError(

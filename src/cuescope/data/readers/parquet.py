@@ -2,7 +2,6 @@
 
 import bisect
 import itertools
-import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,9 @@ import polars as pl
 
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
+from cuescope.core.files import parsed
 from cuescope.data.images import UnreadableError
+from cuescope.data.readers.decode import unreached
 from cuescope.data.readers.files import Names
 from cuescope.data.readers.stored import StoredSet, labels_of
 
@@ -37,10 +38,12 @@ class _Tables:
         block, at = divmod(index - self.bounds[file], BLOCK)
         with self._lock:
             if (rows := self._held.get((file, block))) is None:
-                table = pl.scan_parquet(self.paths[file]).select(self.column).slice(block * BLOCK, BLOCK)
+                table = pl.scan_parquet(self.paths[file], glob=False).select(self.column).slice(block * BLOCK, BLOCK)
                 try:
                     rows = table.collect().to_series().to_list()
-                except (pl.exceptions.PolarsError, OSError) as error:
+                except OSError as error:
+                    raise unreached(self.paths[file], error, "its Parquet file") from None
+                except pl.exceptions.PolarsError as error:
                     raise UnreadableError(f"its Parquet file cannot be read: {error}") from None
                 last = list(self._held.items())[-1:]
                 self._held = {**dict(last), (file, block): rows}
@@ -62,7 +65,7 @@ def read_parquet(paths: Sequence[Path], name: str) -> StoredSet:
     counts, labels = [], list[Any]()
     for path in paths:
         try:
-            table = pl.scan_parquet(path).select(pl.len() if label is None else pl.col(label)).collect()
+            table = pl.scan_parquet(path, glob=False).select(pl.len() if label is None else pl.col(label)).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise _unreadable(path, error) from None
         counts.append(table.item() if label is None else table.height)
@@ -82,7 +85,7 @@ def _about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except (pl.exceptions.PolarsError, OSError) as error:
         raise _unreadable(path, error) from None
     try:
-        features = json.loads(metadata["huggingface"])["info"]["features"]
+        features = parsed(metadata["huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
         features = {}
     return schema, features if isinstance(features, dict) else {}

@@ -1,15 +1,15 @@
 """Webdataset's tars: 0001.jpg beside 0001.cls or 0001.json; or tars of class folders."""
 
-import json
 import tarfile
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
 from cuescope.core.errors import CueError
-from cuescope.data.images import Skipped, UnreadableError
+from cuescope.core.files import parsed
+from cuescope.data.images import Skipped
 from cuescope.data.readers.class_folders import labels_from_folders
-from cuescope.data.readers.decode import MAX_BYTES
+from cuescope.data.readers.decode import MAX_BYTES, unreached
 from cuescope.data.readers.files import IMAGE_SUFFIXES, Names
 from cuescope.data.readers.stored import StoredSet, labels_of
 
@@ -34,7 +34,7 @@ class _Tars:
                 file.seek(self.start[index])
                 return file.read(self.size[index])
         except OSError as error:
-            raise UnreadableError(f"its tar cannot be read: {error.strerror}") from None
+            raise unreached(self.paths[self.file[index]], error, "its tar") from None
 
 
 def read_tars(paths: Sequence[Path], name: str) -> StoredSet:
@@ -110,7 +110,7 @@ def _label(data: bytes, suffix: str, before: Label) -> Label:
     text = data.decode(errors="replace").strip()
     if suffix == ".json":
         try:
-            found = json.loads(text)
+            found = parsed(text)
         except ValueError:
             return before
         value = next((found[key] for key in KEYS if key in found), None) if isinstance(found, dict) else found

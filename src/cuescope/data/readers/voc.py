@@ -106,7 +106,7 @@ def read_annotation(path: Path, size_of_image: Callable[[], tuple[int, int]]) ->
             size = size_of_image()
     except OSError as error:
         raise ValueError(f"it cannot be read: {error.strerror}") from None
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError) as error:  # LookupError: of an encoding that nobody knows
         raise ValueError(f"it is no XML ({error})") from None
     except UnreadableError as error:
         raise ValueError(str(error)) from None

@@ -11,8 +11,9 @@ from typing import Any, Literal, NamedTuple
 from cuescope.core.errors import CueError
 from cuescope.core.findings import Measure
 from cuescope.core.naming import short_name
+from cuescope.runs.cell import Cell
 from cuescope.runs.comparisons.paired import corrected, measured
-from cuescope.runs.store import Cell, Run
+from cuescope.runs.store import Run
 
 Outcome = Literal["better", "worse", "changed", "no difference shown", "cannot tell"]
 OUTCOMES: tuple[Outcome, ...] = ("worse", "better", "changed", "no difference shown", "cannot tell")

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from cuescope.core import stats
 from cuescope.core.intervals import holm
-from cuescope.runs.store import Cell, Run
+from cuescope.runs.cell import Cell
+from cuescope.runs.store import Run
 
 ALIKE = 0.05
 """Shares and probabilities are alike where they surely differ by less than this."""

@@ -14,9 +14,10 @@ from cuescope.core.progress import Progress
 from cuescope.core.verdicts import Verdict
 from cuescope.instruments import registry
 from cuescope.instruments.base import Instrument, Misfit, name_of
+from cuescope.runs.cell import Cell
 from cuescope.runs.comparisons.paired import matched
 from cuescope.runs.comparisons.stored import Pair
-from cuescope.runs.store import Cell, Run
+from cuescope.runs.store import Run
 
 DRAWN = 3
 """Pairs of one question that keep their panels: n classifiers make n(n - 1)/2 pairs, each with its numbers."""
