@@ -18,6 +18,7 @@ from torch import nn
 
 import cuescope
 from commands import call
+from cuescope import report
 from cuescope.api.audit import perform
 from cuescope.api.make import make
 from cuescope.core.classes import ClassSpace
@@ -363,3 +364,19 @@ def test_messages_do_not_steer_the_terminal(tmp_path: Path, capsys: pytest.Captu
         _, out, err = call(*command, capsys=capsys)
         assert "\x1b" not in out + err
     assert r"\x1b[2J" in err
+
+
+@pytest.mark.parametrize("name", ["comparisons.json", "pairs.json"])
+def test_comparisons_that_were_changed_are_told_and_made_again(tmp_path: Path, name: str) -> None:
+    def audit() -> Run:
+        both = [toy(MeanColor(), name=name) for name in ("a", "b")]
+        return cuescope.audit(*both, images=Images(colored(9)), only=["accuracy"], out=tmp_path / "run")
+
+    path = audit().path / name
+    whole = path.read_text()
+    for text in ("{}", whole.replace("[", "7", 1), whole + " "):
+        path.write_text(text)
+        with pytest.raises(CueError, match="changed"):
+            report.write([path.parent], tmp_path / "page.html")
+        audit()
+        assert path.read_text() == whole

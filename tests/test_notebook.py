@@ -83,7 +83,10 @@ def test_a_frame_has_a_row_a_measure_of_every_classifier(tmp_path: Path) -> None
 def test_a_frame_of_an_instrument_has_the_rows_of_all_classifiers(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     for cell, hits in zip([c for c in run.cells if c.instrument == "accuracy"], ([1.0, 0.0], [1.0, 1.0]), strict=True):
+        finding = cell.finding
+        assert finding
         cell.chunks.write(0, pl.DataFrame({"id": ["a", "b"], "top1": hits}))
+        cell.write_finding(finding)
     by_classifier = Run.open(run.path).frame("accuracy").group_by("classifier").agg(pl.col("top1").mean())
     assert dict(by_classifier.iter_rows()) == {SQUEEZE: 0.5, MOBILE: 1.0}
     with pytest.raises(CueError, match="no rows of 'acuracy'"):

@@ -259,7 +259,7 @@ def _named(measures: tuple[Measure, ...], name: str) -> Measure:
     raise KeyError(f"there is no measure '{name}'; there are {[m.name for m in measures]}")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Finding(Displayed):
     """The answer of one instrument about one classifier on one image set."""
 
@@ -275,6 +275,9 @@ class Finding(Displayed):
     references: tuple[str, ...] = ()
     why: str = ""
     """Why the instrument does not apply here; empty where it does."""
+
+    def __repr__(self) -> str:
+        return f"<Finding {self.instrument} of {self.classifier} on {self.images}: {self.why or self.verdict.said}>"
 
     def __getitem__(self, name: str) -> Measure:
         return _named(self.measures, name)

@@ -135,7 +135,10 @@ class Evidence(Instrument, version=4, order=150, needs={"dense_logits"}):
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         local, field = (about.facts["local"], about.facts["field_px"]) if rows.height else (False, None)
         part, parts = ("patch", "patches") if local else ("position", "positions")
-        why, title = "the images carry neither masks nor boxes", f"strongest {part} lies on the object (pointing game)"
+        why, title = (
+            "no image has a mask or a box of which the network sees a part",
+            f"strongest {part} lies on the object (pointing game)",
+        )
         pointed = rows.drop_nulls("hit")
         more: dict[str, Any] = {"why": why, "better": "higher", "per_image": "hit"}
         more |= {"chance": float(pointed["by_chance"].to_numpy().mean())} if pointed.height else {}

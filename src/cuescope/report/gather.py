@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cuescope.core.files import read_json
 from cuescope.core.findings import Finding, Measure, Panel, Published
 from cuescope.core.naming import title
 from cuescope.report.draw import words
@@ -298,8 +297,8 @@ def gather(runs: Sequence[Run], comparisons: Iterable[Mapping[str, Any]] = (), p
     unasked = {u["instrument"]: u for run in runs for u in run.manifest.get("unasked", ())}
     names = sorted(by_instrument, key=lambda name: (order.get(name, LAST), name))
     groups = {name: tuple(_groups(by_instrument[name], two.values(), name in comparing)) for name in names}
-    files = [run.path / "comparisons.json" for run in runs]
-    paired = [*comparisons, *(c for path in files if path.is_file() for c in read_json(path)["comparisons"])]
+    stored = [run.made("comparisons.json").get("comparisons", ()) for run in runs]
+    paired = [*comparisons, *(comparison for found in stored for comparison in found)]
     once: dict[str, Mapping[str, Any]] = {}
     for comparison in paired:
         once.setdefault(_measured(comparison), comparison)

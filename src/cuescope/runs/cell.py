@@ -29,7 +29,7 @@ HELD_ROWS = 200_000
 Written = TypeVar("Written", Figure, Inset)
 
 
-@dataclass
+@dataclass(repr=False)
 class Cell:
     """One instrument on one classifier and one image set: its rows, its finding, or why there is none.
 
@@ -44,6 +44,9 @@ class Cell:
     seconds: float = 0.0
     sealed: bool = True
     """Whether its files have checksums."""
+
+    def __repr__(self) -> str:
+        return f"<Cell {self.instrument} of {self.classifier} on {self.images}: {self.status}>"
 
     @property
     def classifier(self) -> str:

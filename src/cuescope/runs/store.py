@@ -184,6 +184,18 @@ class Run(Displayed):
             hashlib.blake2b(files.read_bytes(path, 2**40), digest_size=16).hexdigest() if files.is_there(path) else ""
         )
 
+    def made(self, name: str) -> dict[str, Any]:
+        """A JSON file that an audit made of the cells; {} where there is none.
+
+        Raises CueError where it is not what the manifest has a hash of.
+        """
+        path = self.path / name
+        known = self.manifest.get("made", {}).get(name)
+        if known is not None and self.digest(name) != known:
+            found, do = f"'{path}' was damaged or changed", "audit again: it is made again"
+            raise CueError(found, wanted="the file that the audit made", do=do)
+        return _json(path)
+
     def note_skipped(self, digest: str, chunk: int, skipped: Iterable[Skipped]) -> None:
         """Remember which images of a chunk were left out, also for a later run that need not decode it again."""
         skipped, folder = list(skipped), self._skipped(digest)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cuescope.core.errors import CueError
-from cuescope.core.files import read_json, write_json
+from cuescope.core.files import write_json
 from cuescope.core.findings import Finding
 from cuescope.runs.store import Run
 
@@ -57,9 +57,9 @@ def read(run: Run) -> tuple[list[Pair], list[str]]:
     Raises CueError where the file is damaged or of another version.
     """
     path = run.path / "pairs.json"
-    if not path.is_file():
+    data = run.made(path.name)
+    if not data:
         return [], []
-    data = read_json(path)
     if data.get("schema") != SCHEMA:
         raise CueError(f"'{path}' is of schema {data.get('schema')}", wanted=f"schema {SCHEMA}", do="audit again")
     return [Pair.from_json(pair) for pair in data["pairs"]], data["comparing"]
