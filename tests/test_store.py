@@ -22,8 +22,10 @@ from cuescope.api.compare import compare
 from cuescope.core.errors import CueError
 from cuescope.core.files import inside, read_bytes, read_json, read_picture, write
 from cuescope.core.findings import Figure, Finding, Measure, Panel
+from cuescope.runs.chunks import Chunks
 from cuescope.runs.comparisons.paired import verdicts
 from cuescope.runs.comparisons.pairs import findings
+from cuescope.runs.rows import OUTCOMES, write_outcomes
 from cuescope.runs.store import Cell, Run
 from runs import make_run
 from toys import Images, MeanColor, colored, toy
@@ -328,3 +330,16 @@ def test_a_run_in_a_folder_with_a_pattern_for_a_name_is_read_whole_and_alone(tmp
     run = Run.open(tmp_path / name)
     assert run.cells[0].rows().height == run.finding("accuracy")["top1"].n == 12
     assert compare(tmp_path / name, other).changes[0].headlines[0].n == 12
+
+
+def test_what_was_concluded_of_each_image_stands_beside_the_rows(tmp_path: Path) -> None:
+    write_outcomes(tmp_path / "cell", pl.DataFrame({"id": ["b", "c"], "right": [True, False]}))
+    chunk = pl.DataFrame({"id": ["a", "b", "c"], "label": [0, 1, 2]})
+    Chunks(tmp_path / "cell").write(0, chunk)
+    cell = Cell(tmp_path / "cell", {})
+    assert cell.rows().rows() == [("a", 0, None), ("b", 1, True), ("c", 2, False)]
+    assert cell.rows(columns=["id", "right"]).rows() == [("a", None), ("b", True), ("c", False)]
+    assert cell.rows(columns=["id", "label"]).columns == ["id", "label"]
+    (tmp_path / "cell" / OUTCOMES).write_bytes(b"no parquet")
+    with pytest.raises(CueError, match="what was concluded"):
+        cell.rows()
