@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +15,7 @@ from commands import call
 from cuescope.api.transfer import transfer
 from cuescope.cli.transfer import _print
 from cuescope.core.classes import ClassSpace
+from cuescope.core.files import read_json
 from cuescope.core.findings import Measure
 from cuescope.runs.comparisons.ranking import Ranked, along
 from cuescope.runs.store import Run
@@ -54,6 +56,7 @@ def test_models_of_other_classes_are_ranked_on_the_images_own(tmp_path: Path) ->
     assert {row[0] for row in table.data["rows"]} == set(SHADES.names)
     right = run.frame("layer_probe").filter(pl.col("classifier") == "all")["right"]
     assert right.to_list() == [True] * 60
+    assert read_json(tmp_path / "run" / "classes.json")["images toys"] == list(SHADES.names)
     assert run.cells[0].rows(columns=["id", "right", "label"]).columns == ["id", "right", "label"]
 
 
@@ -119,3 +122,17 @@ def test_cues_that_go_along_come_first() -> None:
     assert first.value == pytest.approx(1)
     assert second.interval is not None
     assert second.interval[0] < 0 < second.interval[1]
+
+
+def test_small_classes_are_left_out_or_end_the_curve(tmp_path: Path) -> None:
+    samples = colored(43)
+    samples[42] = replace(samples[42], label=2)
+    few = [replace(s, label=0 if i in (0, 3) else 1 + i % 2) for i, s in enumerate(samples)]
+    run = cuescope.audit(
+        five(3, "all"), images=Images(few, SHADES), only=["layer_probe", "few_shot"], out=tmp_path / "run", workers=1
+    )
+    probe, shots = run.finding("layer_probe"), run.finding("few_shot")
+    assert probe["accuracy"].n == 41
+    assert any("2 images" in text for text in probe.caveats)
+    assert "from 1 image" in shots["accuracy"].title
+    assert any("carmine, has 2 images" in text for text in shots.caveats)
