@@ -18,7 +18,7 @@ from cuescope.instruments.base import Misfit
 from cuescope.instruments.layer_cues import LayerCues
 from cuescope.instruments.registry import build
 from cuescope.methods.crossed_readout import FOLDS, PAIR_FOLDS, RIDGE, Crossed, answers, crossed, permuted
-from cuescope.methods.layer_features import LayerFeatures, split, spread, unseen, usual_layers
+from cuescope.methods.layer_features import LayerFeatures, before_answer, split, spread, unseen, usual_layers
 from cuescope.network.shuffled_weights import shuffled
 from toys import MeanColor, plain, toy
 
@@ -201,3 +201,15 @@ def test_texture_is_read_before_shape_and_both_best_in_depth(data: Path) -> None
     assert texture[1] > 2 * shape[1]
     assert texture[2] > texture[0] + 0.1
     assert shape[2] > shape[0]
+
+
+def test_the_last_layer_before_the_answer_is_what_the_answer_is_made_of() -> None:
+    maps = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    plainly = Classifier(nn.Sequential(*maps, nn.Linear(6, 3)), preprocessing=plain(12))
+    assert before_answer(plainly, 8) == ["0", "1", "2", "3"], "the pooled map is what a vector after it holds"
+    deeper = Classifier(nn.Sequential(*maps, nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)), preprocessing=plain(12))
+    assert before_answer(deeper, 8)[-1] == "7"
+    assert before_answer(deeper, 3) == ["0", "3", "7"]
+    features = LayerFeatures.of(deeper, ["7"], 1, 20)
+    pixels = torch.rand(2, 3, 12, 12)
+    assert torch.allclose(torch.tensor(features.of_pixels(unseen(pixels))), deeper.network[:8](pixels), atol=1e-5)

@@ -329,3 +329,29 @@ def test_a_run_in_a_folder_with_a_pattern_for_a_name_is_read_whole_and_alone(tmp
     run = Run.open(tmp_path / name)
     assert run.cells[0].rows().height == run.finding("accuracy")["top1"].n == 12
     assert compare(tmp_path / name, other).changes[0].headlines[0].n == 12
+
+
+def test_what_was_concluded_of_each_image_stands_beside_the_rows(tmp_path: Path) -> None:
+    cell = Cell(tmp_path / "cell", {})
+    cell.chunks.write(0, pl.DataFrame({"id": ["a", "b", "c"], "label": [0, 1, 2]}))
+    cell.chunks.write_outcomes(pl.DataFrame({"id": ["b", "c"], "right": [True, False]}))
+    assert cell.rows().rows() == [("a", 0, None), ("b", 1, True), ("c", 2, False)]
+    assert cell.rows(columns=["id", "right"]).rows() == [("a", None), ("b", True), ("c", False)]
+    assert cell.rows(columns=["id", "label"]).columns == ["id", "label"]
+    cell.write_finding(Finding("toy", 1, {}, "net", "images"))
+    path = tmp_path / "cell" / "outcomes.parquet"
+    whole = path.read_bytes()
+    for damaged in (b"no parquet", whole[:-9] + bytes(9), (cell.folder / "rows" / "000000.parquet").read_bytes()):
+        path.write_bytes(damaged)
+        with pytest.raises(CueError, match="what was concluded"):
+            cell.rows()
+    path.unlink()
+    with pytest.raises(CueError, match="not those that its finding"):
+        cell.rows()
+    path.write_bytes(whole)
+    cell.mend()
+    assert cell.concluded
+    path.write_bytes(b"no parquet")
+    cell.mend()
+    assert not cell.concluded
+    assert not path.exists()

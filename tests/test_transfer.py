@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,11 @@ from torch import nn
 import cuescope
 from commands import call
 from cuescope.api.transfer import transfer
+from cuescope.cli.transfer import _print
 from cuescope.core.classes import ClassSpace
+from cuescope.core.files import read_json
+from cuescope.core.findings import Measure
+from cuescope.runs.comparisons.ranking import Ranked, along
 from cuescope.runs.store import Run
 from toys import COLORS, Images, colored, toy
 
@@ -51,6 +56,7 @@ def test_models_of_other_classes_are_ranked_on_the_images_own(tmp_path: Path) ->
     assert {row[0] for row in table.data["rows"]} == set(SHADES.names)
     right = run.frame("layer_probe").filter(pl.col("classifier") == "all")["right"]
     assert right.to_list() == [True] * 60
+    assert read_json(tmp_path / "run" / "classes.json")["images toys"] == list(SHADES.names)
     assert run.cells[0].rows(columns=["id", "right", "label"]).columns == ["id", "right", "label"]
 
 
@@ -90,3 +96,43 @@ def test_few_shot_ranks_too(tmp_path: Path) -> None:
     found = transfer("few-shot", *models, images=Images(colored(60), SHADES), out=tmp_path / "run", workers=1)
     assert [one.classifier for one in found.ranking] == ["all", "blind"]
     assert found.ranking[0].beats == ("blind",)
+
+
+def test_the_cues_of_an_audit_stand_beside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models, images = [five(k, f"net-{k}") for k in (0, 3)], Images(colored(45), SHADES)
+    own = [toy(sees(k).append(nn.Linear(5, 3)), COLORS, f"net-{k}") for k in (0, 3)]
+    cuescope.audit(*own, images=Images(colored(45)), only=["accuracy"], out=tmp_path / "audit", workers=1)
+    found = transfer("few-shot", *models, images=images, out=tmp_path / "run", audited=tmp_path / "audit", workers=1)
+    assert {name: list(own) for name, own in found.cues.items()} == {"net-0": ["top1"], "net-3": ["top1"]}
+    assert [m.value for m in found.along] == [None], "two models say nothing of what goes along"
+    _print(found)
+    assert "needs at least three" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(cuescope.CueError, match="no run"):
+        transfer("probe", *models, images=images, out=tmp_path / "other", audited=tmp_path / "nowhere")
+
+
+def test_cues_that_go_along_come_first() -> None:
+    def measure(name: str, value: float) -> Measure:
+        return Measure(name, value, "share", 50)
+
+    ranked = [Ranked(k, f"net-{k}", {"accuracy": measure("accuracy", 1 - k / 10)}, ()) for k in range(8)]
+    known = {f"net-{k}": {"odd": measure("odd", k % 2), "same": measure("same", 0.9 - k / 11)} for k in range(7)}
+    first, second = along(ranked, "accuracy", known)
+    assert (first.name, first.n, second.name) == ("same", 7, "odd")
+    assert first.value == pytest.approx(1)
+    assert second.interval is not None
+    assert second.interval[0] < 0 < second.interval[1]
+
+
+def test_small_classes_are_left_out_or_end_the_curve(tmp_path: Path) -> None:
+    samples = colored(43)
+    samples[42] = replace(samples[42], label=2)
+    few = [replace(s, label=0 if i in (0, 3) else 1 + i % 2) for i, s in enumerate(samples)]
+    run = cuescope.audit(
+        five(3, "all"), images=Images(few, SHADES), only=["layer_probe", "few_shot"], out=tmp_path / "run", workers=1
+    )
+    probe, shots = run.finding("layer_probe"), run.finding("few_shot")
+    assert probe["accuracy"].n == 41
+    assert any("2 images" in text for text in probe.caveats)
+    assert "from 1 image" in shots["accuracy"].title
+    assert any("carmine, has 2 images" in text for text in shots.caveats)

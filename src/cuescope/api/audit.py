@@ -241,8 +241,10 @@ def _gather(folder: Run, plan: Plan, cells: Sequence[Cell], started: float) -> N
     for described in manifest["image_sets"]:
         described["skipped"] = lost[described["name"]]
     # The names of the classes of each class space, so that rows can be read without any model.
-    spaces = (classifier.classes for classifier in plan.classifiers)
-    write_json(folder.path / "classes.json", {space.name: list(space.names) for space in spaces})
+    spaces = {classifier.classes.name: classifier.classes for classifier in plan.classifiers}
+    own = (task for task in plan.all_tasks if task.instrument.own_classes)
+    spaces |= {f"images {task.images.name}": task.classes for task in own}
+    write_json(folder.path / "classes.json", {name: list(space.names) for name, space in spaces.items()})
     folder.write_manifest()
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from cuescope.api.audit import Audit, Say, perform
+from cuescope.core.findings import Measure
 from cuescope.core.progress import Progress
-from cuescope.runs.comparisons.ranking import Ranked, ranking
+from cuescope.runs.comparisons.ranking import Ranked, along, cues, ranking
 from cuescope.runs.options import AuditOptions
 from cuescope.runs.store import Run
 
@@ -24,6 +26,10 @@ class Transferred:
     audit: Audit
     ranking: tuple[Ranked, ...]
     """The classifiers, the best first."""
+    cues: Mapping[str, Mapping[str, Measure]]
+    """Of an audit of these classifiers the lines of the cue profile, by classifier and measure; none without one."""
+    along: tuple[Measure, ...]
+    """How each of them goes along with what ranks: the correlation over the classifiers."""
 
     @property
     def run(self) -> Run:
@@ -35,6 +41,7 @@ def transfer(
     *models: Any,
     images: Any,
     out: str | Path = "transfer",
+    audited: str | Path | None = None,
     command: str = "",
     progress: Progress | None = None,
     say: Say | None = None,
@@ -43,12 +50,15 @@ def transfer(
     """Rank classifiers by what linear read-outs of their frozen features tell of the images' own classes.
 
     "probe" learns from four fifths of all images; "few-shot" from a few of each class. The classes of the images need
-    not be the classifiers', which may have different ones. `options` are those of `audit`. Raises CueError as it does.
+    not be the classifiers', which may have different ones. `audited` is a run folder of an audit of these classifiers:
+    which of its cues goes along with what ranks? `options` are those of `audit`. Raises CueError as it does.
 
     >>> transfer("probe", "timm/resnet18", "timm/resnet50", images="mine/").ranking[0]      # doctest: +SKIP
     """
     instrument, measure = ASKED[kind]
     chosen = AuditOptions.of(images=images, out=out, only=[instrument], **options)
     chosen.check(models)
+    known = {} if audited is None else cues(Run.open(audited))
     audit = perform(models, chosen, command, progress, say)
-    return Transferred(audit, tuple(ranking(audit.run, instrument, measure)))
+    ranked = tuple(ranking(audit.run, instrument, measure))
+    return Transferred(audit, ranked, known, tuple(along(ranked, measure, known)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json as json_module
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,8 @@ from cuescope.core.naming import short_name
 from cuescope.runs.options import described, keywords
 
 if TYPE_CHECKING:
+    from cuescope.api.transfer import Transferred
+    from cuescope.core.findings import Measure
     from cuescope.runs.comparisons.ranking import Ranked
 
 transfer = App(
@@ -46,9 +48,9 @@ def _command(kind: Any, what: str) -> None:
         with progress() as show:
             found = perform(kind, *models, command=command_line(sys.argv[1:]), progress=show, say=say, **given)
         if json:
-            print(json_module.dumps([_plain(one) for one in found.ranking], indent=1))
+            print(json_module.dumps([_plain(one, found.cues) for one in found.ranking], indent=1))
         else:
-            _print(found.ranking)
+            _print(found)
         for cell in found.audit.failed:
             say(
                 f"failed: {cell.instrument} of {cell.classifier}: {cell.why} (traceback in {cell.folder / 'error.txt'})"
@@ -58,12 +60,14 @@ def _command(kind: Any, what: str) -> None:
 
     options = {name: about for name, about in described().items() if name in TAKEN}
     options["out"] = (Path, Path("transfer"), options["out"][2])
+    audited = Annotated[Path | None, Parameter(help="Run folder of an audit of these models: its cues stand beside.")]
     names = Annotated[str, Parameter(help="As for `cuescope audit`; they may have different classes.")]
     as_json = Annotated[bool, Parameter(help="Print the ranking as JSON instead of a table.")]
     run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             inspect.Parameter("models", inspect.Parameter.VAR_POSITIONAL, annotation=names),
             *keywords(options, lambda name, kind, meaning: Annotated[TYPED.get(name, kind), Parameter(help=meaning)]),
+            inspect.Parameter("audited", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=audited),
             inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=as_json),
         ]
     )
@@ -71,40 +75,39 @@ def _command(kind: Any, what: str) -> None:
     transfer.command(run, name=kind)
 
 
-def _print(ranking: Sequence[Ranked]) -> None:
-    """The models, the best first: their headline measures, and what each surely beats."""
+def _print(found: Transferred) -> None:
+    """The models, the best first: their headline measures, the cues of an audit, and what each surely beats."""
     from rich.console import Console
     from rich.table import Column, Table
 
     from cuescope.report.draw import words
 
-    names = list(dict.fromkeys(m.name for one in ranking for m in one.measures.values() if m.headline))
-    labels = {m.name: m.label for one in ranking for m in one.measures.values()}
-    columns = [Column(labels[name], overflow="fold", justify="right", min_width=11) for name in names]
-    table = Table(
-        "",
-        Column(no_wrap=True),
-        *columns,
-        Column("surely more than", overflow="fold"),
-        box=None,
-        header_style="bold",
-        padding=(0, 2, 0, 0),
-    )
-    for one in ranking:
+    every = [{m.name: m for m in one.measures.values() if m.headline} for one in found.ranking]
+    every = [{**own, **found.cues.get(one.classifier, {})} for own, one in zip(every, found.ranking, strict=True)]
+    labels = {m.name: m.label for own in every for m in own.values()}
+    columns = [Column(label, overflow="fold", justify="right", min_width=11) for label in labels.values()]
+    last = Column("surely more than", overflow="fold")
+    table = Table("", Column(no_wrap=True), *columns, last, box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for one, own in zip(found.ranking, every, strict=True):
         cells = []
-        for name in names:
-            m = one.measures.get(name)
+        for m in (own.get(name) for name in labels):
             span = words.interval(m.interval, m.unit) if m else ""
             cells.append("" if m is None else words.value(m.value, m.unit) + (f"\n{span}" if span else ""))
         table.add_row(str(one.place), short_name(one.classifier), *cells, words.listed(one.beats) if one.beats else "")
-    Console(highlight=False, markup=False).print(table)
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    for m in found.along:
+        told = f"{words.value(m.value, m.unit)} ({words.interval(m.interval, m.unit) or m.why})" if m.value else m.why
+        console.print(f"with {m.label}, over {m.n or len(found.ranking)} models: {told}")
 
 
-def _plain(one: Ranked) -> dict[str, Any]:
-    measures = {
-        name: {"value": m.value, "interval": m.interval, "n": m.n, "title": m.label} for name, m in one.measures.items()
+def _plain(one: Ranked, cues: Mapping[str, Mapping[str, Measure]]) -> dict[str, Any]:
+    every = {"measures": one.measures, "cues": cues.get(one.classifier, {})}
+    told = {
+        key: {name: {"value": m.value, "interval": m.interval, "n": m.n, "title": m.label} for name, m in own.items()}
+        for key, own in every.items()
     }
-    return {"place": one.place, "classifier": one.classifier, "beats": one.beats, "measures": measures}
+    return {"place": one.place, "classifier": one.classifier, "beats": one.beats, **told}
 
 
 for _kind, _what in _COMMANDS.items():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from cuescope.core import stats
 from cuescope.core.findings import Finding, Measure
 from cuescope.core.naming import short_name
 from cuescope.runs.comparisons.paired import LEVEL, verdicts
@@ -18,6 +19,32 @@ class Ranked(NamedTuple):
     classifier: str
     measures: Mapping[str, Measure]
     beats: tuple[str, ...]
+
+
+def cues(run: Run) -> dict[str, dict[str, Measure]]:
+    """The lines of the cue profile of each classifier of an audit, by the classifier and the measure's name."""
+    lines = {name: line["measure"] for name, line in run.manifest.get("headlines", {}).items()}
+    found: dict[str, dict[str, Measure]] = {}
+    for one in run.findings:
+        measure = one.get(lines.get(one.instrument, ""))
+        if measure is not None and measure.value is not None:
+            found.setdefault(one.classifier, {})[measure.name] = measure
+    return found
+
+
+def along(ranked: Sequence[Ranked], measure: str, known: Mapping[str, Mapping[str, Measure]]) -> list[Measure]:
+    """How does each cue of an audit go along with a measure, over the classifiers of both? The strongest first.
+
+    A correlation each, without a value where there are fewer than three classifiers.
+    """
+    found = []
+    for name in dict.fromkeys(name for own in known.values() for name in own):
+        pairs = [(one.measures[measure].value, known.get(one.classifier, {}).get(name)) for one in ranked]
+        both = [(value, cue) for value, cue in pairs if value is not None and cue is not None]
+        title = both[0][1].label if both else name
+        values = [value for value, _ in both], [cue.value or 0.0 for _, cue in both]
+        found.append(stats.correlation(name, *values, units="classifiers", title=title))
+    return sorted(found, key=lambda m: -abs(m.value or 0.0))
 
 
 def ranking(run: Run, instrument: str, measure: str) -> list[Ranked]:
