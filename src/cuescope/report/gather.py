@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cuescope.core.called import apart
 from cuescope.core.files import read_json
 from cuescope.core.findings import Finding, Measure, Panel, Published
-from cuescope.core.naming import apart, title
+from cuescope.core.naming import title
 from cuescope.report.draw import words
 from cuescope.report.draw.color import accent, glyph
 from cuescope.report.draw.scene import glyph_svg

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from cuescope.core import stats
+from cuescope.core.called import apart
 from cuescope.core.findings import Finding, Measure
-from cuescope.core.naming import apart
 from cuescope.runs.comparisons.paired import LEVEL, verdicts
 from cuescope.runs.store import Run
 
