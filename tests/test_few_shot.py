@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from cuescope.core.findings import About
+from cuescope.instruments.few_shot import FewShot
 from cuescope.methods import few_shot
 from cuescope.methods.few_shot import accuracy, told, usable
 from cuescope.methods.linear_probe import fit
@@ -88,3 +90,20 @@ def test_classes_count_alike() -> None:
     right = np.ones((2, 100))
     right[:, classes == 1] = 0
     assert accuracy("a", right, classes).value == pytest.approx(0.5)
+
+
+def test_what_was_published_stands_beside_where_the_images_are_those() -> None:
+    tool = FewShot(counts=(5, 15, 30), draws=2, control=False, beside="caltech101")
+    labels = np.arange(80) % 2
+    rows = tool.table(
+        {"id": [str(i) for i in range(80)], "label": labels, "features": labels[:, None].astype(np.float32)}
+    )
+    facts = {"layers": [{"name": "last", "depth": 1.0, "features": 1, "kept": 1}]}
+    facts |= {"pace": {"ms": 1.0, "parameters": None, "device": "cpu"}}
+    said = tool.conclude(rows, About("net", "images", ("a", "b"), facts=facts))
+    assert [p.value for p in said["accuracy"].published] == [0.865, 0.465, 0.814, 0.843]
+    assert len(said["at_15"].published) == 3
+    assert said["at_5"].published == ()
+    marks = next(panel for panel in said.panels if panel.name == "by_count").data["marks"]
+    assert marks[0]["y"] == [0.838, 0.865]
+    assert [mark["who"] for mark in marks if len(mark["x"]) == 1] == ["Bo et al. 2013"]

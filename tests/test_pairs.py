@@ -177,6 +177,7 @@ def test_a_run_of_before_and_one_of_later(three: Run, tmp_path: Path) -> None:
     told = json.loads(text(path))
     path.write_text(json.dumps(told | {"schema": 2}))
     del run.manifest["made"]  # Runs of before have no hashes of what was made.
+    run.write_manifest()
     with pytest.raises(CueError, match="schema 2"):
         stored.read(run)
     path.unlink()

@@ -115,7 +115,7 @@ def test_cues_that_go_along_come_first() -> None:
     def measure(name: str, value: float) -> Measure:
         return Measure(name, value, "share", 50)
 
-    ranked = [Ranked(k, f"net-{k}", {"accuracy": measure("accuracy", 1 - k / 10)}, ()) for k in range(8)]
+    ranked = [Ranked(k, f"net-{k}", f"net-{k}", {"accuracy": measure("accuracy", 1 - k / 10)}, ()) for k in range(8)]
     known = {f"net-{k}": {"odd": measure("odd", k % 2), "same": measure("same", 0.9 - k / 11)} for k in range(7)}
     first, second = along(ranked, "accuracy", known)
     assert (first.name, first.n, second.name) == ("same", 7, "odd")

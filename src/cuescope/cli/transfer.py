@@ -14,7 +14,6 @@ from cyclopts import App, Parameter
 from cuescope.cli.audit import TYPED, settings
 from cuescope.cli.models import numbers
 from cuescope.cli.terminal import command_line, progress, say
-from cuescope.core.naming import short_name
 from cuescope.runs.options import described, keywords
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def _print(found: Transferred) -> None:
         for m in (own.get(name) for name in labels):
             span = words.interval(m.interval, m.unit) if m else ""
             cells.append("" if m is None else words.value(m.value, m.unit) + (f"\n{span}" if span else ""))
-        table.add_row(str(one.place), short_name(one.classifier), *cells, words.listed(one.beats) if one.beats else "")
+        table.add_row(str(one.place), one.title, *cells, words.listed(one.beats) if one.beats else "")
     console = Console(highlight=False, markup=False)
     console.print(table)
     for m in found.along:
@@ -107,7 +106,7 @@ def _plain(one: Ranked, cues: Mapping[str, Mapping[str, Measure]]) -> dict[str, 
         key: {name: {"value": m.value, "interval": m.interval, "n": m.n, "title": m.label} for name, m in own.items()}
         for key, own in every.items()
     }
-    return {"place": one.place, "classifier": one.classifier, "beats": one.beats, **told}
+    return {"place": one.place, "classifier": one.classifier, "title": one.title, "beats": one.beats, **told}
 
 
 for _kind, _what in _COMMANDS.items():

@@ -12,6 +12,7 @@ import polars as pl
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.core.findings import About, Conclusion, Measure, Panel
+from cuescope.core.published.caltech import Dataset, curves, known_at
 from cuescope.core.verdicts import UNSAID, Sentence, Verdict
 from cuescope.core.wording import counted
 from cuescope.data.images import Batch
@@ -48,6 +49,8 @@ class FewShot(Instrument, version=1, order=47, needs={"features", "label"}):
     """Which layer; by default the last before the answer."""
     dimensions: int = 2048
     """Numbers kept of it: where it has more features, a random projection of them."""
+    beside: Dataset = "none"
+    """caltech101, caltech256: where the images are these, what was published stands beside."""
     control: bool = True
     """Whether the network with shuffled weights is looked at too, which takes a second forward pass."""
     seed: int = 0
@@ -135,7 +138,7 @@ class FewShot(Instrument, version=1, order=47, needs={"features", "label"}):
         hits = np.nansum(right["features"][counts[-1]], 0)
         shares = [float(h / a) if a else None for h, a in zip(hits, asked, strict=True)]
         each = {"id": rows["id"].gather(labeled.images), "right": shares}
-        panels = (*_panels(found, counts), against(about.facts["pace"], [found["accuracy"]]))
+        panels = (*_panels(found, counts, self.beside), against(about.facts["pace"], [found["accuracy"]]))
         caveats = tuple(self._caveats(labeled, counts, rows.height, about))
         return Conclusion(tuple(found.values()), panels, self._verdict(found, counts), caveats, each)
 
@@ -144,10 +147,19 @@ class FewShot(Instrument, version=1, order=47, needs={"features", "label"}):
         counts, chance = list(own), 1 / len(labeled.labels)
         more: dict[str, Any] = {"chance": chance, "better": "higher"}
         title = f"told right from {counted(counts[-1], 'image')} a class"
-        yield accuracy("accuracy", own[counts[-1]], classes, title=title, headline=True, per_image="right", **more)
+        yield accuracy(
+            "accuracy",
+            own[counts[-1]],
+            classes,
+            title=title,
+            headline=True,
+            per_image="right",
+            **self._known(counts[-1]),
+            **more,
+        )
         for n in counts[:-1]:
             named = {"title": f"told right from {counted(n, 'image')} a class", "headline": n == counts[0]}
-            yield accuracy(f"at_{n}", own[n], classes, **named, **more)
+            yield accuracy(f"at_{n}", own[n], classes, **named, **self._known(n), **more)
         if control := right.get("shuffled"):
             for n in counts:
                 title = f"the same from {n} with shuffled weights"
@@ -156,6 +168,9 @@ class FewShot(Instrument, version=1, order=47, needs={"features", "label"}):
                 title = f"from {n} a class beyond shuffled weights from {counts[-1]}"
                 values, unit = own[n] - control[counts[-1]], {"unit": "difference"}
                 yield accuracy(f"ahead_{n}", values, classes, title=title, better="higher", **unit)
+
+    def _known(self, count: int) -> dict[str, Any]:
+        return {"published": known_at(self.beside, count)}
 
     def _verdict(self, found: Mapping[str, Measure], counts: Sequence[int]) -> Verdict:
         last, most = found["accuracy"], counted(counts[-1], "image")
@@ -190,18 +205,22 @@ class FewShot(Instrument, version=1, order=47, needs={"features", "label"}):
             yield f"{lost:,} images have no label, or are alone in their class: they are left out."
 
 
-def _panels(found: Mapping[str, Measure], counts: Sequence[int]) -> Iterator[Panel]:
+def _panels(found: Mapping[str, Measure], counts: Sequence[int], beside: Dataset) -> Iterator[Panel]:
     own = [found.get(f"at_{n}", found["accuracy"]) for n in counts]
-    curves = {"as it is": own}
+    shown = {"as it is": own}
     if f"shuffled_{counts[0]}" in found:
-        curves["shuffled weights"] = [found[f"shuffled_{n}"] for n in counts]
+        shown["shuffled weights"] = [found[f"shuffled_{n}"] for n in counts]
     x, series, table = [log2(n) for n in counts], [], {"images a class": list(counts)}
-    for name, at in curves.items():
+    for name, at in shown.items():
         low, high = zip(*(m.interval or (m.value, m.value) for m in at), strict=True)
         series.append({"name": name, "x": x, "y": [m.value for m in at], "low": list(low), "high": list(high)})
         table[name] = [f"{m.value:.1%} ({a:.1%} to {b:.1%})" for m, a, b in zip(at, low, high, strict=True)]  # type: ignore[assignment]
-    ticks = [[at, str(n)] for at, n in zip(x, counts, strict=True)]
-    data = {"x": "images of each class", "y": "told right", "series": series, "y_ends": [0, 1], "ticks": ticks}
+    data = {"x": "images of each class", "y": "told right", "series": series, "y_ends": [0, 1]}
+    data["ticks"] = [[place, str(n)] for place, n in zip(x, counts, strict=True)]
+    known = {who: {n: of[n] for n in counts if n in of} for who, of in curves(beside).items()}
+    data["marks"] = [
+        {"who": who, "x": [log2(n) for n in of], "y": list(of.values())} for who, of in known.items() if of
+    ]
     caption = "How often images are told right that were not learned from."
     yield Panel("by_count", "lines", "From how many images", caption, data | {"chance": own[0].chance})
     rows = [list(row) for row in zip(*table.values(), strict=True)]

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cuescope.core.called import apart
 from cuescope.core.findings import Finding, Measure, Panel, Published
 from cuescope.core.naming import title
 from cuescope.report.draw import words
@@ -255,18 +256,19 @@ def identity(entry: Mapping[str, Any]) -> tuple[str, str]:
 def subjects_of(runs: Sequence[Run]) -> dict[tuple[str, str], Subject]:
     """All classifiers of the runs, by identity, numbered in the order in which they first appear.
 
-    Each is called by the shortest of title, full name, and full name with run folder that no other one has.
+    Each is called by the shortest of title, title with checkpoint, full name, and full name with run folder that no
+    other one has.
     """
     found: dict[tuple[str, str], tuple[Mapping[str, Any], Run]] = {}
     for run in runs:
         for entry in [*run.manifest["classifiers"], *(classifier(run, cell.classifier) for cell in run.cells)]:
             found.setdefault(identity(entry), (entry, run))
-    short = [entry.get("title") or entry["name"] for entry, _ in found.values()]
     full = [entry["name"] for entry, _ in found.values()]
+    called = apart(full, [entry.get("title") or entry["name"] for entry, _ in found.values()])
     subjects = {}
     for i, (key, (entry, run)) in enumerate(found.items()):
-        unique = short[i] if short.count(short[i]) == 1 else full[i] if full.count(full[i]) == 1 else None
-        subjects[key] = Subject(i, full[i], entry, unique or f"{full[i]} ({run.path.name})")
+        unique = called[i] if called.count(called[i]) == 1 else f"{full[i]} ({run.path.name})"
+        subjects[key] = Subject(i, full[i], entry, unique)
     return subjects
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from cuescope.core import stats
+from cuescope.core.called import apart
 from cuescope.core.findings import Finding, Measure
-from cuescope.core.naming import short_name
 from cuescope.runs.comparisons.paired import LEVEL, verdicts
 from cuescope.runs.store import Run
 
@@ -17,6 +17,8 @@ class Ranked(NamedTuple):
 
     place: int
     classifier: str
+    title: str
+    """What it is called among the others."""
     measures: Mapping[str, Measure]
     beats: tuple[str, ...]
 
@@ -68,8 +70,14 @@ def ranking(run: Run, instrument: str, measure: str) -> list[Ranked]:
         value = finding[measure].value
         return value is None, -(value or 0.0)
 
-    ordered = sorted(found.values(), key=low)
+    ordered, called = sorted(found.values(), key=low), dict(zip(found, apart(list(found)), strict=True))
     return [
-        Ranked(i, f.classifier, {m.name: m for m in f.measures}, tuple(map(short_name, beats[f.classifier])))
+        Ranked(
+            i,
+            f.classifier,
+            called[f.classifier],
+            {m.name: m for m in f.measures},
+            tuple(called[name] for name in beats[f.classifier]),
+        )
         for i, f in enumerate(ordered, 1)
     ]
