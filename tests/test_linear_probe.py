@@ -9,9 +9,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
+from cuescope.core import stats
 from cuescope.methods import linear_probe
 from cuescope.methods.linear_probe import fit
-from cuescope.methods.probing import FOLDS, Labeled, parts_of, standardized, told_of
+from cuescope.methods.probing import FOLDS, Labeled, Probed, parts_of, standardized, told_of
 
 N, D, K = 120, 8, 4
 
@@ -101,3 +102,13 @@ def test_which_images_can_be_learned_from() -> None:
     assert found.chance == 0.5
     assert Labeled.of([3, 3, 3, 3, 3]).why
     assert Labeled.of([None]).why == "no image has a label"
+
+
+@pytest.mark.slow
+def test_features_of_nothing_lie_above_chance_as_often_as_an_interval_says() -> None:
+    above, tries = 0, 200
+    for seed in range(tries):
+        random, labels = np.random.default_rng(seed), Labeled.of((np.arange(400) % 4).tolist())
+        read = Probed.of([random.normal(size=(400, 6)).astype(np.float32)], labels, "softmax")
+        above += stats.share("accuracy", read.right, clusters=(read.groups,)).above(0.25)
+    assert above <= 12, "2.5 % of 200 is five; a binomial interval gives about ten more"

@@ -90,7 +90,13 @@ def span(said: Conclusion, name: str) -> tuple[float, float]:
 
 def told(condition: Any) -> Any:
     """Above chance, and something besides."""
-    return lambda said: span(said, "accuracy")[0] > (said["accuracy"].chance or 1) and condition(said)
+    return lambda said: (
+        all(span(said, m)[0] > (said["accuracy"].chance or 1) for m in intervals_of(said)) and condition(said)
+    )
+
+
+def intervals_of(said: Conclusion) -> list[str]:
+    return [m.name for m in said.measures if m.name in ("accuracy", "grouped")]
 
 
 def beyond(name: str, condition: Any) -> Any:

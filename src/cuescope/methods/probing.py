@@ -117,6 +117,8 @@ class Probed(NamedTuple):
     """The same of the layer that validation chooses for each part."""
     chosen: int
     """The layer that it chooses most often."""
+    groups: NDArray[np.int64]
+    """Of each image its part and class, as one number: what one read-out says of one class is not independent."""
 
     @classmethod
     def of(cls, features: Sequence[NDArray[np.float32]], labeled: Labeled, loss: Loss, seed: int = 0) -> Probed:
@@ -125,7 +127,8 @@ class Probed(NamedTuple):
         right = [one.answers == labeled.classes for one in told]
         best = np.array([one.validated for one in told]).argmax(0)
         own = np.stack(right)[best[told[0].parts], np.arange(len(labeled.images))]
-        return cls(right, own, int(Counter(best.tolist()).most_common()[0][0]))
+        groups = told[0].parts * len(labeled.labels) + labeled.classes
+        return cls(right, own, int(Counter(best.tolist()).most_common()[0][0]), groups)
 
 
 def standardized(features: NDArray[np.floating]) -> Tensor:
