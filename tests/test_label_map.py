@@ -73,10 +73,13 @@ def test_what_wins_where(classifier: Classifier) -> None:
         assert LabelMap(least=least).start(classifier).observe(seen(classifier, pale))["count"].to_list() == [count]
 
 
-def found(classifier: Classifier, *samples: Sample, labels: list[int] | None = None) -> Conclusion:
-    observer = LabelMap().start(classifier)
+def found(
+    classifier: Classifier, *samples: Sample, labels: list[int] | None = None, least_area: float = 0.1
+) -> Conclusion:
+    tool = LabelMap(least_area=least_area)
+    observer = tool.start(classifier)
     rows = observer.observe(seen(classifier, *samples, labels=labels))
-    return LabelMap().conclude(rows, replace(ABOUT, facts=observer.facts))
+    return tool.conclude(rows, replace(ABOUT, facts=observer.facts))
 
 
 def test_the_numbers(classifier: Classifier) -> None:
@@ -119,7 +122,9 @@ def test_half_the_temperature_has_more_classes(classifier: Classifier) -> None:
 
 
 def test_one_image_or_none(classifier: Classifier) -> None:
-    assert "red, blue" in found(classifier, HALVES).sentence
+    assert "red (50%), blue (44%)" in found(classifier, HALVES).sentence
+    assert "none of 2 classes in 60% of it (most: red (50%))" in found(classifier, HALVES, least_area=0.6).sentence
+    assert "red (50%), and in less than 45% each 1 more" in found(classifier, HALVES, least_area=0.45).sentence
     assert "no part" in found(classifier, DARK).sentence
     assert found(classifier, HALVES)["own_label"].why == "no image has a label"
     assert found(classifier, HALVES)["labels"].interval is None
@@ -131,7 +136,7 @@ def test_one_image_or_none(classifier: Classifier) -> None:
 def test_look_says_what_the_parts_are_beside_the_whole(classifier: Classifier) -> None:
     batch, tool = seen(classifier, HALVES), LabelMap()
     shown = tool.look(classifier, batch, tool.start(classifier).observe(batch))
-    assert shown.sentence.endswith("; in parts red, blue.")
+    assert shown.sentence.endswith("; in parts red (50%), blue (44%).")
     (layer,) = shown.panels[0].figures[0].maps
     assert (layer.legend, layer.name) == (("red", "blue"), "sure parts: 94% of the image")
     batch = seen(classifier, DARK)

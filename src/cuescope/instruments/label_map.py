@@ -177,7 +177,8 @@ class LabelMap(Instrument, version=3, order=160, needs={"logits"}):
             return self.say("nothing")
         labels, several = counts
         if rows.height == 1:
-            said = self.say("one", found=_listed([names[k] for k in rows["labels"][0]]) or "no part that it is sure of")
+            found = self._parts(rows.row(0, named=True), names) or "no part that it is sure of"
+            said = self.say("one", found=found)
         else:
             span = f" ({several.interval[0]:.0%} to {several.interval[1]:.0%})" if several.interval else ""
             said = self.say("counts", share=several.value, span=span, n=several.n, labels=labels.value)
@@ -212,7 +213,7 @@ class LabelMap(Instrument, version=3, order=160, needs={"logits"}):
         names, row_of, figures = classifier.classes.names, by_id(rows), []
         for name in self.examples(rows):
             row, i = row_of[name], batch.ids.index(name)
-            parts = _listed([names[k] for k in row["labels"]]) or "nothing sure"
+            parts = self._parts(row, names) or "nothing sure"
             caption = f"as a whole: {names[int(batch.logits[i].argmax())]}; in parts: {parts}"
             figures.append(Figure(caption, to_image(batch.pixels[i]), maps=(_map(row, names, self.least),)))
         caption = f"The class of each position whose probability is over {self.least:g}: the surer the stronger."
@@ -221,11 +222,19 @@ class LabelMap(Instrument, version=3, order=160, needs={"logits"}):
 
     def look(self, classifier: Classifier, batch: Batch, rows: Rows) -> Look:
         row, names = rows.row(0, named=True), classifier.classes.names
-        parts = _listed([names[k] for k in row["labels"]])
+        parts = self._parts(row, names)
         parts = f"in parts {parts}" if parts else f"no part of it is over {self.least:g} for any class"
         figure = Figure("", to_image(batch.pixels[0]), maps=(_map(row, names, self.least),))
         said = f"As a whole it says {answer(classifier, batch.logits[0])}; {parts}."
         return Look(said, (Panel("label_map", "images", "", figures=(figure,)),))
+
+    def _parts(self, row: Mapping[str, Any], names: tuple[str, ...]) -> str:
+        """Which classes count, and how many others win a few positions; "" for none."""
+        shares = [f"{names[k]} ({area:.0%})" for k, area in zip(row["labels"], row["areas"], strict=True)]
+        fewer, least = len(shares) - row["count"], f"{self.least_area:.0%}"
+        if not row["count"]:
+            return f"none of {len(shares)} classes in {least} of it (most: {shares[0]})" if shares else ""
+        return _listed(shares[: row["count"]]) + (f", and in less than {least} each {fewer} more" * (fewer > 0))
 
 
 def _map(row: Mapping[str, Any], names: tuple[str, ...], least: float) -> Map:
