@@ -160,6 +160,7 @@ def test_what_a_model_prints_is_no_part_of_json(file: Path, capsys: pytest.Captu
     assert "hello from forward" in err
 
 
+@pytest.mark.extra
 def test_look_and_list_miss_the_classes_of_a_zero_shot_model_before_it_is_loaded(tmp_path: Path) -> None:
     from PIL import Image
 
