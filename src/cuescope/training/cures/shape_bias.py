@@ -18,7 +18,7 @@ CURE = Cure(
             sees=3,
             made="stylized",
         ),
-        Stage("clean", "stylized-c", {"epochs": 1, "learning_rate": 1e-4}),
+        Stage("clean", "stylized-c", {"epochs": 6, "optimizer": "sgd", "learning_rate": 0.03, "weight_decay": 1e-4}),
     ),
     judges=("accuracy", "shape_bias", "shift_stability"),
     goal=Goal("shape_bias", "shape_bias"),
