@@ -213,7 +213,7 @@ def test_the_whole_way(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     run = cuescope.Run.open("mine/audit")
     assert [c["title"] for c in run.manifest["classifiers"]] == ["world-congruent", "control", "cured"]
     learned = json.loads((here / "mine/training/steady/training.json").read_text())["images"]
-    assert learned["learned"] + learned["held_out"] == 128
+    assert learned["count"] == 128
     judged = set(run.frame("accuracy").filter(pl.col("classifier") == WORLD)["id"])
     assert len(judged) == 32
     assert "antialiased in 4 places by blurs of size 4" in cuescope.load("mine/cured", device="cpu").notes

@@ -25,7 +25,7 @@ def about(
     chosen = {key: _stored(value) for key, value in asdict(settings).items() if key not in FREE}
     sets = {"images": learned, "held_out": held_out}
     found = {"recipe": recipe, "settings": chosen, "code": code, "classes": to_stored(classes)}
-    found |= {key: {"name": images.name, "digest": images.digest} for key, images in sets.items()}
+    found |= {key: {"name": images.name, "count": len(images), "digest": images.digest} for key, images in sets.items()}
     return json.loads(json.dumps(found))
 
 
