@@ -1,6 +1,6 @@
 """Does every instrument run on every family of architectures, or say truly why it does not apply?
 
-    python bench/sweep.py OUT [--jobs 2] [--models resnet18,levit_128s] [--seconds 300] [--write docs/sweep.md]
+    python bench/sweep.py OUT [--jobs 2] [--models torchvision/resnet18,timm/levit_128s] [--seconds 300] [--write docs/sweep.md]
 
 Each model gets random weights and the world's 16 classes, and all instruments of the standard preset and those of
 ALSO on two to four of the world's images: a sweep asks whether an instrument runs, not what it finds. A model is swept
@@ -143,12 +143,15 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--write", type=Path)
     given = parser.parse_args()
+    chosen = given.models.split(",") if given.models else [model.name for model in models()]
+    if unknown := set(chosen) - {model.name for model in models()}:
+        parser.error(f"no such models: {', '.join(sorted(unknown))}")
     given.out.mkdir(parents=True, exist_ok=True)
     prepare(given.out)
     kept = given.out / "models.jsonl"
     lines = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     known = {line["model"] for line in lines}
-    wanted = [m for m in models() if not given.models or m.name in given.models.split(",")]
+    wanted = [m for m in models() if m.name in chosen]
     missing = {m.library for m in wanted if importlib.util.find_spec(m.library) is None}
     lines += [{"model": m.name, "skipped": f"{m.library} is not installed"} for m in wanted if m.library in missing]
     waiting, running = [m for m in wanted if m.name not in known and m.library not in missing], {}
