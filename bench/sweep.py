@@ -1,6 +1,6 @@
 """Does every instrument run on every family of architectures, or say truly why it does not apply?
 
-    python bench/sweep.py OUT [--jobs 2] [--models torchvision/resnet18,timm/levit_128s] [--seconds 300] [--write docs/sweep.md]
+    python bench/sweep.py OUT [--jobs 2] [--models timm/resnet10t,...] [--seconds 300] [--write docs/sweep.md]
 
 Each model gets random weights and the world's 16 classes, and all instruments of the standard preset and those of
 ALSO on two to four of the world's images: a sweep asks whether an instrument runs, not what it finds. A model is swept
