@@ -28,14 +28,6 @@ def make():
 QUICK = ["--small", "--set", "epochs=3", "--set", "batch=16", "--set", "size_px=32", "--set", "device=cpu"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def trained(folder: Path, *more: str, images: str = "world:congruent:48") -> Path:
     """Three epochs of a tiny network, by the command, in `folder`/mine."""
     from cuescope.cli import main

@@ -73,14 +73,6 @@ class Photos(Images):
         return self.samples[index].label
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterable[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def press(monkeypatch: pytest.MonkeyPatch) -> Iterable[None]:
     """Ctrl-C is pressed once in the networks that press it, also where the tests run in the background."""

@@ -13,15 +13,6 @@ PARAMETERS = {"bagnet9": 15_688_744, "bagnet17": 16_213_032, "bagnet33": 18_310_
 """The numbers of the authors' code; they also stand in the model table of osmr/imgclsmob."""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Batches this small are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def small(kernel3: tuple[int, ...] = (1, 1, 1, 1)) -> BagNet:
     """The full depth of strides at a hundredth of the width, with batch norms that have seen something."""
     torch.manual_seed(0)

@@ -35,15 +35,6 @@ QUICK = WordSettings(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Maps this small are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def some(count: int = 8, seed: int = 5) -> Tensor:
     return network_input(WorldImages(seed=seed).render(range(count))[0])
 

@@ -32,15 +32,6 @@ WORLD = "cuescope/world-congruent"
 QUICK = {"steady.epochs": 1, "steady.average": 0, "steady.batch": 32}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Batches this small are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folders that a cure cannot learn from."""

@@ -23,15 +23,6 @@ from toys import Images, colored, plain
 SIDE = 64
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Batches this small are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 

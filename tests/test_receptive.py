@@ -18,15 +18,6 @@ from cuescope.network import hooks
 from cuescope.network.receptive import WHOLE, Extent, Field, fields
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Maps this small are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 class Fn(nn.Module):
     """A layer that is a function."""
 

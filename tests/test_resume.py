@@ -41,14 +41,6 @@ TRAIN = """if True:
 """
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def settings(folder: Path, norm: str = "BatchNorm2d(8)", dropout: float = 0.2, **changes: object) -> NetworkSettings:
     net = folder / "net.py"
     net.write_text(NET.format(norm=norm, dropout=dropout))

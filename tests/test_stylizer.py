@@ -25,15 +25,6 @@ from cuescope.world.scenes import scene
 from cuescope.world.textures import texture_tiles
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Images this small are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def stylizer() -> Stylizer:
     return load_stylizer()

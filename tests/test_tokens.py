@@ -27,15 +27,6 @@ from toys import Images, colored, plain
 SIDE = 32
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Batches this small are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def random(network: nn.Module, amount: float = 0.05) -> nn.Module:
     """Random all over: what a recipe sets to zero would hide what it does."""
     with torch.no_grad():

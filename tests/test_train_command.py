@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import cuescope
@@ -17,15 +16,6 @@ from cuescope.training import world
 
 SMALL = {"size_px": 20, "side_px": 6, "stride_px": 2, "components": 8, "words": 20, "patches": 2000}
 SET = [part for key, value in SMALL.items() for part in ("--set", f"bow.{key}={value}")]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Batches this small are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -22,16 +22,6 @@ from cuescope.training.settings import Settings
 from cuescope.world.images import CLASSES, WorldImages
 from cuescope.world.models import build_world, packed, unpacked
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Batches this small are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 QUICK = Settings(steps=4, batch=8, learning_rate=0.05)
 
 

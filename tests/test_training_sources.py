@@ -9,7 +9,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import torch
 from PIL import Image
 
 from cuescope.api.train import train
@@ -24,14 +23,6 @@ def make():
 NAMES = ("arrow", "bolt", "cat", "door")
 COUNT = 44
 """Eleven of each class."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def files() -> list[tuple[str, int, bytes]]:

@@ -25,15 +25,6 @@ LOGITS = torch.tensor([[6.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 3.0], [0.0, 
 """Of each word for red, green and blue: the word 3 speaks for none."""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Maps this small are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 class Words(torch.nn.Module):
     """Each patch of 4 x 4 px is one of five words: 0 red, 1 green, 2 blue, 3 black; 4 never occurs."""
 

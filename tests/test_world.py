@@ -21,15 +21,6 @@ from cuescope.world.textures import TEXELS_PER_PX, TEXTURES, background_tiles, t
 VARIANTS = get_args(Variant)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Batches this small are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 # --- the same image, however it is asked for -------------------------------------------------------------------
 
 
