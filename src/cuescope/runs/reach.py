@@ -25,18 +25,23 @@ def check_reach(images: ImageSet, found: int, skipped: Sequence[Skipped]) -> Non
 
 def reopen(folder: Run, tasks: Sequence[Task], cells: Sequence[Cell]) -> None:
     """Have the chunks seen again that lack images which are back."""
-    back: dict[str, set[str]] = {}
+    lost: dict[str, dict[str, str]] = {}
+    # Of each image of a set whether it is back: each is read once, however many instruments lack it.
+    known: dict[str, dict[str, bool]] = {}
     for task, cell in zip(tasks, cells, strict=True):
         digest = task.images.digest
-        if not (lost := folder.out_of_reach(digest)):
+        if digest not in lost:
+            lost[digest], known[digest] = folder.out_of_reach(digest), {}
+        if not lost[digest]:
             continue
-        numbers = {name: k for k, i in enumerate(task.wanted) if (name := task.images.id(i)) in lost}
-        found = {name: k for name, k in numbers.items() if _is_back(task.images, task.wanted[k])}
-        if found:
-            cell.forget({k // sizes.CHUNK for k in found.values()})
-            back.setdefault(digest, set()).update(found)
-    for digest, names in back.items():
-        folder.found_again(digest, names)
+        numbers = {name: k for k, i in enumerate(task.wanted) if (name := task.images.id(i)) in lost[digest]}
+        for name in numbers.keys() - known[digest].keys():
+            known[digest][name] = _is_back(task.images, task.wanted[numbers[name]])
+        if chunks := {k // sizes.CHUNK for name, k in numbers.items() if known[digest][name]}:
+            cell.forget(chunks)
+    for digest, found in known.items():
+        if any(found.values()):
+            folder.found_again(digest, [name for name, is_back in found.items() if is_back])
 
 
 def _is_back(images: ImageSet, index: int) -> bool:
