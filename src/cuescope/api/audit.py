@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.describe import describe
 from cuescope.core.errors import StoppedError
 from cuescope.core.files import write_json
-from cuescope.core.progress import Progress, quiet
+from cuescope.core.progress import Progress, Say, quiet, silent
 from cuescope.core.provenance import now, versions
 from cuescope.core.wording import counted
 from cuescope.data.images import ImageSet
@@ -35,9 +35,6 @@ from cuescope.runs.task import Task
 
 MADE = ("comparisons.json", "pairs.json", "report.html")
 """What is made of the cells. The manifest, written last, holds a hash of each."""
-
-
-Say = Callable[[str], None]
 
 
 class Audit(NamedTuple):
@@ -81,7 +78,7 @@ def perform(
     `say` is told, line by line, what is loaded, what is assumed and how long it will take; `meter` is of the work that
     the audit is a part of, where that was estimated and said already.
     """
-    tell = say or (lambda _: None)
+    tell = say or silent
     asked = find_instruments(options)
     sets = open_inputs(options.inputs, options.most_images)
     folder, models = Run.create(options.out), with_series(models, asked)

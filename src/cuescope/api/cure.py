@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +10,7 @@ from cuescope.api.cure_options import ABOUT, CureOptions
 from cuescope.classifier.sources import known
 from cuescope.core.errors import CueError, StoppedError
 from cuescope.core.files import read_json, write_json
-from cuescope.core.progress import Progress, quiet
+from cuescope.core.progress import Progress, Say, quiet, silent
 from cuescope.core.provenance import now, versions
 from cuescope.core.wording import counted
 from cuescope.runs.inputs import WORLD
@@ -32,8 +32,6 @@ APART = 1
 """Seed of the built-in world's images that no model has learned from, and of its textures."""
 CONFLICTS, TEXTURES, MOST_CONFLICTS = 960, 256, 10_000
 """Cue-conflict images to judge by; textures to learn from; the most conflicts that are made."""
-
-Say = Callable[[str], None]
 
 
 class Cured(NamedTuple):
@@ -73,7 +71,7 @@ def cure(
     asked = CureOptions(**options)
     chosen = find(remedy)
     asked.check(model, chosen)
-    doing = _Doing(chosen, model, asked, progress or quiet, say or (lambda _: None))
+    doing = _Doing(chosen, model, asked, progress or quiet, say or silent)
     try:
         return doing.all(command or f"cuescope.cure({model!r}, {remedy!r}, ...)")
     except KeyboardInterrupt:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cuescope.api.audit import Audit, Say, perform
+from cuescope.api.audit import Audit, perform
 from cuescope.core.findings import Measure
-from cuescope.core.progress import Progress
+from cuescope.core.progress import Progress, Say
 from cuescope.runs.comparisons.ranking import Ranked, along, cues, ranking
 from cuescope.runs.options import AuditOptions
 from cuescope.runs.store import Run
