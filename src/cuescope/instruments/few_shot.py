@@ -117,8 +117,8 @@ class FewShot(Instrument, version=1, order=47, needs={"features", "label"}):
 
     def _rows(self, features: LayerFeatures, other: LayerFeatures | None, batch: Batch) -> Rows:
         """Per image: its label among the images' classes, and its features."""
-        found = {"id": batch.ids, "label": where_labeled(batch, batch.labels), "features": features.of_batch(batch)}
-        return self.table(found | ({"shuffled": other.of_pixels(batch)} if other else {}))
+        known = {"id": batch.ids, "label": where_labeled(batch, batch.labels)}
+        return self.table(known | features.columns(batch, other))
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         labeled = Labeled.of(rows["label"].to_list(), self.least_images)

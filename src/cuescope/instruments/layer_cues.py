@@ -136,8 +136,7 @@ class LayerCues(Instrument, version=1, order=45, needs={"features", "shape", "te
         """Per image: its cues, what it is made of, and its features, layer after layer."""
         keys = (*CUES, "object", "texture_image")
         found = {"id": batch.ids, **{key: [sample.cues.get(key) for sample in batch.samples] for key in keys}}
-        found |= {"features": features.of_batch(batch)} | ({"shuffled": other.of_pixels(batch)} if other else {})
-        return self.table(found)
+        return self.table(found | features.columns(batch, other))
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         design = crossed(*(rows[key].to_list() for key in (*CUES, "object", "texture_image")))

@@ -76,6 +76,11 @@ class LayerFeatures:
         ]
         return torch.cat(layers, 1).numpy()
 
+    def columns(self, batch: Batch, control: LayerFeatures | None) -> dict[str, Any]:
+        """The columns "features", and "shuffled" of the `control` where there is one."""
+        own = {"features": self.of_batch(batch)}
+        return own | ({"shuffled": control.of_pixels(batch)} if control else {})
+
     def of_pixels(self, batch: Batch) -> np.ndarray[Any, Any]:
         """The same in a pass of its own."""
         return self.of_batch(unseen(batch.pixels))
