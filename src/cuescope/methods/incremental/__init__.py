@@ -4,6 +4,8 @@ As in Krypton (Nakandala, Kumar & Papakonstantinou 2019, "Incremental and approx
 occlusion-based deep CNN explanations"), but without any approximation.
 """
 
+from __future__ import annotations
+
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -50,25 +52,49 @@ def painted_logits(classifier: Classifier, pixels: Tensor, rectangles: Sequence[
     for each rectangle. The logits are those of whole forward passes (tested to 1e-4 of the largest in float32),
     which are run for a black box, on a GPU, where torch.fx cannot trace the network, and where the two ways differ.
     """
-    paints = colors(color, len(rectangles))
+    return PaintedImage(classifier, pixels).logits(rectangles, color)
 
-    def incremental(way: IncrementalNetwork, some: slice = slice(None)) -> Logits:
-        normalized = classifier.normalize(paints[some, :, None, None])[:, :, 0, 0]
-        return way.logits(classifier.normalize(pixels[None]), rectangles[some], normalized)
 
-    def plain(some: slice = slice(None)) -> Logits:
-        return _plain(classifier, pixels, rectangles[some], paints[some])
+class PaintedImage:
+    """`painted_logits` of one image that is asked again and again: what each operation gives for it is kept.
 
-    def find_way() -> IncrementalNetwork | str:
-        """An incremental network that gives what whole passes give for two of the rectangles, or why there is none."""
-        step = max(1, len(rectangles) // 2)
-        two = slice(0, 2 * step, step)
-        failing, differing = "its graph cannot be run on patches", "its graph gives other logits, by"
-        build = IncrementalNetwork
-        return checked(classifier, build, lambda way: incremental(way, two), lambda: plain(two), failing, differing)
+    >>> PaintedImage(classifier, pixels).logits([Rectangle(0, 0, 32, 32)], gray).logits.argmax(1)   # doctest: +SKIP
+    """
 
-    way = classifier.known("incremental", find_way)
-    return Painted(*plain(), way) if isinstance(way, str) else Painted(*incremental(way), "")
+    def __init__(self, classifier: Classifier, pixels: Tensor) -> None:
+        self.classifier, self.pixels = classifier, pixels
+        self._recorded: Recorded | None = None
+
+    def logits(self, rectangles: Sequence[Rectangle], color: Color) -> Painted:
+        paints = colors(color, len(rectangles))
+
+        def find_way() -> IncrementalNetwork | str:
+            """A network that gives what whole passes give for two of the rectangles, or why there is none."""
+            step = max(1, len(rectangles) // 2)
+            two = slice(0, 2 * step, step)
+            some, their = rectangles[two], paints[two]
+            failing, differing = "its graph cannot be run on patches", "its graph gives other logits, by"
+            build = IncrementalNetwork
+            found, wanted = (lambda way: self._incremental(way, some, their)), (lambda: self._plain(some, their))
+            return checked(self.classifier, build, found, wanted, failing, differing)
+
+        way = self.classifier.known("incremental", find_way)
+        if isinstance(way, str):
+            return Painted(*self._plain(rectangles, paints), way)
+        return Painted(*self._incremental(way, rectangles, paints), "")
+
+    def _incremental(self, way: IncrementalNetwork, rectangles: Sequence[Rectangle], paints: Tensor) -> Logits:
+        if self._recorded is None:
+            self._recorded = Recorded(way, self.classifier.normalize(self.pixels[None]))
+        normalized = self.classifier.normalize(paints[:, :, None, None])[:, :, 0, 0]
+        return _logits(self._recorded.output)[0], self._recorded.each(rectangles, normalized, _logits)
+
+    def _plain(self, rectangles: Sequence[Rectangle], paints: Tensor) -> Logits:
+        """Whole passes; the images are painted a batch at a time, so that memory does not grow with their number."""
+        classifier = self.classifier
+        clean = classifier.logits(self.pixels[None])
+        covered = (cover(self.pixels, rectangles[g], paints[g]) for g in _batches(classifier, rectangles))
+        return clean[0], torch.cat([clean[:0], *(classifier.logits(images) for images in covered)])
 
 
 def painted_sums(
@@ -120,11 +146,8 @@ def _batches(classifier: Classifier, rectangles: Sequence[Rectangle]) -> list[sl
     return [slice(i, i + size) for i in range(0, len(rectangles), size)]
 
 
-def _plain(classifier: Classifier, pixels: Tensor, rectangles: Sequence[Rectangle], paints: Tensor) -> Logits:
-    """Whole passes; the images are painted a batch at a time, so that memory does not grow with their number."""
-    clean = classifier.logits(pixels[None])
-    covered = (cover(pixels, rectangles[group], paints[group]) for group in _batches(classifier, rectangles))
-    return clean[0], torch.cat([clean[:0], *(classifier.logits(images) for images in covered)])
+def _logits(output: Any) -> Tensor:
+    return tensor_of(output).float()
 
 
 class IncrementalNetwork:
@@ -157,7 +180,7 @@ class IncrementalNetwork:
         `color` is (3,), or (P, 3) with one for each rectangle, normalized as the image is. The logits are float32,
         whatever the network computes in.
         """
-        clean, out = self._each(image, rectangles, color, lambda output: tensor_of(output).float())
+        clean, out = self._each(image, rectangles, color, _logits)
         return clean[0], out
 
     @torch.inference_mode()
@@ -169,21 +192,34 @@ class IncrementalNetwork:
         self, image: Tensor, rectangles: Sequence[Rectangle], color: Tensor, kept: Callable[[Any], Tensor]
     ) -> tuple[Tensor, Tensor]:
         """What is kept of the output for the unchanged image, (1, ...), and for each rectangle, (P, ...)."""
-        image = image.contiguous(memory_format=torch.channels_last)
-        paints = color.to(image.dtype).expand(len(rectangles), 3)
-        with hooks.evaluating(self.network):
-            record = fx.Interpreter(self.graph, garbage_collect_values=False)
-            clean = kept(record.run(image))
-            maps: Maps = defaultdict(dict)
-            out = torch.empty(len(rectangles), *clean.shape[1:])
-            costs = _Outline(self, record.env, maps).costs(rectangles) if rectangles else None
+        recorded = Recorded(self, image)
+        return kept(recorded.output), recorded.each(rectangles, color, kept)
+
+
+class Recorded:
+    """An unchanged image (1, 3, H, W), as the network takes it, and what each operation gives for it."""
+
+    def __init__(self, network: IncrementalNetwork, image: Tensor) -> None:
+        self.network, self.image = network, image.contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), hooks.evaluating(network.network):
+            record = fx.Interpreter(network.graph, garbage_collect_values=False)
+            self.output = record.run(self.image)
+        self.clean, self.maps = record.env, Maps(dict)
+
+    @torch.inference_mode()
+    def each(self, rectangles: Sequence[Rectangle], color: Tensor, kept: Callable[[Any], Tensor]) -> Tensor:
+        """(P, ...): what is kept of the output with each rectangle in its color, (3,) or (P, 3), normalized."""
+        paints = color.to(self.image.dtype).expand(len(rectangles), 3)
+        with hooks.evaluating(self.network.network):
+            out = torch.empty(len(rectangles), *kept(self.output).shape[1:])
+            costs = _Outline(self.network, self.clean, self.maps).costs(rectangles) if rectangles else None
             for group in groups(*costs) if costs else []:
-                patch = _painted(image, [rectangles[i] for i in group], paints[group])
-                out[group] = kept(_Patched(self, record.env, maps).start(patch))
-        return clean, out
+                patch = _painted(self.image, [rectangles[i] for i in group], paints[group])
+                out[group] = kept(_Patched(self.network, self.clean, self.maps).start(patch))
+        return out
 
 
-Maps = dict[fx.Node, dict[bool, Clean]]
+Maps = defaultdict[fx.Node, dict[bool, Clean]]
 
 
 class _Walk(fx.Interpreter):
