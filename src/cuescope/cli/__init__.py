@@ -19,6 +19,7 @@ _COMMANDS = {
     "get": "Other people's data and weights, fetched and checked: human-data, weights.",
     "train": "A classifier by a recipe, on your own labeled images or on the built-in world's.",
     "cure": "What helps a weak model, and did it help? Makes the data, fine-tunes, audits before and after.",
+    "live": "A page on which one hides, moves and changes an image, and watches the answer.",
     "export": "A classifier as an ONNX file that says its classes and preprocessing.",
     "report": "Make the report again from run folders; needs no model.",
     "compare": "Which of two classifiers is better, and do they agree? Over the same images.",
