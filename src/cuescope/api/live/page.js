@@ -3,7 +3,7 @@ const $ = id => document.getElementById(id);
 const image = $("image"), ink = image.getContext("2d"), moves = $("moves"), map = moves.getContext("2d");
 const about = await (await fetch("/about")).json();
 const [height, width] = about.size;
-const CELLS = 16, COLORS = ["--c0", "--c1", "--c2", "--c3"];
+const CELLS = 12, COLORS = ["--c0", "--c1", "--c2", "--c3"];
 
 const state = { image: 0, style: -1, dy: 0, dx: 0, square: null };
 let picture = null, wantedPicture = "", falls = new Map(), places = new Map(), answers = [];
