@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from pathlib import Path
+from unittest.mock import patch
 
 from cuescope.cli import app
 from cuescope.core.parameters import parameters
@@ -20,7 +22,8 @@ WRITTEN = "This page is written by `scripts/write_docs.py` from the code."
 
 def of_commands() -> str:
     """Each command with its arguments and options, as `--help` has them."""
-    text = app.generate_docs(output_format="markdown", recursive=True)
+    with patch.object(sys, "argv", ["cuescope"]):  # It stands in usage lines.
+        text = app.generate_docs(output_format="markdown", recursive=True)
     # The site and GitHub make the table of contents.
     text = re.sub(r"## Table of Contents\n.*?(?=\n\*\*Commands)", "", text, flags=re.S)
     text = text.replace("# cuescope\n", f"# Commands\n\n{WRITTEN}\n", 1)

@@ -1,11 +1,18 @@
 """`cuescope report`: the page again, from run folders alone."""
 
 from pathlib import Path
+from typing import Literal
 
 from cuescope.core.errors import CueError
 
 
-def report(*runs: Path, out: Path | None = None, inline: bool = False, summary: Path | None = None) -> None:
+def report(
+    *runs: Path,
+    out: Path | None = None,
+    inline: bool = False,
+    summary: Path | None = None,
+    track: Literal["mlflow", "wandb"] | None = None,
+) -> None:
     """Make the report again from run folders, several side by side; needs no model and no images.
 
     Args:
@@ -13,11 +20,18 @@ def report(*runs: Path, out: Path | None = None, inline: bool = False, summary: 
         out: The page; report.html in the first run by default.
         inline: One file with everything: full images, all rows of all tables.
         summary: File for one page of Markdown, for a pull request: the sentence, the profile, what to do.
+        track: Log the measures and the page there, by that package's own settings.
     """
     from cuescope.report import write
 
     if not runs:
         raise CueError("no run was given", wanted="at least one run folder", do="cuescope report RUN --out page.html")
-    print(write(list(runs), out or runs[0] / "report.html", inline=inline, summary=summary))
+    page = write(list(runs), out or runs[0] / "report.html", inline=inline, summary=summary)
+    print(page)
     if summary:
         print(summary)
+    if track:
+        from cuescope.report.trackers import track as send
+        from cuescope.runs.store import Run
+
+        print(send([Run.open(run) for run in runs], page, track))
