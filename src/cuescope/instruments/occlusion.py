@@ -34,7 +34,7 @@ class Occlusion(Instrument, version=2, order=140, needs={"logits"}):
     A square of one color hides each place of the image in turn; P(class) at each place makes a map, and the answer at
     each place another (Zeiler & Fergus 2014, section 4.2 and figure 7 d and e). The class is the image's
     label where it is known, else the answer to the unhidden image. The paper gives neither size, stride nor color: here
-    the size is 50 of 224 px and the color that of the classifier's mean pixel. The logits are exact, computed only
+    the size is 49 of 224 px and the color that of the classifier's mean pixel. The logits are exact, computed only
     where the square can reach. Where the image already has about the square's color, nothing is hidden: the share of
     such places is given, and another `fill` hides them.
 
