@@ -53,8 +53,9 @@ def fit_network(
     the recipe of this name, with the same settings and images.
 
     Tried after each epoch on `held_out`, or on a tenth of the images of each class, which nothing is learned from. The
-    weights that are right most often are `best.safetensors`. `say` is told what is trained and what is to be
-    noted of it, and a line after each epoch. Raises CueError as `TrainingFolder` and `train` do, and for images without labels or of one class.
+    weights that are right most often are `best.safetensors`. `say` is told what is trained and what
+    is to be noted of it, and a line after each epoch. Raises CueError as `TrainingFolder` and `train` do, and for images
+    without labels or of one class.
     """
     progress(0, 0, "making the network")
     if isinstance(settings, RelabeledNetwork):
