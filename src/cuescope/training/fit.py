@@ -54,8 +54,8 @@ def fit_network(
 
     Tried after each epoch on `held_out`, or on a tenth of the images of each class, which nothing is learned from. The
     weights that are right most often are `best.safetensors`. `say` is told what is trained and what
-    is to be noted of it, and a line after each epoch. Raises CueError as `TrainingFolder` and `train` do, and for images
-    without labels or of one class.
+    is to be noted of it, and a line after each epoch. Raises CueError as `TrainingFolder` and `train` do, and for
+    images without labels or of one class.
     """
     progress(0, 0, "making the network")
     if isinstance(settings, RelabeledNetwork):
