@@ -46,7 +46,7 @@ FAR = 1_000_003
 """Images are learned from far from the small seeds that they are measured on."""
 TESTED, STYLIZED, VALIDATION = 960, 240, 192
 """Images of each kind that all are measured on; those that choose a schedule."""
-POOL, LEARNED = 1200, 1500
+POOL = LEARNED = 1200
 """Images to learn from: in other textures, and otherwise."""
 STYLES = 256
 """Textures to take."""
@@ -58,8 +58,9 @@ SGD: dict[str, Any] = {
     **{"warmup_epochs": 0.25, "precision": "bfloat16"},
 }
 """What unlearns texture, at half the batch and rate that docs/training.md tells of; and learns from new weights."""
-TUNED: dict[str, Any] = {"epochs": 4, "learning_rate": 1e-3, "precision": "bfloat16"}
-"""A trained network trained on, as the small versions of the recipes do."""
+TUNED: dict[str, Any] = {"epochs": 4, "learning_rate": 1e-3, "precision": "bfloat16", "whole": 0.5}
+"""A trained network trained on, as the small versions of the recipes do; half of the images are seen whole, as they are
+measured: crops alone cost it 42 points of accuracy."""
 
 Found = dict[str, NDArray[Any]]
 """By name a value for each held-out image, or for each filter."""
@@ -142,11 +143,11 @@ def stylization(run: Run) -> Found:
     how = {**SGD, "least": 1.0, "stylized": str(run.work / "stylized")}
     found = tried("before", load_world("world-congruent"))
     found |= tried("A", run.train("a", "stylized-a", images, **how, epochs=14))
-    found |= tried("B", run.train("b", "stylized-b", images, **how, epochs=7))
+    found |= tried("B", run.train("b", "stylized-b", images, **how, epochs=6))
     # From B's weights after the last epoch: its best are the best on clean images.
-    last = run.work / f"b-{run.seed}" / SERIES / "0007.safetensors"
+    last = run.work / f"b-{run.seed}" / SERIES / "0006.safetensors"
     clean = {**SGD, "least": 1.0, "learning_rate": 0.015}
-    return found | tried("C", run.train("c", "stylized-c", images, model=str(last), **clean, epochs=5))
+    return found | tried("C", run.train("c", "stylized-c", images, model=str(last), **clean, epochs=4))
 
 
 def bagnet(run: Run) -> Found:
@@ -197,7 +198,7 @@ def tuning(run: Run) -> Found:
 
 def scratch(run: Run) -> Found:
     """BlurPool from new weights, beside the same training without."""
-    images, how = run.images("congruent", LEARNED), {**SGD, "warmup_epochs": 1.0, "epochs": 12}
+    images, how = run.images("congruent", LEARNED), {**SGD, "warmup_epochs": 1.0, "epochs": 12, "whole": 0.5}
     found = _stood("plain", run.train("plain", "imagenet", images, **how))
     return found | _stood("blur", run.train("blur", "blurpool", images, **how))
 
