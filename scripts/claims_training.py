@@ -188,9 +188,10 @@ def stylized_apart(work: Path) -> tuple[Tensor, Tensor]:
 
 def tuning(run: Run) -> Found:
     """BlurPool fine-tuned, and the stronger crops, each beside the same training without."""
-    images, of_congruent = run.images("congruent", LEARNED), {**TUNED, "model": "cuescope/world-congruent"}
-    found = _stood("tuned", run.train("tuned", "blurpool-fine-tuned", images, **of_congruent))
-    found |= _stood("blur tuned", run.train("blur-tuned", "blurpool-fine-tuned", images, **TUNED))
+    images, large = run.images("congruent", LEARNED), {**TUNED, "least": 0.75}
+    plain = run.train("tuned", "blurpool-fine-tuned", images, model="cuescope/world-congruent", **large)
+    found = _stood("tuned", plain)
+    found |= _stood("blur tuned", run.train("blur-tuned", "blurpool-fine-tuned", images, **large))
     usual = run.train("usual", "crops", images, **TUNED, least=0.08, most=1.0)
     found |= _stood("usual crops", usual)
     return found | _stood("strong crops", run.train("strong", "crops", images, **TUNED))
