@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -82,6 +83,36 @@ def tracked(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
     events = EventAccumulator(str(folder / "tensorboard")).Reload()
     return {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_a_loss_is_the_mean_since_the_row_before_also_over_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses: dict[int, float] = {}
+    after = TrainingFolder.after
+
+    def noted(self: TrainingFolder, state: State, accelerator: object) -> None:
+        first, losses[state.done] = state.done not in losses, state.loss
+        after(self, state._replace(stop=first and state.done == 10), accelerator)
+
+    monkeypatch.setattr(TrainingFolder, "after", noted)
+    more = "--set", "batch=2"  # 22 steps an epoch
+    with pytest.raises(AssertionError):
+        trained(tmp_path, *more)
+    rows = pl.read_parquet(trained(tmp_path, *more) / "metrics.parquet")
+    assert rows["step"].to_list() == [22, 25, 44, 50, 66]
+    wanted = [sum(losses[step] for step in range(a + 1, b + 1)) / (b - a) for a, b in pairwise([0, *rows["step"]])]
+    assert rows["loss"].to_list() == pytest.approx(wanted)
+
+
+def test_what_is_to_be_noted_is_said_once_before_the_first_epoch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(tmp_path, "--set", "batch=64")
+    lines = capsys.readouterr().err.splitlines()
+    notes = [i for i, line in enumerate(lines) if line.startswith(("drawn by", "a batch is all"))]
+    assert len(notes) == 2
+    assert notes[1] < lines.index(next(line for line in lines if line.startswith("epoch 1 of 3")))
 
 
 @pytest.mark.extra

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 import cuescope
+from cuescope.cli import main
 from cuescope.training.checkpoint import facts_of
 
 NET = """
@@ -43,6 +44,22 @@ def start(out: Path, launcher: str) -> subprocess.Popen[str]:
     modules = [part for module in (LAUNCHERS[launcher], ["cuescope", *command]) if module for part in ("-m", *module)]
     pipe = subprocess.PIPE
     return subprocess.Popen([sys.executable, *modules], env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_the_first_process_alone_says_what_all_have_found(
+    ended: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wait(seconds: float) -> None:
+        assert seconds > 1
+        if ended:
+            raise KeyboardInterrupt
+
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(time, "sleep", wait)
+    with pytest.raises(KeyboardInterrupt if ended else SystemExit):
+        main(["train", "imagenetx", "--out", "no"])
+    assert capsys.readouterr().err.count("cuescope: process 1: unknown recipe") == 1 - ended
 
 
 def finished(out: Path, launcher: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from cuescope.core.alignment import align
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet, UnreadableError
-from cuescope.data.readers import read_stored
+from cuescope.data.readers import read_stored, spool
 from cuescope.runs.inputs import find_images, open_inputs, sources
 
 
@@ -192,6 +192,26 @@ def test_threads_read_the_same_pixels(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert [found[i] for i in range(200)] == wanted
+
+
+@pytest.mark.parametrize("share", [0.5, 0.0])
+def test_rows_that_are_read_at_random_are_kept_where_there_is_room(
+    share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "SHARE", share)
+    rows = {"image": [*structs(40), {"bytes": None, "path": "x"}, *structs(9)]}
+    monkeypatch.setattr("cuescope.data.readers.parquet.BLOCK_BYTES", 1)
+    images = read_stored(parquet(tmp_path / "a.parquet", rows))
+    assert images is not None
+    order, expected = [i for i in range(50) if i != 40], [*range(40), *range(9)]
+    for _ in range(3):
+        assert [int(images.read(i).pixels[0, 0, 0]) for i in order] == expected
+    (tmp_path / "a.parquet").unlink()
+    if share:
+        assert [int(images.read(i).pixels[0, 0, 0]) for i in reversed(order)] == expected[::-1]
+    for i in [40] if share else [40, 0]:
+        with pytest.raises(UnreadableError, match="not there"):
+            images.read(i)
 
 
 # --- what is such a set

@@ -53,7 +53,7 @@ def train(
     `images` are what all others learn from: a folder of labeled images, an ImageSet or "world:VARIANT:COUNT";
     `labels` a CSV of file,index; `limit` takes so many, evenly spread. The recipes of the world draw their own.
     `settings` are fields of the recipe's settings, which with `small` are those of its small version: minutes on two
-    cores, for images of 64 px such as the world's. `say` is told a line after each epoch.
+    cores, for images of 64 px such as the world's. `say` is told the notes before it begins, and a line each epoch.
 
     Raises CueError for anything the user can mend, before the first image where that is possible.
 
@@ -76,6 +76,8 @@ def train(
 
         found = find_images(images, labels=labels, limit=limit)
         source = str(images) if isinstance(images, str | Path) else found.name
+        for note in found.notes:
+            (say or silent)(note)
     elif (images, labels, limit) != (None, None, None):
         do = "leave out --images, --labels and --limit, or train another recipe, such as imagenet"
         raise CueError(f"{name} draws its own images", wanted="no images", do=do)

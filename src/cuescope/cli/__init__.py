@@ -3,6 +3,7 @@
 import errno
 import io
 import sys
+import time
 from collections.abc import Sequence
 
 from cyclopts import App
@@ -10,6 +11,8 @@ from cyclopts import App
 from cuescope.core.errors import CueError, StoppedError, printable
 from cuescope.core.processes import rank
 
+OTHERS_WAIT_S = 10.0
+"""Seconds that processes beside the first wait before they say what is wrong."""
 _COMMANDS = {
     "demo": "An audit of the models of the built-in world; needs no data.",
     "audit": "Which cues do these classifiers use? A run folder and a report.",
@@ -50,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         status = app(arguments, result_action="return_value")
     except CueError as error:
+        if rank():
+            # Where the first process has made the same mistake, it says so, and the launcher ends this one.
+            time.sleep(OTHERS_WAIT_S)
         print(f"cuescope: {f'process {rank()}: ' if rank() else ''}{error}", file=sys.stderr)
         sys.exit(130 if isinstance(error, StoppedError) else 2)
     except BrokenPipeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,7 +63,12 @@ def train(
 
     named = {"model": model, "stylized": stylized, "label_maps": label_maps, "track": track or None}
     given = settings(set_ or ()) | {key: str(value) for key, value in named.items() if value is not None}
-    first = is_first()
+    first, said = is_first(), list[str]()
+
+    def tell(text: str) -> None:
+        said.append(text)
+        say(text)
+
     with progress() if first else nullcontext(quiet) as show:
         trained = do_train(
             recipe,
@@ -75,16 +81,17 @@ def train(
             held_out=held_out,
             small=small,
             progress=show,
-            say=say if first else silent,
+            say=tell if first else silent,
         )
     if first:
-        _tell(trained)
+        _tell(trained, said)
 
 
-def _tell(trained: Training) -> None:
-    """Print what came of it, and what to do next."""
+def _tell(trained: Training, said: Collection[str]) -> None:
+    """Print what came of it but for what is said already, and what to do next."""
     for note in trained.notes:
-        say(note)
+        if note not in said:
+            say(note)
     if lost := len(trained.skipped):
         say(f"{lost:,} image{'s' * (lost > 1)} could not be used:")
         for one in trained.skipped[:SHOWN]:

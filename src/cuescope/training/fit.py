@@ -53,8 +53,9 @@ def fit_network(
     the recipe of this name, with the same settings and images.
 
     Tried after each epoch on `held_out`, or on a tenth of the images of each class, which nothing is learned from. The
-    weights that are right most often are `best.safetensors`. `say` is told what is trained, and a line after each
-    epoch. Raises CueError as `TrainingFolder` and `train` do, and for images without labels or of one class.
+    weights that are right most often are `best.safetensors`. `say` is told what is trained and what
+    is to be noted of it, and a line after each epoch. Raises CueError as `TrainingFolder` and `train` do, and for
+    images without labels or of one class.
     """
     progress(0, 0, "making the network")
     if isinstance(settings, RelabeledNetwork):
@@ -106,6 +107,8 @@ def fit_network(
     size = sum(parameter.numel() for parameter in network.module.parameters())
     say(f"{network.spec}: {size:,} parameters, {how.size[0]} px, on {device} in {settings.precision}")
     say(f"{len(at):,} images to learn from, {len(tried):,} held out, of {len(network.classes):,} classes")
+    for note in notes:
+        say(note)
     with folder.locked():
         trained = train(network.module, data, replace(steps, device=device), progress, keeper=folder)
         weights = folder.best_weights()

@@ -71,6 +71,8 @@ class TrainingFolder:
         self.evaluate, self.pack, self.lost, self.every_s, self.track = evaluate, pack, lost, every_s, track
         self.progress, self.say, self.waited = progress, say, 0.0
         self.rows: list[dict[str, Any]] = []
+        self.losses: list[float] = []
+        """Of the steps since the last row."""
         self.best: Right | None = None
         self.interrupt = Interrupt()
         self._board: Board | None = None
@@ -136,6 +138,7 @@ class TrainingFolder:
                 raise CueError(f"'{file}' is of a training with {other}", wanted="a checkpoint of this one", do=OTHER)
             done, best = int(facts["done"]), Right(*facts["best"]) if facts["best"] else None
             self._lost_before = {name: Skipped(name, why) for name, why in facts["lost"].items()}
+            self.losses = [float(loss) for loss in facts["losses"]]
         except (KeyError, TypeError, ValueError, AttributeError):
             raise checkpoint.broken(file, "it does not say how far the training is") from None
         checkpoint.restore(file, network, average.network if average else None, optimizer)
@@ -168,16 +171,19 @@ class TrainingFolder:
         """Note how it goes; at the end of an epoch try the network, keep it, and keep a checkpoint."""
         epoch, k = divmod(state.done, self.steps_per_epoch)
         ends = k == 0
+        self.losses.append(state.loss)
+        loss = sum(self.losses) / len(self.losses)
         right = Right(0, 0)
         if ends:
             self.progress(0, 0, f"epoch {epoch} of {self.epochs}: trying it on the images held out")
             right = self.evaluate(state.evaluated, accelerator)
-        row = {"step": state.done, "epoch": state.done / self.steps_per_epoch, "loss": state.loss, "rate": state.rate}
+        row = {"step": state.done, "epoch": state.done / self.steps_per_epoch, "loss": loss, "rate": state.rate}
         row |= {"images_per_s": state.images_per_s, "waited": state.waited, "held_out_accuracy": None}
         if right.tried:
             row["held_out_accuracy"] = right.share
-        if ends or state.told:
+        if state.told:
             self._note(row, state.main)
+            self.losses = []
         due = ends or state.stop or time.monotonic() - self._saved_s > self.every_s
         if state.main and due:
             self._check_finite(state)
@@ -187,7 +193,7 @@ class TrainingFolder:
             self._checkpoint(state)
         self.waited = state.waited_in_all
         if ends:
-            self.say(_said(epoch, self.epochs, state, right))
+            self.say(_said(epoch, self.epochs, loss, right, state.images_per_s))
             # What the first process has written the others may read.
             accelerator.wait_for_everyone()
         if state.stop:
@@ -225,7 +231,7 @@ class TrainingFolder:
         pl.DataFrame(self.rows, infer_schema_length=None).write_parquet(buffer)
         self._write(self.path / METRICS, buffer.getvalue())
         lost = {one.id: one.why for one in self.skipped.values()}
-        facts = {"about": self.about, "done": state.done, "best": self.best, "lost": lost}
+        facts = {"about": self.about, "done": state.done, "best": self.best, "lost": lost, "losses": self.losses}
         average = state.average.network if state.average else None
         self._write(self.path / LAST, checkpoint.packed(state.network, average, state.optimizer, facts))
         self._saved, self._saved_s = state.done, time.monotonic()
@@ -259,6 +265,6 @@ class TrainingFolder:
             raise CueError(found, wanted="the training that was begun there", do=OTHER)
 
 
-def _said(epoch: int, epochs: int, state: State, right: Right) -> str:
+def _said(epoch: int, epochs: int, loss: float, right: Right, images_per_s: float) -> str:
     found = f", held-out accuracy {right.share:.1%}" if right.tried else ""
-    return f"epoch {epoch} of {epochs}: loss {state.loss:.3f}{found}, {state.images_per_s:,.0f} images/s"
+    return f"epoch {epoch} of {epochs}: loss {loss:.3f}{found}, {images_per_s:,.0f} images/s"

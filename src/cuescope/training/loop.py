@@ -129,11 +129,11 @@ def train(
     """Train a model in place on `settings.steps` batches and return it on the CPU, in evaluation mode.
 
     The loss is that of a classifier unless another is given. A gradient above the norm `longest_gradient` is shortened
-    to it. `progress` is called each `every` steps, and where they are long each `SHOWN_S` seconds, with numbers of
-    images. The same model, data and settings give the same weights bit for bit on the same machine with the same number
-    of threads (torch.set_num_threads); the global random generator is left as it was. Where weights are averaged, the
-    model has the averages in the end. Raises CueError where the batches run out, the loss is no longer finite, or the
-    model cannot be compiled.
+    to it. `progress` is called each `every` steps, after each epoch, and where steps are long each `SHOWN_S` seconds,
+    with numbers of images. The same model, data and settings give the same weights bit for bit on the same machine with
+    the same number of threads (torch.set_num_threads); the global random generator is left as it was. Where weights are
+    averaged, the model has the averages in the end. Raises CueError where the batches run out, the loss is no longer
+    finite, or the model cannot be compiled.
     """
     ours = accelerate(settings)
     ranks, rank, device = ours.num_processes, ours.process_index, ours.device
@@ -194,7 +194,8 @@ def train(
                 now = time.perf_counter()
                 spent = max(now - since, 1e-9)
                 speed, waiting = seen / spent, (feed.waited_s - waited) / spent
-                told = done % every == 0 or done == settings.steps
+                ends = done == settings.steps or (each > 0 and done % each == 0)
+                told = done % every == 0 or ends
                 if told or now - shown > SHOWN_S:
                     at = f"epoch {step // each + 1} of {math.ceil(settings.steps / each)}" if each else "training"
                     what = f"{at} ({describe()}, {speed:,.0f} images/s, {waiting:.0%} waiting)"

@@ -3,6 +3,7 @@
 import bisect
 import itertools
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,35 +17,54 @@ from cuescope.core.files import parsed
 from cuescope.data.images import UnreadableError
 from cuescope.data.readers.decode import unreached
 from cuescope.data.readers.files import Names
+from cuescope.data.readers.spool import Spool
 from cuescope.data.readers.stored import StoredSet, labels_of
 
 IMAGES = ("image", "img", "jpg", "png", "bytes", "image_bytes", "content", "picture")
 LABELS = ("label", "labels", "fine_label", "class", "cls", "target", "class_id", "class_name", "category")
-BLOCK = 32
-"""Rows that are read together; two blocks are kept."""
+BLOCK_BYTES = 1 << 24
+"""Of rows that are read together; two blocks are held. Each costs reading its row groups from their beginning."""
+AGAIN = 3
+"""A block that is read so often is asked for at random, and kept: notes on a set and one look at all of it take two."""
 
 
 class _Tables:
-    """The bytes of images in the rows of tables, a block of rows at a time."""
+    """The bytes of images in the rows of tables, a block of rows at a time.
+
+    What is read in a random order, as trainings do, lies in a temporary file from the third time on.
+    """
 
     def __init__(self, paths: Sequence[Path], counts: Sequence[int], column: pl.Expr) -> None:
         self.paths, self.column = paths, column
         self.bounds = [0, *itertools.accumulate(counts)]
+        sizes = (path.stat().st_size for path in paths)
+        self._rows = [max(1, BLOCK_BYTES * count // size) for count, size in zip(counts, sizes, strict=True)]
         self._held: dict[tuple[int, int], list[bytes | None]] = {}
-        self._lock = threading.Lock()
+        self._reads: Counter[tuple[int, int]] = Counter()
+        self._spool, self._lock = Spool(self.bounds[-1]), threading.Lock()
+
+    def _read(self, file: int, block: int) -> list[bytes | None]:
+        first, count = block * self._rows[file], self._rows[file]
+        table = pl.scan_parquet(self.paths[file], glob=False).select(self.column).slice(first, count)
+        try:
+            rows = table.collect().to_series().to_list()
+        except OSError as error:
+            raise unreached(self.paths[file], error, "its Parquet file") from None
+        except pl.exceptions.PolarsError as error:
+            raise UnreadableError(f"its Parquet file cannot be read: {error}") from None
+        self._reads[file, block] += 1
+        if self._reads[file, block] >= AGAIN:
+            self._spool.keep(self.bounds[file] + first, rows)
+        return rows
 
     def bytes(self, index: int) -> bytes:
+        if (kept := self._spool.get(index)) is not None:
+            return kept
         file = bisect.bisect_right(self.bounds, index) - 1
-        block, at = divmod(index - self.bounds[file], BLOCK)
+        block, at = divmod(index - self.bounds[file], self._rows[file])
         with self._lock:
             if (rows := self._held.get((file, block))) is None:
-                table = pl.scan_parquet(self.paths[file], glob=False).select(self.column).slice(block * BLOCK, BLOCK)
-                try:
-                    rows = table.collect().to_series().to_list()
-                except OSError as error:
-                    raise unreached(self.paths[file], error, "its Parquet file") from None
-                except pl.exceptions.PolarsError as error:
-                    raise UnreadableError(f"its Parquet file cannot be read: {error}") from None
+                rows = self._read(file, block)
                 last = list(self._held.items())[-1:]
                 self._held = {**dict(last), (file, block): rows}
         if (data := rows[at]) is None:
