@@ -1,7 +1,7 @@
 """What does probing cost beyond a bare pass, and how fast is its solver?
 
     python bench/transfer.py [--model torchvision/mobilenet_v2@random] [--images 400] [--rounds 3]
-    python bench/transfer.py --memory 1000 50000    peak memory for so many images, each instrument in its own process
+    python bench/transfer.py --memory 1000 50000    peak memory for so many images, each number in its own process
 
 On one thread, by the clock of the process. A bare pass decodes, resizes and runs the world's images, 32 at a time;
 probing keeps 8 layers on the way and writes them. The solver learns what told_of learns (five parts and six penalties),
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
 from cuescope.core.findings import About, Conclusion
 from cuescope.data.readers.beside import Beside
-from cuescope.instruments.base import Rows
+from cuescope.instruments.base import Instrument, Rows
 from cuescope.instruments.layer_probe import LayerProbe
 from cuescope.instruments.registry import build
 from cuescope.methods.layer_features import layers_of
@@ -43,7 +44,7 @@ from cuescope.world.images import WorldImages
 
 PENALTY = 1e-2
 """Of a single problem."""
-TOOLS = ("layer_probe", "few_shot", "label_issues", "near_duplicates")
+TOOLS = ("layer_probe", "few_shot", "label_issues")
 
 
 class Silent(LayerProbe):
@@ -71,24 +72,28 @@ def probed(classifier: Classifier, images: WorldImages) -> tuple[float, Cell]:
     return time.process_time() - started, cell
 
 
-def concluded(name: str, count: int) -> None:
-    """Look at so many images with one instrument and conclude; print the peak of memory after either."""
+def concluded(names: Sequence[str], count: int) -> None:
+    """Look at so many images with instruments, in one pass, and conclude; print the peak of memory after each step."""
     classifier, images = load("cuescope/world-congruent", device="cpu"), WorldImages("congruent", count=count)
-    tool = build(name, {} if name in ("label_issues", "near_duplicates") else {"control": False})
-    if name == "near_duplicates":
+    if "near_duplicates" in names:
         images = Beside(images, WorldImages("congruent", count=count, seed=1))
-    peaks = []
+    tools = [build(name, {"control": False} if name in ("layer_probe", "few_shot") else {}) for name in names]
+    tasks = [Task(classifier, images, watched(tool), tuple(range(16))) for tool in tools]
+    started = time.monotonic()
+    for cell in run(tasks, Run.create(tempfile.mkdtemp()), workers=1):
+        assert cell.concluded, cell.error
+    print(f"the end {peak():.0f} ({time.monotonic() - started:.0f} s)")
+
+
+def watched(tool: Instrument) -> Instrument:
+    """One that prints the peak of memory before it concludes."""
 
     class Watching(type(tool)):
         def conclude(self, rows: Rows, about: About) -> Conclusion:
-            peaks.append(peak())
+            print(f"before {type(tool).__name__} {peak():.0f} MiB, ", end="")
             return super().conclude(rows, about)
 
-    started = time.monotonic()
-    watching = Watching(**asdict(tool))
-    (cell,) = run([Task(classifier, images, watching, tuple(range(16)))], Run.create(tempfile.mkdtemp()), workers=1)
-    assert cell.concluded, cell.error
-    print(f"{peaks[0]:.0f} MiB at the peak of looking, {peak():.0f} of all, {time.monotonic() - started:.0f} s")
+    return Watching(**asdict(tool))
 
 
 def peak() -> float:
@@ -157,18 +162,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", type=int, nargs="+")
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--tool", choices=TOOLS, help=argparse.SUPPRESS)
+    parser.add_argument("--tools", nargs="+", default=TOOLS, help="Instruments whose memory is measured.")
     given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # scikit-learn does not converge by its defaults
     if given.peak:
-        concluded(given.tool, given.peak)
+        concluded(given.tools, given.peak)
         return
-    for tool in TOOLS if given.memory else ():
-        for count in given.memory:
-            command = [sys.executable, str(Path(__file__)), "--peak", str(count), "--tool", tool]
-            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            print(f"{tool}, {count:,} images: {told.strip()}", flush=True)
+    for count in given.memory or ():
+        command = [sys.executable, str(Path(__file__)), "--peak", str(count), "--tools", *given.tools]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        print(f"{count:,} images: {told.strip()}", flush=True)
     if given.memory:
         return
     classifier, images = load(given.model, device="cpu"), WorldImages("congruent", count=given.images)

@@ -57,7 +57,7 @@ class LabelIssues(Featured, version=1, order=48, needs={"features", "label"}):
 
     question = "Which labels of these images contradict what its features tell of the others?"
     reference = "Northcutt, Jiang and Chuang 2021, Confident Learning; Zeiler and Fergus 2014, section 5 (read-outs)"
-    concluded = {"suspected": pl.Int32, "own": pl.Float64, "other": pl.Float64}
+    concluded = {"suspected": pl.Int32, "own": pl.Float64, "other": pl.Float64, "said": pl.String}
     sentences = {
         "nothing": Sentence("cannot tell", "no two classes can be learned", "Labels cannot be doubted: {why}."),
         "chance": Sentence(
@@ -118,6 +118,12 @@ class LabelIssues(Featured, version=1, order=48, needs={"features", "label"}):
             "own": own.tolist(),
             "other": [p if k >= 0 else None for p, k in zip(other.tolist(), flagged, strict=True)],
         }
+        numbers = zip(labels, flagged, own, other, strict=True)
+        names = [about.classes[label] for label in labeled.labels]
+        each["said"] = [
+            f"labeled {names[label]} ({p:.0%}), looks like {names[k]} ({q:.0%})" if k >= 0 else None
+            for label, k, p, q in numbers
+        ]
         panels = tuple(self._panels(self.with_outcomes(rows, Conclusion(each=each)), about.classes))
         caveats = [*CAVEATS, f"Read-outs of {FOLDS} parts, from {about.facts['layers'][0]['name']}."]
         if lost := rows.height - len(labels):
@@ -156,12 +162,7 @@ class LabelIssues(Featured, version=1, order=48, needs={"features", "label"}):
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         row_of = by_id(rows)
-
-        def caption_of(name: str) -> str:
-            row = row_of[name]
-            return f"{name}: its label has {row['own']:.0%}, another class {row['other']:.0%}"
-
-        if figures := gallery(batch, self.examples(rows), caption_of):
+        if figures := gallery(batch, self.examples(rows), lambda name: f"{name}: {row_of[name]['said']}"):
             caption = "Is the label wrong?"
             yield Panel("doubted", "images", "Labels that look wrong, the first of the list", caption, figures=figures)
 
