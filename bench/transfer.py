@@ -1,7 +1,7 @@
 """What does probing cost beyond a bare pass, and how fast is its solver?
 
     python bench/transfer.py [--model torchvision/mobilenet_v2@random] [--images 400] [--rounds 3]
-    python bench/transfer.py --memory 1000 4000     peak memory of looking at so many images, each in its own process
+    python bench/transfer.py --memory 1000 50000    peak memory for so many images, each number in its own process
 
 On one thread, by the clock of the process. A bare pass decodes, resizes and runs the world's images, 32 at a time;
 probing keeps 8 layers on the way and writes them. The solver learns what told_of learns (five parts and six penalties),
@@ -19,6 +19,8 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +30,21 @@ from sklearn.linear_model import LogisticRegression
 from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
 from cuescope.core.findings import About, Conclusion
-from cuescope.instruments.base import Rows
+from cuescope.data.readers.beside import Beside
+from cuescope.instruments.base import Instrument, Rows
 from cuescope.instruments.layer_probe import LayerProbe
-from cuescope.methods.layer_features import split
+from cuescope.instruments.registry import build
+from cuescope.methods.layer_features import layers_of
+from cuescope.methods.linear_probe import fit
 from cuescope.methods.probing import FOLDS, PENALTIES, Labeled, parts_of, standardized, told_of
 from cuescope.runs.runner import run
 from cuescope.runs.store import Cell, Run
 from cuescope.runs.task import BATCH, Task
 from cuescope.world.images import WorldImages
+
+PENALTY = 1e-2
+"""Of a single problem."""
+TOOLS = ("layer_probe", "few_shot", "label_issues")
 
 
 class Silent(LayerProbe):
@@ -63,10 +72,39 @@ def probed(classifier: Classifier, images: WorldImages) -> tuple[float, Cell]:
     return time.process_time() - started, cell
 
 
+def concluded(names: Sequence[str], count: int) -> None:
+    """Look at so many images with instruments, in one pass, and conclude; print the peak of memory after each step."""
+    classifier, images = load("cuescope/world-congruent", device="cpu"), WorldImages("congruent", count=count)
+    if "near_duplicates" in names:
+        images = Beside(images, WorldImages("congruent", count=count, seed=1))
+    tools = [build(name, {"control": False} if name in ("layer_probe", "few_shot") else {}) for name in names]
+    tasks = [Task(classifier, images, watched(tool), tuple(range(16))) for tool in tools]
+    started = time.monotonic()
+    for cell in run(tasks, Run.create(tempfile.mkdtemp()), workers=1):
+        assert cell.concluded, cell.error
+    print(f"the end {peak():.0f} ({time.monotonic() - started:.0f} s)")
+
+
+def watched(tool: Instrument) -> Instrument:
+    """One that prints the peak of memory before it concludes."""
+
+    class Watching(type(tool)):
+        def conclude(self, rows: Rows, about: About) -> Conclusion:
+            print(f"before {type(tool).__name__} {peak():.0f} MiB, ", end="")
+            return super().conclude(rows, about)
+
+    return Watching(**asdict(tool))
+
+
+def peak() -> float:
+    """The most memory that the process has held, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def solved(features: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
     """Seconds and accuracy of ours."""
     started = time.process_time()
-    told = told_of(features, classes)
+    told = told_of(standardized(features), classes)
     return time.process_time() - started, float((told.answers == classes).mean())
 
 
@@ -94,6 +132,29 @@ def solved_by_others(features: np.ndarray, classes: np.ndarray) -> tuple[float, 
     return time.process_time() - started, float((answers == classes).mean())
 
 
+def one(features: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
+    """Seconds of a single read-out of four fifths, and its accuracy on the fifth."""
+    part, y = parts_of(classes) == 0, torch.from_numpy(classes)
+    started = time.process_time()
+    x = standardized(features)
+    counted = torch.from_numpy(~part)[None]
+    made = fit(x, y, counted, torch.tensor([PENALTY]), int(classes.max()) + 1)
+    seconds = time.process_time() - started
+    return seconds, float((made.scores(x)[0].argmax(0) == y)[part].double().mean())
+
+
+def one_by_others(features: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
+    """The same by scikit-learn."""
+    part = parts_of(classes) == 0
+    started = time.process_time()
+    x = standardized(features).numpy()
+    made = LogisticRegression(C=1 / (PENALTY * (~part).sum())).fit(x[~part], classes[~part])
+    return time.process_time() - started, float(made.score(x[part], classes[part]))
+
+
+_ALL, _ONE = (solved, solved_by_others), (one, one_by_others)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="torchvision/mobilenet_v2@random")
@@ -101,17 +162,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", type=int, nargs="+")
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--tools", nargs="+", default=TOOLS, help="Instruments whose memory is measured.")
     given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # scikit-learn does not converge by its defaults
     if given.peak:
-        probed(load("cuescope/world-congruent", device="cpu"), WorldImages("congruent", count=given.peak))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        concluded(given.tools, given.peak)
         return
     for count in given.memory or ():
-        command = [sys.executable, str(Path(__file__)), "--peak", str(count)]
-        peak = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        print(f"{count:,} images: peak {peak:.0f} MiB")
+        command = [sys.executable, str(Path(__file__)), "--peak", str(count), "--tools", *given.tools]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        print(f"{count:,} images: {told.strip()}", flush=True)
     if given.memory:
         return
     classifier, images = load(given.model, device="cpu"), WorldImages("congruent", count=given.images)
@@ -123,11 +184,14 @@ def main() -> None:
         print(f"bare {first:.2f} s, probing 8 layers {second:.2f} s: {ratios[-1]:.3f} times")
     print(f"median {np.median(ratios):.3f} times (bar 1.2)")
     rows = cell.rows()
-    labeled = Labeled.of(rows["label"].to_list())
-    for at, features in list(enumerate(split(rows["features"], cell.facts["layers"])))[::7]:
-        mine, theirs = solved(features, labeled.classes), solved_by_others(features, labeled.classes)
-        name = f"{cell.facts['layers'][at]['name']}, {features.shape[1]} features"
-        print(f"{name}: ours {mine[0]:.2f} s, {mine[1]:.1%}; scikit-learn {theirs[0]:.2f} s, {theirs[1]:.1%}")
+    labeled, about = Labeled.of(rows["label"].to_list()), About("", "", (), facts=cell.facts)
+    for at, layer in list(enumerate(layers_of(rows, about, "features", labeled.images)))[::7]:
+        features = layer.part(0, len(layer))
+        print(f"{cell.facts['layers'][at]['name']}, {features.shape[1]} features:")
+        for asked, ways in (("five parts, six penalties", _ALL), ("one problem", _ONE)):
+            runs = [[way(features, labeled.classes) for way in ways] for _ in range(given.rounds)]
+            (mine, right), (theirs, known) = (min(of) for of in zip(*runs, strict=True))
+            print(f"  {asked}: ours {mine:.3f} s, {right:.1%}; scikit-learn {theirs:.3f} s, {known:.1%}")
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ def test_softmax_has_the_optimum_of_scikit_learn(penalty: float) -> None:
     x, y = clouds()
     mine = fit(x, y, torch.ones(1, N), torch.tensor([penalty]), K)
     twin = LogisticRegression(C=1 / (penalty * N), tol=1e-8, max_iter=2000).fit(x.numpy(), y.numpy())
-    assert mine.weights[0].T.numpy() == pytest.approx(twin.coef_, abs=0.01 * np.abs(twin.coef_).max())
-    assert mine.scores(x)[0].softmax(1).numpy() == pytest.approx(twin.predict_proba(x.numpy()), abs=0.01)
+    assert mine.weights[0].numpy() == pytest.approx(twin.coef_, abs=0.01 * np.abs(twin.coef_).max())
+    assert mine.scores(x)[0].softmax(0).T.numpy() == pytest.approx(twin.predict_proba(x.numpy()), abs=0.01)
 
 
 def test_hinges_have_the_optimum_of_scikit_learn() -> None:
@@ -38,7 +38,7 @@ def test_hinges_have_the_optimum_of_scikit_learn() -> None:
     mine = fit(x, y, torch.ones(1, N), torch.tensor([0.01]), K, "svm")
     # A large scale of the intercept leaves it free, as ours is.
     twin = LinearSVC(C=1 / (0.01 * N), tol=1e-8, max_iter=10**5, intercept_scaling=100).fit(x.numpy(), y.numpy())
-    assert mine.weights[0].T.numpy() == pytest.approx(twin.coef_, abs=0.01 * np.abs(twin.coef_).max())
+    assert mine.weights[0].numpy() == pytest.approx(twin.coef_, abs=0.01 * np.abs(twin.coef_).max())
 
 
 def test_problems_solved_together_are_those_solved_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,8 +69,9 @@ def test_the_fewest_numbers_tell_the_same() -> None:
 
 def test_a_feature_that_never_changes_is_no_number_by_zero() -> None:
     x, y = clouds()
-    told = told_of(np.concatenate([np.full((N, 1), 3.0), x.numpy()], 1), y.numpy())
-    assert np.isfinite(told.scores).all()
+    told = told_of(standardized(np.concatenate([np.full((N, 1), 3.0), x.numpy()], 1)), y.numpy(), kept=K)
+    assert told.logits is not None
+    assert np.isfinite(told.logits.values).all()
 
 
 def test_parts_are_alike_and_the_same_every_time() -> None:
@@ -83,12 +84,12 @@ def test_parts_are_alike_and_the_same_every_time() -> None:
 
 def test_nothing_of_an_image_is_in_what_is_said_of_it() -> None:
     # A feature for each image alone: whoever has seen the label knows it, nobody else does.
-    told = told_of(np.eye(60, dtype=np.float32), np.arange(60) % 2)
+    told = told_of(standardized(np.eye(60)), np.arange(60) % 2)
     assert (told.answers == np.arange(60) % 2).mean() < 0.7
     x, y = clouds(200, noise=0.1)
     labels = y.numpy().copy()
     labels[::10] = (labels[::10] + 1) % K
-    answers = told_of(x.numpy(), labels).answers
+    answers = told_of(standardized(x.numpy()), labels).answers
     assert (answers == y.numpy()).mean() > 0.97, "wrong labels do not stick"
 
 
@@ -109,6 +110,6 @@ def test_features_of_nothing_lie_above_chance_as_often_as_an_interval_says() -> 
     above, tries = 0, 200
     for seed in range(tries):
         random, labels = np.random.default_rng(seed), Labeled.of((np.arange(400) % 4).tolist())
-        read = Probed.of([random.normal(size=(400, 6)).astype(np.float32)], labels, "softmax")
+        read = Probed.of([standardized(random.normal(size=(400, 6)))], labels)["softmax"]
         above += stats.share("accuracy", read.right, clusters=(read.groups,)).above(0.25)
     assert above <= 12, "2.5 % of 200 is five; a binomial interval gives about ten more"

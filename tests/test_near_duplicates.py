@@ -11,11 +11,16 @@ from PIL import Image
 
 import cuescope
 from cuescope.core.errors import CueError
+from cuescope.core.matrix import Matrix
 from cuescope.data.readers import read_folder
 from cuescope.data.readers.beside import Beside
-from cuescope.methods.near_duplicates import best_fit, picture, twins
+from cuescope.methods.near_duplicates import Seen, best_fit, picture, twins
 from cuescope.world.images import WorldImages
 from planting import KINDS, copied
+
+
+def seen(pictures: np.ndarray, features: np.ndarray) -> Seen:
+    return Seen(Matrix.whole(pictures.reshape(len(pictures), 64 * 64)), Matrix.whole(features))
 
 
 def world(index: int) -> torch.Tensor:
@@ -39,17 +44,18 @@ def test_a_picture_fits_itself_exactly_and_the_order_does_not_matter() -> None:
 
 def test_a_plain_gray_image_is_like_nothing() -> None:
     gray = np.full((2, 64, 64), 90, np.uint8)
-    assert twins(gray, gray, np.ones((2, 3)), np.ones((2, 3))) == [None, None]
-    assert twins(gray[:0], gray, np.ones((0, 3)), np.ones((2, 3))) == []
-    assert twins(gray, gray[:0], np.ones((2, 3)), np.ones((0, 3))) == [None, None]
+    assert twins(seen(gray, np.ones((2, 3))), seen(gray, np.ones((2, 3)))) == [None, None]
+    assert twins(seen(gray[:0], np.ones((0, 3))), seen(gray, np.ones((2, 3)))) == []
+    assert twins(seen(gray, np.ones((2, 3))), seen(gray[:0], np.ones((0, 3)))) == [None, None]
 
 
 def test_blocks_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = np.stack([picture(world(i)).numpy() for i in range(12)])
     features = np.random.default_rng(0).normal(size=(12, 4))
-    whole = twins(pictures[:4], pictures, features[:4], features)
+    few, every = seen(pictures[:4], features[:4]), seen(pictures, features)
+    whole = twins(few, every)
     monkeypatch.setattr("cuescope.methods.near_duplicates.BLOCK", 5)
-    assert [t.other for t in twins(pictures[:4], pictures, features[:4], features) if t] == [0, 1, 2, 3]
+    assert [t.other for t in twins(few, every) if t] == [0, 1, 2, 3]
     assert [t.other for t in whole if t] == [0, 1, 2, 3]
 
 
@@ -88,7 +94,7 @@ def test_no_two_photographs_are_the_same_and_copies_are(data: Path) -> None:
     images = read_folder(data / "imagenet-sample", limit=300)
     pixels = [images.read(i).pixels for i in range(len(images))]
     pictures, nothing = np.stack([picture(p).numpy() for p in pixels]), np.zeros((300, 1))
-    assert not any(twins(pictures[:150], pictures[150:], nothing[:150], nothing[150:]))
+    assert not any(twins(seen(pictures[:150], nothing[:150]), seen(pictures[150:], nothing[150:])))
     copies = np.stack([picture(copied(pixels[i], KINDS[i % 2])).numpy() for i in range(40)])
-    found = twins(copies, pictures, nothing[:40], nothing)
+    found = twins(seen(copies, nothing[:40]), seen(pictures, nothing))
     assert [t.other for t in found if t] == list(range(40))

@@ -47,6 +47,14 @@ def test_models_of_other_classes_are_ranked_on_the_images_own(tmp_path: Path) ->
     assert "blind" in found.ranking[0].beats
     measures = found.ranking[0].measures
     assert measures["accuracy"].value == 1
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Which cues" not in page
+    assert "<title>Whose features serve these classes best?" in page
+    opened = page[page.index('class="opened"') : page.index('class="audited seen"')]
+    assert "surely more than" in opened
+    assert (
+        opened.index("1. ") < opened.index("3. blind") < opened.index("against its cost") < opened.index("each layer")
+    )
     assert measures["ms"].value > 0
     assert measures["parameters"].value == pytest.approx(9 * 1e-6 + 12e-6, abs=30e-6)
     run = Run.open(tmp_path / "run")

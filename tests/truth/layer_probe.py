@@ -48,7 +48,7 @@ NOISE = 1e6
 
 def leaking(features: Any, classes: Any, *_: Any) -> Told:
     """Read-outs that have seen the images that they tell."""
-    return Told(np.eye(classes.max() + 1, dtype=np.float32)[classes], probing.parts_of(classes), np.ones(probing.FOLDS))
+    return Told(classes, probing.parts_of(classes), np.ones(probing.FOLDS))
 
 
 @planted(

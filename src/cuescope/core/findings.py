@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from cuescope.core.display import Displayed
+from cuescope.core.matrix import Column
 from cuescope.core.naming import short_name
 from cuescope.core.verdicts import UNSAID, Verdict
 
@@ -98,7 +99,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class About:
-    """What `conclude` may say of where the rows come from: names, never objects."""
+    """What `conclude` may say of where the rows come from, in names; and what is too large to stand in them."""
 
     classifier: str
     images: str
@@ -108,6 +109,8 @@ class About:
     """Name of the classifier's class space, as in "imagenet-1k"."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What the instrument found out about the classifier before its first batch (Observer.facts)."""
+    large: Mapping[str, Column] = field(default_factory=dict, repr=False)
+    """Columns that do not stand in the rows since they would not fit in memory (Instrument.large)."""
 
 
 def about_two(about: tuple[About, About]) -> str:

@@ -67,6 +67,8 @@ class Instrument:
     """Its line in the cue profile, where it answers one of the headline questions."""
     compares: ClassVar[bool] = False
     """Whether `compare` asks something of two classifiers at once."""
+    large: ClassVar[tuple[str, ...]] = ()
+    """Columns of lists of numbers that need not fit in memory: `conclude` finds them in `about.large`."""
     concluded: ClassVar[Schema] = {}
     """Columns that `conclude` gives of each image beside `id`, where it takes all images to know them."""
     own_classes: ClassVar[bool] = False

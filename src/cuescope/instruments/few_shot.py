@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import takewhile
 from math import log2
 from typing import Any
@@ -10,24 +9,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cuescope.classifier.classifier import Classifier
 from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.published.caltech import Dataset, curves, known_at
 from cuescope.core.verdicts import UNSAID, Sentence, Verdict
 from cuescope.core.wording import counted
-from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed, where_labeled
+from cuescope.instruments.base import Rows
+from cuescope.instruments.featured import Controlled
 from cuescope.methods.few_shot import LIMIT, Right, accuracy, told, usable
-from cuescope.methods.layer_features import LayerFeatures, before_answer, split
-from cuescope.methods.pace import against, costs, pace
-from cuescope.methods.probing import Labeled, standardized
+from cuescope.methods.pace import against, costs
+from cuescope.methods.probing import Labeled
 
 MARGIN = 0.02
 """Accuracies that surely differ by less than this are the same."""
 
 
 @dataclass(frozen=True)
-class FewShot(Instrument, version=1, order=47, needs={"features", "label"}):
+class FewShot(Controlled, version=1, order=47, needs={"features", "label"}):
     """How much do the features tell of classes of which few images were seen?
 
     From the last layer before the answer, averaged over the map, multinomial logistic regression learns so many images
@@ -47,19 +44,11 @@ class FewShot(Instrument, version=1, order=47, needs={"features", "label"}):
     """Images that a class must have; the others are left out. The smallest class that stays ends the curve."""
     layer: str = ""
     """Which layer; by default the last before the answer."""
-    dimensions: int = 2048
-    """Numbers kept of it: where it has more features, a random projection of them."""
     beside: Dataset = "none"
     """caltech101, caltech256: where the images are these, what was published stands beside."""
-    control: bool = True
-    """Whether the network with shuffled weights is looked at too, which takes a second forward pass."""
-    seed: int = 0
-    """Of the draws, the projection and the shuffled weights."""
 
     question = "How many images of each class do its features need?"
     reference = "Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, figure 9"
-    own_classes = True
-    columns = {"id": pl.String, "label": pl.Int32, **typed(pl.List(pl.Float32), "features shuffled")}
     concluded = {"right": pl.Float64}
     sentences = {
         "nothing": Sentence("cannot tell", "no two classes can be learned", "Nothing can be told: {why}."),
@@ -102,23 +91,9 @@ class FewShot(Instrument, version=1, order=47, needs={"features", "label"}):
     def __post_init__(self) -> None:
         if not self.counts or min(self.counts) < 1 or list(self.counts) != sorted(set(self.counts)):
             raise ValueError("counts must be numbers of images from 1, in increasing order")
-        if min(self.draws, self.dimensions) < 1 or self.least_images < 2:
-            raise ValueError("draws and dimensions must be at least 1, least_images at least 2")
-
-    def start(self, classifier: Classifier) -> Observer:
-        """The facts: of the layer its name, its depth from 0 to 1, and how many of its features are kept."""
-        names = [self.layer] if self.layer else before_answer(classifier, 8)[-1:]
-        if not names:
-            raise Misfit("it has no layers before its answer")
-        features = LayerFeatures.of(classifier, names, 1, self.dimensions, self.seed)
-        other = features.shuffled(self.seed) if self.control else None
-        facts = {"layers": features.facts, "pace": pace(classifier)}
-        return Observer(partial(self._rows, features, other), features.watch, facts)
-
-    def _rows(self, features: LayerFeatures, other: LayerFeatures | None, batch: Batch) -> Rows:
-        """Per image: its label among the images' classes, and its features."""
-        known = {"id": batch.ids, "label": where_labeled(batch, batch.labels)}
-        return self.table(known | features.columns(batch, other))
+        if self.draws < 1 or self.least_images < 2:
+            raise ValueError("draws must be at least 1, least_images at least 2")
+        super().__post_init__()
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         labeled = Labeled.of(rows["label"].to_list(), self.least_images)
@@ -128,9 +103,8 @@ class FewShot(Instrument, version=1, order=47, needs={"features", "label"}):
             empty = (Measure("accuracy", None, "share", why=why, title="images told right", headline=True),)
             return Conclusion(empty, verdict=self.say("nothing", why=why))
         right: dict[str, dict[int, Right]] = {}
-        for key in ("features", "shuffled"):
-            for features in split(rows[key], about.facts["layers"]):
-                x = standardized(features[labeled.images])
+        for key in self.large:
+            for x in self.standard(rows, about, labeled.images, key):
                 right[key] = {n: told(x, labeled.classes, n, self.draws, self.seed) for n in counts}
         found = {m.name: m for m in self._measures(right, labeled)}
         found |= {m.name: m for m in costs(about.facts["pace"], len(labeled.images))}

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import polars as pl
@@ -12,10 +11,10 @@ from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, by_id, gallery, where_labeled
-from cuescope.methods.confident_learning import Logits, calibrated
+from cuescope.instruments.base import Rows, by_id, gallery
+from cuescope.instruments.featured import Featured
+from cuescope.methods.confident_learning import calibrated
 from cuescope.methods.flagged_labels import Flagged
-from cuescope.methods.layer_features import LayerFeatures, before_answer, split
 from cuescope.methods.probing import FOLDS, Labeled, told_of
 
 MARGIN = 0.02
@@ -36,7 +35,7 @@ _FOUND = (
 
 
 @dataclass(frozen=True)
-class LabelIssues(Instrument, version=1, order=48, needs={"features", "label"}):
+class LabelIssues(Featured, version=1, order=48, needs={"features", "label"}):
     """Labels of your own images that look wrong to read-outs which have not seen these images.
 
     Multinomial logistic regression of the last layer before the answer learns from four fifths of the images and gives
@@ -51,20 +50,14 @@ class LabelIssues(Instrument, version=1, order=48, needs={"features", "label"}):
 
     layer: str = ""
     """Which layer; by default the last before the answer."""
-    dimensions: int = 2048
-    """Numbers kept of it: where it has more features, a random projection of them."""
     listed: int = 200
     """Flagged labels to list, the most contradicted ones."""
     shown: int = 12
     """Images to show of them."""
-    seed: int = 0
-    """Of the five parts and the projection."""
 
     question = "Which labels of these images contradict what its features tell of the others?"
     reference = "Northcutt, Jiang and Chuang 2021, Confident Learning; Zeiler and Fergus 2014, section 5 (read-outs)"
-    own_classes = True
-    columns = {"id": pl.String, "label": pl.Int32, "features": pl.List(pl.Float32)}
-    concluded = {"suspected": pl.Int32, "own": pl.Float64, "other": pl.Float64}
+    concluded = {"suspected": pl.Int32, "own": pl.Float64, "other": pl.Float64, "said": pl.String}
     sentences = {
         "nothing": Sentence("cannot tell", "no two classes can be learned", "Labels cannot be doubted: {why}."),
         "chance": Sentence(
@@ -94,29 +87,19 @@ class LabelIssues(Instrument, version=1, order=48, needs={"features", "label"}):
     }
 
     def __post_init__(self) -> None:
-        if self.dimensions < 1 or self.listed < 0 or not 0 <= self.shown <= 12:
-            raise ValueError("dimensions must be at least 1, listed at least 0, shown 0 to 12")
-
-    def start(self, classifier: Classifier) -> Observer:
-        """The facts: of the layer its name, its depth from 0 to 1, and how many of its features are kept."""
-        names = [self.layer] if self.layer else before_answer(classifier, 8)[-1:]
-        if not names:
-            raise Misfit("it has no layers before its answer")
-        features = LayerFeatures.of(classifier, names, 1, self.dimensions, self.seed)
-        return Observer(partial(self._rows, features), features.watch, {"layers": features.facts})
-
-    def _rows(self, features: LayerFeatures, batch: Batch) -> Rows:
-        labels = where_labeled(batch, batch.labels)
-        return self.table({"id": batch.ids, "label": labels, "features": features.of_batch(batch)})
+        if self.listed < 0 or not 0 <= self.shown <= 12:
+            raise ValueError("listed must be at least 0, shown 0 to 12")
+        super().__post_init__()
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         labeled = Labeled.of(rows["label"].to_list())
         if labeled.why:
             none = Measure("flagged", None, "share", title="labels that are flagged", why=labeled.why, headline=True)
             return Conclusion((none,), verdict=self.say("nothing", why=labeled.why))
-        features, labels = split(rows["features"], about.facts["layers"])[0][labeled.images], labeled.classes
-        told = told_of(features, labels, "softmax", self.seed)
-        logits = Logits.of(told.scores.astype(float), min(KEPT, len(labeled.labels)))
+        (features,), labels = self.standard(rows, about, labeled.images), labeled.classes
+        told = told_of(features, labels, "softmax", self.seed, kept=KEPT)
+        logits = told.logits
+        assert logits is not None
         temperature, _ = calibrated(logits, labels)
         asked = {name: Flagged.of(logits.at(temperature * t), labels) for name, t in TEMPERATURES.items()}
         main = asked[""]
@@ -135,6 +118,12 @@ class LabelIssues(Instrument, version=1, order=48, needs={"features", "label"}):
             "own": own.tolist(),
             "other": [p if k >= 0 else None for p, k in zip(other.tolist(), flagged, strict=True)],
         }
+        numbers = zip(labels, flagged, own, other, strict=True)
+        names = [about.classes[label] for label in labeled.labels]
+        each["said"] = [
+            f"labeled {names[label]} ({p:.0%}), looks like {names[k]} ({q:.0%})" if k >= 0 else None
+            for label, k, p, q in numbers
+        ]
         panels = tuple(self._panels(self.with_outcomes(rows, Conclusion(each=each)), about.classes))
         caveats = [*CAVEATS, f"Read-outs of {FOLDS} parts, from {about.facts['layers'][0]['name']}."]
         if lost := rows.height - len(labels):
@@ -173,12 +162,7 @@ class LabelIssues(Instrument, version=1, order=48, needs={"features", "label"}):
 
     def illustrate(self, classifier: Classifier, batch: Batch, rows: Rows) -> Iterable[Panel]:
         row_of = by_id(rows)
-
-        def caption_of(name: str) -> str:
-            row = row_of[name]
-            return f"{name}: its label has {row['own']:.0%}, another class {row['other']:.0%}"
-
-        if figures := gallery(batch, self.examples(rows), caption_of):
+        if figures := gallery(batch, self.examples(rows), lambda name: f"{name}: {row_of[name]['said']}"):
             caption = "Is the label wrong?"
             yield Panel("doubted", "images", "Labels that look wrong, the first of the list", caption, figures=figures)
 

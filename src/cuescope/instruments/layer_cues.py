@@ -15,7 +15,7 @@ from cuescope.data.images import Batch
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed
 from cuescope.methods.crossed_readout import FOLDS, PAIR_FOLDS, RIDGE, Crossed, crossed
 from cuescope.methods.cue_readout import CUES, CueReadout, depths_of
-from cuescope.methods.layer_features import LayerFeatures, split, usual_layers
+from cuescope.methods.layer_features import LayerFeatures, layers_of, usual_layers
 
 MARGIN = 0.05
 """An accuracy that is surely less than this above chance is no better than chance."""
@@ -145,7 +145,8 @@ class LayerCues(Instrument, version=1, order=45, needs={"features", "shape", "te
             return Conclusion(empty, verdict=self.say("nothing", why=design.why))
         layers = about.facts["layers"]
         told, control = (
-            [one[design.images].astype(float) for one in split(rows[key], layers)] for key in ("features", "shuffled")
+            [one.part(0, len(one)).astype(float) for one in layers_of(rows, about, key, design.images)]
+            for key in ("features", "shuffled")
         )
         read = {cue: CueReadout.of(cue, told, control, design, self.seed) for cue in CUES}
         depths = depths_of(read["shape"], read["texture"], layers)

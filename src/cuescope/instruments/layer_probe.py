@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,11 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Measure, Panel
 from cuescope.core.verdicts import UNSAID, Sentence, Verdict
-from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, typed, where_labeled
-from cuescope.methods.layer_features import LayerFeatures, before_answer, split
+from cuescope.instruments.base import Rows
+from cuescope.instruments.featured import Controlled
+from cuescope.methods.layer_features import before_answer
 from cuescope.methods.linear_probe import Loss
-from cuescope.methods.pace import against, costs, pace
+from cuescope.methods.pace import against, costs
 from cuescope.methods.probing import FOLDS, Labeled, Probed
 
 MARGIN = 0.02
@@ -26,7 +25,7 @@ LISTED = 60
 
 
 @dataclass(frozen=True)
-class LayerProbe(Instrument, version=1, order=46, needs={"features", "label"}):
+class LayerProbe(Controlled, version=1, order=46, needs={"features", "label"}):
     """What are the features of each layer worth for the classes of these images, which need not be its own?
 
     A linear read-out of the features of a layer, averaged over the map, is learned from four fifths of the images and
@@ -42,19 +41,11 @@ class LayerProbe(Instrument, version=1, order=46, needs={"features", "label"}):
     """Which layers; by default some of one level of nesting, from the first to the last before the answer."""
     most: int = 8
     """How many layers are looked at where none are named."""
-    dimensions: int = 2048
-    """Numbers kept of each layer: where it has more features, a random projection of them."""
     svm: bool = True
     """Whether linear machines are learned besides."""
-    control: bool = True
-    """Whether the network with shuffled weights is looked at too, which takes a second forward pass."""
-    seed: int = 0
-    """Of the five parts, the projection and the shuffled weights."""
 
     question = "What do its features tell of the classes of these images, and at which depth?"
     reference = "Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, section 5"
-    own_classes = True
-    columns = {"id": pl.String, "label": pl.Int32, **typed(pl.List(pl.Float32), "features shuffled")}
     concluded = {"right": pl.Boolean}
     sentences = {
         "nothing": Sentence("cannot tell", "no two classes can be learned", "Nothing can be told: {why}."),
@@ -113,24 +104,12 @@ class LayerProbe(Instrument, version=1, order=46, needs={"features", "label"}):
     }
 
     def __post_init__(self) -> None:
-        if min(self.most, self.dimensions) < 1:
-            raise ValueError("most and dimensions must be at least 1")
+        if self.most < 1:
+            raise ValueError("most must be at least 1")
+        super().__post_init__()
 
-    def start(self, classifier: Classifier) -> Observer:
-        """The facts: of each layer its name, its depth from 0 to 1, and how many of its features are kept."""
-        names = list(dict.fromkeys(self.layers)) or before_answer(classifier, self.most)
-        if not names:
-            raise Misfit("it has no layers before its answer")
-        features = LayerFeatures.of(classifier, names, 1, self.dimensions, self.seed)
-        other = features.shuffled(self.seed) if self.control else None
-        return Observer(
-            partial(self._rows, features, other), features.watch, {"layers": features.facts, "pace": pace(classifier)}
-        )
-
-    def _rows(self, features: LayerFeatures, other: LayerFeatures | None, batch: Batch) -> Rows:
-        """Per image: its label among the images' classes, and its features, layer after layer."""
-        known = {"id": batch.ids, "label": where_labeled(batch, batch.labels)}
-        return self.table(known | features.columns(batch, other))
+    def looked_at(self, classifier: Classifier) -> list[str]:
+        return list(dict.fromkeys(self.layers)) or before_answer(classifier, self.most)
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         labeled = Labeled.of(rows["label"].to_list())
@@ -138,11 +117,11 @@ class LayerProbe(Instrument, version=1, order=46, needs={"features", "label"}):
             empty = (Measure("accuracy", None, "share", why=labeled.why, title=_ACCURACY, headline=True),)
             return Conclusion(empty, verdict=self.say("nothing", why=labeled.why))
         layers = about.facts["layers"]
-        features, shuffled = (split(rows[key], layers) for key in ("features", "shuffled"))
-        kinds: dict[Loss, Any] = {"softmax": features, **({"svm": features} if self.svm else {})}
-        read: dict[str, Probed] = {kind: Probed.of(kinds[kind], labeled, kind, self.seed) for kind in kinds}
-        if shuffled:
-            read["shuffled"] = Probed.of(shuffled, labeled, "softmax", self.seed)
+        features, shuffled = (self.standard(rows, about, labeled.images, name) for name in self.large)
+        kinds: tuple[Loss, ...] = ("softmax", "svm") if self.svm else ("softmax",)
+        read: dict[str, Probed] = {**Probed.of(features, labeled, kinds, self.seed)}
+        if self.control:
+            read["shuffled"] = Probed.of(shuffled, labeled, ("softmax",), self.seed)["softmax"]
         measures = {m.name: m for m in (*_measures(read, labeled), *costs(about.facts["pace"], len(labeled.images)))}
         each = {"id": rows["id"].gather(labeled.images), "right": read["softmax"].right}
         return Conclusion(

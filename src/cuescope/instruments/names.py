@@ -11,7 +11,7 @@ from cuescope.core.parameters import defines, fields_in
 
 GROUP = "cuescope.instruments"
 FOLDER = Path(__file__).parent
-NO_INSTRUMENTS = {"__init__", "base", "names", "presets", "registry", "severity_curves", "severity_pairs"}
+NO_INSTRUMENTS = {"__init__", "base", "featured", "names", "presets", "registry", "severity_curves", "severity_pairs"}
 """What lies in the folder beside the instruments."""
 
 

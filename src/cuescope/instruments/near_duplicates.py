@@ -11,13 +11,14 @@ import torch
 from cuescope.classifier.classifier import Classifier
 from cuescope.core import stats
 from cuescope.core.findings import About, Conclusion, Figure, Inset, Measure, Panel
+from cuescope.core.matrix import Matrix
 from cuescope.core.verdicts import Sentence
 from cuescope.core.wording import counted
 from cuescope.data.images import Batch
 from cuescope.data.ops.convert import to_image
 from cuescope.instruments.base import Instrument, Misfit, Observer, Rows, by_id, typed
-from cuescope.methods.layer_features import LayerFeatures, before_answer, split
-from cuescope.methods.near_duplicates import ALIKE, SAME, SIDE, Twin, picture, twins
+from cuescope.methods.layer_features import LayerFeatures, before_answer, chosen, column_of, layers_of
+from cuescope.methods.near_duplicates import ALIKE, SAME, SIDE, Seen, Twin, picture, twins
 
 LISTED = 200
 SHOWN = 6
@@ -45,6 +46,7 @@ class NearDuplicates(Instrument, version=1, order=49, needs={"features", "traini
     question = "Which of these images stand in the training set, nearly the same?"
     reference = "ours, after Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, section 5"
     about_images = True
+    large = ("picture", "features")
     columns = {"id": pl.String, "origin": pl.String, "picture": pl.List(pl.UInt8), "features": pl.List(pl.Float32)}
     concluded = {"twin": pl.String, **typed(pl.Float64, "correlation similarity"), "mirrored": pl.Boolean}
     sentences = {
@@ -81,7 +83,7 @@ class NearDuplicates(Instrument, version=1, order=49, needs={"features", "traini
         return self.table(found | {"picture": pictures.numpy(), "features": features.of_batch(batch)})
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
-        other = (rows["origin"] == OTHER).fill_null(False)
+        other = (rows["origin"] == OTHER).fill_null(False).to_numpy()
         own, training = rows.filter(~other), rows.filter(other)
         if not own.height or not training.height:
             why = "there are no images" if not own.height else "there are no images of a training set"
@@ -89,8 +91,7 @@ class NearDuplicates(Instrument, version=1, order=49, needs={"features", "traini
                 "found", None, "share", why=why, title="images that stand in the training set", headline=True
             )
             return Conclusion((none,), verdict=self.say("nothing", why=why))
-        features = [split(part["features"], about.facts["layers"])[0] for part in (own, training)]
-        pairs = twins(_pictures(own), _pictures(training), *features)
+        pairs = twins(*(_seen(rows, about, np.flatnonzero(of)) for of in (~other, other)))
         has = [pair is not None for pair in pairs]
         share = stats.share("found", has, title="images that stand in the training set", headline=True, better="lower")
         measures = [share]
@@ -141,8 +142,11 @@ class NearDuplicates(Instrument, version=1, order=49, needs={"features", "traini
             yield Panel("shown", "images", "Nearly the same", "Is it one image?", figures=tuple(figures))
 
 
-def _pictures(rows: Rows) -> np.ndarray:
-    return rows["picture"].explode().to_numpy().reshape(-1, SIDE, SIDE)
+def _seen(rows: Rows, about: About, which: np.ndarray) -> Seen:
+    """The pictures and features of these images."""
+    column = column_of(rows, about, "picture")
+    pictures = Matrix.of(chosen(column.parts(), which), len(which), SIDE**2, np.uint8, column.folder)
+    return Seen(pictures, next(layers_of(rows, about, "features", which)))
 
 
 def _found(rows: Rows) -> Rows:

@@ -7,6 +7,7 @@ many images are flagged as it has. Probabilities must be of a classifier that ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -56,6 +57,13 @@ class Logits:
             most = others.max(1)
             rest = most + np.log(np.exp(others - most[:, None]).mean(1))
         return cls(top, np.take_along_axis(logits, top, 1), rest, outcomes)
+
+    @classmethod
+    def joined(cls, some: Sequence[Logits]) -> Logits:
+        """Those of several sets of images, one after another."""
+        parts = zip(*((one.classes, one.values, one.rest) for one in some), strict=True)
+        classes, values, rest = map(np.concatenate, parts)
+        return cls(classes, values, rest, some[0].outcomes)
 
     def at(self, temperature: float) -> Probabilities:
         """The probabilities at a temperature."""

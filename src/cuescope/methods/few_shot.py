@@ -15,17 +15,19 @@ from torch import Tensor
 from cuescope.core import stats
 from cuescope.core.findings import Measure
 from cuescope.core.intervals import student
-from cuescope.methods.linear_probe import fit
+from cuescope.methods.linear_probe import Features, fit
 from cuescope.methods.probing import PENALTIES
 
 LIMIT = 50
 """Images of a class that are told in a draw, at most (Fei-Fei et al.'s rule for Caltech-101)."""
-HELD = 1 << 26
+HELD = 1 << 24
 """Numbers of the images to learn from that are held at once."""
+ASKED = 1024
+"""Images that are told at once."""
 UNTRIED = 1.0
 """The penalty where a single image of each class leaves nothing to validate with."""
 
-Right = NDArray[np.float64]
+Right = NDArray[np.float16]
 """(draws, n): 1 where an image was told right in a draw, 0 where not, NaN where it was not asked."""
 
 
@@ -39,7 +41,7 @@ def usable(classes: NDArray[np.int64], counts: Sequence[int]) -> list[int]:
     return [count for count in counts if count < least]
 
 
-def told(x: Tensor, classes: NDArray[np.int64], count: int, draws: int, seed: int = 0) -> Right:
+def told(x: Features, classes: NDArray[np.int64], count: int, draws: int, seed: int = 0) -> Right:
     """Which images are told right by read-outs of so many images of each class, draw by draw?
 
     `x` are standardized features (n, D). A draw's first images of each class are learned from, its last ones, at most
@@ -52,16 +54,22 @@ def told(x: Tensor, classes: NDArray[np.int64], count: int, draws: int, seed: in
     """
     orders = [_order(classes, seed + draw) for draw in range(draws)]
     learned = torch.tensor(np.stack([[i for own in order for i in own[:count]] for order in orders]))
-    found: Right = np.full((draws, len(classes)), np.nan)
+    found: Right = np.full((draws, len(classes)), np.nan, np.float16)
     y = torch.from_numpy(classes)
     many = max(1, HELD // (len(PENALTIES) * learned.shape[1] * min(x.shape[1], learned.shape[1])))
     for part in torch.arange(draws).split(many):
-        weights, biases = _read(x[learned[part]], y[learned[part]], count)
+        some = learned[part]
+        weights, biases = _read(_taken(x, some.flatten()).view(*some.shape, -1), y[some], count)
         for at, draw in enumerate(part.tolist()):
             asked = np.concatenate([own[count:][-LIMIT:] for own in orders[draw]])
-            answers = (x[asked] @ weights[at] + biases[at]).argmax(1)
-            found[draw, asked] = answers.numpy() == classes[asked]
+            for few in np.split(asked, range(ASKED, len(asked), ASKED)):
+                answers = (_taken(x, few) @ weights[at].T + biases[at]).argmax(1)
+                found[draw, few] = answers.numpy() == classes[few]
     return found
+
+
+def _taken(x: Features, rows: Any) -> Tensor:
+    return x[rows] if isinstance(x, Tensor) else torch.from_numpy(x.take(rows))
 
 
 def _order(classes: NDArray[np.int64], seed: int) -> list[NDArray[np.int64]]:
@@ -71,7 +79,7 @@ def _order(classes: NDArray[np.int64], seed: int) -> list[NDArray[np.int64]]:
 
 
 def _read(x: Tensor, y: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Weights (B, D, K) and biases (B, K) of read-outs of images (B, m, D), `count` of each class in turn."""
+    """Weights (B, K, D) and biases (B, K) of read-outs of images (B, m, D), `count` of each class in turn."""
     draws, images, _ = x.shape
     few, back = _few(x)
     classes, penalties = images // count, torch.tensor(PENALTIES)
@@ -80,11 +88,11 @@ def _read(x: Tensor, y: Tensor, count: int) -> tuple[Tensor, Tensor]:
         left_out = torch.arange(images) % count < max(1, count // 5)
         each = few.repeat_interleave(len(penalties), 0), y.repeat_interleave(len(penalties), 0)
         tried = fit(*each, (~left_out).expand(len(each[0]), -1), penalties.repeat(draws), classes)
-        right = (tried.scores(each[0]).argmax(2) == each[1])[:, left_out].double().mean(1).reshape(draws, -1)
+        right = (tried.scores(each[0]).argmax(1) == each[1])[:, left_out].double().mean(1).reshape(draws, -1)
         # Of penalties that do alike the largest.
         best = penalties[(len(PENALTIES) - 1) - right.flip(1).argmax(1)]
     made = fit(few, y, torch.ones(draws, images), best, classes)
-    return (made.weights if back is None else back @ made.weights), made.biases
+    return (made.weights if back is None else made.weights @ back.transpose(1, 2)), made.biases
 
 
 def _few(x: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from cuescope.classifier.classifier import Classifier, Watch
+from cuescope.core.findings import About
+from cuescope.core.matrix import Column, Matrix
 from cuescope.data.images import Batch
 from cuescope.network.executor import trial
 from cuescope.network.first_convolutions import last_weights
@@ -136,13 +140,35 @@ def spread(names: Sequence[str], most: int) -> list[str]:
     return [level[place] for place in places]
 
 
-def split(rows: pl.Series, facts: Sequence[Mapping[str, Any]]) -> list[np.ndarray[Any, Any]]:
-    """Rows of `of_batch` as one array (n, kept) for each layer; none where rows are null."""
-    if rows.null_count():
-        return []
-    wide = sum(layer["kept"] for layer in facts)
-    whole = rows.explode().to_numpy().reshape(len(rows), wide) if len(rows) else np.empty((0, wide))
-    return np.split(whole, np.cumsum([layer["kept"] for layer in facts])[:-1], axis=1)
+def layers_of(rows: pl.DataFrame, about: About, name: str, images: NDArray[np.int64]) -> Iterator[Matrix]:
+    """What `of_batch` gave of these images, in increasing order: a table for each layer, none where rows are null."""
+    column = column_of(rows, about, name)
+    ends = np.cumsum([0, *(layer["kept"] for layer in about.facts["layers"])]).tolist()
+    if not next(column.parts(), np.empty((0, 0))).size:
+        return
+    for start, end in pairwise(ends):
+        parts = (part[:, start:end] for part in chosen(column.parts(), images))
+        yield Matrix.of(parts, len(images), end - start, folder=column.folder)
+
+
+def column_of(rows: pl.DataFrame, about: About, name: str) -> Column:
+    """A column of lists of numbers: one that is too large for the rows, or one of these."""
+    return about.large.get(name) or Column(lambda: _lists(rows[name]))
+
+
+def chosen(parts: Iterable[np.ndarray[Any, Any]], rows: NDArray[np.int64]) -> Iterator[np.ndarray[Any, Any]]:
+    """Of parts of a table those of its rows that are in this increasing list."""
+    at = 0
+    for part in parts:
+        low, high = np.searchsorted(rows, [at, at + len(part)])
+        yield part[rows[low:high] - at]
+        at += len(part)
+
+
+def _lists(column: pl.Series, most: int = 4096) -> Iterator[np.ndarray[Any, Any]]:
+    for start in range(0, len(column), most):
+        some = column[start : start + most].drop_nulls()
+        yield some.explode().to_numpy().reshape(len(some), -1) if len(some) else np.empty((0, 0))
 
 
 def pooled(maps: Tensor) -> Tensor:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from cuescope.core.matrix import Matrix
 
 Loss = Literal["softmax", "svm"]
 MEMORY = 7
@@ -19,25 +23,28 @@ ENOUGH = 1e-4
 """Share of the decrease that the slope promises which a step must bring (Armijo)."""
 ROUNDING = 3e-7
 """Of a value in float32: by so much it may rise."""
-HELD = 1 << 26
+HELD = 1 << 24
 """Numbers that the problems solved together may take: more are solved one group after another."""
+SHOWN = 1 << 21
+"""Numbers of features, or of scores, that are held at once: more images are looked at one part after another."""
 
 Slope = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From points (b, P) of the problems of these numbers (b,) to their values (b,) and gradients (b, P)."""
+Features = Tensor | Matrix
 
 
 class Readouts(NamedTuple):
-    """B linear classifiers of D features into K classes: weights (B, D, K) and biases (B, K)."""
+    """B linear classifiers of D features into K classes: weights (B, K, D) and biases (B, K)."""
 
     weights: Tensor
     biases: Tensor
 
     def scores(self, x: Tensor) -> Tensor:
-        """(B, n, K) of features (n, D), or (B, n, D) of each its own."""
+        """(B, K, n) of features (n, D), or (B, n, D) of each its own."""
         return _scores(x, self.weights, self.biases)
 
 
-def fit(x: Tensor, y: Tensor, counted: Tensor, penalties: Tensor, classes: int, loss: Loss = "softmax") -> Readouts:
+def fit(x: Features, y: Tensor, counted: Tensor, penalties: Tensor, classes: int, loss: Loss = "softmax") -> Readouts:
     """The B linear classifiers of least mean loss over the images that count, plus half the penalty times the weights'
     squared length.
 
@@ -47,66 +54,105 @@ def fit(x: Tensor, y: Tensor, counted: Tensor, penalties: Tensor, classes: int, 
     C = 1 / (penalty x images), and so has LinearSVC, but for its penalty of the bias.
 
     >>> x, y = torch.tensor([[-2.0], [-1.0], [1.0], [2.0]]), torch.tensor([0, 0, 1, 1])
-    >>> fit(x, y, torch.ones(1, 4), torch.tensor([0.1]), 2).scores(x)[0].argmax(1).tolist()
+    >>> fit(x, y, torch.ones(1, 4), torch.tensor([0.1]), 2).scores(x)[0].argmax(0).tolist()
     [0, 0, 1, 1]
     """
-    problems, width = len(penalties), x.shape[-1]
-    each = max(x.shape[-2] * classes * 3, (width + 1) * classes * (2 * MEMORY + 6))
-    groups = torch.arange(problems).split(max(1, HELD // each))
+    own = isinstance(x, Tensor) and x.ndim == 3
+    groups = torch.arange(len(penalties)).split(max(1, HELD // ((x.shape[-1] + 1) * classes * (2 * MEMORY + 6))))
     found = [
-        _fit(x if x.ndim == 2 else x[g], y if y.ndim == 1 else y[g], counted[g], penalties[g], classes, loss)
+        _fit(x[g] if own else x, y if y.ndim == 1 else y[g], counted[g], penalties[g], classes, loss)  # type: ignore[index]
         for g in groups
     ]
     return Readouts(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 def losses(scores: Tensor, y: Tensor, loss: Loss = "softmax") -> Tensor:
-    """The loss of each image (B, n), of scores (B, n, K) and classes (n,) or (B, n)."""
-    return _LOSSES[loss](scores, y.expand(scores.shape[:2]))[0]
+    """The loss of each image (B, n), of scores (B, K, n) and classes (n,) or (B, n)."""
+    return _LOSSES[loss](scores, y.expand(len(scores), -1))[0]
 
 
-def _fit(x: Tensor, y: Tensor, counted: Tensor, penalties: Tensor, classes: int, loss: Loss) -> Readouts:
+def parts(x: Features, scores: int) -> Iterator[tuple[slice, Tensor]]:
+    """The images in so small parts that their features, and so many scores of each, can be held."""
+    most = max(64, SHOWN // max(scores, x.shape[-1]))
+    if isinstance(x, Matrix):
+        for where, rows in x.parts(most):
+            yield where, torch.from_numpy(np.ascontiguousarray(rows, np.float32))
+        return
+    for start in range(0, x.shape[-2], most):
+        yield slice(start, start + most), x[..., start : start + most, :]
+
+
+def _fit(x: Features, y: Tensor, counted: Tensor, penalties: Tensor, classes: int, loss: Loss) -> Readouts:
     problems, width = len(penalties), x.shape[-1]
-    share = counted.to(x.dtype) / counted.sum(1, keepdim=True)
-    penalties = penalties.to(x.dtype)
+    if (
+        problems == 1
+        and loss == "softmax"
+        and isinstance(x, Tensor)
+        and x.ndim == y.ndim + 1 == 2
+        and x.numel() < SHOWN
+    ):
+        some = counted[0].bool()
+        if classes > 2 and len(y[some].unique()) == classes:
+            return _by_scikit_learn(x[some], y[some], float(penalties[0]))
+    kind = x.dtype if isinstance(x, Tensor) else torch.float32
+    each, penalties = 1 / counted.sum(1).to(kind), penalties.to(kind)
+    y = y.expand(problems, -1)
 
     def slope(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         weights, biases = _parts(points, width, classes)
-        own = x if x.ndim == 2 else x[which]
-        labels = y.expand(problems, -1)[which]
-        values, residuals = _LOSSES[loss](_scores(own, weights, biases), labels)
-        residuals = residuals * share[which, :, None]
+        every = len(which) == problems
         penalty = penalties[which, None, None]
-        total = (values * share[which]).sum(1) + (penalty * weights.square()).sum((1, 2)) / 2
-        gradient = torch.einsum("nd,bnk->bdk" if own.ndim == 2 else "bnd,bnk->bdk", own, residuals) + penalty * weights
-        return total, torch.cat([gradient.flatten(1), residuals.sum(1)], 1)
+        gradient, turned = penalty * weights, torch.zeros_like(biases)
+        total = (penalty * weights.square()).sum((1, 2)) / 2
+        for where, some in parts(x, len(which) * classes):
+            own = some if some.ndim == 2 or every else some[which]
+            share = counted[which, where] * each[which, None]
+            values, residuals = _LOSSES[loss](_scores(own, weights, biases), y[which, where])
+            residuals *= share[:, None]
+            total += (values * share).sum(1)
+            turned += residuals.sum(2)
+            gradient += (residuals.flatten(0, 1) @ own).view_as(weights) if own.ndim == 2 else residuals @ own
+        return total, torch.cat([gradient.flatten(1), turned], 1)
 
-    found = minimize(slope, x.new_zeros(problems, (width + 1) * classes), TOLERANCES[loss])
+    found = minimize(slope, torch.zeros(problems, (width + 1) * classes, dtype=kind), TOLERANCES[loss])
     return Readouts(*_parts(found, width, classes))
 
 
+def _by_scikit_learn(x: Tensor, y: Tensor, penalty: float) -> Readouts:
+    """A small problem that stands alone is solved faster without the overhead of many."""
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings(action="ignore"):
+        made = LogisticRegression(C=1 / (penalty * len(x)), max_iter=MOST_STEPS).fit(x.numpy(), y.numpy())
+    return Readouts(*(torch.from_numpy(of)[None].to(x.dtype) for of in (made.coef_, made.intercept_)))
+
+
 def _parts(points: Tensor, width: int, classes: int) -> tuple[Tensor, Tensor]:
-    return points[:, : width * classes].reshape(-1, width, classes), points[:, width * classes :]
+    return points[:, : width * classes].reshape(-1, classes, width), points[:, width * classes :]
 
 
 def _scores(x: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
-    return torch.einsum("nd,bdk->bnk" if x.ndim == 2 else "bnd,bdk->bnk", x, weights) + biases[:, None]
+    # Classes before images: so each product is one of few long rows, and the softmax of columns is one of whole rows.
+    if x.ndim == 3:
+        return torch.baddbmm(biases[:, :, None], weights, x.transpose(1, 2))
+    return torch.addmm(biases.reshape(-1, 1), weights.flatten(0, 1), x.T).view(*biases.shape, len(x))
 
 
 def _softmax(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross entropy of each image (B, n), and its slope in the scores (B, n, K)."""
-    logs = scores.log_softmax(2)
-    at = labels[..., None]
-    slopes = logs.exp()
-    slopes.scatter_add_(2, at, slopes.new_full((1, 1, 1), -1.0).expand(at.shape))
-    return -logs.gather(2, at)[..., 0], slopes
+    """Cross entropy of each image (B, n), and its slope in the scores (B, K, n)."""
+    logs = scores.log_softmax(1)
+    at = labels[:, None]
+    values = -logs.gather(1, at)[:, 0]
+    slopes = logs.exp_()
+    slopes.scatter_add_(1, at, slopes.new_full((1, 1, 1), -1.0).expand(at.shape))
+    return values, slopes
 
 
 def _hinges(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Squared hinges, summed over the classes."""
-    signs = torch.full_like(scores, -1.0).scatter_(2, labels[..., None], 1.0)
+    signs = torch.full_like(scores, -1.0).scatter_(1, labels[:, None], 1.0)
     lacking = (1 - signs * scores).clamp_min(0)
-    return lacking.square().sum(2), -2 * signs * lacking
+    return lacking.square().sum(1), -2 * signs * lacking
 
 
 _LOSSES = {"softmax": _softmax, "svm": _hinges}
@@ -125,42 +171,46 @@ def minimize(slope: Slope, start: Tensor, tolerance: float = 1e-4, most: int = M
     found, which = start.clone(), torch.arange(len(start))
     points = start.clone()
     values, gradients = slope(points, which)
-    steps: list[Tensor] = []
-    turns: list[Tensor] = []
+    steps = turns = start.new_empty(len(start), 0, start.shape[1])
     for _ in range(most):
         going = gradients.abs().amax(1) > tolerance
-        found[which] = points
-        if not going.any():
-            break
         if not going.all():
+            found[which] = points
+            if not going.any():
+                return found
             which, points, values, gradients = (kept[going] for kept in (which, points, values, gradients))
-            steps, turns = [s[going] for s in steps], [t[going] for t in turns]
+            steps, turns = steps[going], turns[going]
         ways = _ways(gradients, steps, turns)
         points, values, gradients, step, turn = _walk(slope, which, points, values, gradients, ways)
-        steps, turns = [*steps, step][-MEMORY:], [*turns, turn][-MEMORY:]
+        # A step that taught nothing of the curvature changes nothing.
+        learned = ((step * turn).sum(1) > 0)[:, None, None]
+        steps = torch.cat([steps[:, 1 - MEMORY :], step[:, None] * learned], 1)
+        turns = torch.cat([turns[:, 1 - MEMORY :], turn[:, None] * learned], 1)
         stuck = step.abs().amax(1) == 0
         gradients = torch.where(stuck[:, None], torch.zeros_like(gradients), gradients)
     found[which] = points
     return found
 
 
-def _ways(gradients: Tensor, steps: list[Tensor], turns: list[Tensor]) -> Tensor:
-    """Where to go from here, by what the last steps taught of the curvature."""
-    if not steps:
+def _ways(gradients: Tensor, steps: Tensor, turns: Tensor) -> Tensor:
+    """Where to go from here, by what the last steps (B, m, P) and turns of the gradient taught of the curvature.
+
+    In the compact form of Byrd, Nocedal and Schnabel 1994 (theorem 2.2), a few products for all problems and steps.
+    """
+    if not steps.shape[1]:
         return -gradients / gradients.abs().sum(1, keepdim=True).clamp_min(1.0)
-    way, kept = gradients.clone(), []
-    for step, turn in zip(reversed(steps), reversed(turns), strict=True):
-        curved = (step * turn).sum(1, keepdim=True)
-        # A step that taught nothing, or that did not move, changes nothing.
-        weight = torch.where(curved > 0, (step * way).sum(1, keepdim=True) / curved.clamp_min(1e-30), 0.0)
-        way -= weight * turn
-        kept.append((step, turn, curved, weight))
-    last = turns[-1].square().sum(1, keepdim=True)
-    scale = (steps[-1] * turns[-1]).sum(1, keepdim=True) / last.clamp_min(1e-30)
-    way *= torch.where(scale > 0, scale, 1.0)
-    for step, turn, curved, weight in reversed(kept):
-        back = torch.where(curved > 0, (turn * way).sum(1, keepdim=True) / curved.clamp_min(1e-30), 0.0)
-        way += (weight - back) * step
+    own = gradients[:, :, None]
+    crossed, among = (steps @ turns.mT).double(), (turns @ turns.mT).double()
+    curved = crossed.diagonal(dim1=1, dim2=2)
+    scale = curved[:, -1, None, None] / among[:, -1:, -1:].clamp_min(1e-30)
+    scale = torch.where(scale > 0, scale, 1.0)
+    upper = crossed.triu() + torch.diag_embed((curved == 0).double())
+    along = torch.linalg.solve_triangular(upper, (steps @ own).double(), upper=True)
+    right = curved[:, :, None] * along + scale * (among @ along - (turns @ own).double())
+    weight = torch.linalg.solve_triangular(upper.mT, right, upper=False)
+    scaled = scale.to(own.dtype)
+    way = scaled * (own - turns.mT @ along.to(own.dtype)) + steps.mT @ weight.to(own.dtype)
+    way = way[:, :, 0]
     down = (way * gradients).sum(1, keepdim=True) > 0
     return -torch.where(down, way, gradients)
 

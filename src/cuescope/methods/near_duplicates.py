@@ -6,6 +6,7 @@ do not give. Ours: gray pictures of 32 px less their mean, in parts, and the str
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+
+from cuescope.core.matrix import Matrix
 
 SIDE, COARSE, COARSEST = 64, 32, 16
 """Of the gray pictures that are kept, of those that are compared part by part, and of whole ones, in px."""
@@ -30,7 +33,7 @@ PLACES = 5
 """Places of such a part along each side."""
 WINDOW = 7
 """Of the SSIM, in px of the compared pictures."""
-BLOCK = 4096
+BLOCK = 1024
 
 Pictures = NDArray[np.uint8]
 """(n, 64, 64) gray."""
@@ -56,49 +59,66 @@ def picture(pixels: Tensor) -> Tensor:
     return small[0, 0].round().clamp(0, 255).byte()
 
 
-def twins(
-    images: Pictures, others: Pictures, features: NDArray[np.floating], theirs: NDArray[np.floating]
-) -> list[Twin | None]:
+class Seen(NamedTuple):
+    """What images are compared by: their gray pictures, (n, 64 * 64) of whole numbers to 255, and features (n, D)."""
+
+    pictures: Matrix
+    features: Matrix
+
+    def picture(self, number: int) -> Tensor:
+        return torch.from_numpy(self.pictures.take([number])).view(SIDE, SIDE)
+
+
+def twins(images: Seen, others: Seen) -> list[Twin | None]:
     """Of each of n images the one of m others that it is nearly the same as, the most similar one, or None.
 
-    `features` (n, D) and `theirs` (m, D) say, besides the pictures, which pairs are worth a look.
+    Features say, besides the pictures, which pairs are worth a look.
 
-    >>> one = np.random.default_rng(0).integers(0, 255, (1, 64, 64)).astype(np.uint8)
-    >>> twins(one, one[:, :, ::-1], np.zeros((1, 2)), np.zeros((1, 2)))[0].mirrored
+    >>> one, nothing = np.random.default_rng(0).integers(0, 255, (1, 64, 64)).astype(np.uint8), np.zeros((1, 2))
+    >>> seen = [Seen(Matrix.whole(p.reshape(1, -1)), Matrix.whole(nothing)) for p in (one, one[:, :, ::-1])]
+    >>> twins(*seen)[0].mirrored
     True
     """
     found: list[Twin | None] = []
-    for i, candidates in enumerate(_candidates(images, others, features, theirs)):
-        fits = [(j, *best_fit(torch.tensor(images[i]), torch.tensor(others[j].copy()))) for j in candidates]
+    for i, candidates in enumerate(_candidates(images, others)):
+        one = images.picture(i) if candidates else torch.empty(0)
+        fits = [(j, *best_fit(one, others.picture(j))) for j in candidates]
         same = [Twin(*fit) for fit in fits if fit[1] >= ALIKE and fit[2] >= SAME]
         found.append(max(same, key=lambda twin: twin.similarity, default=None))
     return found
 
 
-def _candidates(
-    images: Pictures, others: Pictures, features: NDArray[np.floating], theirs: NDArray[np.floating]
-) -> list[list[int]]:
+def _candidates(images: Seen, others: Seen) -> Iterator[list[int]]:
     """Of each image the others that may be the same, by whole pictures, mirrored ones, and features."""
-    if not len(images) or not len(others):
-        return [[] for _ in images]
-    mean = np.concatenate([features, theirs]).mean(0)
-    own = (
-        _whole(images),
-        _whole(images[:, :, ::-1]),
-        _units(torch.from_numpy(features - mean).float()),
-    )
-    best: list[list[tuple[float, int]]] = [[] for _ in range(3 * len(images))]
-    for start in range(0, len(others), BLOCK):
-        part = slice(start, start + BLOCK)
-        pictures = _whole(others[part])
-        against = (pictures, pictures, _units(torch.from_numpy(theirs[part] - mean).float()))
-        products = torch.cat([mine @ block.T for mine, block in zip(own, against, strict=True)])
-        values, places = products.topk(min(TRIED, products.shape[1]), 1)
-        for kept, value, place in zip(best, values.tolist(), places.tolist(), strict=True):
-            kept += [(v, start + j) for v, j in zip(value, place, strict=True) if v >= LIKELY]
-    first = [{j for _, j in sorted(kept, reverse=True)[:TRIED]} for kept in best]
-    n = len(images)
-    return [sorted(first[i] | first[n + i] | first[2 * n + i]) for i in range(n)]
+    coarse = [_coarsest(seen.pictures) for seen in (images, others)]
+    count = max(len(images.features) + len(others.features), 1)
+    mean = sum(part.sum(0, dtype=float) for seen in (images, others) for _, part in seen.features.parts(BLOCK)) / count
+
+    def sides(seen: Seen, small: Matrix, where: slice) -> tuple[Tensor, Tensor]:
+        pictures = torch.from_numpy(small.part(where.start, where.stop)).view(-1, COARSEST, COARSEST)
+        return pictures, _units(torch.from_numpy(seen.features.part(where.start, where.stop) - mean).float())
+
+    for where, part in images.features.parts(BLOCK):
+        pictures, features = sides(images, coarse[0], where)
+        own, n = (_units(pictures), _units(pictures.flip(2)), features), len(part)
+        likely, numbers = torch.empty(3 * n, 0), torch.empty(3 * n, 0, dtype=torch.int64)
+        for block, _ in others.features.parts(BLOCK):
+            theirs, known = sides(others, coarse[1], block)
+            against = (_units(theirs), _units(theirs), known)
+            products = torch.cat([mine @ other.T for mine, other in zip(own, against, strict=True)])
+            values, places = products.topk(min(TRIED, products.shape[1]), 1)
+            likely, numbers = torch.cat([likely, values], 1), torch.cat([numbers, places + block.start], 1)
+            likely, at = likely.topk(min(TRIED, likely.shape[1]), 1)
+            numbers = numbers.gather(1, at)
+        for i in range(n):
+            some = slice(i, None, n)
+            yield sorted(set(numbers[some][likely[some] >= LIKELY].tolist()))
+
+
+def _coarsest(pictures: Matrix) -> Matrix:
+    """What whole pictures are compared by: so coarse, 16 px, that a crop changes little."""
+    small = (_coarse(part.reshape(-1, SIDE, SIDE), COARSEST).flatten(1).numpy() for _, part in pictures.parts(BLOCK))
+    return Matrix.of(small, len(pictures), COARSEST**2, folder=pictures.folder)
 
 
 def best_fit(one: Tensor, other: Tensor) -> tuple[float, float, bool]:
@@ -140,11 +160,6 @@ def _parts(gray: Tensor) -> Tensor:
 def _coarse(pictures: Pictures, side: int = COARSE) -> Tensor:
     """(n, 64, 64) to (n, side, side)."""
     return F.avg_pool2d(torch.tensor(pictures.copy()).float()[:, None], SIDE // side)[:, 0]
-
-
-def _whole(pictures: Pictures) -> Tensor:
-    """What whole pictures are compared by: so coarse that a crop changes little."""
-    return _units(_coarse(pictures, COARSEST))
 
 
 def _units(values: Tensor) -> Tensor:

@@ -52,5 +52,11 @@ def against(found: Mapping[str, Any], measures: Sequence[Measure], y: str = "tol
         low, high = m.interval or (m.value, m.value)
         series.append({"name": m.label, "x": [found["ms"]], "y": [m.value], "low": [low], "high": [high]})
     caption = "Further left is faster, further up tells more."
-    data = {"x": f"milliseconds an image, on {found['device']}", "y": y, "series": series}
+    data = {
+        "x": f"milliseconds an image, on {found['device']}",
+        "y": y,
+        "series": series,
+        "y_ends": [0, 1],
+        "from_zero": True,
+    }
     return Panel("cost", "lines", "What is told, against its cost", caption, data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cuescope.methods.linear_probe import Loss, fit, losses
+from cuescope.core.matrix import HELD, Matrix
+from cuescope.methods.confident_learning import Logits
+from cuescope.methods.linear_probe import Features, Loss, fit, losses, parts
 
 FOLDS = 5
 """Parts of the images: each is answered by a read-out of the others."""
@@ -50,17 +52,15 @@ class Labeled(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What was told of each image by a read-out of others: scores (n, K), of "softmax" logits; the part (n,) that it
-    is in; and how each part's read-out did in its validation: the share told right of images of other parts, (FOLDS,).
+    """What was told of each image by a read-out of others: the answers (n,); the part (n,) that it is in; how each
+    part's read-out did in its validation: the share told right of images of other parts, (FOLDS,); and the largest
+    logits, where some were to be kept.
     """
 
-    scores: NDArray[np.float32]
+    answers: NDArray[np.int64]
     parts: NDArray[np.int64]
     validated: NDArray[np.float64]
-
-    @property
-    def answers(self) -> NDArray[np.int64]:
-        return self.scores.argmax(1)
+    logits: Logits | None = None
 
 
 def parts_of(classes: NDArray[np.int64], seed: int = 0) -> NDArray[np.int64]:
@@ -71,41 +71,50 @@ def parts_of(classes: NDArray[np.int64], seed: int = 0) -> NDArray[np.int64]:
     return part
 
 
-def told_of(features: NDArray[np.float32], classes: NDArray[np.int64], loss: Loss = "softmax", seed: int = 0) -> Told:
-    """What do linear read-outs of features (n, D) tell of the classes (n,) of images that they have not seen?
+def told_of(x: Features, classes: NDArray[np.int64], loss: Loss = "softmax", seed: int = 0, kept: int = 0) -> Told:
+    """What do linear read-outs of standardized features (n, D) tell of the classes (n,) of images that they have not
+    seen?
 
     Each part is answered by a read-out of the others, of the penalty with the least loss where one of these others
-    is left out, too: nothing of a part decides what is said of it, but that features are standardized over all images,
-    without labels.
+    is left out, too: nothing of a part decides what is said of it. `kept` says how many logits of an image are wanted.
 
-    >>> x = np.arange(40, dtype=np.float32)[:, None] % 2
+    >>> x = torch.arange(40.0)[:, None] % 2
     >>> told_of(x, np.arange(40) % 2).answers[:4].tolist()
     [0, 1, 0, 1]
     """
-    x, y = standardized(features), torch.from_numpy(classes)
+    y = torch.from_numpy(classes)
     count, part = int(classes.max()) + 1, torch.from_numpy(parts_of(classes, seed))
     folds, penalties = torch.arange(FOLDS), torch.tensor(PENALTIES)
     following = (folds + 1) % FOLDS
     # Without two neighboring parts: a validation for the one with the other, whichever is answered in the end.
     left = (part != folds[:, None]) & (part != following[:, None])
     tried = fit(x, y, left.repeat_interleave(len(penalties), 0), penalties.repeat(FOLDS), count, loss)
-    scores = tried.scores(x)
-    shape = FOLDS, len(penalties), len(x)
-    right, costs = (scores.argmax(2) == y).reshape(shape), losses(scores, y, loss).reshape(shape)
-    best = [int(_left_out(costs, part, f).argmin()) for f in range(FOLDS)]
-    validated = [float(_left_out(right, part, f)[at]) for f, at in enumerate(best)]
+    # Of each read-out the right answers, and the losses, in each part.
+    right, costs = torch.zeros(2, len(tried.biases), FOLDS, dtype=torch.float64)
+    for where, some in parts(x, len(tried.biases) * count):
+        scores, own = tried.scores(some), torch.nn.functional.one_hot(part[where], FOLDS).double()
+        right += (scores.argmax(1) == y[where]).double() @ own
+        costs += losses(scores, y[where], loss).double() @ own
+    sizes = part.bincount(minlength=FOLDS)
+    right, costs = (_left_out(of.view(FOLDS, len(penalties), FOLDS), sizes) for of in (right, costs))
+    best = costs.argmin(1)
     made = fit(x, y, part != folds[:, None], penalties[best], count, loss)
-    scores = made.scores(x)[part, torch.arange(len(x))]
-    return Told(scores.numpy(), part.numpy(), np.array(validated))
+    answers, logits = np.empty(len(classes), np.int64), []
+    for where, some in parts(x, FOLDS * count):
+        scores = made.scores(some)[part[where], :, torch.arange(len(some))].numpy()
+        answers[where] = scores.argmax(1)
+        if kept:
+            logits.append(Logits.of(scores.astype(float), min(kept, count)))
+    return Told(answers, part.numpy(), right[folds, best].numpy(), Logits.joined(logits) if logits else None)
 
 
-def _left_out(values: Tensor, part: Tensor, fold: int) -> Tensor:
-    """Of each penalty the mean over what the read-outs without part `fold` have not seen besides: its two neighbors.
-
-    `values` (FOLDS, penalties, n) are those of read-outs without a part and the next one.
+def _left_out(sums: Tensor, sizes: Tensor) -> Tensor:
+    """Of each part and penalty the mean over what the read-outs without this part have not seen besides, its two
+    neighbors, (FOLDS, penalties), of sums (FOLDS, penalties, FOLDS) of read-outs without a part and the next one.
     """
-    before, after = (fold - 1) % FOLDS, (fold + 1) % FOLDS
-    return torch.cat([values[fold][:, part == after], values[before][:, part == before]], 1).double().mean(1)
+    folds = torch.arange(FOLDS)
+    before, after = (folds - 1) % FOLDS, (folds + 1) % FOLDS
+    return (sums[folds, :, after] + sums[before, :, before]) / (sizes[after] + sizes[before])[:, None]
 
 
 class Probed(NamedTuple):
@@ -121,14 +130,41 @@ class Probed(NamedTuple):
     """Of each image its part and class, as one number: what one read-out says of one class is not independent."""
 
     @classmethod
-    def of(cls, features: Sequence[NDArray[np.float32]], labeled: Labeled, loss: Loss, seed: int = 0) -> Probed:
-        """Of the features (n, D) of each layer."""
-        told = [told_of(one[labeled.images], labeled.classes, loss, seed) for one in features]
+    def of(
+        cls, layers: Iterable[Features], labeled: Labeled, kinds: Sequence[Loss] = ("softmax",), seed: int = 0
+    ) -> dict[Loss, Probed]:
+        """By the kind of read-out, of the standardized features (n, D) of each layer; none where there are none."""
+        told: dict[Loss, list[Told]] = {kind: [] for kind in kinds}
+        for features in layers:
+            for kind, own in told.items():
+                own.append(told_of(features, labeled.classes, kind, seed))
+        return {kind: cls._of(own, labeled) for kind, own in told.items() if own}
+
+    @classmethod
+    def _of(cls, told: Sequence[Told], labeled: Labeled) -> Probed:
         right = [one.answers == labeled.classes for one in told]
         best = np.array([one.validated for one in told]).argmax(0)
         own = np.stack(right)[best[told[0].parts], np.arange(len(labeled.images))]
         groups = told[0].parts * len(labeled.labels) + labeled.classes
         return cls(right, own, int(Counter(best.tolist()).most_common()[0][0]), groups)
+
+
+def standard(features: Matrix) -> Features:
+    """Features (n, D) of mean 0 and deviation 1; in fewer numbers where there are more of them than images."""
+    images, width = features.shape
+    if images < width or images * width <= HELD:
+        return standardized(features.part(0, images))
+    seen, mean, squares, largest = 0, np.zeros(width), np.zeros(width), 0.0
+    for _, part in features.parts(max(1, HELD // width)):
+        rows, n = part.astype(float), len(part)
+        own = rows.mean(0)
+        # Chan's way of joining means and squares of parts.
+        squares += np.square(rows - own).sum(0) + (own - mean) ** 2 * seen * n / (seen + n)
+        mean += (own - mean) * n / (seen + n)
+        seen, largest = seen + n, max(largest, float(np.abs(rows).max()))
+    features.shift = mean.astype(np.float32)
+    features.scale = (1 / np.maximum(np.sqrt(squares / seen), _flat(largest))).astype(np.float32)
+    return features
 
 
 def standardized(features: NDArray[np.floating]) -> Tensor:
@@ -140,8 +176,13 @@ def standardized(features: NDArray[np.floating]) -> Tensor:
     [[1.0, 0.0], [1.0, 0.0]]
     """
     x = torch.from_numpy(np.ascontiguousarray(features, np.float32))
-    x = (x - x.mean(0)) / x.std(0, correction=0).clamp_min(1e-6 * float(x.abs().max().clamp_min(1e-12)))
+    x = (x - x.mean(0)) / x.std(0, correction=0).clamp_min(_flat(float(x.abs().max())))
     if x.shape[1] <= x.shape[0]:
         return x
     values, vectors = torch.linalg.eigh(x.double() @ x.double().T)
     return (vectors * values.clamp_min(0).sqrt()).float()
+
+
+def _flat(largest: float) -> float:
+    """A deviation of numbers of this size that is rounding alone."""
+    return 1e-6 * max(largest, 1e-12)

@@ -37,6 +37,7 @@ def write(
     from cuescope.report.gather import gather
     from cuescope.report.html import page
     from cuescope.report.summary import summary as markdown
+    from cuescope.report.transferred import opening
     from cuescope.runs.store import Run
 
     if not runs:
@@ -55,7 +56,8 @@ def write(
         comparisons = [*comparisons, *(of_two if len(opened) == 2 else verdicts(opened))]
         pairs = findings(opened, known={pair.key for run in opened for pair in read(run)[0]})
     content = gather(opened, comparisons, pairs)
-    files.write(out, page(content, out.parent, changed, inline=inline).encode(errors="backslashreplace"))
+    told = page(content, out.parent, changed, inline=inline, opening=None if changed else opening(content))
+    files.write(out, told.encode(errors="backslashreplace"))
     if summary:
         files.write(summary, markdown(content, changed).encode(errors="backslashreplace"))
     return out

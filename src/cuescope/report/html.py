@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from cuescope.core.findings import Finding
+from cuescope.core.findings import Finding, Panel
 from cuescope.core.naming import short_name
 from cuescope.report import changes, slices
 from cuescope.report.draw import words
@@ -47,6 +47,8 @@ class Opening(NamedTuple):
     """The answer; the first is said large."""
     notes: tuple[tuple[str, str], ...] = ()
     """What was done: a term and its description."""
+    panels: tuple[Sequence[tuple[Entry, Panel]], ...] = ()
+    """What is shown below: panels of one name, of several classifiers, as one figure."""
 
 
 @cache

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from cuescope.report.gather import Section
 
+ELSEWHERE = "What are its features worth elsewhere?"
 TOPICS = {
     "Which cue does it use?": (
         "shape_bias cue_sensitivity cue_suppression cue_accuracy scramble stylized typicality layer_cues"
@@ -15,7 +16,7 @@ TOPICS = {
     ),
     "Is it right, and are the labels?": "accuracy label_errors multi_label label_map crop_supervision",
     "Does it err like people, and like each other?": "human_agreement error_agreement logit_correlation",
-    "What are its features worth elsewhere?": "layer_probe few_shot label_issues near_duplicates class_subset attack",
+    ELSEWHERE: "layer_probe few_shot label_issues near_duplicates class_subset attack",
     "What is inside the network?": "filters top_units deconvnet picture_sanity evolution correspondence ablation",
 }
 """Headings, and the names of the instruments below them."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,7 @@ from cuescope.core import files
 from cuescope.core.errors import CueError
 from cuescope.core.files import read_json, write, write_json
 from cuescope.core.findings import Figure, Finding, Inset, Panel
+from cuescope.core.matrix import Column
 from cuescope.runs.chunks import Chunks
 from cuescope.runs.manifest import Status
 from cuescope.runs.seals import sealed, unsealed
@@ -121,10 +123,12 @@ class Cell:
     def rows(self, tool: Instrument | None = None, columns: list[str] | None = None) -> pl.DataFrame:
         """All rows in the order of the images: these columns, or all. Raises CueError for a damaged file.
 
-        `tool` is the instrument: rows are reduced by it chunk by chunk, and typed where there are none. Without it they
-        have what was concluded of each image besides.
+        `tool` is the instrument: rows are reduced by it chunk by chunk, and typed where there are none, and its large
+        columns are left out. Without it they have what was concluded of each image besides.
         """
         known, outcomes = self.chunks.outcomes()
+        if tool is not None and tool.large:
+            columns = [column for column in tool.columns if column not in tool.large]
         own = columns
         if columns is not None:
             own = [column for column in columns if column == "id" or column not in outcomes.columns]
@@ -139,7 +143,7 @@ class Cell:
 
     def _observed(self, tool: Instrument | None, columns: list[str] | None) -> tuple[list[str], pl.DataFrame]:
         """The checksums of the chunks, and their rows."""
-        kept, sums = [] if tool is None else [tool.empty], []
+        kept, sums = [] if tool is None else [tool.empty.select(columns or list(tool.columns))], []
         height, most = 0, HELD_ROWS
         for known, rows in self.chunks.read(columns):
             sums.append(known)
@@ -151,6 +155,10 @@ class Cell:
                 most = max(HELD_ROWS, 2 * height)
         frame = pl.concat(kept, rechunk=True) if kept else pl.DataFrame({"id": []}, schema={"id": pl.String})
         return sums, frame if tool is None else tool.reduce(frame)
+
+    def large(self, tool: Instrument) -> dict[str, Column]:
+        """The columns of the rows that are too large to stand in them."""
+        return {name: Column(partial(self.chunks.column, name), self.folder) for name in tool.large}
 
     @property
     def chunks(self) -> Chunks:

@@ -5,8 +5,11 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from cuescope.core.errors import CueError
 from cuescope.core.files import is_there, read_bytes, write
@@ -71,6 +74,12 @@ class Chunks:
             except DAMAGED as error:
                 wanted, do = "the rows of a chunk", "audit again: its images are seen again"
                 raise CueError(f"cannot read '{path}': {error}", wanted=wanted, do=do) from None
+
+    def column(self, name: str) -> Iterator[NDArray[Any]]:
+        """A column of lists of numbers, chunk by chunk: (m, width), nothing of a chunk in which it is null."""
+        for _, rows in self.read([name]):
+            lists = rows[name].drop_nulls()
+            yield lists.explode().to_numpy().reshape(len(lists), -1) if len(lists) else np.empty((0, 0), np.float32)
 
     def write_outcomes(self, outcomes: pl.DataFrame) -> None:
         """What was concluded of each image."""

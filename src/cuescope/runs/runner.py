@@ -6,7 +6,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -219,7 +219,7 @@ def _conclude(reader: Reader, pictures: Pictures) -> None:
         meter.begin(f"concluding {reader.name}", reader.cost.end(len(task.wanted)))
         with timed(cell):
             rows = cell.rows(tool)
-            about = task.about(cell.facts)
+            about = replace(task.about(cell.facts), large=cell.large(tool))
             said = tool.conclude(rows, about)
             finding, rows = tool.finding(said, about), tool.with_outcomes(rows, said)
             if tool.concluded:

@@ -49,6 +49,8 @@ def lines(parts: Sequence[Part], label: str = "") -> Scene:
     if diagonal:
         x_ends = y_ends = min(x_ends[0], y_ends[0]), max(x_ends[1], y_ends[1])
     data = parts[0].data
+    if data.get("from_zero"):
+        x_ends = 0.0, 1.05 * x_ends[1]
     if ticks := data.get("ticks"):
         x_ends = ticks[0][0], max(ticks[-1][0], ticks[0][0] + 1)
     low, high = data.get("y_ends", y_ends)
@@ -69,6 +71,8 @@ def lines(parts: Sequence[Part], label: str = "") -> Scene:
             spans = zip(series["x"], low, high, strict=True)
             edge = [(x, a, b) for x, a, b in spans if a is not None and b is not None]
             band = [(across(x), up(b)) for x, _, b in edge] + [(across(x), up(a)) for x, a, _ in reversed(edge)]
+            if len(edge) == 1:
+                items.append(Line([band[0], band[-1]], role, 1.2))
             items.append(Area(band, role, 0.16 if len(every) < 3 else 0.32 / len(every)))
         items += _curve(name, series, glyph(part.index), role, axes, k)
     return Scene(280, items, label)
