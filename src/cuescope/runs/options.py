@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from cuescope.core.class_files import IMAGENET
 from cuescope.core.errors import CueError, unknown
 from cuescope.core.files import check_run_folder
 from cuescope.core.parameters import parameters
+from cuescope.core.processes import Shard, shard_of
 from cuescope.instruments import names as instruments
 from cuescope.instruments import presets
 from cuescope.instruments.presets import PresetName
@@ -134,15 +134,9 @@ class AuditOptions:
         check_models(classifiers, self.classes, self.templates, self.preprocessing)
 
     @property
-    def part(self) -> tuple[int, int] | None:
-        """The shard as numbers: (i, n). Raises CueError where it is none."""
-        if self.shard is None:
-            return None
-        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", self.shard.strip())
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
-            wanted = "i/n, the i-th of n parts, i from 1 to n"
-            raise CueError(f"--shard {self.shard}", wanted=wanted, do="as in --shard 1/4")
-        return int(found[1]), int(found[2])
+    def part(self) -> Shard | None:
+        """The shard as numbers. Raises CueError where it is none."""
+        return shard_of(self.shard)
 
     def _check_engine(self, classifiers: Sequence[Any]) -> None:
         """Raise CueError where what is asked cannot be spread over processes."""

@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import NamedTuple, Protocol
 
 from cuescope.core.errors import CueError
+from cuescope.core.processes import Shard
 from cuescope.data.derived import root
 from cuescope.data.images import ImageSet
 from cuescope.instruments.base import name_of
@@ -79,7 +80,7 @@ def spread(
     cells: Sequence[Cell],
     engine: Engine,
     meter: Meter,
-    shard: tuple[int, int] | None = None,
+    shard: Shard | None = None,
 ) -> None:
     """Have an engine read every instrument of the tasks, then conclude; what is in the run folder is not done again.
 

@@ -26,6 +26,7 @@ from cuescope.core.errors import CueError
 from cuescope.core.files import read_json, write, write_json
 from cuescope.core.findings import About, Finding
 from cuescope.core.naming import short_name
+from cuescope.core.processes import Shard
 from cuescope.runs import answers as answers_of
 from cuescope.runs import frames
 from cuescope.runs.cell import Cell
@@ -93,7 +94,7 @@ class Run(Displayed):
         return cls.open(path) if (path / "manifest.json").is_file() else cls(path)
 
     @contextmanager
-    def locked(self, part: tuple[int, int] | None = None) -> Iterator[None]:
+    def locked(self, part: Shard | None = None) -> Iterator[None]:
         """Hold the folder alone, or the `part` of it that is shard i of n while others hold theirs.
 
         What processes that died left half-written is removed by who holds it alone. Raises CueError that says who
@@ -110,7 +111,7 @@ class Run(Displayed):
             yield
 
     @contextmanager
-    def alone(self, part: tuple[int, int] | None) -> Iterator[None]:
+    def alone(self, part: Shard | None) -> Iterator[None]:
         """For a moment that shards take in turn. Raises CueError where one does not let go, or an audit holds all."""
         with self._held(LOCK, TURN_S) if part else nullcontext():
             yield
