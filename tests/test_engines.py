@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import cuescope
 from commands import call
@@ -22,11 +24,14 @@ from cuescope.runs import task as sizes
 from cuescope.runs.engines import local
 from cuescope.runs.engines.worker import Worker
 from cuescope.runs.estimate import Meter
+from cuescope.runs.inputs import find_images
 from cuescope.runs.options import AuditOptions
 from cuescope.runs.runner import run, spread
 from cuescope.runs.store import Run
 from cuescope.runs.task import Task
 from cuescope.runs.units import Unit, units
+from test_stored import parquet, png, saved, structs, tar
+from test_stored import shard as shard_of_tar
 from toys import Images, MeanColor, colored, toy
 
 WORLD = ("--images", "world:congruent:700", "--only", "accuracy,occlusion", "--set", "occlusion.images=4")
@@ -218,3 +223,29 @@ def test_the_first_process_takes_the_others_with_it(tmp_path: Path, kill: signal
     if kill == signal.SIGINT:
         assert first.returncode == 130
         assert "Traceback" not in said
+
+
+def stored(folder: Path, kind: str) -> Any:
+    """A set of seven images of a kind of source."""
+    if kind == "world":
+        return find_images("world:conflict:7")
+    if kind == "parquet":
+        return find_images(parquet(folder / "a.parquet", {"image": structs(7), "label": list(range(7))}))
+    if kind == "arrow":
+        return find_images(saved(folder / "set", {"image": structs(7), "label": list(range(7))}))
+    if kind == "tar":
+        return find_images(tar(folder / "a.tar", shard_of_tar(0, [str(i) for i in range(7)])))
+    (folder / "photos" / "cat").mkdir(parents=True)
+    for i in range(7):
+        (folder / "photos" / "cat" / f"{i}.png").write_bytes(png(i))
+    return find_images(folder / "photos", limit=5 if kind == "subset" else None)
+
+
+@pytest.mark.parametrize("kind", ["world", "folder", "subset", "tar", "parquet", "arrow"])
+def test_image_sets_can_be_sent_to_other_processes(tmp_path: Path, kind: str) -> None:
+    images = stored(tmp_path, kind)
+    images.read(0)
+    sent = pickle.loads(pickle.dumps(images))
+    assert [sent.id(i) for i in range(len(sent))] == [images.id(i) for i in range(len(images))]
+    assert all(torch.equal(sent.read(i).pixels, images.read(i).pixels) for i in range(len(images)))
+    assert sent.digest == images.digest

@@ -14,7 +14,7 @@ import numpy as np
 
 from cuescope.data.derived import root
 from cuescope.runs import task as sizes
-from cuescope.runs.task import Task
+from cuescope.runs.task import Task, every
 
 Positions = np.ndarray[Any, Any]
 """Of images in the set whose files are decoded, (n,) int64; increasing."""
@@ -32,7 +32,7 @@ def union(tasks: Sequence[Task]) -> Positions:
     """The images that any of these tasks wants; they read the same files."""
     whole = len(root(tasks[0].images))
     if any(len(task.positions) == whole for task in tasks):
-        return np.arange(whole)
+        return every(whole)
     return np.unique(np.concatenate([task.positions for task in tasks]))
 
 
@@ -68,11 +68,11 @@ def units(tasks: Sequence[Task]) -> list[Unit]:
     found: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
     counts: dict[tuple[int, ...], int] = {}
     for number, group in enumerate(groups(tasks)):
-        every = union(group)
+        wanted = union(group)
         for task in group:
             firsts = np.arange(0, len(task.positions), sizes.CHUNK)
             lasts = np.minimum(firsts + sizes.CHUNK, len(task.positions)) - 1
-            low, high = (np.searchsorted(every, task.positions[at]).tolist() for at in (firsts, lasts))
+            low, high = (np.searchsorted(wanted, task.positions[at]).tolist() for at in (firsts, lasts))
             for chunk, (first, last) in enumerate(zip(low, high, strict=True)):
                 alone = (numbers[id(task)],) if last - first >= sizes.CHUNK else ()
                 key = (number, first, last, *alone)

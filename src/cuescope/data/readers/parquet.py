@@ -2,7 +2,6 @@
 
 import bisect
 import itertools
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import polars as pl
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.core.files import parsed
-from cuescope.data.images import UnreadableError
+from cuescope.data.images import Lock, UnreadableError
 from cuescope.data.readers.decode import unreached
 from cuescope.data.readers.files import Names
 from cuescope.data.readers.stored import StoredSet, labels_of
@@ -31,7 +30,7 @@ class _Tables:
         self.paths, self.column = paths, column
         self.bounds = [0, *itertools.accumulate(counts)]
         self._held: dict[tuple[int, int], list[bytes | None]] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def bytes(self, index: int) -> bytes:
         file = bisect.bisect_right(self.bounds, index) - 1
