@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 SHARDS = 4
 BARE = """
@@ -33,6 +34,13 @@ for samples, _ in images.stream(groups, 1):
     classifier.logits(classifier.prepare([sample for _, sample in samples]))
 """
 TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Spent(NamedTuple):
+    processor_s: float
+    wall_s: float
+    peak_mb: int
+    """Of the largest process."""
 
 
 def family(known: set[int]) -> dict[int, float]:
@@ -51,20 +59,30 @@ def family(known: set[int]) -> dict[int, float]:
     return {pid: seconds[pid] for pid in known & seconds.keys()}
 
 
-def measured(commands: list[list[str]]) -> tuple[float, float]:
-    """Processor and wall seconds of commands that run at the same time, with all that they start."""
-    started, found = time.monotonic(), {}
+def peak_kb(process: int) -> int:
+    try:
+        return int(Path(f"/proc/{process}/status").read_text().partition("VmHWM:")[2].split()[0])
+    except (OSError, IndexError):
+        return 0
+
+
+def measured(commands: list[list[str]]) -> Spent:
+    """What commands take that run at the same time, with all that they start."""
+    started, found, peak = time.monotonic(), {}, 0
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = [subprocess.Popen(c, env=environment, stdout=2, stderr=subprocess.DEVNULL) for c in commands]
+    running = [
+        subprocess.Popen(c, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for c in commands
+    ]
     known = {one.pid for one in running}
     while any(one.poll() is None for one in running):
         found |= family(known)
+        peak = max(peak, *map(peak_kb, known))
         time.sleep(0.1)
     assert not any(one.returncode for one in running), [one.returncode for one in running]
-    return sum(found.values()), time.monotonic() - started
+    return Spent(sum(found.values()), time.monotonic() - started, peak // 1024)
 
 
-def side(name: str, model: str, images: int, processes: int, out: Path) -> tuple[float, float]:
+def side(name: str, model: str, images: int, processes: int, out: Path) -> Spent:
     audit = [sys.executable, "-m", "cuescope", "audit", model, "--images", f"world:congruent:{images}"]
     audit += ["--only", "accuracy", "--device", "cpu", "--workers", "1", "--out", str(out)]
     if name == "bare":
@@ -72,11 +90,10 @@ def side(name: str, model: str, images: int, processes: int, out: Path) -> tuple
             [[sys.executable, "-c", BARE, model, *map(str, (images, k, processes))] for k in range(processes)]
         )
     if name == "shards":
-        spent = [0.0, 0.0]
         parts = [[*audit, "--shard", f"{k + 1}/{SHARDS}"] for k in range(SHARDS)]
-        for commands in (*(parts[k : k + processes] for k in range(0, SHARDS, processes)), [audit]):
-            spent = [a + b for a, b in zip(spent, measured(commands), strict=True)]
-        return spent[0], spent[1]
+        turns = [*(parts[k : k + processes] for k in range(0, SHARDS, processes)), [audit]]
+        processor, wall, peak = zip(*map(measured, turns), strict=True)
+        return Spent(sum(processor), sum(wall), max(peak))
     how = [] if name == "inline" else ["--engine", name, "--processes", str(processes)]
     return measured([[*audit, *how]])
 
@@ -95,16 +112,14 @@ def main() -> None:
     few, each, found = given.images // 10, {}, {}
     for name in given.sides.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            small, _ = side(name, given.model, few, given.processes, Path(folder) / "few")
-            large, wall = side(name, given.model, given.images, given.processes, Path(folder) / "many")
+            small = side(name, given.model, few, given.processes, Path(folder) / "few")
+            large = side(name, given.model, given.images, given.processes, Path(folder) / "many")
             if name != "bare":
                 found[name] = cells(Path(folder) / "many")
-        each[name] = (large - small) / (given.images - few)
-        start = small - each[name] * few
-        print(
-            f"{name:7} {1e3 * each[name]:6.3f} ms an image, {start:5.1f} s to start and end; {wall:6.1f} s wall",
-            flush=True,
-        )
+        each[name] = (large.processor_s - small.processor_s) / (given.images - few)
+        start = small.processor_s - each[name] * few
+        costs = f"{name:7} {1e3 * each[name]:6.3f} ms an image, {start:5.1f} s to start and end"
+        print(f"{costs}; {large.wall_s:6.1f} s wall; peak {small.peak_mb:,} -> {large.peak_mb:,} MB", flush=True)
     for one, other in (("local", "bare"), ("shards", "bare"), ("inline", "bare"), ("ray", "local")):
         if one in each and other in each:
             print(f"{one} / {other}: {each[one] / each[other]:.3f} (bar 1.10)")

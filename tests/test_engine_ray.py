@@ -63,8 +63,11 @@ def make():
         network.register_forward_pre_hook(lambda *_: once())
     return network
 
+calls = []
+
 def once():
-    if not os.path.exists({mark!r}):
+    calls.append(1)
+    if len(calls) > 12 and not os.path.exists({mark!r}):  # Not while it is loaded.
         open({mark!r}, "x").close()
         {pass_}
 """
