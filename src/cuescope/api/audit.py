@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from cuescope import report
-from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.describe import describe
 from cuescope.core.errors import StoppedError
 from cuescope.core.files import write_json
@@ -17,19 +16,19 @@ from cuescope.core.provenance import now, versions
 from cuescope.core.wording import counted
 from cuescope.data.images import ImageSet
 from cuescope.instruments import presets
-from cuescope.instruments.base import Instrument, name_of
+from cuescope.instruments.base import name_of
 from cuescope.instruments.registry import questions
 from cuescope.report import notebook  # noqa: F401  what an audit returns shows itself
-from cuescope.runs import cost, minutes
+from cuescope.runs import cost, engines, minutes
 from cuescope.runs.cell import Cell
 from cuescope.runs.comparisons import pairs, stored
 from cuescope.runs.comparisons.paired import verdicts
 from cuescope.runs.estimate import Estimate, Forecast, Meter
 from cuescope.runs.inputs import open_inputs
 from cuescope.runs.options import AuditOptions, with_options
-from cuescope.runs.plan import Plan, find_classifiers, find_instruments, make_plan, with_series
+from cuescope.runs.plan import Plan, find_classifiers, find_instruments, plan_of, with_series
 from cuescope.runs.reach import reopen
-from cuescope.runs.runner import run
+from cuescope.runs.runner import run, spread
 from cuescope.runs.store import SCHEMA, Run
 from cuescope.runs.task import Task
 
@@ -38,11 +37,13 @@ MADE = ("comparisons.json", "pairs.json", "report.html")
 
 
 class Audit(NamedTuple):
-    """A finished audit: its run folder, and whether anything was left to do."""
+    """An audit that came to its end: its run folder, and whether anything was left to do."""
 
     run: Run
     fresh: bool
     failed: list[Cell]
+    concluded: bool = True
+    """False of a shard: there is nothing to read yet."""
 
 
 @with_options(lambda name, kind, meaning: Any)
@@ -81,35 +82,36 @@ def perform(
     tell = say or silent
     asked = find_instruments(options)
     sets = open_inputs(options.inputs, options.most_images)
-    folder, models = Run.create(options.out), with_series(models, asked)
-    with folder.locked():
+    folder, models, part = Run.create(options.out), with_series(models, asked), options.part
+    with folder.locked(part), engines.threads(options):
         previous = folder.manifest
         tell(f"loading {counted(len(models), 'classifier')}")
         classifiers = find_classifiers(models, options)
-        plan, estimate, chosen = _planned(asked, classifiers, sets, options), meter.estimate if meter else None, None
+        plan, estimate, chosen = plan_of(asked, classifiers, sets, options), meter.estimate if meter else None, None
         if options.minutes is not None:
             chosen = minutes.earlier(previous.get("chosen"), minutes.key_of(plan, options.minutes))
             if chosen is None:
                 estimate = estimate or cost.measure(plan.tasks, options.workers)
                 chosen = minutes.choose(estimate, plan, options.minutes)
             sets = open_inputs(options.inputs, options.most_images, chosen.limits)
-            plan = _planned(chosen.instruments(asked), classifiers, sets, options)
-        cells = [folder.cell(task.identity, task.answers) for task in plan.all_tasks]
-        for (task, why), cell in zip(plan.unmet, cells[len(plan.tasks) :], strict=True):
-            if not (cell.concluded and cell.why == why):
-                cell.write_finding(task.inapplicable(why))
-        reopen(folder, plan.tasks, cells[: len(plan.tasks)])
-        if _committed(previous, cells, folder):
-            return Audit(folder, False, [])
-        started = time.perf_counter()
-        folder.manifest = _manifest(plan, options, command, previous)
-        if chosen:
-            folder.manifest["chosen"] = chosen.recorded()
-        seconds = {cell["folder"]: cell["seconds"] for cell in previous.get("cells", ())}
-        for cell in cells:
-            cell.seconds = seconds.get(f"cells/{cell.folder.name}", 0.0)
-        # From now on the run is not finished, whatever an earlier one has left: the last manifest is what commits.
-        folder.write_manifest()
+            plan = plan_of(chosen.instruments(asked), classifiers, sets, options)
+        with folder.alone(part):
+            cells = [folder.cell(task.identity, task.answers) for task in plan.all_tasks]
+            for (task, why), cell in zip(plan.unmet, cells[len(plan.tasks) :], strict=True):
+                if not (cell.concluded and cell.why == why):
+                    cell.write_finding(task.inapplicable(why))
+            reopen(folder, plan.tasks, cells[: len(plan.tasks)])
+            if _committed(previous, cells, folder):
+                return Audit(folder, False, [])
+            started = time.perf_counter()
+            folder.manifest = _manifest(plan, options, command, previous)
+            if chosen:
+                folder.manifest["chosen"] = chosen.recorded()
+            seconds = {cell["folder"]: cell["seconds"] for cell in previous.get("cells", ())}
+            for cell in cells:
+                cell.seconds = seconds.get(f"cells/{cell.folder.name}", 0.0)
+            # From now on the run is not finished, whatever an earlier one has left: the last manifest is what commits.
+            folder.write_manifest()
         for line in _opening(plan, options):
             tell(line)
         for line in chosen.said if chosen else ():
@@ -117,34 +119,40 @@ def perform(
         try:
             if meter is None:
                 meter = _measured(plan, cells, options, progress, say, estimate) if progress or say else Meter()
-            run(plan.tasks, folder, cells[: len(plan.tasks)], workers=options.workers, meter=meter)
+            asked_of = cells[: len(plan.tasks)]
+            if options.engine == "inline" and not part:
+                run(plan.tasks, folder, asked_of, workers=options.workers, meter=meter)
+            else:
+                engine = engines.here(plan.tasks, folder, options.workers)
+                if options.engine != "inline":
+                    names = [cell.folder.name for cell in asked_of]
+                    engine = engines.elsewhere(models, options, sets, chosen, names)
+                spread(plan.tasks, folder, asked_of, engine, meter, part)
         except KeyboardInterrupt:
             do = "run the same command again: it goes on where it stopped, every full batch is kept"
             raise StoppedError("interrupted", do=do) from None
         finally:
             # Finished or not, so that a report can be made of what there is.
-            _gather(folder, plan, cells, started)
+            with folder.alone(part):
+                _gather(folder, plan, cells, started)
+        failed = [cell for cell in cells if cell.status == "failed"]
+        if part:
+            meter.end()
+            return Audit(folder, True, failed, concluded=False)
         _finish(folder, plan, meter)
         if away := sum(len(folder.out_of_reach(images.digest)) for _, images in plan.sets):
             tell(f"{counted(away, 'image')} out of reach: the same command sees them when they are there again")
-        return Audit(folder, True, [cell for cell in cells if cell.status == "failed"])
+        return Audit(folder, True, failed)
 
 
 def forecast(models: Sequence[Any], options: AuditOptions) -> tuple[Estimate, Forecast]:
     """What does the rest of this audit cost? Of options that were checked; nothing is written."""
     asked, sets = find_instruments(options), open_inputs(options.inputs, options.most_images)
     classifiers = find_classifiers(with_series(models, asked), options)
-    tasks, folder = _planned(asked, classifiers, sets, options).tasks, Run.create(options.out)
+    tasks, folder = plan_of(asked, classifiers, sets, options).tasks, Run.create(options.out)
     cells = [folder.cell(task.identity) for task in tasks]
     estimate = cost.measure(_left(tasks, cells), options.workers)
     return estimate, cost.forecast(estimate, tasks, cells)
-
-
-def _planned(
-    asked: list[Instrument], classifiers: list[Classifier], sets: Mapping[str, ImageSet], options: AuditOptions
-) -> Plan:
-    labels_given = "labels" in options.inputs
-    return make_plan(asked, classifiers, sets, strict=bool(options.only), labels_given=labels_given)
 
 
 def _left(tasks: Sequence[Task], cells: Sequence[Cell]) -> list[Task]:
@@ -164,7 +172,8 @@ def _measured(
     if estimate is None:
         show(0, 0, "timing a few images")
         estimate = cost.measure(_left(plan.tasks, cells), options.workers)
-    found = cost.forecast(estimate, plan.tasks, cells)
+    shard = options.part[1] if options.part else 0
+    found = cost.forecast(estimate, plan.tasks, cells, engines.processes(options), shard)
     if say:
         for line in found.lines():
             say(line)

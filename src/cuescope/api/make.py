@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from cuescope.classifier.sources import load
 from cuescope.core.errors import CueError
+from cuescope.core.processes import shard_of
 from cuescope.core.progress import Progress
 from cuescope.core.provenance import now, versions
 from cuescope.core.wording import counted
@@ -40,6 +41,7 @@ def make(
     limit: int | None = None,
     device: str = "auto",
     workers: int = 2,
+    shard: str | None = None,
     command: str = "",
     progress: Progress | None = None,
     **settings: Any,
@@ -48,13 +50,14 @@ def make(
 
     `source` is a folder, an ImageSet or "world:VARIANT:COUNT"; `settings` are the maker's own parameters, of which
     those that name images may be ImageSets too. Finished files are never made again: a run that was stopped goes on
-    where it was. Images that cannot be read are skipped and listed in `skipped.csv`.
+    where it was. Images that cannot be read are skipped and listed in `skipped.csv`. A `shard` "i/n" makes only the
+    i-th of n parts; when all are made, a call without it writes the manifest.
 
     Raises CueError for anything the user can mend, before the first image where that is possible.
 
     >>> make("texturized", "photos/", "texturized/", steps=2000)     # doctest: +SKIP
     """
-    maker = registry.build(name, settings)
+    part, maker = shard_of(shard), registry.build(name, settings)
     images = find_images(source, labels=labels, limit=limit)
     where = find_device(device)
     work = maker.start(images, Tools(lambda spec: load(spec, device=device, fold=False), find_images, where))
@@ -66,7 +69,7 @@ def make(
         "images": _told(images),
         **work.about,
     }
-    output = OutputFolder(folder, recipe, root)
+    output = OutputFolder(folder, recipe, root, part)
     return _perform(name, images, work, output, workers, command or f"cuescope.make({name!r}, ...)", progress)
 
 
@@ -81,8 +84,8 @@ def _perform(
     name: str, images: ImageSet, work: Work, folder: OutputFolder, workers: int, command: str, progress: Progress | None
 ) -> Making:
     show = progress or (lambda *_: None)
-    groups, total = list(_left(work, folder)), sum(piece.images for piece in work.pieces)
-    before = sum(entry.get("images", 1) for entry in folder.entries.values())
+    groups, before = list(_left(work, folder)), sum(entry.get("images", 1) for entry in folder.entries.values())
+    total = before + sum(piece.images for group in groups for piece in group)
     skipped = {s.id: s for s in (*images.skipped, *folder.skipped)}
     complete = not groups or (work.result and (folder.path / work.result).is_file())
     if complete and folder.manifest.get("finished"):
@@ -117,7 +120,8 @@ def _perform(
             do = "put them back and run the same command again: it goes on with them"
             finish(False)
             raise CueError(found, wanted="the images that were there at the start", do=do)
-        finish(True, work.finish(folder.path, folder.sorted_entries))
+        if not folder.shard:
+            finish(True, work.finish(folder.path, folder.sorted_entries))
     except KeyboardInterrupt:
         finish(False)
         kept = total - sum(piece.images for group in _left(work, folder) for piece in group)
@@ -130,7 +134,8 @@ def _perform(
 
 def _left(work: Work, folder: OutputFolder) -> Iterator[list[Piece]]:
     """The pieces not made yet, in batches that always begin at the same ones: so a piece's company never changes."""
-    for at in range(0, len(work.pieces), work.batch):
+    first, step = (folder.shard[0] - 1, folder.shard[1]) if folder.shard else (0, 1)
+    for at in range(first * work.batch, len(work.pieces), step * work.batch):
         batch = (work.pieces[i] for i in range(at, min(at + work.batch, len(work.pieces))))
         if group := [piece for piece in batch if piece.file not in folder.entries]:
             yield group

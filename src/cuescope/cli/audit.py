@@ -88,5 +88,8 @@ def finish(result: Audit, *, as_json: bool) -> int:
         say("nothing to do: this run is finished")
     for cell in result.failed:
         say(f"failed: {cell.instrument} of {cell.classifier}: {cell.why} (traceback in {cell.folder / 'error.txt'})")
-    say(f"report: {run.path / 'report.html'}")
+    if result.concluded:
+        say(f"report: {run.path / 'report.html'}")
+    else:
+        say("this part is done; when all parts are, the same command without --shard concludes and writes the report")
     return 1 if result.failed else 0

@@ -25,6 +25,7 @@ SHARED: dict[str, tuple[Any, Any, str]] = {
     "limit": (int | None, None, "Take this many images, spread evenly over the folder."),
     "device": (str, "auto", "auto, cpu, cuda, cuda:1, mps."),
     "workers": (int, 2, "Threads that decode images."),
+    "shard": (str | None, None, "i/n: make only the i-th of n parts; when all are, the command without it finishes."),
 }
 """What all makers ask: type, default and meaning."""
 

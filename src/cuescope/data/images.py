@@ -94,6 +94,27 @@ class Sample:
     framing: Framing = "photograph"
 
 
+class Lock:
+    """A lock of what is sent to other processes: there it is a new one.
+
+    >>> import pickle
+    >>> with pickle.loads(pickle.dumps(Lock())):
+    ...     pass
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type[Lock], tuple[()]]:
+        return Lock, ()
+
+
 HELD_BYTES = 1 << 30
 """Of decoded pixels that wait for their use; beyond it they are decoded again."""
 

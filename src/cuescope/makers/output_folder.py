@@ -13,6 +13,7 @@ from typing import Any
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.core.files import check_writable, is_leftover, plain_cell, read_json, sweep, why_not, write, write_json
+from cuescope.core.processes import Shard
 from cuescope.data.images import Skipped
 
 SCHEMA = 1
@@ -31,10 +32,15 @@ class OutputFolder:
 
     `recipe` is all that decides about the result: maker, version, parameters, images, networks. Raises CueError
     where nothing can be written, where other files lie, and where another recipe was used, saying what differs.
+
+    With a `shard` other processes fill the folder too: nothing of theirs is touched, and the manifest is left to who
+    has no shard.
     """
 
-    def __init__(self, path: str | Path, recipe: Mapping[str, Any], source: Path | None = None) -> None:
-        self.path = Path(path).expanduser()
+    def __init__(
+        self, path: str | Path, recipe: Mapping[str, Any], source: Path | None = None, shard: Shard | None = None
+    ) -> None:
+        self.path, self.shard = Path(path).expanduser(), shard
         if source is not None:
             _apart(self.path, source)
         self.recipe = json.loads(json.dumps(recipe))
@@ -49,11 +55,15 @@ class OutputFolder:
         for entry, data in files:
             write(self.path / entry["file"], data)
         self._parts += 1
-        write_json(self.path / JOURNAL / f"{self._parts:07d}-{os.getpid()}.json", {"images": [e for e, _ in files]})
+        # Equal process ids meet where two machines fill a folder.
+        who = f"{os.getpid()}-{self.shard[0]}" if self.shard else os.getpid()
+        write_json(self.path / JOURNAL / f"{self._parts:07d}-{who}.json", {"images": [e for e, _ in files]})
         self.entries |= {entry["file"]: entry for entry, _ in files}
 
     def begin(self, about: Mapping[str, Any]) -> None:
         """Say what is going to be made before the first file, so that it can be gone on with."""
+        if self.shard and self.manifest:
+            return
         self.manifest = {"schema": SCHEMA, "kind": KIND, "recipe": self.recipe, **about, "finished": None}
         # With what an earlier run has made: it is kept whatever becomes of this one.
         write_json(self.path / "manifest.json", {**self.manifest, "images": self.sorted_entries})
@@ -66,6 +76,8 @@ class OutputFolder:
         entries: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         """The manifest with all entries, or those given of what took the place of parts, labels, what was skipped."""
+        if self.shard:
+            return
         self.manifest |= about
         _write_table(self.path / "skipped.csv", ("id", "why"), [(plain_cell(s.id), plain_cell(s.why)) for s in skipped])
         listed = self.sorted_entries if entries is None else entries
@@ -99,7 +111,8 @@ class OutputFolder:
             found = f"'{self.path}' holds files that no maker made"
             wanted = "a new folder, an empty one, or one to go on with"
             raise CueError(found, wanted=wanted, do="choose another DST")
-        sweep(self.path)
+        if not self.shard:
+            sweep(self.path)
         if manifest and (differs := difference(manifest["recipe"], self.recipe)):
             wanted, do = "the same images and parameters, to go on with it", "choose another DST, or remove that folder"
             raise CueError(f"'{self.path}' was made with {differs}", wanted=wanted, do=do)

@@ -170,7 +170,21 @@ class Cell:
         data = replace(finding, panels=panels).to_json()
         sums = [*(known for known, _ in self.chunks.read([])), *self.chunks.outcomes()[0]]
         write_json(self._finding, sealed(data, self.folder.name, sums))
+        self.chunks.close()
         self.status, self.why = ("not applicable", finding.why) if finding.why else ("done", "")
+
+    def refresh(self) -> None:
+        """Take the state from the finding, if there is one."""
+        if finding := self.finding:
+            self.status, self.why = ("not applicable", finding.why) if finding.why else ("done", "")
+
+    def take_error(self) -> None:
+        """Take a failure that another process has recorded."""
+        if not self.concluded and (error := self.error.strip()):
+            self.status, self.why = "failed", error.splitlines()[-1]
+
+    def forget_error(self) -> None:
+        (self.folder / "error.txt").unlink(missing_ok=True)
 
     def fail(self, trace: str) -> None:
         """Record a failure. What was observed before stays and is not observed again."""

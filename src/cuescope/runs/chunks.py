@@ -31,13 +31,20 @@ class Chunks:
     def has(self, chunk: int) -> bool:
         return self._path(chunk).is_file()
 
+    def done(self) -> set[int]:
+        """The chunks that are there."""
+        return {int(path.stem) for path in self._finished()}
+
     def write(self, chunk: int, rows: pl.DataFrame) -> None:
         """The rows of a finished chunk; what was kept of it is removed."""
         path = self._path(chunk)
         write(path, sealed_rows(rows, self._of(path)))
         for path in self._kept(chunk):
             path.unlink(missing_ok=True)
-        with suppress(OSError):  # Other chunks were begun, or none.
+
+    def close(self) -> None:
+        """All chunks are there: remove the folder of begun ones. Not before, while another process may write to it."""
+        with suppress(OSError):
             self._parts.rmdir()
 
     def keep(self, chunk: int, images: int, rows: pl.DataFrame) -> None:
@@ -48,10 +55,10 @@ class Chunks:
             if other != path:
                 other.unlink(missing_ok=True)
 
-    def begun(self) -> dict[int, tuple[int, pl.DataFrame]]:
-        """Of each chunk that is not finished: how many of its images were seen, and their rows."""
+    def begun(self, only: int | None = None) -> dict[int, tuple[int, pl.DataFrame]]:
+        """Of each chunk that is not finished, or of one: how many of its images were seen, and their rows."""
         found = {}
-        for path in self._kept():
+        for path in self._kept(only):
             chunk, images = map(int, path.stem.split("-"))
             # What cannot be read is seen again.
             with suppress(*DAMAGED):

@@ -20,8 +20,8 @@ from cuescope.instruments.base import Observer, Rows, name_of
 from cuescope.runs.cell import Cell
 from cuescope.runs.estimate import Cost, Estimate, Forecast, Work
 from cuescope.runs.reader import unseen
-from cuescope.runs.runner import batches, groups
 from cuescope.runs.task import Task
+from cuescope.runs.units import batches, groups, union
 
 TRIED = 8
 """Images of each set that are decoded and seen."""
@@ -60,13 +60,23 @@ def measure(tasks: Sequence[Task], workers: int | None = None, clock: Clock = ti
     return Estimate(trial.costs, trial.clean, trial.decode, finish, clock() - started)
 
 
-def forecast(estimate: Estimate, tasks: Sequence[Task], cells: Sequence[Cell]) -> Forecast:
-    """How long what is left of these tasks takes, where `cells` hold what was done before."""
+def forecast(
+    estimate: Estimate, tasks: Sequence[Task], cells: Sequence[Cell], processes: int = 1, shard: int = 0
+) -> Forecast:
+    """How long what is left of these tasks takes, where `cells` hold what was done before.
+
+    It is spread over so many processes; of a `shard`, one of so many, nothing is concluded.
+    """
+    over = processes * (shard or 1)
     works, shared = [], 0.0
     of = {id(task): cell for task, cell in zip(tasks, cells, strict=True)}
-    for group in groups(tasks, cells):
-        open_at = {id(task): task.positions[unseen(task, of[id(task)])] for task in group}
-        parts = batches(group)
+    for group in groups(tasks):
+        waiting = {id(task) for task in group if not of[id(task)].concluded}
+        if not waiting:
+            continue
+        unseen_of = {id(t): unseen(t, of[id(t)]) if id(t) in waiting else [] for t in group}
+        open_at = {id(task): task.positions[unseen_of[id(task)]] for task in group}
+        parts = batches(union(group))
         images = root(group[0].images).name
         for name in {task.classifier.name for task in group}:
             mine = [open_at[id(task)] for task in group if task.classifier.name == name]
@@ -75,8 +85,10 @@ def forecast(estimate: Estimate, tasks: Sequence[Task], cells: Sequence[Cell]) -
         for task in group:
             if not of[id(task)].concluded:
                 key = task.classifier.name, name_of(task.instrument)
-                works.append(Work(key, estimate.cost(*key), len(task.wanted), len(open_at[id(task)])))
-    return Forecast.of(works, shared, estimate.finish)
+                cost = estimate.cost(*key)
+                cost = replace(Cost(cost.start) if shard else cost, each=cost.each / over)
+                works.append(Work(key, cost, len(task.wanted), len(open_at[id(task)])))
+    return Forecast.of(works, shared / over, 0.0 if shard else estimate.finish)
 
 
 def _touched(parts: Sequence[np.ndarray[Any, Any]], at: Sequence[np.ndarray[Any, Any]]) -> int:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from cuescope.classifier.sources import known as models
 from cuescope.classifier.sources import prompts
@@ -15,11 +15,13 @@ from cuescope.core.class_files import IMAGENET
 from cuescope.core.errors import CueError, unknown
 from cuescope.core.files import check_run_folder
 from cuescope.core.parameters import parameters
+from cuescope.core.processes import Shard, shard_of
 from cuescope.instruments import names as instruments
 from cuescope.instruments import presets
 from cuescope.instruments.presets import PresetName
 from cuescope.runs.inputs import check_image, sources
 
+EngineName = Literal["inline", "local", "ray"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -71,7 +73,14 @@ class AuditOptions:
     compile: bool = False
     """Compile the network first: pays on long runs only."""
     workers: int | None = None
-    """Threads that decode images: as many as cores, at most 8, by default."""
+    """Threads that decode images, of each process: as many as cores, at most 8, by default."""
+    engine: EngineName = "inline"
+    """What reads the images: inline, this process; local, several (--processes) on this machine; ray, on a Ray cluster.
+    """
+    processes: int | None = None
+    """Of --engine local or ray: one for each GPU, else 2, by default."""
+    shard: str | None = None
+    """i/n: do only the i-th of n parts, as a job of an array; when all are done, the command without it concludes."""
 
     @classmethod
     def of(cls, **options: Any) -> AuditOptions:
@@ -111,17 +120,39 @@ class AuditOptions:
         """Raise CueError for a mistaken path or name. Takes part of a second and imports no torch."""
         if not classifiers:
             raise CueError("no classifier was given", wanted="at least one model", do="see `cuescope list models`")
-        for name, count in (("limit", self.limit), ("workers", self.workers)):
+        for name, count in (("limit", self.limit), ("workers", self.workers), ("processes", self.processes)):
             if count is not None and (not isinstance(count, int) or count < 1):
                 raise CueError(f"{name} is {count}", wanted="at least 1", do=f"correct --{name}")
         if self.minutes is not None and not 0 < self.minutes < float("inf"):
             raise CueError(f"minutes is {self.minutes:g}", wanted="more than 0", do="correct --minutes")
+        self._check_engine(classifiers)
         instruments.check(self.asked)
         for source in sources().values():
             source.check(self.inputs.get(source.role))
         check_run_folder(Path(self.out))
         self._check_apart()
         check_models(classifiers, self.classes, self.templates, self.preprocessing)
+
+    @property
+    def part(self) -> Shard | None:
+        """The shard as numbers. Raises CueError where it is none."""
+        return shard_of(self.shard)
+
+    def _check_engine(self, classifiers: Sequence[Any]) -> None:
+        """Raise CueError where what is asked cannot be spread over processes."""
+        if self.engine not in get_args(EngineName):
+            raise unknown("engine", self.engine, get_args(EngineName))
+        if self.processes is not None and self.engine == "inline":
+            found, do = f"--processes {self.processes} with --engine inline", "give --engine local too"
+            raise CueError(found, wanted="an engine that starts processes", do=do)
+        if self.part and self.minutes is not None:
+            found, do = "--minutes with --shard", "give --limit in place of --minutes"
+            raise CueError(found, wanted="numbers of images that are equal for all parts", do=do)
+        live = [model for model in classifiers if not isinstance(model, str | Path)]
+        if live and self.engine != "inline":
+            found = f"{type(live[0]).__name__}, a live Python object, with --engine {self.engine}"
+            do = "give a name, a file or file.py:factory, or --engine inline"
+            raise CueError(found, wanted="models that other processes can load themselves", do=do)
 
     def _check_apart(self) -> None:
         """Raise CueError where the run would lie among the images, and its pictures become images of the next run."""

@@ -83,6 +83,14 @@ def find_classifiers(models: Sequence[Any], options: AuditOptions) -> list[Class
     return list(found.values())
 
 
+def plan_of(
+    asked: list[Instrument], classifiers: list[Classifier], sets: Mapping[str, ImageSet], options: AuditOptions
+) -> Plan:
+    """The plan of an audit with these options."""
+    labels_given = "labels" in options.inputs
+    return make_plan(asked, classifiers, sets, strict=bool(options.only), labels_given=labels_given)
+
+
 def make_plan(
     asked: list[Instrument],
     classifiers: list[Classifier],

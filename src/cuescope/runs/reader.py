@@ -25,15 +25,22 @@ KEEP_S = 15.0
 """Seconds after which what was observed of an unfinished chunk is written."""
 
 
-def unseen(task: Task, cell: Cell) -> np.ndarray[Any, Any]:
-    """Which of the wanted images are still to be seen, (n,) bool: those of chunks that are not on disk."""
-    found = np.ones(len(task.wanted), dtype=bool)
-    for first in range(0, len(found), sizes.CHUNK):
-        if cell.chunks.has(first // sizes.CHUNK):
-            found[first : first + sizes.CHUNK] = False
-    for chunk, (images, _) in cell.chunks.begun().items():
-        found[chunk * sizes.CHUNK :][:images] = False
+def unseen(task: Task, cell: Cell, only: int | None = None) -> np.ndarray[Any, Any]:
+    """Which of the wanted images, or those of one chunk, are still to be seen, (n,) bool: no chunk on disk has them."""
+    numbers = numbers_of(task, only)
+    found, first = np.ones(len(numbers), dtype=bool), numbers.start
+    for at in range(0, len(found), sizes.CHUNK):
+        if cell.chunks.has((first + at) // sizes.CHUNK):
+            found[at : at + sizes.CHUNK] = False
+    for chunk, (images, _) in cell.chunks.begun(only).items():
+        found[chunk * sizes.CHUNK - first :][:images] = False
     return found
+
+
+def numbers_of(task: Task, chunk: int | None) -> range:
+    """The wanted images, by their number: those of a chunk, or all."""
+    total = len(task.wanted)
+    return range(total) if chunk is None else range(chunk * sizes.CHUNK, min((chunk + 1) * sizes.CHUNK, total))
 
 
 @dataclass(eq=False)
@@ -44,6 +51,8 @@ class Reader:
     cell: Cell
     meter: Meter
     observer: Observer | None = None
+    only: int | None = None
+    """The chunk that it reads; None for all."""
     pack: list[tuple[Batch, int, Sample]] = field(default_factory=list)
     """Images that wait for the batch to be full: each a place in a batch that was seen, and the sample of this set."""
     frames: list[pl.DataFrame] = field(default_factory=list)
@@ -68,16 +77,23 @@ class Reader:
     @cached_property
     def begun(self) -> dict[int, pl.DataFrame]:
         """Rows of unfinished chunks that an earlier run has kept."""
-        return {chunk: rows for chunk, (_, rows) in self.cell.chunks.begun().items()}
+        return {chunk: rows for chunk, (_, rows) in self.cell.chunks.begun(self.only).items()}
+
+    @cached_property
+    def numbers(self) -> range:
+        """The images that it reads, by their number among the wanted ones."""
+        return numbers_of(self.task, self.only)
 
     @cached_property
     def open(self) -> np.ndarray[Any, Any]:
-        return unseen(self.task, self.cell)
+        """Of each of `numbers`, whether it is still to be seen."""
+        return unseen(self.task, self.cell, self.only)
 
     def within(self, low: int, high: int) -> Iterator[int]:
         """Which of the wanted images, by their number, lie from `low` to `high` in the decoded set and are open."""
         first, end = np.searchsorted(self.task.positions, [low, high + 1])
-        return (k for k in range(first, end) if self.open[k])
+        start, stop = self.numbers.start, self.numbers.stop
+        return (k for k in range(max(first, start), min(end, stop)) if self.open[k - start])
 
     def take(self, seen: Batch | None, at: int | None, sample: Sample | None, number: int) -> None:
         """The image of this number came by: at a place of a batch, or it was lost. Full packs are observed."""
@@ -106,7 +122,7 @@ class Reader:
 
     def drop(self) -> None:
         """Nothing more comes of it: what was estimated is not waited for."""
-        left = int(self.open[self.seen :].sum())
+        left = int(self.open[max(self.seen - self.numbers.start, 0) :].sum())
         work = Work(("", ""), self.cost, len(self.task.wanted), left)
         self.meter.drop(work.seconds - self.cost.start)
 

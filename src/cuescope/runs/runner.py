@@ -1,31 +1,26 @@
-"""Instruments x classifiers x image sets: each file is decoded once, each clean forward pass is run once for all."""
+"""Instruments x classifiers x image sets: here or by other processes, and what comes of it."""
 
 from __future__ import annotations
 
 import traceback
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any
-
-import numpy as np
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 from cuescope.core.errors import CueError
-from cuescope.core.files import write_json
-from cuescope.core.naming import short_name
-from cuescope.data.derived import derived, root
-from cuescope.data.images import ImageSet, OutOfReachError, Sample, Skipped, UnreadableError
-from cuescope.instruments.base import Misfit
-from cuescope.runs import task as sizes
+from cuescope.core.processes import Shard
+from cuescope.data.derived import root
+from cuescope.data.images import ImageSet
+from cuescope.instruments.base import name_of
 from cuescope.runs.cell import Cell, timed
 from cuescope.runs.estimate import Meter
 from cuescope.runs.pictures import Pictures
-from cuescope.runs.reach import check_reach
-from cuescope.runs.reader import Reader
+from cuescope.runs.reader import Reader, unseen
+from cuescope.runs.reading import Reading, Seen, started
 from cuescope.runs.store import Run
 from cuescope.runs.task import Task
+from cuescope.runs.units import Positions, Unit, batches, groups, union, units
 
 
 def run(
@@ -47,169 +42,117 @@ def run(
     readers = []
     for task, cell in zip(tasks, cells, strict=True):
         if not cell.concluded:
-            (cell.folder / "error.txt").unlink(missing_ok=True)
-            readers.append(_started(task, cell, meter))
-    if cells and all(cell.concluded and cell.why for cell in cells):
-        raise none_applies(cell.why for cell in cells)
-    for group in groups(tasks, cells):
+            cell.forget_error()
+            readers.append(started(task, cell, meter))
+    _check_applies(cells)
+    for group in groups(tasks):
         mine = {id(task) for task in group}
         working = [reader for reader in readers if id(reader.task) in mine and reader.works]
         if working:
-            _Pass(group, working, out, workers, meter).run()
+            parts = batches(union(group))
+            images = root(group[0].images)
+            pictures = _pictures(images, parts)
+            seen = Reading(images, working, out, meter, workers, pictures).run(parts)
+            seen.check(images.name, (reader.cell for reader in working))
+            for reader in working:
+                if reader.works:
+                    _conclude(reader, pictures)
     return cells
 
 
-def groups(tasks: Sequence[Task], cells: Sequence[Cell]) -> list[list[Task]]:
-    """The tasks that read the same files. Finished ones too: a run that goes on is to see the same batches."""
-    by_root: dict[int, list[Task]] = defaultdict(list)
-    for task, cell in zip(tasks, cells, strict=True):
-        if not (cell.concluded and cell.status == "not applicable"):
-            by_root[id(root(task.images))].append(task)
-    return list(by_root.values())
+class Engine(Protocol):
+    """Where units are done. Yields what came of each, in any order, once its chunks are in the run folder."""
+
+    def __call__(self, numbers: Sequence[int], /) -> Generator[Done]: ...
 
 
-def batches(tasks: Sequence[Task]) -> list[np.ndarray[Any, Any]]:
-    """The images that are decoded and shown together, as positions in the set whose files are decoded."""
-    union = np.unique(np.concatenate([task.positions for task in tasks]))
-    return np.split(union, range(sizes.BATCH, len(union), sizes.BATCH))
+class Done(NamedTuple):
+    """What came of a unit."""
+
+    unit: int
+    seen: Seen
+    seconds: dict[int, float]
+    """What the instruments have taken, by the number of the task."""
+
+
+def spread(
+    tasks: Sequence[Task],
+    out: Run,
+    cells: Sequence[Cell],
+    engine: Engine,
+    meter: Meter,
+    shard: Shard | None = None,
+) -> None:
+    """Have an engine read every instrument of the tasks, then conclude; what is in the run folder is not done again.
+
+    With a `shard` (i, n) only each n-th unit is read, from the i-th on, and nothing is concluded. Raises CueError as
+    `run` does.
+    """
+    every = units(tasks)
+    first, step = (shard[0] - 1, shard[1]) if shard else (0, 1)
+    there = [None if cell.concluded else cell.chunks.done() for cell in cells]
+    left = [n for n in range(first, len(every), step) if _is_left(every[n], there)]
+    for cell in cells:
+        if not cell.concluded:
+            cell.forget_error()
+    seen, observed = [Seen() for _ in groups(tasks)], 0
+    total = sum(every[n].images for n in left)
+    show = meter.part(meter.total if shard else _reading_seconds(tasks, meter))
+    show(0, total, "reading")
+    # Whatever stops it, other processes are ended here and now.
+    with closing(engine(left)) as found:
+        for done in found:
+            unit = every[done.unit]
+            seen[unit.group] += done.seen
+            observed += unit.images
+            for number, seconds in done.seconds.items():
+                cells[number].seconds += seconds
+            show(observed, total, "reading")
+    for cell in cells:
+        cell.refresh()
+        cell.take_error()
+    _check_applies(cells)
+    for group, found in zip(groups(tasks), seen, strict=True):
+        mine = {id(task) for task in group}
+        own = [(task, cell) for task, cell in zip(tasks, cells, strict=True) if id(task) in mine]
+        waiting = [(task, cell) for task, cell in own if cell.status == "partial"]
+        images = root(group[0].images)
+        found.check(images.name, (cell for _, cell in waiting))
+        if shard or not waiting:
+            continue
+        pictures = _pictures(images, batches(union(group)))
+        for task, cell in waiting:
+            if unseen(task, cell).any():
+                raise RuntimeError(f"chunks of '{cell.folder}' are missing that were said to be done")
+            _conclude(Reader(task, cell, meter), pictures)
+
+
+def _is_left(unit: Unit, there: Sequence[set[int] | None]) -> bool:
+    """Whether a chunk of the unit is not done; `there` are those that are, None for a cell that is concluded."""
+    return any((found := there[task]) is not None and chunk not in found for task, chunk in unit.chunks)
+
+
+def _reading_seconds(tasks: Sequence[Task], meter: Meter) -> float:
+    """What is left of the estimate without concluding and the report."""
+    costs = [meter.estimate.cost(task.classifier.name, name_of(task.instrument)) for task in tasks]
+    after = sum(cost.end(len(task.wanted)) + cost.draw for task, cost in zip(tasks, costs, strict=True))
+    return max(meter.total - after - meter.estimate.finish, 0.0)
+
+
+def _pictures(images: ImageSet, parts: Sequence[Positions]) -> Pictures:
+    return Pictures(images, parts, small=sum(map(len, parts)) <= Pictures.SMALL)
+
+
+def _check_applies(cells: Sequence[Cell]) -> None:
+    """Raise CueError where no instrument can be asked."""
+    if cells and all(cell.concluded and cell.why for cell in cells):
+        raise none_applies(cell.why for cell in cells)
 
 
 def none_applies(reasons: Iterable[str]) -> CueError:
     """The error of an audit in which no instrument can be asked."""
     found = "none of the instruments asked for applies here: " + "; ".join(sorted(set(reasons)))
     return CueError(found, wanted="at least one that does", do="see `cuescope list instruments` for what each needs")
-
-
-def _started(task: Task, cell: Cell, meter: Meter) -> Reader:
-    """The instrument, ready for its first batch; one that does not fit says so in its cell."""
-    observer = None
-    reader = Reader(task, cell, meter)
-    try:
-        meter.begin(f"starting {reader.name}", reader.cost.start)
-        with timed(cell):
-            reader.observer = observer = task.instrument.start(task.classifier)
-        if observer.facts:
-            write_json(cell.folder / "facts.json", observer.facts)
-    except Misfit as misfit:
-        cell.write_finding(task.inapplicable(str(misfit)))
-    except CueError:
-        raise
-    except Exception:
-        cell.fail(traceback.format_exc())
-    if not reader.works:
-        reader.drop()
-    return reader
-
-
-@dataclass(eq=False)
-class _Pass:
-    """One pass over the files of one image set, for all tasks on it and on sets that are derived from it."""
-
-    tasks: Sequence[Task]
-    """All, finished ones too: they say which images make a batch."""
-    readers: list[Reader]
-    """Those at work."""
-    out: Run
-    workers: int | None
-    meter: Meter
-
-    @property
-    def images(self) -> ImageSet:
-        """The set whose files are decoded."""
-        return root(self.tasks[0].images)
-
-    def run(self) -> None:
-        parts = batches(self.tasks)
-        pictures = Pictures(self.images, parts, small=sum(map(len, parts)) <= Pictures.SMALL)
-        try:
-            self._read(parts, pictures)
-        except BaseException:
-            # Whatever stops it, full batches are not lost: the disk may be full, though.
-            with suppress(CueError):
-                for reader in self.readers:
-                    reader.keep()
-            raise
-        for reader in self.readers:
-            if reader.works:
-                _conclude(reader, pictures)
-
-    def _read(self, batches: list[np.ndarray[Any, Any]], pictures: Pictures) -> None:
-        images = self.images
-        needed = [g for g in batches if any(True for reader in self.readers for _ in reader.within(g[0], g[-1]))]
-        total, done, readable = sum(map(len, needed)), 0, 0
-        first: Skipped | None = None
-        decode = self.meter.estimate.decode.get(images.name, 0.0)
-        stream = images.stream([group.tolist() for group in needed], self.workers)
-        self.meter.begin(f"reading {images.name}", decode * len(needed[0]) if needed else 0.0, 0, total)
-        for number, (group, (samples, skipped)) in enumerate(zip(needed, stream, strict=True), 1):
-            first = first or next(iter(skipped), None)
-            readable += len(samples)
-            check_reach(images, len(samples), skipped)
-            self._show(group, dict(samples), {s.id: s for s in skipped}, pictures)
-            done += len(group)
-            following = decode * len(needed[number]) if number < len(needed) else 0.0
-            self.meter.begin(f"reading {images.name}", following, done, total)
-        if total and not readable and all(not reader.cell.rows().height for reader in self.readers):
-            raise CueError(
-                f"none of the {total} images of '{images.name}' can be read"
-                + (f", such as '{first.id}': {first.why}" if first else ""),
-                wanted="at least one readable image",
-                do="give images that an image viewer opens",
-            )
-
-    def _show(
-        self, group: np.ndarray[Any, Any], samples: dict[int, Sample], skipped: dict[str, Skipped], pictures: Pictures
-    ) -> None:
-        """Show the images of one batch to each classifier, and hand them to the tasks that want them."""
-        places = {position: at for at, position in enumerate(samples)}
-        low, high = int(group[0]), int(group[-1])
-        # By the digest of the set that they are missing from, and the chunk.
-        lost: dict[tuple[str, int], dict[str, Skipped]] = defaultdict(dict)
-        by_classifier: dict[int, list[Reader]] = defaultdict(list)
-        for reader in self.readers:
-            if reader.works:
-                by_classifier[id(reader.task.classifier)].append(reader)
-        for readers in by_classifier.values():
-            classifier = readers[0].task.classifier
-            wanting = [(reader, numbers) for reader in readers if (numbers := list(reader.within(low, high)))]
-            if not wanting:
-                continue
-            watch = dict.fromkeys(w for reader, _ in wanting if reader.observer for w in reader.observer.watch)
-            clean = self.meter.estimate.clean.get((classifier.name, self.images.name), 0.0)
-            self.meter.begin(f"clean pass of {short_name(classifier.name)}", clean * len(samples))
-            try:
-                seen = classifier.see(list(samples.values()), None, list(watch)) if samples else None
-            except Exception:
-                for reader, _ in wanting:
-                    reader.fail()
-                continue
-            if seen is not None:
-                pictures.keep(classifier, samples, seen)
-            # Single images of this batch, each copied once however many tasks wait for it.
-            single = cache(lambda batch, at: batch.select([at]) if len(batch) > 1 else batch)
-            for reader, numbers in wanting:
-                for number in numbers:
-                    position = int(reader.task.positions[number])
-                    missing = lost[reader.task.images.digest, low // sizes.CHUNK]
-                    sample = self._sample(reader.task, number, samples.get(position), skipped, missing)
-                    reader.take(seen, places.get(position), sample, number)
-                reader.pack = [(single(batch, at), 0, sample) for batch, at, sample in reader.pack]
-        for (digest, chunk), found in lost.items():
-            self.out.note_skipped(digest, chunk, found.values())
-
-    def _sample(
-        self, task: Task, number: int, sample: Sample | None, skipped: dict[str, Skipped], lost: dict[str, Skipped]
-    ) -> Sample | None:
-        """The sample as the task's set has it, or None where it cannot be used there, which is noted in `lost`."""
-        name = task.images.id(task.wanted[number])
-        if sample is None:
-            lost |= {name: skipped[name]} if name in skipped else {}
-            return None
-        try:
-            return derived(task.images, sample)
-        except UnreadableError as error:
-            lost[sample.id] = Skipped(name, str(error), isinstance(error, OutOfReachError))
-            return None
 
 
 def _conclude(reader: Reader, pictures: Pictures) -> None:

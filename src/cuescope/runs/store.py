@@ -10,7 +10,7 @@ import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from cuescope.core.errors import CueError
 from cuescope.core.files import read_json, write, write_json
 from cuescope.core.findings import About, Finding
 from cuescope.core.naming import short_name
+from cuescope.core.processes import Shard
 from cuescope.runs import answers as answers_of
 from cuescope.runs import frames
 from cuescope.runs.cell import Cell
@@ -40,6 +41,8 @@ SCHEMA = 3
 UNSEALED = 2
 """The version before, which has no checksums: it is read, and where it is gone on with, its chunks are done again."""
 LOCK = ".lock"
+TURN_S = 60.0
+"""How long a shard waits for others that begin or end."""
 AGAIN = ".again.json"
 """Suffix of lists of images that were out of reach."""
 
@@ -91,13 +94,32 @@ class Run(Displayed):
         return cls.open(path) if (path / "manifest.json").is_file() else cls(path)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder alone; what processes that died left half-written is removed.
+    def locked(self, part: Shard | None = None) -> Iterator[None]:
+        """Hold the folder alone, or the `part` of it that is shard i of n while others hold theirs.
 
-        Raises CueError that says who holds it.
+        What processes that died left half-written is removed by who holds it alone. Raises CueError that says who
+        holds it.
         """
-        path = self.path / LOCK
-        lock = FileLock(path, blocking=False)
+        with ExitStack() as held:
+            if part:
+                held.enter_context(self._held(f"{LOCK}-{part[0]}-of-{part[1]}"))
+            else:
+                held.enter_context(self._held(LOCK))
+                for path in self.path.glob(f"{LOCK}-*"):
+                    held.enter_context(self._held(path.name))
+                files.sweep(self.path)
+            yield
+
+    @contextmanager
+    def alone(self, part: Shard | None) -> Iterator[None]:
+        """For a moment that shards take in turn. Raises CueError where one does not let go, or an audit holds all."""
+        with self._held(LOCK, TURN_S) if part else nullcontext():
+            yield
+
+    @contextmanager
+    def _held(self, name: str, wait_s: float = 0.0) -> Iterator[None]:
+        path = self.path / name
+        lock = FileLock(path, timeout=wait_s)
         try:
             lock.acquire()
         except Timeout:
@@ -107,7 +129,6 @@ class Run(Displayed):
         try:
             now = datetime.now().astimezone().isoformat(" ", "seconds")
             path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}\n", encoding="utf-8")
-            files.sweep(self.path)
             yield
         finally:
             lock.release()
@@ -138,8 +159,7 @@ class Run(Displayed):
         if answers is not None:
             answers_of.keep_only(cell.folder, answers)
             cell.mend()
-        if finding := cell.finding:
-            cell.status, cell.why = ("not applicable", finding.why) if finding.why else ("done", "")
+        cell.refresh()
         return cell
 
     def finding(self, instrument: str, classifier: str = "") -> Finding:

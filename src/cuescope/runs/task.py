@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from cuescope.classifier.classifier import Classifier
 from cuescope.core.classes import ClassSpace
 from cuescope.core.findings import About, Conclusion, Finding
 from cuescope.core.verdicts import Verdict
-from cuescope.data.derived import root_position
+from cuescope.data.derived import root, root_position
 from cuescope.data.images import Batch, ImageSet, Sample
 from cuescope.instruments.base import Instrument, name_of
 from cuescope.instruments.registry import source_digest
@@ -23,6 +23,14 @@ CHUNK = 256
 """Images a chunk: what is lost at most when a run is killed, and the rows of one Parquet file."""
 BATCH = 32
 """Images decoded and shown together. Chunks hold whole batches, so a resumed run sees the same batches."""
+
+
+@lru_cache(8)
+def every(count: int) -> np.ndarray[Any, Any]:
+    """The numbers below `count`, (count,) int64: one array, however many tasks want all images."""
+    found = np.arange(count, dtype=np.int64)
+    found.flags.writeable = False
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +83,8 @@ class Task:
     @cached_property
     def positions(self) -> np.ndarray[Any, Any]:
         """Where the wanted images lie in the set whose files are decoded; increasing."""
+        if root(self.images) is self.images and isinstance(self.wanted, range):
+            return every(len(self.images))
         return np.array([root_position(self.images, i) for i in self.wanted], dtype=np.int64)
 
     def batch(self, seen: Batch, samples: Sequence[Sample]) -> Batch:

@@ -4,7 +4,6 @@ import bisect
 import io
 import itertools
 import struct
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import polars as pl
 
 from cuescope.core.errors import CueError
 from cuescope.core.files import parsed
-from cuescope.data.images import UnreadableError
+from cuescope.data.images import Lock, UnreadableError
 from cuescope.data.readers.decode import unreached
 from cuescope.data.readers.files import Names
 from cuescope.data.readers.parquet import bytes_in, image_column, label_column, labels_in
@@ -86,7 +85,7 @@ class _Batches:
         self.batches = [(stream, k) for stream in streams for k in range(len(stream.batches))]
         self.bounds = [0, *itertools.accumulate(stream.batches[k][2] for stream, k in self.batches)]
         self._held: dict[int, list[bytes | None]] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def bytes(self, index: int) -> bytes:
         number = bisect.bisect_right(self.bounds, index) - 1

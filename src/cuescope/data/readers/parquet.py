@@ -2,7 +2,6 @@
 
 import bisect
 import itertools
-import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import polars as pl
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.core.files import parsed
-from cuescope.data.images import UnreadableError
+from cuescope.data.images import Lock, UnreadableError
 from cuescope.data.readers.decode import unreached
 from cuescope.data.readers.files import Names
 from cuescope.data.readers.spool import Spool
@@ -41,7 +40,7 @@ class _Tables:
         self._rows = [max(1, BLOCK_BYTES * count // size) for count, size in zip(counts, sizes, strict=True)]
         self._held: dict[tuple[int, int], list[bytes | None]] = {}
         self._reads: Counter[tuple[int, int]] = Counter()
-        self._spool, self._lock = Spool(self.bounds[-1]), threading.Lock()
+        self._spool, self._lock = Spool(self.bounds[-1]), Lock()
 
     def _read(self, file: int, block: int) -> list[bytes | None]:
         first, count = block * self._rows[file], self._rows[file]

@@ -28,6 +28,10 @@ class Spool:
         self._lock, self._end = threading.Lock(), 0
         self._file, self._room = None, 0.0
 
+    def __reduce__(self) -> tuple[type["Spool"], tuple[int]]:
+        """Another process has one of its own, with nothing in it."""
+        return Spool, (len(self._at),)
+
     def get(self, number: int) -> bytes | None:
         """What is kept under this number; None for nothing."""
         if self._file is None or self._at[number] < 0:

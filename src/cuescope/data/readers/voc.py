@@ -164,10 +164,11 @@ class _Boxed(DerivedSet):
             self.notes += (f"labels: the class of the largest box, of {len(names)}",)
         assert self.classes is not None
         by_key, by_name = ClassNames(self.classes.keys), ClassNames(self.classes.names)
-        self._index = functools.cache(
-            lambda name: next((i for i in (by_key.find(name), by_name.find(name)) if i >= 0), -1)
-        )
-        self._labels = {name: self._index(max(one.boxes, key=_area).name) for name, one in boxes.items()} if own else {}
+        called = {box.name for one in boxes.values() for box in one.boxes}
+        self._index = {
+            name: next((i for i in (by_key.find(name), by_name.find(name)) if i >= 0), -1) for name in sorted(called)
+        }
+        self._labels = {name: self._index[max(one.boxes, key=_area).name] for name, one in boxes.items()} if own else {}
         if not own and (other := sum(self._is_other(i) for i in range(len(images)))):
             self.notes += (f"{other:,} images have no box of their label's class: the largest box stands for it",)
         several = any(len({box.name for box in one.boxes}) > 1 for one in boxes.values())
@@ -176,7 +177,7 @@ class _Boxed(DerivedSet):
     def _is_other(self, index: int) -> bool:
         """Whether an image has boxes, but none of its label's class."""
         known, label = self.boxes.get(self.id(index)), self.images.label(index)
-        return known is not None and label is not None and all(self._index(box.name) != label for box in known.boxes)
+        return known is not None and label is not None and all(self._index[box.name] != label for box in known.boxes)
 
     def label(self, index: int) -> int | None:
         found = self.images.label(index)
@@ -194,8 +195,8 @@ class _Boxed(DerivedSet):
             size = "{:g} x {:g} px".format(*known.size)
             raise UnreadableError(f"it has {width} x {height} px, its annotation is of {size}: other proportions")
         boxes = [Box(b.x0 * across, b.y0 * down, b.x1 * across, b.y1 * down, b.name) for b in known.boxes]
-        boxes.sort(key=lambda box: (self._index(box.name) != label, -_area(box)))
-        shown = dict.fromkeys(i for box in boxes if (i := self._index(box.name)) >= 0)
+        boxes.sort(key=lambda box: (self._index[box.name] != label, -_area(box)))
+        shown = dict.fromkeys(i for box in boxes if (i := self._index[box.name]) >= 0)
         if sample.labels:
             return replace(sample, label=label, boxes=tuple(boxes))
         return replace(sample, label=label, boxes=tuple(boxes), labels=tuple(shown), labels_from="boxes of objects")
