@@ -127,7 +127,9 @@ def _decoded(path: Path) -> _File:
     try:
         return msgspec.json.decode(read_bytes(regular(path).resolve(), MOST_BYTES), type=_File)
     except OSError as error:
-        raise CueError(f"cannot read '{path}': {(error.strerror or str(error)).lower()}", wanted=wanted, do=do) from None
+        raise CueError(
+            f"cannot read '{path}': {(error.strerror or str(error)).lower()}", wanted=wanted, do=do
+        ) from None
     except (ValueError, RecursionError) as error:  # msgspec's are ValueErrors
         raise CueError(f"'{path}' is no file of COCO's: {error}", wanted=wanted, do=do) from None
 

@@ -103,7 +103,9 @@ def _image(base: Path, name: str) -> tuple[Path | None, str]:
     """The file of an image, or why it cannot be used."""
     if "/" in name or "\\" in name or name.startswith("."):
         return None, "its name leaves the folder"
-    found = next((file for end in (".jpg", ".jpeg", ".png") if (file := base / IMAGES / f"{name}{end}").is_file()), None)
+    found = next(
+        (file for end in (".jpg", ".jpeg", ".png") if (file := base / IMAGES / f"{name}{end}").is_file()), None
+    )
     return found, "" if found else "it is listed, but not there"
 
 
