@@ -2,8 +2,8 @@
 
 python scripts/measure_detection.py [--train 400] [--held-out 160] [--out runs] [--kinds detect,segment]
 
-Both layouts are written: detectors learn from COCO's, segmenters from VOC's. The tables stand between the marks in
-docs/transfer.md.
+Both layouts are written: detectors learn from COCO's, segmenters from VOC's. What is in OUT is not measured again. The
+tables stand between the marks in docs/transfer.md.
 """
 
 from __future__ import annotations
@@ -60,16 +60,19 @@ def main() -> None:
     text = [START, f"{given.train} images of 128 px to learn from, {given.held_out} held out, `--small`, one thread:"]
     for kind in given.kinds.split(","):
         layout = "coco" if kind == "detect" else "voc"
-        images, folder = out / layout, out / kind
+        images, folder, kept = out / layout, out / kind, out / f"{kind}.json"
         if not images.exists():
             write_marked(images, layout, given.train, given.held_out)
-        since = time.perf_counter()
-        how = {"masks": kind == "segment", "random": True, "small": True, "settings": {"device": "cpu"}}
-        detect(MODEL, images=images, out=folder, say=lambda line: print(line, flush=True), **how)
-        minutes = (time.perf_counter() - since) / 60
+        if not kept.exists():
+            since = time.perf_counter()
+            how = {"masks": kind == "segment", "random": True, "small": True, "settings": {"device": "cpu"}}
+            detect(MODEL, images=images, out=folder, say=lambda line: print(line, flush=True), **how)
+            minutes = (time.perf_counter() - since) / 60
+            kept.write_text(json.dumps({**json.loads((folder / FILE).read_text()), "minutes": minutes}))
+        told = json.loads(kept.read_text())
         name = "Boxes, Faster R-CNN, COCO's layout" if kind == "detect" else "Masks, Mask R-CNN, VOC's layout"
-        text += ["", f"{name} (both backbones in {minutes:.0f} minutes):", ""]
-        text += table(json.loads((folder / FILE).read_text()))
+        text += ["", f"{name} (both backbones in {told['minutes']:.0f} minutes):", ""]
+        text += table(told)
     text += ["", END]
     before, _, rest = PAGE.read_text().partition(START)
     PAGE.write_text(before + "\n".join(text) + rest.partition(END)[2])

@@ -120,7 +120,9 @@ def coco_matches(truth: Sequence[Truth], found: Sequence[Found], classes: int, k
                 told.append(about)
         with contextlib.redirect_stdout(io.StringIO()):
             one_set: Any = COCO()
-            listed, names = [{"id": i} for i in range(len(images))], [{"id": k} for k in range(classes)]
+            sizes = [one.masks[0]["size"] if one.masks else (0, 0) for one in images]
+            listed = [{"id": i, "height": high, "width": wide} for i, (high, wide) in enumerate(sizes)]
+            names = [{"id": k} for k in range(classes)]
             one_set.dataset = {"images": listed, "annotations": told, "categories": names}
             one_set.createIndex()
         sets.append(one_set)

@@ -137,6 +137,5 @@ def write(
     ]
     what = "objects and their masks" if first.instrument == "segment" else "objects"
     title = f"Which backbone finds your {what} best?" if len(findings) > 1 else f"How well does it find your {what}?"
-    assumed = [(entry.subject, finding.caveats) for entry, finding in zip(entries, findings, strict=True)]
-    page = rendered("detected", title=title, section=section, differences=told, notes=notes, assumed=assumed)
+    page = rendered("detected", title=title, section=section, differences=told, notes=notes)
     files.write(out, page.encode(errors="backslashreplace"))

@@ -82,7 +82,7 @@ def read_coco(root: Path, fold: str, masks: bool) -> MarkedImages:
         of_image.setdefault(one.image_id, []).append(one)
     entries: list[Entry] = []
     skipped: list[Skipped] = []
-    counts = {"clipped": 0, "crowds": 0, "unmasked": 0, "left_out": 0}
+    counts = {"clipped": 0, "crowds": 0, "left_out": 0}
     for image in told.images:
         name = printable(image.file_name)
         file, why = _file_of(root, fold, image)
