@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -17,10 +18,16 @@ from cuescope.api import detect as api
 from cuescope.classifier.sources import find
 from cuescope.cli import main
 from cuescope.core.errors import CueError
+from cuescope.core.findings import Published
+from cuescope.core.published.detection import PRESETS, PresetName
 from cuescope.data.marked import MarkedImages, names_of
 from cuescope.data.readers.marked import read_marked
+from cuescope.methods.mean_precision import Found
 from cuescope.models.detector import cut, spread
 from cuescope.network.feature_maps import FeatureMaps, Levels, without_head
+from cuescope.report import detected
+from cuescope.runs.detected import TITLES, measured
+from cuescope.training import detect as training_detect
 from cuescope.training import marked as training
 from cuescope.training.detect import FILE, detection, fit_detector, load_detector, new_detector
 from cuescope.training.marked import MarkedBatches
@@ -293,3 +300,85 @@ def test_classes_that_only_the_held_out_have_are_told(folder: Path, tmp_path: Pa
     learned, held_out, _, notes = api._images(root, None, False, 0, None)
     assert (len(learned), len(held_out)) == (5, 1)
     assert any("has no folds: 1 images" in note for note in notes)
+
+
+def tried_by(images: MarkedImages, names: tuple[str, ...], moved: float, wrong: int) -> training_detect.Detected:
+    """What a detector would be that finds all objects, each box moved by so many px, and so many of no object."""
+    tried = []
+    for i in range(len(images)):
+        truth = training.MarkedTrial(images, {name: k for k, name in enumerate(names)}, False).truth(i)
+        boxes = np.concatenate([truth.boxes + moved, np.tile([0.0, 0.0, 5.0, 5.0], (wrong, 1))])
+        labels = np.concatenate([truth.labels, np.full(wrong, truth.labels[0])])
+        scores = np.concatenate([np.full(len(truth.labels), 0.6), np.full(wrong, 0.9)])
+        tried.append((i, truth, Found(boxes, labels, scores)))
+    return training_detect.Detected(tried, [(1.0, 0.5)], ("assumed",), (), 10)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> MarkedImages:
+    root = tmp_path_factory.mktemp("many")
+    write_marked(root, "coco", 1, 24, side=64)
+    found = read_marked(root).held_out
+    assert found is not None
+    return found
+
+
+@pytest.mark.extra
+def test_what_is_said_of_several(many: MarkedImages) -> None:
+    pytest.importorskip("torchmetrics")
+    names = names_of(many)
+    made = {
+        "good": tried_by(many, names, 0, 0),
+        "poor": tried_by(many, names, 3, 2),
+        "same": tried_by(many, names, 0, 0),
+    }
+    known = (Published("ResNet-50", 0.7, "a paper"),)
+    found, differences = measured(made, names, False, "map50_eleven", {"map50_eleven": known}, print)
+    values = {name: {m.name: m for m in of.measures} for name, of in found.items()}
+    assert values["good"]["map"].value == pytest.approx(1)
+    assert values["good"]["map50_eleven"].published == known
+    assert values["good"]["map50_eleven"].headline
+    poor = values["poor"]["map50"]
+    assert poor.interval is not None
+    assert poor.value is not None
+    assert poor.interval[0] < poor.value < poor.interval[1] < 0.9
+    assert poor.n == 24
+    rows = found["poor"].classes
+    assert [row["label"] for row in rows] == list(names)
+    assert np.mean([row["value"] for row in rows]) == pytest.approx(poor.value, abs=1e-6)
+    assert sum(row["n"] for row in rows) == sum(len(entry.things) for entry in many.entries)
+    said = {(one.a, one.b): one for one in differences}
+    assert said["good", "poor"].sure
+    assert not said["good", "same"].sure
+    assert said["good", "same"].measure.value == 0
+    low, high = said["good", "poor"].measure.interval or (0, 0)
+    assert 0 < low < (said["good", "poor"].measure.value or 0) < high
+    result = api.Detection((), differences, "map50_eleven", (), Path())
+    assert (result.beats("good"), result.beats("poor"), result.beats("same")) == (("poor",), (), ("poor",))
+
+
+@pytest.mark.extra
+def test_boxes_are_drawn(many: MarkedImages) -> None:
+    names = names_of(many)
+    panel = detected.pictures(many, tried_by(many, names, 0, 1).tried, names, False, 4)
+    assert len(panel.figures) == 4
+    figure, entry = panel.figures[0], many.entries[0]
+    count = len(entry.things)
+    assert f"{count} of {count} found, 1 wrong" in figure.caption
+    times = detected.SIDE_PX / 64
+    for inset, shade in zip(figure.insets, (detected.WANTED, detected.HIT), strict=True):
+        assert inset.pixels is not None
+        for thing in entry.things:
+            x, y = round(thing.box.x0 * times) + 1, round((thing.box.y0 + thing.box.y1) / 2 * times)
+            assert tuple(inset.pixels[y, x]) == shade, inset.name
+
+
+@pytest.mark.parametrize("name", ["voc07", "voc12", "coco"])
+def test_presets_are_settings(name: PresetName) -> None:
+    preset = PRESETS[name]
+    how = api.SETTINGS.configured(preset.settings, 0)
+    assert how.size_px in (600, 800)
+    assert how.longest_px > how.size_px
+    assert preset.ranks in TITLES
+    assert {key.removeprefix("mask_") for key in preset.published} <= TITLES.keys()
+    assert api.SETTINGS.configured({**preset.settings, "epochs": "3"}, 0, small=True).epochs == 3

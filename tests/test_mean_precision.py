@@ -173,6 +173,8 @@ def test_a_weight_is_a_repetition() -> None:
         again = mp.coco_matches([truth[i] for i in order], [found[i] for i in order], 1)
         weighted = mp.precisions(mp.coco_matches(truth, found, 1), np.array(weights, float))
         assert weighted == pytest.approx(mp.precisions(again)), weights
+        both = mp.precisions(mp.coco_matches(truth, found, 1), np.array([[1, 1, 1], weights], float))
+        assert both[1] == pytest.approx(weighted)
 
 
 def test_what_has_no_objects_has_no_precision() -> None:
@@ -191,7 +193,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
         matches = mp.Matches(
             np.flatnonzero(hit), np.ones((1, hit.sum()), bool), np.ones((1, hit.sum()), bool), np.ones(60, int)
         )
-        drawn = np.array([mp.precisions([matches], w, "area")[0, 0] for w in mp.drawn_weights(60, draws=200)])
+        drawn = mp.precisions([matches], mp.drawn_weights(60, draws=200), "area")[:, 0, 0]
         low, high = mp.interval(float(hit.mean()), drawn) or (1, 0)
         inside += low <= 0.7 <= high
     assert inside >= 52

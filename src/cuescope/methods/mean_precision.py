@@ -25,6 +25,8 @@ MOST_FOUND = 100
 DRAWS = 500
 """Sets of images drawn with replacement."""
 LEVEL = 0.95
+MOST_NUMBERS = 1 << 22
+"""Of finds in draws at once, over IoUs: some hundred MB."""
 
 
 class Truth(NamedTuple):
@@ -181,39 +183,51 @@ def voc_matches(truth: Sequence[Truth], found: Sequence[Found], classes: int) ->
 def precisions(
     matches: Sequence[Matches], weights: NDArray[np.float64] | None = None, rule: Rule = "coco"
 ) -> NDArray[np.float64]:
-    """The average precision (IoUs, classes), NaN for a class without objects; images count as their weights say.
+    """The average precision (IoUs, classes), NaN for a class without objects.
+
+    Images count as their weights say: (images,), or (draws, images), which gives (draws, IoUs, classes).
 
     >>> one = Matches(np.array([0, 1]), np.array([[True, False]]), np.ones((1, 2), bool), np.array([1, 1]))
     >>> [round(float(precisions([one], rule=rule)[0, 0]), 3) for rule in ("coco", "eleven", "area")]
     [0.505, 0.545, 0.5]
     """
-    return np.stack([_average(one, weights, rule) for one in matches], 1)
+    each = np.ones(len(matches[0].wanted)) if weights is None else weights
+    if each.ndim == 1:
+        return np.stack([_average(one, each, rule) for one in matches], 1)
+    return np.stack([np.concatenate([_average(one, some, rule) for some in _parts(each, one)]) for one in matches], 2)
 
 
-def _average(of: Matches, weights: NDArray[np.float64] | None, rule: Rule) -> NDArray[np.float64]:
-    each = np.ones(len(of.wanted)) if weights is None else weights
-    objects = float((of.wanted * each).sum())
-    if not objects:
-        return np.full(len(of.hit), np.nan)
-    weight = each[of.image]
-    hits = np.cumsum(of.hit * weight, 1)
-    wrong = np.cumsum((of.counts & ~of.hit) * weight, 1)
-    recall = hits / objects
+def _parts(weights: NDArray[np.float64], of: Matches) -> list[NDArray[np.float64]]:
+    """The draws, so many at once that memory holds them."""
+    return np.array_split(weights, 1 + len(weights) * of.hit.size // MOST_NUMBERS)
+
+
+def _average(of: Matches, weights: NDArray[np.float64], rule: Rule) -> NDArray[np.float64]:
+    """(IoUs,), or (draws, IoUs)."""
+    objects = (of.wanted * weights).sum(-1)[..., None, None]
+    weight = weights[..., None, of.image]
+    hits = np.cumsum(of.hit * weight, -1)
+    wrong = np.cumsum((of.counts & ~of.hit) * weight, -1)
+    recall = np.divide(hits, objects, out=np.zeros_like(hits), where=objects > 0)
     precision = hits / (hits + wrong + np.spacing(1))
     # The best precision at this recall or a higher one.
-    best = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
+    best = np.maximum.accumulate(precision[..., ::-1], -1)[..., ::-1]
     if rule == "area":
-        return (np.diff(recall, axis=1, prepend=0.0) * best).sum(1)
-    points = np.linspace(0, 1, 101 if rule == "coco" else 11)
-    ends = np.pad(best, ((0, 0), (0, 1)))
-    rows = [ends[t, np.searchsorted(recall[t], points, side="left")] for t in range(len(recall))]
-    return np.stack(rows).mean(1)
+        found = (np.diff(recall, axis=-1, prepend=0.0) * best).sum(-1)
+    else:
+        points = np.linspace(0, 1, 101 if rule == "coco" else 11)
+        # How many of the points have their first recall at each find.
+        reached = np.searchsorted(points, recall, side="right")
+        found = (np.diff(reached, axis=-1, prepend=0) * best).sum(-1) / len(points)
+    return np.where(objects[..., 0] > 0, found, np.nan)
 
 
-def mean_of(found: NDArray[np.float64]) -> float:
-    """The mean over IoUs and classes that have objects; NaN without any."""
-    known = found[:, ~np.isnan(found).all(0)]
-    return float(known.mean()) if known.size else float("nan")
+def mean_of(found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean over IoUs and classes that have objects, (IoUs, classes) to (), of each draw; NaN without any."""
+    known = ~np.isnan(found)
+    count = known.sum((-2, -1))
+    total = np.where(known, found, 0.0).sum((-2, -1))
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
 def drawn_weights(images: int, seed: int = 0, draws: int = DRAWS) -> NDArray[np.float64]:

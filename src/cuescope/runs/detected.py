@@ -105,16 +105,16 @@ def _numbers(
     kind: mp.Kind = "segm" if masks else "bbox"
     values = mp.coco_precision(truth, found, kind)
     matches = mp.coco_matches(truth, found, len(names), kind)
-    drawn = np.stack([mp.precisions(matches, weight) for weight in weights])
+    drawn = mp.precisions(matches, weights)
     numbers: dict[str, tuple[float, NDArray[np.float64]]] = {}
     for name, part in (("map50", slice(0, 1)), ("map", slice(None)), ("map75", slice(5, 6))):
-        numbers[name] = values[name], np.array([mp.mean_of(one[part]) for one in drawn])
+        numbers[name] = values[name], mp.mean_of(drawn[:, part])
     if not masks:
         of_voc = mp.voc_matches(truth, found, len(names))
         rules: tuple[tuple[str, mp.Rule], ...] = (("map50_eleven", "eleven"), ("map50_area", "area"))
         for name, rule in rules:
-            again = np.array([mp.mean_of(mp.precisions(of_voc, weight, rule)) for weight in weights])
-            numbers[name] = mp.mean_of(mp.precisions(of_voc, None, rule)), again
+            value = float(mp.mean_of(mp.precisions(of_voc, None, rule)))
+            numbers[name] = value, mp.mean_of(mp.precisions(of_voc, weights, rule))
     each = mp.precisions(matches)[0]
     rows = []
     for k, name in enumerate(names):
