@@ -12,6 +12,7 @@ from cuescope.data.preprocessing import Preprocessing
 from cuescope.network import hooks
 from cuescope.network.executor import Executor, trial
 from cuescope.network.receptive import WHOLE, Field, fields
+from cuescope.network.stages import stages
 
 Watch = tuple[str, hooks.Reduction]
 """A layer's name, and what is to be kept of its maps."""
@@ -53,11 +54,7 @@ class Layers:
     @cached_property
     def stages(self) -> tuple[str, ...]:
         """Of the maps, the last of each size, at most five: the paper's number of layers (Zeiler & Fergus 2014)."""
-        own = {name: layer for name, layer in self.maps.items() if layer.inner not in self.maps}
-        passing = (*hooks.KEEP_SHAPE, nn.ZeroPad2d)
-        kept = [name for name in own if not isinstance(self.network.get_submodule(name), passing)]
-        last = {own[name].size: name for name in kept}
-        return tuple(name for name in self.maps if name in last.values())[-5:]
+        return stages(self.network, self.maps)
 
     @cached_property
     def last(self) -> str:

@@ -1,4 +1,4 @@
-"""`cuescope transfer`: whose features serve a folder of images best?"""
+"""`cuescope transfer`: whose features serve a folder of images best, read out or fine-tuned to a detector?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json as json_module
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -17,13 +17,14 @@ from cuescope.cli.terminal import command_line, progress, say
 from cuescope.runs.options import described, keywords
 
 if TYPE_CHECKING:
+    from cuescope.api.detect import Detection
     from cuescope.api.transfer import Transferred
     from cuescope.core.findings import Measure
     from cuescope.runs.comparisons.ranking import Ranked
 
 transfer = App(
     name="transfer",
-    help="Whose features serve your own classes best? Several models ranked on a folder, none of them trained anew.",
+    help="Whose features serve your own classes, or objects, best? Several models ranked on a folder.",
     help_format="markdown",
 )
 
@@ -111,3 +112,73 @@ def _plain(one: Ranked, cues: Mapping[str, Mapping[str, Measure]]) -> dict[str, 
 
 for _kind, _what in _COMMANDS.items():
     _command(_kind, _what)
+
+
+def _detection(kind: str, masks: bool) -> None:
+    def run(
+        *models: str,
+        images: Path,
+        out: Path = Path(kind),
+        preset: Literal["voc07", "voc12", "coco"] | None = None,
+        random: bool = False,
+        small: bool = False,
+        set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
+        seed: int = 0,
+        limit: int | None = None,
+        json: bool = False,
+    ) -> None:
+        """FIRST
+
+        Args:
+            models: As for `cuescope audit`; any network with maps over the image.
+            images: Folder in COCO's layout (annotations/instances_*.json) or VOC's (JPEGImages, Annotations).
+            out: Folder, where it goes on when stopped.
+            preset: The published folds, sizes, schedule and metric of VOC07, VOC12 or COCO.
+            random: The same networks with new weights beside them.
+            small: Minutes on two cores, for some hundred small images such as the world's.
+            set_: A setting, as in --set epochs=12. Can be repeated.
+            seed: Of all that is drawn at random.
+            limit: Learn from this many images, spread evenly.
+            json: Print what was found as JSON instead of a table.
+        """
+        from cuescope.api.detect import FILE, detect
+
+        how: dict[str, Any] = {"preset": preset, "random": random, "small": small, "seed": seed, "limit": limit}
+        with progress() as show:
+            given = {**how, "settings": settings(set_ or ())}
+            found = detect(*models, images=images, out=out, masks=masks, progress=show, say=say, **given)
+        if json:
+            print((found.out / FILE).read_text(), end="")
+        else:
+            _print_detected(found)
+        say(f"report: {found.out / 'report.html'}")
+
+    what = "an instance segmenter, Mask R-CNN," if masks else "a detector, Faster R-CNN,"
+    run.__doc__ = str(run.__doc__).replace("FIRST", f"Fine-tune {what} on each model, and rank them by mAP.")
+    transfer.command(run, name=kind)
+
+
+def _print_detected(found: Detection) -> None:
+    """The models, the best first: their headline measures, and what each surely beats."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from cuescope.core.called import apart
+    from cuescope.report.draw import words
+
+    called = dict(zip(every := [one.classifier for one in found.findings], apart(every), strict=True))
+    shown = [m.label for m in found.findings[0].measures if m.headline]
+    columns = [Column(label, overflow="fold", justify="right", min_width=11) for label in shown]
+    last = Column("surely more than", overflow="fold")
+    table = Table("", Column(no_wrap=True), *columns, last, box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for place, one in enumerate(found.findings, 1):
+        cells = [
+            f"{words.value(m.value, m.unit)}\n{words.interval(m.interval, m.unit)}" for m in one.measures if m.headline
+        ]
+        beats = words.listed([called[name] for name in found.beats(one.classifier)])
+        table.add_row(str(place), called[one.classifier], *cells, beats)
+    Console(highlight=False, markup=False).print(table)
+
+
+for _kind, _masks in (("detect", False), ("segment", True)):
+    _detection(_kind, _masks)

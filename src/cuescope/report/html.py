@@ -70,7 +70,8 @@ def _environment() -> Environment:
     return env
 
 
-def _rendered(name: str, pictures: Thumbnails | None = None, **what: Any) -> str:
+def rendered(name: str, pictures: Thumbnails | None = None, **what: Any) -> str:
+    """A template of the page with these values. `pictures` collects its images."""
     pictures = pictures or Thumbnails()
     what |= {"pictures": pictures, "drawn": partial(drawn, pictures=pictures)}
     return _environment().get_template(f"{name}.html.j2").render(**what)
@@ -100,7 +101,7 @@ def page(
     large = [one for one in compared if one.headline] or compared
     columns = ["measure", "of", "difference", "95% interval", "on", "what it says"]
     others = table(columns, more_differences([one for one in compared if one not in large]), inline)
-    return _rendered(
+    return rendered(
         "page",
         Thumbnails(None if inline else folder, inline),
         content=content,
@@ -143,7 +144,7 @@ def _sliced(found: Slices) -> dict[str, Any]:
 def overview(run: Run) -> str:
     """The cue profile and the headline measures of a run only, for a notebook."""
     content = gather([run])
-    return _rendered("overview", content=content, profile=profile(content))
+    return rendered("overview", content=content, profile=profile(content))
 
 
 def fragment(finding: Finding) -> str:
@@ -153,7 +154,7 @@ def fragment(finding: Finding) -> str:
     kept = tuple(p for p in finding.panels if all(f.pixels is not None for f in p.figures))
     entry = Entry(subject, cell, replace(finding, panels=kept))
     section = Section(finding.instrument, "", (Group(finding.images, (entry,)),))
-    return _rendered("fragment", section=section, finding=finding)
+    return rendered("fragment", section=section, finding=finding)
 
 
 def headline(subjects: Sequence[Subject]) -> str:

@@ -20,9 +20,9 @@ BATCH = 64
 
 
 class Right(NamedTuple):
-    """Of `tried` images it is right on `correct`."""
+    """Of `tried` images it is right on `correct`; of a detector that is its mean average precision times as many."""
 
-    correct: int
+    correct: float
     tried: int
 
     @property

@@ -115,7 +115,7 @@ def fit_network(
     skipped = {one.id: one for one in gather_object([*source.skipped, *folder.skipped.values()])}
     notes.append(f"{steps.steps:,} steps of {batch} images; the best of {settings.epochs} epochs is {out / BEST}")
     right = folder.best or Right(0, 0)
-    of_images = right.correct, right.tried, len(at), tuple(skipped.values())
+    of_images = int(right.correct), right.tried, len(at), tuple(skipped.values())
     return Trained(trained, saved.name, weights, *of_images, tuple(notes), folder.waited)
 
 

@@ -47,9 +47,10 @@ class TrainingFolder:
     of the time in which the loop waited for images.
 
     `about` says what a training must have in common with the one in the folder to go on with it. `evaluate` counts how
-    often a network is right; `pack` makes the bytes of a file of weights; `lost` are the images that could not be read
-    so far. Raises CueError for a folder that holds another training, one that is broken, one that is written to by
-    another process, a disk that is full, and weights that are no longer finite; StoppedError after Ctrl-C.
+    often a network is right, which is called its `metric`; `pack` makes the bytes of a file of weights; `lost` are the
+    images that could not be read so far. Raises CueError for a folder that holds another training, one that is broken,
+    one that is written to by another process, a disk that is full, and weights that are no longer finite; StoppedError
+    after Ctrl-C.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class TrainingFolder:
         lost: Callable[[], Mapping[str, Skipped]],
         *,
         every_s: float = EVERY_S,
+        metric: str = "accuracy",
         track: bool = False,
         progress: Progress = quiet,
         say: Say = silent,
     ) -> None:
+        self.metric = metric
         self.path, self.about, self.steps_per_epoch, self.epochs = path, about, steps_per_epoch, epochs
         self.evaluate, self.pack, self.lost, self.every_s, self.track = evaluate, pack, lost, every_s, track
         self.progress, self.say, self.waited = progress, say, 0.0
@@ -178,9 +181,9 @@ class TrainingFolder:
             self.progress(0, 0, f"epoch {epoch} of {self.epochs}: trying it on the images held out")
             right = self.evaluate(state.evaluated, accelerator)
         row = {"step": state.done, "epoch": state.done / self.steps_per_epoch, "loss": loss, "rate": state.rate}
-        row |= {"images_per_s": state.images_per_s, "waited": state.waited, "held_out_accuracy": None}
+        row |= {"images_per_s": state.images_per_s, "waited": state.waited, f"held_out_{self.metric}": None}
         if right.tried:
-            row["held_out_accuracy"] = right.share
+            row[f"held_out_{self.metric}"] = right.share
         if state.told:
             self._note(row, state.main)
             self.losses = []
@@ -193,12 +196,16 @@ class TrainingFolder:
             self._checkpoint(state)
         self.waited = state.waited_in_all
         if ends:
-            self.say(_said(epoch, self.epochs, loss, right, state.images_per_s))
+            self.say(self._said(epoch, loss, right, state.images_per_s))
             # What the first process has written the others may read.
             accelerator.wait_for_everyone()
         if state.stop:
             do = "run the same command again: it goes on from this step"
             raise StoppedError(f"interrupted: step {state.done:,} is done and kept in '{self.path}'", do=do)
+
+    def _said(self, epoch: int, loss: float, right: Right, images_per_s: float) -> str:
+        found = f", held-out {self.metric} {right.share:.1%}" if right.tried else ""
+        return f"epoch {epoch} of {self.epochs}: loss {loss:.3f}{found}, {images_per_s:,.0f} images/s"
 
     def _note(self, row: dict[str, Any], main: bool) -> None:
         self.rows.append(row)
@@ -263,8 +270,3 @@ class TrainingFolder:
         if other:
             found = f"'{self.path}' holds a training with {other}"
             raise CueError(found, wanted="the training that was begun there", do=OTHER)
-
-
-def _said(epoch: int, epochs: int, loss: float, right: Right, images_per_s: float) -> str:
-    found = f", held-out accuracy {right.share:.1%}" if right.tried else ""
-    return f"epoch {epoch} of {epochs}: loss {loss:.3f}{found}, {images_per_s:,.0f} images/s"

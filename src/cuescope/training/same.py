@@ -9,14 +9,14 @@ from typing import Any
 
 from cuescope.core.classes import ClassSpace, to_stored
 from cuescope.data.images import ImageSet
-from cuescope.training.settings import NetworkSettings
+from cuescope.training.settings import EpochSettings
 
 FREE = ("device", "compile", "track")
 """Settings that may differ where a training goes on."""
 
 
 def about(
-    recipe: str, settings: NetworkSettings, code: str, classes: ClassSpace, learned: ImageSet, held_out: ImageSet
+    recipe: str, settings: EpochSettings, code: str, classes: ClassSpace, learned: ImageSet, held_out: ImageSet
 ) -> dict[str, Any]:
     """What two runs of one training have in common, as JSON gives it back.
 

@@ -130,20 +130,13 @@ class WordSettings:
 
 
 @dataclass(frozen=True)
-class NetworkSettings:
-    """How a network is trained on labeled images: by default as torchvision's on ImageNet, the 90-epoch protocol.
+class EpochSettings:
+    """How a network is trained over epochs, whatever it learns. Raises CueError for values that cannot be."""
 
-    Raises CueError for values that cannot be.
-    """
-
-    model: str = "torchvision/resnet50@random"
-    """Which network, as for `cuescope audit`: with @random a new one, else its weights are trained on."""
     epochs: int = 90
     """How many times each image is seen."""
     batch: int = 256
     """Images a step, in all processes together."""
-    size_px: int = 0
-    """Side of the input; 0 for the network's own."""
     optimizer: Literal["sgd", "adamw", "adamp"] = "sgd"
     """What turns gradients into steps: SGD, AdamW or AdamP (Heo et al. 2021)."""
     learning_rate: float = 0.1
@@ -162,20 +155,8 @@ class NetworkSettings:
     """Of all weights, those of batch norms and biases too, with `decay_all`."""
     decay_all: bool = True
     """Biases and batch norms decay too."""
-    label_smoothing: float = 0.0
-    """Share of the target that is spread over all classes."""
     average: float = 0.0
     """Decay of the moving average of the weights (EMA), which is evaluated; 0 for none."""
-    least: float = 0.08
-    """The least share of an image that a random crop takes."""
-    most: float = 1.0
-    """The largest share."""
-    whole: float = 0.0
-    """Share of the images that are seen whole in place of a crop."""
-    jitter: float = 0.0
-    """Brightness, contrast and saturation are multiplied by 1 plus or minus at most this."""
-    lighting: float = 0.0
-    """Standard deviation of the noise along the principal components of ImageNet's colors (Krizhevsky et al. 2012)."""
     grain: int = 0
     """Images in one forward pass, whose gradients are summed up to the batch; 0 for all."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -191,7 +172,7 @@ class NetworkSettings:
 
     def __post_init__(self) -> None:
         check(
-            "epochs, batch and learning_rate above 0, 0 < least <= most <= 1, whole to 1, momentum and average below 1",
+            "epochs, batch and learning_rate above 0, momentum and average below 1",
             (f"epochs={self.epochs}", self.epochs >= 1),
             (f"batch={self.batch}", self.batch >= 1),
             (f"learning_rate={self.learning_rate}", self.learning_rate > 0),
@@ -199,13 +180,8 @@ class NetworkSettings:
             (f"drop_every={self.drop_every}", self.drop_every >= 1),
             (f"momentum={self.momentum}", 0 <= self.momentum < 1),
             (f"weight_decay={self.weight_decay}", self.weight_decay >= 0),
-            (f"label_smoothing={self.label_smoothing}", 0 <= self.label_smoothing < 1),
             (f"average={self.average}", 0 <= self.average < 1),
-            (f"least={self.least} and most={self.most}", 0 < self.least <= self.most <= 1),
-            (f"whole={self.whole}", 0 <= self.whole <= 1),
-            (f"size_px={self.size_px} and grain={self.grain}", self.size_px >= 0 and self.grain >= 0),
-            (f"jitter={self.jitter}", 0 <= self.jitter < 1),
-            (f"lighting={self.lighting}", self.lighting >= 0),
+            (f"grain={self.grain}", self.grain >= 0),
         )
         if self.track and importlib.util.find_spec("tensorboard") is None:
             do = "pip install 'cuescope[track]'"
@@ -214,7 +190,7 @@ class NetworkSettings:
     def of_steps(self, steps_per_epoch: int, batch: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Settings:
         """The settings of the loop for an epoch of so many steps."""
         names = ("optimizer", "learning_rate", "schedule", "momentum", "nesterov", "weight_decay", "decay_all")
-        names += ("label_smoothing", "average", "grain", "precision", "compile", "device", "seed")
+        names += ("average", "grain", "precision", "compile", "device", "seed")
         return Settings(
             steps=self.epochs * steps_per_epoch,
             batch=batch,
@@ -223,6 +199,90 @@ class NetworkSettings:
             mean=mean,
             std=std,
             **{name: getattr(self, name) for name in names},
+        )
+
+
+@dataclass(frozen=True)
+class NetworkSettings(EpochSettings):
+    """How a network is trained on labeled images: by default as torchvision's on ImageNet, the 90-epoch protocol.
+
+    Raises CueError for values that cannot be.
+    """
+
+    model: str = "torchvision/resnet50@random"
+    """Which network, as for `cuescope audit`: with @random a new one, else its weights are trained on."""
+    size_px: int = 0
+    """Side of the input; 0 for the network's own."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes."""
+    least: float = 0.08
+    """The least share of an image that a random crop takes."""
+    most: float = 1.0
+    """The largest share."""
+    whole: float = 0.0
+    """Share of the images that are seen whole in place of a crop."""
+    jitter: float = 0.0
+    """Brightness, contrast and saturation are multiplied by 1 plus or minus at most this."""
+    lighting: float = 0.0
+    """Standard deviation of the noise along the principal components of ImageNet's colors (Krizhevsky et al. 2012)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(
+            "0 < least <= most <= 1, whole to 1, jitter and label_smoothing below 1",
+            (f"label_smoothing={self.label_smoothing}", 0 <= self.label_smoothing < 1),
+            (f"least={self.least} and most={self.most}", 0 < self.least <= self.most <= 1),
+            (f"whole={self.whole}", 0 <= self.whole <= 1),
+            (f"size_px={self.size_px}", self.size_px >= 0),
+            (f"jitter={self.jitter}", 0 <= self.jitter < 1),
+            (f"lighting={self.lighting}", self.lighting >= 0),
+        )
+
+    def of_steps(self, steps_per_epoch: int, batch: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Settings:
+        return replace(super().of_steps(steps_per_epoch, batch, mean, std), label_smoothing=self.label_smoothing)
+
+
+@dataclass(frozen=True)
+class DetectionSettings(EpochSettings):
+    """How a detector is fine-tuned: by default as torchvision's on COCO, with a batch of 16 in all.
+
+    Raises CueError for values that cannot be.
+    """
+
+    epochs: int = 26
+    batch: int = 16
+    learning_rate: float = 0.02
+    warmup_epochs: float = 0.1
+    drop_every: int = 18
+    size_px: int = 800
+    """Short side of the images, which are resized to it; 0 for that of most of the images."""
+    longest_px: int = 1333
+    """The most that the long side may have then."""
+    anchors: tuple[int, ...] = ()
+    """Sides of the anchors in px of the resized image; by default they span the boxes that are learned from."""
+    channels: int = 256
+    """Of the feature pyramid."""
+    width: int = 1024
+    """Of the head that classifies boxes."""
+    rois: int = 512
+    """Proposals an image that the head learns from."""
+    proposals: int = 2000
+    """Proposals of each level, and in all, that are kept while it learns; half as many when it is tried."""
+    frozen: int = 1
+    """Levels of a backbone with weights, the first ones, that are not trained; those of new weights all are."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(
+            "sizes of 0 or more, channels, width, rois and proposals of 1 or more",
+            (f"size_px={self.size_px}", self.size_px >= 0),
+            (f"longest_px={self.longest_px}", self.longest_px >= max(self.size_px, 32)),
+            (f"anchors={self.anchors}", all(side >= 1 for side in self.anchors)),
+            (f"channels={self.channels}", self.channels >= 1),
+            (f"width={self.width}", self.width >= 1),
+            (f"rois={self.rois}", self.rois >= 1),
+            (f"proposals={self.proposals}", self.proposals >= 2),
+            (f"frozen={self.frozen}", self.frozen >= 0),
         )
 
 

@@ -21,6 +21,11 @@ RADIUS_PX = (16.5, 23.0)
 """Radius of the circle around an object, before radius_scale evens out areas: objects measure 28 to 53 px."""
 SMALL_RADIUS_PX = (10.5, 13.5)
 MAIN_RADIUS_PX = (14.0, 16.0)
+SCATTERED = 3
+"""The most objects in a scattered image."""
+SCATTERED_RADIUS_PX = (11.0, 24.0)
+PLACES = 12
+"""Places that are drawn for each scattered object: it takes the one with the most room."""
 TURN_RAD = 0.7
 """Silhouettes turn by up to 40 degrees either way, and are mirrored half of the time."""
 CENTERED_PX = 3.0
@@ -116,6 +121,29 @@ def _several(of: list[Floats], back: Floats, main: Ints, placement: Placement) -
         x, y = x.clip(radius, SIZE_PX - radius), y.clip(radius, SIZE_PX - radius)
         things.append(_thing(draw, named, named, named, x, y, radius, SEVERAL - k <= objects))
     return things
+
+
+def scattered(side: int, seed: int, numbers: Ints) -> tuple[Backdrop, list[Thing]]:
+    """One to three congruent objects of any size and class anywhere in images of `side` px, what is nearest last."""
+    table = draws(seed, numbers, _COLUMNS + SCATTERED * (2 * PLACES + 1))
+    back, places = table[:, SEVERAL * len(_Of) : _COLUMNS], table[:, _COLUMNS:].reshape(len(table), SCATTERED, -1)
+    objects = 1 + np.floor(back[:, _Back.OBJECTS] * SCATTERED)
+    things: list[Thing] = []
+    for k in range(SCATTERED):
+        draw = table[:, k * len(_Of) : (k + 1) * len(_Of)]
+        # The first object's classes are counted through, so that each is there.
+        named = (numbers + np.floor(draw[:, _Of.CLASS] * K).astype(np.int64) * (k > 0)) % K
+        radius = _between(places[:, k, -1], *SCATTERED_RADIUS_PX) * radius_scale()[named]
+        at = _between(places[:, k, :-1].reshape(-1, PLACES, 2), radius[:, None, None], side - radius[:, None, None])
+        room = np.full(at.shape[:2], np.inf)
+        for other in things:
+            far = np.hypot(at[..., 0] - other.pose.x[:, None], at[..., 1] - other.pose.y[:, None])
+            room = np.minimum(room, far - (radius + other.pose.size)[:, None])
+        # Any place with room will do: the farthest ones alone would be the corners.
+        best = np.argmax(np.minimum(room, 0.0), 1)
+        x, y = at[np.arange(len(at)), best].T
+        things.append(_thing(draw, named, named, named, x, y, radius, k < objects))
+    return _backdrop(back), things
 
 
 def _thing(

@@ -33,6 +33,8 @@ class Annotation:
     size: tuple[float, float]
     clipped: int = 0
     unusable: tuple[str, ...] = ()
+    objects: tuple[tuple[int, bool], ...] = ()
+    """Of each box which object of the file it is, from 1 on, and whether it is marked as difficult."""
 
 
 def voc_folders(path: str | Path) -> tuple[Path, Path] | None:
@@ -110,8 +112,8 @@ def read_annotation(path: Path, size_of_image: Callable[[], tuple[int, int]]) ->
         raise ValueError(f"it is no XML ({error})") from None
     except UnreadableError as error:
         raise ValueError(str(error)) from None
-    boxes, unusable, clipped = [], [], 0
-    for thing in tree.iter("object"):
+    boxes, objects, unusable, clipped = [], [], [], 0
+    for number, thing in enumerate(tree.iter("object"), 1):
         name = " ".join((thing.findtext("name") or "").split())
         x0, y0, x1, y1 = (_number(thing, f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax"))
         if not name or not all(map(math.isfinite, (x0, y0, x1, y1))):
@@ -125,7 +127,8 @@ def read_annotation(path: Path, size_of_image: Callable[[], tuple[int, int]]) ->
         # Some count from 0: that is no box that leaves the image.
         clipped += x0 < 0 or y0 < 0 or x1 > size[0] or y1 > size[1]
         boxes.append(box)
-    return Annotation(tuple(boxes), size, clipped, tuple(unusable))
+        objects.append((number, (thing.findtext("difficult") or "").strip() == "1"))
+    return Annotation(tuple(boxes), size, clipped, tuple(unusable), tuple(objects))
 
 
 def _parsed(data: bytes) -> Element:
