@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from cuescope.cli.terminal import say
 from cuescope.core.errors import CueError
+from cuescope.core.wording import counted
 
 claims = App(
     name="claims",
@@ -80,4 +81,6 @@ def run(
         # After each claim: what was measured is kept when it is stopped.
         results.write(file, found, {**versions("cuescope", "torch"), "measured": now()})
         print("\n".join(page.lines(claim, found)), flush=True)
+    if data is None and (real := sum(t.experiment.needs_data for claim in chosen for t in claim.trials)):
+        say(f"left out: {counted(real, 'trial')} on real weights and photographs; --data FOLDER has them tried too")
     say(f"kept in {file}; cuescope claims --measured {file} --write PAGE makes a page of it")

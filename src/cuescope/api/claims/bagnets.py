@@ -1,6 +1,6 @@
 """Brendel & Bethge 2019: small patches alone nearly solve ImageNet, and other networks behave much like that."""
 
-from cuescope.api.claims.benches import CUES, INSIDE, PATCHES, PHOTOGRAPHS, SEVERAL, TEXTURIZED
+from cuescope.api.claims.benches import CUES, INSIDE, MANY, PATCHES, PHOTOGRAPHS, SEVERAL, TEXTURIZED
 from cuescope.api.claims.claim import (
     BAGNET,
     BOW,
@@ -29,7 +29,7 @@ CLAIMS = (
         "bagnets-accuracy",
         "abstract, figure 1; sources 000, 003",
         "What small patches say, added up without their places, tells the class: 70 to 87 % top-5 on ImageNet.",
-        (Trial(CUES, of("accuracy.top1", BAGNET), low=0.7, unless=of("accuracy.top1", RANDOM)),),
+        (Trial(MANY, of("accuracy.top1", BAGNET), low=0.7, unless=of("accuracy.top1", RANDOM)),),
     ),
     Claim(
         "bagnets-close",
@@ -38,7 +38,7 @@ CLAIMS = (
         "against 93 % top-5).",
         (
             Trial(
-                CUES,
+                MANY,
                 less("accuracy.top1", BAGNET, CONGRUENT),
                 low=-0.07,
                 unless=less("accuracy.top1", RANDOM, CONGRUENT),
@@ -110,14 +110,14 @@ CLAIMS = (
         "Shapes, and how parts lie to each other, are not needed and are not learned.",
         (
             Trial(CUES, of("cue_accuracy.silhouettes", BAGNET), high=0.2, unless=of("cue_accuracy.silhouettes", SHAPE)),
-            Trial(CUES, of("accuracy.top1", BAGNET), low=0.9, unless=of("accuracy.top1", RANDOM)),
+            Trial(MANY, of("accuracy.top1", BAGNET), low=0.9, unless=of("accuracy.top1", RANDOM)),
         ),
     ),
     Claim(
         "bagnets-classical",
         "source 003",
         "The bag of words from before deep learning is less accurate than networks.",
-        (Trial(CUES, less("accuracy.top1", BOW, CONGRUENT), high=0),),
+        (Trial(MANY, less("accuracy.top1", BOW, CONGRUENT), high=0),),
     ),
     Claim(
         "bagnets-runtime",

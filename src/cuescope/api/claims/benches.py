@@ -8,48 +8,46 @@ STYLES = "world:texture-only:256"
 CUES = Bench(
     "cues",
     (CONGRUENT, SHAPE, BAGNET, BOW, RANDOM),
-    "world:congruent:480",
+    "world:congruent:240",
     ("accuracy", "shape_bias", "cue_accuracy", "cue_suppression", "error_agreement", "logit_correlation"),
-    {"cue_conflict": "world:conflict:480", "cues": "world:160"},
-    {"cue_suppression.levels": "named", "cue_suppression.images": 192},
+    {"cue_conflict": "world:conflict:240", "cues": "world:160"},
 )
+MANY = Bench("many", (CONGRUENT, BAGNET, BOW, RANDOM), "world:congruent:960", ("accuracy",))
 PATCHES = Bench(
     "patches",
     (CONGRUENT, SHAPE, BAGNET, RANDOM),
-    "world:congruent:192",
+    "world:congruent:240",
     ("evidence", "top_patches", "interaction", "masking_sensitivity", "stickers"),
-    settings={"masking_sensitivity.images": 24, "interaction.images": 24, "evidence.images": 96},
 )
 SEVERAL = Bench(
     "several",
     (CONGRUENT, SHAPE, BAGNET, RANDOM),
-    "world:several:480",
+    "world:several:240",
     ("accuracy", "error_agreement", "multi_label", "label_map", "crop_supervision"),
     makes={"label-maps": {"model": CONGRUENT}},
 )
 STYLIZED = Bench(
-    "stylized", (CONGRUENT, SHAPE, BAGNET), "world:congruent:192", ("stylized",), makes={"stylized": {"styles": STYLES}}
+    "stylized", (CONGRUENT, SHAPE, BAGNET), "world:congruent:96", ("stylized",), makes={"stylized": {"styles": STYLES}}
 )
 TEXTURIZED = Bench(
     "texturized",
     (CONGRUENT, SHAPE, BAGNET),
     "world:congruent:96",
     ("scramble",),
-    makes={"texturized": {"limit": 64, "steps": 60}},
+    makes={"texturized": {"limit": 32, "steps": 60}},
 )
 DISTORTED = Bench(
     "distorted",
-    (CONGRUENT, SHAPE),
+    (CONGRUENT, SHAPE, BAGNET),
     "world:congruent:96",
     ("distortion_curves",),
-    makes={"distorted": {"kinds": "uniform-noise,contrast,low-pass,high-pass,phase-noise"}},
+    makes={"distorted": {}},
 )
 UNITS = Bench(
     "units",
     (CONGRUENT, SHAPE, RANDOM),
     "world:congruent:240",
     ("top_units", "deconvnet", "occlusion", "picture_sanity", "invariance", "correspondence"),
-    settings={"occlusion.images": 48, "occlusion.followed": 1, "deconvnet.images": 24, "invariance.images": 40},
 )
 LAYERS = Bench(
     "layers",
@@ -61,9 +59,8 @@ LAYERS = Bench(
 SHIFTED = Bench(
     "shifted",
     (CONGRUENT, f"{CONGRUENT}+blur4", f"{CONGRUENT}+aps", BAGNET),
-    "world:congruent:480",
+    "world:congruent:240",
     ("shift_stability", "shift_consistency", "shiftability", "nonlinearity", "typicality"),
-    settings={"shiftability.images": 96, "nonlinearity.images": 24},
 )
 """One as it is, one that blurs, one that no cyclic shift changes, and one of small patches."""
 ANSWERS = Bench(
@@ -81,11 +78,11 @@ PHOTOGRAPHS = Bench(
     ("accuracy", "cue_suppression", "shift_stability", "shift_consistency", "label_map"),
     settings={
         "cue_suppression.levels": "named",
-        "cue_suppression.images": 96,
+        "cue_suppression.images": 64,
         "shift_stability.protocols": "crop,embed,inpaint,size",
-        "label_map.images": 96,
+        "label_map.images": 64,
     },
-    limit=200,
+    limit=120,
 )
 INSIDE = Bench(
     "inside",
@@ -93,15 +90,15 @@ INSIDE = Bench(
     PHOTOS,
     ("interaction", "picture_sanity", "invariance", "nonlinearity", "shiftability", "stickers"),
     settings={
-        "interaction.images": 16,
+        "interaction.images": 12,
         "interaction.sizes": "largest",
         "picture_sanity.images": 6,
-        "invariance.images": 12,
+        "invariance.images": 8,
         "nonlinearity.images": 8,
-        "shiftability.images": 32,
-        "stickers.images": 16,
+        "shiftability.images": 16,
+        "stickers.images": 12,
     },
     limit=64,
 )
-SMALL = Bench("small", (SQUEEZE, MOBILE), f"{DATA}/cifar10-sample/train", ("layer_probe", "few_shot"), limit=800)
+SMALL = Bench("small", (SQUEEZE, MOBILE), f"{DATA}/cifar10-sample/train", ("layer_probe", "few_shot"), limit=400)
 """Classes of other images than those that they learned from: CIFAR-10's, of which 2,000 are here."""

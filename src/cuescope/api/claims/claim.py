@@ -146,6 +146,8 @@ class Trial:
     high: float = math.inf
     unless: Reading | None = None
     """What the same must not hold of. A difference turned round, where none is given."""
+    elsewhere: Experiment | None = None
+    """The experiment that `unless` is of, where it is another one."""
     why: str = ""
     """What the experiment leaves open."""
 

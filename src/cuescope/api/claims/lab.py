@@ -46,7 +46,7 @@ class Lab:
         found = self._of(trial.experiment)
         measure, other = found.take(trial.reading), None
         if trial.counter is not None:
-            against = found.take(trial.counter)
+            against = (self._of(trial.elsewhere) if trial.elsewhere else found).take(trial.counter)
             what = _told(against, trial.counter) if trial.counter.what != trial.reading.what else called(trial.counter)
             other = Counter(what, against.value, against.interval, trial.judge(against))
         return Result(
@@ -150,7 +150,7 @@ def _measure(finding: Finding, name: str) -> Measure:
 
 def between(one: Measure, other: Measure) -> Measure:
     """One measure less another, as if of different images."""
-    title = f"{one.label}, less {other.label}"
+    title = one.label if one.label == other.label else f"{one.label}, less {other.label}"
     if one.value is None or other.value is None:
         return Measure("apart", None, why=one.why or other.why, title=title)
     interval = independent_difference(one.value, one.interval, other.value, other.interval)
@@ -181,7 +181,7 @@ class Table:
                 if numbers := SPAN.match(text):
                     value, low, high = (float(number) / 100 for number in numbers.groups())
                     return Measure(title, value, "difference", interval=(low, high), title=title)
-        why = f"see {self.page.file}: python {self.page.script}" if self.lines else f"{self.page.file} is not here"
+        why = f"see {self.page.file}" if self.lines else f"{self.page.file} is not here: it is in the source checkout"
         return Measure(title, None, why=why, title=title)
 
 

@@ -78,9 +78,9 @@ def bounds(trial: Trial) -> str:
 
 def said(result: Result) -> str:
     """What a trial measured, and its counterexample."""
-    text = f"{result.what}: {number(result)}"
-    if result.value is None or result.interval is None:
-        text += f" ({result.why})" if result.why else ""
+    if result.value is None:
+        return f"{result.what}: {result.why}"
+    text = f"{result.what}: {number(result)}" + ("" if result.interval else f" ({result.why})")
     if result.counter:
         other = Measure("", result.counter.value, result.unit, interval=result.counter.interval, why="not measured")
         text += f"; but {result.counter.what}: {number(other)}"
