@@ -28,6 +28,7 @@ _COMMANDS = {
     "compare": "Which of two classifiers is better, and do they agree? Over the same images.",
     "check": "Do a run's intervals support what is required? Exit status 1 where they do not, for CI.",
     "slices": "On which images is a classifier worse, by what a CSV says of them? The worst first.",
+    "claims": "What five papers say, what tries it here, and what came of it.",
     "list": "The models, instruments, makers, recipes and image sets there are.",
 }
 
@@ -41,7 +42,7 @@ app = App(
 )
 for _name, _help in _COMMANDS.items():
     # An App of its own says so itself.
-    _how = {} if _name in ("make", "get", "transfer") else {"help_format": "markdown"}
+    _how = {} if _name in ("make", "get", "transfer", "claims") else {"help_format": "markdown"}
     app.command(f"cuescope.cli.{_name}:{_name.replace('list', 'list_')}", name=_name, help=_help, **_how)
 
 
