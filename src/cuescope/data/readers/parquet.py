@@ -13,6 +13,7 @@ import polars as pl
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.core.files import parsed
+from cuescope.core.tables import DAMAGED
 from cuescope.data.images import UnreadableError
 from cuescope.data.readers.decode import unreached
 from cuescope.data.readers.files import Names
@@ -43,7 +44,7 @@ class _Tables:
                     rows = table.collect().to_series().to_list()
                 except OSError as error:
                     raise unreached(self.paths[file], error, "its Parquet file") from None
-                except pl.exceptions.PolarsError as error:
+                except DAMAGED as error:
                     raise UnreadableError(f"its Parquet file cannot be read: {error}") from None
                 last = list(self._held.items())[-1:]
                 self._held = {**dict(last), (file, block): rows}
@@ -66,7 +67,7 @@ def read_parquet(paths: Sequence[Path], name: str) -> StoredSet:
     for path in paths:
         try:
             table = pl.scan_parquet(path, glob=False).select(pl.len() if label is None else pl.col(label)).collect()
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except DAMAGED as error:
             raise _unreadable(path, error) from None
         counts.append(table.item() if label is None else table.height)
         labels += [None] * counts[-1] if label is None else table.to_series().to_list()
@@ -82,7 +83,7 @@ def _about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The columns of a table, and what Hugging Face's metadata say of them."""
     try:
         schema, metadata = dict(pl.read_parquet_schema(path)), pl.read_parquet_metadata(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from None
     try:
         features = parsed(metadata["huggingface"])["info"]["features"]
@@ -91,7 +92,7 @@ def _about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return schema, features if isinstance(features, dict) else {}
 
 
-def _unreadable(path: Path, error: Exception) -> CueError:
+def _unreadable(path: Path, error: BaseException) -> CueError:
     found = f"'{path}' cannot be read as Parquet: {str(error).splitlines()[0]}"
     return CueError(found, wanted="a Parquet file with a column of images", do="check the file")
 
