@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import archives, known, load
+from cuescope.core import zips
 from cuescope.core.errors import CueError
 from cuescope.models.seeding import seeded
 
@@ -357,7 +358,7 @@ def test_an_archive_that_torch_would_not_write_is_refused(here: Path, script: Pa
     with pytest.raises(CueError, match="twice"):
         load("twice.pt")
     with zipfile.ZipFile(rewritten(script, "bomb.pt", {}), "a", zipfile.ZIP_DEFLATED) as file:
-        file.writestr(f"{file.namelist()[0].partition('/')[0]}/code/more.py", bytes(archives.LARGEST_PACKED + 1))
+        file.writestr(f"{file.namelist()[0].partition('/')[0]}/code/more.py", bytes(zips.LARGEST_PACKED + 1))
     with pytest.raises(CueError, match="too large"):
         load("bomb.pt")
     Path("half.pt2").write_bytes(Path("twice.pt").read_bytes()[:2000])

@@ -12,6 +12,7 @@ from cuescope.core.download import download
 from cuescope.core.errors import CueError
 from cuescope.core.files import read_json, write, write_json
 from cuescope.core.progress import Progress
+from cuescope.core.zips import DAMAGED
 
 COMMIT = "ccd0c01d42c0a8a834e90ec141e7f24fa915dc23"
 URL = f"https://codeload.github.com/rgeirhos/texture-vs-shape/zip/{COMMIT}"
@@ -110,7 +111,7 @@ def _unpacked(archive: Path) -> dict[str, bytes]:
                 if left < 0:
                     most = f"at most {LARGEST_DATA >> 20} MB"
                     raise CueError(f"the data in '{archive}' are too large", wanted=most, do="check the address")
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except DAMAGED as error:
         archive.unlink()
         found_ = f"what was downloaded is no ZIP archive that can be read: {error}"
         raise CueError(found_, wanted="the archive", do="run it again, it starts anew") from None

@@ -9,9 +9,14 @@ import textwrap
 import types
 import typing
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from cuescope.core.errors import CueError, unknown
+
+MOST = 2**63
+"""No number of a parameter is so large."""
+BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 @functools.cache
@@ -79,17 +84,21 @@ def convert(name: str, key: str, value: Any, kind: Any) -> Any:
         raise unknown(f"value of {name}.{key}", str(value), map(str, options))
     if typing.get_origin(kind) is tuple:
         return _several(name, key, value, typing.get_args(kind)[0])
+    for option in options if isinstance(value, str) else ():
+        with suppress(ValueError, KeyError):
+            return _finite(BOOLEANS[value.lower()] if option is bool else option(value))
     if not isinstance(value, str):
-        return value
-    for option in options:
-        try:
-            if option is bool:
-                return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[value.lower()]
-            return option(value)
-        except (ValueError, KeyError):
-            continue
+        with suppress(ValueError):
+            return _finite(value)
     wanted = " or ".join(getattr(o, "__name__", str(o)) for o in options)
     raise CueError(f"{name}.{key} = '{value}'", wanted=f"a value of type {wanted}", do="correct the value")
+
+
+def _finite(value: Any) -> Any:
+    """The same. Raises ValueError for a number that nothing can be done with."""
+    if isinstance(value, int | float) and not abs(value) < MOST:
+        raise ValueError
+    return value
 
 
 def _several(name: str, key: str, value: Any, kind: Any) -> tuple[Any, ...]:

@@ -70,7 +70,7 @@ def from_text(text: str, path: str | Path) -> Saved:
         others = {name: facts[name] for name in OTHERS if name in facts}
         how = Preprocessing(size, resize, mean=mean, std=std, source="as it was trained", **others)
         return Saved(str(facts["name"]), from_stored(facts), how, tuple(map(str, facts.get("assumed", ()))))
-    except (KeyError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         found = f"'{path}' describes its network in a way that makes no sense"
         wanted, do = "a file that `cuescope train` or `cuescope export` wrote", "write it again, or remove its metadata"
         raise CueError(found, wanted=wanted, do=do) from None

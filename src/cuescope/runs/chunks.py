@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from cuescope.core.errors import CueError
 from cuescope.core.files import is_there, read_bytes, write
+from cuescope.core.tables import DAMAGED
 from cuescope.runs.seals import check_rows, sealed_rows
 
 MOST_BYTES = 2**40
-DAMAGED = OSError, ValueError, CueError, pl.exceptions.PolarsError, pl.exceptions.PanicException
-"""What reading a damaged file raises."""
 
 
 class Chunks:

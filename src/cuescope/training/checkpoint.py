@@ -84,7 +84,10 @@ def restore(path: Path, network: nn.Module, average: nn.Module | None, optimizer
     named = dict(network.named_parameters())
     saved = parts.get("optimizer", {})
     for key, value in saved.items():
-        _, name, field = key.split("/")
+        _, _, rest = key.partition("/")
+        name, _, field = rest.partition("/")
+        if name not in named or not field:
+            raise broken(path, f"it holds '{key}'")
         parameter = named[name]
         held = torch.zeros_like(parameter) if value.shape == parameter.shape else torch.zeros_like(value)
         optimizer.state[parameter][field] = held.copy_(value)

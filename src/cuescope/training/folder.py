@@ -20,6 +20,7 @@ from cuescope.core.files import read_json, sweep, why_not, writing
 from cuescope.core.naming import SERIES
 from cuescope.core.processes import is_first
 from cuescope.core.progress import Progress, Say, quiet, silent
+from cuescope.core.tables import DAMAGED
 from cuescope.data.images import Skipped
 from cuescope.training import checkpoint
 from cuescope.training.board import Board
@@ -157,7 +158,7 @@ class TrainingFolder:
         try:
             stored = pl.read_parquet(file, glob=False).to_dicts() if file.is_file() else []
             return [row for row in stored if row["step"] <= done]
-        except (pl.exceptions.PolarsError, OSError, KeyError, TypeError) as error:
+        except (KeyError, TypeError, *DAMAGED) as error:
             found, do = f"'{file}' is damaged: {error}", "remove it: the training goes on, and a new series begins"
             raise CueError(found, wanted="the series that a training wrote", do=do) from None
 

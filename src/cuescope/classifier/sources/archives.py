@@ -5,11 +5,10 @@ import zipfile
 from pathlib import Path
 
 from cuescope.core.errors import CueError
+from cuescope.core.zips import DAMAGED, check_packed
 
 PROGRAMS = (".pt", ".pth", ".bin", ".pt2", ".ts", ".torchscript")
 """The ends of names under which programs are found."""
-LARGEST_PACKED = 64 << 20
-"""Bytes of code. torch packs nothing else."""
 OLD_PROGRAM = "serialized_exported_program.json"
 """Of torch.export before 2.8."""
 
@@ -25,7 +24,7 @@ def program(path: str | Path) -> str:
     try:
         with zipfile.ZipFile(path) as file:
             names = {inner(name) for name in file.namelist()}
-    except (OSError, zipfile.BadZipFile, ValueError):
+    except DAMAGED:
         return ""
     if any(name.startswith("code/") for name in names) and "constants.pkl" in names:
         return "from_torchscript"
@@ -40,19 +39,16 @@ def members(path: str | Path, what: str) -> dict[str, bytes]:
     """
     found: dict[str, bytes] = {}
     lower: set[str] = set()
-    left = LARGEST_PACKED
     try:
         with zipfile.ZipFile(path) as file:
+            check_packed(file.infolist())
             for entry in file.infolist():
                 name = inner(entry.filename)
-                left -= entry.file_size if entry.compress_type != zipfile.ZIP_STORED else 0
-                if left < 0:
-                    raise ValueError("it is packed, and too large")
                 if name.lower() in lower:
                     raise ValueError(f"it holds '{name}' twice")
                 lower.add(name.lower())
                 found[name] = file.read(entry)
-    except (OSError, zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError) as error:
+    except DAMAGED as error:
         raise broken(path, what, str(error)) from None
     return found
 

@@ -34,12 +34,16 @@ class OnnxNetwork:
         self.__name__ = path.name
         self.identity = _identity(path)
         self.session = _session(path)
-        first = self.session.get_inputs()[0]
+        try:
+            first, outputs = self.session.get_inputs()[0], self.session.get_outputs()
+            self.about = self.session.get_modelmeta().custom_metadata_map
+        except (UnicodeDecodeError, IndexError) as error:
+            raise _unloadable(path, error) from None
         if first.type not in TYPES:
             wanted = f"one of {', '.join(TYPES)}"
             raise CueError(f"'{path}' takes {first.type}", wanted=wanted, do="export it with such an input")
         self.input, self.name = ArrayInput.of(path, first.shape, TYPES[first.type]), first.name
-        self.outputs = [output.name for output in self.session.get_outputs()]
+        self.outputs = [output.name for output in outputs]
 
     def __call__(self, images: Tensor) -> Any:
         return self.input.run(images, self._run)
@@ -57,7 +61,7 @@ def find(path: str, asked: Asked) -> Found:
     if not Path(path).is_file():
         raise CueError(f"no file '{path}'", wanted="an ONNX file", do="check the path")
     network = OnnxNetwork(Path(path))
-    if text := network.session.get_modelmeta().custom_metadata_map.get(KEY):
+    if text := network.about.get(KEY):
         saved = from_text(text, path)
         return Found(network, saved.classes, saved.preprocessing, saved.assumed)
     notes = ("black box: onnxruntime on the CPU", *network.input.notes)
@@ -84,5 +88,9 @@ def _session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its own for each kind of fault
-        reason = str(error).splitlines()[0]
-        raise CueError(f"'{path}' cannot be loaded: {reason}", wanted="an ONNX file", do="export it again") from None
+        raise _unloadable(path, error) from None
+
+
+def _unloadable(path: Path, error: Exception) -> CueError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return CueError(f"'{path}' cannot be loaded: {reason}", wanted="an ONNX file", do="export it again")

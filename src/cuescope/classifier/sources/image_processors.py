@@ -82,7 +82,7 @@ def from_config(config: Mapping[str, Any], source: str, kind: str = "") -> Prepr
             channels="BGR" if family == "MobileViT" and values["do_flip_channel_order"] else "RGB",
             rounding="down",
         )
-    except (TypeError, ValueError, LookupError, AttributeError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         found = f"{source} holds values that cannot be: {type(error).__name__}: {error}"
         raise CueError(found, wanted="a file that save_pretrained wrote", do="correct it") from None
 

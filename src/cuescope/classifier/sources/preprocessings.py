@@ -154,7 +154,7 @@ def _of_file(path: Path) -> Preprocessing:
             whole = fields["size"] if not fields.get("keep_aspect", True) else None
             fields.setdefault("resize", whole or overruled(Preprocessing(), size=fields["size"]).resize)
         return _without_black(Preprocessing(**fields, source=str(path)))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise CueError(f"'{path}' holds no preprocessing: {error}", wanted=PREPROCESSINGS, do=do) from None
 
 

@@ -3,6 +3,7 @@
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from cuescope.classifier.sources.known import weights_file
 from cuescope.classifier.sources.merging import merged
 from cuescope.core.errors import CueError
+from cuescope.core.zips import check_packed
 
 
 class State(dict[str, Tensor]):
@@ -38,6 +40,9 @@ WHOLE = (torch.int8, torch.uint8, torch.int16, torch.int32)
 BEST = re.compile(r"(?:^|[._])(?:ema|swa|averaged)(?:[._]|$)|teacher|encoder_q")
 WORST = re.compile(r"student|encoder_k|momentum")
 """Of several networks of one shape in a file: the averaged ones (of self-distillation too), and MoCo's queries."""
+
+SPREAD = 1 << 26
+"""Bytes of a tensor that need not all be stored."""
 
 SAVE = "torch.save(model.state_dict(), 'weights.pth')"
 SHOWN = 4
@@ -164,6 +169,9 @@ def _safetensors(path: Path) -> Any:
 
 def _pickled(path: Path) -> Any:
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                check_packed(archive.infolist())
         with warnings.catch_warnings():
             # Of other pickle protocols, before it refuses them.
             warnings.simplefilter("ignore", UserWarning)
@@ -171,7 +179,7 @@ def _pickled(path: Path) -> Any:
     except pickle.UnpicklingError:
         found, wanted = "holds more than tensors, and to open it would run whatever code is in it", "tensors only"
         do = f"where you trust it, save it again: {SAVE} or as .safetensors"
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # whatever a damaged file makes torch's reader of pickles stumble over
         found, do = f"cannot be read as weights: {_reason(error)}", f"get it again, or save it again as {SAVE}"
         wanted = "a file that torch.save wrote of a state_dict, or .safetensors"
     raise CueError(f"'{path}' {found}", wanted=wanted, do=do)
@@ -201,6 +209,9 @@ def _unwrapped(state: Any, path: Path) -> State:
             break
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, dict) else {}
     tensors = tensors or dict(_flat(state))
+    if spread := next((key for key, tensor in tensors.items() if _is_spread(tensor)), ""):
+        found = f"'{path}' holds '{spread}' of more numbers than are stored"
+        raise CueError(found, wanted="tensors that are stored whole", do=f"save it again as {SAVE}")
     if not tensors:
         raise CueError(f"'{path}' holds no state_dict", wanted="tensors by name", do=f"save it as {SAVE}")
     if "n_averaged" in tensors:
@@ -216,6 +227,12 @@ def _unwrapped(state: Any, path: Path) -> State:
         tensors = {key: t.float() if t.dtype in SHORT else t for key, t in tensors.items()}
         notes.append(f"the file's weights are in {', '.join(sorted(short))}: read as float32")
     return State(tensors, notes)
+
+
+def _is_spread(tensor: Tensor) -> bool:
+    """Whether a tensor repeats a few numbers without end: a copy of it could fill the memory."""
+    size = tensor.numel() * tensor.element_size()
+    return size > SPREAD and (tensor.layout != torch.strided or size > tensor.untyped_storage().nbytes())
 
 
 def _flat(state: Any, prefix: str = "", depth: int = 3) -> Iterator[tuple[str, Tensor]]:

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError, nearest
 from cuescope.core.files import parsed, writing
+from cuescope.core.tables import DAMAGED
 from cuescope.data.images import ImageSet
 from cuescope.data.label_maps.layout import Arrays, Header, decode, encode
 
@@ -63,6 +64,8 @@ class LabelMapFile:
             self.header = Header.from_json(parsed(metadata["header"]))
             self.classes = self.header.classes
             self._index = pl.read_parquet(index, schema=INDEX).rechunk()
+            if any(column.null_count() for column in self._index):
+                raise ValueError("its index has gaps")
             self._maps = file.get_slice("maps")
             self.ids: Sequence[str] = self._index["id"]  # type: ignore[assignment]
             self._places = [self._index[name].to_numpy() for name in list(INDEX)[1:]]
@@ -70,7 +73,7 @@ class LabelMapFile:
             do = "check the path, or make them: cuescope make label-maps IMAGES FOLDER"
             found = f"cannot read '{path}': {error.strerror or error}"
             raise CueError(found, wanted="a file of label maps", do=do) from None
-        except (SafetensorError, pl.exceptions.PolarsError, KeyError, TypeError, ValueError) as error:
+        except (SafetensorError, LookupError, TypeError, AttributeError, ArithmeticError, *DAMAGED) as error:
             raise self._wrong(f"is truncated, damaged or no file of label maps ({error})") from None
         at, _, height, width = self._places
         total = self._maps.get_shape()[0]

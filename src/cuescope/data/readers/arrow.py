@@ -4,7 +4,8 @@ import bisect
 import io
 import itertools
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import polars as pl
 
 from cuescope.core.errors import CueError
 from cuescope.core.files import parsed
+from cuescope.core.tables import DAMAGED
 from cuescope.data.images import Lock, UnreadableError
 from cuescope.data.readers.decode import unreached
 from cuescope.data.readers.files import Names
@@ -96,7 +98,7 @@ class _Batches:
                     rows = stream.read(batch).select(self.column).to_series().to_list()
                 except OSError as error:
                     raise unreached(stream.path, error, "its Arrow file") from None
-                except pl.exceptions.PolarsError as error:
+                except DAMAGED as error:
                     raise UnreadableError(f"its Arrow file cannot be read: {error}") from None
                 self._held = {**dict([*self._held.items()][-1:]), number: rows}
         if (data := rows[index - self.bounds[number]]) is None:
@@ -112,13 +114,9 @@ def read_arrow(paths: Sequence[Path], name: str) -> StoredSet:
     """
     streams = []
     for path in paths:
-        try:
+        with _readable(path):
             streams.append(_Stream(path))
             streams[-1].empty()
-        except (OSError, ValueError, struct.error, IndexError, pl.exceptions.PolarsError) as error:
-            found = f"'{path}' cannot be read as an Arrow stream: {error}"
-            do = "write it as Parquet: datasets.load_from_disk(DIR).to_parquet(FILE)"
-            raise CueError(found, wanted="a dataset as save_to_disk writes it", do=do) from None
     schema, features = dict(streams[0].empty().schema), _features(paths[0].parent)
     column = image_column(paths[0], schema, features)
     label, classes = label_column(schema, features)
@@ -128,7 +126,8 @@ def read_arrow(paths: Sequence[Path], name: str) -> StoredSet:
         folder = f"{stream.path.parent.name}/" if len({path.parent for path in paths}) > 1 else ""
         total = 0
         for k, (_, _, rows) in enumerate(stream.batches):
-            labels += [None] * rows if label is None else stream.read(k)[label].to_list()
+            with _readable(stream.path):
+                labels += [None] * rows if label is None else stream.read(k)[label].to_list()
             total += rows
         for row in range(total):
             names.append(f"{folder}{stream.path.stem}/{row}")
@@ -137,6 +136,17 @@ def read_arrow(paths: Sequence[Path], name: str) -> StoredSet:
     notes = [f"{len(names):,} images in the rows of {len(paths):,} Arrow file{'s' * (len(paths) > 1)}"]
     places, space = labels_in(label, classes, labels, notes)
     return StoredSet(name, names, _Batches(streams, bytes_in(schema, column)), places, space, notes)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise CueError for what a damaged file makes of reading it."""
+    try:
+        yield
+    except (struct.error, IndexError, *DAMAGED) as error:
+        found = f"'{path}' cannot be read as an Arrow stream: {error}"
+        do = "write it as Parquet: datasets.load_from_disk(DIR).to_parquet(FILE)"
+        raise CueError(found, wanted="a dataset as save_to_disk writes it", do=do) from None
 
 
 def _features(folder: Path) -> dict[str, Any]:

@@ -134,4 +134,8 @@ def _of_table(
 def _absent(root: Path, file: str, table: str, listed: Listed) -> str:
     if is_outside(file, listed.roots):
         return f"listed in {table}, but it lies outside the folder"
-    return f"listed in {table}, but it is no image" if (root / file).exists() else f"listed in {table}, but not there"
+    return (
+        f"listed in {table}, but it is no image"
+        if os.path.lexists(root / file)
+        else f"listed in {table}, but not there"
+    )

@@ -26,6 +26,9 @@ INSTRUCTED = "guessing"
 LATER = "-trained-CNNs"
 """Ends the folders of the networks that were run later, in PyTorch; those beside the people were run in Caffe."""
 
+LONGEST = 255
+"""Characters of a file's name."""
+
 # Images of ImageNet have an underscore of their own: n03041632_8725.png.
 _IMAGE = re.compile(r"(n\d{8}_\d+\.\w+|[^_/\\]+)$")
 _TRAINED = re.compile(r"-train-\d+-epochs.*")
@@ -109,7 +112,7 @@ def _trials(file: Path) -> Iterator[dict[str, str | None]]:
     folder = file.parent.name
     experiment = folder.removesuffix(LATER).removesuffix("-experiment")
     for line, row in read_rows(file, COLUMNS, "trials", "a CSV with the columns " + ",".join(COLUMNS)):
-        match = _IMAGE.search(row["imagename"])
+        match = _IMAGE.search(row["imagename"][-LONGEST:])
         if not match or not row["subj"]:
             raise CueError(f"line {line} has no {'subject' if match else 'image name'}", wanted="both", do="correct it")
         cues, human = cues_of(match[1]), row["subj"].lower().startswith("subject")

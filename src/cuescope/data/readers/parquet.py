@@ -13,6 +13,7 @@ import polars as pl
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.core.files import parsed
+from cuescope.core.tables import DAMAGED
 from cuescope.data.images import Lock, UnreadableError
 from cuescope.data.readers.decode import unreached
 from cuescope.data.readers.files import Names
@@ -49,7 +50,7 @@ class _Tables:
             rows = table.collect().to_series().to_list()
         except OSError as error:
             raise unreached(self.paths[file], error, "its Parquet file") from None
-        except pl.exceptions.PolarsError as error:
+        except DAMAGED as error:
             raise UnreadableError(f"its Parquet file cannot be read: {error}") from None
         self._reads[file, block] += 1
         if self._reads[file, block] >= AGAIN:
@@ -85,7 +86,7 @@ def read_parquet(paths: Sequence[Path], name: str) -> StoredSet:
     for path in paths:
         try:
             table = pl.scan_parquet(path, glob=False).select(pl.len() if label is None else pl.col(label)).collect()
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except DAMAGED as error:
             raise _unreadable(path, error) from None
         counts.append(table.item() if label is None else table.height)
         labels += [None] * counts[-1] if label is None else table.to_series().to_list()
@@ -101,7 +102,7 @@ def _about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The columns of a table, and what Hugging Face's metadata say of them."""
     try:
         schema, metadata = dict(pl.read_parquet_schema(path)), pl.read_parquet_metadata(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from None
     try:
         features = parsed(metadata["huggingface"])["info"]["features"]
@@ -110,7 +111,7 @@ def _about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return schema, features if isinstance(features, dict) else {}
 
 
-def _unreadable(path: Path, error: Exception) -> CueError:
+def _unreadable(path: Path, error: BaseException) -> CueError:
     found = f"'{path}' cannot be read as Parquet: {str(error).splitlines()[0]}"
     return CueError(found, wanted="a Parquet file with a column of images", do="check the file")
 

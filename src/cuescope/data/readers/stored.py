@@ -13,6 +13,7 @@ from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet, Sample, Skipped
 from cuescope.data.readers.decode import decode
 from cuescope.data.readers.files import Names
+from cuescope.data.readers.labels import MAX_INDEX
 from cuescope.data.readers.peek import peek
 
 PEEKED = 64
@@ -89,9 +90,12 @@ def labels_of(found: Sequence[int | str | None], names: Sequence[str] = ()) -> t
         order = {name: i for i, name in enumerate(sorted(set(texts)))}
         places = [-1 if label is None else order[str(label)] for label in found]
         return np.array(places, np.int32), ClassSpace("labels", tuple(order), tuple(order))
-    labels = np.array([-1 if label is None else int(label) for label in found], np.int32)
-    labels[labels < 0] = -1
-    most = int(labels.max(initial=-1)) + 1
+    indices = [-1 if label is None else max(int(label), -1) for label in found]
+    most = max(indices, default=-1) + 1
+    if most > MAX_INDEX:
+        wanted = f"a number of a class below {MAX_INDEX:,}"
+        raise CueError(f"the label {most - 1}", wanted=wanted, do="correct it, or leave the labels out")
+    labels = np.array(indices, np.int32)
     if not most:
         return labels, None
     if most <= len(names):

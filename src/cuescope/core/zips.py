@@ -1,0 +1,23 @@
+"""ZIP archives from elsewhere: what reading a damaged one raises, and how much one may unpack to."""
+
+from __future__ import annotations
+
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable
+
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(OSError, EOFError, ValueError, NotImplementedError, RuntimeError),
+)
+"""OSError of bzip2 too; RuntimeError where a password is asked for."""
+LARGEST_PACKED = 64 << 20
+"""Bytes that the packed files of an archive hold at most: what torch packs is code."""
+
+
+def check_packed(entries: Iterable[zipfile.ZipInfo], most: int = LARGEST_PACKED) -> None:
+    """Raise ValueError where the packed files of an archive are larger together than `most` bytes."""
+    if sum(entry.file_size for entry in entries if entry.compress_type != zipfile.ZIP_STORED) > most:
+        raise ValueError("it is packed, and too large")
