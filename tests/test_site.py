@@ -97,3 +97,20 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "site" / "how_to" / "choose.html").is_file()
+
+
+def test_options_that_may_be_left_out_may_be_none() -> None:
+    # Where a process has imported pydantic, cyclopts checks defaults by it.
+    pydantic = pytest.importorskip("pydantic")
+
+    def commands_of(group: Any) -> Any:
+        for name in group:
+            if not name.startswith("-"):
+                yield from commands_of(group[name])
+        if group.default_command is not None:
+            yield group
+
+    for command in commands_of(app):
+        for argument in command.assemble_argument_collection():
+            if argument.field_info.default is None:
+                pydantic.TypeAdapter(argument.hint).validate_python(None)

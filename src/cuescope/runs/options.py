@@ -195,7 +195,7 @@ def check_models(specs: Sequence[Any], classes: Any, templates: Any, preprocessi
 def described() -> dict[str, tuple[Any, Any, str]]:
     """Type, default (MISSING: there is none) and help of each option by its Python name, the inputs first."""
     own = {key: about for key, about in parameters(AuditOptions).items() if key != "inputs"}
-    inputs = {s.name: (str if s.world else Path, None, s.help) for s in sources().values()}
+    inputs = {s.name: (str | None if s.world else Path | None, None, s.help) for s in sources().values()}
     return inputs | {"images": (str, MISSING, sources()["images"].help)} | own
 
 
