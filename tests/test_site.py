@@ -99,7 +99,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert (tmp_path / "site" / "how_to" / "choose.html").is_file()
 
 
-def test_options_that_may_be_left_out_may_be_none() -> None:
+def test_defaults_are_of_their_own_type() -> None:
     # Where a process has imported pydantic, cyclopts checks defaults by it.
     pydantic = pytest.importorskip("pydantic")
 
@@ -112,5 +112,5 @@ def test_options_that_may_be_left_out_may_be_none() -> None:
 
     for command in commands_of(app):
         for argument in command.assemble_argument_collection():
-            if argument.field_info.default is None:
-                pydantic.TypeAdapter(argument.hint).validate_python(None)
+            if argument.field_info.default is not argument.field_info.empty:
+                pydantic.TypeAdapter(argument.hint).validate_python(argument.field_info.default)

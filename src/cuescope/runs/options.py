@@ -205,7 +205,8 @@ def keywords(
     """Options by type, default (MISSING: there is none) and help as what a signature is made of."""
     found = []
     for name, (kind, default, meaning) in options.items():
-        start = inspect.Parameter.empty if default is MISSING else default
+        # Nothing is None: an empty tuple is no text, which `only` is on the command line.
+        start = inspect.Parameter.empty if default is MISSING else None if default == () else default
         annotation = annotate(name, kind, meaning)
         found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=start, annotation=annotation))
     return found
