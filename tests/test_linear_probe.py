@@ -12,7 +12,7 @@ from torch import Tensor
 from cuescope.core import stats
 from cuescope.methods import linear_probe
 from cuescope.methods.linear_probe import fit
-from cuescope.methods.probing import FOLDS, Labeled, Probed, parts_of, standardized, told_of
+from cuescope.methods.probing import FOLDS, Labeled, Probed, parts_of, standardized, told_of, widened
 
 N, D, K = 120, 8, 4
 
@@ -105,11 +105,25 @@ def test_which_images_can_be_learned_from() -> None:
     assert Labeled.of([None]).why == "no image has a label"
 
 
+def test_an_interval_is_longer_where_answers_go_together_and_never_shorter() -> None:
+    groups, together = np.repeat(np.arange(20), 10), np.repeat(np.arange(20) % 2, 10)
+    plain, everything = stats.share("a", together), stats.share("a", np.ones(200))
+    low, high = widened(plain, together, groups).interval or (1, 0)
+    old = plain.interval or (0, 0)
+    assert (high - low) / (old[1] - old[0]) == pytest.approx(np.sqrt(10 * 20 / 19), rel=0.01)
+    assert widened(plain, together, np.arange(200)).interval == pytest.approx(old, rel=0.01)
+    assert widened(everything, np.ones(200), groups) == everything
+
+
 @pytest.mark.slow
-def test_features_of_nothing_lie_above_chance_as_often_as_an_interval_says() -> None:
-    above, tries = 0, 200
-    for seed in range(tries):
+def test_the_interval_of_features_of_nothing_holds_chance_as_often_as_it_says() -> None:
+    held = {"plain": 0, "displayed": 0}
+    for seed in range(100):
         random, labels = np.random.default_rng(seed), Labeled.of((np.arange(400) % 4).tolist())
         read = Probed.of([standardized(random.normal(size=(400, 6)))], labels)["softmax"]
-        above += stats.share("accuracy", read.right, clusters=(read.groups,)).above(0.25)
-    assert above <= 12, "2.5 % of 200 is five; a binomial interval gives about ten more"
+        plain = stats.share("accuracy", read.right)
+        for name, found in (("plain", plain), ("displayed", widened(plain, read.right, read.groups))):
+            low, high = found.interval or (1, 0)
+            held[name] += low <= 0.25 <= high
+    assert held["displayed"] >= 90
+    assert held["displayed"] > held["plain"]

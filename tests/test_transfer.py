@@ -106,6 +106,20 @@ def test_few_shot_ranks_too(tmp_path: Path) -> None:
     assert found.ranking[0].beats == ("blind",)
 
 
+def test_a_preset_is_the_published_protocol_with_its_values(tmp_path: Path) -> None:
+    images = Images(colored(96), SHADES)
+    found = transfer("few-shot", five(3, "all"), images=images, out=tmp_path / "run", preset="caltech101", workers=1)
+    (cell,) = found.run.cells
+    asked = cell.identity["params"]
+    assert (list(asked["counts"]), asked["draws"], asked["beside"]) == ([15, 30], 5, "caltech101")
+    assert [p.value for p in found.ranking[0].measures["accuracy"].published] == [0.865, 0.465, 0.814, 0.843]
+    assert "Bo et al. 2013" in (tmp_path / "run" / "report.html").read_text()
+    with pytest.raises(cuescope.CueError, match="caltech101"):
+        transfer("few-shot", five(3, "all"), images=images, out=tmp_path / "other", preset="caltech1O1")
+    with pytest.raises(cuescope.CueError, match="few-shot"):
+        transfer("probe", five(3, "all"), images=images, out=tmp_path / "other", preset="caltech101")
+
+
 def test_the_cues_of_an_audit_stand_beside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     models, images = [five(k, f"net-{k}") for k in (0, 3)], Images(colored(45), SHADES)
     own = [toy(sees(k).append(nn.Linear(5, 3)), COLORS, f"net-{k}") for k in (0, 3)]

@@ -96,7 +96,7 @@ def told(condition: Any) -> Any:
 
 
 def intervals_of(said: Conclusion) -> list[str]:
-    return [m.name for m in said.measures if m.name in ("accuracy", "grouped")]
+    return [m.name for m in said.measures if m.name == "accuracy"]
 
 
 def beyond(name: str, condition: Any) -> Any:

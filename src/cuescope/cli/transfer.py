@@ -29,7 +29,19 @@ transfer = App(
 )
 
 TAKEN = (
-    *("images", "labels", "out", "limit", "settings", "preprocessing", "mean", "std", "size", "resize"),
+    *(
+        "images",
+        "labels",
+        "training_images",
+        "out",
+        "limit",
+        "settings",
+        "preprocessing",
+        "mean",
+        "std",
+        "size",
+        "resize",
+    ),
     *("device", "precision", "batch_size", "workers"),
 )
 """Of the options of an audit those that a transfer takes too."""
@@ -62,12 +74,15 @@ def _command(kind: Any, what: str) -> None:
     options["out"] = (Path, Path("transfer"), options["out"][2])
     audited = Annotated[Path | None, Parameter(help="Run folder of an audit of these models: its cues stand beside.")]
     names = Annotated[str, Parameter(help="As for `cuescope audit`; they may have different classes.")]
+    published = Annotated[str | None, Parameter(help="caltech101, caltech256: the published protocol and its values.")]
     as_json = Annotated[bool, Parameter(help="Print the ranking as JSON instead of a table.")]
+    preset = inspect.Parameter("preset", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=published)
     run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             inspect.Parameter("models", inspect.Parameter.VAR_POSITIONAL, annotation=names),
             *keywords(options, lambda name, kind, meaning: Annotated[TYPED.get(name, kind), Parameter(help=meaning)]),
             inspect.Parameter("audited", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=audited),
+            *([preset] if kind == "few-shot" else []),
             inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=as_json),
         ]
     )

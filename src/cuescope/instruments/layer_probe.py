@@ -1,7 +1,7 @@
 """At which depth do its features tell the classes of these images?"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from cuescope.instruments.featured import Controlled
 from cuescope.methods.layer_features import before_answer
 from cuescope.methods.linear_probe import Loss
 from cuescope.methods.pace import against, costs
-from cuescope.methods.probing import FOLDS, Labeled, Probed
+from cuescope.methods.probing import FOLDS, Labeled, Probed, widened
 
 MARGIN = 0.02
 """Accuracies that surely differ by less than this are the same."""
@@ -25,7 +25,7 @@ LISTED = 60
 
 
 @dataclass(frozen=True)
-class LayerProbe(Controlled, version=1, order=46, needs={"features", "label"}):
+class LayerProbe(Controlled, version=2, order=46, needs={"features", "label"}):
     """What are the features of each layer worth for the classes of these images, which need not be its own?
 
     A linear read-out of the features of a layer, averaged over the map, is learned from four fifths of the images and
@@ -46,13 +46,12 @@ class LayerProbe(Controlled, version=1, order=46, needs={"features", "label"}):
 
     question = "What do its features tell of the classes of these images, and at which depth?"
     reference = "Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, section 5"
-    concluded = {"right": pl.Boolean}
+    concluded = {"right": pl.Boolean, "told_by": pl.Int32}
     sentences = {
         "nothing": Sentence("cannot tell", "no two classes can be learned", "Nothing can be told: {why}."),
         "told": Sentence(
             "yes",
-            "the whole interval of the accuracy lies above chance, and so does the one that takes what one read-out "
-            "says of one class as one observation",
+            "the whole interval of the accuracy lies above chance",
             "From {layer} a linear read-out tells {value:.1%} of {n:,} images that it has not learned from "
             "({chance:.1%} by chance).",
             clause="tells {value:.0%} of these images",
@@ -123,11 +122,12 @@ class LayerProbe(Controlled, version=1, order=46, needs={"features", "label"}):
         if self.control:
             read["shuffled"] = Probed.of(shuffled, labeled, ("softmax",), self.seed)["softmax"]
         measures = {m.name: m for m in (*_measures(read, labeled), *costs(about.facts["pace"], len(labeled.images)))}
-        each = {"id": rows["id"].gather(labeled.images), "right": read["softmax"].right}
+        main = read["softmax"]
+        each = {"id": rows["id"].gather(labeled.images), "right": main.right, "told_by": main.groups}
         return Conclusion(
             tuple(measures.values()),
             (*_panels(read, labeled, layers, about.classes), against(about.facts["pace"], [measures["accuracy"]])),
-            self._verdict(measures, layers[read["softmax"].chosen]["name"]),
+            self._verdict(measures, layers[main.chosen]["name"]),
             tuple(self._caveats(rows.height - len(labeled.images), layers)),
             each,
         )
@@ -135,7 +135,7 @@ class LayerProbe(Controlled, version=1, order=46, needs={"features", "label"}):
     def _verdict(self, found: Mapping[str, Measure], layer: str) -> Verdict:
         accuracy = found["accuracy"]
         chance = accuracy.chance or 0.0
-        if not (accuracy.above(chance) and found["grouped"].above(chance)):
+        if not accuracy.above(chance):
             name = "untold" if accuracy.below(chance + MARGIN) else "unsure"
             return self.say(name, value=accuracy.value, n=accuracy.n, chance=chance)
         said = [self.say("told", layer=layer, value=accuracy.value, n=accuracy.n, chance=chance)]
@@ -168,24 +168,27 @@ _ACCURACY = "images told right from its features"
 
 
 def _measures(read: Mapping[str, Probed], labeled: Labeled) -> Iterator[Measure]:
-    right, better = read["softmax"].right, {"better": "higher"}
+    main, better = read["softmax"], {"better": "higher"}
+    right, groups = main.right, main.groups
     more: dict[str, Any] = {"headline": True, "chance": labeled.chance, **better}
-    yield stats.share("accuracy", right, title=_ACCURACY, per_image="right", **more)
-    # What one read-out says of one class is not independent: by plain intervals chance is surpassed twice too often.
-    groups, title = (read["softmax"].groups,), "the same, each read-out and class one observation"
-    yield stats.share("grouped", right, clusters=groups, title=title, chance=labeled.chance)
+    accuracy = stats.share("accuracy", right, title=_ACCURACY, per_image="right", **more)
+    yield replace(widened(accuracy, right, groups), clusters=("told_by",))
     weight = 1 / np.bincount(labeled.classes)[labeled.classes] / len(labeled.labels)
-    chance = 1 / len(labeled.labels)
-    yield stats.ratio("per_class", right * weight, weight, title="mean over classes", headline=True, chance=chance)
-    if "svm" in read:
-        yield stats.share("svm", read["svm"].right, title="told right by linear machines", chance=labeled.chance)
+    chance, title = 1 / len(labeled.labels), "mean over classes"
+    mean = stats.ratio("per_class", right * weight, weight, title=title, headline=True, chance=chance)
+    yield widened(mean, (right - (mean.value or 0.0)) * weight, groups)
+    titles = {"svm": "told right by linear machines", "shuffled": "told right with shuffled weights"}
+    for name in (name for name in titles if name in read):
+        share = stats.share(name, read[name].right, title=titles[name], chance=labeled.chance)
+        yield widened(share, read[name].right, groups)
     if "shuffled" in read:
         control = read["shuffled"].right
-        yield stats.share("shuffled", control, title="told right with shuffled weights", chance=labeled.chance)
-        yield stats.difference("learned", right, control, title="told right beyond shuffled weights", **better)
-    first, last = (read["softmax"].layers[at] for at in (0, -1))
-    if len(read["softmax"].layers) > 1:
-        yield stats.difference("deeper", last, first, title="told right from the last layer beyond the first")
+        found = stats.difference("learned", right, control, title="told right beyond shuffled weights", **better)
+        yield widened(found, right.astype(float) - control, groups)
+    first, last = (main.layers[at] for at in (0, -1))
+    if len(main.layers) > 1:
+        found = stats.difference("deeper", last, first, title="told right from the last layer beyond the first")
+        yield widened(found, last.astype(float) - first, groups)
 
 
 def _panels(
@@ -196,7 +199,7 @@ def _panels(
     table |= {"depth": depths, "features": [layer["features"] for layer in layers]}
     series = []
     for kind, one in read.items():
-        at = [stats.share(kind, right) for right in one.layers]
+        at = [widened(stats.share(kind, right), right, one.groups) for right in one.layers]
         low, high = zip(*(m.interval or (m.value, m.value) for m in at), strict=True)
         y = [m.value for m in at]
         series.append({"name": told[kind], "x": depths, "y": y, "low": list(low), "high": list(high)})

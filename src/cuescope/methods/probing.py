@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cuescope.core.findings import Measure
 from cuescope.core.matrix import HELD, Matrix
 from cuescope.methods.confident_learning import Logits
 from cuescope.methods.linear_probe import Features, Loss, fit, losses, parts
@@ -147,6 +150,25 @@ class Probed(NamedTuple):
         own = np.stack(right)[best[told[0].parts], np.arange(len(labeled.images))]
         groups = told[0].parts * len(labeled.labels) + labeled.classes
         return cls(right, own, int(Counter(best.tolist()).most_common()[0][0]), groups)
+
+
+def widened(found: Measure, values: NDArray[Any], groups: NDArray[np.int64]) -> Measure:
+    """A mean of `values` (n,) over images with the interval that it has where those of a group are not independent.
+
+    Answers of one read-out to one class go together, most of all near chance. By the root of Kish's design effect, the
+    variance of sums over groups beside that of independent images, the interval is longer, never shorter.
+    """
+    if found.value is None or found.interval is None:
+        return found
+    apart = values - values.mean()
+    sums = np.bincount(groups, apart)
+    own = float(np.square(apart).sum())
+    used = len(np.unique(groups))
+    effect = float(np.square(sums).sum()) * used / max(used - 1, 1) / own if own > 0 else 1.0
+    longer = math.sqrt(max(effect, 1.0))
+    bottom = -1.0 if found.unit == "difference" else 0.0
+    low, high = (found.value + (end - found.value) * longer for end in found.interval)
+    return replace(found, interval=(max(low, bottom), min(high, 1.0)))
 
 
 def standard(features: Matrix) -> Features:

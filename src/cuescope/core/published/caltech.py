@@ -23,6 +23,12 @@ _ACCURACY: Mapping[str, Mapping[str, Mapping[int, float]]] = {
     },
 }
 
+PROTOCOLS: Mapping[str, Mapping[str, object]] = {
+    name: {"few_shot.counts": tuple(own["ImageNet features, layer 7"]), "few_shot.draws": 5, "few_shot.beside": name}
+    for name, own in _ACCURACY.items()
+}
+"""The published folds and images a class, as settings of few_shot: its mean over classes and its limit are theirs."""
+
 
 def curves(dataset: Dataset) -> Mapping[str, Mapping[int, float]]:
     """Accuracy by images of each class, of each one who gave it; none of another dataset.
