@@ -197,7 +197,7 @@ def _images(
 
 def _finding(
     model: str,
-    measured_: Measured,
+    numbers: Measured,
     of: Detected,
     held_out: MarkedImages,
     masks: bool,
@@ -206,7 +206,7 @@ def _finding(
 ) -> Finding:
     from cuescope.report.draw import words
 
-    measures, classes = measured_
+    measures, classes = numbers
     best = next(m for m in measures if m.name == ranks)
     objects, span = sum(row["n"] for row in classes), words.interval(best.interval, "share")
     sentence = (
