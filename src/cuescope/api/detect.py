@@ -26,9 +26,20 @@ if TYPE_CHECKING:
     from cuescope.training.detect import Detected
 
 SMALL = DetectionSettings(
-    **{"epochs": 4, "batch": 8, "optimizer": "adamw", "learning_rate": 1e-3, "schedule": "cosine"},
-    **{"warmup_epochs": 0.5, "weight_decay": 0.02, "decay_all": False, "size_px": 0, "channels": 64},
-    **{"width": 256, "rois": 64, "proposals": 200, "frozen": 0},
+    epochs=4,
+    batch=8,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    schedule="cosine",
+    warmup_epochs=0.5,
+    weight_decay=0.02,
+    decay_all=False,
+    size_px=0,
+    channels=64,
+    width=256,
+    rois=64,
+    proposals=200,
+    frozen=0,
 )
 """Minutes on two cores for some hundred images of 128 px, such as the world's."""
 SETTINGS = Recipe(
@@ -197,7 +208,7 @@ def _images(
 
 def _finding(
     model: str,
-    measured_: Measured,
+    numbers: Measured,
     of: Detected,
     held_out: MarkedImages,
     masks: bool,
@@ -206,7 +217,7 @@ def _finding(
 ) -> Finding:
     from cuescope.report.draw import words
 
-    measures, classes = measured_
+    measures, classes = numbers
     best = next(m for m in measures if m.name == ranks)
     objects, span = sum(row["n"] for row in classes), words.interval(best.interval, "share")
     sentence = (

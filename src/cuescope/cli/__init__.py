@@ -16,7 +16,7 @@ OTHERS_WAIT_S = 10.0
 _COMMANDS = {
     "demo": "An audit of the models of the built-in world; needs no data.",
     "audit": "Which cues do these classifiers use? A run folder and a report.",
-    "transfer": "Whose features serve your own classes best? Several models ranked on a folder.",
+    "transfer": "Whose features serve your own classes, or objects, best? Several models ranked on a folder.",
     "look": "One instrument, one classifier, one image: one PNG.",
     "make": "New images from images: textures without shapes, and more.",
     "get": "Other people's data and weights, fetched and checked: human-data, weights.",

@@ -27,6 +27,7 @@ from cuescope.methods.mean_precision import Found, Truth
 from cuescope.models.detector import Shape, cut, detector, spread, widths_of
 from cuescope.models.saved import described
 from cuescope.models.seeding import seeded
+from cuescope.network import hooks
 from cuescope.network.executor import find_device
 from cuescope.network.feature_maps import FeatureMaps, Levels, without_head
 from cuescope.network.wrappers import assumed
@@ -207,6 +208,8 @@ def _body(
 ) -> tuple[FeatureMaps, list[int], Levels, str]:
     """The maps of a classifier, their channels, where they come from, and what of it is trained."""
     filled = -(-side // DIVISIBLE) * DIVISIBLE
+    if how.channels == "BGR":
+        hooks.changed(module, image=lambda pixels: pixels.flip(1))
     levels = Levels(module, (filled, filled), name, how.size)
     parts = without_head(module, levels.layers, levels.size)
     for parameter in [parameter for level in parts[:frozen] for parameter in level]:
