@@ -37,8 +37,8 @@ class Spool:
         if self._file is None or self._at[number] < 0:
             return None
         with self._lock:
-            self._file.seek(self._at[number])
-            return self._file.read(self._size[number])
+            self._file.seek(int(self._at[number]))
+            return self._file.read(int(self._size[number]))
 
     def keep(self, first: int, rows: Sequence[bytes | None]) -> None:
         """Keep these under the numbers from `first` on, None as nothing."""
