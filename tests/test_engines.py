@@ -249,3 +249,14 @@ def test_image_sets_can_be_sent_to_other_processes(tmp_path: Path, kind: str) ->
     assert [sent.id(i) for i in range(len(sent))] == [images.id(i) for i in range(len(images))]
     assert all(torch.equal(sent.read(i).pixels, images.read(i).pixels) for i in range(len(images)))
     assert sent.digest == images.digest
+
+
+@pytest.mark.slow
+def test_images_that_cannot_be_sent_are_said_and_no_process_is_left(tmp_path: Path) -> None:
+    images = find_images("world:congruent:20")
+    images.made_by = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(CueError, match="the images cannot be sent to another process"):
+        cuescope.audit(
+            "cuescope/world-congruent", images=images, only="accuracy", engine="local", processes=1, out=tmp_path
+        )
+    assert not left()

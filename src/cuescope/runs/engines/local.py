@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 
 from cuescope.core.errors import CueError
-from cuescope.runs.engines.worker import Job, Worker
+from cuescope.runs.engines.worker import Job, Worker, unsendable
 from cuescope.runs.runner import Done
 
 STOP_S = 5.0
@@ -82,8 +82,7 @@ def _send(connection: Connection, what: Any) -> None:
     except (BrokenPipeError, ConnectionResetError):  # It has died: reading says so.
         pass
     except Exception as error:  # Whatever pickling a user's image set raises.
-        found, do = f"the images cannot be sent to another process: {error}", "give their path, or --engine inline"
-        raise CueError(found, wanted="images that other processes can read", do=do) from None
+        raise unsendable(error) from None
 
 
 def _received(one: _Process) -> Done:

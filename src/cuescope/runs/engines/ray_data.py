@@ -17,13 +17,15 @@ import msgspec
 import numpy as np
 
 from cuescope.core.errors import CueError
-from cuescope.runs.engines.worker import Job, Worker
+from cuescope.runs.engines.worker import Job, Worker, unsendable
 from cuescope.runs.runner import Done
 
 START_S = 600
 """Seconds within which all actors have to be there, their classifiers loaded."""
 STORE_BYTES = 2**28
 """Of the object store of a cluster that is started here: numbers and counts, and once the names of the images."""
+RETRIES = 3
+"""Of an actor that dies, and of its unit: what kills every actor is not tried for ever."""
 MOST_TASKS = 10_000
 """Of Ray's tasks; of more units several are done by one task."""
 
@@ -69,7 +71,10 @@ def done(job: Job, numbers: Sequence[int], processes: int) -> Generator[Done]:
         context.print_on_execution_start = False
         gpu = job.options.device in ("auto", "cuda") and ray.cluster_resources().get("GPU", 0)
         with DataContext.current(context):
-            held = ray.put(_sendable(job))
+            try:
+                held = ray.put(job)
+            except Exception as error:  # Whatever pickling a user's image set raises.
+                raise unsendable(error) from None
             units = ray.data.from_items(list(numbers), override_num_blocks=min(len(numbers), MOST_TASKS))
             # Not `concurrency`: a pool of that starts with one actor.
             told = units.map_batches(
@@ -79,6 +84,8 @@ def done(job: Job, numbers: Sequence[int], processes: int) -> Generator[Done]:
                 fn_constructor_args=(held,),
                 num_cpus=1 if gpu else job.threads,
                 num_gpus=1 if gpu else 0,
+                max_restarts=RETRIES,
+                max_task_retries=RETRIES,
             )
             rows = _rows(ray, told, processes)
             try:
@@ -133,17 +140,6 @@ def _cluster(cpus: int) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
-
-
-def _sendable(job: Job) -> Job:
-    from ray import cloudpickle
-
-    try:
-        cloudpickle.dumps(job)
-    except Exception as error:  # Whatever a user's image set raises.
-        found, do = f"the images cannot be sent to another process: {error}", "give their path, or --engine inline"
-        raise CueError(found, wanted="images that other processes can read", do=do) from None
-    return job
 
 
 def _told(error: Exception) -> dict[str, Any]:

@@ -39,6 +39,12 @@ class Job:
     """Of each process, for forward passes."""
 
 
+def unsendable(error: Exception) -> CueError:
+    """The error of a job that cannot be sent: its image sets are the user's own."""
+    found, do = f"the images cannot be sent to another process: {error}", "give their path, or --engine inline"
+    return CueError(found, wanted="images that other processes can read", do=do)
+
+
 class Worker:
     """Reads units of the tasks of an audit into its run folder."""
 
