@@ -140,8 +140,8 @@ CLAIMS = (
         "source 000",
         "What answers to texture lies in shallower layers than what answers to shape.",
         (
-            Trial(LAYERS, of("layer_cues.deeper", CONGRUENT), low=0, unless=of("layer_cues.deeper", BAGNET)),
-            Trial(LAYERS, of("layer_cues.deeper", SHAPE), low=0, unless=of("layer_cues.deeper", BAGNET)),
+            Trial(LAYERS, of("layer_cues.deeper", CONGRUENT), low=0),
+            Trial(LAYERS, of("layer_cues.deeper", SHAPE), low=0, unless=of("layer_cues.deeper", CONGRUENT)),
             Trial(ANSWERS, of("layer_cues.deeper", SQUEEZE), low=0),
             Trial(ANSWERS, of("layer_cues.deeper", MOBILE), low=0),
         ),
