@@ -13,6 +13,7 @@ from cuescope.api.claims.claim import (
     Source,
     Trial,
     apart,
+    gap,
     less,
     of,
     pair,
@@ -193,13 +194,13 @@ CLAIMS = (
         "bagnets-adds-up-less",
         "spatial sensitivity; source 003",
         "The deeper the network, the less it adds up, as parts act together over longer distances.",
-        (Trial(INSIDE, apart(*["interaction.correlation"] * 2, MOBILE, SQUEEZE), high=0, why="53 layers, and 18"),),
+        (Trial(INSIDE, gap("interaction.correlation", MOBILE, SQUEEZE), high=0, why="53 layers, and 18"),),
     ),
     Claim(
         "bagnets-shape-adds-up-less",
         "spatial sensitivity",
         "Where shape decides, parts act together: their losses do not add up.",
-        (Trial(PATCHES, apart(*["interaction.residual"] * 2, SHAPE, CONGRUENT), low=0),),
+        (Trial(PATCHES, gap("interaction.residual", SHAPE, CONGRUENT), low=0),),
     ),
     Claim(
         "bagnets-errors",

@@ -134,6 +134,11 @@ def apart(what: str, other: str, model: str = "", of_other: str = "") -> Reading
     return Reading("apart", (what, other), (model, of_other or model) if model else ())
 
 
+def gap(what: str, model: str, other: str) -> Reading:
+    """A measure of one model less that of another, as if of different images: where it is no mean over images."""
+    return apart(what, what, model, other)
+
+
 @dataclass(frozen=True)
 class Trial:
     """The claim holds where the whole interval of `reading` lies above `low` and below `high`."""

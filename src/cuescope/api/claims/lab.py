@@ -48,7 +48,7 @@ class Lab:
         if trial.counter is not None:
             against = (self._of(trial.elsewhere) if trial.elsewhere else found).take(trial.counter)
             what = called(trial.counter) if trial.counter.what == trial.reading.what else _told(against, trial.counter)
-            what = what if trial.unless else TURNED
+            what = f"{what} in {trial.elsewhere.name}" if trial.elsewhere else what if trial.unless else TURNED
             other = Counter(what, against.value, against.interval, against.unit, trial.judge(against))
         return Result(
             experiment=trial.experiment.name,
@@ -79,7 +79,9 @@ class Lab:
         images = self.filled(experiment.images)
         for maker, how in experiment.makes.items():
             folder = self.out / f"{experiment.name}-{maker}"
-            settings = {key: self.filled(value) if isinstance(value, str) else value for key, value in how.items()}
+            settings: dict[str, Any] = {
+                key: self.filled(value) if isinstance(value, str) else value for key, value in how.items()
+            }
             make(maker, images, folder, **settings)
             given[INPUT_OF.get(maker, maker).replace("-", "_")] = str(folder)
         given = {role: self.filled(text) for role, text in given.items()}

@@ -1,7 +1,7 @@
 """Azulay & Weiss 2019, and Zhang 2019: a pixel changes answers, subsampling is why, and blurs help in part."""
 
 from cuescope.api.claims.benches import INSIDE, PHOTOGRAPHS, SHIFTED
-from cuescope.api.claims.claim import CONGRUENT, MOBILE, SQUEEZE, Claim, Source, Trial, apart, less, of
+from cuescope.api.claims.claim import CONGRUENT, MOBILE, SQUEEZE, Claim, Source, Trial, apart, gap, less, of
 from cuescope.api.claims.pages import BLURRED, CENTERED, TRAINED, fewer, more
 
 BLUR, APS = f"{CONGRUENT}+blur4", f"{CONGRUENT}+aps"
@@ -98,7 +98,7 @@ CLAIMS = (
         "shift-subsampling",
         "section 3; source 004",
         "Subsampling is why: one that keeps the same samples of a shifted map, with the same weights, moves less.",
-        (Trial(SHIFTED, apart(*["shiftability.energy_last"] * 2, APS, CONGRUENT), high=0),),
+        (Trial(SHIFTED, gap("shiftability.energy_last", APS, CONGRUENT), high=0),),
     ),
     Claim(
         "shift-pooling",
@@ -131,7 +131,7 @@ CLAIMS = (
         "shift-blur-features",
         "section 5; Zhang 2019",
         "Blurs make the pooled features move less, even untrained.",
-        (Trial(SHIFTED, apart(*["shiftability.energy_last"] * 2, BLUR, CONGRUENT), high=0),),
+        (Trial(SHIFTED, gap("shiftability.energy_last", BLUR, CONGRUENT), high=0),),
     ),
     Claim(
         "shift-blur-partial",

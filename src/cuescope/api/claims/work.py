@@ -38,7 +38,7 @@ def fields(_: Path | None) -> Mapping[str, Measure]:
     return found
 
 
-def apart(_: Path | None) -> Mapping[str, Measure]:
+def patches_alone(_: Path | None) -> Mapping[str, Measure]:
     """The patches of images one by one, each as an image of its own, and the logit of the whole beside their mean."""
     import torch
 
@@ -46,8 +46,7 @@ def apart(_: Path | None) -> Mapping[str, Measure]:
     from cuescope.world.images import WorldImages
     from cuescope.world.strategy import network_input
 
-    pixels, _ = WorldImages("congruent", count=IMAGES).render(range(IMAGES))
-    images = network_input(pixels)
+    images = network_input(WorldImages("congruent", count=IMAGES).render(range(IMAGES))[0])
     patches = images.unfold(2, PATCH_PX, STRIDE_PX).unfold(3, PATCH_PX, STRIDE_PX).permute(0, 2, 3, 1, 4, 5)
     found = {}
     for spec in (BAGNET, CONGRUENT):
@@ -167,7 +166,7 @@ def _bias(who: str, rows: Any) -> Measure:
 
 
 FIELDS = Work("fields", "receptive fields of BagNet-9, -17, -33 and ResNet-50, reckoned", fields)
-APART = Work("patches-alone", "logits of the patches of 24 images, each patch seen as an image of its own", apart)
+APART = Work("patches-alone", "logits of the patches of 24 images, each an image of its own", patches_alone)
 RUNTIMES = Work("runtimes", "a forward pass of BagNet-33 and of ResNet-50, in turns, on one image of 224 px", runtimes)
 PARAMETERS = Work("parameters", "where the parameters of ZFNet and of ResNet-50 are, counted", parameters)
 REAL_LABELS = Work("real-labels", "the labels of ReaL for ImageNet's validation images, counted", real_labels, True)

@@ -1,7 +1,7 @@
 """Zeiler & Fergus 2014: what layers respond to, what occlusion hides, which layers are needed, what transfers."""
 
 from cuescope.api.claims.benches import INSIDE, LAYERS, SMALL, UNITS
-from cuescope.api.claims.claim import CONGRUENT, MOBILE, RANDOM, SHAPE, SQUEEZE, Claim, Source, Trial, apart, of
+from cuescope.api.claims.claim import CONGRUENT, MOBILE, RANDOM, SHAPE, SQUEEZE, Claim, Source, Trial, apart, gap, of
 from cuescope.api.claims.pages import TRAINED, more, without
 from cuescope.api.claims.work import PARAMETERS
 
@@ -28,7 +28,7 @@ CLAIMS = (
         (
             Trial(
                 UNITS,
-                apart(*["deconvnet.on_object"] * 2, CONGRUENT, RANDOM),
+                gap("deconvnet.on_object", CONGRUENT, RANDOM),
                 low=0,
                 why="more of it than with random weights",
             ),
