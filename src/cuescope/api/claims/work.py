@@ -55,7 +55,7 @@ def patches_alone(_: Path | None) -> Mapping[str, Measure]:
             whole = network(images)
             parts = torch.stack([network(some.flatten(0, 1)).mean(0) for some in patches])
         name = spec.partition("world-")[2]
-        title = "largest distance of a logit from the mean of its patches, each seen alone"
+        title = f"largest distance of a logit of world-{name} from the mean of its patches, each seen alone"
         found[name] = stats.mean(name, (whole - parts).abs().amax(1).numpy(), "", title=title)
     return found
 
