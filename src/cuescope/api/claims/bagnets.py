@@ -13,6 +13,7 @@ from cuescope.api.claims.claim import (
     Source,
     Trial,
     apart,
+    gap,
     less,
     of,
     pair,
@@ -27,14 +28,14 @@ OWN_MAP = "masking_sensitivity.area_patches_of_world_bagnet"
 CLAIMS = (
     Claim(
         "bagnets-accuracy",
-        "abstract, figure 1; sources 000, 003",
+        "abstract, accuracy on ImageNet; sources 000, 003",
         "What small patches say, added up without their places, tells the class: 70 to 87 % top-5 on ImageNet.",
         (Trial(MANY, of("accuracy.top1", BAGNET), low=0.7, unless=of("accuracy.top1", RANDOM)),),
     ),
     Claim(
         "bagnets-close",
-        "section 3.1; source 000",
-        "A BagNet with patches of 33 px is 5 to 7 points behind the network that sees everything (86 to 87.6 % "
+        "accuracy on ImageNet; source 000",
+        "A BagNet with patches of 33 px is at most 7 points behind a network that sees everything (86 to 87.6 % "
         "against 93 % top-5).",
         (
             Trial(
@@ -47,19 +48,19 @@ CLAIMS = (
     ),
     Claim(
         "bagnets-patch-size",
-        "section 3.1; source 000",
+        "accuracy on ImageNet; source 000",
         "Larger patches tell more: top-5 70, 80 and 86 % for 9, 17 and 33 px.",
         untried=WEIGHTS,
     ),
     Claim(
         "bagnets-alexnet",
-        "section 3.1; source 003",
+        "accuracy on ImageNet; source 003",
         "Patches of 17 px are enough for the accuracy of AlexNet.",
         untried=WEIGHTS,
     ),
     Claim(
         "bagnets-fields",
-        "section 2; sources 000, 003",
+        "architecture; sources 000, 003",
         "A position of a BagNet's last layer sees 9, 17 or 33 px and nothing else.",
         tuple(Trial(FIELDS, of(f"bagnet{px}"), px - 0.5, px + 0.5, unless=of("resnet50")) for px in (9, 17, 33)),
     ),
@@ -71,13 +72,13 @@ CLAIMS = (
     ),
     Claim(
         "bagnets-exact",
-        "section 2, figure 2; source 003",
+        "explaining decisions; source 003",
         "Its heatmaps are no approximation: they are what each part contributed to the decision.",
         (Trial(APART, of("bagnet"), high=1e-3, unless=of("congruent")),),
     ),
     Claim(
         "bagnets-no-order",
-        "section 2; sources 000, 003",
+        "architecture; sources 000, 003",
         "It cannot know how patches lie to each other: tiles of the image may trade places, but for those cut.",
         (
             Trial(
@@ -91,22 +92,37 @@ CLAIMS = (
     ),
     Claim(
         "bagnets-object",
-        "figure 2; source 000",
+        "explaining decisions; source 000",
         "Patches on the object contribute most, background is hardly minded.",
         (Trial(PATCHES, of("evidence.pointing_game", BAGNET), low=0.9, unless=of("evidence.pointing_game", RANDOM)),),
     ),
     Claim(
         "bagnets-misleading",
-        "figure 3; sources 000, 003",
+        "most informative patches; sources 000, 003",
         "The most convincing patches of some classes lie in images of other ones, and explain its errors.",
         (Trial(PATCHES, of("top_patches.misled", BAGNET), low=0, unless=of("top_patches.misled", CONGRUENT)),),
     ),
-    Claim("bagnets-fingers", "figure 3; sources 000, 003", "Tench is told by fingers on green.", untried=WEIGHTS),
-    Claim("bagnets-keys", "figure 3; source 000", "Keys of typewriters speak for the laptop.", untried=WEIGHTS),
-    Claim("bagnets-letters", "figure 3; source 000", "Letters on colored ground speak for the book.", untried=WEIGHTS),
+    Claim(
+        "bagnets-fingers",
+        "most informative patches; sources 000, 003",
+        "Tench is told by fingers on green.",
+        untried=WEIGHTS,
+    ),
+    Claim(
+        "bagnets-keys",
+        "most informative patches; source 000",
+        "Keys of typewriters speak for the laptop.",
+        untried=WEIGHTS,
+    ),
+    Claim(
+        "bagnets-letters",
+        "most informative patches; source 000",
+        "Letters on colored ground speak for the book.",
+        untried=WEIGHTS,
+    ),
     Claim(
         "bagnets-no-shape",
-        "section 3.1; source 003",
+        "accuracy on ImageNet; source 003",
         "Shapes, and how parts lie to each other, are not needed and are not learned.",
         (
             Trial(CUES, of("cue_accuracy.silhouettes", BAGNET), high=0.2, unless=of("cue_accuracy.silhouettes", SHAPE)),
@@ -127,7 +143,7 @@ CLAIMS = (
     ),
     Claim(
         "bagnets-logits",
-        "section 3.3; source 000",
+        "comparison with VGG-16, logits; source 000",
         "Its logits correlate with those of a network that sees everything: .70 to .88 for VGG-16.",
         (
             Trial(
@@ -140,13 +156,13 @@ CLAIMS = (
     ),
     Claim(
         "bagnets-logits-grow",
-        "section 3.3",
+        "comparison with VGG-16, logits",
         "The correlation grows with the patches: .70, .79, .88.",
         untried=WEIGHTS,
     ),
     Claim(
         "bagnets-texturized",
-        "section 3.2; sources 000, 003",
+        "scrambled images; sources 000, 003",
         "Networks keep most of their accuracy on images whose shapes are scrambled: VGG-16 90.1 to 79.4 % top-5.",
         (
             Trial(
@@ -158,17 +174,17 @@ CLAIMS = (
             ),
         ),
     ),
-    Claim("bagnets-people", "section 3.2", "People find such images much harder.", untried=PEOPLE),
+    Claim("bagnets-people", "scrambled images", "People find such images much harder.", untried=PEOPLE),
     Claim(
         "bagnets-adds-up",
-        "section 3.4, figure 6; source 003",
+        "spatial sensitivity; source 003",
         "What masked parts take away one by one adds up to what they take together, as in a bag of patches.",
         (
             Trial(
                 PATCHES,
                 of("interaction.residual", CONGRUENT),
                 high=0.1,
-                unless=of("interaction.residual_2px", SHAPE),
+                unless=of("interaction.residual", SHAPE),
                 why="at most a tenth amiss",
             ),
             Trial(INSIDE, of("interaction.correlation", SQUEEZE), low=0.8),
@@ -176,19 +192,19 @@ CLAIMS = (
     ),
     Claim(
         "bagnets-adds-up-less",
-        "section 3.4, figure 6; source 003",
+        "spatial sensitivity; source 003",
         "The deeper the network, the less it adds up, as parts act together over longer distances.",
-        (Trial(INSIDE, apart(*["interaction.correlation"] * 2, MOBILE, SQUEEZE), high=0, why="53 layers, and 18"),),
+        (Trial(INSIDE, gap("interaction.correlation", MOBILE, SQUEEZE), high=0, why="53 layers, and 18"),),
     ),
     Claim(
         "bagnets-shape-adds-up-less",
-        "section 3.4",
+        "spatial sensitivity",
         "Where shape decides, parts act together: their losses do not add up.",
-        (Trial(PATCHES, apart(*["interaction.residual"] * 2, SHAPE, CONGRUENT), low=0),),
+        (Trial(PATCHES, gap("interaction.residual", SHAPE, CONGRUENT), low=0),),
     ),
     Claim(
         "bagnets-errors",
-        "section 3.5, figure 7; source 000",
+        "errors; source 000",
         "Networks err on the images that BagNets err on.",
         (
             Trial(
@@ -202,7 +218,7 @@ CLAIMS = (
     ),
     Claim(
         "bagnets-masking",
-        "section 3.6, table 1; sources 000, 003",
+        "sensitivity to masking; sources 000, 003",
         "What a BagNet's heatmap ranks highest is what another network needs, more than a random order would find.",
         (
             Trial(
@@ -214,7 +230,7 @@ CLAIMS = (
     ),
     Claim(
         "bagnets-masking-deeplift",
-        "section 3.6, table 1; source 003",
+        "sensitivity to masking; source 003",
         "It finds that better than DeepLIFT, which looks into the network itself.",
         (
             Trial(
@@ -226,13 +242,13 @@ CLAIMS = (
     ),
     Claim(
         "bagnets-masking-vgg",
-        "section 3.6, table 1",
+        "sensitivity to masking",
         "VGG-16 loses most when these parts are masked, deeper networks less.",
         untried="weights of VGG-16 and of deep ResNets are not here; `cuescope audit ... --only masking_sensitivity`",
     ),
     Claim(
         "bagnets-stickers",
-        "section 4; source 003",
+        "discussion; source 003",
         "A confusing patch works wherever it is pasted, as a sticker does, and more than a random one.",
         (
             Trial(PATCHES, of("stickers.gain", CONGRUENT), low=0, unless=of("stickers.gain", RANDOM)),
@@ -241,7 +257,7 @@ CLAIMS = (
     ),
     Claim(
         "bagnets-shuffle",
-        "section 4; source 003",
+        "discussion; source 003",
         "Networks hardly mind when parts of the image trade places.",
         (
             Trial(

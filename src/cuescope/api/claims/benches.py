@@ -10,7 +10,7 @@ CUES = Bench(
     (CONGRUENT, SHAPE, BAGNET, BOW, RANDOM),
     "world:congruent:240",
     ("accuracy", "shape_bias", "cue_accuracy", "cue_suppression", "error_agreement", "logit_correlation"),
-    {"cue_conflict": "world:conflict:240", "cues": "world:160"},
+    {"cue_conflict": "world:conflict:240", "cues": "world:480"},
 )
 MANY = Bench("many", (CONGRUENT, BAGNET, BOW, RANDOM), "world:congruent:960", ("accuracy",))
 PATCHES = Bench(
@@ -26,6 +26,14 @@ SEVERAL = Bench(
     ("accuracy", "error_agreement", "multi_label", "label_map", "crop_supervision"),
     makes={"label-maps": {"model": CONGRUENT}},
 )
+SINGLE = Bench(
+    "single",
+    (CONGRUENT,),
+    "world:congruent:240",
+    ("crop_supervision",),
+    makes={"label-maps": {"model": CONGRUENT}},
+)
+"""One object an image, of half its width: what crops of several objects are to be compared with."""
 STYLIZED = Bench(
     "stylized", (CONGRUENT, SHAPE, BAGNET), "world:congruent:96", ("stylized",), makes={"stylized": {"styles": STYLES}}
 )

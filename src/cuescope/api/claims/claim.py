@@ -11,12 +11,9 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from cuescope.core.findings import Measure
-
-if TYPE_CHECKING:
-    from cuescope.api.claims.lab import Lab
 
 Said = Literal["confirmed", "surely not", "cannot tell", "not measured"]
 DATA = "{data}"
@@ -79,7 +76,8 @@ class Work:
     name: str
     does: str
     """What is measured, in a line."""
-    run: Callable[[Lab], Mapping[str, Measure]]
+    run: Callable[[Path | None], Mapping[str, Measure]]
+    """Of the folder given with --data, if any."""
     needs_data: bool = False
 
     @property
@@ -136,6 +134,11 @@ def apart(what: str, other: str, model: str = "", of_other: str = "") -> Reading
     return Reading("apart", (what, other), (model, of_other or model) if model else ())
 
 
+def gap(what: str, model: str, other: str) -> Reading:
+    """A measure of one model less that of another, as if of different images: where it is no mean over images."""
+    return apart(what, what, model, other)
+
+
 @dataclass(frozen=True)
 class Trial:
     """The claim holds where the whole interval of `reading` lies above `low` and below `high`."""
@@ -157,9 +160,8 @@ class Trial:
         one = self.reading
         if self.unless is not None or isinstance(self.experiment, Page):
             return self.unless
-        if one.kind == "less":
-            return replace(one, models=one.models[::-1])
-        return replace(one, what=one.what[::-1], models=one.models[::-1]) if one.kind == "apart" else None
+        turned = replace(one, what=one.what[::-1], models=one.models[::-1])
+        return turned if one.kind in ("less", "apart") else None
 
     def judge(self, measure: Measure) -> Said:
         """What may be said of the whole interval."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from cuescope.api.audit import audit
 from cuescope.api.claims.claim import DATA, INPUT_OF, ROOT, Claim, Experiment, Page, Reading, Trial, Work
-from cuescope.api.claims.results import Counter, Result
+from cuescope.api.claims.results import TURNED, Counter, Result
 from cuescope.api.make import make
 from cuescope.core.findings import Finding, Measure
 from cuescope.core.naming import short_name
@@ -47,8 +47,9 @@ class Lab:
         measure, other = found.take(trial.reading), None
         if trial.counter is not None:
             against = (self._of(trial.elsewhere) if trial.elsewhere else found).take(trial.counter)
-            what = _told(against, trial.counter) if trial.counter.what != trial.reading.what else called(trial.counter)
-            other = Counter(what, against.value, against.interval, trial.judge(against))
+            what = called(trial.counter) if trial.counter.what == trial.reading.what else _told(against, trial.counter)
+            what = f"{what} in {trial.elsewhere.name}" if trial.elsewhere else what if trial.unless else TURNED
+            other = Counter(what, against.value, against.interval, against.unit, trial.judge(against))
         return Result(
             experiment=trial.experiment.name,
             what=_told(measure, trial.reading),
@@ -73,12 +74,14 @@ class Lab:
         if isinstance(experiment, Page):
             return Table(experiment)
         if isinstance(experiment, Work):
-            return Named(experiment.run(self))
+            return Named(experiment.run(self.data))
         given: dict[str, Any] = dict(experiment.inputs)
         images = self.filled(experiment.images)
         for maker, how in experiment.makes.items():
             folder = self.out / f"{experiment.name}-{maker}"
-            settings = {key: self.filled(value) if isinstance(value, str) else value for key, value in how.items()}
+            settings: dict[str, Any] = {
+                key: self.filled(value) if isinstance(value, str) else value for key, value in how.items()
+            }
             make(maker, images, folder, **settings)
             given[INPUT_OF.get(maker, maker).replace("-", "_")] = str(folder)
         given = {role: self.filled(text) for role, text in given.items()}

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
+import collections
 import math
-from collections import Counter
 from dataclasses import asdict
 
 from cuescope.api.claims.claim import Claim, Trial
 from cuescope.api.claims.registry import SOURCES, claims, experiments
-from cuescope.api.claims.results import Result, Results, verdict
-from cuescope.core.findings import Measure
+from cuescope.api.claims.results import TURNED, Counter, Result, Results, verdict
 from cuescope.report.draw import words
 from cuescope.report.markdown import escaped
 
 HEAD = """# Claims
 
 What the five sources say, and what came of trying it here. `cuescope claims` lists it, `cuescope claims run NAME`
-tries a claim, all claims of a source or of an experiment again, `--all` all of them, with `--data FOLDER` on real
-weights and photographs too; `cuescope claims --write docs/claims.md` writes this page.
+tries a claim again, or all claims of a source or of an experiment, `--all` every one. With `--data FOLDER` they are
+tried on real weights, photographs and people's answers, too, which lie there as in the commands below.
+`cuescope claims --write docs/claims.md` writes this page.
 
-A claim is **confirmed** where the whole 95 % interval lies where it says, in every trial. **Surely not**: an interval
-lies wholly elsewhere. **Cannot tell**: neither. Each trial is made a second time with something of which the claim
-must not hold, and what that gave stands behind *but*: a predicate that it kept would be worth nothing.
-The built-in [world](world.md)'s networks stand for those of the papers: `world-congruent` for a network trained as
+A claim is **confirmed** where the whole 95 % interval lies between the bounds, in each trial that was measured.
+**Surely not**: an interval lies wholly outside. **Cannot tell**: neither. Bounds are plain numbers: .5 is 50 %. Behind
+*but* stands something of which the same must not hold, measured alike: bounds that it kept would be worth nothing. A
+difference has itself turned round for that.
+
+The networks of the built-in [world](world.md) stand for those of the papers: `world-congruent` for one trained as
 ImageNet's are, `world-shape` for one that had to learn shape, `world-bagnet` for a BagNet. What they confirm is that
-the effect exists where its cause is known, not that it has the published size; published sizes stand in the sentences.
-What is marked *real* is of SqueezeNet 1.1 and MobileNetV2 with ImageNet's weights.
+an effect is there where its cause is known, not that it has the published size, which stands in the sentences. What is
+marked *real* is of SqueezeNet 1.1 and MobileNetV2 with ImageNet's weights, and of the authors' own trials.
 """
 
 
 def page(results: Results) -> str:
     """All claims, source by source, and the commands of the experiments."""
-    told = Counter(verdict(claim, results) for claim in claims().values())
+    told = collections.Counter(verdict(claim, results) for claim in claims().values())
     total = ", ".join(f"{count} {said}" for said, count in told.most_common())
     parts = [HEAD, f"{len(claims())} claims: {total}.\n"]
     for source in SOURCES:
@@ -46,16 +48,14 @@ def page(results: Results) -> str:
 
 
 def _row(claim: Claim, results: Results) -> str:
-    tried = "<br>".join(escaped(tried_by(trial)) for trial in claim.trials)
+    tried = "<br>".join(dict.fromkeys(_cell(tried_by(trial)) for trial in claim.trials))
     measured = "<br>".join(escaped(said(one)) for one in results.get(claim.id, ()))
-    cells = [
-        f"`{claim.id}`",
-        escaped(claim.place),
-        escaped(claim.says),
-        tried or DASH,
-        measured or escaped(claim.untried),
-    ]
+    cells = [f"`{claim.id}`", _cell(claim.place), _cell(claim.says), tried or DASH, measured or _cell(claim.untried)]
     return "| " + " | ".join([*cells, verdict(claim, results)]) + " |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 DASH = "–"
@@ -81,13 +81,12 @@ def said(result: Result) -> str:
     if result.value is None:
         return f"{result.what}: {result.why}"
     text = f"{result.what}: {number(result)}" + ("" if result.interval else f" ({result.why})")
-    if result.counter:
-        other = Measure("", result.counter.value, result.unit, interval=result.counter.interval, why="not measured")
-        text += f"; but {result.counter.what}: {number(other)}"
+    if result.counter and result.counter.what != TURNED:
+        text += f"; but {result.counter.what}: {number(result.counter)}"
     return text if result.said == "confirmed" else f"{text}: {result.said}"
 
 
-def number(one: Result | Measure) -> str:
+def number(one: Result | Counter) -> str:
     """A value and its interval."""
     span = words.interval(one.interval, one.unit)
     exact = one.interval is not None and one.interval[0] == one.interval[1]

@@ -44,4 +44,6 @@ def _of(name: str) -> list[Claim]:
 
 def experiments() -> dict[str, Experiment]:
     """What tries the claims, by name, in the order of the claims."""
-    return {trial.experiment.name: trial.experiment for claim in claims().values() for trial in claim.trials}
+    trials = [trial for claim in claims().values() for trial in claim.trials]
+    every = [one for trial in trials for one in (trial.experiment, trial.elsewhere) if one]
+    return {one.name: one for one in every}

@@ -17,6 +17,8 @@ from cuescope.core.findings import Unit
 SHIPPED = Path(__file__).with_name("measured.json")
 """What was measured for this version."""
 SCHEMA = 1
+TURNED = "turned round"
+"""Of a difference that has no other counterexample."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Counter:
     what: str
     value: float | None
     interval: tuple[float, float] | None
+    unit: Unit
     said: Said
 
 

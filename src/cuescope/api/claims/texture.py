@@ -12,6 +12,7 @@ from cuescope.api.claims.claim import (
     Source,
     Trial,
     apart,
+    gap,
     of,
 )
 from cuescope.api.claims.pages import RESTYLED, TRAINED, more
@@ -140,8 +141,8 @@ CLAIMS = (
         "source 000",
         "What answers to texture lies in shallower layers than what answers to shape.",
         (
-            Trial(LAYERS, of("layer_cues.deeper", CONGRUENT), low=0, unless=of("layer_cues.deeper", BAGNET)),
-            Trial(LAYERS, of("layer_cues.deeper", SHAPE), low=0, unless=of("layer_cues.deeper", BAGNET)),
+            Trial(LAYERS, of("layer_cues.deeper", CONGRUENT), low=0),
+            Trial(LAYERS, of("layer_cues.deeper", SHAPE), low=0, unless=of("layer_cues.deeper", CONGRUENT)),
             Trial(ANSWERS, of("layer_cues.deeper", SQUEEZE), low=0),
             Trial(ANSWERS, of("layer_cues.deeper", MOBILE), low=0),
         ),
@@ -239,18 +240,14 @@ CLAIMS = (
         "texture-robust",
         "section 3.3, figure 6; source 000",
         "A network that goes by shape stands distortions better than one that goes by texture.",
-        (Trial(DISTORTED, apart(*["distortion_curves.area"] * 2, SHAPE, CONGRUENT), low=0),),
+        (Trial(DISTORTED, gap("distortion_curves.area", SHAPE, CONGRUENT), low=0),),
     ),
     *(
         Claim(
             f"texture-robust-{kind}",
             "section 3.3, figure 6",
             f"So it does with {title}.",
-            (
-                Trial(
-                    DISTORTED, apart(*[f"distortion_curves.area_{kind.replace('-', '_')}"] * 2, SHAPE, CONGRUENT), low=0
-                ),
-            ),
+            (Trial(DISTORTED, gap(f"distortion_curves.area_{kind.replace('-', '_')}", SHAPE, CONGRUENT), low=0),),
         )
         for kind, title in (
             ("uniform-noise", "uniform noise"),

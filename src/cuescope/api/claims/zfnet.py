@@ -1,7 +1,7 @@
 """Zeiler & Fergus 2014: what layers respond to, what occlusion hides, which layers are needed, what transfers."""
 
 from cuescope.api.claims.benches import INSIDE, LAYERS, SMALL, UNITS
-from cuescope.api.claims.claim import CONGRUENT, MOBILE, RANDOM, SHAPE, SQUEEZE, Claim, Source, Trial, apart, of
+from cuescope.api.claims.claim import CONGRUENT, MOBILE, RANDOM, SHAPE, SQUEEZE, Claim, Source, Trial, apart, gap, of
 from cuescope.api.claims.pages import TRAINED, more, without
 from cuescope.api.claims.work import PARAMETERS
 
@@ -24,8 +24,15 @@ CLAIMS = (
     Claim(
         "zfnet-projection",
         "section 2.1, figure 2; source 001",
-        "Projected down to the pixels, a unit shows what in the image excited it: the object, not its surroundings.",
-        (Trial(UNITS, of("deconvnet.above_share", CONGRUENT), low=0.2, unless=of("picture_sanity.deconvnet", RANDOM)),),
+        "Projected down to the pixels, a unit shows what of the image it learned to look for: the object.",
+        (
+            Trial(
+                UNITS,
+                gap("deconvnet.on_object", CONGRUENT, RANDOM),
+                low=0,
+                why="more of it than with random weights",
+            ),
+        ),
     ),
     Claim(
         "zfnet-not-random",
@@ -91,7 +98,7 @@ CLAIMS = (
                 UNITS,
                 of("invariance.stays_far_scale", CONGRUENT),
                 low=0.75,
-                unless=of("invariance.stays_far_rotation", RANDOM),
+                unless=of("invariance.stays_far_scale", SHAPE),
             ),
             Trial(INSIDE, of("invariance.stays_far_scale", SQUEEZE), low=0.75),
             Trial(INSIDE, of("invariance.stays_far_scale", MOBILE), low=0.75),
