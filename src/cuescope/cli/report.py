@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cuescope.cli.terminal import tell
 from cuescope.core.errors import CueError
 
 
@@ -18,6 +19,6 @@ def report(*runs: Path, out: Path | None = None, inline: bool = False, summary: 
 
     if not runs:
         raise CueError("no run was given", wanted="at least one run folder", do="cuescope report RUN --out page.html")
-    print(write(list(runs), out or runs[0] / "report.html", inline=inline, summary=summary))
+    tell(write(list(runs), out or runs[0] / "report.html", inline=inline, summary=summary))
     if summary:
-        print(summary)
+        tell(summary)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from cuescope.core.errors import CueError
-from cuescope.core.files import write_json
 from cuescope.core.naming import short_name
 from cuescope.data.derived import derived, root
 from cuescope.data.images import ImageSet, OutOfReachError, Sample, Skipped, UnreadableError
@@ -89,7 +88,7 @@ def _started(task: Task, cell: Cell, meter: Meter) -> Reader:
         with timed(cell):
             reader.observer = observer = task.instrument.start(task.classifier)
         if observer.facts:
-            write_json(cell.folder / "facts.json", observer.facts)
+            cell.write_facts(observer.facts)
     except Misfit as misfit:
         cell.write_finding(task.inapplicable(str(misfit)))
     except CueError:
