@@ -302,11 +302,11 @@ def made_labels(folder: Path, payload: str) -> bool:
     images = photographs(folder, names, plain(payload) + "{}.png")
     (images / names[0] / (plain(payload) + ".png")).write_bytes(b"no image")
     rows = [
-        (path.relative_to(images).as_posix(), k, names[k // 2]) for k, path in enumerate(sorted(images.rglob("*.png")))
+        (path.relative_to(images).as_posix(), k, names[k // 3]) for k, path in enumerate(sorted(images.rglob("*.png")))
     ]
     with (folder / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
-            [("file", "index", "name"), *((f"./{name}", k // 2, own) for name, k, own in rows[:-1])]
+            [("file", "index", "name"), *((f"./{name}", k // 3, own) for name, k, own in rows[:-1])]
         )
     with contextlib.suppress(CueError):
         make("patch-shuffle", images, folder / "made" / "a")

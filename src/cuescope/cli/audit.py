@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from cuescope.api.audit import Audit
 
 TYPED = {
-    "only": Annotated[str, Parameter(show_default=False)],
+    "only": Annotated[str | None, Parameter(show_default=False)],
     "out": Path,
-    "classes": Path,
-    "templates": Annotated[Path, Parameter(show_default=False)],
-    **dict.fromkeys(NUMBERS, Annotated[str, Parameter(show_default=False)]),
-    "preprocessing": Annotated[str, Parameter(show_default=False)],
-    "settings": Annotated[list[str], Parameter(name="--set")],
-    "also": Annotated[list[Path], Parameter(name="--instrument", show_default=False)],
+    "classes": Path | None,
+    "templates": Annotated[Path | None, Parameter(show_default=False)],
+    **dict.fromkeys(NUMBERS, Annotated[str | None, Parameter(show_default=False)]),
+    "preprocessing": Annotated[str | None, Parameter(show_default=False)],
+    "settings": Annotated[list[str] | None, Parameter(name="--set")],
+    "also": Annotated[list[Path] | None, Parameter(name="--instrument", show_default=False)],
 }
 """Options that are typed in another form than in Python, or under another name."""
 
@@ -48,9 +48,9 @@ def audit(*models: str, json: bool = False, **given: Any) -> int:
         raise CueError(
             "--only names no instrument", wanted="names, as in --only accuracy,shape_bias", do="leave it out"
         )
-    also = [str(path) for path in given.pop("also", ())]
+    also = [str(path) for path in given.pop("also", None) or ()]
     options = AuditOptions.of(
-        **numbers(given) | {"only": names, "also": also, "settings": settings(given.get("settings", ()))}
+        **numbers(given) | {"only": names, "also": also, "settings": settings(given.get("settings") or ())}
     )
     # Before torch is imported, which takes seconds.
     options.check(models)

@@ -163,8 +163,11 @@ def check_models(specs: Sequence[Any], classes: Any, templates: Any, preprocessi
 
 def described() -> dict[str, tuple[Any, Any, str]]:
     """Type, default (MISSING: there is none) and help of each option by its Python name, the inputs first."""
-    own = {key: about for key, about in parameters(AuditOptions).items() if key != "inputs"}
-    inputs = {s.name: (str if s.world else Path, None, s.help) for s in sources().values()}
+    known = {key: about for key, about in parameters(AuditOptions).items() if key != "inputs"}
+    # None where nothing is listed: what is typed is a text.
+    own = {key: (kind, None if default == () else default, help) for key, (kind, default, help) in known.items()}
+    kinds: dict[bool, Any] = {True: str | None, False: Path | None}
+    inputs = {s.name: (kinds[s.world], None, s.help) for s in sources().values()}
     return inputs | {"images": (str, MISSING, sources()["images"].help)} | own
 
 

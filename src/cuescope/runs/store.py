@@ -170,7 +170,10 @@ class Run(Displayed):
 
     def about(self, cell: Cell) -> About:
         """What is known, without any model, of where a cell's rows come from."""
-        classifier = next(c for c in self.manifest["classifiers"] if c["name"] == cell.classifier)
+        known = (c for c in self.manifest["classifiers"] if c.get("name") == cell.classifier and "space" in c)
+        if (classifier := next(known, None)) is None:
+            found = f"the manifest of '{self.path}' does not know '{cell.classifier}'"
+            raise CueError(found, wanted="the classifier of each cell", do="audit again")
         names = self.made("classes.json").get(classifier["space"], ())
         return About(cell.classifier, cell.images, tuple(names), classifier["space"], cell.facts)
 

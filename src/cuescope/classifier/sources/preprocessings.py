@@ -133,7 +133,7 @@ def _of_file(path: Path) -> Preprocessing:
         raise CueError(f"'{path}' holds no preprocessing: {error}", wanted=PREPROCESSINGS, do=do) from None
 
 
-def _of_values(values: dict[str, Any], path: Path, do: str) -> Preprocessing:
+def _of_values(values: Mapping[str, Any], path: Path, do: str) -> Preprocessing:
     from cuescope.classifier.sources import image_processors
 
     if isinstance(inner := values.get("image_processor"), Mapping):
