@@ -67,6 +67,8 @@ from cuescope.runs.store import Run
 from cuescope.training import checkpoint
 
 SECONDS = 60
+OF_IMAGES = 1024
+"""Megabytes for one image, of up to 89 million pixels: large ones are decoded one at a time."""
 BEGIN, END = "<!-- measured by bench/attacks.py -->", "<!-- end of bench/attacks.py -->"
 ATTEMPTS: dict[str, list[tuple[str, Callable[[Path], bool | None]]]] = defaultdict(list)
 """By kind: what is tried, and the attempt in an empty folder, which says whether it succeeded."""
@@ -102,7 +104,7 @@ def network(name: str = "toy", classes: Sequence[str] = ("red", "green", "blue")
 def photographs(folder: Path, classes: Sequence[str] = ("red", "green", "blue"), name: str = "{}.png") -> Path:
     for i, label in enumerate(classes):
         for k in range(2):
-            path = folder / "photos" / label / name.format(k)
+            path = folder / "photos" / label / name.replace("{}", str(k))
             path.parent.mkdir(parents=True, exist_ok=True)
             pixels = np.full((20, 20, 3), 40, np.uint8)
             pixels[..., i % 3] += np.uint8(100 + 50 * k)
@@ -168,7 +170,9 @@ class Page(HTMLParser):
         for name, value in attrs:
             planted = "attacked" in (value or "")
             runs = name.startswith("on") or name in ("style", "srcdoc", "srcset")
-            self.succeeded |= planted and (runs or "javascript:" in (value or "").lower().strip()[:20])
+            leads = name in ("href", "src", "action", "formaction", "xlink:href", "data", "poster")
+            scripted = (value or "").lower().strip().startswith(("javascript:", "data:text"))
+            self.succeeded |= planted and (runs or (leads and scripted))
             self.succeeded |= "attacked" in name
         self.succeeded |= tag == "iframe"
 
@@ -278,7 +282,7 @@ FORMULAS = ("=1+1", "+1+1", "-1+1", "@SUM(1)", "\t=1+1", "\r=1+1", '=HYPERLINK("
 
 def a_formula_in(folder: Path) -> bool:
     for path in folder.rglob("*.csv"):
-        for row in csv.reader(io.StringIO(path.read_text(newline=""), newline="")):
+        for row in csv.reader(io.StringIO(path.read_bytes().decode(), newline="")):
             if any(cell[:1] in tuple("=+-@\t\r") and not re.fullmatch(r"-?[\d.]+(e-?\d+)?", cell) for cell in row):
                 return True
     return False
@@ -298,11 +302,11 @@ def made_labels(folder: Path, payload: str) -> bool:
     images = photographs(folder, names, plain(payload) + "{}.png")
     (images / names[0] / (plain(payload) + ".png")).write_bytes(b"no image")
     rows = [
-        (path.relative_to(images).as_posix(), k, names[k // 2]) for k, path in enumerate(sorted(images.rglob("*.png")))
+        (path.relative_to(images).as_posix(), k, names[k // 3]) for k, path in enumerate(sorted(images.rglob("*.png")))
     ]
     with (folder / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
-            [("file", "index", "name"), *((f"./{name}", k // 2, own) for name, k, own in rows[:-1])]
+            [("file", "index", "name"), *((f"./{name}", k // 3, own) for name, k, own in rows[:-1])]
         )
     with contextlib.suppress(CueError):
         make("patch-shuffle", images, folder / "made" / "a")
@@ -423,7 +427,7 @@ def deep_xml(folder: Path, payload: str) -> bool:
 
 # Bombs
 
-SIDE = 9000
+SIDE = 5000
 BOMBS = (("PNG", {}), ("WEBP", {"lossless": True, "method": 0}), ("TIFF", {"compression": "tiff_lzw"}), ("GIF", {}))
 BOMBS += (
     ("JPEG", {"quality": 1}),
@@ -435,7 +439,7 @@ BOMBS += (
 
 @attempts("Decompression bombs: images", *BOMBS)
 def black_image(folder: Path, payload: tuple[str, dict[str, Any]]) -> None:
-    """81 million equal pixels. It is made in another process: making it takes more memory than is allowed."""
+    """25 million equal pixels. It is made in another process: making it takes more memory than is allowed."""
     kind, how = payload
 
     def save() -> None:
@@ -450,7 +454,7 @@ def black_image(folder: Path, payload: tuple[str, dict[str, Any]]) -> None:
 
 @attempts("Decompression bombs: images", b"iTXt", b"zTXt", b"iCCP")
 def text_in_png(folder: Path, payload: bytes) -> None:
-    packed = zlib.compress(bytes(1 << 30), 9)
+    packed = zlib.compress(bytes(3 << 28), 1)
     body = {b"iTXt": b"a\0\1\0\0\0", b"zTXt": b"a\0\0", b"iCCP": b"a\0\0"}[payload] + packed
     chunk = len(body).to_bytes(4, "big") + payload + body + zlib.crc32(payload + body).to_bytes(4, "big")
     buffer = io.BytesIO()
@@ -975,7 +979,7 @@ def pipes(folder: Path, payload: str) -> None:
         }[payload]()
 
 
-def tried(attempt: Callable[[Path], bool | None], folder: Path) -> str:
+def tried(attempt: Callable[[Path], bool | None], folder: Path, most: int = MEGABYTES) -> str:
     """ "failed", "succeeded" or "crash", with how; in a process of its own."""
     log = folder / "outcome"
 
@@ -995,9 +999,9 @@ def tried(attempt: Callable[[Path], bool | None], folder: Path) -> str:
         except CueError:
             pass
         except BaseException:
-            found = f"crash: {traceback.format_exc()}"
+            found = f"crash: {traceback.format_exc(limit=-3)}"
         grown, spent = (peak_kb() - before) / 1024, time.process_time() - started
-        if grown > MEGABYTES:
+        if grown > most:
             found = f"succeeded: {grown:.0f} MB"
         log.write_text(f"succeeded: {spent:.0f} s" if spent > SECONDS else found)
 
@@ -1031,7 +1035,7 @@ def main() -> None:
         started, found[kind] = time.monotonic(), []
         for name, attempt in tries:
             with tempfile.TemporaryDirectory() as folder:
-                found[kind].append(tried(attempt, Path(folder)))
+                found[kind].append(tried(attempt, Path(folder), OF_IMAGES if kind.endswith("images") else MEGABYTES))
             if not found[kind][-1].startswith("failed"):
                 print(f"  {name}: {found[kind][-1]}", flush=True)
         print(f"{kind}: {len(tries)} attempts, {time.monotonic() - started:.0f} s", flush=True)

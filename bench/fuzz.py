@@ -124,10 +124,11 @@ def forked(work: Any) -> int:
         return pid
     try:
         work()
+        os._exit(0)
     except BaseException:
         traceback.print_exc()
+    finally:
         os._exit(3)
-    os._exit(0)
 
 
 def seeds_of(reader: Reader, work: Path) -> None:

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime  # noqa: F401
 import polars as pl
+import timm  # noqa: F401
 import torch
 from fuzz_mutations import Mutation, jsoned, tar_sums, varied, with_crc, worded
 from PIL import Image
@@ -420,10 +422,10 @@ def real_damage(data: bytes, rng: random.Random, others: Sequence[bytes]) -> byt
 
 def configs(_: Path) -> list[bytes]:
     clip = {"preprocess_cfg": {"size": 224, "mean": [0.5, 0.5, 0.5]}, "model_cfg": {"vision_cfg": {"image_size": 96}}}
-    timm = {"architecture": "resnet18", "pretrained_cfg": {"input_size": [3, 96, 96], "crop_pct": 0.9}}
+    of_timm = {"architecture": "resnet18", "pretrained_cfg": {"input_size": [3, 96, 96], "crop_pct": 0.9}}
     own = {"size": 64, "resize": [72, 72], "mean": [0.5, 0.5, 0.5], "interpolation": "bicubic"}
     return [
-        *(json.dumps(one).encode() for one in (clip, timm, own)),
+        *(json.dumps(one).encode() for one in (clip, of_timm, own)),
         json.dumps({"image_processor_type": "ViTImageProcessor", "size": 384, "image_mean": [0.5, 0.5, 0.5]}).encode(),
         json.dumps(
             {

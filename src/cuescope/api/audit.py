@@ -32,7 +32,7 @@ from cuescope.runs.runner import run, spread
 from cuescope.runs.store import SCHEMA, Run
 from cuescope.runs.task import Task
 
-MADE = ("comparisons.json", "pairs.json", "report.html")
+MADE = ("classes.json", "comparisons.json", "pairs.json", "report.html", "skipped.csv")
 """What is made of the cells. The manifest, written last, holds a hash of each."""
 
 

@@ -2,11 +2,14 @@
 
 import errno
 import io
+import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
-from cyclopts import App
+from cyclopts import App, CycloptsPanel
 
 from cuescope.core.errors import CueError, StoppedError, printable
 from cuescope.core.processes import rank
@@ -39,6 +42,7 @@ app = App(
     help_format="plaintext",
     # It would end without a word.
     suppress_keyboard_interrupt=False,
+    error_formatter=lambda error: CycloptsPanel(printable(str(error))),
 )
 for _name, _help in _COMMANDS.items():
     # An App of its own says so itself.
@@ -57,18 +61,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if rank():
             # Where the first process has made the same mistake, it says so, and the launcher ends this one.
             time.sleep(OTHERS_WAIT_S)
+        _no_more()
         print(f"cuescope: {f'process {rank()}: ' if rank() else ''}{error}", file=sys.stderr)
         sys.exit(130 if isinstance(error, StoppedError) else 2)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        # Only a path that a user typed is too long, or a link to itself.
-        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+        # Only a path that a user typed is too long, a link to itself, or in a folder of others.
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES) or not error.filename:
             raise
         print(f"cuescope: {printable(str(error.filename)[:200])}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        _no_more()
         print("cuescope: interrupted", file=sys.stderr)
         sys.exit(130)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _no_more() -> None:
+    """Ctrl-C once more ends the process at once, without a traceback from where it was stopping."""
+    if threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT)):
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))

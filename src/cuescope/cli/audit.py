@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from cuescope.cli.models import NUMBERS, numbers
-from cuescope.cli.terminal import command_line, only_json, progress, say
+from cuescope.cli.terminal import command_line, only_json, progress, say, tell
 from cuescope.core.errors import CueError
 from cuescope.runs.options import AuditOptions, with_options
 
@@ -48,9 +48,9 @@ def audit(*models: str, json: bool = False, **given: Any) -> int:
         raise CueError(
             "--only names no instrument", wanted="names, as in --only accuracy,shape_bias", do="leave it out"
         )
-    also = [str(path) for path in given.pop("also", ())]
+    also = [str(path) for path in given.pop("also", None) or ()]
     options = AuditOptions.of(
-        **numbers(given) | {"only": names, "also": also, "settings": settings(given.get("settings", ()))}
+        **numbers(given) | {"only": names, "also": also, "settings": settings(given.get("settings") or ())}
     )
     # Before torch is imported, which takes seconds.
     options.check(models)
@@ -83,7 +83,7 @@ def finish(result: Audit, *, as_json: bool) -> int:
         found = [cell.finding for cell in run.cells]
         print(json_module.dumps([finding.to_json() for finding in found if finding], indent=1))
     else:
-        print(run)
+        tell(run)
     if not result.fresh:
         say("nothing to do: this run is finished")
     for cell in result.failed:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from cuescope.cli.terminal import console
+
 
 def check(
     run: Path,
@@ -29,7 +31,6 @@ def check(
         junit: File for the outcomes as JUnit XML.
         markdown: File for the outcomes as a table in Markdown.
     """
-    from rich.console import Console
     from rich.table import Column, Table
 
     from cuescope.api import check as api
@@ -44,5 +45,5 @@ def check(
     table = Table(*(Column(title, overflow="fold") for title in titles), box=None, header_style="bold")
     for one in found:
         table.add_row(short_name(one.classifier), one.images, one.required, one.outcome, one.why)
-    Console(highlight=False, markup=False).print(table)
+    console().print(table)
     return 0 if all(one.outcome == "supported" for one in found) else 1

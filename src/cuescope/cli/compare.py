@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cuescope.cli.terminal import console, tell
 from cuescope.core.naming import short_name
 
 if TYPE_CHECKING:
@@ -33,17 +34,16 @@ def compare(*runs: Path, json: bool = False) -> None:
         print(json_module.dumps(found.to_json(), indent=1))
         return
     for one in found.changes:
-        print(text(one), end="\n\n")
+        tell(f"{text(one)}\n")
         _print_all(one)
     if found.verdicts:
-        print(corrected_for(found.verdicts))
+        tell(corrected_for(found.verdicts))
     if found.pairs:
         _print_pairs(found.pairs)
 
 
 def _print_all(found: Changes) -> None:
     """Every measure of two classifiers."""
-    from rich.console import Console
     from rich.table import Column, Table
 
     from cuescope.report.changes import difference, levels, named
@@ -54,25 +54,24 @@ def _print_all(found: Changes) -> None:
     for one in found.changes:
         table.add_row(named(one), levels(one), difference(one), str(one.n), p_value(one.p), one.outcome)
     if table.row_count:
-        console = Console(highlight=False, markup=False)
-        console.print(table)
-        console.print()
+        shown = console()
+        shown.print(table)
+        shown.print()
 
 
 def _print_pairs(pairs: Sequence[Pair]) -> None:
     """For each two classifiers the sentence and the measures."""
-    from rich.console import Console
     from rich.table import Table
 
     from cuescope.report.draw import words
 
-    console = Console(highlight=False, markup=False)
+    shown = console()
     for pair in pairs:
-        console.print(f"\n{pair.finding.instrument}: {short_name(pair.a)} and {short_name(pair.b)}", style="bold")
-        console.print(pair.finding.sentence)
+        shown.print(f"\n{pair.finding.instrument}: {short_name(pair.a)} and {short_name(pair.b)}", style="bold")
+        shown.print(pair.finding.sentence)
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for m in pair.finding.measures:
             detail = words.interval(m.interval, m.unit) if m.value is not None else m.why
             table.add_row(m.label, words.value(m.value, m.unit), detail, words.amount(m))
         if table.row_count:
-            console.print(table)
+            shown.print(table)

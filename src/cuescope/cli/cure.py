@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from cuescope.api.cure import cure as perform
 from cuescope.api.cure_options import CureOptions
 from cuescope.cli.audit import settings
-from cuescope.cli.terminal import command_line, progress, say
+from cuescope.cli.terminal import command_line, progress, say, tell
 from cuescope.core.parameters import parameters
 from cuescope.runs.options import keywords
 
@@ -44,9 +44,9 @@ def cure(model: str, *, for_: str, **given: Any) -> None:
     with progress() as show:
         found = perform(model, for_, command=command_line(sys.argv[1:]), progress=show, say=say, **given)
     for sentence in found.sentences:
-        print(sentence)
-    print(f"report: {found.report}")
-    print("next: " + shlex.join(["cuescope", "audit", found.model, "--images", "OTHER-IMAGES"]))
+        tell(sentence)
+    tell(f"report: {found.report}")
+    tell("next: " + shlex.join(["cuescope", "audit", found.model, "--images", "OTHER-IMAGES"]))
 
 
 def _signature() -> inspect.Signature:

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from cuescope.cli.models import USUAL, ModelOptions
-from cuescope.cli.terminal import say
+from cuescope.cli.terminal import say, tell
 
 
 def export(model: str, out: Path, /, *, how: ModelOptions = USUAL) -> None:
@@ -22,5 +22,5 @@ def export(model: str, out: Path, /, *, how: ModelOptions = USUAL) -> None:
 
     done = do_export(model, out, **how.given())
     say(f"its logits are those of the network within {done.gap:.0e} of the largest")
-    print(f"wrote {done.path} ({done.path.stat().st_size / 1e6:.1f} MB)")
-    print("next: " + shlex.join(["cuescope", "audit", str(done.path), "--images", "IMAGES"]))
+    tell(f"wrote {done.path} ({done.path.stat().st_size / 1e6:.1f} MB)")
+    tell("next: " + shlex.join(["cuescope", "audit", str(done.path), "--images", "IMAGES"]))

@@ -5,7 +5,7 @@ from dataclasses import MISSING
 from typing import Any, Literal, cast
 
 from cuescope.cli.models import USUAL, ModelOptions
-from cuescope.cli.terminal import only_json
+from cuescope.cli.terminal import only_json, tell
 from cuescope.core.errors import CueError
 
 
@@ -78,9 +78,9 @@ def _model(spec: str, how: ModelOptions, as_json: bool) -> None:
     if as_json:
         print(json_module.dumps(known_of_it, indent=1))
         return
-    print(classifier.name)
+    tell(classifier.name)
     for heading, text in describe.lines(classifier):
-        print(f"  {heading:<14}{text}")
+        tell(f"  {heading:<14}{text}")
 
 
 def _settings(known: dict[str, tuple[Any, Any, str]]) -> dict[str, dict[str, Any]]:

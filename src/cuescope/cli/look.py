@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from cuescope.cli.audit import settings
 from cuescope.cli.models import USUAL, ModelOptions
+from cuescope.cli.terminal import tell
 from cuescope.runs.options import check_look
 
 
@@ -39,5 +40,5 @@ def look(
     from cuescope.api.look import look as do_look
 
     path, sentence = do_look(instrument, model, image, out=out, label=label, settings=values, **how.given())
-    print(sentence)
-    print(path)
+    tell(sentence)
+    tell(path)

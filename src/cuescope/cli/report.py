@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from cuescope.cli.terminal import tell
 from cuescope.core.errors import CueError
 
 
@@ -27,11 +28,11 @@ def report(
     if not runs:
         raise CueError("no run was given", wanted="at least one run folder", do="cuescope report RUN --out page.html")
     page = write(list(runs), out or runs[0] / "report.html", inline=inline, summary=summary)
-    print(page)
+    tell(page)
     if summary:
-        print(summary)
+        tell(summary)
     if track:
         from cuescope.report.trackers import track as send
         from cuescope.runs.store import Run
 
-        print(send([Run.open(run) for run in runs], page, track))
+        tell(send([Run.open(run) for run in runs], page, track))

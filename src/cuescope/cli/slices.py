@@ -5,6 +5,8 @@ from __future__ import annotations
 import json as json_module
 from pathlib import Path
 
+from cuescope.cli.terminal import console
+
 
 def slices(run: Path, *, metadata: Path, json: bool = False) -> None:
     """On which images is a classifier worse: of which camera, site or background? The worst first.
@@ -25,14 +27,13 @@ def slices(run: Path, *, metadata: Path, json: bool = False) -> None:
     if json:
         print(json_module.dumps(asdict(found), indent=1))
         return
-    from rich.console import Console
     from rich.table import Column, Table
 
     from cuescope.core.naming import short_name
     from cuescope.report.slices import corrected, lines, sentence
 
-    console = Console(highlight=False, markup=False)
-    console.print(sentence(found))
+    out = console()
+    out.print(sentence(found))
     titles = ("slice", "measure", "inside", "elsewhere", "images", "p", "")
     table = Table(*(Column(title, overflow="fold") for title in titles), box=None, header_style="bold")
     several = len({one.classifier for one in found.slices}) > 1
@@ -42,8 +43,8 @@ def slices(run: Path, *, metadata: Path, json: bool = False) -> None:
         measure = f"{one.found.title} ({one.found.instrument}){who}"
         table.add_row(one.where, measure, one.inside, one.outside, one.n, one.p, one.found.said)
     if shown:
-        console.print(table)
+        out.print(table)
     if left_out:
-        console.print(f"and {left_out} more, in slices.json")
+        out.print(f"and {left_out} more, in slices.json")
     for note in (corrected(found), *found.notes):
-        console.print(note)
+        out.print(note)

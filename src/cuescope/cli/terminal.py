@@ -1,14 +1,20 @@
 """What commands print: a live bar on a terminal, plain lines otherwise."""
 
+from __future__ import annotations
+
 import shlex
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from typing import TYPE_CHECKING, Any, cast
 
 from cuescope.core.errors import printable
 from cuescope.core.progress import Progress, Whole, duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 EVERY_S = 10.0
 """Between two lines of progress where there is no terminal."""
@@ -44,7 +50,8 @@ class Shown:
 
     @property
     def doing(self) -> str:
-        return f"{self.what}, {self.done:,} of {self.total:,} images" if self.total else self.what
+        what = printable(self.what)
+        return f"{what}, {self.done:,} of {self.total:,} images" if self.total else what
 
     @property
     def line(self) -> str:
@@ -89,8 +96,6 @@ def progress() -> Iterator[Progress]:
 @contextmanager
 def _bar(console: object, shown: Shown) -> Iterator[None]:
     """One bar for all, with what is at work now and the time left; it goes on by itself within a step."""
-    from typing import Any, cast
-
     from rich.live import Live
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -109,7 +114,25 @@ def _bar(console: object, shown: Shown) -> Iterator[None]:
 
 
 def say(text: str) -> None:
+    """A line on standard error."""
     print(printable(text), file=sys.stderr, flush=True)
+
+
+def tell(text: object) -> None:
+    """A line on standard output: what was asked for."""
+    print(printable(str(text)))
+
+
+def console() -> Console:
+    """A console of rich for tables, whose texts do not steer the terminal."""
+    from rich.console import Console
+
+    class Printable(Console):
+        def render(self, renderable: Any, options: Any = None) -> Iterator[Any]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+    return Printable(highlight=False, markup=False)
 
 
 def command_line(arguments: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from cuescope.cli.terminal import progress, say
+from cuescope.cli.terminal import progress, say, tell
 from cuescope.core.processes import is_first
 from cuescope.core.progress import quiet, silent
 
@@ -100,14 +100,14 @@ def _tell(trained: Training, said: Collection[str]) -> None:
             say(f"  ... and {lost - SHOWN:,} more")
     found = trained.accuracy
     if found.value is None:
-        print(f"held-out accuracy: not measured ({found.why})")
+        tell(f"held-out accuracy: not measured ({found.why})")
     else:
         low, high = found.interval or (found.value, found.value)
-        print(f"held-out accuracy {found.value:.1%} ({low:.1%} to {high:.1%}; {found.count} of {found.n} images)")
+        tell(f"held-out accuracy {found.value:.1%} ({low:.1%} to {high:.1%}; {found.count} of {found.n} images)")
     size = f" ({trained.path.stat().st_size / 1e6:.1f} MB)" if trained.path.is_file() else ""
-    print(f"wrote {trained.path}{size}")
+    tell(f"wrote {trained.path}{size}")
     # The world's models are tried on images of another seed; of a user's it has seen these, and would be right on them.
     tried = trained.images if trained.images.startswith("world:") else "OTHER-IMAGES"
-    print("next: " + shlex.join(["cuescope", "audit", trained.model, "--images", tried]))
+    tell("next: " + shlex.join(["cuescope", "audit", trained.model, "--images", tried]))
     if trained.waited > MOST_WAITED:
         say(f"{trained.waited:.0%} of the time it waited for images: smaller files or more cores would make it faster")

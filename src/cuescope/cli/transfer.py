@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 
 from cuescope.cli.audit import TYPED, settings
 from cuescope.cli.models import numbers
-from cuescope.cli.terminal import command_line, progress, say
+from cuescope.cli.terminal import command_line, console, progress, say
 from cuescope.runs.options import described, keywords
 
 if TYPE_CHECKING:
@@ -92,7 +92,6 @@ def _command(kind: Any, what: str) -> None:
 
 def _print(found: Transferred) -> None:
     """The models, the best first: their headline measures, the cues of an audit, and what each surely beats."""
-    from rich.console import Console
     from rich.table import Column, Table
 
     from cuescope.report.draw import words
@@ -109,11 +108,11 @@ def _print(found: Transferred) -> None:
             span = words.interval(m.interval, m.unit) if m else ""
             cells.append("" if m is None else words.value(m.value, m.unit) + (f"\n{span}" if span else ""))
         table.add_row(str(one.place), one.title, *cells, words.listed(one.beats) if one.beats else "")
-    console = Console(highlight=False, markup=False)
-    console.print(table)
+    shown = console()
+    shown.print(table)
     for m in found.along:
         told = f"{words.value(m.value, m.unit)} ({words.interval(m.interval, m.unit) or m.why})" if m.value else m.why
-        console.print(f"with {m.label}, over {m.n or len(found.ranking)} models: {told}")
+        shown.print(f"with {m.label}, over {m.n or len(found.ranking)} models: {told}")
 
 
 def _plain(one: Ranked, cues: Mapping[str, Mapping[str, Measure]]) -> dict[str, Any]:

@@ -184,6 +184,15 @@ def plain_cell(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
+def plain_path(file: str) -> str:
+    """The same path, which no spreadsheet takes for a formula.
+
+    >>> plain_path("=1+1.png")
+    './=1+1.png'
+    """
+    return f"./{file}" if plain_cell(file) != file else file
+
+
 def cell_text(cell: str) -> str:
     """What `plain_cell` was given."""
     return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
@@ -205,7 +214,10 @@ def read_object(path: Path, *, wanted: str, do: str) -> dict[str, Any]:
 
 def is_there(path: Path) -> bool:
     """Whether a file is there; a link is none."""
-    return path.is_file() and not path.is_symlink()
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except (OSError, ValueError):  # A name that cannot be, too.
+        return False
 
 
 def stored_text(path: Path) -> str:

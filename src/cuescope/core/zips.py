@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
-    *(OSError, EOFError, ValueError, NotImplementedError, RuntimeError),
+    *(OSError, EOFError, ValueError, NotImplementedError, RuntimeError, MemoryError),
 )
-"""OSError of bzip2 too; RuntimeError where a password is asked for."""
+"""RuntimeError where a password is asked for, MemoryError where LZMA is told to hold gigabytes."""
 LARGEST_PACKED = 64 << 20
 """Bytes that the packed files of an archive hold at most: what torch packs is code."""
 

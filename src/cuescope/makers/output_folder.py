@@ -8,11 +8,25 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
+
+import msgspec
 
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
-from cuescope.core.files import check_writable, is_leftover, plain_cell, read_json, sweep, why_not, write, write_json
+from cuescope.core.files import (
+    check_writable,
+    inside,
+    is_leftover,
+    is_there,
+    plain_cell,
+    plain_path,
+    read_json,
+    sweep,
+    why_not,
+    write,
+    write_json,
+)
 from cuescope.core.processes import Shard
 from cuescope.data.images import Skipped
 
@@ -22,6 +36,31 @@ JOURNAL, PARTS = ".cuescope", ".parts"
 """Entries that move to the manifest at the end, and files that become one; hidden, so that no reader takes them."""
 FOLDERS = "folders"
 """The class space of labels that are folder names, which the new files lie in as well."""
+
+
+class Entry(TypedDict, total=False):
+    """What is relied on of a file's entry."""
+
+    file: Required[str]
+    images: int
+    skipped: list[tuple[str, str]]
+
+
+class Entries(TypedDict):
+    """What is relied on of a part of the journal."""
+
+    images: list[Entry]
+
+
+class Made(TypedDict, total=False):
+    """What is relied on of a manifest."""
+
+    recipe: Required[dict[str, Any]]
+    images: list[Entry]
+    created: str
+    seconds: float
+    finished: str | None
+
 
 File = tuple[dict[str, Any], bytes | Callable[[], bytes]]
 """An entry of the manifest, and the file's bytes or what gives them."""
@@ -46,8 +85,8 @@ class OutputFolder:
         self.recipe = json.loads(json.dumps(recipe))
         self.manifest = self._opened()
         journal = sorted((self.path / JOURNAL).glob("*.json"))
-        known = [*self.manifest.pop("images", ()), *(entry for part in journal for entry in read_json(part)["images"])]
-        self.entries = {entry["file"]: entry for entry in known if (self.path / entry["file"]).is_file()}
+        known = [*self.manifest.pop("images", ()), *(e for part in journal for e in _written(part, Entries)["images"])]
+        self.entries = {entry["file"]: entry for entry in known if is_there(inside(self.path, entry["file"]))}
         self._parts = len(journal)
 
     def add(self, files: Sequence[tuple[dict[str, Any], bytes]]) -> None:
@@ -113,10 +152,23 @@ class OutputFolder:
             raise CueError(found, wanted=wanted, do="choose another DST")
         if not self.shard:
             sweep(self.path)
+        if manifest:
+            manifest = _written(path, Made)
         if manifest and (differs := difference(manifest["recipe"], self.recipe)):
             wanted, do = "the same images and parameters, to go on with it", "choose another DST, or remove that folder"
             raise CueError(f"'{self.path}' was made with {differs}", wanted=wanted, do=do)
         return manifest
+
+
+def _written(path: Path, kind: Any) -> dict[str, Any]:
+    """What a maker wrote of this kind. Raises CueError for anything else."""
+    data = read_json(path)
+    try:
+        msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        do = "remove it: what it tells of is made again" if kind is Entries else "choose another DST"
+        raise CueError(f"'{path}' is damaged: {error}", wanted="what a maker wrote", do=do) from None
+    return data
 
 
 class Writing:
@@ -186,13 +238,13 @@ def _write_labels(path: Path, entries: Sequence[Mapping[str, Any]], classes: Cla
     keys = classes.keys and list(classes.keys) != [str(i) for i in range(len(classes))]
     header = ("file", *(["wnid"] if keys else []), "index", "name")
     _write_table(
-        path, header, [(_plain(f), *([classes.keys[k]] if keys else []), k, classes.names[k]) for f, k in labeled]
+        path,
+        header,
+        [
+            (plain_path(f), *([plain_cell(classes.keys[k])] if keys else []), k, plain_cell(classes.names[k]))
+            for f, k in labeled
+        ],
     )
-
-
-def _plain(file: str) -> str:
-    """The same path, which no spreadsheet takes for a formula."""
-    return f"./{file}" if plain_cell(file) != file else file
 
 
 def _write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

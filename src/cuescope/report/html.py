@@ -20,7 +20,7 @@ from cuescope.report.figures import drawn, table
 from cuescope.report.gather import Content, Entry, Group, Section, Subject, gather
 from cuescope.report.profile import profile
 from cuescope.report.readings import block, differences, more_differences, sources
-from cuescope.report.remedies import filled
+from cuescope.report.remedies import filled, unfilled
 from cuescope.report.thumbnails import Thumbnails
 from cuescope.report.topics import topics
 from cuescope.runs.comparisons.changes import Changes
@@ -154,7 +154,7 @@ def fragment(finding: Finding) -> str:
     kept = tuple(p for p in finding.panels if all(f.pixels is not None for f in p.figures))
     entry = Entry(subject, cell, replace(finding, panels=kept))
     section = Section(finding.instrument, "", (Group(finding.images, (entry,)),))
-    return rendered("fragment", section=section, finding=finding)
+    return rendered("fragment", section=section, finding=finding, command=lambda command, _: unfilled(command))
 
 
 def headline(subjects: Sequence[Subject]) -> str:

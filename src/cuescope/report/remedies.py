@@ -1,5 +1,6 @@
 """What to do about findings that are weak: a remedy with its command, filled with what the run was given."""
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -53,7 +54,7 @@ def filled(command: str, content: Content, subjects: Sequence[Subject]) -> str:
 
     A run that was not made on the command line names no paths, so that words in capitals stand for them.
     """
-    given = [shlex.split(run.manifest["command"]) for run in content.runs]
+    given = [_words(run.manifest["command"]) for run in content.runs]
     by_command = all(words[:1] == ["cuescope"] for words in given)
     audits = [words for words in given if words[1:2] in (["audit"], ["cure"])]
     images = next((path for words in audits if by_command and (path := _option(words, "--images"))), "")
@@ -69,7 +70,28 @@ def filled(command: str, content: Content, subjects: Sequence[Subject]) -> str:
     asked = [(flag, value) for flag in again if by_command and (value := _option(given[0], flag))]
     # The world's cues in conflict are at hand: those of its own that no model has seen.
     asked = [words for words in asked if words[0] != "--cue-conflict" or not words[1].startswith("world:")]
-    return " ".join([command.format(**fields), *map(shlex.join, asked)])
+    return " ".join([_with(command, fields), *map(shlex.join, asked)])
+
+
+def unfilled(command: str) -> str:
+    """A command with words in capitals for what it is given.
+
+    >>> unfilled("cuescope cure {model} --images {images}")
+    'cuescope cure MODEL --images IMAGES'
+    """
+    return _with(command, {"images": "IMAGES", "styles": "STYLES", "model": "MODEL", "models": "MODELS"})
+
+
+def _with(command: str, fields: Mapping[str, str]) -> str:
+    """The command may be a stranger's, who could ask a format for more than its fields."""
+    return re.sub(r"\{(\w+)\}", lambda found: fields.get(found[1], found[0]), command)
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:  # It was not given on a command line.
+        return []
 
 
 def _option(words: Sequence[str], flag: str) -> str:

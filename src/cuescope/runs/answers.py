@@ -32,7 +32,7 @@ def keep_only(folder: Path, answers: Any) -> None:
 def _same(path: Path, answers: np.ndarray[Any, Any]) -> bool:
     try:
         known = np.load(io.BytesIO(read_bytes(path, 2**30)), allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except Exception:  # whatever numpy's parser makes of a damaged header: the answers are not known
         return False
     scale = max(float(np.abs(answers).max(initial=0)), 1e-12)
     return known.shape == answers.shape and float(np.abs(known - answers).max(initial=0)) <= SAME * scale

@@ -67,6 +67,10 @@ class Cell:
         return self.folder / "finding.json"
 
     @property
+    def _facts(self) -> Path:
+        return self.folder / "facts.json"
+
+    @property
     def concluded(self) -> bool:
         return self._finding.is_file()
 
@@ -103,7 +107,7 @@ class Cell:
         chunks = self.chunks.mend()
         if self.concluded:
             try:
-                whole = self._stored()[1] == chunks
+                whole = self._stored()[1] == chunks and isinstance(self.facts, dict)
             except CueError:
                 whole = False
             if not whole:
@@ -117,8 +121,19 @@ class Cell:
     @property
     def facts(self) -> dict[str, Any]:
         """What the instrument found out about the classifier before its first batch."""
-        path = self.folder / "facts.json"
-        return read_json(path) if path.is_file() else {}
+        if not self._facts.is_file():
+            return {}
+        data = read_json(self._facts)
+        if "checksum" not in data:  # As they were written before.
+            return data
+        try:
+            return unsealed(data, self.folder.name)[0]["facts"]
+        except (ValueError, KeyError) as error:
+            raise CueError(f"cannot read '{self._facts}': {error}", wanted="facts", do="audit again") from None
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        """What the instrument found out about the classifier before its first batch."""
+        write_json(self._facts, sealed({"facts": facts}, self.folder.name, []))
 
     def rows(self, tool: Instrument | None = None, columns: list[str] | None = None) -> pl.DataFrame:
         """All rows in the order of the images: these columns, or all. Raises CueError for a damaged file.

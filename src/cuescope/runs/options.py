@@ -194,8 +194,11 @@ def check_models(specs: Sequence[Any], classes: Any, templates: Any, preprocessi
 
 def described() -> dict[str, tuple[Any, Any, str]]:
     """Type, default (MISSING: there is none) and help of each option by its Python name, the inputs first."""
-    own = {key: about for key, about in parameters(AuditOptions).items() if key != "inputs"}
-    inputs = {s.name: (str | None if s.world else Path | None, None, s.help) for s in sources().values()}
+    known = {key: about for key, about in parameters(AuditOptions).items() if key != "inputs"}
+    # None where nothing is listed: what is typed is a text.
+    own = {key: (kind, None if default == () else default, help) for key, (kind, default, help) in known.items()}
+    kinds: dict[bool, Any] = {True: str | None, False: Path | None}
+    inputs = {s.name: (kinds[s.world], None, s.help) for s in sources().values()}
     return inputs | {"images": (str, MISSING, sources()["images"].help)} | own
 
 
@@ -205,8 +208,7 @@ def keywords(
     """Options by type, default (MISSING: there is none) and help as what a signature is made of."""
     found = []
     for name, (kind, default, meaning) in options.items():
-        # Nothing is None: an empty tuple is no text, which `only` is on the command line.
-        start = inspect.Parameter.empty if default is MISSING else None if default == () else default
+        start = inspect.Parameter.empty if default is MISSING else default
         annotation = annotate(name, kind, meaning)
         found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=start, annotation=annotation))
     return found

@@ -11,7 +11,6 @@ from functools import cache
 from typing import NamedTuple
 
 from cuescope.core.errors import CueError
-from cuescope.core.files import write_json
 from cuescope.core.naming import short_name
 from cuescope.data.derived import derived
 from cuescope.data.images import ImageSet, OutOfReachError, Sample, Skipped, UnreadableError
@@ -36,7 +35,7 @@ def started(task: Task, cell: Cell, meter: Meter) -> Reader:
         with timed(cell):
             reader.observer = observer = task.instrument.start(task.classifier)
         if observer.facts:
-            write_json(cell.folder / "facts.json", observer.facts)
+            cell.write_facts(observer.facts)
     except Misfit as misfit:
         cell.write_finding(task.inapplicable(str(misfit)))
     except CueError:

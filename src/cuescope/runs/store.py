@@ -190,8 +190,11 @@ class Run(Displayed):
 
     def about(self, cell: Cell) -> About:
         """What is known, without any model, of where a cell's rows come from."""
-        classifier = next(c for c in self.manifest["classifiers"] if c["name"] == cell.classifier)
-        names = _json(self.path / "classes.json").get(classifier["space"], ())
+        known = (c for c in self.manifest["classifiers"] if c.get("name") == cell.classifier and "space" in c)
+        if (classifier := next(known, None)) is None:
+            found = f"the manifest of '{self.path}' does not know '{cell.classifier}'"
+            raise CueError(found, wanted="the classifier of each cell", do="audit again")
+        names = self.made("classes.json").get(classifier["space"], ())
         return About(cell.classifier, cell.images, tuple(names), classifier["space"], cell.facts)
 
     def write_manifest(self) -> None:
@@ -209,12 +212,16 @@ class Run(Displayed):
 
         Raises CueError where it is not what the manifest has a hash of.
         """
+        return _json(self._checked(name))
+
+    def _checked(self, name: str) -> Path:
+        """The path of a file that an audit made. Raises CueError where it is not what the manifest has a hash of."""
         path = self.path / name
         known = self.manifest.get("made", {}).get(name)
         if known is not None and self.digest(name) != known:
             found, do = f"'{path}' was damaged or changed", "audit again: it is made again"
             raise CueError(found, wanted="the file that the audit made", do=do)
-        return _json(path)
+        return path
 
     def note_skipped(self, digest: str, chunk: int, skipped: Iterable[Skipped]) -> None:
         """Remember which images of a chunk were left out, also for a later run that need not decode it again."""
@@ -254,7 +261,7 @@ class Run(Displayed):
 
     def skipped(self) -> list[dict[str, str]]:
         """What `skipped.csv` lists: rows of set, id, why."""
-        rows = csv.DictReader(io.StringIO(files.stored_text(self.path / "skipped.csv"), newline=""))
+        rows = csv.DictReader(io.StringIO(files.stored_text(self._checked("skipped.csv")), newline=""))
         return [
             {key: files.cell_text(text) if isinstance(text, str) else text for key, text in row.items()} for row in rows
         ]

@@ -109,7 +109,11 @@ def preprocessing_named(name: str) -> Preprocessing:
 def of_file(path: Path) -> Preprocessing:
     """What a config.json of timm says of its network's preprocessing. Raises CueError."""
     config = _config(path)
-    return of_config({"architecture": config["architecture"], **config["pretrained_cfg"]})
+    try:
+        return of_config({"architecture": config["architecture"], **config["pretrained_cfg"]})
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        found = f"'{path}' holds a preprocessing that cannot be: {error}"
+        raise CueError(found, wanted="what timm wrote", do="save it again") from None
 
 
 def of_config(config: Mapping[str, Any]) -> Preprocessing:

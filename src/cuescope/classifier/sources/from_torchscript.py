@@ -76,6 +76,6 @@ def _loaded(path: str, files: dict[str, bytes]) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             return torch.jit.load(buffer, map_location="cpu")
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, MemoryError) as error:
         text = str(error).strip()
         raise archives.broken(path, WHAT, text.splitlines()[-1] if text else type(error).__name__) from None

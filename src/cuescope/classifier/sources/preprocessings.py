@@ -127,6 +127,13 @@ def _of_file(path: Path) -> Preprocessing:
     """That of a JSON file: our own fields, or what another library wrote."""
     do = f"write an object with some of {', '.join(FIELDS)}"
     values = read_object(path, wanted=PREPROCESSINGS, do=do)
+    try:
+        return _of_values(values, path, do)
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        raise CueError(f"'{path}' holds no preprocessing: {error}", wanted=PREPROCESSINGS, do=do) from None
+
+
+def _of_values(values: Mapping[str, Any], path: Path, do: str) -> Preprocessing:
     from cuescope.classifier.sources import image_processors
 
     if isinstance(inner := values.get("image_processor"), Mapping):
@@ -147,15 +154,12 @@ def _of_file(path: Path) -> Preprocessing:
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
-    try:
-        if "size" in fields:
-            fields["size"] = _pair(fields["size"], "size")
-            # As for a size alone on the command line: the share that is cut out stays.
-            whole = fields["size"] if not fields.get("keep_aspect", True) else None
-            fields.setdefault("resize", whole or overruled(Preprocessing(), size=fields["size"]).resize)
-        return _without_black(Preprocessing(**fields, source=str(path)))
-    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise CueError(f"'{path}' holds no preprocessing: {error}", wanted=PREPROCESSINGS, do=do) from None
+    if "size" in fields:
+        fields["size"] = _pair(fields["size"], "size")
+        # As for a size alone on the command line: the share that is cut out stays.
+        whole = fields["size"] if not fields.get("keep_aspect", True) else None
+        fields.setdefault("resize", whole or overruled(Preprocessing(), size=fields["size"]).resize)
+    return _without_black(Preprocessing(**fields, source=str(path)))
 
 
 def _of_open_clip(values: Mapping[str, Any], path: Path) -> Preprocessing:

@@ -12,7 +12,7 @@ from torch import Tensor
 from cuescope.core.alignment import align
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
-from cuescope.core.files import write
+from cuescope.core.files import plain_cell, plain_path, write
 from cuescope.data.images import ImageSet
 from cuescope.data.label_maps.file import LabelMapFile
 from cuescope.data.label_maps.layout import Arrays
@@ -86,6 +86,8 @@ def write_relabeled(folder: str | Path, table: pl.DataFrame) -> tuple[Path, Path
         pl.col("labels").list.eval(pl.element().cast(pl.String)).list.join(" "),
         pl.col("weights").list.eval(pl.element().round(4).cast(pl.String)).list.join(" "),
         pl.col("old_weight").round(4),
+        *(pl.col(name).map_elements(plain_cell, pl.String) for name in ("wnid", "name", "old_name")),
+        pl.col("file").map_elements(plain_path, pl.String),
     ]
     flat = table.with_columns(joined)
     if table["wnid"].null_count() == table.height:

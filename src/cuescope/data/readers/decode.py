@@ -36,6 +36,9 @@ gigabytes."""
 MAX_BYTES = 1 << 30
 """Files of more bytes are refused before reading."""
 
+MOST_SOUGHT = 1 << 24
+"""Bytes that are searched for the size of an image."""
+
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 """What is read, in Pillow's names. Few on purpose: some of Pillow's other formats start programs (EPS)."""
 
@@ -74,7 +77,7 @@ def decode(source: bytes | Path) -> Tensor:
         raise UnreadableError("the file is empty")
     kind = sniff(data)
     if kind in _HEADERS:
-        size, exact = _HEADERS[kind](data)
+        size, exact = _header(data, kind)
         check_size(*size, len(data))
         if exact:
             # What torchcodec refuses goes to Pillow: it may still read it, and if not it knows the reason.
@@ -94,7 +97,7 @@ def size_of(path: Path) -> tuple[int, int]:
     """
     data = _load(path)
     kind = sniff(data)
-    if kind in _HEADERS and (size := _HEADERS[kind](data)[0]) != (0, 0):
+    if kind in _HEADERS and (size := _header(data, kind)[0]) != (0, 0):
         return size
     from PIL import Image
 
@@ -181,6 +184,17 @@ def _png_header(data: bytes) -> tuple[tuple[int, int], bool]:
 
 
 _HEADERS = {"JPEG": _jpeg_header, "PNG": _png_header}
+
+
+def _header(data: bytes, kind: str) -> tuple[tuple[int, int], bool]:
+    """The (width, height) that is stated, and whether torchcodec gives Pillow's pixels.
+
+    Raises UnreadableError for a large file that states none: Pillow would look for it byte by byte.
+    """
+    size, exact = _HEADERS[kind](data)
+    if size == (0, 0) and len(data) > MOST_SOUGHT:
+        raise UnreadableError(f"damaged: its {kind} header states no size")
+    return size, exact
 
 
 def _turned(data: bytes, mark: bytes) -> bool:

@@ -15,6 +15,8 @@ MOST = 500
 """Files that are looked into, evenly spread: part of a second."""
 DECODED = 8
 """Files of 16 bits that are decoded, to see what they hold."""
+LARGEST = 1 << 26
+"""Bytes of a file that is looked into: in a damaged one Pillow seeks on and on."""
 DARK = 64
 """Of 255: where the brightest pixel of 16 bits is below it, fewer bits are used."""
 
@@ -43,6 +45,8 @@ def peek(count: int, load: Callable[[int], Path | bytes], most: int = MOST) -> l
         for i in at:
             try:
                 source = load(i)
+                if isinstance(source, Path) and source.stat().st_size > LARGEST:
+                    continue
                 with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
                     kinds = _kinds(image)
             except Exception:  # whatever a damaged file makes Pillow stumble over: its reading says why

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cuescope.core.errors import CueError
-from cuescope.core.files import encoding_of, regular
+from cuescope.core.files import cell_text, encoding_of, regular
 
 SEPARATORS = ",;\t|"
 Calling = Mapping[str, Sequence[str]]
@@ -42,7 +42,7 @@ def read_rows(
                 if len(cells) != len(header):
                     found = f"'{path}', line {line}: {len(cells)} values for {len(header)} columns"
                     raise CueError(found, wanted="a value for each column", do="correct the line")
-                yield line, dict(zip(header, map(str.strip, cells), strict=True))
+                yield line, dict(zip(header, (cell_text(cell.strip()) for cell in cells), strict=True))
     except OSError as error:
         raise CueError(f"'{path}' cannot be read: {error.strerror}", wanted=f"a CSV of {what}", do="check it") from None
     except (UnicodeError, csv.Error) as error:

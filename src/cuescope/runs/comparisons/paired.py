@@ -143,7 +143,7 @@ def matched(runs: Sequence[Run]) -> Iterator[tuple[tuple[Run, Cell], tuple[Run, 
         who = {c["name"]: (c["name"], c.get("digest")) for c in run.manifest["classifiers"]}
         for cell in run.cells:
             if cell.status == "done":
-                asked = cell.instrument, digests[cell.images], cell.identity["version"], cell.identity["params"]
+                asked = cell.instrument, digests.get(cell.images, ""), cell.identity["version"], cell.identity["params"]
                 cells.setdefault(cell.folder.name, (run, cell, asked, who.get(cell.classifier)))
     for (run_a, a, asked_a, who_a), (run_b, b, asked_b, who_b) in itertools.combinations(cells.values(), 2):
         if asked_a == asked_b and who_a != who_b:

@@ -1,0 +1,338 @@
+"""Files that are damaged or lie: one error each. A small member of each kind that bench/fuzz.py found."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import nn
+
+import cuescope
+from commands import call
+from cuescope import cli
+from cuescope.api.get import _unpacked
+from cuescope.api.make import make
+from cuescope.classifier.sources import preprocessings, weights
+from cuescope.core import zips
+from cuescope.core.classes import ClassSpace
+from cuescope.core.errors import CueError
+from cuescope.data.images import UnreadableError
+from cuescope.data.label_maps import corrected
+from cuescope.data.label_maps.file import _digest, label_map_bytes, open_label_maps
+from cuescope.data.label_maps.layout import Header
+from cuescope.data.readers import read_folder, read_human_data
+from cuescope.data.readers.arrow import read_arrow
+from cuescope.data.readers.decode import size_of
+from cuescope.data.readers.parquet import read_parquet
+from cuescope.data.readers.stored import labels_of
+from cuescope.instruments import registry
+from cuescope.makers.output_folder import OutputFolder
+from cuescope.report import remedies
+from cuescope.runs import answers
+from cuescope.runs.store import Run
+from cuescope.training import checkpoint
+from test_faults import audited, photographs
+from toys import Images, colored, toy
+
+PICKLES = {
+    "IndexError": b"\x80\x02.",
+    "AssertionError": b"\x80\x02K\x01Q.",
+    "TypeError": b"\x80\x02}}K\x01s.",
+    "struct.error": b"\x80\x02J\x01",
+}
+
+
+@pytest.mark.parametrize("pickle", PICKLES.values(), ids=PICKLES)
+@pytest.mark.parametrize("form", ["zip", "plain"])
+def test_pickles_that_torch_stumbles_over(tmp_path: Path, pickle: bytes, form: str) -> None:
+    path, buffer = tmp_path / "a.pth", io.BytesIO()
+    torch.save({"a": torch.zeros(1)}, buffer)
+    path.write_bytes(pickle)
+    if form == "zip":
+        with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(path, "w") as new:
+            for name in old.namelist():
+                new.writestr(name, pickle if name.endswith("data.pkl") else old.read(name))
+    with pytest.raises(CueError, match=r"read as weights|more than tensors"):
+        weights.read(path)
+
+
+def test_weights_that_unpack_or_repeat_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "SPREAD", 1000)
+    torch.save({"a": torch.zeros(1).expand(100, 100), "b": torch.zeros(9)}, tmp_path / "a.pth")
+    with pytest.raises(CueError, match="more numbers than are stored"):
+        weights.read(tmp_path / "a.pth")
+    torch.save({"a": torch.zeros(100, 100)[:, :50]}, tmp_path / "b.pth")
+    assert weights.read(tmp_path / "b.pth")["a"].shape == (100, 50)
+    with (
+        zipfile.ZipFile(tmp_path / "b.pth") as old,
+        zipfile.ZipFile(tmp_path / "c.pth", "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with zipfile.ZipFile(tmp_path / "c.pth") as archive:
+        zips.check_packed(archive.infolist())
+        with pytest.raises(ValueError, match="too large"):
+            zips.check_packed(archive.infolist(), 1000)
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
+def test_an_archive_whose_packed_data_are_damaged(tmp_path: Path, how: int) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", how) as archive:
+        archive.writestr("raw-data/a.csv", "a,b\n" * 99)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"a.csv") + 5
+    data[at : at + 20] = bytes(20)
+    path.write_bytes(data)
+    with pytest.raises(CueError, match="no ZIP archive"):
+        _unpacked(path)
+
+
+def test_a_large_file_that_states_no_size_is_not_searched(tmp_path: Path) -> None:
+    path = tmp_path / "photos" / "a.jpg"
+    path.parent.mkdir()
+    path.write_bytes(b"\xff\xd8\xff\xe0")
+    os.truncate(path, 1 << 27)
+    images = read_folder(path.parent)
+    with pytest.raises(UnreadableError, match="states no size"):
+        images.read(0)
+    with pytest.raises(UnreadableError, match="states no size"):
+        size_of(path)
+
+
+def test_labels_that_no_classifier_has(tmp_path: Path) -> None:
+    assert labels_of([3, None, -5])[0].tolist() == [3, -1, -1]
+    for label in (10**12, 10**7):
+        with pytest.raises(CueError, match="label"):
+            labels_of([0, label])
+
+
+def test_tables_whose_pages_are_damaged(tmp_path: Path) -> None:
+    table = pl.DataFrame({"image": [b"x" * 50] * 9, "label": ["cat", "dog", "bird"] * 3})
+    table.write_parquet(tmp_path / "a.parquet", compression="uncompressed")
+    table.write_ipc_stream(tmp_path / "a.arrow", compat_level=pl.CompatLevel.oldest())
+    for name, read in (("a.parquet", read_parquet), ("a.arrow", read_arrow)):
+        whole = (tmp_path / name).read_bytes()
+        for at in range(40, len(whole) - 8, len(whole) // 24):
+            (tmp_path / name).write_bytes(whole[:at] + b"\xff" * 8 + whole[at + 8 :])
+            try:
+                read([tmp_path / name], "a")
+            except CueError:
+                continue
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"image_processor_type": "ViTImageProcessor", "size": 1e999},
+        {"image_processor_type": "ViTImageProcessor", "rescale_factor": float("inf"), "image_mean": [1, 2]},
+        {"architecture": "resnet18", "pretrained_cfg": {"input_size": "abc", "crop_pct": None}},
+        {"architecture": "resnet18", "pretrained_cfg": {"input_size": [3, 9, 9], "crop_pct": [1]}},
+        {"preprocess_cfg": {"size": [[]]}},
+        {"preprocess_cfg": {"mean": 5}},
+        {"size": ["a"]},
+        {"size": [8, 8], "channels": 2**63},
+        {"mean": None},
+    ],
+)
+def test_preprocessings_that_cannot_be(tmp_path: Path, facts: dict[str, object]) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(facts))
+    with pytest.raises(CueError):
+        preprocessings.read(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "1" + "0" * 400, "9" * 5000])
+def test_numbers_to_which_nothing_can_be_set(value: str) -> None:
+    for name, key in (("occlusion", "images"), ("invariance", "rotation_step"), ("stickers", "sizes")):
+        kind = registry.find(name)
+        if key in kind.__dataclass_fields__:
+            with pytest.raises(CueError):
+                registry.build(name, {key: value})
+    with pytest.raises(CueError):
+        registry.build("occlusion", {"images": float("inf")})
+
+
+def test_names_that_are_too_long_in_tables(tmp_path: Path) -> None:
+    photos = photographs(tmp_path / "photos", 3)
+    (tmp_path / "labels.csv").write_text(f"file,index\nred/00.png,0\n{'a' * 5000},1\n")
+    assert len(read_folder(photos, labels=tmp_path / "labels.csv").skipped) == 1
+    (tmp_path / "trials").mkdir()
+    head = "subj,session,trial,rt,object_response,category,condition,imagename\n"
+    (tmp_path / "trials" / "a.csv").write_text(f"{head}subject-01,1,1,1,cat,cat,0,{'a' * 60_000}_\n")
+    with pytest.raises(CueError, match="no image name"):
+        read_human_data(tmp_path / "trials")
+
+
+def test_label_maps_whose_index_has_gaps(tmp_path: Path) -> None:
+    header = Header(ClassSpace("mine", ("a", "b")), k=1)
+    data = label_map_bytes(header, [("a.png", np.ones((1, 2, 2)), np.zeros((1, 2, 2), int))])
+    size = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8 : 8 + size])
+    split = head["index"]["data_offsets"][0]
+    maps, index = data[8 + size :][:split], io.BytesIO()
+    pl.read_parquet(data[8 + size + split :]).with_columns(at=pl.lit(None, pl.UInt64)).write_parquet(index)
+    text = head["__metadata__"]["header"]
+    whole = {"__metadata__": {"header": text, "digest": _digest(text, index.getvalue())}}
+    whole |= {"maps": head["maps"]}
+    end = split + len(index.getvalue())
+    whole["index"] = {"dtype": "U8", "shape": [end - split], "data_offsets": [split, end]}
+    packed = json.dumps(whole).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(packed).to_bytes(8, "little") + packed + maps + index.getvalue())
+    with pytest.raises(CueError, match="gaps"):
+        open_label_maps(path)
+
+
+def test_a_checkpoint_of_other_parameters(tmp_path: Path) -> None:
+    network = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
+    network(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    data = checkpoint.packed(network, None, optimizer, {})
+    for other in (b"optimizer/0/weighs/", b"optimizer/0/weight_"):
+        (tmp_path / "a.safetensors").write_bytes(data.replace(b"optimizer/0/weight/", other))
+        with pytest.raises(CueError, match="no checkpoint"):
+            checkpoint.restore(tmp_path / "a.safetensors", network, None, optimizer)
+
+
+def test_answers_whose_header_is_damaged_are_not_known(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros((2, 2), np.float32))
+    (tmp_path / "answers.npy").write_bytes(buffer.getvalue().replace(b"}", b"("))
+    assert not answers._same(tmp_path / "answers.npy", np.zeros((2, 2), np.float32))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda made: made.pop("recipe"),
+        lambda made: made.update(recipe=[1]),
+        lambda made: made.update(images=3),
+        lambda made: made["images"].append({"source": "a"}),
+        lambda made: made["images"].append({"file": 5}),
+        lambda made: made["images"].append({"file": "../a.png"}),
+        lambda made: made.update(seconds="x"),
+    ],
+)
+def test_a_makers_manifest_that_was_changed(
+    tmp_path: Path, change: Callable[[dict[str, list[object]]], object]
+) -> None:
+    made = OutputFolder(tmp_path / "made", {"maker": "x"})
+    made.begin({})
+    made.add([({"file": "a.png"}, b"a")])
+    made.finish({"seconds": 1.0}, [], None)
+    data = json.loads((tmp_path / "made" / "manifest.json").read_text())
+    assert list(OutputFolder(tmp_path / "made", {"maker": "x"}).entries) == ["a.png"]
+    change(data)
+    (tmp_path / "made" / "manifest.json").write_text(json.dumps(data))
+    with pytest.raises(CueError):
+        OutputFolder(tmp_path / "made", {"maker": "x"})
+
+
+def test_a_command_of_a_stranger_is_text(tmp_path: Path) -> None:
+    content = SimpleNamespace(
+        runs=[SimpleNamespace(manifest={"command": "cuescope audit 'no end"})], image_sets=(), subjects=()
+    )
+    subject = SimpleNamespace(name="toy")
+    found = remedies.filled("cuescope look {model} {0.__class__} {x}", content, [subject])  # type: ignore[arg-type]
+    assert found == "cuescope look MODEL {0.__class__} {x}"
+
+
+def test_a_finding_with_a_command_shows_itself(tmp_path: Path) -> None:
+    run = audited(tmp_path / "run")
+    finding = next(finding for finding in run.findings if finding.instrument == "shift_stability")
+    from dataclasses import replace
+
+    command = "cuescope cure {model} --images {images}"
+    weak = replace(finding, verdict=replace(finding.verdict, remedy="Cure it", command=command))
+    assert "cuescope cure MODEL" in (weak._repr_html_() or "").replace("<wbr>", "")
+
+
+def test_labels_of_classes_that_look_like_formulas(tmp_path: Path) -> None:
+    photos = photographs(tmp_path / "photos", 6, "=1+1{label}/{i}.png")
+    rows = [f"{path.relative_to(photos)},{k % 3},=1+1{k % 3}" for k, path in enumerate(sorted(photos.rglob("*.png")))]
+    (tmp_path / "labels.csv").write_text("file,index,name\n" + "\n".join(rows) + "\n")
+    made = make("patch-shuffle", photos, tmp_path / "made", labels=tmp_path / "labels.csv").path
+    row = {"file": "=1.png", "index": 0, "wnid": "=1", "name": "@a", "labels": [0], "weights": [1.0]}
+    row |= {"old_index": 0, "old_name": "+a", "old_weight": 0.5}
+    (tmp_path / "maps").mkdir()
+    corrected.write_relabeled(tmp_path / "maps", pl.DataFrame([row], corrected.SCHEMA))
+    for path in (made / "labels.csv", tmp_path / "maps" / "labels.csv"):
+        cells = [cell for one in csv.reader(path.read_text().splitlines()) for cell in one]
+        assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells), path
+    images = read_folder(made)
+    assert images.classes is not None
+    assert images.classes.names == ("=1+10", "=1+11", "=1+12")
+
+
+def test_no_text_of_a_command_steers_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = audited(tmp_path / "run\x1b[2J").path
+    calls = [("report", str(run)), ("make", "\x1b[2J"), ("list", "\x1b[2J"), ("\x1b[2J",)]
+    calls += [("check", str(run), "--require", "top1>=.1"), ("compare", str(run), str(run))]
+    manifest = json.loads((run / "manifest.json").read_text())
+    for entry in (*manifest["classifiers"], *manifest["image_sets"], *manifest["cells"]):
+        entry |= {key: f"{entry[key]}\x1b[31m" for key in ("name", "classifier", "images") if key in entry}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    for arguments in calls:
+        _, out, err = call(*arguments, capsys=capsys)
+        assert "\x1b" not in out + err, arguments
+
+
+@pytest.mark.usefixtures("capsys")
+def test_ctrl_c_again_while_it_stops_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(cli, "app", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(cli.os, "_exit", ended.append)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as end:
+            cli.main([])
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (end.value.code, ended) == (130, [130])
+
+
+@pytest.mark.parametrize("name", ["classes.json", "skipped.csv"])
+def test_what_was_made_of_the_cells_is_made_again(tmp_path: Path, name: str) -> None:
+    run = audited(tmp_path / "run")
+    whole = (run.path / name).read_bytes()
+    (run.path / name).write_bytes(whole.replace(b"e", b"o", 1))
+    with pytest.raises(CueError, match="changed"):
+        _ = run.skipped() if name == "skipped.csv" else run.about(run.cells[0])
+    audited(tmp_path / "run")
+    assert (run.path / name).read_bytes() == whole
+
+
+def test_facts_are_checked_and_found_again(tmp_path: Path) -> None:
+    def audit() -> Run:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.manual_seed(0)
+            net = toy(nn.Sequential(nn.Conv2d(3, 3, 4, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+            return cuescope.audit(net, images=Images(colored(9)), only=["shiftability"], out=tmp_path / "run")
+
+    (cell,) = audit().cells
+    path = cell.folder / "facts.json"
+    whole, known = path.read_bytes(), cell.facts
+    assert known
+    path.write_bytes(whole.replace(b'"blocks"', b'"blokcs"').replace(b'"layers"', b'"leyers"').replace(b"0", b"1", 1))
+    assert path.read_bytes() != whole
+    with pytest.raises(CueError, match="facts"):
+        _ = cell.facts
+    audit()
+    assert path.read_bytes() == whole
+    path.write_text(json.dumps(known))  # as it was written before it had a checksum
+    assert cell.facts == known
