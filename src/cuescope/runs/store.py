@@ -97,6 +97,7 @@ class Run(Displayed):
         Raises CueError that says who holds it.
         """
         path = self.path / LOCK
+        files.check_links(self.path)
         lock = FileLock(path, blocking=False)
         try:
             lock.acquire()
