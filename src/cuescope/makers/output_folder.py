@@ -15,6 +15,7 @@ import msgspec
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.core.files import (
+    check_links,
     check_writable,
     inside,
     is_leftover,
@@ -150,6 +151,7 @@ class OutputFolder:
             found = f"'{self.path}' holds files that no maker made"
             wanted = "a new folder, an empty one, or one to go on with"
             raise CueError(found, wanted=wanted, do="choose another DST")
+        check_links(self.path)
         if not self.shard:
             sweep(self.path)
         if manifest:

@@ -100,6 +100,7 @@ class Run(Displayed):
         What processes that died left half-written is removed by who holds it alone. Raises CueError that says who
         holds it.
         """
+        files.check_links(self.path)
         with ExitStack() as held:
             if part:
                 held.enter_context(self._held(f"{LOCK}-{part[0]}-of-{part[1]}"))
