@@ -144,7 +144,11 @@ class OutputFolder:
             found = f"cannot write to '{self.path}': {why_not(error)}"
             raise CueError(found, wanted="a folder that can be written", do="choose another DST") from None
         path = self.path / "manifest.json"
-        manifest = read_json(path) if path.is_file() else {}
+        try:
+            manifest = read_json(path) if path.is_file() else {}
+        except CueError as error:
+            do = "choose another DST; the files that were made stay"
+            raise CueError(error.found, wanted="what a maker wrote", do=do) from None
         if (manifest.get("kind"), manifest.get("schema")) != (KIND, SCHEMA) and not all(
             is_leftover(entry.name) for entry in self.path.iterdir()
         ):
