@@ -96,7 +96,7 @@ def test_the_lists_are_those_that_were_published() -> None:
 def test_a_named_subset_leaves_out_the_images_of_other_classes() -> None:
     tool = ClassSubset(subset="imagenet-a")
     logits = np.eye(1000, dtype=np.float32)[[6, 0, 11]]
-    rows = tool.table({"id": list("abc"), "answers": [[6], [0], [11, 1]], "logits": logits})
+    rows = tool.table({"id": list("abc"), "label": [6, 0, None], "answers": [[6], [0], [11, 1]], "logits": logits})
     said = tool.conclude(rows, About("net", "images", imagenet_1k().names, IMAGENET))
     assert (said["accuracy"].n, said["accuracy"].value, said["accuracy"].chance) == (2, 1, 1 / 200)
     assert len(said["accuracy"].published) == 6

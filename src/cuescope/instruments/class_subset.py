@@ -16,7 +16,7 @@ from cuescope.core.findings import About, Conclusion, Measure, Panel, Published
 from cuescope.core.published.subsets import top1
 from cuescope.core.verdicts import Sentence, Verdict
 from cuescope.data.images import Batch
-from cuescope.instruments.base import Instrument, Rows
+from cuescope.instruments.base import Instrument, Rows, where_labeled
 
 MARGIN = 0.02
 """An accuracy that is surely less than this above chance is no better than chance."""
@@ -47,7 +47,7 @@ class ClassSubset(Instrument, version=2, order=21, needs={"logits", "label"}):
         "Hendrycks et al. 2021, Natural Adversarial Examples (ImageNet-A), The Many Faces of Robustness (ImageNet-R); "
         "Recht et al. 2019 (V2); Wang et al. 2019 (Sketch)"
     )
-    columns = {"id": pl.String, "answers": pl.List(pl.Int32), "logits": pl.List(pl.Float32)}
+    columns = {"id": pl.String, "label": pl.Int32, "answers": pl.List(pl.Int32), "logits": pl.List(pl.Float32)}
     concluded = {"right": pl.Boolean}
     sentences = {
         "nothing": Sentence("cannot tell", "there is nothing to be right about", "Nothing can be told: {why}."),
@@ -74,8 +74,8 @@ class ClassSubset(Instrument, version=2, order=21, needs={"logits", "label"}):
         """Per image: all labels that are right, and all logits, since which classes there are is known in the end."""
         right = batch.all_labels or ((),) * len(batch)
         answers = [own or (label,) for own, label in zip(right, batch.labels.tolist(), strict=True)]
-        known = [list(own) if own[0] >= 0 else None for own in answers]
-        return self.table({"id": batch.ids, "answers": known, "logits": batch.logits.numpy()})
+        known = {"answers": [list(own) if own[0] >= 0 else None for own in answers], "logits": batch.logits.numpy()}
+        return self.table({"id": batch.ids, "label": where_labeled(batch, batch.labels)} | known)
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         known, lost = self._known(rows, about)
