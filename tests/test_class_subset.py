@@ -14,6 +14,7 @@ import cuescope
 from cuescope.core.classes import IMAGENET, ClassSpace, imagenet_1k
 from cuescope.core.errors import CueError
 from cuescope.core.findings import About
+from cuescope.data.readers import read_folder
 from cuescope.instruments import registry
 from cuescope.instruments.class_subset import ClassSubset, listed
 from toys import toy
@@ -57,6 +58,36 @@ def test_folders_of_ids_and_of_indices_are_scored_among_their_classes(by: str, t
         assert said["accuracy"].value == said["whole"].value == pytest.approx(1 / 12)
 
 
+def test_a_folder_of_several_classes_is_right_by_any_of_them(tmp_path: Path) -> None:
+    space = ClassSpace("given", tuple(f"name {k}" for k in range(12)))
+    # The classifier says the class of the red: of the chairs 1 and 2, of the pans 6 (right) and 7 (wrong).
+    images = folders(tmp_path / "images", {"chair/a": 1, "chair/b": 2, "pan/a": 6, "pan/b": 7, "hat": 3, "other": 4})
+    table = tmp_path / "folders.csv"
+    table.write_text("folder,class\nchair,name 1\nchair,name 2\npan,name 6\npan,name 5\nhat,name 3\n")
+    run = cuescope.audit(
+        toy(Names(12), space), images=images, labels=table, only=["class_subset"], out=tmp_path / "run", workers=1
+    )
+    said = run.finding("class_subset")
+    # Among 1, 2, 3, 5 and 6: an image of a 7 is taken for the first of these.
+    assert (said["accuracy"].n, said["accuracy"].value, said["whole"].value) == (20, 0.8, 0)
+    assert said["accuracy"].chance == pytest.approx((4 * 2 + 1) / 5 / 5)
+    rows = {row[0]: row[1:3] for row in said.panels[0].data["rows"]}
+    assert rows == {"name 1 or name 2": [8, 1], "name 5 or name 6": [8, 0.5], "name 3": [4, 1]}
+    notes = [note for one in run.manifest["image_sets"] for note in one["notes"]]
+    assert "labels from folders.csv: 3 folders, 2 of them of several classes" in notes
+    assert any("4 images in folders" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"), [("sofa,name 1", "lies in a folder"), ("chair,", "line 2"), (",name 1", "line 2"), ("", "no row")]
+)
+def test_a_table_of_folders_that_says_nothing_is_refused(row: str, said: str, tmp_path: Path) -> None:
+    images = folders(tmp_path / "images", {"chair": 1})
+    (tmp_path / "folders.csv").write_text(f"folder,class\n{row}\n")
+    with pytest.raises(CueError, match=said):
+        read_folder(images, labels=tmp_path / "folders.csv")
+
+
 def test_the_lists_are_those_that_were_published() -> None:
     a, r = listed("imagenet-a"), listed("imagenet-r")
     assert (len(a), len(r), a.sum(), r.sum(), len(np.intersect1d(a, r))) == (200, 200, 102178, 86135, 86)
@@ -65,7 +96,7 @@ def test_the_lists_are_those_that_were_published() -> None:
 def test_a_named_subset_leaves_out_the_images_of_other_classes() -> None:
     tool = ClassSubset(subset="imagenet-a")
     logits = np.eye(1000, dtype=np.float32)[[6, 0, 11]]
-    rows = tool.table({"id": list("abc"), "label": [6, 0, 11], "logits": logits})
+    rows = tool.table({"id": list("abc"), "label": [6, 0, None], "answers": [[6], [0], [11, 1]], "logits": logits})
     said = tool.conclude(rows, About("net", "images", imagenet_1k().names, IMAGENET))
     assert (said["accuracy"].n, said["accuracy"].value, said["accuracy"].chance) == (2, 1, 1 / 200)
     assert len(said["accuracy"].published) == 6

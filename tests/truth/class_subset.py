@@ -21,7 +21,7 @@ def of(right: float, n: int = 150, beyond: float = 0.0, seed: int = 0, subset: s
     logits[np.arange(n), answers] = 2
     logits[:, 9] = 5 * beyond
     tool = ClassSubset(subset=subset)  # type: ignore[arg-type]
-    rows = tool.table({"id": [str(i) for i in range(n)], "label": labels, "logits": logits})
+    rows = tool.table({"id": [str(i) for i in range(n)], "label": labels, "answers": labels[:, None], "logits": logits})
     space = IMAGENET if subset != "present" else "letters"
     return tool.conclude(rows, About("toy", "toys", tuple("abcdefghij"), space))
 

@@ -25,13 +25,14 @@ Subset = Literal["present", "imagenet-a", "imagenet-r"]
 
 
 @dataclass(frozen=True)
-class ClassSubset(Instrument, version=1, order=21, needs={"logits", "label"}):
+class ClassSubset(Instrument, version=2, order=21, needs={"logits", "label"}):
     """Top-1 accuracy among the classes that a set of images has, as ImageNet-A and ImageNet-R are scored.
 
     Of the logits those of these classes are kept, and the largest is the answer: not the largest of all. The folders of
     ImageNet-A, -R and -Sketch are named by WordNet id, those of ImageNetV2 by index; each is matched with the
-    classes of the classifier by its name. The same images among all classes stand beside it. To set the accuracy
-    beside that on clean images, ask the validation images of the same subset.
+    classes of the classifier by its name. Where folders stand for several classes, as ObjectNet's do, `--labels` takes
+    a table folder,class, and any of them is right. The same images among all classes stand beside it. To set the
+    accuracy beside that on clean images, ask the validation images of the same subset.
 
     >>> ClassSubset(subset="imagenet-r").subset
     'imagenet-r'
@@ -46,7 +47,7 @@ class ClassSubset(Instrument, version=1, order=21, needs={"logits", "label"}):
         "Hendrycks et al. 2021, Natural Adversarial Examples (ImageNet-A), The Many Faces of Robustness (ImageNet-R); "
         "Recht et al. 2019 (V2); Wang et al. 2019 (Sketch)"
     )
-    columns = {"id": pl.String, "label": pl.Int32, "logits": pl.List(pl.Float32)}
+    columns = {"id": pl.String, "label": pl.Int32, "answers": pl.List(pl.Int32), "logits": pl.List(pl.Float32)}
     concluded = {"right": pl.Boolean}
     sentences = {
         "nothing": Sentence("cannot tell", "there is nothing to be right about", "Nothing can be told: {why}."),
@@ -70,9 +71,11 @@ class ClassSubset(Instrument, version=1, order=21, needs={"logits", "label"}):
     }
 
     def observe(self, classifier: Classifier, batch: Batch) -> Rows:
-        """Per image: its label and all logits, since which classes there are is known in the end."""
-        labels = where_labeled(batch, batch.labels)
-        return self.table({"id": batch.ids, "label": labels, "logits": batch.logits.numpy()})
+        """Per image: all labels that are right, and all logits, since which classes there are is known in the end."""
+        right = batch.all_labels or ((),) * len(batch)
+        answers = [own or (label,) for own, label in zip(right, batch.labels.tolist(), strict=True)]
+        known = {"answers": [list(own) if own[0] >= 0 else None for own in answers], "logits": batch.logits.numpy()}
+        return self.table({"id": batch.ids, "label": where_labeled(batch, batch.labels)} | known)
 
     def conclude(self, rows: Rows, about: About) -> Conclusion:
         known, lost = self._known(rows, about)
@@ -89,13 +92,20 @@ class ClassSubset(Instrument, version=1, order=21, needs={"logits", "label"}):
                 (Measure("accuracy", None, "share", why=why, title=title, headline=True),),
                 verdict=self.say("nothing", why=why),
             )
-        labels = known["label"].to_numpy()
+        answers = known["answers"].to_list()
         logits = known["logits"].explode().to_numpy().reshape(known.height, -1)
-        right, whole = members[logits[:, members].argmax(1)] == labels, logits.argmax(1) == labels
-        measures = tuple(_measures(right, whole, 1 / len(members), top1(self.subset)))
+        right, whole = (
+            np.array([said in own for said, own in zip(given.tolist(), answers, strict=True)])
+            for given in (members[logits[:, members].argmax(1)], logits.argmax(1))
+        )
+        several = sum(len(own) > 1 for own in answers)
+        chance = sum(len(own) for own in answers) / len(answers) / len(members)
+        measures = tuple(_measures(right, whole, chance, top1(self.subset)))
         each = {"id": known["id"], "right": right}
-        panels = (_classes(labels, right, whole, about.classes),)
+        panels = (_classes(answers, right, whole, about.classes),)
         caveats = [f"Chance is one of {len(members)} classes."]
+        if several:
+            caveats = [f"{several:,} images have several right classes: any counts, and chance is by so many of all."]
         if self.subset == "present":
             caveats.append(f"The classes are the {len(members)} that have an image here.")
         if self.subset == "imagenet-a":
@@ -108,14 +118,15 @@ class ClassSubset(Instrument, version=1, order=21, needs={"logits", "label"}):
 
     def _known(self, rows: Rows, about: About) -> tuple[Rows, int]:
         """The rows of images whose label is one of the subset, and how many are not."""
-        known = rows.drop_nulls("label")
+        known = rows.drop_nulls("answers")
         if self.subset != "present" and about.space == IMAGENET:
-            known = known.filter(pl.col("label").is_in(listed(self.subset).tolist()))
+            among = pl.col("answers").list.set_intersection(listed(self.subset).astype(np.int32).tolist())
+            known = known.with_columns(among).filter(pl.col("answers").list.len() > 0)
         return known, rows.height - known.height
 
     def _members(self, known: Rows) -> NDArray[np.int64]:
         """The logits that are kept, in increasing order."""
-        present = np.unique(known["label"].to_numpy()).astype(np.int64)
+        present = np.unique(known["answers"].explode().to_numpy()).astype(np.int64)
         return present if self.subset == "present" else listed(self.subset)
 
     def _verdict(self, measures: Sequence[Measure], classes: int, every: int) -> Verdict:
@@ -148,12 +159,20 @@ def _measures(
 
 
 def _classes(
-    labels: NDArray[np.int64], right: NDArray[np.bool_], whole: NDArray[np.bool_], names: Sequence[str]
+    answers: Sequence[Sequence[int]], right: NDArray[np.bool_], whole: NDArray[np.bool_], names: Sequence[str]
 ) -> Panel:
     rows: list[list[Any]] = []
-    for k in np.unique(labels).tolist():
-        own = labels == k
-        rows.append([names[k], int(own.sum()), round(float(right[own].mean()), 4), round(float(whole[own].mean()), 4)])
+    sets = [tuple(sorted(own)) for own in answers]
+    for right_ones in sorted(set(sets)):
+        own = np.array([one == right_ones for one in sets])
+        rows.append(
+            [
+                " or ".join(names[k] for k in right_ones),
+                int(own.sum()),
+                round(float(right[own].mean()), 4),
+                round(float(whole[own].mean()), 4),
+            ]
+        )
     rows.sort(key=lambda row: row[2])
     data = {"columns": ["class", "images", "right among these", "among all"], "rows": rows[:LISTED]}
     return Panel("classes", "table", "Class by class", "The hardest first.", data)

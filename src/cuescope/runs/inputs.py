@@ -319,7 +319,7 @@ def boxes(path: Any, given: Given) -> ImageSet:
 
 @source("a CSV of their labels", "label", extends="images", kind="file")
 def labels(path: Any, given: Given) -> ImageSet:
-    """CSV with the columns file,index."""
+    """CSV with the columns file,index, or folder,class with a row for each class that a folder stands for."""
     return given.images
 
 

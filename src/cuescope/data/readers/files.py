@@ -217,7 +217,7 @@ def spread(total: int, limit: int | None) -> np.ndarray:
 class FileSet(ImageSet):
     """Image files below a folder; an id is the path relative to it. Labels index `classes`, -1 where unknown.
 
-    `real` holds, for some ids, all the labels that are right.
+    `real` holds, for some ids, all the labels that are right, `real_from` where these come from.
     """
 
     def __init__(
@@ -229,6 +229,7 @@ class FileSet(ImageSet):
         labels: np.ndarray | None = None,
         classes: ClassSpace | None = None,
         real: Mapping[str, tuple[int, ...]] | None = None,
+        real_from: str = "ReaL",
         notes: Sequence[str] = (),
         skipped: Sequence[Skipped] = (),
     ) -> None:
@@ -236,7 +237,7 @@ class FileSet(ImageSet):
         self.name = name or printable(Path(os.path.realpath(root)).name)
         self.labels = labels if labels is not None and (labels >= 0).any() else None
         self.classes = classes if self.labels is not None or real else None
-        self.real = real or {}
+        self.real, self.real_from = real or {}, real_from
         if self.classes is not None:
             self.knows = frozenset({"label", "labels"} if self.real else {"label"})
         self.notes, self.skipped = tuple(notes), tuple(skipped)
@@ -251,7 +252,7 @@ class FileSet(ImageSet):
         return None if self.labels is None or self.labels[index] < 0 else int(self.labels[index])
 
     def read(self, index: int) -> Sample:
-        name, source = self.id(index), "ReaL" if self.real else ""
+        name, source = self.id(index), self.real_from if self.real else ""
         return Sample(name, decode(self.root / name), self.label(index), self.real.get(name, ()), source)
 
     @functools.cached_property

@@ -13,6 +13,7 @@ from cuescope.data.images import Skipped
 from cuescope.data.readers import imagenet
 from cuescope.data.readers.class_folders import is_split, labels_from_folders, without_masks
 from cuescope.data.readers.files import FileSet, Found, Names, checked_folder, scan, spread
+from cuescope.data.readers.folder_classes import names_folders, read_folder_classes
 from cuescope.data.readers.labels import LabelTable, read_labels, read_tables
 from cuescope.data.readers.listed import Listed, is_outside, of_images
 from cuescope.data.readers.peek import peek
@@ -39,7 +40,8 @@ def read_folder(
     ImageFolder: the first folder level is the class. Levels that all images share are passed over (root/val/cat,
     root/val/dog), and so are folders of splits (`is_split`): images directly in one, or in the root, have no label.
     Folders named by numbers are in numeric order. `real` is ReaL's real.json, for ILSVRC validation
-    images. `limit` takes so many images, evenly spread.
+    images. Where `labels` has the columns folder,class, all classes of an image's folder are right, and an image of
+    several has no label of its own. `limit` takes so many images, evenly spread.
 
     Raises CueError where there is no such folder, no image, or a malformed CSV; a CSV row without its file is
     recorded in `skipped`, more than twenty of them together in `notes`.
@@ -48,8 +50,13 @@ def read_folder(
     found = scan(root)
     notes, skipped = [], list(found.skipped)
     found = without_masks(found, notes)
-    table, file = _table(root, labels, notes)
-    if table is not None:
+    known, real_from = {}, "ReaL"
+    by_folders = labels is not None and names_folders(Path(labels).expanduser())
+    table, file = (None, Path(labels or root)) if by_folders else _table(root, labels, notes)
+    if by_folders:
+        label, classes, known = _of_folders(root, found.names, file.expanduser(), notes)
+        real_from = file.name
+    elif table is not None:
         label, classes = _of_table(root, found, file, table, notes, skipped)
         notes += _otherwise(found.names, label, classes, file.name)
     else:
@@ -66,12 +73,22 @@ def read_folder(
         notes.append(f"{len(at):,} of {len(names):,} images, evenly spread")
         names, label = names.take(at), label[at]
     notes += peek(len(names), lambda i: root / names[i])
-    known = {}
     if real is not None:
+        real_from = "ReaL"
         known = imagenet.real_labels(names, imagenet.read_real(Path(real)))
         label, classes = imagenet.in_imagenet(label, classes)
         notes.append(f"ReaL labels for {len(known):,} images; images for which ReaL has none are not scored by it")
-    return FileSet(root, names, name=name, labels=label, classes=classes, real=known, notes=notes, skipped=skipped)
+    return FileSet(
+        root,
+        names,
+        name=name,
+        labels=label,
+        classes=classes,
+        real=known,
+        real_from=real_from,
+        notes=notes,
+        skipped=skipped,
+    )
 
 
 def read_files(paths: Sequence[Path | str]) -> FileSet:
@@ -131,6 +148,20 @@ def _of_table(
         notes.append(f"{otherwise:,} files of {path.name} are written otherwise in the folder, such as '{example}'")
     notes += table.notes
     return label, table.classes
+
+
+def _of_folders(
+    root: Path, names: Names, path: Path, notes: list[str]
+) -> tuple[np.ndarray, ClassSpace, dict[str, tuple[int, ...]]]:
+    """The one label of each image, -1 for none or several; the classes; and all labels of each image that has some."""
+    table = read_folder_classes(path)
+    right = [table.of_image(name) for name in names]
+    if not any(right):
+        found = f"no image in '{root}' lies in a folder that '{path}' names (such as '{next(iter(table.of))}')"
+        raise CueError(found, wanted=f"names of folders, as of '{names[0]}'", do="correct the folder column")
+    notes += table.said(path.name, right)
+    label = np.array([own[0] if len(own) == 1 else -1 for own in right], np.int32)
+    return label, table.classes, {name: own for name, own in zip(names, right, strict=True) if own}
 
 
 def _otherwise(names: Names, label: np.ndarray, classes: ClassSpace, table: str) -> Iterator[str]:
