@@ -80,7 +80,7 @@ def perform(
     """
     tell = say or silent
     asked = find_instruments(options)
-    sets = open_inputs(options.inputs, options.most_images)
+    sets = open_inputs(options.inputs, options.most_images, progress=progress or quiet)
     folder, models = Run.create(options.out), with_series(models, asked)
     with folder.locked():
         previous = folder.manifest
@@ -110,7 +110,7 @@ def perform(
             cell.seconds = seconds.get(f"cells/{cell.folder.name}", 0.0)
         # From now on the run is not finished, whatever an earlier one has left: the last manifest is what commits.
         folder.write_manifest()
-        for line in _opening(plan, options):
+        for line in _opening(plan, options, folder.place):
             tell(line)
         for line in chosen.said if chosen else ():
             tell(f"  {line}")
@@ -171,7 +171,7 @@ def _measured(
     return Meter(show, estimate, found.total)
 
 
-def _opening(plan: Plan, options: AuditOptions) -> list[str]:
+def _opening(plan: Plan, options: AuditOptions, place: str) -> list[str]:
     """What is looked at, what is assumed of it, what is asked, and where the answer will be."""
     said = []
     for classifier in plan.classifiers:
@@ -185,7 +185,7 @@ def _opening(plan: Plan, options: AuditOptions) -> list[str]:
         said += [f"  {assumed}" for assumed in plan.matched[role]]
     asked = dict.fromkeys(name_of(task.instrument) for task in plan.tasks)
     of_preset = "" if options.only else f", those of --preset {options.preset}"
-    said.append(f"asks {counted(len(asked), 'instrument')}{of_preset}; the report will be {options.out}/report.html")
+    said.append(f"asks {counted(len(asked), 'instrument')}{of_preset}; the report will be {place}/report.html")
     return said
 
 

@@ -88,5 +88,5 @@ def finish(result: Audit, *, as_json: bool) -> int:
         say("nothing to do: this run is finished")
     for cell in result.failed:
         say(f"failed: {cell.instrument} of {cell.classifier}: {cell.why} (traceback in {cell.folder / 'error.txt'})")
-    say(f"report: {run.path / 'report.html'}")
+    say(f"report: {run.place}/report.html")
     return 1 if result.failed else 0

@@ -9,15 +9,20 @@ def report(*runs: Path, out: Path | None = None, inline: bool = False, summary: 
     """Make the report again from run folders, several side by side; needs no model and no images.
 
     Args:
-        runs: Run folders.
+        runs: Run folders, here or at addresses.
         out: The page; report.html in the first run by default.
         inline: One file with everything: full images, all rows of all tables.
         summary: File for one page of Markdown, for a pull request: the sentence, the profile, what to do.
     """
     from cuescope.report import write
+    from cuescope.runs.store import Run
 
     if not runs:
         raise CueError("no run was given", wanted="at least one run folder", do="cuescope report RUN --out page.html")
-    print(write(list(runs), out or runs[0] / "report.html", inline=inline, summary=summary))
+    opened = [Run.open(run) for run in runs]
+    page = write(opened, out or opened[0].path / "report.html", inline=inline, summary=summary)
+    if (mirror := opened[0].mirror) and not out:
+        mirror.put("report.html")
+    print(out or f"{opened[0].place}/{page.name}")
     if summary:
         print(summary)

@@ -94,6 +94,8 @@ class Sample:
     framing: Framing = "photograph"
 
 
+AHEAD = 4
+"""Groups that are fetched from afar while one is decoded."""
 HELD_BYTES = 1 << 30
 """Of decoded pixels that wait for their use; beyond it they are decoded again."""
 
@@ -204,6 +206,9 @@ class ImageSet(ABC):
         """The label of an image, without decoding it where that can be. Raises UnreadableError as `read` does."""
         return self.read(index).label
 
+    def ahead(self, indices: Sequence[int]) -> None:  # noqa: B027 - what lies near has nothing to do
+        """These images are read next, in this order: what is far away is fetched. None: nothing is, after all."""
+
     @property
     @abstractmethod
     def digest(self) -> str:
@@ -241,6 +246,8 @@ class ImageSet(ABC):
         pool = ThreadPoolExecutor(max(1, workers or cores()), thread_name_prefix="decode")
         try:
             for number, group in enumerate(groups):
+                for coming in groups[number + AHEAD - 1 if number else 0 : number + AHEAD]:
+                    self.ahead(coming)
                 with lock:
                     # The reader is done with the group before the last one.
                     held.pop(number - 2, None)
@@ -251,6 +258,7 @@ class ImageSet(ABC):
             while waiting:
                 yield collect()
         finally:
+            self.ahead(())
             pool.shutdown(wait=True, cancel_futures=True)
 
 

@@ -15,10 +15,13 @@ from cuescope.core.class_files import IMAGENET
 from cuescope.core.errors import CueError, unknown
 from cuescope.core.files import check_run_folder
 from cuescope.core.parameters import parameters
+from cuescope.core.remote import address
 from cuescope.instruments import names as instruments
 from cuescope.instruments import presets
 from cuescope.instruments.presets import PresetName
-from cuescope.runs.inputs import check_image, sources
+from cuescope.runs.inputs import sources
+from cuescope.runs.mirror import Mirror
+from cuescope.runs.one_image import check_image
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -39,7 +42,8 @@ class AuditOptions:
     only: Sequence[str] = ()
     """Instruments to ask instead, separated by commas. See `cuescope list instruments`."""
     out: str | Path = "run"
-    """Run folder. A run that was stopped goes on; one that is finished is left alone."""
+    """Run folder, here or at an address, as s3://bucket/run. A run that was stopped goes on; one that is finished is
+    left alone."""
     classes: Any = None
     """Names of the classifier's classes: a text file, one a line, or a JSON list; or imagenet-1k."""
     templates: Any = None
@@ -119,13 +123,20 @@ class AuditOptions:
         instruments.check(self.asked)
         for source in sources().values():
             source.check(self.inputs.get(source.role))
-        check_run_folder(Path(self.out))
+        if url := address(self.out):
+            Mirror(url).check()
+        else:
+            check_run_folder(Path(self.out))
         self._check_apart()
         check_models(classifiers, self.classes, self.templates, self.preprocessing)
 
     def _check_apart(self) -> None:
         """Raise CueError where the run would lie among the images, and its pictures become images of the next run."""
         for role, given in self.inputs.items():
+            there, url = address(given), address(self.out)
+            if there and f"{url}/".startswith(f"{there}/"):
+                found = f"--out {url} lies in --{role} {there}"
+                raise CueError(found, wanted="a run folder outside of the images", do="choose another --out")
             folder = Path(given).expanduser() if isinstance(given, str | Path) else None
             out = Path(os.path.realpath(self.out))
             if folder and folder.is_dir() and out.is_relative_to(os.path.realpath(folder)):

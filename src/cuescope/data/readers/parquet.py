@@ -1,9 +1,11 @@
 """Parquet tables of images, as Hugging Face's datasets have them: a column of bytes, a column of labels."""
 
+from __future__ import annotations
+
 import bisect
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,14 @@ import polars as pl
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.core.files import parsed
-from cuescope.data.images import UnreadableError
+from cuescope.core.progress import Progress, quiet
+from cuescope.core.remote import together
+from cuescope.data.images import OutOfReachError, UnreadableError
 from cuescope.data.readers.decode import unreached
+from cuescope.data.readers.far import FarFile
+from cuescope.data.readers.far_parquet import FarParquet
 from cuescope.data.readers.files import Names
-from cuescope.data.readers.stored import StoredSet, labels_of
+from cuescope.data.readers.stored import Store, StoredSet, labels_of, state
 
 IMAGES = ("image", "img", "jpg", "png", "bytes", "image_bytes", "content", "picture")
 LABELS = ("label", "labels", "fine_label", "class", "cls", "target", "class_id", "class_name", "category")
@@ -24,66 +30,117 @@ BLOCK = 32
 """Rows that are read together; two blocks are kept."""
 
 
-class _Tables:
+Table = Path | FarParquet
+
+
+class _Tables(Store):
     """The bytes of images in the rows of tables, a block of rows at a time."""
 
-    def __init__(self, paths: Sequence[Path], counts: Sequence[int], column: pl.Expr) -> None:
-        self.paths, self.column = paths, column
+    def __init__(self, tables: Sequence[Table], counts: Sequence[int], column: str, schema: dict[str, Any]) -> None:
+        self.tables, self.column, self.expression = tables, column, bytes_in(schema, column)
         self.bounds = [0, *itertools.accumulate(counts)]
         self._held: dict[tuple[int, int], list[bytes | None]] = {}
         self._lock = threading.Lock()
 
     def bytes(self, index: int) -> bytes:
-        file = bisect.bisect_right(self.bounds, index) - 1
-        block, at = divmod(index - self.bounds[file], BLOCK)
+        file, row = self._place(index)
+        table, first, end = self.tables[file], 0, self.bounds[file + 1] - self.bounds[file]
+        if isinstance(table, FarParquet):
+            first, end = table.bounds[(group := _group(table, row)) : group + 2]
+        start = first + (row - first) // BLOCK * BLOCK
         with self._lock:
-            if (rows := self._held.get((file, block))) is None:
-                table = pl.scan_parquet(self.paths[file], glob=False).select(self.column).slice(block * BLOCK, BLOCK)
-                try:
-                    rows = table.collect().to_series().to_list()
-                except OSError as error:
-                    raise unreached(self.paths[file], error, "its Parquet file") from None
-                except pl.exceptions.PolarsError as error:
-                    raise UnreadableError(f"its Parquet file cannot be read: {error}") from None
+            if (rows := self._held.get((file, start))) is None:
+                rows = self._read(table, row, start, min(BLOCK, end - start))
                 last = list(self._held.items())[-1:]
-                self._held = {**dict(last), (file, block): rows}
-        if (data := rows[at]) is None:
+                self._held = {**dict(last), (file, start): rows}
+        if (data := rows[row - start]) is None:
             raise UnreadableError("its row holds no bytes, at most the path of a file")
         return data
 
+    def _place(self, index: int) -> tuple[int, int]:
+        file = bisect.bisect_right(self.bounds, index) - 1
+        return file, index - self.bounds[file]
 
-def read_parquet(paths: Sequence[Path], name: str) -> StoredSet:
+    def _read(self, table: Table, row: int, start: int, count: int) -> list[bytes | None]:
+        path = table.group(_group(table, row), self.column) if isinstance(table, FarParquet) else table
+        try:
+            found = pl.scan_parquet(path, glob=False).select(self.expression).slice(start, count)
+            return found.collect().to_series().to_list()
+        except OSError as error:
+            raise unreached(path, error, "its Parquet file") from None
+        except pl.exceptions.PolarsError as error:
+            raise UnreadableError(f"its Parquet file cannot be read: {error}") from None
+
+    def states(self) -> Iterable[object]:
+        return (state(table.file if isinstance(table, FarParquet) else table) for table in self.tables)
+
+    def ahead(self, indices: Sequence[int]) -> None:
+        wanted: dict[int, dict[int, None]] = {}
+        for file, row in map(self._place, indices):
+            if isinstance(table := self.tables[file], FarParquet):
+                wanted.setdefault(file, {})[_group(table, row)] = None
+        far = {file: table for file, table in enumerate(self.tables) if isinstance(table, FarParquet)}
+        if far:
+            with self._lock:
+                for file in wanted or far:
+                    far[file].ahead(wanted.get(file, ()), self.column)
+
+
+def _group(table: FarParquet, row: int) -> int:
+    return bisect.bisect_right(table.bounds, row) - 1
+
+
+def read_parquet(paths: Sequence[Path] | Sequence[FarFile], name: str, progress: Progress = quiet) -> StoredSet:
     """Which images are in these tables, and what are their labels?
 
     The column of images is the one that the table says to be one, or is called so: bytes, or a struct with them. The
     labels are those of the first column that the table says to be of classes, or that is called label; names are the
-    table's. An image is named by its file and row. Raises CueError where there is no column of images.
+    table's. An image is named by its file and row. Of files at addresses a group of rows is fetched at a time. Raises
+    CueError where there is no column of images.
     """
-    schema, features = _about(paths[0])
-    column = image_column(paths[0], schema, features)
-    label, classes = label_column(schema, features)
+    tables: list[Table] = []
     counts, labels = [], list[Any]()
-    for path in paths:
-        try:
-            table = pl.scan_parquet(path, glob=False).select(pl.len() if label is None else pl.col(label)).collect()
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise _unreadable(path, error) from None
-        counts.append(table.item() if label is None else table.height)
-        labels += [None] * counts[-1] if label is None else table.to_series().to_list()
+    schema, column, label, classes = dict[str, Any](), "", None, ()
+    opened = together(_opened, paths) if isinstance(paths[0], FarFile) else map(_opened, paths)
+    for number, (path, table) in enumerate(zip(paths, opened, strict=True)):
+        progress(0, 0, f"reading what lies in the tables, {number + 1:,} of {len(paths):,}")
+        if not tables:
+            schema, features = _about(table.about if isinstance(table, FarParquet) else table, path)
+            column = image_column(path, schema, features)
+            label, classes = label_column(schema, features)
+        tables.append(table)
+        found = _column(path, table, label)
+        counts.append(found if isinstance(found, int) else len(found))
+        labels += [None] * found if isinstance(found, int) else found.to_list()
     names = Names(f"{path.stem}/{row}" for path, count in zip(paths, counts, strict=True) for row in range(count))
     if not names:
         raise CueError(f"'{paths[0]}' has no row", wanted="a row an image", do="check the path")
     notes = [f"{len(names):,} images in the rows of {len(paths):,} Parquet file{'s' * (len(paths) > 1)}"]
     places, space = labels_in(label, classes, labels, notes)
-    return StoredSet(name, names, _Tables(paths, counts, bytes_in(schema, column)), places, space, notes)
+    return StoredSet(name, names, _Tables(tables, counts, column, schema), places, space, notes)
 
 
-def _about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The columns of a table, and what Hugging Face's metadata say of them."""
+def _opened(path: Path | FarFile) -> Table:
+    return FarParquet(path) if isinstance(path, FarFile) else path
+
+
+def _column(path: Path | FarFile, table: Table, label: str | None) -> pl.Series | int:
+    """The labels of a table, or the number of its rows where it has none."""
+    try:
+        if isinstance(table, FarParquet):
+            return table.bounds[-1] if label is None else table.column(label)
+        found = pl.scan_parquet(table, glob=False).select(pl.len() if label is None else pl.col(label)).collect()
+    except (pl.exceptions.PolarsError, OSError, OutOfReachError) as error:
+        raise _unreadable(path, error) from None
+    return found.item() if label is None else found.to_series()
+
+
+def _about(path: Path, source: Path | FarFile) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The columns of a table, and what Hugging Face's metadata say of them; `source` is what errors name."""
     try:
         schema, metadata = dict(pl.read_parquet_schema(path)), pl.read_parquet_metadata(path)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(source, error) from None
     try:
         features = parsed(metadata["huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
@@ -91,12 +148,12 @@ def _about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return schema, features if isinstance(features, dict) else {}
 
 
-def _unreadable(path: Path, error: Exception) -> CueError:
+def _unreadable(path: Path | FarFile, error: Exception) -> CueError:
     found = f"'{path}' cannot be read as Parquet: {str(error).splitlines()[0]}"
     return CueError(found, wanted="a Parquet file with a column of images", do="check the file")
 
 
-def image_column(path: Path, schema: dict[str, Any], features: dict[str, Any]) -> str:
+def image_column(path: Path | FarFile, schema: dict[str, Any], features: dict[str, Any]) -> str:
     """The column that holds images as bytes. Raises CueError where there is none."""
 
     def holds_bytes(name: str) -> bool:

@@ -2,9 +2,9 @@
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -12,21 +12,35 @@ from cuescope.core.classes import BY_INDEX, STORED, ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet, Sample, Skipped
 from cuescope.data.readers.decode import decode
+from cuescope.data.readers.far import FarFile
 from cuescope.data.readers.files import Names
-from cuescope.data.readers.peek import peek
+from cuescope.data.readers.peek import looked_at, peek
 
 PEEKED = 64
 """Images that are looked into for notes: each may be a block of a large file."""
 
 
-class Store(Protocol):
+class Store(ABC):
     """Where the bytes of images are: positions count over all files."""
 
-    paths: Sequence[Path]
-
+    @abstractmethod
     def bytes(self, index: int) -> bytes:
         """The file of an image. Raises UnreadableError with the reason where there is none."""
-        ...
+
+    @abstractmethod
+    def states(self) -> Iterable[object]:
+        """Of each file what changes with its bytes, in a form whose repr tells."""
+
+    def ahead(self, indices: Sequence[int]) -> None:  # noqa: B027 - what lies near has nothing to do
+        """As `ImageSet.ahead`."""
+
+
+def state(path: Path | FarFile) -> tuple[str, int, int | str]:
+    """What of a file changes with its bytes: its name, its size, and its time of change or its tag."""
+    if isinstance(path, FarFile):
+        return path.state
+    status = path.stat()
+    return path.name, status.st_size, status.st_mtime_ns
 
 
 class StoredSet(ImageSet):
@@ -47,7 +61,9 @@ class StoredSet(ImageSet):
         self.classes = classes if (labels >= 0).any() else None
         self.knows = frozenset({"label"}) if self.classes is not None else frozenset()
         unlabeled = int((labels < 0).sum()) if self.classes is not None else 0
-        lacking = [f"without a label: {unlabeled:,} of {len(labels):,} images"] if unlabeled else []
+        said = f"without a label: {unlabeled:,} of {len(labels):,} images"
+        lacking = [said] if unlabeled and said not in notes else []
+        store.ahead(looked_at(len(names), PEEKED))
         self.notes = (*notes, *lacking, *peek(len(names), store.bytes, PEEKED))
         self.skipped = tuple(skipped)
 
@@ -63,13 +79,15 @@ class StoredSet(ImageSet):
     def read(self, index: int) -> Sample:
         return Sample(self.id(index), decode(self.store.bytes(index)), self.label(index))
 
+    def ahead(self, indices: Sequence[int]) -> None:
+        self.store.ahead(indices)
+
     @functools.cached_property
     def digest(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Over each file's name, size and time of change, and the names and labels of the images."""
+        """Over each file's name, size and time of change (or tag), and the names and labels of the images."""
         total = hashlib.blake2b(repr(self.classes).encode(), digest_size=16)
-        for path in self.store.paths:
-            status = path.stat()
-            total.update(repr((path.name, status.st_size, status.st_mtime_ns)).encode())
+        for known in self.store.states():
+            total.update(repr(known).encode())
         total.update(self.labels.tobytes())
         for name in self.names:
             total.update(name.encode() + b"\0")
