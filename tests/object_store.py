@@ -48,7 +48,8 @@ class Door:
                 if fault == "slow":
                     time.sleep(door.slow_s)
                 if isinstance(fault, int):
-                    text = b"<Error><Code>AccessDenied</Code></Error>" if fault == 403 else b"<Error/>"
+                    code = {403: "AccessDenied", 404: "NoSuchKey"}.get(fault, "InternalError")
+                    text = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
                     self.send_response(fault)
                     self.send_header("Content-Length", str(len(text)))
                     self.end_headers()

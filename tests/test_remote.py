@@ -17,7 +17,7 @@ import cuescope
 from cuescope.core import remote as remotes
 from cuescope.core.errors import CueError
 from cuescope.core.remote import Remote, address
-from cuescope.data.images import OutOfReachError
+from cuescope.data.images import OutOfReachError, UnreadableError
 from cuescope.data.readers import far
 from cuescope.data.readers.far import FarFile, Fetcher
 from cuescope.runs import lease as leases
@@ -258,6 +258,47 @@ def test_what_cannot_be_read_there_is_said(store: Remote, tmp_path: Path) -> Non
         find_images("https://localhost/photos")
     with pytest.raises(CueError, match="on this machine"):
         AuditOptions.of(images="world:congruent", cue_conflict="s3://bucket/conflict").check(["timm/resnet18"])
+
+
+def test_a_listing_says_where_images_lie(store: Remote, tmp_path: Path) -> None:
+    put(store, photos())
+    put(store, {"set/a.tar": tar(tmp_path / "a.tar", shard(0, ["x", "y"])).read_bytes()})
+    at = (tmp_path / "a.tar").read_bytes().index(png(1))
+    listed = {
+        "path": ["cat/2.png", f"{store.url}/photos/dog/3.png", "../set/a.tar"],
+        "label": ["cat", None, "dog"],
+        "start": [None, None, at],
+        "size": [None, None, len(png(1))],
+    }
+    put(store, {"photos/list.parquet": parquet(tmp_path / "list.parquet", listed).read_bytes()})
+    images = find_images(f"{store.url}/photos/list.parquet")
+    assert [images.id(i) for i in range(3)] == ["cat/2.png", f"{store.url}/photos/dog/3.png", f"../set/a.tar:{at}"]
+    assert labels(images) == [0, None, 1]
+    assert values(images) == [2, 3, 1]
+
+
+def test_a_listing_here(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    for i in range(3):
+        (tmp_path / f"cat/{i}.png").write_bytes(png(i))
+    data = tar(tmp_path / "a.tar", shard(7, ["x"])).read_bytes()
+    listed = {
+        "path": ["cat/2.png", str(tmp_path / "cat/0.png"), "a.tar", "cat/9.png", None],
+        "label": [4, 0, 1, 2, None],
+        "start": [None, None, data.index(png(7)), None, None],
+        "size": [None, None, len(png(7)), None, None],
+    }
+    images = find_images(parquet(tmp_path / "list.parquet", listed))
+    assert [int(images.read(i).pixels[0, 0, 0]) for i in range(3)] == [2, 0, 7]
+    assert labels(images) == [4, 0, 1, 2, None]
+    assert "5 images by the paths of 1 listing" in images.notes
+    with pytest.raises(OutOfReachError, match="is not there"):
+        images.read(3)
+    with pytest.raises(UnreadableError, match="has no path"):
+        images.read(4)
+    before = images.digest
+    parquet(tmp_path / "list.parquet", listed | {"label": [4, 0, 1, 3, None]})
+    assert find_images(tmp_path / "list.parquet").digest != before
 
 
 def test_an_image_out_of_reach_is_to_be_read_again(store: Remote, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -32,6 +32,7 @@ _FORBIDDEN = re.compile(
     r"|SignatureDoesNotMatch|[Cc]redentials"
 )
 _ABSENT = re.compile(r"\b404\b|NoSuchBucket|NoSuchKey|NotFound|does not exist", re.I)
+_NO_BUCKET = re.compile(r"NoSuchBucket|bucket does not exist", re.I)
 _LATE = re.compile(r"timed out|(Read|Connect\w*)TimeoutError")
 
 Item, Made = TypeVar("Item"), TypeVar("Made")
@@ -77,20 +78,7 @@ class Remote:
 
     @cached_property
     def _fs(self) -> AbstractFileSystem:
-        import fsspec
-
-        try:
-            fsspec.get_filesystem_class(self.protocol)
-        except ImportError:
-            return _by_obstore(self.protocol)
-        except ValueError:
-            wanted, do = "an address that fsspec knows, such as s3://, gs://, az:// or hf://", "correct it"
-            raise CueError(f"'{self.url}': nothing reads {self.protocol}://", wanted=wanted, do=do) from None
-        try:
-            # Listings are large, and old ones would be wrong.
-            return fsspec.filesystem(self.protocol, **{} if self.protocol in WEB else {"use_listings_cache": False})
-        except Exception as error:
-            raise self.error(_as_os_error(error)) from None
+        return _file_system(self.protocol)
 
     def at(self, name: str) -> Remote:
         """What lies below it under this name."""
@@ -217,11 +205,30 @@ def _as_os_error(error: Exception) -> OSError:
     if isinstance(error, PermissionError) or (_FORBIDDEN.search(what) and not isinstance(error, FileNotFoundError)):
         return PermissionError(errno.EACCES, f"no permission ({text[:160]})")
     if isinstance(error, FileNotFoundError) or _ABSENT.search(what):
-        bucket = "there is no such bucket" if "bucket" in what.lower() and "exist" in what else "it is not there"
-        return FileNotFoundError(errno.ENOENT, bucket)
+        why = "there is no such bucket" if _NO_BUCKET.search(what) else "it is not there"
+        return FileNotFoundError(errno.ENOENT, why)
     if _LATE.search(what):
         return TimeoutError(errno.ETIMEDOUT, f"no answer in time ({text[:160]})")
     return OSError(errno.EIO, text[:200])
+
+
+@cache
+def _file_system(protocol: str) -> AbstractFileSystem:
+    import fsspec
+
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except ImportError:
+        return _by_obstore(protocol)
+    except ValueError:
+        wanted, do = "an address that fsspec knows, such as s3://, gs://, az:// or hf://", "correct it"
+        raise CueError(f"nothing reads {protocol}://", wanted=wanted, do=do) from None
+    try:
+        # Listings are large, and old ones would be wrong.
+        return fsspec.filesystem(protocol, **{} if protocol in WEB else {"use_listings_cache": False})
+    except Exception as error:
+        wanted, do = f"what the driver of {protocol}:// needs", "check its configuration"
+        raise CueError(f"{protocol}:// cannot be used: {error}", wanted=wanted, do=do) from None
 
 
 def _by_obstore(protocol: str) -> AbstractFileSystem:

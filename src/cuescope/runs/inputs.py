@@ -173,7 +173,7 @@ def find_images(
     if layout is not None:
         source, boxes = layout[0], boxes or layout[1]
         name = source.resolve().parent.name
-    images = read_folder(source, labels=labels, real=real, limit=limit, name=name)
+    images = read_folder(source, labels=labels, real=real, limit=limit, name=name, progress=progress)
     return with_boxes(images, boxes) if boxes is not None else images
 
 

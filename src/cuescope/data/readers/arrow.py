@@ -132,20 +132,20 @@ def read_arrow(paths: Sequence[Path], name: str, progress: Progress = quiet) -> 
     schema, features = dict(streams[0].empty().schema), _features(paths[0].parent)
     column = image_column(paths[0], schema, features)
     label, classes = label_column(schema, features)
-    labels: list[Any] = []
+    labels: list[pl.Series] = []
     names = Names()
     for stream in streams:
         folder = f"{stream.path.parent.name}/" if len({path.parent for path in paths}) > 1 else ""
         total = 0
         for k, (_, _, rows) in enumerate(stream.batches):
-            labels += [None] * rows if label is None else stream.read(k)[label].to_list()
+            labels += [] if label is None else [stream.read(k)[label]]
             total += rows
         for row in range(total):
             names.append(f"{folder}{stream.path.stem}/{row}")
     if not names:
         raise CueError(f"'{paths[0]}' has no row", wanted="a row an image", do="check the path")
     notes = [f"{len(names):,} images in the rows of {len(paths):,} Arrow file{'s' * (len(paths) > 1)}"]
-    places, space = labels_in(label, classes, labels, notes)
+    places, space = labels_in(label, classes, labels, len(names), notes)
     return StoredSet(name, names, _Batches(streams, bytes_in(schema, column)), places, space, notes)
 
 

@@ -9,11 +9,11 @@ from cuescope.data.readers.arrow import read_arrow
 from cuescope.data.readers.class_folders import is_split
 from cuescope.data.readers.far import FarFile
 from cuescope.data.readers.files import IMAGE_SUFFIXES, is_file, is_folder
-from cuescope.data.readers.parquet import read_parquet
+from cuescope.data.readers.listing import read_tables
 from cuescope.data.readers.stored import StoredSet
 from cuescope.data.readers.tars import read_tars
 
-READERS = {".tar": read_tars, ".parquet": read_parquet, ".arrow": read_arrow}
+READERS = {".tar": read_tars, ".parquet": read_tables, ".arrow": read_arrow}
 DEPTH = 2
 """Levels of folders in which such files are looked for."""
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
+from cuescope.core.progress import Progress, quiet
 from cuescope.data.images import Skipped
 from cuescope.data.readers import imagenet
 from cuescope.data.readers.class_folders import is_split, labels_from_folders, without_masks
@@ -30,6 +31,7 @@ def read_folder(
     real: Path | str | None = None,
     limit: int | None = None,
     name: str = "",
+    progress: Progress = quiet,
 ) -> FileSet:
     """Which images lie in a folder, at any depth, and what are their labels?
 
@@ -44,7 +46,7 @@ def read_folder(
     recorded in `skipped`, more than twenty of them together in `notes`.
     """
     root = checked_folder(path)
-    found = scan(root)
+    found = scan(root, progress)
     notes, skipped = [], list(found.skipped)
     found = without_masks(found, notes)
     label, classes = labeled(root, found, labels, notes, skipped)

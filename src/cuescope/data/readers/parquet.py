@@ -99,24 +99,22 @@ def read_parquet(paths: Sequence[Path] | Sequence[FarFile], name: str, progress:
     CueError where there is no column of images.
     """
     tables: list[Table] = []
-    counts, labels = [], list[Any]()
-    schema, column, label, classes = dict[str, Any](), "", None, ()
+    counts, labels = list[int](), list[pl.Series]()
+    schema, features = about(paths[0])
+    column = image_column(paths[0], schema, features)
+    label, classes = label_column(schema, features)
     opened = together(_opened, paths) if isinstance(paths[0], FarFile) else map(_opened, paths)
     for number, (path, table) in enumerate(zip(paths, opened, strict=True)):
         progress(0, 0, f"reading what lies in the tables, {number + 1:,} of {len(paths):,}")
-        if not tables:
-            schema, features = _about(table.about if isinstance(table, FarParquet) else table, path)
-            column = image_column(path, schema, features)
-            label, classes = label_column(schema, features)
         tables.append(table)
         found = _column(path, table, label)
         counts.append(found if isinstance(found, int) else len(found))
-        labels += [None] * found if isinstance(found, int) else found.to_list()
+        labels += [] if isinstance(found, int) else [found]
     names = Names(f"{path.stem}/{row}" for path, count in zip(paths, counts, strict=True) for row in range(count))
     if not names:
         raise CueError(f"'{paths[0]}' has no row", wanted="a row an image", do="check the path")
     notes = [f"{len(names):,} images in the rows of {len(paths):,} Parquet file{'s' * (len(paths) > 1)}"]
-    places, space = labels_in(label, classes, labels, notes)
+    places, space = labels_in(label, classes, labels, len(names), notes)
     return StoredSet(name, names, _Tables(tables, counts, column, schema), places, space, notes)
 
 
@@ -131,16 +129,18 @@ def _column(path: Path | FarFile, table: Table, label: str | None) -> pl.Series 
             return table.bounds[-1] if label is None else table.column(label)
         found = pl.scan_parquet(table, glob=False).select(pl.len() if label is None else pl.col(label)).collect()
     except (pl.exceptions.PolarsError, OSError, OutOfReachError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable_table(path, error) from None
     return found.item() if label is None else found.to_series()
 
 
-def _about(path: Path, source: Path | FarFile) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The columns of a table, and what Hugging Face's metadata say of them; `source` is what errors name."""
+def about(source: Path | FarFile) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The columns of a table, and what Hugging Face's metadata say of them. Raises CueError."""
+    table = _opened(source)
+    path = table.about if isinstance(table, FarParquet) else table
     try:
         schema, metadata = dict(pl.read_parquet_schema(path)), pl.read_parquet_metadata(path)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise _unreadable(source, error) from None
+        raise unreadable_table(source, error) from None
     try:
         features = parsed(metadata["huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
@@ -148,26 +148,27 @@ def _about(path: Path, source: Path | FarFile) -> tuple[dict[str, Any], dict[str
     return schema, features if isinstance(features, dict) else {}
 
 
-def _unreadable(path: Path | FarFile, error: Exception) -> CueError:
+def unreadable_table(path: Path | FarFile, error: Exception) -> CueError:
     found = f"'{path}' cannot be read as Parquet: {str(error).splitlines()[0]}"
     return CueError(found, wanted="a Parquet file with a column of images", do="check the file")
 
 
 def image_column(path: Path | FarFile, schema: dict[str, Any], features: dict[str, Any]) -> str:
     """The column that holds images as bytes. Raises CueError where there is none."""
-
-    def holds_bytes(name: str) -> bool:
-        kind = schema[name]
-        fields = {field.name: field.dtype for field in kind.fields} if isinstance(kind, pl.Struct) else {}
-        return kind == pl.Binary or fields.get("bytes") == pl.Binary
-
     said = [name for name in schema if _type(features, name) == "Image"]
     structs = [name for name in schema if isinstance(schema[name], pl.Struct)]
     for name in (*said, *(name for name in IMAGES if name in schema), *structs):
-        if holds_bytes(name):
+        if holds_bytes(schema, name):
             return name
     found = f"'{path}' has no column of images; it has: {', '.join(schema)[:100]}"
     raise CueError(found, wanted="a column image of bytes, or of structs with bytes", do="give a table of images")
+
+
+def holds_bytes(schema: dict[str, Any], name: str) -> bool:
+    """Whether a column is of bytes, or of structs with them."""
+    kind = schema[name]
+    fields = {field.name: field.dtype for field in kind.fields} if isinstance(kind, pl.Struct) else {}
+    return kind == pl.Binary or fields.get("bytes") == pl.Binary
 
 
 def label_column(schema: dict[str, Any], features: dict[str, Any]) -> tuple[str | None, Sequence[str]]:
@@ -186,13 +187,14 @@ def bytes_in(schema: dict[str, Any], column: str) -> pl.Expr:
 
 
 def labels_in(
-    column: str | None, classes: Sequence[str], labels: Sequence[Any], notes: list[str]
+    column: str | None, classes: Sequence[str], labels: Sequence[pl.Series], count: int, notes: list[str]
 ) -> tuple[np.ndarray, ClassSpace | None]:
-    """What the label of each row is, -1 where there is none, and of which classes; `notes` are added to."""
+    """What the label of each of so many rows is, -1 where there is none, and of which classes; `notes` are added to."""
     if column is None:
-        return np.full(len(labels), -1, np.int32), None
+        return np.full(count, -1, np.int32), None
     notes.append(f"labels from the column {column}" + f", {len(classes)} classes by name" * bool(classes))
-    return labels_of(labels, classes)
+    kind = pl.String if labels[0].dtype == pl.Categorical else labels[0].dtype
+    return labels_of(pl.concat([part.cast(kind) for part in labels]), classes)
 
 
 def _type(features: dict[str, Any], name: str) -> str:

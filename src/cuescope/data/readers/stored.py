@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from cuescope.core.classes import BY_INDEX, STORED, ClassSpace
-from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet, Sample, Skipped
 from cuescope.data.readers.decode import decode
 from cuescope.data.readers.far import FarFile
@@ -94,21 +94,19 @@ class StoredSet(ImageSet):
         return total.hexdigest()
 
 
-def labels_of(found: Sequence[int | str | None], names: Sequence[str] = ()) -> tuple[np.ndarray, ClassSpace | None]:
+def labels_of(found: pl.Series, names: Sequence[str] = ()) -> tuple[np.ndarray, ClassSpace | None]:
     """Labels as they stand in a file, indices or names, as places in a class space; `names` are those of the indices.
 
-    >>> labels_of(["dog", None, "cat"])[0].tolist()
+    >>> labels_of(pl.Series(["dog", None, "cat"]))[0].tolist()
     [1, -1, 0]
     """
-    texts = [label for label in found if isinstance(label, str)]
-    if texts and len(texts) + found.count(None) < len(found):
-        raise CueError("labels that are indices and labels that are names", wanted="one of both", do="correct them")
-    if texts:
-        order = {name: i for i, name in enumerate(sorted(set(texts)))}
-        places = [-1 if label is None else order[str(label)] for label in found]
-        return np.array(places, np.int32), ClassSpace("labels", tuple(order), tuple(order))
-    labels = np.array([-1 if label is None else int(label) for label in found], np.int32)
-    labels[labels < 0] = -1
+    if found.dtype in (pl.String, pl.Categorical):
+        texts = found.cast(pl.String)
+        known = texts.drop_nulls().unique().sort()
+        places = texts.cast(pl.Enum(known)).to_physical().cast(pl.Int32)
+        space = ClassSpace("labels", tuple(known), tuple(known)) if len(known) else None
+        return places.fill_null(-1).to_numpy(writable=True), space
+    labels = found.cast(pl.Int64).fill_null(-1).clip(-1, 2**31 - 1).cast(pl.Int32).to_numpy(writable=True)
     most = int(labels.max(initial=-1)) + 1
     if not most:
         return labels, None
