@@ -35,7 +35,8 @@ _ABSENT = re.compile(r"\b404\b|NoSuchBucket|NoSuchKey|NotFound|does not exist", 
 _NO_BUCKET = re.compile(r"NoSuchBucket|bucket does not exist", re.I)
 _LATE = re.compile(r"timed out|(Read|Connect\w*)TimeoutError")
 
-Item, Made = TypeVar("Item"), TypeVar("Made")
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 class Entry(NamedTuple):
@@ -90,7 +91,8 @@ class Remote:
 
     def _call(self, method: str, *args: Any, size: int = 0, **kwargs: Any) -> Any:
         """What a method of the file system gives, in time."""
-        fs, wait_s = self._fs, TIMEOUT_S + size / BYTES_S
+        fs: Any = self._fs
+        wait_s = TIMEOUT_S + size / BYTES_S
         try:
             if fs.async_impl and hasattr(fs, f"_{method}"):
 

@@ -13,7 +13,6 @@ from cuescope.core.classes import BY_INDEX, STORED, ClassSpace
 from cuescope.data.images import ImageSet, Sample, Skipped
 from cuescope.data.readers.decode import decode
 from cuescope.data.readers.far import FarFile
-from cuescope.data.readers.files import Names
 from cuescope.data.readers.peek import looked_at, peek
 
 PEEKED = 64
@@ -49,7 +48,7 @@ class StoredSet(ImageSet):
     def __init__(
         self,
         name: str,
-        names: Names,
+        names: Sequence[str],
         store: Store,
         labels: np.ndarray,
         classes: ClassSpace | None,
