@@ -20,6 +20,9 @@ from cuescope.core.remote import Remote, address
 from cuescope.data.images import OutOfReachError, UnreadableError
 from cuescope.data.readers import far
 from cuescope.data.readers.far import FarFile, Fetcher
+from cuescope.data.readers.far_parquet import FarParquet
+from cuescope.data.readers.parquet import _Tables
+from cuescope.data.readers.stored import StoredSet
 from cuescope.runs import lease as leases
 from cuescope.runs.inputs import find_images
 from cuescope.runs.lease import Lease
@@ -218,6 +221,19 @@ def test_a_group_of_rows_of_a_table_is_fetched_once(
     assert len(asked) <= 6
     assert images.classes
     assert images.classes.names == ("emu", "cat", "dog")
+
+
+def test_of_many_tables_little_is_kept_here(store: Remote, tmp_path: Path) -> None:
+    for k in range(5):
+        path = parquet(tmp_path / "a.parquet", {"image": structs(4)})
+        put(store, {f"set/{k}.parquet": path.read_bytes()})
+    images = find_images(f"{store.url}/set")
+    images.ahead(())
+    assert isinstance(images, StoredSet)
+    assert values(images) == [0, 1, 2, 3] * 5
+    assert isinstance(images.store, _Tables)
+    kept = [list(table._folder.glob("group-*")) for table in images.store.tables if isinstance(table, FarParquet)]
+    assert [len(files) for files in kept] == [0, 0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("compression", ["uncompressed", "snappy", "zstd"])

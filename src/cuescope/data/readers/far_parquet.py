@@ -8,6 +8,7 @@ import secrets
 import struct
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,6 @@ class FarParquet:
         self.bounds = [0, *itertools.accumulate(rows for rows, _ in self.chunks)]
         self._coming: dict[int, Future[Path]] = {}
         self._used: set[int] = set()
-        self._pool: ThreadPoolExecutor | None = None
 
     @property
     def about(self) -> Path:
@@ -86,9 +86,12 @@ class FarParquet:
             self._let_go({group})
             raise
 
+    def let_go(self) -> None:
+        """Keep nothing of its groups of rows here."""
+        self._let_go(set(self._coming))
+
     def _submit(self, group: int, column: str) -> None:
-        self._pool = self._pool or ThreadPoolExecutor(GROUPS, thread_name_prefix="groups")
-        self._coming[group] = self._pool.submit(self._fetched, group, column)
+        self._coming[group] = _pool().submit(self._fetched, group, column)
 
     def _let_go(self, groups: set[int]) -> None:
         for group in groups:
@@ -118,6 +121,12 @@ class FarParquet:
             for at, data in together(lambda part: (part[0], self.file.read(*part)), parts, FETCHERS):
                 out.seek(at)
                 out.write(data)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """One for all files: there may be thousands."""
+    return ThreadPoolExecutor(GROUPS, thread_name_prefix="groups")
 
 
 def _unlinked(gone: Future[Path]) -> None:

@@ -28,6 +28,8 @@ IMAGES = ("image", "img", "jpg", "png", "bytes", "image_bytes", "content", "pict
 LABELS = ("label", "labels", "fine_label", "class", "cls", "target", "class_id", "class_name", "category")
 BLOCK = 32
 """Rows that are read together; two blocks are kept."""
+KEPT = 2
+"""Files at addresses of which groups of rows are kept."""
 
 
 Table = Path | FarParquet
@@ -40,6 +42,7 @@ class _Tables(Store):
         self.tables, self.column, self.expression = tables, column, bytes_in(schema, column)
         self.bounds = [0, *itertools.accumulate(counts)]
         self._held: dict[tuple[int, int], list[bytes | None]] = {}
+        self._used: list[FarParquet] = []
         self._lock = threading.Lock()
 
     def bytes(self, index: int) -> bytes:
@@ -62,7 +65,11 @@ class _Tables(Store):
         return file, index - self.bounds[file]
 
     def _read(self, table: Table, row: int, start: int, count: int) -> list[bytes | None]:
-        path = table.group(_group(table, row), self.column) if isinstance(table, FarParquet) else table
+        if isinstance(table, FarParquet):
+            self._use(table)
+            path = table.group(_group(table, row), self.column)
+        else:
+            path = table
         try:
             found = pl.scan_parquet(path, glob=False).select(self.expression).slice(start, count)
             return found.collect().to_series().to_list()
@@ -70,6 +77,13 @@ class _Tables(Store):
             raise unreached(path, error, "its Parquet file") from None
         except pl.exceptions.PolarsError as error:
             raise UnreadableError(f"its Parquet file cannot be read: {error}") from None
+
+    def _use(self, table: FarParquet) -> None:
+        """Of two files that were used last, and no other, groups of rows stay here."""
+        if table not in self._used:
+            self._used.append(table)
+        if len(self._used) > KEPT:
+            self._used.pop(0).let_go()
 
     def states(self) -> Iterable[object]:
         return (state(table.file if isinstance(table, FarParquet) else table) for table in self.tables)
