@@ -8,6 +8,7 @@ import numpy as np
 
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
+from cuescope.core.progress import Progress, quiet
 from cuescope.data.images import Skipped
 from cuescope.data.readers import imagenet
 from cuescope.data.readers.class_folders import is_split, labels_from_folders, without_masks
@@ -30,6 +31,7 @@ def read_folder(
     real: Path | str | None = None,
     limit: int | None = None,
     name: str = "",
+    progress: Progress = quiet,
 ) -> FileSet:
     """Which images lie in a folder, at any depth, and what are their labels?
 
@@ -44,20 +46,10 @@ def read_folder(
     recorded in `skipped`, more than twenty of them together in `notes`.
     """
     root = checked_folder(path)
-    found = scan(root)
+    found = scan(root, progress)
     notes, skipped = [], list(found.skipped)
     found = without_masks(found, notes)
-    table, file = _table(root, labels, notes)
-    if table is not None:
-        label, classes = _of_table(root, found, file, table, notes, skipped)
-    else:
-        label, classes = labels_from_folders(found.names, notes)
-    if unlabeled := int((label < 0).sum()) if classes else 0:
-        notes.append(f"without a label: {unlabeled:,} of {len(label):,} images")
-    if found.passed:
-        notes.append(f"folders of the system passed over: {', '.join(found.passed)}")
-    if others := found.others - (table is not None and file == root / LABELS):
-        notes.append(f"{others:,} {'file that is' if others == 1 else 'files that are'} no image passed over")
+    label, classes = labeled(root, found, labels, notes, skipped)
     at = spread(len(found.names), limit)
     names = found.names
     if len(at) < len(names):
@@ -70,6 +62,33 @@ def read_folder(
         label, classes = imagenet.in_imagenet(label, classes)
         notes.append(f"ReaL labels for {len(known):,} images; images for which ReaL has none are not scored by it")
     return FileSet(root, names, name=name, labels=label, classes=classes, real=known, notes=notes, skipped=skipped)
+
+
+def labeled(
+    root: Path,
+    found: Found,
+    labels: Path | str | None,
+    notes: list[str],
+    skipped: list[Skipped],
+    tables: Path | None = None,
+) -> tuple[np.ndarray, ClassSpace | None]:
+    """The label of each image that was found, -1 for none, from a table or from folder names; notes are added to.
+
+    `tables` is the folder in which tables of labels are looked for, where it is not the images' own.
+    """
+    tables = tables or root
+    table, file = _table(tables, labels, notes)
+    if table is not None:
+        label, classes = _of_table(root, found, file, table, notes, skipped, tables)
+    else:
+        label, classes = labels_from_folders(found.names, notes)
+    if unlabeled := int((label < 0).sum()) if classes else 0:
+        notes.append(f"without a label: {unlabeled:,} of {len(label):,} images")
+    if found.passed:
+        notes.append(f"folders of the system passed over: {', '.join(found.passed)}")
+    if others := found.others - (table is not None and file == tables / LABELS):
+        notes.append(f"{others:,} {'file that is' if others == 1 else 'files that are'} no image passed over")
+    return label, classes
 
 
 def read_files(paths: Sequence[Path | str]) -> FileSet:
@@ -107,7 +126,13 @@ def _table(root: Path, labels: Path | str | None, notes: list[str]) -> tuple[Lab
 
 
 def _of_table(
-    root: Path, found: Found, path: Path, table: LabelTable, notes: list[str], skipped: list[Skipped]
+    root: Path,
+    found: Found,
+    path: Path,
+    table: LabelTable,
+    notes: list[str],
+    skipped: list[Skipped],
+    tables: Path,
 ) -> tuple[np.ndarray, ClassSpace]:
     listed = Listed(root, found.names)
     index, lacking = of_images(table.index, listed, path.name)
@@ -122,7 +147,7 @@ def _of_table(
         notes.append(f"{len(absent):,} rows of {path.name} name no image in the folder, such as '{absent[0]}'")
     else:
         skipped += [Skipped(file, _absent(root, file, path.name, listed)) for file in absent]
-    where = ", found in the folder" if path.parent == root and path.name in (LABELS, *METADATA) else ""
+    where = ", found in the folder" if path.parent == tables and path.name in (LABELS, *METADATA) else ""
     notes += [f"labels from {path.name}{where}: {table.kind} of {len(set(table.index.values())):,} classes"]
     if (otherwise := len(index) - sum(file in listed.names for file in table.index)) > 0:
         example = next(file for file in table.index if file not in listed.names and listed.find(file))
