@@ -1,11 +1,12 @@
 """Does anything that a stranger can hand over get something done? A table of attempts and of those that succeeded.
 
-    python bench/attacks.py [--only KIND,...] [--write docs/security.md]
+    python bench/attacks.py [--only KIND,...] [--work DIR] [--write docs/security.md]
 
 Each attempt is one small function, or one payload of it, in a process and a folder of its own. It succeeds where what
 it plants is done: a script stands in the page, a formula in a table, an escape on the terminal, a file outside is read,
 written or removed, code runs, memory or time run out (more than MEGABYTES or SECONDS). A CueError is a failed attempt,
 and so is a file that is read for what it is. Any other exception is told apart: nothing was done, but it is a crash.
+Kinds that were tried before with the same --work keep their line.
 """
 
 from __future__ import annotations
@@ -1026,9 +1027,12 @@ def table(found: dict[str, list[str]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="")
+    parser.add_argument("--work", type=Path, default=Path("/tmp/cuescope-attacks"))
     parser.add_argument("--write", type=Path)
     given = parser.parse_args()
-    found: dict[str, list[str]] = {}
+    given.work.mkdir(parents=True, exist_ok=True)
+    log = given.work / "attacks.json"
+    found: dict[str, list[str]] = json.loads(log.read_text()) if log.is_file() else {}
     for kind, tries in ATTEMPTS.items():
         if given.only and not any(part in kind for part in given.only.split(",")):
             continue
@@ -1038,6 +1042,7 @@ def main() -> None:
                 found[kind].append(tried(attempt, Path(folder), OF_IMAGES if kind.endswith("images") else MEGABYTES))
             if not found[kind][-1].startswith("failed"):
                 print(f"  {name}: {found[kind][-1]}", flush=True)
+        log.write_text(json.dumps(found))
         print(f"{kind}: {len(tries)} attempts, {time.monotonic() - started:.0f} s", flush=True)
     print(table(found))
     if given.write:

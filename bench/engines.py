@@ -71,15 +71,14 @@ def measured(commands: list[list[str]]) -> Spent:
     started, found, peak = time.monotonic(), {}, 0
     # Ray starts its workers as nice as can be: on a busy machine they would hardly run.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
-    running = [
-        subprocess.Popen(c, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for c in commands
-    ]
+    running = [subprocess.Popen(c, env=environment, stdout=subprocess.DEVNULL) for c in commands]
     known = {one.pid for one in running}
     while any(one.poll() is None for one in running):
         found |= family(known)
         peak = max(peak, *map(peak_kb, known))
         time.sleep(0.1)
-    assert not any(one.returncode for one in running), [one.returncode for one in running]
+    if any(one.returncode for one in running):
+        raise SystemExit("a side failed: see above")
     return Spent(sum(found.values()), time.monotonic() - started, peak // 1024)
 
 

@@ -285,7 +285,8 @@ def first_layers(run: Run) -> Found:
         seen = [layers.responses(image) for image in prepared]
         found[f"{name} dead"] = (torch.stack([peak for peak, _, _ in seen]).amax(0) <= 0).numpy().astype(float)
         for number in (1, 2):
-            folded = torch.stack([one[number] for one in seen])
+            parts: list[Any] = [one[number] for one in seen]
+            folded = torch.stack(parts)
             found[f"{name} aliasing {number}"] = folded.nanmean(1).numpy()
     return found
 
@@ -305,7 +306,7 @@ def do(job: str, run: Run) -> float:
     torch.set_num_threads(1)
     began, file = time.perf_counter(), run.work / f"{job}-{run.seed}.npz"
     if not file.is_file():
-        found = JOBS[job](run)
+        found: Any = JOBS[job](run)
         part = file.with_suffix(".part.npz")
         np.savez(part, **found)
         part.rename(file)

@@ -82,6 +82,46 @@ def test_layouts(make: Make, files: dict[str, str | None]) -> None:
     assert named(read_folder(make(*files))) == dict(sorted(files.items()))
 
 
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            ["cat/0.png", "birds/emu/0.png", "birds/owl/0.png"],
+            "'birds/emu' is read as a part of the class 'birds'",
+        ),
+        (["train/cat/0.png", "train/cat/old/0.png"], "'train/cat/old' is read as a part of the class 'cat', and 'cat'"),
+        (["cat/0.png", "dog/train/1.png"], ""),
+        (["cat/a/0.png", "dog/b/1.png"], ""),
+    ],
+)
+def test_classes_at_two_depths_are_said(make: Make, files: list[str], said: str) -> None:
+    notes = [note for note in read_folder(make(*files)).notes if "two depths" in note]
+    assert len(notes) == bool(said)
+    assert not said or said in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (
+            "file,name\ncat/0.png,dog\ncat/1.png,cat\ndog/0.png,dog",
+            "'cat/0.png' is 'dog' there",
+        ),
+        ("file,name\ncat/0.png,cat\ncat/1.png,cat\ndog/0.png,dog", ""),
+        ("file,name\ncat/0.png,red\ncat/1.png,blue\ndog/0.png,red", ""),
+        ("file,index\ncat/0.png,1\ncat/1.png,0\ndog/0.png,0", ""),
+    ],
+)
+def test_a_table_that_contradicts_the_folders_counts_and_is_said(make: Make, table: str, said: str) -> None:
+    root = make("cat/0.png", "cat/1.png", "dog/0.png")
+    (root / "labels.csv").write_text(table)
+    images = read_folder(root)
+    assert named(images)["cat/0.png"] == "dog" or not said
+    notes = [note for note in images.notes if "contradicts" in note]
+    assert len(notes) == bool(said)
+    assert not said or ("1 of 3 images" in notes[0] and said in notes[0])
+
+
 def test_masks_beside_images_are_passed_over_and_said(make: Make) -> None:
     images = read_folder(make("images/cat/0.png", "images/dog/0.png", "masks/cat/0.png", "masks/dog/0.png"))
     assert named(images) == {"images/cat/0.png": "cat", "images/dog/0.png": "dog"}

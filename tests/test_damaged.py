@@ -316,6 +316,24 @@ def test_what_was_made_of_the_cells_is_made_again(tmp_path: Path, name: str) -> 
     assert (run.path / name).read_bytes() == whole
 
 
+@pytest.mark.parametrize("place", [".lock", "cells", "rows", "made"])
+def test_nothing_is_written_through_a_link(tmp_path: Path, place: str) -> None:
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    run = audited(tmp_path / "run")
+    photos = photographs(tmp_path / "photos", 3)
+    make("patch-shuffle", photos, tmp_path / "made")
+    link = {"rows": run.cells[0].folder / "rows", "made": tmp_path / "made" / "red"}.get(place, run.path / place)
+    if link.is_dir():
+        link.rename(tmp_path / "aside")
+    link.unlink(missing_ok=True)
+    link.symlink_to(outside / "kept" if place == ".lock" else outside)
+    with pytest.raises(CueError, match="link"):
+        _ = make("patch-shuffle", photos, tmp_path / "made") if place == "made" else audited(tmp_path / "run")
+    assert {path.name: path.read_text() for path in outside.iterdir()} == {"kept": "kept"}
+
+
 def test_facts_are_checked_and_found_again(tmp_path: Path) -> None:
     def audit() -> Run:
         with warnings.catch_warnings():

@@ -171,8 +171,7 @@ def test_parameters_from_files_are_those_of_the_instruments() -> None:
     from cuescope.core.parameters import fields_in, parameters
 
     for name in registry.names():
-        source = (names.FOLDER / f"{name}.py").read_text()
-        fields = fields_in(source, names.class_name(name))
+        fields = fields_in(names.class_name(name), *names._sources(names.FOLDER / f"{name}.py"))
         assert fields == {key: meaning for key, (_, _, meaning) in parameters(registry.find(name)).items()}
 
 

@@ -18,7 +18,7 @@ from cuescope.instruments.base import Misfit
 from cuescope.instruments.layer_cues import LayerCues
 from cuescope.instruments.registry import build
 from cuescope.methods.crossed_readout import FOLDS, PAIR_FOLDS, RIDGE, Crossed, answers, crossed, permuted
-from cuescope.methods.layer_features import LayerFeatures, before_answer, split, spread, unseen, usual_layers
+from cuescope.methods.layer_features import LayerFeatures, before_answer, layers_of, spread, unseen, usual_layers
 from cuescope.network.shuffled_weights import shuffled
 from toys import MeanColor, plain, toy
 
@@ -104,8 +104,15 @@ def test_features_are_pooled_and_projected_in_the_clean_pass() -> None:
     for (name, _), found in kept.items():
         cells = maps[name].reshape(4, 8, 3, 2, 3, 2).mean((3, 5)).flatten(1)
         assert torch.allclose(found, cells, atol=1e-6)
-    first, last = split(pl.Series(features.of_batch(unseen(pixels)).tolist()), features.facts)
+    rows = pl.DataFrame({"features": features.of_batch(unseen(pixels)).tolist()}, {"features": pl.List(pl.Float32)})
+    about = About("net", "images", (), facts={"layers": features.facts})
+    whole = [one.part(0, 4) for one in layers_of(rows, about, "features", np.arange(4))]
+    first, last = whole
     assert first.shape == last.shape == (4, 20)
+    some = [one.part(0, len(one)) for one in layers_of(rows, about, "features", np.array([1, 3]))]
+    assert all((few == every[[1, 3]]).all() for few, every in zip(some, whole, strict=True))
+    nothing = pl.DataFrame({"features": [None] * 4}, rows.schema)
+    assert not list(layers_of(nothing, about, "features", np.arange(4))), "of what was not kept there are no layers"
     assert logits.shape == (4, 3)
     wanted = maps["4"].reshape(4, 8, 3, 2, 3, 2).mean((3, 5)).flatten(1) @ features.maps[1]
     assert last == pytest.approx(wanted.numpy(), abs=1e-5)

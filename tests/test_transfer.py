@@ -155,6 +155,22 @@ def test_small_classes_are_left_out_or_end_the_curve(tmp_path: Path) -> None:
     )
     probe, shots = run.finding("layer_probe"), run.finding("few_shot")
     assert probe["accuracy"].n == 41
-    assert any("2 images" in text for text in probe.caveats)
+    assert any("2 images of classes with fewer than 5 (carmine)" in text for text in probe.caveats)
     assert "from 1 image" in shots["accuracy"].title
     assert any("carmine, has 2 images" in text for text in shots.caveats)
+
+
+def test_a_class_of_one_image_is_named_and_left_out(tmp_path: Path) -> None:
+    few = [replace(s, label=0 if i == 0 else 1 + i % 2) for i, s in enumerate(colored(30))]
+    asked = ["layer_probe", "few_shot", "label_issues"]
+    run = cuescope.audit(five(3, "all"), images=Images(few, SHADES), only=asked, out=tmp_path / "run", workers=1)
+    for name, least in zip(asked, (5, 2, 5), strict=True):
+        (said,) = [text for text in run.finding(name).caveats if "carmine" in text]
+        assert said == f"Left out: 1 image of classes with fewer than {least} (carmine)."
+    assert run.finding("few_shot")["accuracy"].n == run.finding("layer_probe")["accuracy"].n == 29
+
+
+def test_classes_of_one_image_each_tell_nothing(tmp_path: Path) -> None:
+    images = Images([replace(s, label=i) for i, s in enumerate(colored(3))], SHADES)
+    found = transfer("few-shot", five(3, "all"), images=images, out=tmp_path / "run", workers=1)
+    assert "no two classes have 2 labeled images" in found.run.finding("few_shot")["accuracy"].why

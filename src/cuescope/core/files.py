@@ -119,6 +119,18 @@ def write(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def check_links(folder: Path) -> None:
+    """Raise CueError where a link lies below a folder: what is written there could go elsewhere."""
+    for parent, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            if os.path.islink(f"{parent}/{name}"):  # noqa: PTH114 - for a million names
+                found, do = (
+                    f"'{Path(parent, name)}' is a link",
+                    "replace it by a folder or file, or choose another",
+                )
+                raise CueError(found, wanted="a folder without links, to write to", do=do)
+
+
 def sweep(folder: Path) -> None:
     """Remove what writers that died have left below a folder that nobody writes to now."""
     for parent, _, names in os.walk(folder):

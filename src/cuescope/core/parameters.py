@@ -29,34 +29,43 @@ def parameters(kind: type[Any]) -> dict[str, tuple[Any, Any, str]]:
     return {f.name: (hints[f.name], f.default, meaning.get(f.name, "")) for f in fields}
 
 
-def fields_in(source: str, name: str) -> dict[str, str] | None:
-    r"""The fields of a class in this source and the docstring under each, without running it.
+def fields_in(name: str, *sources: str) -> dict[str, str] | None:
+    r"""The fields of a class in these sources and the docstring under each, without running them.
 
-    None where there is no such class, or where it may inherit more.
+    None where there is no such class, or where it may inherit more from elsewhere.
 
-    >>> fields_in("class Net:\n  size: int = 3\n  'In pixels.'", "Net")
-    {'size': 'In pixels.'}
+    >>> fields_in("Net", "class Net(Base):\n  size: int = 3\n  'In pixels.'", "class Base(Instrument):\n  seed: int")
+    {'seed': '', 'size': 'In pixels.'}
     """
-    found = _class_in(source, name)
-    return None if found is None else _fields(found)
+    found = _lineage(name, sources)
+    return None if found is None else {key: text for kind in found for key, text in _fields(kind).items()}
 
 
-def defines(source: str, name: str, method: str) -> bool | None:
-    r"""Whether a class in this source has a method of its own, without running it; None as in `fields_in`.
+def defines(method: str, name: str, *sources: str) -> bool | None:
+    r"""Whether a class in these sources has such a method, its own or inherited; None as in `fields_in`.
 
-    >>> defines("class Net:\n  def look(self): ...", "Net", "look")
+    >>> defines("look", "Net", "class Net:\n  def look(self): ...")
     True
     """
-    found = _class_in(source, name)
-    return None if found is None else any(isinstance(n, ast.FunctionDef) and n.name == method for n in found.body)
-
-
-def _class_in(source: str, name: str) -> ast.ClassDef | None:
-    kinds = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
-    found = next((kind for kind in kinds if kind.name == name), None)
-    if found is None or any(ast.unparse(base) != "Instrument" for base in found.bases):
+    found = _lineage(name, sources)
+    if found is None:
         return None
-    return found
+    return any(isinstance(node, ast.FunctionDef) and node.name == method for kind in found for node in kind.body)
+
+
+def _lineage(name: str, sources: Sequence[str]) -> list[ast.ClassDef] | None:
+    """The class behind all that it comes from, up to Instrument; None where one of them is in no source."""
+    trees = [ast.parse(source).body for source in sources]
+    kinds = {node.name: node for tree in trees for node in tree if isinstance(node, ast.ClassDef)}
+    if name not in kinds:
+        return None
+    found: list[ast.ClassDef] = []
+    for base in [base for base in map(ast.unparse, kinds[name].bases) if base != "Instrument"]:
+        before = _lineage(base, sources)
+        if before is None:
+            return None
+        found += before
+    return [*found, kinds[name]]
 
 
 @functools.cache

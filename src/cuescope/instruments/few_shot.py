@@ -113,7 +113,8 @@ class FewShot(Controlled, version=1, order=47, needs={"features", "label"}):
         shares = [float(h / a) if a else None for h, a in zip(hits, asked, strict=True)]
         each = {"id": rows["id"].gather(labeled.images), "right": shares}
         panels = (*_panels(found, counts, self.beside), against(about.facts["pace"], [found["accuracy"]]))
-        caveats = tuple(self._caveats(labeled, counts, rows.height, about))
+        lost = labeled.left_out(rows["label"].to_list(), about.classes, self.least_images)
+        caveats = (*self._caveats(labeled, counts, about), *lost)
         return Conclusion(tuple(found.values()), panels, self._verdict(found, counts), caveats, each)
 
     def _measures(self, right: Mapping[str, dict[int, Right]], labeled: Labeled) -> Iterator[Measure]:
@@ -165,7 +166,7 @@ class FewShot(Controlled, version=1, order=47, needs={"features", "label"}):
                 said.append(self.say("not_ahead" if level else "ahead_unsure", **how))
         return sum(said, UNSAID)
 
-    def _caveats(self, labeled: Labeled, counts: Sequence[int], seen: int, about: About) -> Iterator[str]:
+    def _caveats(self, labeled: Labeled, counts: Sequence[int], about: About) -> Iterator[str]:
         yield (
             f"{self.draws} draws; of a class at most {LIMIT} images are told in each, and classes count alike. "
             "Intervals hold the spread of images and of draws; classifiers are compared on the same draws, by image."
@@ -175,8 +176,6 @@ class FewShot(Controlled, version=1, order=47, needs={"features", "label"}):
         if len(counts) < len(self.counts):
             name = about.classes[labeled.labels[int(sizes.argmin())]]
             yield f"The smallest class, {name}, has {sizes.min()} images: so the curve ends at {counts[-1]}."
-        if lost := seen - len(labeled.images):
-            yield f"{lost:,} images have no label, or are alone in their class: they are left out."
 
 
 def _panels(found: Mapping[str, Measure], counts: Sequence[int], beside: Dataset) -> Iterator[Panel]:

@@ -126,10 +126,7 @@ class LabelIssues(Featured, version=1, order=48, needs={"features", "label"}):
         ]
         panels = tuple(self._panels(self.with_outcomes(rows, Conclusion(each=each)), about.classes))
         caveats = [*CAVEATS, f"Read-outs of {FOLDS} parts, from {about.facts['layers'][0]['name']}."]
-        if lost := rows.height - len(labels):
-            caveats.append(
-                f"{lost:,} images have no label, or are of a class with fewer than {FOLDS}: they are left out."
-            )
+        caveats += labeled.left_out(rows["label"].to_list(), about.classes)
         return Conclusion(tuple(found.values()), panels, self._verdict(found, agrees), tuple(caveats), each)
 
     def _verdict(self, found: Mapping[str, Measure], agrees: Measure) -> Verdict:

@@ -128,7 +128,7 @@ class LayerProbe(Controlled, version=2, order=46, needs={"features", "label"}):
             tuple(measures.values()),
             (*_panels(read, labeled, layers, about.classes), against(about.facts["pace"], [measures["accuracy"]])),
             self._verdict(measures, layers[main.chosen]["name"]),
-            tuple(self._caveats(rows.height - len(labeled.images), layers)),
+            (*self._caveats(layers), *labeled.left_out(rows["label"].to_list(), about.classes)),
             each,
         )
 
@@ -152,7 +152,7 @@ class LayerProbe(Controlled, version=2, order=46, needs={"features", "label"}):
                 said.append(self.say("same_depth" if deeper.within(-MARGIN, MARGIN) else "depth_unsure"))
         return sum(said, UNSAID)
 
-    def _caveats(self, lost: int, layers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    def _caveats(self, layers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield (
             f"Images are told by read-outs of other images ({FOLDS} parts, as many of each class in each). Where "
             "images of one scene or object stand in several parts, it is too high; near_duplicates finds copies."
@@ -160,8 +160,6 @@ class LayerProbe(Controlled, version=2, order=46, needs={"features", "label"}):
         yield "Features are averaged over the map and standardized over all images, without labels."
         if wide := [layer["name"] for layer in layers if layer["kept"] < layer["features"]]:
             yield f"Of {', '.join(wide)} {self.dimensions:,} random projections are kept."
-        if lost:
-            yield f"{lost:,} images have no label, or are of a class with fewer than {FOLDS}: they are left out."
 
 
 _ACCURACY = "images told right from its features"

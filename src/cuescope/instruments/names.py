@@ -1,6 +1,6 @@
 """The names of the instruments and of their parameters, from files alone: nothing is imported for them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
@@ -13,6 +13,8 @@ GROUP = "cuescope.instruments"
 FOLDER = Path(__file__).parent
 NO_INSTRUMENTS = {"__init__", "base", "featured", "names", "presets", "registry", "severity_curves", "severity_pairs"}
 """What lies in the folder beside the instruments."""
+BASES = ("featured",)
+"""What instruments of ours may come from instead of Instrument."""
 
 
 @cache
@@ -69,7 +71,7 @@ def check(chosen: Mapping[str, Mapping[str, Any]]) -> None:
         path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
         if settings and path.is_file():
             try:
-                known = fields_in(path.read_text(encoding="utf-8"), class_name(path.stem))
+                known = fields_in(class_name(path.stem), *_sources(path))
             except (SyntaxError, ValueError):
                 continue  # running it tells where
             for key in settings:
@@ -94,6 +96,12 @@ def _looks(name: str) -> bool | None:
     """Whether an instrument has a `look` of its own; None where its source is elsewhere or does not show it."""
     path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
     try:
-        return defines(path.read_text(encoding="utf-8"), class_name(path.stem), "look") if path.is_file() else None
+        return defines("look", class_name(path.stem), *_sources(path)) if path.is_file() else None
     except (SyntaxError, ValueError):
         return None  # running it tells where
+
+
+def _sources(path: Path) -> Iterator[str]:
+    """The text of an instrument's file, after that of what it may come from."""
+    for file in [*(FOLDER / f"{name}.py" for name in BASES), path]:
+        yield file.read_text(encoding="utf-8")

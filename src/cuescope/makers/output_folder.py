@@ -15,6 +15,7 @@ import msgspec
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.core.files import (
+    check_links,
     check_writable,
     inside,
     is_leftover,
@@ -143,13 +144,18 @@ class OutputFolder:
             found = f"cannot write to '{self.path}': {why_not(error)}"
             raise CueError(found, wanted="a folder that can be written", do="choose another DST") from None
         path = self.path / "manifest.json"
-        manifest = read_json(path) if path.is_file() else {}
+        try:
+            manifest = read_json(path) if path.is_file() else {}
+        except CueError as error:
+            do = "choose another DST; the files that were made stay"
+            raise CueError(error.found, wanted="what a maker wrote", do=do) from None
         if (manifest.get("kind"), manifest.get("schema")) != (KIND, SCHEMA) and not all(
             is_leftover(entry.name) for entry in self.path.iterdir()
         ):
             found = f"'{self.path}' holds files that no maker made"
             wanted = "a new folder, an empty one, or one to go on with"
             raise CueError(found, wanted=wanted, do="choose another DST")
+        check_links(self.path)
         if not self.shard:
             sweep(self.path)
         if manifest:

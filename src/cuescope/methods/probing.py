@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cuescope.core.findings import Measure
 from cuescope.core.matrix import HELD, Matrix
+from cuescope.core.wording import counted
 from cuescope.methods.confident_learning import Logits
 from cuescope.methods.linear_probe import Features, Loss, fit, losses, parts
 
@@ -47,6 +48,21 @@ class Labeled(NamedTuple):
         found, at = np.unique(values[enough], return_inverse=True)
         why = f"no two classes have {least} labeled images each" if len(values) else "no image has a label"
         return cls(known[enough], at.astype(np.int64), found, why if len(found) < 2 else "")
+
+    def left_out(self, labels: Sequence[int | None], names: Sequence[str], least: int = FOLDS) -> list[str]:
+        """A sentence on what of all labels is not among these, and on which classes; none where all are.
+
+        >>> labels = [0, 0, 1, 1, 2, None]
+        >>> Labeled.of(labels, least=2).left_out(labels, ("cat", "dog", "emu"), least=2)
+        ['Left out: 1 image without a label; 1 image of classes with fewer than 2 (emu).']
+        """
+        lacking = sum(label is None for label in labels)
+        few = len(labels) - lacking - len(self.images)
+        small = sorted({label for label in labels if label is not None} - set(self.labels.tolist()))
+        names = [*(names[k] for k in small[:3]), "..."][: len(small)]
+        said = [f"{counted(lacking, 'image')} without a label"] if lacking else []
+        said += [f"{counted(few, 'image')} of classes with fewer than {least} ({', '.join(names)})"] if few else []
+        return [f"Left out: {'; '.join(said)}."] if said else []
 
     @property
     def chance(self) -> float:

@@ -130,6 +130,7 @@ class Run(Displayed):
                 self.manifest = _json(self.path / "manifest.json")
                 yield
             return
+        files.check_links(self.path)
         with ExitStack() as held:
             if part:
                 held.enter_context(self._held(f"{LOCK}-{part[0]}-of-{part[1]}"))

@@ -96,17 +96,17 @@ INSIDE = Bench(
     "inside",
     (SQUEEZE, MOBILE),
     PHOTOS,
-    ("interaction", "picture_sanity", "invariance", "nonlinearity", "shiftability", "stickers"),
+    ("interaction", "picture_sanity", "nonlinearity", "shiftability", "stickers"),
     settings={
         "interaction.images": 12,
         "interaction.sizes": "largest",
         "picture_sanity.images": 6,
-        "invariance.images": 8,
         "nonlinearity.images": 8,
         "shiftability.images": 16,
         "stickers.images": 12,
     },
     limit=64,
 )
+MOVED = Bench("moved", (SQUEEZE, MOBILE), PHOTOS, ("invariance",), settings={"invariance.images": 8}, limit=64)
 SMALL = Bench("small", (SQUEEZE, MOBILE), f"{DATA}/cifar10-sample/train", ("layer_probe", "few_shot"), limit=400)
 """Classes of other images than those that they learned from: CIFAR-10's, of which 2,000 are here."""

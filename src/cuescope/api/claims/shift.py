@@ -103,7 +103,7 @@ CLAIMS = (
     Claim(
         "shift-pooling",
         "section 3; source 004",
-        "Global pooling makes features invariant only where they are sampled finely enough: a bag of patches two "
+        "Global pooling makes features invariant only where they are sampled finely enough: a bag of patches four "
         "pixels apart moves less.",
         (Trial(SHIFTED, less("shift_stability.mac", "cuescope/world-bagnet", CONGRUENT), high=0),),
     ),

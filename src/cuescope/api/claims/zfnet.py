@@ -1,6 +1,6 @@
 """Zeiler & Fergus 2014: what layers respond to, what occlusion hides, which layers are needed, what transfers."""
 
-from cuescope.api.claims.benches import INSIDE, LAYERS, SMALL, UNITS
+from cuescope.api.claims.benches import INSIDE, LAYERS, MOVED, SMALL, UNITS
 from cuescope.api.claims.claim import CONGRUENT, MOBILE, RANDOM, SHAPE, SQUEEZE, Claim, Source, Trial, apart, gap, of
 from cuescope.api.claims.pages import TRAINED, more, without
 from cuescope.api.claims.work import PARAMETERS
@@ -61,7 +61,7 @@ CLAIMS = (
         "A small shift changes the first layer's features greatly: most of what a large one does.",
         (
             Trial(UNITS, of("invariance.rise_low", CONGRUENT), low=0.5, unless=of("invariance.rise_high", CONGRUENT)),
-            Trial(INSIDE, of("invariance.rise_low", SQUEEZE), low=0.5, unless=of("invariance.rise_high", SQUEEZE)),
+            Trial(MOVED, of("invariance.rise_low", SQUEEZE), low=0.5, unless=of("invariance.rise_high", SQUEEZE)),
         ),
     ),
     Claim(
@@ -70,8 +70,8 @@ CLAIMS = (
         "Higher layers are more invariant: a small shift moves them less than the first.",
         (
             Trial(UNITS, apart("invariance.high_vertical", "invariance.low_vertical", CONGRUENT), high=0),
-            Trial(INSIDE, apart("invariance.high_vertical", "invariance.low_vertical", SQUEEZE), high=0),
-            Trial(INSIDE, apart("invariance.high_vertical", "invariance.low_vertical", MOBILE), high=0),
+            Trial(MOVED, apart("invariance.high_vertical", "invariance.low_vertical", SQUEEZE), high=0),
+            Trial(MOVED, apart("invariance.high_vertical", "invariance.low_vertical", MOBILE), high=0),
         ),
     ),
     Claim(
@@ -85,8 +85,8 @@ CLAIMS = (
                 low=0.75,
                 unless=of("invariance.stays_far_scale", CONGRUENT),
             ),
-            Trial(INSIDE, of("invariance.stays_far_vertical", SQUEEZE), low=0.75),
-            Trial(INSIDE, of("invariance.stays_far_vertical", MOBILE), low=0.75),
+            Trial(MOVED, of("invariance.stays_far_vertical", SQUEEZE), low=0.75),
+            Trial(MOVED, of("invariance.stays_far_vertical", MOBILE), low=0.75),
         ),
     ),
     Claim(
@@ -100,8 +100,8 @@ CLAIMS = (
                 low=0.75,
                 unless=of("invariance.stays_far_scale", SHAPE),
             ),
-            Trial(INSIDE, of("invariance.stays_far_scale", SQUEEZE), low=0.75),
-            Trial(INSIDE, of("invariance.stays_far_scale", MOBILE), low=0.75),
+            Trial(MOVED, of("invariance.stays_far_scale", SQUEEZE), low=0.75),
+            Trial(MOVED, of("invariance.stays_far_scale", MOBILE), low=0.75),
         ),
     ),
     Claim(
@@ -115,8 +115,8 @@ CLAIMS = (
                 high=0,
                 why="learned from images at every turn",
             ),
-            Trial(INSIDE, apart("invariance.stays_far_rotation", "invariance.stays_far_vertical", SQUEEZE), high=0),
-            Trial(INSIDE, apart("invariance.stays_far_rotation", "invariance.stays_far_vertical", MOBILE), high=0),
+            Trial(MOVED, apart("invariance.stays_far_rotation", "invariance.stays_far_vertical", SQUEEZE), high=0),
+            Trial(MOVED, apart("invariance.stays_far_rotation", "invariance.stays_far_vertical", MOBILE), high=0),
         ),
     ),
     Claim(

@@ -1,7 +1,7 @@
 """Which folders are classes? What lies in train, test, fold0 or masks is told from what lies in cat."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -122,7 +122,18 @@ def _class_names(folders: set[Folder], notes: list[str]) -> dict[Folder, str]:
     if flat := sorted({"/".join(folder) for folder, left in rest.items() if not left}):
         more = f" and {len(flat) - 4:,} more" if len(flat) > 4 else ""
         notes.append(f"taken for parts of the set, not for classes: {', '.join(flat[:4])}{more}")
+    notes += _depths(rest)
     return {folder: left[0] if left else "" for folder, left in rest.items()}
+
+
+def _depths(rest: Mapping[Folder, Folder]) -> Iterator[str]:
+    """A note where some classes have images and others have folders of them, which may be classes of their own."""
+    within = {folder: [name for name in left[1:] if not is_split(name)] for folder, left in rest.items() if left}
+    deep = sorted(folder for folder, names in within.items() if names)
+    if len(deep) not in (0, len(within)):
+        flat = rest[min(folder for folder, names in within.items() if not names)][0]
+        part = f"'{'/'.join(deep[0])}' is read as a part of the class '{rest[deep[0]][0]}'"
+        yield f"folders of images at two depths: {part}, and '{flat}' has images itself; move up what is a class"
 
 
 def without_masks(found: Found, notes: list[str]) -> Found:

@@ -1,11 +1,12 @@
 """A folder of images, with labels from folder names or from a CSV."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from cuescope.core.alignment import align
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.core.progress import Progress, quiet
@@ -80,6 +81,7 @@ def labeled(
     table, file = _table(tables, labels, notes)
     if table is not None:
         label, classes = _of_table(root, found, file, table, notes, skipped, tables)
+        notes += _otherwise(found.names, label, classes, file.name)
     else:
         label, classes = labels_from_folders(found.names, notes)
     if unlabeled := int((label < 0).sum()) if classes else 0:
@@ -154,6 +156,20 @@ def _of_table(
         notes.append(f"{otherwise:,} files of {path.name} are written otherwise in the folder, such as '{example}'")
     notes += table.notes
     return label, table.classes
+
+
+def _otherwise(names: Names, label: np.ndarray, classes: ClassSpace, table: str) -> Iterator[str]:
+    """A note where images lie in the folders of other classes than those that the table gives them."""
+    by_folder, folders = labels_from_folders(names, [])
+    try:
+        meant = np.array([*align(folders, classes), -1])[by_folder] if folders else by_folder
+    except CueError:
+        return  # the folders are named by something else
+    other = np.flatnonzero((meant >= 0) & (label >= 0) & (meant != label))
+    if len(other):
+        said, where = (classes.names[int(of[other[0]])] for of in (label, meant))
+        example = f"'{names[int(other[0])]}' is '{said}' there, in the folder of '{where}'"
+        yield f"{table} contradicts the folders of {len(other):,} of {len(label):,} images and counts: {example}"
 
 
 def _absent(root: Path, file: str, table: str, listed: Listed) -> str:

@@ -84,8 +84,7 @@ def done(job: Job, numbers: Sequence[int], processes: int) -> Generator[Done]:
                 fn_constructor_args=(held,),
                 num_cpus=1 if gpu else job.threads,
                 num_gpus=1 if gpu else 0,
-                max_restarts=RETRIES,
-                max_task_retries=RETRIES,
+                ray_remote_args_fn=lambda: {"max_restarts": RETRIES, "max_task_retries": RETRIES},
             )
             rows = _rows(ray, told, processes)
             try:
