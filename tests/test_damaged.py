@@ -113,10 +113,10 @@ def test_a_large_file_that_states_no_size_is_not_searched(tmp_path: Path) -> Non
 
 
 def test_labels_that_no_classifier_has(tmp_path: Path) -> None:
-    assert labels_of([3, None, -5])[0].tolist() == [3, -1, -1]
-    for label in (10**12, 10**7):
+    assert labels_of(pl.Series([3, None, -5]))[0].tolist() == [3, -1, -1]
+    for label in (10**12, 10**7, 2**64 - 1):
         with pytest.raises(CueError, match="label"):
-            labels_of([0, label])
+            labels_of(pl.Series([0, label]))
 
 
 def test_tables_whose_pages_are_damaged(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,7 +19,7 @@ import cuescope.makers
 from cuescope.api.make import make
 from cuescope.core.errors import CueError
 from cuescope.instruments import registry
-from cuescope.runs.inputs import sources
+from cuescope.runs.inputs import find_images, sources
 from cuescope.runs.runner import run
 from cuescope.runs.store import Run
 from cuescope.runs.task import Task
@@ -132,6 +133,29 @@ def test_the_example_of_a_new_input_works(masks: Path) -> None:
     command = [sys.executable, "-m", "cuescope", "audit", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert "--masks" in done.stdout, done.stderr
+
+
+def test_the_example_of_addresses_works(capsys: pytest.CaptureFixture[str]) -> None:
+    store = fsspec.filesystem("memory")
+    try:
+        for i in range(3):
+            with store.open(f"/bucket/photos/{i}.png", "wb") as file:
+                Image.new("RGB", (16, 16), [(200, 0, 0), (0, 200, 0), (0, 0, 200)][i]).save(file, "PNG")
+        exec(example("remote.md", "remote.py"), {"my_module": toy(MeanColor())})
+        assert store.exists("/bucket/runs/one/report.html")
+    finally:
+        store.store.clear()
+    assert "0.0" in capsys.readouterr().out
+
+
+def test_the_example_of_a_listing_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat", "dog"):
+        Path("photos", name).mkdir(parents=True)
+        Image.new("RGB", (16, 16)).save(f"photos/{name}/1.png")
+    exec(example("image_sets.md", "listing.py"), {})
+    images = find_images("photos/listing.parquet")
+    assert [(images.id(i), images.label(i)) for i in range(2)] == [("cat/1.png", 0), ("dog/1.png", 1)]
 
 
 def test_every_input_is_described() -> None:

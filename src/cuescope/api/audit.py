@@ -4,7 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from cuescope import report
@@ -81,7 +81,7 @@ def perform(
     """
     tell = say or silent
     asked = find_instruments(options)
-    sets = open_inputs(options.inputs, options.most_images)
+    sets = open_inputs(options.inputs, options.most_images, progress=progress or quiet)
     folder, models, part = Run.create(options.out), with_series(models, asked), options.part
     with folder.locked(part), engines.threads(options):
         previous = folder.manifest
@@ -112,7 +112,7 @@ def perform(
                 cell.seconds = seconds.get(f"cells/{cell.folder.name}", 0.0)
             # From now on the run is not finished, whatever an earlier one has left: the last manifest is what commits.
             folder.write_manifest()
-        for line in _opening(plan, options):
+        for line in _opening(plan, options, folder.place):
             tell(line)
         for line in chosen.said if chosen else ():
             tell(f"  {line}")
@@ -126,7 +126,7 @@ def perform(
                 engine = engines.here(plan.tasks, folder, options.workers)
                 if options.engine != "inline":
                     names = [cell.folder.name for cell in asked_of]
-                    engine = engines.elsewhere(models, options, sets, chosen, names)
+                    engine = engines.elsewhere(models, replace(options, out=folder.path), sets, chosen, names)
                 spread(plan.tasks, folder, asked_of, engine, meter, part)
         except KeyboardInterrupt:
             do = "run the same command again: it goes on where it stopped, every full batch is kept"
@@ -180,7 +180,7 @@ def _measured(
     return Meter(show, estimate, found.total)
 
 
-def _opening(plan: Plan, options: AuditOptions) -> list[str]:
+def _opening(plan: Plan, options: AuditOptions, place: str) -> list[str]:
     """What is looked at, what is assumed of it, what is asked, and where the answer will be."""
     said = []
     for classifier in plan.classifiers:
@@ -194,7 +194,7 @@ def _opening(plan: Plan, options: AuditOptions) -> list[str]:
         said += [f"  {assumed}" for assumed in plan.matched[role]]
     asked = dict.fromkeys(name_of(task.instrument) for task in plan.tasks)
     of_preset = "" if options.only else f", those of --preset {options.preset}"
-    said.append(f"asks {counted(len(asked), 'instrument')}{of_preset}; the report will be {options.out}/report.html")
+    said.append(f"asks {counted(len(asked), 'instrument')}{of_preset}; the report will be {place}/report.html")
     return said
 
 

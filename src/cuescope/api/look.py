@@ -14,7 +14,7 @@ from cuescope.instruments import registry
 from cuescope.instruments.base import Misfit, looks, name_of
 from cuescope.instruments.names import shows_nothing
 from cuescope.report.draw import look_png, write_gif
-from cuescope.runs.inputs import find_image
+from cuescope.runs.one_image import find_image
 from cuescope.runs.options import check_look
 
 

@@ -89,7 +89,7 @@ def finish(result: Audit, *, as_json: bool) -> int:
     for cell in result.failed:
         say(f"failed: {cell.instrument} of {cell.classifier}: {cell.why} (traceback in {cell.folder / 'error.txt'})")
     if result.concluded:
-        say(f"report: {run.path / 'report.html'}")
+        say(f"report: {run.place}/report.html")
     else:
         say("this part is done; when all parts are, the same command without --shard concludes and writes the report")
     return 1 if result.failed else 0

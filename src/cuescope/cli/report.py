@@ -17,22 +17,25 @@ def report(
     """Make the report again from run folders, several side by side; needs no model and no images.
 
     Args:
-        runs: Run folders.
+        runs: Run folders, here or at addresses.
         out: The page; report.html in the first run by default.
         inline: One file with everything: full images, all rows of all tables.
         summary: File for one page of Markdown, for a pull request: the sentence, the profile, what to do.
         track: Log the measures and the page there, by that package's own settings.
     """
     from cuescope.report import write
+    from cuescope.runs.store import Run
 
     if not runs:
         raise CueError("no run was given", wanted="at least one run folder", do="cuescope report RUN --out page.html")
-    page = write(list(runs), out or runs[0] / "report.html", inline=inline, summary=summary)
-    tell(page)
+    opened = [Run.open(run) for run in runs]
+    page = write(opened, out or opened[0].path / "report.html", inline=inline, summary=summary)
+    if (mirror := opened[0].mirror) and not out:
+        mirror.put("report.html")
+    tell(out or f"{opened[0].place}/{page.name}")
     if summary:
         tell(summary)
     if track:
         from cuescope.report.trackers import track as send
-        from cuescope.runs.store import Run
 
-        tell(send([Run.open(run) for run in runs], page, track))
+        tell(send(opened, page, track))

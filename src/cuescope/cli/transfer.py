@@ -67,7 +67,7 @@ def _command(kind: Any, what: str) -> None:
             say(
                 f"failed: {cell.instrument} of {cell.classifier}: {cell.why} (traceback in {cell.folder / 'error.txt'})"
             )
-        say(f"report: {found.run.path / 'report.html'}")
+        say(f"report: {found.run.place}/report.html")
         return 1 if found.audit.failed else 0
 
     options = {name: about for name, about in described().items() if name in TAKEN}

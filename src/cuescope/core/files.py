@@ -8,14 +8,18 @@ import io
 import json
 import os
 import secrets
+import shutil
 import stat
+import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cuescope.core.errors import CueError
+from cuescope.core.remote import address
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,8 +40,21 @@ def why_not(error: OSError | ValueError) -> str:
     return "it is a file" if isinstance(error, FileExistsError) else getattr(error, "strerror", None) or str(error)
 
 
+def cache() -> Path:
+    """The folder for what can be made again, which need not be there."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cuescope"
+
+
+def temporary(owner: object) -> tuple[Path, weakref.finalize[..., Any]]:
+    """A new folder that goes with its owner, or at the end; and what makes it go, which can be detached."""
+    place = tempfile.mkdtemp(prefix="cuescope-")
+    return Path(place), weakref.finalize(owner, shutil.rmtree, place, ignore_errors=True)
+
+
 def check_folder(path: Path) -> None:
     """Raise CueError where nothing can be written to this folder. Creates nothing."""
+    if url := address(path):
+        raise CueError(f"'{url}' is an address", wanted="a folder on this machine", do="write it there, and copy it")
     there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     do = "choose another --out"
     if not there.is_dir() or not os.access(there, os.W_OK):
@@ -48,10 +65,15 @@ def check_folder(path: Path) -> None:
 def check_run_folder(path: Path) -> None:
     """Raise CueError where no run can be written to this folder. Creates nothing."""
     check_folder(path)
-    names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")} if path.exists() else set()
+    check_names(path, {entry.name for entry in path.iterdir()} if path.exists() else set())
+
+
+def check_names(place: Path | str, names: Set[str]) -> None:
+    """Raise CueError where what lies in a folder is no run."""
+    names = {name for name in names if not name.startswith(".")}
     if names and not names & {"manifest.json", "cells", "skipped"}:
         wanted = "a new folder, an empty one, or an earlier run"
-        raise CueError(f"'{path}' holds files that are not a run", wanted=wanted, do="choose another --out")
+        raise CueError(f"'{place}' holds files that are not a run", wanted=wanted, do="choose another --out")
 
 
 def check_writable(folder: Path) -> None:

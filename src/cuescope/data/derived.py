@@ -40,6 +40,9 @@ class DerivedSet(ImageSet):
     def read(self, index: int) -> Sample:
         return self.changed(self.images.read(self.at[index]))
 
+    def ahead(self, indices: Sequence[int]) -> None:
+        self.images.ahead([self.at[index] for index in indices])
+
     @functools.cached_property
     def digest(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         word, things = self.hashed()

@@ -115,6 +115,8 @@ class Lock:
         return Lock, ()
 
 
+AHEAD = 4
+"""Groups that are fetched from afar while one is decoded."""
 HELD_BYTES = 1 << 30
 """Of decoded pixels that wait for their use; beyond it they are decoded again."""
 
@@ -225,6 +227,9 @@ class ImageSet(ABC):
         """The label of an image, without decoding it where that can be. Raises UnreadableError as `read` does."""
         return self.read(index).label
 
+    def ahead(self, indices: Sequence[int]) -> None:  # noqa: B027 - what lies near has nothing to do
+        """These images are read next, in this order: what is far away is fetched. None: nothing is, after all."""
+
     @property
     @abstractmethod
     def digest(self) -> str:
@@ -262,6 +267,8 @@ class ImageSet(ABC):
         pool = ThreadPoolExecutor(max(1, workers or cores()), thread_name_prefix="decode")
         try:
             for number, group in enumerate(groups):
+                for coming in groups[number + AHEAD - 1 if number else 0 : number + AHEAD]:
+                    self.ahead(coming)
                 with lock:
                     # The reader is done with the group before the last one.
                     held.pop(number - 2, None)
@@ -272,6 +279,7 @@ class ImageSet(ABC):
             while waiting:
                 yield collect()
         finally:
+            self.ahead(())
             pool.shutdown(wait=True, cancel_futures=True)
 
 

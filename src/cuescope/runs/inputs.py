@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cuescope.core.errors import CueError, either
+from cuescope.core.progress import Progress, quiet
+from cuescope.core.remote import address
 
 if TYPE_CHECKING:
     from cuescope.data.images import ImageSet  # at run time with the first image set: options are parsed without torch
@@ -35,6 +37,8 @@ class Source:
     kind: Literal["folder", "file", "either"] = "folder"
     suffixes: tuple[str, ...] = ()
     """Of files that a folder may stand in."""
+    remote: bool = False
+    """Whether it may lie at an address."""
     world: bool = False
     """Whether it may also be "world:..." in place of a path."""
     own_labels: bool = False
@@ -58,6 +62,10 @@ class Source:
             return
         if not str(value):
             raise CueError("an empty path", wanted=self.what, do="give one, or leave the option out")
+        if (url := address(value)) and not self.remote:
+            raise CueError(f"--{self.role} {url}", wanted=f"{self.what}, on this machine", do="copy it here")
+        if url:
+            return
         path = Path(value).expanduser()
         do = "check the path" + (f", or run: cuescope {self.make.format(path)}" if self.make else "")
         if not path.exists():
@@ -89,6 +97,7 @@ class Given:
     inputs: Mapping[str, Any]
     limit: int | None = None
     sets: dict[str, ImageSet] = field(default_factory=dict)
+    progress: Progress = quiet
 
     @property
     def images(self) -> ImageSet:
@@ -96,7 +105,10 @@ class Given:
 
 
 def open_inputs(
-    inputs: Mapping[str, Any], limit: int | None = None, limits: Mapping[str, int] | None = None
+    inputs: Mapping[str, Any],
+    limit: int | None = None,
+    limits: Mapping[str, int] | None = None,
+    progress: Progress = quiet,
 ) -> dict[str, ImageSet]:
     """The image sets by role, each of at most `limit` images, or of as many as `limits` says of its role.
 
@@ -108,7 +120,7 @@ def open_inputs(
     from cuescope.data.images import ImageSet
     from cuescope.data.readers.files import subset
 
-    given = Given(inputs, limit)
+    given = Given(inputs, limit, progress=progress)
     for source in sources().values():
         if (value := inputs.get(source.role)) is not None:
             own = isinstance(value, ImageSet) and source.role != "images" and not source.extends
@@ -135,10 +147,12 @@ def find_images(
     real: str | Path | None = None,
     boxes: str | Path | None = None,
     limit: int | None = None,
+    progress: Progress = quiet,
 ) -> ImageSet:
     """The image set that `source` names: a folder, a list of files, tars, Parquet, an ImageSet, "world:VARIANT[:N]".
 
-    `labels`, `real` and `boxes` are those of the images of a folder; one in VOC's layout has its own boxes.
+    It may lie at an address, as s3://bucket/photos. `labels`, `real` and `boxes` are those of the images of a folder;
+    one in VOC's layout has its own boxes.
     Raises CueError where there is none.
 
     >>> len(find_images("world:congruent:12"))
@@ -147,48 +161,34 @@ def find_images(
     from cuescope.data.readers import read_folder, voc_folders, with_boxes
     from cuescope.data.readers.files import FileSet, subset
 
-    if (images := _no_folder(source, limit)) is not None:
-        foreign = {"labels": labels, "real": real, "boxes": None if isinstance(images, FileSet) else boxes}
+    if (images := _no_folder(source, limit, progress, labels)) is not None:
+        foreign = {"labels": None if address(source) else labels, "real": real}
+        foreign |= {"boxes": None if isinstance(images, FileSet) else boxes}
         if flags := " and ".join(f"--{name}" for name, path in foreign.items() if path is not None):
             do = f"leave out {flags}, or give the folder of images that they belong to"
-            raise CueError(f"{flags} with {images.name}, which is no folder", wanted="a folder of images", do=do)
+            found = f"{flags} with {images.name}, which is no folder on this machine"
+            raise CueError(found, wanted="a folder of images", do=do)
         return subset(images if boxes is None else with_boxes(cast(FileSet, images), boxes), limit)
     name, layout = "", voc_folders(source)
     if layout is not None:
         source, boxes = layout[0], boxes or layout[1]
         name = source.resolve().parent.name
-    images = read_folder(source, labels=labels, real=real, limit=limit, name=name)
+    images = read_folder(source, labels=labels, real=real, limit=limit, name=name, progress=progress)
     return with_boxes(images, boxes) if boxes is not None else images
 
 
-def _no_folder(source: Any, limit: int | None) -> ImageSet | None:
-    """The image set that is given as such, as the world's, or inside other files; None for a folder of images."""
+def _no_folder(source: Any, limit: int | None, progress: Progress, labels: Any) -> ImageSet | None:
+    """The image set that is no folder here: given as such, the world's, far away, inside files; None for a folder."""
     from cuescope.data.images import ImageSet
-    from cuescope.data.readers import read_files, read_stored
+    from cuescope.data.readers import read_files, read_remote, read_stored
 
     if isinstance(source, ImageSet):
         return source
     if isinstance(source, list | tuple):
         return read_files(source)
-    return _world(str(source), limit) if str(source).startswith(WORLD) else read_stored(source)
-
-
-def find_image(path: str | Path) -> ImageSet:
-    """One image file as an image set. Raises CueError where there is none that can be read."""
-    from cuescope.data.readers.files import FileSet, Names
-
-    path = check_image(path)
-    return FileSet(path.parent, Names([path.name]), name=path.name)
-
-
-def check_image(path: str | Path) -> Path:
-    """The path of one image file. Raises CueError where there is none."""
-    path = Path(path).expanduser()
-    if path.is_dir():
-        raise CueError(f"'{path}' is a folder", wanted="one image file", do="give one of its images, or use `audit`")
-    if not path.is_file():
-        raise CueError(f"no image '{path}'", wanted="an image file", do="check the path")
-    return path
+    if url := address(source):
+        return read_remote(url, labels=labels, progress=progress)
+    return _world(str(source), limit) if str(source).startswith(WORLD) else read_stored(source, progress)
 
 
 def _world(text: str, limit: int | None) -> ImageSet:
@@ -205,12 +205,14 @@ def _count(text: str, count: str, default: int, what: str, do: str) -> int:
     return int(count or default)
 
 
-@source("a folder of images", world=True, suffixes=(".tar", ".parquet", ".arrow"))
+@source("a folder of images", remote=True, world=True, suffixes=(".tar", ".parquet", ".arrow"))
 def images(path: Any, given: Given) -> ImageSet:
     """Folder of images, at any depth; labels from folder names or a labels.csv. Or webdataset's tars, Parquet or Arrow
-    files of images (one, or a folder of them), or world:VARIANT[:COUNT].
+    files of images (one, or a folder of them); here or at an address (s3://, gs://, az://, hf://); or
+    world:VARIANT[:COUNT].
     """
-    return find_images(path, limit=given.limit, **{key: given.inputs.get(key) for key in ("labels", "real", "boxes")})
+    beside = {key: given.inputs.get(key) for key in ("labels", "real", "boxes")}
+    return find_images(path, limit=given.limit, progress=given.progress, **beside)
 
 
 @source("cue-conflict images", "shape", "texture", world=True)
@@ -300,12 +302,12 @@ def label_maps(path: Any, given: Given) -> ImageSet:
     return with_label_maps(given.images, path)
 
 
-@source("the images of a training set", "training", world=True)
+@source("the images of a training set", "training", remote=True, world=True)
 def training_images(path: Any, given: Given) -> ImageSet:
     """Folder of images that a model was trained on, to find those of --images among them; all are looked at."""
     from cuescope.data.readers.beside import Beside
 
-    return Beside(given.images, find_images(path))
+    return Beside(given.images, find_images(path, progress=given.progress))
 
 
 # The last three are read together with the images.
@@ -317,7 +319,7 @@ def boxes(path: Any, given: Given) -> ImageSet:
     return given.images
 
 
-@source("a CSV of their labels", "label", extends="images", kind="file")
+@source("a CSV of their labels", "label", remote=True, extends="images", kind="file")
 def labels(path: Any, given: Given) -> ImageSet:
     """CSV with the columns file,index, or folder,class with a row for each class that a folder stands for."""
     return given.images

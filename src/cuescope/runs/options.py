@@ -16,10 +16,13 @@ from cuescope.core.errors import CueError, unknown
 from cuescope.core.files import check_run_folder
 from cuescope.core.parameters import parameters
 from cuescope.core.processes import Shard, shard_of
+from cuescope.core.remote import address
 from cuescope.instruments import names as instruments
 from cuescope.instruments import presets
 from cuescope.instruments.presets import PresetName
-from cuescope.runs.inputs import check_image, sources
+from cuescope.runs.inputs import sources
+from cuescope.runs.mirror import Mirror
+from cuescope.runs.one_image import check_image
 
 EngineName = Literal["inline", "local", "ray"]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -41,7 +44,8 @@ class AuditOptions:
     only: Sequence[str] = ()
     """Instruments to ask instead, separated by commas. See `cuescope list instruments`."""
     out: str | Path = "run"
-    """Run folder. A run that was stopped goes on; one that is finished is left alone."""
+    """Run folder, here or at an address, as s3://bucket/run. A run that was stopped goes on; one that is finished is
+    left alone."""
     classes: Any = None
     """Names of the classifier's classes: a text file, one a line, or a JSON list; or imagenet-1k."""
     templates: Any = None
@@ -129,7 +133,10 @@ class AuditOptions:
         instruments.check(self.asked)
         for source in sources().values():
             source.check(self.inputs.get(source.role))
-        check_run_folder(Path(self.out))
+        if url := address(self.out):
+            Mirror(url).check()
+        else:
+            check_run_folder(Path(self.out))
         self._check_apart()
         check_models(classifiers, self.classes, self.templates, self.preprocessing)
 
@@ -148,6 +155,10 @@ class AuditOptions:
         if self.part and self.minutes is not None:
             found, do = "--minutes with --shard", "give --limit in place of --minutes"
             raise CueError(found, wanted="numbers of images that are equal for all parts", do=do)
+        if (url := address(self.out)) and (self.part or self.engine == "ray"):
+            found = f"--out {url} with " + (f"--shard {self.shard}" if self.part else "--engine ray")
+            do = "give a folder that all machines see, or --engine local on one machine"
+            raise CueError(found, wanted="one machine that writes to an address", do=do)
         live = [model for model in classifiers if not isinstance(model, str | Path)]
         if live and self.engine != "inline":
             found = f"{type(live[0]).__name__}, a live Python object, with --engine {self.engine}"
@@ -157,6 +168,10 @@ class AuditOptions:
     def _check_apart(self) -> None:
         """Raise CueError where the run would lie among the images, and its pictures become images of the next run."""
         for role, given in self.inputs.items():
+            there, url = address(given), address(self.out)
+            if there and f"{url}/".startswith(f"{there}/"):
+                found = f"--out {url} lies in --{role} {there}"
+                raise CueError(found, wanted="a run folder outside of the images", do="choose another --out")
             folder = Path(given).expanduser() if isinstance(given, str | Path) else None
             out = Path(os.path.realpath(self.out))
             if folder and folder.is_dir() and out.is_relative_to(os.path.realpath(folder)):

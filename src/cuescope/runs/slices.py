@@ -91,7 +91,7 @@ def slices(run: Run, known: pl.DataFrame, metadata: str) -> Slices:
                 sliced |= {column} if made else set()
                 found += made
     if not seen:
-        told = f"'{metadata}' names no image of '{run.path}' that was measured"
+        told = f"'{metadata}' names no image of '{run.place}' that was measured"
         do = f"the run has '{example}'" if (example := _example(run)) else "audit images with labels"
         wanted = "in the column file the path of each image in its folder"
         raise CueError(told, wanted=wanted, do=f"{do}, the file has '{known['id'][0]}'")

@@ -27,10 +27,12 @@ from cuescope.core.files import read_json, write, write_json
 from cuescope.core.findings import About, Finding
 from cuescope.core.naming import short_name
 from cuescope.core.processes import Shard
+from cuescope.core.remote import address
 from cuescope.runs import answers as answers_of
 from cuescope.runs import frames
 from cuescope.runs.cell import Cell
 from cuescope.runs.manifest import Manifest
+from cuescope.runs.mirror import Mirror
 
 if TYPE_CHECKING:
     # For types alone: reading a run needs no torch.
@@ -60,30 +62,53 @@ class Run(Displayed):
     """
 
     path: Path
+    """On this machine."""
     manifest: dict[str, Any] = field(default_factory=dict, repr=False)
+    mirror: Mirror | None = field(default=None, repr=False)
+    """Of a run at an address, which the path stands for."""
+
+    @property
+    def place(self) -> str:
+        """Where it was asked for: the path, or the address."""
+        return self.mirror.url if self.mirror else str(self.path)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
-        """An existing run. Raises CueError where there is none, or one of another version."""
-        path = Path(path)
+        """An existing run, of which one at an address is copied here. Raises CueError for none or another version."""
+        if url := address(path):
+            mirror = Mirror(url)
+            mirror.check()
+            mirror.pull()
+            return cls._of(mirror.folder, mirror)
+        return cls._of(Path(path))
+
+    @classmethod
+    def _of(cls, path: Path, mirror: Mirror | None = None) -> Run:
+        where = mirror.url if mirror else path
         if not (path / "manifest.json").is_file():
             wanted = "a folder that `cuescope audit --out` wrote"
-            raise CueError(f"no run in '{path}'", wanted=wanted, do="check the path")
+            raise CueError(f"no run in '{where}'", wanted=wanted, do="check the path")
         manifest = read_json(path / "manifest.json")
         if manifest.get("schema") not in (SCHEMA, UNSEALED):
-            found = f"'{path}' is a run of schema {manifest.get('schema')}"
+            found = f"'{where}' is a run of schema {manifest.get('schema')}"
             do = "read it with the cuescope that wrote it, or audit again into another folder"
             raise CueError(found, wanted=f"schema {SCHEMA}", do=do)
         try:
             msgspec.convert(manifest, Manifest)
         except msgspec.ValidationError as error:
-            found = f"'{path / 'manifest.json'}' is no manifest: {error}"
+            found = f"'{where}/manifest.json' is no manifest: {error}"
             raise CueError(found, wanted="what an audit wrote", do="audit again") from None
-        return cls(path, manifest)
+        return cls(path, manifest, mirror)
 
     @classmethod
     def create(cls, path: str | Path) -> Run:
         """A new run, or the one that is there, to go on with. Raises CueError where nothing can be written."""
+        if url := address(path):
+            mirror = Mirror(url)
+            mirror.check()
+            mirror.pull()
+            known = (mirror.folder / "manifest.json").is_file()
+            return cls._of(mirror.folder, mirror) if known else cls(mirror.folder, mirror=mirror)
         path = Path(path)
         files.check_run_folder(path)
         try:
@@ -97,9 +122,14 @@ class Run(Displayed):
     def locked(self, part: Shard | None = None) -> Iterator[None]:
         """Hold the folder alone, or the `part` of it that is shard i of n while others hold theirs.
 
-        What processes that died left half-written is removed by who holds it alone. Raises CueError that says who
-        holds it.
+        What processes that died left half-written is removed by who holds it alone. At an address, which has no parts,
+        the run is read anew first. Raises CueError that says who holds it.
         """
+        if self.mirror:
+            with self.mirror.held():
+                self.manifest = _json(self.path / "manifest.json")
+                yield
+            return
         files.check_links(self.path)
         with ExitStack() as held:
             if part:

@@ -13,6 +13,7 @@ from cuescope.data.readers.human_data import with_answers as with_answers
 from cuescope.data.readers.imagenet import read_real as read_real
 from cuescope.data.readers.imagenet import real_labels as real_labels
 from cuescope.data.readers.parts import read_parts as read_parts
+from cuescope.data.readers.remote import read_remote as read_remote
 from cuescope.data.readers.versions import read_versions as read_versions
 from cuescope.data.readers.voc import voc_folders as voc_folders
 from cuescope.data.readers.voc import with_boxes as with_boxes

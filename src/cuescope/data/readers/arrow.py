@@ -4,7 +4,7 @@ import bisect
 import io
 import itertools
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ import polars as pl
 
 from cuescope.core.errors import CueError
 from cuescope.core.files import parsed
+from cuescope.core.progress import Progress, quiet
 from cuescope.core.tables import DAMAGED
 from cuescope.data.images import Lock, UnreadableError
 from cuescope.data.readers.decode import unreached
+from cuescope.data.readers.far import FarFile
 from cuescope.data.readers.files import Names
 from cuescope.data.readers.parquet import bytes_in, image_column, label_column, labels_in
-from cuescope.data.readers.stored import StoredSet
+from cuescope.data.readers.stored import Store, StoredSet, state
 
 INFO = "dataset_info.json"
 _MARK, _END = b"\xff\xff\xff\xff", b"\xff\xff\xff\xff\0\0\0\0"
@@ -78,16 +80,19 @@ def _message(data: bytes) -> tuple[int, int, int]:
     return data[kind] if kind else 0, sizes[0], sizes[1] if kind and data[kind] == _BATCH else 0
 
 
-class _Batches:
+class _Batches(Store):
     """The bytes of images in the batches of streams; two batches are kept."""
 
     def __init__(self, streams: Sequence[_Stream], column: pl.Expr) -> None:
-        self.paths: Sequence[Path] = [stream.path for stream in streams]
+        self.paths = [stream.path for stream in streams]
         self.column = column
         self.batches = [(stream, k) for stream in streams for k in range(len(stream.batches))]
         self.bounds = [0, *itertools.accumulate(stream.batches[k][2] for stream, k in self.batches)]
         self._held: dict[int, list[bytes | None]] = {}
         self._lock = Lock()
+
+    def states(self) -> Iterable[object]:
+        return map(state, self.paths)
 
     def bytes(self, index: int) -> bytes:
         number = bisect.bisect_right(self.bounds, index) - 1
@@ -106,35 +111,39 @@ class _Batches:
         return data
 
 
-def read_arrow(paths: Sequence[Path], name: str) -> StoredSet:
+def read_arrow(paths: Sequence[Path], name: str, progress: Progress = quiet) -> StoredSet:
     """Which images are in these Arrow streams, and what are their labels? As `read_parquet`, and named alike.
 
     Names of classes are those of the dataset_info.json beside them. Raises CueError where a file cannot be read, or
     there is no column of images.
     """
     streams = []
-    for path in paths:
+    for number, path in enumerate(paths):
+        progress(0, 0, f"reading what lies in the Arrow files, {number + 1:,} of {len(paths):,}")
+        if isinstance(path, FarFile):
+            do = "write it as Parquet: datasets.load_from_disk(DIR).to_parquet(FILE)"
+            raise CueError(f"'{path}' is an Arrow file at an address", wanted="a Parquet file there", do=do)
         with _readable(path):
             streams.append(_Stream(path))
             streams[-1].empty()
     schema, features = dict(streams[0].empty().schema), _features(paths[0].parent)
     column = image_column(paths[0], schema, features)
     label, classes = label_column(schema, features)
-    labels: list[Any] = []
+    labels: list[pl.Series] = []
     names = Names()
     for stream in streams:
         folder = f"{stream.path.parent.name}/" if len({path.parent for path in paths}) > 1 else ""
         total = 0
         for k, (_, _, rows) in enumerate(stream.batches):
             with _readable(stream.path):
-                labels += [None] * rows if label is None else stream.read(k)[label].to_list()
+                labels += [] if label is None else [stream.read(k)[label]]
             total += rows
         for row in range(total):
             names.append(f"{folder}{stream.path.stem}/{row}")
     if not names:
         raise CueError(f"'{paths[0]}' has no row", wanted="a row an image", do="check the path")
     notes = [f"{len(names):,} images in the rows of {len(paths):,} Arrow file{'s' * (len(paths) > 1)}"]
-    places, space = labels_in(label, classes, labels, notes)
+    places, space = labels_in(label, classes, labels, len(names), notes)
     return StoredSet(name, names, _Batches(streams, bytes_in(schema, column)), places, space, notes)
 
 

@@ -72,7 +72,7 @@ def decode(source: bytes | Path) -> Tensor:
     >>> decode(b"P6 2 1 255 \xff\x00\x00\x00\x00\xff").tolist()
     [[[255, 0]], [[0, 0]], [[0, 255]]]
     """
-    data = source if isinstance(source, bytes) else _load(source)
+    data = source if isinstance(source, bytes) else load(source)
     if not data:
         raise UnreadableError("the file is empty")
     kind = sniff(data)
@@ -95,7 +95,7 @@ def size_of(path: Path) -> tuple[int, int]:
 
     Raises UnreadableError with the reason where it states none.
     """
-    data = _load(path)
+    data = load(path)
     kind = sniff(data)
     if kind in _HEADERS and (size := _header(data, kind)[0]) != (0, 0):
         return size
@@ -142,7 +142,8 @@ def _turn(size: tuple[int, int]) -> contextlib.AbstractContextManager[object]:
     return _LARGE if size[0] * size[1] > BOMB_PIXELS else contextlib.nullcontext()
 
 
-def _load(path: Path) -> bytes:
+def load(path: Path) -> bytes:
+    """The bytes of an image file. Raises UnreadableError with the reason where they are too many or not there."""
     try:
         if (size := path.stat().st_size) > MAX_BYTES:
             raise UnreadableError(f"too large: a file of {size / 2**30:.1f} GiB, the limit is {MAX_BYTES >> 30} GiB")

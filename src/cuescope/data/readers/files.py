@@ -14,6 +14,7 @@ import numpy as np
 
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError, printable
+from cuescope.core.progress import Progress, quiet
 from cuescope.data.derived import Subset
 from cuescope.data.images import ImageSet, Sample, Skipped
 from cuescope.data.readers.decode import decode, sniff
@@ -94,7 +95,7 @@ def checked_folder(path: Path | str) -> Path:
         raise CueError(found, wanted="a folder that you may list", do="check its permissions") from None
 
 
-def scan(root: Path) -> Found:
+def scan(root: Path, progress: Progress = quiet) -> Found:
     """Which image files lie below a folder, at any depth?
 
     Order: a folder's own files by name, then its subfolders by name. Hidden files and folders are passed over.
@@ -104,6 +105,7 @@ def scan(root: Path) -> Found:
     read = {os.path.realpath(root)}
     folders = [""]
     while folders:
+        progress(0, 0, f"listing {root}: {len(names):,} images")
         folder = folders.pop()
         inner: list[str] = []
         for entry in _entries(root, folder, skipped):

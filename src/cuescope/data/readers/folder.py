@@ -9,6 +9,7 @@ import numpy as np
 from cuescope.core.alignment import align
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
+from cuescope.core.progress import Progress, quiet
 from cuescope.data.images import Skipped
 from cuescope.data.readers import imagenet
 from cuescope.data.readers.class_folders import is_split, labels_from_folders, without_masks
@@ -32,6 +33,7 @@ def read_folder(
     real: Path | str | None = None,
     limit: int | None = None,
     name: str = "",
+    progress: Progress = quiet,
 ) -> FileSet:
     """Which images lie in a folder, at any depth, and what are their labels?
 
@@ -47,26 +49,16 @@ def read_folder(
     recorded in `skipped`, more than twenty of them together in `notes`.
     """
     root = checked_folder(path)
-    found = scan(root)
+    found = scan(root, progress)
     notes, skipped = [], list(found.skipped)
     found = without_masks(found, notes)
     known, real_from = {}, "ReaL"
-    by_folders = labels is not None and names_folders(Path(labels).expanduser())
-    table, file = (None, Path(labels or root)) if by_folders else _table(root, labels, notes)
-    if by_folders:
-        label, classes, known = _of_folders(root, found.names, file.expanduser(), notes)
+    if labels is not None and names_folders(file := Path(labels).expanduser()):
+        label, classes, known = _of_folders(root, found.names, file, notes)
         real_from = file.name
-    elif table is not None:
-        label, classes = _of_table(root, found, file, table, notes, skipped)
-        notes += _otherwise(found.names, label, classes, file.name)
+        notes += _left(found, label, classes, inside=file == root / LABELS)
     else:
-        label, classes = labels_from_folders(found.names, notes)
-    if unlabeled := int((label < 0).sum()) if classes else 0:
-        notes.append(f"without a label: {unlabeled:,} of {len(label):,} images")
-    if found.passed:
-        notes.append(f"folders of the system passed over: {', '.join(found.passed)}")
-    if others := found.others - (table is not None and file == root / LABELS):
-        notes.append(f"{others:,} {'file that is' if others == 1 else 'files that are'} no image passed over")
+        label, classes = labeled(root, found, labels, notes, skipped)
     at = spread(len(found.names), limit)
     names = found.names
     if len(at) < len(names):
@@ -89,6 +81,39 @@ def read_folder(
         notes=notes,
         skipped=skipped,
     )
+
+
+def labeled(
+    root: Path,
+    found: Found,
+    labels: Path | str | None,
+    notes: list[str],
+    skipped: list[Skipped],
+    tables: Path | None = None,
+) -> tuple[np.ndarray, ClassSpace | None]:
+    """The label of each image that was found, -1 for none, from a table or from folder names; notes are added to.
+
+    `tables` is the folder in which tables of labels are looked for, where it is not the images' own.
+    """
+    tables = tables or root
+    table, file = _table(tables, labels, notes)
+    if table is not None:
+        label, classes = _of_table(root, found, file, table, notes, skipped, tables)
+        notes += _otherwise(found.names, label, classes, file.name)
+    else:
+        label, classes = labels_from_folders(found.names, notes)
+    notes += _left(found, label, classes, inside=table is not None and file == tables / LABELS)
+    return label, classes
+
+
+def _left(found: Found, label: np.ndarray, classes: ClassSpace | None, *, inside: bool) -> Iterator[str]:
+    """What is said of images without a label and of files that are no images; `inside`: a table of labels is one."""
+    if unlabeled := int((label < 0).sum()) if classes else 0:
+        yield f"without a label: {unlabeled:,} of {len(label):,} images"
+    if found.passed:
+        yield f"folders of the system passed over: {', '.join(found.passed)}"
+    if others := found.others - inside:
+        yield f"{others:,} {'file that is' if others == 1 else 'files that are'} no image passed over"
 
 
 def read_files(paths: Sequence[Path | str]) -> FileSet:
@@ -126,7 +151,13 @@ def _table(root: Path, labels: Path | str | None, notes: list[str]) -> tuple[Lab
 
 
 def _of_table(
-    root: Path, found: Found, path: Path, table: LabelTable, notes: list[str], skipped: list[Skipped]
+    root: Path,
+    found: Found,
+    path: Path,
+    table: LabelTable,
+    notes: list[str],
+    skipped: list[Skipped],
+    tables: Path,
 ) -> tuple[np.ndarray, ClassSpace]:
     listed = Listed(root, found.names)
     index, lacking = of_images(table.index, listed, path.name)
@@ -141,7 +172,7 @@ def _of_table(
         notes.append(f"{len(absent):,} rows of {path.name} name no image in the folder, such as '{absent[0]}'")
     else:
         skipped += [Skipped(file, _absent(root, file, path.name, listed)) for file in absent]
-    where = ", found in the folder" if path.parent == root and path.name in (LABELS, *METADATA) else ""
+    where = ", found in the folder" if path.parent == tables and path.name in (LABELS, *METADATA) else ""
     notes += [f"labels from {path.name}{where}: {table.kind} of {len(set(table.index.values())):,} classes"]
     if (otherwise := len(index) - sum(file in listed.names for file in table.index)) > 0:
         example = next(file for file in table.index if file not in listed.names and listed.find(file))

@@ -30,6 +30,11 @@ _SAID = {
 }
 
 
+def looked_at(count: int, most: int = MOST) -> Sequence[int]:
+    """Which of 0 to `count` - 1 are looked into: all, or `most`, evenly spread."""
+    return range(count) if count <= most else [i * count // most for i in range(most)]
+
+
 def peek(count: int, load: Callable[[int], Path | bytes], most: int = MOST) -> list[str]:
     """Notes on the images 0 to `count` - 1, each a path or its bytes as `load` gives it.
 
@@ -37,7 +42,7 @@ def peek(count: int, load: Callable[[int], Path | bytes], most: int = MOST) -> l
     """
     from PIL import Image
 
-    at = range(count) if count <= most else [i * count // most for i in range(most)]
+    at = looked_at(count, most)
     found: Counter[str] = Counter()
     deep: list[int] = []
     with warnings.catch_warnings():

@@ -2,32 +2,48 @@
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import cast
 
 import numpy as np
+import polars as pl
 
 from cuescope.core.classes import BY_INDEX, STORED, ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.data.images import ImageSet, Sample, Skipped
 from cuescope.data.readers.decode import decode
-from cuescope.data.readers.files import Names
+from cuescope.data.readers.far import FarFile
 from cuescope.data.readers.labels import MAX_INDEX
-from cuescope.data.readers.peek import peek
+from cuescope.data.readers.peek import looked_at, peek
 
+TEXTS = pl.String, pl.Categorical, pl.Enum
 PEEKED = 64
 """Images that are looked into for notes: each may be a block of a large file."""
 
 
-class Store(Protocol):
+class Store(ABC):
     """Where the bytes of images are: positions count over all files."""
 
-    paths: Sequence[Path]
-
+    @abstractmethod
     def bytes(self, index: int) -> bytes:
         """The file of an image. Raises UnreadableError with the reason where there is none."""
-        ...
+
+    @abstractmethod
+    def states(self) -> Iterable[object]:
+        """Of each file what changes with its bytes, in a form whose repr tells."""
+
+    def ahead(self, indices: Sequence[int]) -> None:  # noqa: B027 - what lies near has nothing to do
+        """As `ImageSet.ahead`."""
+
+
+def state(path: Path | FarFile) -> tuple[str, int, int | str]:
+    """What of a file changes with its bytes: its name, its size, and its time of change or its tag."""
+    if isinstance(path, FarFile):
+        return path.state
+    status = path.stat()
+    return path.name, status.st_size, status.st_mtime_ns
 
 
 class StoredSet(ImageSet):
@@ -36,7 +52,7 @@ class StoredSet(ImageSet):
     def __init__(
         self,
         name: str,
-        names: Names,
+        names: Sequence[str],
         store: Store,
         labels: np.ndarray,
         classes: ClassSpace | None,
@@ -48,7 +64,9 @@ class StoredSet(ImageSet):
         self.classes = classes if (labels >= 0).any() else None
         self.knows = frozenset({"label"}) if self.classes is not None else frozenset()
         unlabeled = int((labels < 0).sum()) if self.classes is not None else 0
-        lacking = [f"without a label: {unlabeled:,} of {len(labels):,} images"] if unlabeled else []
+        said = f"without a label: {unlabeled:,} of {len(labels):,} images"
+        lacking = [said] if unlabeled and said not in notes else []
+        store.ahead(looked_at(len(names), PEEKED))
         self.notes = (*notes, *lacking, *peek(len(names), store.bytes, PEEKED))
         self.skipped = tuple(skipped)
 
@@ -64,38 +82,49 @@ class StoredSet(ImageSet):
     def read(self, index: int) -> Sample:
         return Sample(self.id(index), decode(self.store.bytes(index)), self.label(index))
 
+    def ahead(self, indices: Sequence[int]) -> None:
+        self.store.ahead(indices)
+
     @functools.cached_property
     def digest(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Over each file's name, size and time of change, and the names and labels of the images."""
+        """Over each file's name, size and time of change (or tag), and the names and labels of the images."""
         total = hashlib.blake2b(repr(self.classes).encode(), digest_size=16)
-        for path in self.store.paths:
-            status = path.stat()
-            total.update(repr((path.name, status.st_size, status.st_mtime_ns)).encode())
+        for known in self.store.states():
+            total.update(repr(known).encode())
         total.update(self.labels.tobytes())
         for name in self.names:
             total.update(name.encode() + b"\0")
         return total.hexdigest()
 
 
-def labels_of(found: Sequence[int | str | None], names: Sequence[str] = ()) -> tuple[np.ndarray, ClassSpace | None]:
+def check_index(label: int) -> None:
+    """Raise CueError for a label that is the number of no class."""
+    if label >= MAX_INDEX:
+        wanted = f"a number of a class below {MAX_INDEX:,}"
+        raise CueError(f"the label {label}", wanted=wanted, do="correct it, or leave the labels out")
+
+
+def mixed_labels() -> CueError:
+    """The error of labels that cannot be told apart."""
+    return CueError("labels that are indices and labels that are names", wanted="one of both", do="correct them")
+
+
+def labels_of(found: pl.Series, names: Sequence[str] = ()) -> tuple[np.ndarray, ClassSpace | None]:
     """Labels as they stand in a file, indices or names, as places in a class space; `names` are those of the indices.
 
-    >>> labels_of(["dog", None, "cat"])[0].tolist()
+    >>> labels_of(pl.Series(["dog", None, "cat"]))[0].tolist()
     [1, -1, 0]
     """
-    texts = [label for label in found if isinstance(label, str)]
-    if texts and len(texts) + found.count(None) < len(found):
-        raise CueError("labels that are indices and labels that are names", wanted="one of both", do="correct them")
-    if texts:
-        order = {name: i for i, name in enumerate(sorted(set(texts)))}
-        places = [-1 if label is None else order[str(label)] for label in found]
-        return np.array(places, np.int32), ClassSpace("labels", tuple(order), tuple(order))
-    indices = [-1 if label is None else max(int(label), -1) for label in found]
-    most = max(indices, default=-1) + 1
-    if most > MAX_INDEX:
-        wanted = f"a number of a class below {MAX_INDEX:,}"
-        raise CueError(f"the label {most - 1}", wanted=wanted, do="correct it, or leave the labels out")
-    labels = np.array(indices, np.int32)
+    if found.dtype in TEXTS:
+        texts = found.cast(pl.String)
+        known = texts.drop_nulls().unique().sort()
+        places = texts.cast(pl.Enum(known)).to_physical().cast(pl.Int32)
+        space = ClassSpace("labels", tuple(known), tuple(known)) if len(known) else None
+        return places.fill_null(-1).to_numpy(writable=True), space
+    indices = found.cast(pl.Int128).fill_null(-1)
+    most = max(cast(int, indices.max()), -1) + 1 if len(indices) else 0
+    check_index(most - 1)
+    labels = indices.clip(lower_bound=-1).cast(pl.Int32).to_numpy(writable=True)
     if not most:
         return labels, None
     if most <= len(names):

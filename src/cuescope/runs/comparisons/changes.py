@@ -200,7 +200,7 @@ def names(before: Side, after: Side) -> tuple[str, str]:
         [f"{name}@{stem}" if stem else name for name, stem in zip(short, checkpoints, strict=True)],
         [side.name for side in both],
         [f"{name} ({side.run.path.name})" for name, side in zip(short, both, strict=True)],
-        [f"{name} ({side.run.path})" for name, side in zip(short, both, strict=True)],
+        [f"{name} ({side.run.place})" for name, side in zip(short, both, strict=True)],
     ]
     first, second = next((two for two in options if two[0] != two[1]), options[-1])
     return first, second
