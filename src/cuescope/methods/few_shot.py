@@ -49,8 +49,8 @@ def told(x: Features, classes: NDArray[np.int64], count: int, draws: int, seed: 
     images a class, one at least.
 
     >>> x = torch.arange(40.0)[:, None] % 2 * 2 - 1
-    >>> np.nanmean(told(x, np.arange(40) % 2, count=2, draws=3))
-    np.float64(1.0)
+    >>> float(np.nanmean(told(x, np.arange(40) % 2, count=2, draws=3)))
+    1.0
     """
     orders = [_order(classes, seed + draw) for draw in range(draws)]
     learned = torch.tensor(np.stack([[i for own in order for i in own[:count]] for order in orders]))
