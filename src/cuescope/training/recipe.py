@@ -106,7 +106,7 @@ class Recipe:
 
     @property
     def options(self) -> dict[str, tuple[Any, Any, str]]:
-        """What `--set` may change: type, default and meaning by name, what it has of its own before what it inherits."""
+        """What `--set` may change: type, default and meaning by name; its own before what it inherits."""
         own = vars(type(self.settings))["__annotations__"]
         known = sorted(parameters(type(self.settings)).items(), key=lambda item: item[0] not in own)
         set_ = {field.name for field in dataclasses.fields(self.settings) if field.init} - {"seed"}
