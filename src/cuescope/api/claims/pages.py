@@ -2,7 +2,7 @@
 
 from cuescope.api.claims.claim import Page, Reading, Trial, of
 
-TRAINED = Page("trained", "docs/training_claims.md", "scripts/claims_training.py", 3)
+TRAINED = Page("trained", "docs/training_claims.md", "scripts/claims_training.py", 4)
 ABLATED = Page("ablated", "docs/ablation.md", "scripts/ablate_zfnet.py", 3)
 BLURRED = Page("blurred", "docs/shift.md", "scripts/measure_shift.py blur --images 16000", 4)
 CENTERED = Page("centered", "docs/shift.md", "scripts/measure_shift.py bias", 2)
