@@ -265,7 +265,7 @@ def test_without_the_extra(folder: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *more: None if name == "pycocotools" else there(name, *more)
     )
-    with pytest.raises(CueError, match=r"needs pycocotools(.|\n)*pip install 'cuescope\[detect\]'"):
+    with pytest.raises(CueError, match=r"needs (torchmetrics and )?pycocotools(.|\n)*pip install 'cuescope\[detect\]'"):
         api.detect(WORLD, images=folder / "coco", out=tmp_path / "out")
 
 

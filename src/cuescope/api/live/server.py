@@ -60,13 +60,13 @@ def live(
 
     >>> live("timm/resnet50.a1_in1k", "photographs/")                  # doctest: +SKIP
     """
+    if images is None and not str(model).startswith("cuescope/"):
+        raise CueError("no images", wanted="images for the page", do="give --images DIR")
     try:
         import uvicorn
     except ImportError:
         do = "pip install 'cuescope[live]'"
         raise CueError("starlette and uvicorn are not installed", wanted="both, for the page", do=do) from None
-    if images is None and not str(model).startswith("cuescope/"):
-        raise CueError("no images", wanted="images for the page", do="give --images DIR")
     with _listening(port) as listener:
         classifier = load(model, **how)
         found = find_images(WORLD if images is None else images)
