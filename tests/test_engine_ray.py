@@ -16,7 +16,8 @@ from cuescope.core.errors import CueError
 from cuescope.runs.engines import ray_data
 
 ray = pytest.importorskip("ray")
-pytestmark = [pytest.mark.extra, pytest.mark.filterwarnings("ignore")]
+# One process at a time: each would see the actors of the other.
+pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.filterwarnings("ignore")]
 HOW: dict[str, Any] = {"images": "world:congruent:700", "only": "accuracy", "device": "cpu"}
 RAY: dict[str, Any] = {"engine": "ray", "processes": 2}
 
@@ -52,6 +53,7 @@ def actors() -> list[int]:
         time.sleep(0.5)
 
 
+@pytest.mark.extra
 def test_actors_give_the_bytes_of_one_process(tmp_path: Path) -> None:
     cuescope.audit("cuescope/world-congruent", **HOW, out=tmp_path / "one")
     cuescope.audit("cuescope/world-congruent", **HOW, **RAY, out=tmp_path / "two")
@@ -87,6 +89,7 @@ def spec(folder: Path, start: str = "pass", pass_: str = "pass") -> str:
     return f"{path}:make"
 
 
+@pytest.mark.cluster
 def test_an_error_at_the_start_arrives_as_one_error(tmp_path: Path) -> None:
     model = spec(tmp_path, start='raise CueError("no weights here", wanted="them", do="copy them")')
     with pytest.raises(CueError, match="no weights here"):
@@ -94,6 +97,7 @@ def test_an_error_at_the_start_arrives_as_one_error(tmp_path: Path) -> None:
     assert not actors()
 
 
+@pytest.mark.cluster
 def test_a_pool_that_does_not_start_is_not_waited_for_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +107,7 @@ def test_a_pool_that_does_not_start_is_not_waited_for_without_end(
     assert not actors()
 
 
+@pytest.mark.cluster
 def test_an_actor_that_is_killed_is_replaced(tmp_path: Path) -> None:
     model = spec(tmp_path, pass_="os.kill(os.getpid(), signal.SIGKILL)")
     run = cuescope.audit(model, **HOW, **RAY, out=tmp_path / "run")
@@ -111,6 +116,7 @@ def test_an_actor_that_is_killed_is_replaced(tmp_path: Path) -> None:
     assert not actors()
 
 
+@pytest.mark.cluster
 def test_an_interrupt_ends_all_actors(tmp_path: Path) -> None:
     def stop(done: int, total: int, what: str, *_: object) -> None:
         if what == "reading" and done:
