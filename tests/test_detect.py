@@ -282,9 +282,12 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
         ("epochs=0", (WORLD,), {"settings": {"epochs": "0"}}),
         ("has no fold 'trainval'", (WORLD,), {"preset": "voc07"}),
         ("gives no maps over the image", ("cuescope/world-bow",), {"small": True}),
+        ("gives no maps over the image", (WORLD, "cuescope/world-bow"), {"small": True}),
+        ("is given twice", (WORLD, WORLD), {"small": True}),
     ):
         with pytest.raises(CueError, match=found):
             api.detect(*models, **{"images": images, "out": out, **how})
+    assert not any(tmp_path.rglob("*.safetensors")), "nothing is trained before all are known to do"
 
 
 def test_classes_that_only_the_held_out_have_are_told(folder: Path, tmp_path: Path) -> None:

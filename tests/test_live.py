@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from cuescope.api.live import live
-from cuescope.api.live.server import refusal
+from cuescope.api.live.server import _listening, refusal
 from cuescope.api.live.stage import Look, Scene, Stage
 from cuescope.classifier.sources import load
 from cuescope.core.errors import CueError
@@ -117,6 +117,11 @@ def test_a_port_in_use_and_a_model_without_images() -> None:
         other.listen()
         with pytest.raises(CueError, match="free port"):
             live("cuescope/world-shape", port=other.getsockname()[1])
+
+
+def test_a_port_is_held_while_the_model_is_loaded() -> None:
+    with _listening(0) as first, pytest.raises(CueError, match="free port"):
+        _listening(first.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,14 @@ def test_mlflow_has_the_measures_and_the_page(run: Run, tmp_path: Path, monkeypa
 
 
 @pytest.mark.extra
+def test_a_store_that_mlflow_refuses_is_one_error(run: Run, tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    mlflow.set_tracking_uri("nowhere://x")
+    with pytest.raises(CueError, match="MLFLOW_TRACKING_URI"):
+        track([run], run.path / "report.html", "mlflow")
+
+
+@pytest.mark.extra
 def test_wandb_has_the_measures_and_the_page(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     monkeypatch.chdir(tmp_path)

@@ -106,13 +106,16 @@ def detect(
     known = PRESETS[preset] if preset else None  # type: ignore[index] - it was checked
     chosen = SETTINGS.configured({**(known.settings if known else {}), **(settings or {})}, seed, small)
     from cuescope.runs.detected import measured
-    from cuescope.training.detect import fit_detector
+    from cuescope.training.detect import fit_detector, new_detector
 
     learned, held_out, names, notes = _images(images, known.folds if known else None, masks, seed, limit)
     show, tell = progress or quiet, say or silent
     for note in notes:
         tell(note)
     asked = [*dict.fromkeys([*models, *(_random(model) for model in models if random)])]
+    # Before the first is trained, which may take days.
+    for model in asked[1:]:
+        new_detector(chosen, model, learned, len(names), masks)
     made: dict[str, Detected] = {}
     for model, folder in zip(asked, _folders(asked), strict=True):
         tell(f"{model}:")
@@ -143,6 +146,8 @@ def _check_asked(models: Sequence[str], out: Path, images: Path, preset: str | N
         raise unknown("preset", preset, PRESETS)
     if limit is not None and limit < 1:
         raise CueError(f"limit is {limit}", wanted="at least 1 image", do="correct --limit")
+    if twice := next((model for model in models if models.count(model) > 1), None):
+        raise CueError(f"'{twice}' is given twice", wanted="each model once", do="leave one out")
     check_models(models, None, None, None)
     check_folder(out)
     if images.is_dir() and out.resolve().is_relative_to(images.resolve()):

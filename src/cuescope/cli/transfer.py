@@ -110,6 +110,10 @@ def _print(found: Transferred) -> None:
         table.add_row(str(one.place), one.title, *cells, words.listed(one.beats) if one.beats else "")
     shown = console()
     shown.print(table)
+    for one, own in zip(found.ranking, every, strict=True):
+        for m in own.values():
+            if m.value is None and m.why:
+                shown.print(f"{one.title}: {m.label}: {m.why}")
     for m in found.along:
         told = f"{words.value(m.value, m.unit)} ({words.interval(m.interval, m.unit) or m.why})" if m.value else m.why
         shown.print(f"with {m.label}, over {m.n or len(found.ranking)} models: {told}")

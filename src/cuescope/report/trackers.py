@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cuescope.core.errors import CueError
 from cuescope.runs.store import Run
@@ -47,16 +47,30 @@ def numbers(runs: Sequence[Run]) -> dict[str, float]:
 
 def _mlflow(found: dict[str, float], page: Path) -> str:
     import mlflow
+    from mlflow.exceptions import MlflowException
 
-    with mlflow.start_run() as run:
-        mlflow.log_metrics(found)
-        mlflow.log_artifact(str(page))
+    try:
+        with mlflow.start_run() as run:
+            mlflow.log_metrics(found)
+            mlflow.log_artifact(str(page))
+    except MlflowException as error:
+        do = "set MLFLOW_TRACKING_URI, as http://HOST:5000; a folder of files wants MLFLOW_ALLOW_FILE_STORE=true too"
+        raise CueError(f"MLflow: {str(error).splitlines()[0]}", wanted="a store that it can write to", do=do) from None
     return f"mlflow run {run.info.run_id}"
 
 
 def _wandb(found: dict[str, float], page: Path) -> str:
     import wandb
+    from wandb.errors import Error
 
+    try:
+        return _to_wandb(wandb, found, page)
+    except Error as error:
+        do = "log in by `wandb login`, or set WANDB_MODE=offline"
+        raise CueError(f"Weights & Biases: {error}", wanted="a project that can be written to", do=do) from None
+
+
+def _to_wandb(wandb: Any, found: dict[str, float], page: Path) -> str:
     with wandb.init(project=PROJECT) as run:
         run.log({**found, "report": wandb.Html(page.read_text(encoding="utf-8"), inject=False)})
     return f"wandb run {run.id}"

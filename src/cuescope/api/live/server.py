@@ -174,6 +174,8 @@ def _listening(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((ADDRESS, port))
+        # From here on another page at this port is refused, also while the model is loaded.
+        listener.listen()
     except (OSError, OverflowError) as error:
         listener.close()
         raise CueError(f"port {port}: {error}", wanted="a free port", do="leave out --port, or give another") from None
