@@ -24,6 +24,7 @@ from cuescope.makers.synthesis.styles import Styles
 from cuescope.models.wct import embedded
 from cuescope.world.images import WorldImages
 
+SLOW_MS = 30_000
 IMAGES = WorldImages("conflict", count=3)
 
 
@@ -190,26 +191,24 @@ def test_a_long_question_and_other_paths(port: int) -> None:
 @pytest.mark.browser
 @pytest.mark.extra
 def test_hide_move_and_change_by_hand(port: int, browser: Any) -> None:
+    expect = pytest.importorskip("playwright.sync_api").expect
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text))
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.goto(f"http://127.0.0.1:{port}/")
     page.wait_for_selector("#top li.own")
-    before = page.inner_text("#says")
+    before, all_before = page.inner_text("#says"), page.inner_text("#top")
     page.locator("#image").click(position={"x": 250, "y": 300})
-    page.wait_for_timeout(500)
-    hidden = page.inner_text("#top")
+    expect(page.locator("#top")).not_to_have_text(all_before, timeout=SLOW_MS, use_inner_text=True)
     page.keyboard.press("Escape")
-    page.wait_for_timeout(500)
-    assert page.inner_text("#says") == before
-    assert page.inner_text("#top") != hidden
+    expect(page.locator("#says")).to_have_text(before, timeout=SLOW_MS)
     page.locator("#reset").focus()
     page.keyboard.press("ArrowDown")
     page.locator("[aria-label=right]").click()
     assert page.inner_text("#moved") == "moved 1 down, 1 right"
     page.locator("#tiles").fill("8")
-    page.wait_for_selector("body:not(.waiting)")
+    page.wait_for_selector("body:not(.waiting)", timeout=SLOW_MS)
     assert page.locator("#tiles + output").inner_text() == "8 × 8 tiles"
     page.locator("#images button").nth(2).click()
     assert page.inner_text("#moved") == "moved 0 down, 0 right"

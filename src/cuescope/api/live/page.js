@@ -145,6 +145,7 @@ function changed() {
   }
   $("styles").hidden = value("alpha") === 0;
   waiting(true);
+  drawMoves();
   show();
   ask();
 }
