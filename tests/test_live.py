@@ -65,6 +65,9 @@ def test_looks_change_as_the_published_series_does(stage: Stage) -> None:
     plain = stage.picture(Look(2))
     assert torch.equal(stage.picture(Look(2, smoothed=6)), suppress(plain[None], PUBLISHED["bilateral"][5], [""])[0])
     assert torch.equal(stage.picture(Look(2, style=1, alpha=0.0)), plain)
+    made = stage._changed.cache_info().misses
+    stage.answer(Scene(Look(2, style=1, alpha=0.0)))
+    assert stage._changed.cache_info().misses == made, "what the picture shows is not made again"
     assert not torch.equal(stage.picture(Look(2, style=1, alpha=1.0)), plain)
     assert sorted(stage.picture(Look(2, tiles=2)).flatten().tolist()) == sorted(plain.flatten().tolist())
 

@@ -65,7 +65,7 @@ def train(
     given = settings(set_ or ()) | {key: str(value) for key, value in named.items() if value is not None}
     first, said = is_first(), list[str]()
 
-    def tell(text: str) -> None:
+    def noted(text: str) -> None:
         said.append(text)
         say(text)
 
@@ -81,7 +81,7 @@ def train(
             held_out=held_out,
             small=small,
             progress=show,
-            say=tell if first else silent,
+            say=noted if first else silent,
         )
     if first:
         _tell(trained, said)

@@ -29,19 +29,8 @@ transfer = App(
 )
 
 TAKEN = (
-    *(
-        "images",
-        "labels",
-        "training_images",
-        "out",
-        "limit",
-        "settings",
-        "preprocessing",
-        "mean",
-        "std",
-        "size",
-        "resize",
-    ),
+    *("images", "labels", "training_images", "out", "limit", "settings"),
+    *("preprocessing", "mean", "std", "size", "resize"),
     *("device", "precision", "batch_size", "workers"),
 )
 """Of the options of an audit those that a transfer takes too."""
@@ -178,7 +167,6 @@ def _detection(kind: str, masks: bool) -> None:
 
 def _print_detected(found: Detection) -> None:
     """The models, the best first: their headline measures, and what each surely beats."""
-    from rich.console import Console
     from rich.table import Column, Table
 
     from cuescope.core.called import apart
@@ -195,7 +183,7 @@ def _print_detected(found: Detection) -> None:
         ]
         beats = words.listed([called[name] for name in found.beats(one.classifier)])
         table.add_row(str(place), called[one.classifier], *cells, beats)
-    Console(highlight=False, markup=False).print(table)
+    console().print(table)
 
 
 for _kind, _masks in (("detect", False), ("segment", True)):

@@ -111,14 +111,15 @@ class Stage:
         """The five best classes, P of the class that it gives the unchanged image, and the time in milliseconds."""
         with self._one:
             start = time.perf_counter()
-            name, p_before = self._before(self._checked(scene.look).image)
-            logits = self._logits(scene.look, scene.dy, scene.dx, scene.square)
+            look = self._checked(scene.look)
+            name, p_before = self._before(look.image)
+            logits = self._logits(look, scene.dy, scene.dx, scene.square)
             p = logits.softmax(0)
             best = p.topk(min(TOP, len(p)))
             names = self.classifier.classes.names
             top = [{"name": names[k], "p": float(v)} for v, k in zip(best.values, best.indices.tolist(), strict=True)]
             own = {"name": names[name], "p": float(p[name]), "before": p_before}
-            mirrored = self._framed(scene.look.image)[1]
+            mirrored = self._framed(look.image)[1]
             return {"top": top, "own": own, "mirrored": mirrored, "ms": 1000 * (time.perf_counter() - start)}
 
     def _checked(self, look: Look) -> Look:
