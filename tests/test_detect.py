@@ -253,6 +253,7 @@ def test_the_command_line(
         {"map50_eleven", "map50_area"} if kind == "detect" else set()
     )
     assert first["measures"]["map50"]["n"] == 2
+    assert first["measures"]["map50"]["interval"] is None  # of two images
     assert len(told["differences"]) == 1
     assert first["assumed"]
     page = (tmp_path / kind / "report.html").read_text()
@@ -302,7 +303,7 @@ def test_classes_that_only_the_held_out_have_are_told(folder: Path, tmp_path: Pa
     shutil.rmtree(root / "ImageSets")
     learned, held_out, _, notes = api._images(root, None, False, 0, None)
     assert (len(learned), len(held_out)) == (5, 1)
-    assert any("has no folds: 1 images" in note for note in notes)
+    assert any("has no folds: one image of 5 is held out, 1 of 6" in note for note in notes)
 
 
 def tried_by(images: MarkedImages, names: tuple[str, ...], moved: float, wrong: int) -> training_detect.Detected:
@@ -339,6 +340,7 @@ def test_what_is_said_of_several(many: MarkedImages) -> None:
     found, differences = measured(made, names, False, "map50_eleven", {"map50_eleven": known}, print)
     values = {name: {m.name: m for m in of.measures} for name, of in found.items()}
     assert values["good"]["map"].value == pytest.approx(1)
+    assert (values["good"]["map"].interval, values["good"]["map"].why[:4]) == (None, "each")
     assert values["good"]["map50_eleven"].published == known
     assert values["good"]["map50_eleven"].headline
     poor = values["poor"]["map50"]
@@ -356,6 +358,11 @@ def test_what_is_said_of_several(many: MarkedImages) -> None:
     assert said["good", "same"].measure.value == 0
     low, high = said["good", "poor"].measure.interval or (0, 0)
     assert 0 < low < (said["good", "poor"].measure.value or 0) < high
+    few = many.only(range(3))
+    good, poor = (tried_by(few, names_of(few), *how) for how in ((0, 0), (30, 3)))
+    found, (one,) = measured({"good": good, "poor": poor}, names_of(few), False, "map50", {}, print)
+    assert (one.measure.value, one.measure.interval, one.sure) == (pytest.approx(1, abs=0.1), None, False)
+    assert one.measure.why == "an interval needs at least 5 images, not 3"
     result = api.Detection((), differences, "map50_eleven", (), Path())
     assert (result.beats("good"), result.beats("poor"), result.beats("same")) == (("poor",), (), ("poor",))
 

@@ -164,6 +164,10 @@ def test_coco_images_that_are_none(coco: Path) -> None:
         ('{"images": [{"id": "a"}], "annotations": [], "categories": []}', r"Expected `int`, got `str`"),
         ('{"images": [], "annotations": [], "categories": []}', "has no box of an image"),
         ("[" * 100_000, "is no file of COCO's"),
+        (
+            '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}',
+            "two categories of the name 'a'",
+        ),
     ],
 )
 def test_files_that_are_not_cocos(coco: Path, text: str, found: str) -> None:

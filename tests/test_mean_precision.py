@@ -182,7 +182,7 @@ def test_what_has_no_objects_has_no_precision() -> None:
     values = mp.coco_precision(truth, found)
     assert np.isnan(values["map50"])
     assert np.isnan(mp.mean_of(mp.precisions(mp.coco_matches(truth, found, 1))))
-    assert mp.interval(float("nan"), np.full(10, np.nan)) is None
+    assert mp.interval(float("nan"), np.full(10, np.nan), 10)[0] is None
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
@@ -194,6 +194,6 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
             np.flatnonzero(hit), np.ones((1, hit.sum()), bool), np.ones((1, hit.sum()), bool), np.ones(60, int)
         )
         drawn = mp.precisions([matches], mp.drawn_weights(60, draws=200), "area")[:, 0, 0]
-        low, high = mp.interval(float(hit.mean()), drawn) or (1, 0)
+        low, high = mp.interval(float(hit.mean()), drawn, len(hit))[0] or (1, 0)
         inside += low <= 0.7 <= high
     assert inside >= 52

@@ -142,6 +142,13 @@ def test_wnid_is_the_key_where_the_classifier_has_it(make: Make) -> None:
     assert align(images.classes, ClassSpace.numbered(3)) == (0, 1, 2)
 
 
+def test_a_column_that_might_be_the_label_too_is_told(make: Make) -> None:
+    images = read_folder(make("1.png", "2.png", labels="file,label,breed\n1.png,cat,tabby\n2.png,dog,pug\n"))
+    assert names(images) == ("pug", "tabby")
+    assert "labels.csv: a label is such as 'tabby'; its column label is not read" in images.notes
+    assert not any("not read" in note for note in read_folder(make("3.png", labels="file,label\n3.png,cat\n")).notes)
+
+
 @pytest.mark.parametrize("second", ["1.png,0,n01\n2.png,0,n02", "1.png,0,n01\n2.png,1,n01"])
 def test_wnid_that_contradicts_index_is_not_used_and_said(make: Make, second: str) -> None:
     images = read_folder(make("1.png", "2.png", labels=f"file,index,wnid\n{second}\n"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,13 @@ from cuescope.core.findings import Finding, Measure, Panel
 from cuescope.core.progress import Progress, Say, quiet, silent
 from cuescope.core.published.detection import PRESETS
 from cuescope.core.verdicts import Verdict
+from cuescope.core.wording import counted
 from cuescope.runs.options import check_models
 from cuescope.training.recipe import Recipe, later
 from cuescope.training.settings import DetectionSettings
 
 if TYPE_CHECKING:
+    from cuescope.data.images import Skipped
     from cuescope.data.marked import MarkedImages
     from cuescope.runs.detected import Difference, Measured
     from cuescope.training.detect import Detected
@@ -104,7 +107,8 @@ def detect(
     root = Path(out).expanduser()
     _check_asked(models, root, Path(images).expanduser(), preset, limit)
     known = PRESETS[preset] if preset else None  # type: ignore[index] - it was checked
-    chosen = SETTINGS.configured({**(known.settings if known else {}), **(settings or {})}, seed, small)
+    recipe = replace(SETTINGS, name="segment") if masks else SETTINGS
+    chosen = recipe.configured({**(known.settings if known else {}), **(settings or {})}, seed, small)
     from cuescope.runs.detected import measured
     from cuescope.training.detect import fit_detector, new_detector
 
@@ -121,13 +125,15 @@ def detect(
         tell(f"{model}:")
         how = {"masks": masks, "out": root / folder, "progress": show, "say": tell}
         made[model] = fit_detector(chosen, model, learned, held_out, names, **how)
+    for note in (lost := _lost({one.id: one for of in made.values() for one in of.skipped}.values())):
+        tell(note)
     ranks = known.ranks if known and not masks else "map50" if not known else "map"
     of_model, differences = measured(made, names, masks, ranks, known.published if known else {}, tell)
     findings = [
         _finding(model, of, made[model], held_out, masks, ranks, asdict(chosen)) for model, of in of_model.items()
     ]
     findings.sort(key=lambda finding: -(finding[ranks].value or 0.0))
-    result = Detection(tuple(findings), differences, ranks, notes, root)
+    result = Detection(tuple(findings), differences, ranks, (*notes, *lost), root)
     _write(result, made, dict(zip(asked, _folders(asked), strict=True)), held_out, names, masks)
     return result
 
@@ -183,17 +189,18 @@ def _images(
     if apart_ is None:
         at = drawn(len(learned), np.random.default_rng(seed), HELD_OUT)
         if not len(at):
-            found = f"{learned.name} has {len(learned)} images, none of which can be held out"
+            found = f"{learned.name} has {counted(len(learned), 'image')}, none of which can be held out"
             raise CueError(found, wanted=f"at least {HELD_OUT} images", do="add images")
         rest = np.setdiff1d(np.arange(len(learned)), at)
         apart_, learned = learned.only(at.tolist(), f"{learned.name}, held out"), learned.only(rest.tolist())
-        notes.append(f"the folder has no folds: {len(apart_):,} images, one of {HELD_OUT}, are held out")
+        of = len(apart_) + len(learned)
+        notes.append(f"the folder has no folds: one image of {HELD_OUT} is held out, {len(apart_):,} of {of:,}")
     if limit is not None:
         learned = learned.only(spread(len(learned), limit).tolist())
-        notes.append(f"{len(learned):,} images to learn from, spread evenly")
+        notes.append(f"{counted(len(learned), 'image')} to learn from, spread evenly")
     names = names_of(learned)
     if not names:
-        found = f"the {len(learned):,} images to learn from have no objects"
+        found = f"{counted(len(learned), 'image')} to learn from without objects"
         raise CueError(found, wanted="images with boxes", do="raise --limit, or check the folder")
     strange = sorted(set(names_of(apart_)) - set(names))
     if strange:
@@ -205,10 +212,14 @@ def _images(
     if not names_of(apart_):
         found = f"no image held out has an object of the classes of {learned.name}"
         raise CueError(found, wanted="objects of the same classes", do="check the folder")
-    lost = [*learned.skipped, *(apart_.skipped if apart_.skipped != learned.skipped else ())]
-    notes += [f"  {one.id}: {one.why}" for one in lost[:SHOWN]]
-    notes += [f"  ... and {len(lost) - SHOWN:,} more"] if len(lost) > SHOWN else []
+    notes += _lost([*learned.skipped, *(apart_.skipped if apart_.skipped != learned.skipped else ())])
     return learned, apart_, names, tuple(notes)
+
+
+def _lost(skipped: Collection[Skipped]) -> list[str]:
+    """The first images and objects that could not be used, and why."""
+    told = [f"  {one.id}: {one.why}" for one in islice(skipped, SHOWN)]
+    return told + ([f"  ... and {len(skipped) - SHOWN:,} more"] if len(skipped) > SHOWN else [])
 
 
 def _finding(
@@ -226,7 +237,8 @@ def _finding(
     best = next(m for m in measures if m.name == ranks)
     objects, span = sum(row["n"] for row in classes), words.interval(best.interval, "share")
     sentence = (
-        f"On {best.n:,} images with {objects:,} objects of {len(classes)} classes its {best.label} is "
+        f"On {counted(best.n or 0, 'image')} with {counted(objects, 'object')} of "
+        f"{len(classes)} {'class' if len(classes) == 1 else 'classes'} its {best.label} is "
         f"{words.value(best.value, 'share')}{f' ({span})' if span else ''}."
     )
     series = {"name": "mAP50", "x": [epoch for epoch, _ in of.epochs], "y": [value for _, value in of.epochs]}

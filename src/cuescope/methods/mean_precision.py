@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cuescope.core.intervals import SAME, UNITS, too_few
+
 Rule = Literal["coco", "eleven", "area"]
 """How precision is averaged over recall: at COCO's 101 points, at VOC07's 11, or all the area below it (from VOC10)."""
 Kind = Literal["bbox", "segm"]
@@ -235,18 +237,23 @@ def drawn_weights(images: int, seed: int = 0, draws: int = DRAWS) -> NDArray[np.
     return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), draws).astype(float)
 
 
-def interval(value: float, drawn: NDArray[np.float64]) -> tuple[float, float] | None:
-    """The bias-corrected interval of the bootstrap (Efron 1981) at 95 %; None where hardly a draw has a value.
+def interval(value: float, drawn: NDArray[np.float64], images: int) -> tuple[tuple[float, float] | None, str]:
+    """The bias-corrected interval of the bootstrap (Efron 1981) at 95 %, or None and why: of too few images, where
+    hardly a draw has a value, and where all have the same, which says nothing of other images.
 
-    >>> low, high = interval(0.5, np.linspace(0.4, 0.6, 1001))
+    >>> (low, high), why = interval(0.5, np.linspace(0.4, 0.6, 1001), 200)
     >>> round(low, 3), round(high, 3)
     (0.405, 0.595)
     """
     known = np.sort(drawn[~np.isnan(drawn)])
+    if images < UNITS:
+        return None, too_few(images, "images")
     if len(known) < len(drawn) / 2 or np.isnan(value):
-        return None
+        return None, "hardly a set of images drawn anew has objects"
+    if known[-1] - known[0] < SAME:
+        return None, "each set of images drawn anew gives the same"
     normal, half = NormalDist(), NormalDist().inv_cdf(0.5 + LEVEL / 2)
     below = float((known < value).mean() + (known == value).mean() / 2)
     shift = normal.inv_cdf(min(max(below, 0.5 / len(known)), 1 - 0.5 / len(known)))
     low, high = np.quantile(known, [normal.cdf(2 * shift - half), normal.cdf(2 * shift + half)])
-    return float(low), float(high)
+    return (float(low), float(high)), ""

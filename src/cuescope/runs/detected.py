@@ -76,17 +76,16 @@ def measured(
             beside = published.get(f"mask_{name}" if masks else name, ())
             more: dict[str, Any] = {"title": title, "better": "higher", "published": beside}
             more["headline"] = name in ("map50", "map", ranks)
-            span = mp.interval(value, drawn)
-            why = "" if span else "hardly a set of images drawn anew has objects"
+            span, why = mp.interval(value, drawn, len(tried))
             measures.append(Measure(name, value, "share", len(tried), span, why, **more))
         found[model] = Measured(tuple(measures), tuple(classes))
     pairs = []
     for a, b in combinations(made, 2):
         (one, first), (two, second) = numbers[a][ranks], numbers[b][ranks]
         drawn = first - second
-        span = mp.interval(one - two, drawn)
+        span, why = mp.interval(one - two, drawn, len(common))
         p = min(1.0, 2 * min(((drawn <= 0).sum() + 1), ((drawn >= 0).sum() + 1)) / (len(drawn) + 1))
-        why = "" if span else "hardly a set of images drawn anew has objects"
+        p = max(p, 2.0 ** (1 - len(common)))  # Of so few images all may lie on one side by chance.
         title = f"{TITLES[ranks]}: {called[a]} less {called[b]}"
         pairs.append((a, b, Measure(ranks, one - two, "difference", len(common), span, why, title=title), float(p)))
     corrected = holm([pair[3] for pair in pairs])
@@ -120,5 +119,5 @@ def _numbers(
     for k, name in enumerate(names):
         if not np.isnan(each[k]):
             objects = int(matches[k].wanted.sum())
-            rows.append(dot(name, float(each[k]), mp.interval(float(each[k]), drawn[:, 0, k]), objects))
+            rows.append(dot(name, float(each[k]), mp.interval(float(each[k]), drawn[:, 0, k], len(truth))[0], objects))
     return numbers, rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -125,13 +126,18 @@ def read_coco(root: Path, fold: str, masks: bool) -> MarkedImages:
 def _decoded(path: Path) -> _File:
     wanted, do = "COCO's images, annotations with bbox, and categories", "check the file"
     try:
-        return msgspec.json.decode(read_bytes(regular(path).resolve(), MOST_BYTES), type=_File)
+        found = msgspec.json.decode(read_bytes(regular(path).resolve(), MOST_BYTES), type=_File)
     except OSError as error:
         raise CueError(
             f"cannot read '{path}': {(error.strerror or str(error)).lower()}", wanted=wanted, do=do
         ) from None
     except (ValueError, RecursionError) as error:  # msgspec's are ValueErrors
         raise CueError(f"'{path}' is no file of COCO's: {error}", wanted=wanted, do=do) from None
+    for kind, values in (("id", [one.id for one in found.categories]), ("name", [c.name for c in found.categories])):
+        if twice := [value for value, times in Counter(values).items() if times > 1]:
+            found_twice = f"'{path}' has two categories of the {kind} '{twice[0]}'"
+            raise CueError(found_twice, wanted="each once", do="rename one")
+    return found
 
 
 def _file_of(root: Path, fold: str, image: _Image) -> tuple[Path | None, str]:

@@ -70,11 +70,21 @@ def read_tables(paths: Mapping[str, Path]) -> LabelTable:
     if any("index" not in row for _, _, row in rows):
         # "label" stands beside "name" where it is none itself.
         column = next((c for c in ("label", "name") if all(_is_number(row.get(c, "")) for _, _, row in rows)), None)
-        if column is None:
-            return _by_name(rows)
-        for _, _, row in rows:
-            row["index"] = row.pop(column)
-    return _by_index(rows)
+        if column:
+            for _, _, row in rows:
+                row["index"] = row.pop(column)
+    table = _by_index(rows) if all("index" in row for _, _, row in rows) else _by_name(rows)
+    for path, row in {path: row for path, _, row in reversed(rows)}.items():
+        table.notes += _unread(path, row)
+    return table
+
+
+def _unread(path: Path, row: Mapping[str, str]) -> Iterator[str]:
+    """Columns that might have been meant too."""
+    for role in ("index", "name"):
+        others = [one for one in CALLED[role] if one in row]
+        if role in row and others:
+            yield f"{path.name}: a label is such as '{row[role]}'; its column {', '.join(others)} is not read"
 
 
 def _csv(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
