@@ -29,8 +29,7 @@ SHOWN = ("map50", "map", "map75", "map50_eleven")
 def number(m: dict[str, Any] | None) -> str:
     if m is None:
         return "-"
-    low, high = m["interval"]
-    return f"{m['value']:.1%} ({low:.1%} to {high:.1%})"
+    return f"{m['value']:.1%}" + (" ({:.1%} to {:.1%})".format(*m["interval"]) if m["interval"] else "")
 
 
 def table(told: dict[str, Any]) -> Iterator[str]:
@@ -44,8 +43,8 @@ def table(told: dict[str, Any]) -> Iterator[str]:
         yield f"| {CALLED[model['model']]} | {' | '.join(cells)} | {epochs} |"
     yield ""
     for one in told["differences"]:
-        low, high = one["interval"]
-        value = f"{100 * one['value']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+        span = " ({:+.1f} to {:+.1f})".format(*(100 * end for end in one["interval"])) if one["interval"] else ""
+        value = f"{100 * one['value']:+.1f} points{span}"
         yield f"Difference over the same images: {CALLED[one['a']]} less {CALLED[one['b']]} {value}."
 
 

@@ -33,8 +33,7 @@ def measured(images: str | Path, models: list[str], out: Path, limit: int | None
 def number(m: Measure | None) -> str:
     if m is None or m.value is None:
         return "-"
-    low, high = m.interval or (m.value, m.value)
-    return f"{m.value:.1%} ({low:.1%} to {high:.1%})"
+    return f"{m.value:.1%}" + (" ({:.1%} to {:.1%})".format(*m.interval) if m.interval else "")
 
 
 def tables(run: Run, called: dict[str, str]) -> Iterator[str]:
