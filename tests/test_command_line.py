@@ -107,7 +107,8 @@ def test_a_finished_run_does_nothing_and_says_so(here: Path, capsys: pytest.Capt
 
 def test_a_changed_parameter_starts_its_own_cell(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call(*AUDIT, *QUICK, capsys=capsys)
-    call(*AUDIT, *QUICK, "--set", "accuracy.bins=5", capsys=capsys)
+    _, _, err = call(*AUDIT, *QUICK, "--set", "accuracy.bins=5", capsys=capsys)
+    assert "1 answer of another audit is kept in out" in " ".join(err.split())
     assert len(list(Path("out/cells").glob("*.accuracy.*"))) == 2
     assert len(list(Path("out/cells").glob("*.shift_stability.*"))) == 1
 
