@@ -34,7 +34,7 @@ PREPROCESSING = {"size": "input size", "source": "preprocessing by", "mean": "mi
 MOST_SKIPPED = 200
 DARKEST = 22.0
 """Percent of ink in the ground of a square table's cell at full agreement: its number must stay readable."""
-LONGEST_WORD = 24
+LONGEST_WORD = 16
 LONGEST_TITLE = 60
 """Names longer than this, taken together, do not fit a heading."""
 
@@ -191,8 +191,8 @@ def left_out(manifest: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]], s
 def breakable(text: str) -> Markup:
     """A long name that may be broken after its separators, not in the middle of a word.
 
-    >>> breakable("short_name"), breakable("a/name_of_more_than_24_letters<")
-    (Markup('short_name'), Markup('a/<wbr>name_<wbr>of_<wbr>more_<wbr>than_<wbr>24_<wbr>letters&lt;'))
+    >>> breakable("short_name"), breakable("a/name_of_more_than_16_letters<")
+    (Markup('short_name'), Markup('a/<wbr>name_<wbr>of_<wbr>more_<wbr>than_<wbr>16_<wbr>letters&lt;'))
     """
     if len(text) <= LONGEST_WORD:
         return escape(text)
