@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import cuescope
 from cuescope.cli import app, main
 from cuescope.data.ops.encode import encoded
 from cuescope.instruments import registry
@@ -85,6 +86,87 @@ def test_the_blocks_of_the_guides_run(page: Path, tmp_path: Path, monkeypatch: p
             with pytest.raises(SystemExit) as left:
                 main(shlex.split(line)[1:])
             assert left.value.code == 0, line
+
+
+WORLD = "cuescope/world-congruent"
+STAND_INS = {
+    **dict.fromkeys(("MODEL", "timm/resnet50.a1_in1k", "timm/resnet18.a1_in1k", "mine.onnx", "runs/mine/best"), WORLD),
+    **dict.fromkeys(("torchvision/mobilenet_v2", "package.module:factory"), "cuescope/world-shape"),
+    "timm/resnet50.a1_in1k+blur4": f"{WORLD}+blur4",
+    "timm/resnet50.a1_in1k+aps": f"{WORLD}+aps",
+    "torchvision/mobilenet_v2@weights.safetensors": "torchvision/mobilenet_v2@random",
+    "torchvision/squeezenet1_1@weights.safetensors": "torchvision/squeezenet1_1@random",
+    "torchvision/vgg16@weights.safetensors": "torchvision/vgg11@random",
+    "torchvision/resnet50@weights.pth": WORLD,
+    "channels=12,40": "channels=1,2",
+    **dict.fromkeys(("OTHER-IMAGES", "mine/", "tests/photos", "imagenet-r/", "objects/", "paintings/"), "photos/"),
+    **dict.fromkeys(("conflict/", "stimuli/", "tests/stimuli", "world:conflict:480"), "world:conflict:32"),
+    "world:congruent:480": "world:congruent:32",
+    "world:congruent:2000": "world:congruent:200",
+    **dict.fromkeys(("runs/new", "runs/old", "baseline", "run"), "audited"),
+}
+"""What stands for the reader's own models and images, and keeps it small."""
+QUICK = {
+    "audit": ["--limit=16", "--minutes=0.1"],
+    "cure": ["--limit=320", "--set=mixed.epochs=1", "--set=clean.epochs=1"],
+    "look": [],
+    "make": ["--limit=4"],
+    "train": ["--set=epochs=1"],
+    "train world-": ["--set=steps=2"],
+    "transfer": ["--limit=64"],
+}
+"""Options that keep a command short, where it has none of its own that say otherwise."""
+LISTS = {"commands.md", "claims.md"}
+"""Of what there is to ask for: test_claims.py runs the experiments."""
+ELSEWHERE = {
+    "demo": "test_wheel.py",
+    "live": "test_live.py opens it",
+    "get": "needs the network",
+    "s3:": "test_remote.py, against a server",
+    "VOC2007": "test_detect.py",
+    "coco/": "test_detect.py",
+    "101_Object": "test_few_shot.py",
+    "objectnet": "test_class_subset.py",
+    "SLURM": "test_shards.py",
+}
+"""Commands that are run in another place, by a word of them."""
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a reader of the pages would have it: photographs, an audit of them."""
+    root, images = tmp_path_factory.mktemp("reader"), WorldImages("congruent", count=400)
+    for i in range(400):
+        sample = images.read(i)
+        path = root / "photos" / images.classes.names[sample.label] / f"{i}.png"  # type: ignore[union-attr, index]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(sample.pixels))
+    for name in ("cat.jpg", "dog.jpg"):
+        (root / name).write_bytes(path.read_bytes())
+    asked = ["accuracy", "shape_bias", "shift_stability"]
+    given = {"images": root / "photos", "cue_conflict": "world:conflict:32", "limit": 16}
+    cuescope.audit(WORLD, **given, only=asked, out=root / "audited")
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in GUIDES and page.name not in LISTS | THEIR_OWN], ids=lambda p: p.name
+)
+def test_the_commands_of_the_other_pages_run(page: Path, reader: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(reader)
+    for words in commands(page):
+        line = shlex.join(words)
+        if any(word in line for word in ELSEWHERE):
+            continue
+        own = [STAND_INS.get(word, word) for word in words]
+        given = {word.partition("=")[0] for word in own} | ({"--minutes"} if "--only" in own else set())
+        short = QUICK["train world-" if words[1].startswith("world-") else words[0]] if words[0] in QUICK else ()
+        own += [option for option in short if option.partition("=")[0] not in given - {"--set"}]
+        print(f"cuescope {shlex.join(own)}")
+        with pytest.raises(SystemExit) as left:
+            main(own)
+        assert left.value.code in (0, 1 if words[0] == "check" else 0), line
 
 
 @pytest.mark.extra

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -171,7 +172,7 @@ def minimize(slope: Slope, start: Tensor, tolerance: float = 1e-4, most: int = M
     found, which = start.clone(), torch.arange(len(start))
     points = start.clone()
     values, gradients = slope(points, which)
-    steps = turns = start.new_empty(len(start), 0, start.shape[1])
+    memory = _Memory.new(start)
     for _ in range(most):
         going = gradients.abs().amax(1) > tolerance
         if not going.all():
@@ -179,40 +180,74 @@ def minimize(slope: Slope, start: Tensor, tolerance: float = 1e-4, most: int = M
             if not going.any():
                 return found
             which, points, values, gradients = (kept[going] for kept in (which, points, values, gradients))
-            steps, turns = steps[going], turns[going]
-        ways = _ways(gradients, steps, turns)
+            memory = memory.of(going)
+        ways = memory.ways(gradients)
         points, values, gradients, step, turn = _walk(slope, which, points, values, gradients, ways)
-        # A step that taught nothing of the curvature changes nothing.
-        learned = ((step * turn).sum(1) > 0)[:, None, None]
-        steps = torch.cat([steps[:, 1 - MEMORY :], step[:, None] * learned], 1)
-        turns = torch.cat([turns[:, 1 - MEMORY :], turn[:, None] * learned], 1)
+        memory.learn(step, turn)
         stuck = step.abs().amax(1) == 0
         gradients = torch.where(stuck[:, None], torch.zeros_like(gradients), gradients)
     found[which] = points
     return found
 
 
-def _ways(gradients: Tensor, steps: Tensor, turns: Tensor) -> Tensor:
-    """Where to go from here, by what the last steps (B, m, P) and turns of the gradient taught of the curvature.
+@dataclass
+class _Memory:
+    """What the last steps of B problems, and the turns of the gradient along them, taught of the curvature.
 
-    In the compact form of Byrd, Nocedal and Schnabel 1994 (theorem 2.2), a few products for all problems and steps.
+    In the compact form of Byrd, Nocedal and Schnabel 1994 (theorem 2.2). Steps and turns are written in turn to
+    `MEMORY` places, and products with the last turn are kept: so each direction reads all of them twice only.
     """
-    if not steps.shape[1]:
-        return -gradients / gradients.abs().sum(1, keepdim=True).clamp_min(1.0)
-    own = gradients[:, :, None]
-    crossed, among = (steps @ turns.mT).double(), (turns @ turns.mT).double()
-    curved = crossed.diagonal(dim1=1, dim2=2)
-    scale = curved[:, -1, None, None] / among[:, -1:, -1:].clamp_min(1e-30)
-    scale = torch.where(scale > 0, scale, 1.0)
-    upper = crossed.triu() + torch.diag_embed((curved == 0).double())
-    along = torch.linalg.solve_triangular(upper, (steps @ own).double(), upper=True)
-    right = curved[:, :, None] * along + scale * (among @ along - (turns @ own).double())
-    weight = torch.linalg.solve_triangular(upper.mT, right, upper=False)
-    scaled = scale.to(own.dtype)
-    way = scaled * (own - turns.mT @ along.to(own.dtype)) + steps.mT @ weight.to(own.dtype)
-    way = way[:, :, 0]
-    down = (way * gradients).sum(1, keepdim=True) > 0
-    return -torch.where(down, way, gradients)
+
+    kept: Tensor
+    """(B, 2 x MEMORY, P): the steps, then the turns."""
+    crossed: Tensor
+    """(B, MEMORY, MEMORY): of each step with each turn; below the diagonal, in order of time, they say nothing."""
+    among: Tensor
+    """(B, MEMORY, MEMORY): of turns with turns."""
+    turn: Tensor
+    """(B, P): the last."""
+    learned: int = 0
+
+    @classmethod
+    def new(cls, start: Tensor) -> _Memory:
+        kept, square = (len(start), 2 * MEMORY, start.shape[1]), (len(start), MEMORY, MEMORY)
+        crossed, among = (start.new_zeros(square, dtype=torch.float64) for _ in range(2))
+        return cls(start.new_zeros(kept), crossed, among, torch.zeros_like(start))
+
+    def of(self, going: Tensor) -> _Memory:
+        """That of some problems."""
+        tensors = (self.kept, self.crossed, self.among, self.turn)
+        return _Memory(*(tensor[going] for tensor in tensors), learned=self.learned)
+
+    def learn(self, step: Tensor, turn: Tensor) -> None:
+        """A step that taught nothing of the curvature changes nothing."""
+        useful = ((step * turn).sum(1) > 0)[:, None]
+        self.turn, place = turn * useful, self.learned % MEMORY
+        self.kept[:, place], self.kept[:, MEMORY + place] = step * useful, self.turn
+        self.learned += 1
+
+    def ways(self, gradients: Tensor) -> Tensor:
+        """Where to go from here (B, P)."""
+        if not self.learned:
+            return -gradients / gradients.abs().sum(1, keepdim=True).clamp_min(1.0)
+        last = (self.learned - 1) % MEMORY
+        with_gradient, with_turn = (torch.stack([gradients, self.turn], 1) @ self.kept.mT).double().unbind(1)
+        self.crossed[:, :, last] = with_turn[:, :MEMORY]
+        self.among[:, last] = self.among[:, :, last] = with_turn[:, MEMORY:]
+        order = torch.arange(self.learned - min(self.learned, MEMORY), self.learned) % MEMORY
+        crossed, among = (of[:, order][:, :, order] for of in (self.crossed, self.among))
+        curved = crossed.diagonal(dim1=1, dim2=2)
+        scale = curved[:, -1, None, None] / among[:, -1:, -1:].clamp_min(1e-30)
+        scale = torch.where(scale > 0, scale, 1.0)
+        upper = crossed.triu() + torch.diag_embed((curved == 0).double())
+        along = torch.linalg.solve_triangular(upper, with_gradient[:, order, None], upper=True)
+        right = curved[:, :, None] * along + scale * (among @ along - with_gradient[:, MEMORY + order, None])
+        weight = torch.linalg.solve_triangular(upper.mT, right, upper=False)
+        parts = gradients.new_zeros(len(gradients), 1, 2 * MEMORY)
+        parts[:, 0, order], parts[:, 0, MEMORY + order] = weight[:, :, 0].to(parts), (-scale * along)[:, :, 0].to(parts)
+        way = torch.baddbmm((scale[:, 0].to(parts) * gradients)[:, None], parts, self.kept)[:, 0]
+        down = (way * gradients).sum(1, keepdim=True) > 0
+        return -torch.where(down, way, gradients)
 
 
 def _walk(
