@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import cuescope
+from cuescope.api.train import train
 from cuescope.cli import app, main
 from cuescope.data.ops.encode import encoded
 from cuescope.instruments import registry
@@ -90,7 +91,7 @@ def test_the_blocks_of_the_guides_run(page: Path, tmp_path: Path, monkeypatch: p
 
 WORLD = "cuescope/world-congruent"
 STAND_INS = {
-    **dict.fromkeys(("MODEL", "timm/resnet50.a1_in1k", "timm/resnet18.a1_in1k", "mine.onnx", "runs/mine/best"), WORLD),
+    **dict.fromkeys(("MODEL", "timm/resnet50.a1_in1k", "timm/resnet18.a1_in1k", "runs/mine/best"), WORLD),
     **dict.fromkeys(("torchvision/mobilenet_v2", "package.module:factory"), "cuescope/world-shape"),
     "timm/resnet50.a1_in1k+blur4": f"{WORLD}+blur4",
     "timm/resnet50.a1_in1k+aps": f"{WORLD}+aps",
@@ -98,8 +99,11 @@ STAND_INS = {
     "torchvision/squeezenet1_1@weights.safetensors": "torchvision/squeezenet1_1@random",
     "torchvision/vgg16@weights.safetensors": "torchvision/vgg11@random",
     "torchvision/resnet50@weights.pth": WORLD,
+    "torchvision/resnet18@random": f"{WORLD}@random",
     "channels=12,40": "channels=1,2",
-    **dict.fromkeys(("OTHER-IMAGES", "mine/", "tests/photos", "imagenet-r/", "objects/", "paintings/"), "photos/"),
+    **dict.fromkeys(
+        ("OTHER-IMAGES", "mine/", "tests/photos", "objects/", "paintings/", "seen/", "textures/"), "photos/"
+    ),
     **dict.fromkeys(("conflict/", "stimuli/", "tests/stimuli", "world:conflict:480"), "world:conflict:32"),
     "world:congruent:480": "world:congruent:32",
     "world:congruent:2000": "world:congruent:200",
@@ -122,7 +126,13 @@ ELSEWHERE = {
     "demo": "test_wheel.py",
     "live": "test_live.py opens it",
     "get": "needs the network",
-    "s3:": "test_remote.py, against a server",
+    "s3:": "test_remote_server.py",
+    "weights/": "test_make_stylized.py",
+    "red_shift.py": "test_docs.py",
+    "human/": "test_human_agreement.py",
+    "imagenet-r/": "test_class_subset.py",
+    "stylized.safetensors": "takes minutes: test_stylized.py",
+    "open_clip": "test_open_clip.py",
     "VOC2007": "test_detect.py",
     "coco/": "test_detect.py",
     "101_Object": "test_few_shot.py",
@@ -146,9 +156,12 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     asked = ["accuracy", "shape_bias", "shift_stability"]
     given = {"images": root / "photos", "cue_conflict": "world:conflict:32", "limit": 16}
     cuescope.audit(WORLD, **given, only=asked, out=root / "audited")
+    how = {"model": f"{WORLD}@random", "epochs": 1}
+    train("imagenet", images=root / "photos", out=root / "runs" / "mine", settings=how)
     return root
 
 
+@pytest.mark.extra
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page not in GUIDES and page.name not in LISTS | THEIR_OWN], ids=lambda p: p.name
@@ -160,6 +173,7 @@ def test_the_commands_of_the_other_pages_run(page: Path, reader: Path, monkeypat
         if any(word in line for word in ELSEWHERE):
             continue
         own = [STAND_INS.get(word, word) for word in words]
+        own[3:4] = words[3:4] if words[0] == "make" else own[3:4]  # what it writes keeps its name
         given = {word.partition("=")[0] for word in own} | ({"--minutes"} if "--only" in own else set())
         short = QUICK["train world-" if words[1].startswith("world-") else words[0]] if words[0] in QUICK else ()
         own += [option for option in short if option.partition("=")[0] not in given - {"--set"}]
