@@ -60,7 +60,8 @@ def plain_learn(p: Array, labels: Array) -> tuple[Array, list[int]]:
     flags, best = [-1] * n, [-math.inf] * n
     for j in range(classes):
         whole = np.floor(joint[j] + 1e-9)
-        for k in sorted(range(classes), key=lambda k: whole[k] - joint[j, k])[: round(joint[j].sum() - whole.sum())]:
+        order = sorted(range(classes), key=lambda k: (whole[k] - joint[j, k], -k))
+        for k in order[: round(joint[j].sum() - whole.sum())]:
             whole[k] += 1
         for k in range(classes):
             margins = sorted((p[i, j] - p[i, k], i) for i in range(n) if labels[i] == j)
@@ -300,3 +301,28 @@ def test_a_thousand_classes_keep_few_logits() -> None:
     stored = np.exp(rows["values"].to_list()[0]).sum() + (100 - KEPT) * math.exp(rows["rest"][0])
     assert stored == pytest.approx(float(total))
     assert rows.schema == pl.Schema(LabelErrors.columns)
+
+
+@pytest.mark.extra
+@pytest.mark.parametrize("classes", [3, 7, 16])
+def test_it_flags_what_cleanlab_flags(classes: int) -> None:
+    """Counts are rounded so that rows keep their sums: which of equal remainders goes up is each one's own choice."""
+    pytest.importorskip("cleanlab")
+    from cleanlab.count import estimate_joint
+    from cleanlab.filter import find_label_issues
+
+    random, n = np.random.default_rng(classes), 600
+    true = random.integers(0, classes, n)
+    labels = np.where(random.random(n) < 0.15, random.integers(0, classes, n), true)
+    logits = random.normal(0, 1, (n, classes))
+    logits[np.arange(n), true] += 2.5
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    found = learn(Probabilities.of(p), labels)
+    joint = np.zeros((classes, classes))
+    joint[found.given, found.true] = found.joint
+    assert np.allclose(joint, estimate_joint(labels, p), atol=1 / n)
+    theirs = find_label_issues(
+        labels, p, filter_by="prune_by_noise_rate", n_jobs=1, min_examples_per_class=1, verbose=False
+    )
+    mine = found.flagged >= 0
+    assert (mine & theirs).sum() > 0.9 * (mine | theirs).sum() > 40

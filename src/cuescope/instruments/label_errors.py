@@ -44,7 +44,7 @@ CAVEATS = (
 
 
 @dataclass(frozen=True)
-class LabelErrors(Instrument, version=1, order=25, needs={"logits", "label"}):
+class LabelErrors(Instrument, version=2, order=25, needs={"logits", "label"}):
     """Labels that look wrong to a classifier that has not seen the images, beside those that would look so anyway.
 
     A label is flagged by the rate of its pair of classes (Northcutt et al. 2021). Classes that overlap are flagged,

@@ -35,7 +35,7 @@ _FOUND = (
 
 
 @dataclass(frozen=True)
-class LabelIssues(Featured, version=1, order=48, needs={"features", "label"}):
+class LabelIssues(Featured, version=2, order=48, needs={"features", "label"}):
     """Labels of your own images that look wrong to read-outs which have not seen these images.
 
     Multinomial logistic regression of the last layer before the answer learns from four fifths of the images and gives

@@ -153,10 +153,12 @@ def learn(p: Probabilities, labels: Array, *, flag: bool = True) -> Learned:
 
 
 def _rounded(scaled: Array, given: Array) -> Array:
-    """Whole numbers that keep the sum of each label: rounded down, and the largest remainders up."""
+    """Whole numbers that keep the sum of each label: rounded down, and the largest remainders up, of equal ones those
+    of later classes, as in cleanlab.
+    """
     whole = np.floor(scaled + 1e-9)
     left = np.rint(np.bincount(given, scaled) - np.bincount(given, whole)).astype(int)
-    order = np.lexsort((whole - scaled, given))
+    order = np.lexsort((-np.arange(len(given)), whole - scaled, given))
     start = np.searchsorted(given[order], given[order], "left")
     up = np.arange(len(order)) - start < left[given[order]]
     whole[order[up]] += 1
