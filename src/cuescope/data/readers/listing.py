@@ -20,7 +20,7 @@ from cuescope.core.progress import Progress, quiet
 from cuescope.core.remote import Remote, address, together
 from cuescope.core.tables import DAMAGED
 from cuescope.data.images import OutOfReachError, UnreadableError
-from cuescope.data.readers.decode import load, unreached
+from cuescope.data.readers.decode import load, read_part, unreached
 from cuescope.data.readers.far import BLOCK, FarFile, Fetcher, out_of_reach
 from cuescope.data.readers.parquet import about, holds_bytes, label_column, labels_in, read_parquet, unreadable_table
 from cuescope.data.readers.stored import Store, StoredSet, state
@@ -164,12 +164,12 @@ class _Listed(Store):
         path = Path(str(self._tables[0])).parent / text
         if not path.parent.is_dir():  # one folder of many
             raise OutOfReachError("its folder is not there")
-        if start is None:
+        if start is None or size is None:
             return load(path)
         try:
             with path.open("rb") as file:
                 file.seek(start)
-                return file.read(size)
+                return read_part(file, size)
         except OSError as error:
             raise unreached(path, error) from None
 
