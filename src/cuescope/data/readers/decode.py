@@ -37,6 +37,9 @@ gigabytes."""
 MAX_BYTES = 1 << 29
 """Files of more bytes are refused before reading."""
 
+MAX_WEBP = 1 << 28
+"""The same for WebP, of which Pillow holds all bytes three times."""
+
 LARGE_BYTES, PIXEL_BYTES = 1 << 26, 8
 """Larger files are read and decoded one at a time; those with more bytes than so many a pixel besides are refused."""
 
@@ -186,15 +189,17 @@ def read_part(file: BinaryIO, size: int) -> bytes:
     return file.read(size)
 
 
-def too_large(size: int) -> str:
+def too_large(size: int, most: int = MAX_BYTES) -> str:
     """Why an image of so many bytes is not read."""
-    return f"too large: a file of {size / 2**20:,.0f} MiB, the limit is {MAX_BYTES >> 20} MiB"
+    return f"too large: a file of {size / 2**20:,.0f} MiB, the limit is {most >> 20} MiB"
 
 
 def _check_start(data: bytes, size: int) -> None:
     """Raises UnreadableError where a file of so many bytes that begins so is no image, or has too few pixels for it."""
     if (kind := sniff(data)) is None:
         raise UnreadableError(_reason(data, kind))
+    if kind == "WEBP" and size > MAX_WEBP:
+        raise UnreadableError(too_large(size, MAX_WEBP))
     if kind in _HEADERS:
         (width, height), _ = _header(data, kind)
         if size > LARGE_BYTES + PIXEL_BYTES * width * height:
