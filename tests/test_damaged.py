@@ -27,14 +27,14 @@ from cuescope.api import get
 from cuescope.api.get import _unpacked
 from cuescope.api.make import make
 from cuescope.classifier.sources import preprocessings, weights
-from cuescope.core import zips
+from cuescope.core import parquet_file, zips
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.data.images import UnreadableError
 from cuescope.data.label_maps import corrected
 from cuescope.data.label_maps.file import _digest, label_map_bytes, open_label_maps
 from cuescope.data.label_maps.layout import Header
-from cuescope.data.readers import parquet, parquet_file, read_folder, read_human_data
+from cuescope.data.readers import parquet, read_folder, read_human_data
 from cuescope.data.readers.arrow import read_arrow
 from cuescope.data.readers.decode import decode, size_of
 from cuescope.data.readers.parquet import read_parquet
@@ -42,7 +42,7 @@ from cuescope.data.readers.stored import labels_of
 from cuescope.instruments import registry
 from cuescope.makers.output_folder import OutputFolder
 from cuescope.report import remedies
-from cuescope.runs import answers
+from cuescope.runs import answers, seals
 from cuescope.runs.store import Run
 from cuescope.training import checkpoint
 from test_faults import audited, photographs
@@ -474,3 +474,14 @@ def test_packed_arrow_is_not_read(tmp_path: Path) -> None:
             break
     with pytest.raises(CueError, match=r"hold 1,152,921,504,606,846,976 rows"):
         read_arrow([path], "a")
+
+
+def test_rows_of_a_run_that_unpack_without_end(tmp_path: Path) -> None:
+    cell = audited(tmp_path / "run").cells[0]
+    path, name = cell.folder / "rows" / "000000.parquet", f"{cell.folder.name}/000000"
+    rows = pl.read_parquet(path)
+    many = pl.select(pl.lit([0] * 10**7).alias("lists"))
+    for bomb in (pl.concat([rows.head(1)] * 1).select(pl.all().repeat_by(10**7).explode()), many):
+        path.write_bytes(seals.sealed_rows(bomb, name))
+        with pytest.raises(CueError, match="decompression bomb"):
+            cell.rows()

@@ -14,10 +14,10 @@ import polars as pl
 
 from cuescope.core.errors import CueError
 from cuescope.core.files import temporary
+from cuescope.core.parquet_file import MAGIC, UNREADABLE, Part, check_pages, footer_size, groups
 from cuescope.core.remote import together
 from cuescope.data.images import OutOfReachError
 from cuescope.data.readers.far import BLOCK, FarFile
-from cuescope.data.readers.parquet_file import MAGIC, UNREADABLE, Part, check_pages, footer_size, groups
 
 TAIL = 1 << 18
 """Bytes at the end of a file that are fetched first: mostly they hold the whole footer."""
@@ -119,7 +119,9 @@ class FarParquet:
 
     def _fill(self, path: Path, places: Iterable[Part]) -> None:
         parts = (
-            (at, min(BLOCK, start + size - at)) for start, size, _ in places for at in range(start, start + size, BLOCK)
+            (at, min(BLOCK, start + size - at))
+            for start, size, *_ in places
+            for at in range(start, start + size, BLOCK)
         )
         with path.open("r+b") as out:
             for at, data in together(lambda part: (part[0], self.file.read(*part)), parts, FETCHERS):

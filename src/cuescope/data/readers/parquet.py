@@ -15,6 +15,7 @@ import polars as pl
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.core.files import parsed
+from cuescope.core.parquet_file import UNREADABLE, Group, check_pages, read_groups
 from cuescope.core.progress import Progress, quiet
 from cuescope.core.remote import together
 from cuescope.core.tables import DAMAGED
@@ -23,7 +24,6 @@ from cuescope.data.readers.decode import unreached
 from cuescope.data.readers.far import FarFile
 from cuescope.data.readers.far_parquet import FarParquet
 from cuescope.data.readers.files import Names
-from cuescope.data.readers.parquet_file import UNREADABLE, Group, check_pages, read_groups
 from cuescope.data.readers.spool import Spool
 from cuescope.data.readers.stored import TEXTS, Store, StoredSet, labels_of, mixed_labels, state
 

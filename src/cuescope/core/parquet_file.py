@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+import polars as pl
+
 MAGIC = b"PAR1"
 MOST_FOOTER = 1 << 28
 MOST_UNPACKED, RATIO = 1 << 26, 8
 """A column of a group of rows that unpacks to more bytes, and to so many times its own, is refused: images are packed
 already, and labels are few."""
+MOST_TABLE, OF_TABLE, VALUE = 1 << 27, 16, 16
+"""The same of a table that is read whole: its bytes in all, and its values, each of about so many."""
 HEAD = 1 << 12
 """Bytes in which most heads of pages lie."""
 DELTAS = 7
@@ -28,6 +33,7 @@ class Part(NamedTuple):
     start: int
     size: int
     unpacked: int
+    values: int
 
 
 class Group(NamedTuple):
@@ -45,7 +51,7 @@ def groups(footer: bytes) -> list[Group]:
         for chunk in group[1]:
             about = chunk[3]
             start = min(place for place in (about.get(9), about.get(11)) if place)
-            columns.setdefault(about[3][0].decode(), []).append(Part(start, about[7], about[6]))
+            columns.setdefault(about[3][0].decode(), []).append(Part(start, about[7], about[6], about[5]))
         found.append(Group(group[3], columns))
     return found
 
@@ -53,11 +59,34 @@ def groups(footer: bytes) -> list[Group]:
 def read_groups(path: Path) -> list[Group]:
     """The groups of rows of a file. Raises OSError, or one of UNREADABLE."""
     with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(0, end - 8))
-        size = footer_size(file.read(8), end)
-        file.seek(end - size)
-        return groups(file.read(size - 8))
+        return _groups(file)
+
+
+def _groups(file: BinaryIO) -> list[Group]:
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - 8))
+    size = footer_size(file.read(8), end)
+    file.seek(end - size)
+    return groups(file.read(size - 8))
+
+
+def read_table(data: bytes, columns: list[str] | None = None, **how: Any) -> pl.DataFrame:
+    """A small table that somebody else may have written: these columns, or all.
+
+    Raises one of cuescope.core.tables.DAMAGED, also where few bytes unpack to very many.
+    """
+    file, most = io.BytesIO(data), max(MOST_TABLE, OF_TABLE * len(data))
+    try:
+        found = _groups(file)
+        parts = [part for group in found for of_column in group.columns.values() for part in of_column]
+        check_pages(file, parts, most)
+        size = sum(part.unpacked for part in parts)
+        size = max(size, VALUE * sum(part.values for part in parts))
+    except UNREADABLE as error:
+        raise ValueError(f"its footer is damaged: {error}" if not isinstance(error, ValueError) else error) from None
+    if size > most:
+        raise ValueError(f"a decompression bomb: {len(data):,} bytes unpack to {size:,}")
+    return pl.read_parquet(io.BytesIO(data), columns=columns, **how)
 
 
 def footer_size(tail: bytes, size: int) -> int:
@@ -70,30 +99,42 @@ def footer_size(tail: bytes, size: int) -> int:
     return found
 
 
-def check_pages(file: BinaryIO, parts: Iterable[Part]) -> None:
+def check_pages(file: BinaryIO, parts: Iterable[Part], most: int = 0) -> None:
     """Raise ValueError where parts unpack to much more than they are. None of their pages is unpacked."""
-    for start, size, unpacked in parts:
-        at, total = start, 0
+    for start, size, unpacked, values in parts:
+        at, total, left = start, 0, values
         while at < start + size:
-            more, packed, head, encoding = _page(file, at, start + size - at)
-            at, total = at + head + packed, total + more
-            if encoding == DELTAS:
+            page = _page(file, at, start + size - at)
+            at, total, left = at + page.head + page.size, total + page.unpacked, left - page.values
+            if left < 0:
+                raise ValueError("its pages hold more than its footer says")
+            if page.encoding == DELTAS:
                 raise ValueError("its values are differences of those before, which are not read")
-        if max(unpacked, total) > max(MOST_UNPACKED, RATIO * size):
+        if max(unpacked, total) > max(most or MOST_UNPACKED, RATIO * size):
             raise ValueError(f"a decompression bomb: {size:,} bytes unpack to {max(unpacked, total):,}")
 
 
-def _page(file: BinaryIO, at: int, left: int) -> tuple[int, int, int, int | None]:
-    """Of the page that begins there: how many bytes it unpacks to, and has, those of its head, and its encoding."""
+class _Page(NamedTuple):
+    head: int
+    size: int
+    unpacked: int
+    values: int = 0
+    encoding: int = 0
+
+
+def _page(file: BinaryIO, at: int, left: int) -> _Page:
+    """What the head of the page that begins there says. Raises ValueError."""
     for size in (HEAD, left):
         file.seek(at)
         reader = Compact(file.read(min(size, left)))
         try:
             page = reader.struct()
-            unpacked, packed = page[2], page[3]
-            if min(unpacked, packed) < 0:
-                raise ValueError("a page has less than no bytes")
-            return unpacked, packed, reader.at, page[5][2] if 5 in page else page[8][4] if 8 in page else None
+            # Of values there are two kinds of pages, besides those of dictionaries.
+            inside = (page[5][1], page[5][2]) if 5 in page else (page[8][1], page[8][4]) if 8 in page else ()
+            found = _Page(reader.at, page[3], page[2], *inside)
+            if min(found) < 0:
+                raise ValueError("it has less than nothing")
+            return found
         except IndexError:  # The head is longer.
             continue
         except UNREADABLE as error:
