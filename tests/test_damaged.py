@@ -485,3 +485,11 @@ def test_rows_of_a_run_that_unpack_without_end(tmp_path: Path) -> None:
         path.write_bytes(seals.sealed_rows(bomb, name))
         with pytest.raises(CueError, match="decompression bomb"):
             cell.rows()
+
+
+@pytest.mark.parametrize(
+    "footer", [b"", b"\x19", b"\x19\xff" * 9, b"\x1c" * 10**4, b"\x16" + b"\xff" * 10**6, b"\x15\x02\x00"]
+)
+def test_footers_that_are_none(footer: bytes) -> None:
+    with pytest.raises(parquet_file.UNREADABLE):
+        parquet_file.groups(footer)

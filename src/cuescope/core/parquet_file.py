@@ -46,7 +46,7 @@ class Group(NamedTuple):
 def groups(footer: bytes) -> list[Group]:
     """The groups of rows that a footer tells of. Raises one of UNREADABLE."""
     found = []
-    for group in Compact(footer).struct()[4]:
+    for group in _struct(footer)[0][4]:
         columns: dict[str, list[Part]] = {}
         for chunk in group[1]:
             about = chunk[3]
@@ -126,12 +126,11 @@ def _page(file: BinaryIO, at: int, left: int) -> _Page:
     """What the head of the page that begins there says. Raises ValueError."""
     for size in (HEAD, left):
         file.seek(at)
-        reader = Compact(file.read(min(size, left)))
         try:
-            page = reader.struct()
+            page, end = _struct(file.read(min(size, left)))
             # Of values there are two kinds of pages, besides those of dictionaries.
             inside = (page[5][1], page[5][2]) if 5 in page else (page[8][1], page[8][4]) if 8 in page else ()
-            found = _Page(reader.at, page[3], page[2], *inside)
+            found = _Page(end, page[3], page[2], *inside)
             if min(found) < 0:
                 raise ValueError("it has less than nothing")
             return found
@@ -142,57 +141,60 @@ def _page(file: BinaryIO, at: int, left: int) -> _Page:
     raise ValueError("the head of a page is cut off")
 
 
-class Compact:
-    """A reader of Thrift's compact protocol, in which footers are written: structs by number of field."""
+def _struct(data: bytes, at: int = 0) -> tuple[dict[int, Any], int]:
+    """A struct of Thrift's compact protocol, in which footers are written, by number of field; and where it ends.
 
-    def __init__(self, data: bytes) -> None:
-        self._data, self.at = data, 0
+    Numbers are read here and not by another function: a footer has a thousand, and there may be one an image.
+    """
+    found, field = dict[int, Any](), 0
+    while head := data[at]:
+        at, kind = at + 1, head & 15
+        if head >> 4:
+            field += head >> 4
+        else:
+            number, at = _number(data, at)
+            field = (number >> 1) ^ -(number & 1)
+        if 4 <= kind <= 6 and (number := data[at]) < 128:
+            at += 1
+            found[field] = (number >> 1) ^ -(number & 1)
+        else:
+            found[field], at = _value(data, at, kind)
+    return found, at + 1
 
-    def struct(self) -> dict[int, Any]:
-        found, field = dict[int, Any](), 0
-        while head := self._byte():
-            field = field + (head >> 4) if head >> 4 else self._signed()
-            found[field] = self._value(head & 15)
-        return found
 
-    def _value(self, kind: int) -> Any:
-        if kind in (1, 2):
-            return kind == 1
-        if kind == 3:
-            return self._byte()
-        if kind in (4, 5, 6):
-            return self._signed()
-        if kind == 7:
-            return self._bytes(8)
-        if kind == 8:
-            return self._bytes(self._number())
-        if kind in (9, 10):
-            head = self._byte()
-            count = head >> 4 if head >> 4 < 15 else self._number()
-            return [self._byte() == 1 if head & 15 in (1, 2) else self._value(head & 15) for _ in range(count)]
-        if kind == 12:
-            return self.struct()
-        raise ValueError(f"a field of kind {kind}")
-
-    def _byte(self) -> int:
-        self.at += 1
-        return self._data[self.at - 1]
-
-    def _bytes(self, size: int) -> bytes:
-        self.at += size
-        if self.at > len(self._data):
+def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
+    if kind in (1, 2):
+        return kind == 1, at
+    if kind == 3:
+        return data[at], at + 1
+    if kind in (4, 5, 6):
+        number, at = _number(data, at)
+        return (number >> 1) ^ -(number & 1), at
+    if kind in (7, 8):
+        size, at = (8, at) if kind == 7 else _number(data, at)
+        if at + size > len(data):
             raise IndexError("it is cut off")
-        return self._data[self.at - size : self.at]
+        return data[at : at + size], at + size
+    if kind in (9, 10):
+        head, at = data[at], at + 1
+        count, at = (head >> 4, at) if head >> 4 < 15 else _number(data, at)
+        found = list[Any]()
+        for _ in range(count):
+            # Of a list each truth has a byte, in a struct it is a kind of field.
+            value, at = _value(data, at, 3 if head & 15 in (1, 2) else head & 15)
+            found.append(value)
+        return found, at
+    if kind == 12:
+        return _struct(data, at)
+    raise ValueError(f"a field of kind {kind}")
 
-    def _number(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self._byte()
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value
-            shift += 7
 
-    def _signed(self) -> int:
-        value = self._number()
-        return (value >> 1) ^ -(value & 1)
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 64, 7):
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+    raise ValueError("a number that is too long")
