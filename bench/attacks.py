@@ -58,7 +58,7 @@ from cuescope.data.images import UnreadableError
 from cuescope.data.label_maps import corrected, open_label_maps
 from cuescope.data.label_maps.published import read_published
 from cuescope.data.preprocessing import Preprocessing
-from cuescope.data.readers import parquet, read_folder, tars
+from cuescope.data.readers import listing, read_folder, tars
 from cuescope.data.readers.decode import decode
 from cuescope.data.readers.labels import read_labels
 from cuescope.data.readers.peek import peek
@@ -520,7 +520,7 @@ def packed_trials(folder: Path, payload: int) -> None:
     get._unpacked(folder / "a.zip")
 
 
-@attempts("Decompression bombs: tables", "images", "labels", "names", "one", "other images", "other names")
+@attempts("Decompression bombs: tables", "images", "labels", "names", "one", "other images", "other names", "paths")
 def packed_table(folder: Path, payload: str) -> None:
     """Few bytes in Parquet that are gigabytes without."""
     zeros = bytes(1 << 20)
@@ -531,6 +531,7 @@ def packed_table(folder: Path, payload: str) -> None:
             "labels": pl.select(pl.repeat(b"x", 10**8).alias("image"), pl.repeat(1, 10**8).alias("label")),
             "names": pl.select(pl.repeat(b"x", 1000).alias("image"), pl.repeat("x" * (1 << 20), 1000).alias("label")),
             "one": pl.select(pl.Series("image", [bytes(1 << 30)])),
+            "paths": pl.select(pl.repeat("a.png", 10**8).alias("path")),
         }
         if payload.startswith("other"):
             others = pl.Series("label", [f"{k}{zeros.decode()}" for k in range(1000)])
@@ -541,7 +542,7 @@ def packed_table(folder: Path, payload: str) -> None:
     os.waitpid(forked(save), 0)
     forget_peak()
     with contextlib.suppress(UnreadableError):
-        parquet.read_parquet([folder / "a.parquet"], "a").read(0)
+        listing.read_tables([folder / "a.parquet"], "a").read(0)
 
 
 @attempts("Decompression bombs: a stranger's run folder", "rows", "text")

@@ -37,6 +37,7 @@ from cuescope.data.label_maps.layout import Header
 from cuescope.data.readers import parquet, read_folder, read_human_data
 from cuescope.data.readers.arrow import read_arrow
 from cuescope.data.readers.decode import decode, size_of
+from cuescope.data.readers.listing import read_tables
 from cuescope.data.readers.parquet import read_parquet
 from cuescope.data.readers.stored import labels_of
 from cuescope.instruments import registry
@@ -424,6 +425,9 @@ def test_a_table_with_more_rows_than_bytes(tmp_path: Path) -> None:
         path = written(tmp_path, pl.DataFrame({"image": pl.repeat(b"x", 10**6, eager=True), **more}))
         with pytest.raises(CueError, match=r"1,000,000 rows of images in [\d,]+ bytes"):
             read_parquet([path], "a")
+    path = written(tmp_path, pl.DataFrame({"path": pl.repeat("a.png", 10**6, eager=True)}))
+    with pytest.raises(CueError, match=r"1,000,000 rows of images in [\d,]+ bytes"):
+        read_tables([path], "a")
 
 
 def test_a_table_that_unpacks_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,12 @@ def check_pages(file: BinaryIO, parts: Iterable[Part], most: int = 0) -> None:
             raise ValueError(f"a decompression bomb: {size:,} bytes unpack to {max(unpacked, total):,}")
 
 
+def check_rows(rows: int, size: int, most: int = 1) -> None:
+    """Raise ValueError where a table of so many bytes has more rows, or more than `most` a byte."""
+    if rows > most * size:
+        raise ValueError(f"{rows:,} rows of images in {size:,} bytes")
+
+
 class _Page(NamedTuple):
     head: int
     size: int

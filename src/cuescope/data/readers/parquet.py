@@ -15,7 +15,7 @@ import polars as pl
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.core.files import parsed
-from cuescope.core.parquet_file import UNREADABLE, Group, check_pages, read_groups
+from cuescope.core.parquet_file import UNREADABLE, Group, check_pages, check_rows, read_groups
 from cuescope.core.progress import Progress, quiet
 from cuescope.core.remote import together
 from cuescope.core.tables import DAMAGED
@@ -192,11 +192,11 @@ def _column(path: Path | FarFile, table: Table, label: str | None, schema: dict[
     """The labels of a table, or the number of its rows where it has none."""
     try:
         if isinstance(table, FarParquet):
-            _check_rows(table.bounds[-1], table.file.size)
+            check_rows(table.bounds[-1], table.file.size)
             return table.bounds[-1] if label is None else table.column(label)
         whole = pl.scan_parquet(table, glob=False)
         rows = whole.select(pl.len()).collect().item()
-        _check_rows(rows, table.stat().st_size)
+        check_rows(rows, table.stat().st_size)
         if label is None:
             return rows
         # Numbers are few bytes a row, texts may be any.
@@ -207,12 +207,6 @@ def _column(path: Path | FarFile, table: Table, label: str | None, schema: dict[
         return whole.select(pl.col(label)).collect().to_series()
     except (OutOfReachError, *UNREADABLE, *DAMAGED) as error:
         raise unreadable_table(path, error) from None
-
-
-def _check_rows(rows: int, size: int) -> None:
-    """Raise ValueError where a table has more images than bytes."""
-    if rows > size:
-        raise ValueError(f"{rows:,} rows of images in {size:,} bytes")
 
 
 def about(source: Path | FarFile) -> tuple[dict[str, Any], dict[str, Any]]:
