@@ -1022,7 +1022,7 @@ def tried(attempt: Callable[[Path], bool | None], folder: Path, most: int = MEGA
         # Other work may share the machine: what waits for its turn is slow, but does not stand still.
         if (now := _spent(pid)) != spent:
             spent, since = now, time.monotonic()
-        if spent > 2 * SECONDS or time.monotonic() - since > SECONDS:
+        if spent > 2 * SECONDS or time.monotonic() - since > 4 * SECONDS:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             return "succeeded: it hangs"
