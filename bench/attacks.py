@@ -191,7 +191,7 @@ def in_page(run: Run, folder: Path) -> bool:
         found.append(Page((folder / "page.html").read_text()).succeeded)
     shown = [run._repr_html_()] if hasattr(run, "_repr_html_") else []
     shown += [finding._repr_html_() for finding in run.findings if hasattr(finding, "_repr_html_")]
-    return any(found) or any(Page(text).succeeded for text in shown)
+    return any(found) or any(Page(text or "").succeeded for text in shown)
 
 
 def plain(payload: str) -> str:
@@ -1064,6 +1064,7 @@ def main() -> None:
                 print(f"  {name}: {found[kind][-1]}", flush=True)
         log.write_text(json.dumps(found))
         print(f"{kind}: {len(tries)} attempts, {time.monotonic() - started:.0f} s", flush=True)
+    found = {kind: found[kind] for kind in ATTEMPTS if kind in found}
     print(table(found))
     if given.write:
         write_between(given.write, BEGIN, END, table(found))
