@@ -199,6 +199,12 @@ def _watched(pid: int, at: mmap.mmap) -> tuple[int, bool]:
         time.sleep(0.02)
 
 
+def _spent() -> float:
+    """Seconds of the processor that the readers have taken."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
 def shares(readers: list[Reader], count: int) -> dict[str, int]:
     """How many of the inputs each reader gets."""
     whole = sum(reader.share for reader in readers)
@@ -240,11 +246,11 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     chosen = [reader for reader in READERS if not given.only or reader.slug in given.only.split(",")]
     for name, count in shares(chosen, given.count).items():
-        reader, started = next(r for r in READERS if r.name == name), time.monotonic()
+        reader, started = next(r for r in READERS if r.name == name), _spent()
         found = fuzz(reader, given.seed, count, given.work)
         with (given.work / "counts.jsonl").open("a") as log:
             log.write(json.dumps({"reader": name, "seed": given.seed, **found}) + "\n")
-        print(f"{reader.slug:24} {found} {(time.monotonic() - started) / count * 1000:.2f} ms each", flush=True)
+        print(f"{reader.slug:24} {found} {(_spent() - started) / count * 1000:.2f} ms each", flush=True)
     print(table(given.work))
     if given.write:
         write_between(given.write, BEGIN, END, table(given.work))

@@ -17,30 +17,33 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import cuescope
 from commands import call
 from cuescope import cli
+from cuescope.api import get
 from cuescope.api.get import _unpacked
 from cuescope.api.make import make
 from cuescope.classifier.sources import preprocessings, weights
-from cuescope.core import zips
+from cuescope.core import parquet_file, zips
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.data.images import UnreadableError
 from cuescope.data.label_maps import corrected
 from cuescope.data.label_maps.file import _digest, label_map_bytes, open_label_maps
 from cuescope.data.label_maps.layout import Header
-from cuescope.data.readers import read_folder, read_human_data
+from cuescope.data.readers import parquet, read_folder, read_human_data
 from cuescope.data.readers.arrow import read_arrow
-from cuescope.data.readers.decode import size_of
+from cuescope.data.readers.decode import decode, size_of
+from cuescope.data.readers.listing import read_tables
 from cuescope.data.readers.parquet import read_parquet
 from cuescope.data.readers.stored import labels_of
 from cuescope.instruments import registry
 from cuescope.makers.output_folder import OutputFolder
 from cuescope.report import remedies
-from cuescope.runs import answers
+from cuescope.runs import answers, seals
 from cuescope.runs.store import Run
 from cuescope.training import checkpoint
 from test_faults import audited, photographs
@@ -354,3 +357,143 @@ def test_facts_are_checked_and_found_again(tmp_path: Path) -> None:
     assert path.read_bytes() == whole
     path.write_text(json.dumps(known))  # as it was written before it had a checksum
     assert cell.facts == known
+
+
+@pytest.mark.parametrize("created", ["<script>", "2026-13-40", ""])
+def test_a_run_whose_date_is_none(tmp_path: Path, created: str) -> None:
+    run = audited(tmp_path / "run")
+    (run.path / "manifest.json").write_text(json.dumps({**run.manifest, "created": created}))
+    with pytest.raises(CueError, match="no manifest"):
+        Run.open(run.path)
+
+
+def planted(tmp_path: Path, start: bytes, size: int) -> Path:
+    """A file that begins so; the rest takes no room on the disk."""
+    path = tmp_path / "photos" / "a.jpg"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(start)
+    os.truncate(path, size)
+    return path
+
+
+def test_a_large_file_that_is_no_image_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jpeg = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(jpeg, "JPEG")
+    read: list[int] = []
+
+    class Counted(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            data = super().read(size)
+            read.append(len(data))
+            return data
+
+    known = [(b"", "not an image"), (b"text", "not an image"), (jpeg.getvalue(), "8 x 8 pixels in a file")]
+    for start, why in (*known, (b"RIFF\0\0\0\0WEBP", "the limit is 256 MiB")):
+        path = planted(tmp_path, start, 1 << 27 if start[:4] != b"RIFF" else (1 << 28) + 1)
+        for look in (decode, size_of):
+            with monkeypatch.context() as patch:
+                patch.setattr(Path, "open", lambda path, _: Counted(path))
+                with pytest.raises(UnreadableError, match=why):
+                    look(path)
+    assert sum(read) == 8 << 24
+    # As much as metadata and a film behind the image may be.
+    assert decode(planted(tmp_path, jpeg.getvalue(), 1 << 25)).shape == (3, 8, 8)
+
+
+def test_an_archive_that_unpacks_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.zip"
+    for how, match in ((zipfile.ZIP_DEFLATED, "too large: 1,001 bytes"), (zipfile.ZIP_LZMA, "other than deflate")):
+        monkeypatch.setattr(get, "LARGEST_FILE", 1000 if how == zipfile.ZIP_DEFLATED else 10**6)
+        with zipfile.ZipFile(path, "w", how) as archive:
+            archive.writestr("x/raw-data/a.csv", bytes(1001))
+        monkeypatch.setattr(zipfile.ZipFile, "read", None)
+        with pytest.raises(CueError, match=match):
+            get._unpacked(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a", "a")
+        with pytest.raises(ValueError, match="other than deflate"):
+            zips.check_packed(archive.infolist())
+
+
+def written(tmp_path: Path, table: pl.DataFrame) -> Path:
+    table.write_parquet(tmp_path / "a.parquet")
+    return tmp_path / "a.parquet"
+
+
+def test_a_table_with_more_rows_than_bytes(tmp_path: Path) -> None:
+    for more in ({}, {"label": pl.repeat(1, 10**6, eager=True)}):
+        path = written(tmp_path, pl.DataFrame({"image": pl.repeat(b"x", 10**6, eager=True), **more}))
+        with pytest.raises(CueError, match=r"1,000,000 rows of images in [\d,]+ bytes"):
+            read_parquet([path], "a")
+    path = written(tmp_path, pl.DataFrame({"path": pl.repeat("a.png", 10**6, eager=True)}))
+    with pytest.raises(CueError, match=r"1,000,000 rows of images in [\d,]+ bytes"):
+        read_tables([path], "a")
+
+
+def test_a_table_that_unpacks_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_file, "MOST_UNPACKED", 10**6)
+    rows = [bytes(10**5) + bytes([k]) for k in range(20)]
+    images = read_parquet([written(tmp_path, pl.DataFrame({"image": rows}))], "a")
+    with pytest.raises(UnreadableError, match=r"decompression bomb: [\d,]+ bytes unpack to 2,000,"):
+        images.read(0)
+    names = ["x" * 10**5 + str(k) for k in range(20)]
+    with pytest.raises(CueError, match="decompression bomb"):
+        read_parquet([written(tmp_path, pl.DataFrame({"image": [b"x"] * 20, "label": names}))], "a")
+
+
+def test_a_footer_that_says_less_than_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [bytes(10**5) + bytes([k]) for k in range(20)]
+    path = written(tmp_path, pl.DataFrame({"image": rows}))
+    ((_, columns),) = parquet_file.read_groups(path)
+    (part,) = columns["image"]
+    with path.open("rb") as file:
+        parquet_file.check_pages(file, [part])
+        monkeypatch.setattr(parquet_file, "MOST_UNPACKED", 10**6)
+        with pytest.raises(ValueError, match="decompression bomb"):
+            parquet_file.check_pages(file, [part._replace(unpacked=9)])
+
+
+def test_equal_rows_of_a_table_are_held_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "BMP")
+    monkeypatch.setattr(parquet, "HELD_BYTES", 1000)
+    images = read_parquet([written(tmp_path, pl.DataFrame({"image": [buffer.getvalue()] * 1000}))], "a")
+    assert images.read(999).pixels.shape == (3, 8, 8)
+    assert isinstance(images.store, parquet._Tables)
+    assert all(isinstance(rows, pl.Series) for rows in images.store._held.values())
+
+
+def test_packed_arrow_is_not_read(tmp_path: Path) -> None:
+    table, path = pl.DataFrame({"image": [bytes(1000)] * 9}), tmp_path / "a.arrow"
+    table.write_ipc_stream(path, compression="zstd", compat_level=pl.CompatLevel.oldest())
+    with pytest.raises(CueError, match="batches are packed"):
+        read_arrow([path], "a")
+    table.write_ipc_stream(path, compat_level=pl.CompatLevel.oldest())
+    assert len(read_arrow([path], "a")) == 9
+    data = path.read_bytes()
+    at = data.rindex((9).to_bytes(8, "little"), 0, data.index(bytes(1000)))
+    for place in range(0, at + 1, 8):  # The first nine of these is the count of rows.
+        if data[place : place + 8] == (9).to_bytes(8, "little"):
+            path.write_bytes(data[:place] + (2**60).to_bytes(8, "little") + data[place + 8 :])
+            break
+    with pytest.raises(CueError, match=r"hold 1,152,921,504,606,846,976 rows"):
+        read_arrow([path], "a")
+
+
+def test_rows_of_a_run_that_unpack_without_end(tmp_path: Path) -> None:
+    cell = audited(tmp_path / "run").cells[0]
+    path, name = cell.folder / "rows" / "000000.parquet", f"{cell.folder.name}/000000"
+    rows = pl.read_parquet(path)
+    many = pl.select(pl.lit([0] * 10**7).alias("lists"))
+    for bomb in (pl.concat([rows.head(1)] * 1).select(pl.all().repeat_by(10**7).explode()), many):
+        path.write_bytes(seals.sealed_rows(bomb, name))
+        with pytest.raises(CueError, match="decompression bomb"):
+            cell.rows()
+
+
+@pytest.mark.parametrize(
+    "footer", [b"", b"\x19", b"\x19\xff" * 9, b"\x1c" * 10**4, b"\x16" + b"\xff" * 10**6, b"\x15\x02\x00"]
+)
+def test_footers_that_are_none(footer: bytes) -> None:
+    with pytest.raises(parquet_file.UNREADABLE):
+        parquet_file.groups(footer)

@@ -262,6 +262,22 @@ def test_what_could_run_code_in_an_exported_program_is_refused(
     assert not here.exists()
 
 
+@pytest.mark.parametrize(("size", "data"), [("1" + "0" * 400, None), ("1000000000000", b""), ("3", b"")])
+def test_a_tensor_of_a_size_that_is_not_there(here: Path, program: Path, size: str, data: bytes | None) -> None:
+    def change(text: bytes) -> bytes:
+        table = json.loads(text)
+        entry = next(iter(table["config"].values()))
+        entry["tensor_meta"]["sizes"] = [{"as_int": int(size)}]
+        entry["tensor_meta"]["strides"] = [{"as_int": 1}]
+        entry["path_name"] = "weight_0"
+        return json.dumps(table).encode()
+
+    changed: dict[str, Any] = {"data/weights/model_weights_config.json": change}
+    path = rewritten(program, "x.pt2", changed | ({} if data is None else {"data/weights/weight_0": data}))
+    with pytest.raises(CueError, match=r"Error: "):
+        load(path, device="cpu")
+
+
 def test_expressions_of_sizes_are_not_evaluated(here: Path, program: Path, network: Net) -> None:
     def change(data: bytes) -> bytes:
         text = json.loads(data)

@@ -12,15 +12,15 @@ from cuescope.core.download import download
 from cuescope.core.errors import CueError
 from cuescope.core.files import read_json, write, write_json
 from cuescope.core.progress import Progress
-from cuescope.core.zips import DAMAGED
+from cuescope.core.zips import DAMAGED, check_packed
 
 COMMIT = "ccd0c01d42c0a8a834e90ec141e7f24fa915dc23"
 URL = f"https://codeload.github.com/rgeirhos/texture-vs-shape/zip/{COMMIT}"
 """The repository of Geirhos et al. 2019 as a ZIP archive; of it only raw-data/ is kept."""
 INSIDE = "raw-data"
 PART, SOURCE = ".download.zip", "source.json"
-LARGEST_ARCHIVE, LARGEST_DATA = 2 << 30, 256 << 20
-"""Bytes that are downloaded, and unpacked, at most: several times what there is."""
+LARGEST_ARCHIVE, LARGEST_DATA, LARGEST_FILE = 2 << 30, 256 << 20, 16 << 20
+"""Bytes that are downloaded, and unpacked in all and in one file, at most: several times what there is."""
 
 
 class Got(NamedTuple):
@@ -97,25 +97,21 @@ def _digest(data: bytes) -> str:
 
 def _unpacked(archive: Path) -> dict[str, bytes]:
     """The CSVs below raw-data/ in the archive, by their path there. A damaged archive is removed: it is of no use."""
-    found: dict[str, bytes] = {}
     try:
         with zipfile.ZipFile(archive) as file:
-            left = LARGEST_DATA
-            for member in file.infolist():
-                name = _wanted(member)
-                if name is None:
-                    continue
-                with file.open(member) as stream:
-                    found[name] = stream.read(left + 1)
-                left -= len(found[name])
-                if left < 0:
-                    most = f"at most {LARGEST_DATA >> 20} MB"
-                    raise CueError(f"the data in '{archive}' are too large", wanted=most, do="check the address")
+            members = {name: member for member in file.infolist() if (name := _wanted(member)) is not None}
+            # What is stated is the most that is read.
+            sizes = [member.file_size for member in members.values()]
+            if sum(sizes) > LARGEST_DATA or max(sizes, default=0) > LARGEST_FILE:
+                found = f"the data in '{archive}' are too large: {sum(sizes):,} bytes, {max(sizes):,} in one file"
+                most = f"at most {LARGEST_DATA:,} bytes, {LARGEST_FILE:,} in one file"
+                raise CueError(found, wanted=most, do="check the address")
+            check_packed(members.values(), LARGEST_DATA)
+            return {name: file.read(member) for name, member in members.items()}
     except DAMAGED as error:
         archive.unlink()
         found_ = f"what was downloaded is no ZIP archive that can be read: {error}"
         raise CueError(found_, wanted="the archive", do="run it again, it starts anew") from None
-    return found
 
 
 def _wanted(member: zipfile.ZipInfo) -> str | None:

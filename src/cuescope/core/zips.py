@@ -18,6 +18,12 @@ LARGEST_PACKED = 64 << 20
 
 
 def check_packed(entries: Iterable[zipfile.ZipInfo], most: int = LARGEST_PACKED) -> None:
-    """Raise ValueError where the packed files of an archive are larger together than `most` bytes."""
-    if sum(entry.file_size for entry in entries if entry.compress_type != zipfile.ZIP_STORED) > most:
+    """Raise ValueError where the packed files of an archive are larger together than `most` bytes.
+
+    Also where they are packed by anything but deflate: zipfile unpacks that without an end, whatever size is stated.
+    """
+    packed = [entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+    if any(entry.compress_type != zipfile.ZIP_DEFLATED for entry in packed):
+        raise ValueError("it is packed by something other than deflate")
+    if sum(entry.file_size for entry in packed) > most:
         raise ValueError("it is packed, and too large")

@@ -1,6 +1,5 @@
 """The rows of one cell on disk: a Parquet file for each chunk, and what was seen of chunks that are not finished."""
 
-import io
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from cuescope.core.errors import CueError
 from cuescope.core.files import is_there, read_bytes, write
+from cuescope.core.parquet_file import read_table
 from cuescope.core.tables import DAMAGED
 from cuescope.runs.seals import check_rows, sealed_rows
 
@@ -64,7 +64,7 @@ class Chunks:
                 if not self.has(chunk):
                     data = read_bytes(path, MOST_BYTES)
                     check_rows(data, self._of(path))
-                    found[chunk] = images, pl.read_parquet(io.BytesIO(data))
+                    found[chunk] = images, read_table(data)
         return found
 
     def read(self, columns: list[str] | None = None) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -76,7 +76,7 @@ class Chunks:
             try:
                 data = read_bytes(path, MOST_BYTES)
                 known = check_rows(data, self._of(path)) if self._sealed else ""
-                yield known, pl.read_parquet(io.BytesIO(data), columns=columns)
+                yield known, read_table(data, columns)
             except DAMAGED as error:
                 wanted, do = "the rows of a chunk", "audit again: its images are seen again"
                 raise CueError(f"cannot read '{path}': {error}", wanted=wanted, do=do) from None
@@ -101,7 +101,7 @@ class Chunks:
         try:
             data = read_bytes(self._outcomes, MOST_BYTES)
             known = check_rows(data, self._of(self._outcomes)) if self._sealed else ""
-            return [known], pl.read_parquet(io.BytesIO(data))
+            return [known], read_table(data)
         except DAMAGED as error:
             found, do = f"cannot read '{self._outcomes}': {error}", "audit again: it is concluded again"
             raise CueError(found, wanted="what was concluded of each image", do=do) from None

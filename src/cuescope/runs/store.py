@@ -95,7 +95,8 @@ class Run(Displayed):
             raise CueError(found, wanted=f"schema {SCHEMA}", do=do)
         try:
             msgspec.convert(manifest, Manifest)
-        except msgspec.ValidationError as error:
+            datetime.fromisoformat(manifest["created"])
+        except (msgspec.ValidationError, ValueError) as error:
             found = f"'{where}/manifest.json' is no manifest: {error}"
             raise CueError(found, wanted="what an audit wrote", do="audit again") from None
         return cls(path, manifest, mirror)

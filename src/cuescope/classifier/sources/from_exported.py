@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cuescope.classifier.sources import archives
 from cuescope.classifier.sources.found import Asked, Found
-from cuescope.classifier.sources.graphs import ForbiddenError, Graph, tensor_of
+from cuescope.classifier.sources.graphs import ForbiddenError, Graph, dtype_of, tensor_of
 from cuescope.core.errors import CueError
 from cuescope.core.files import parsed
 from cuescope.network.wrappers import in_parts, preprocessing_for
@@ -34,10 +34,10 @@ class ExportedNetwork:
             self.wanted = [i for i, spec in enumerate(specs) if "user_output" in spec]
             meta = module["graph"]["tensor_values"][self.input]
             self.sides = [side.get("as_int") for side in meta["sizes"]]
-            self.dtype = tensor_of(b"", {**meta, "sizes": [], "strides": []}).dtype
+            self.dtype = dtype_of(meta)
         except ForbiddenError as error:
             raise archives.refused(path, str(error), AGAIN) from None
-        except (KeyError, ValueError, TypeError, RuntimeError, AttributeError, IndexError) as error:
+        except (KeyError, ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError, IndexError) as error:
             raise archives.broken(path, WHAT, f"{type(error).__name__}: {error}") from None
         self.takes = f"{str(self.dtype).removeprefix('torch.')} {self.sides}"
         known = self.dtype.is_floating_point or self.dtype == torch.uint8

@@ -146,13 +146,16 @@ def _value(argument: Mapping[str, Any], values: Mapping[str, Any], device: torch
     raise ForbiddenError(f"it takes an argument {kind[:80]}")
 
 
-def tensor_of(data: bytes, meta: Mapping[str, Any]) -> Tensor:
-    """A tensor from its bytes and what is written of it. Raises ValueError and the like where that makes no sense."""
+def dtype_of(meta: Mapping[str, Any]) -> torch.dtype:
+    """The dtype that is written of a tensor. Raises KeyError for none."""
     from torch._export.serde import serialize
 
-    dtype = serialize._SERIALIZE_TO_TORCH_DTYPE[meta["dtype"]]
+    return serialize._SERIALIZE_TO_TORCH_DTYPE[meta["dtype"]]
+
+
+def tensor_of(data: bytes, meta: Mapping[str, Any]) -> Tensor:
+    """A tensor from its bytes and what is written of it. Raises ValueError and the like where that makes no sense."""
     size, stride = ([int(one["as_int"]) for one in meta[key]] for key in ("sizes", "strides"))
-    if not data:
-        return torch.zeros(size, dtype=dtype)
-    flat = torch.frombuffer(bytearray(data), dtype=torch.uint8).view(dtype)
-    return torch.as_strided(flat, size, stride, int(meta["storage_offset"]["as_int"]))
+    # torch makes no tensor of no bytes.
+    flat = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+    return torch.as_strided(flat.view(dtype_of(meta)), size, stride, int(meta["storage_offset"]["as_int"]))

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError, nearest
 from cuescope.core.files import parsed, writing
+from cuescope.core.parquet_file import read_table
 from cuescope.core.tables import DAMAGED
 from cuescope.data.images import ImageSet
 from cuescope.data.label_maps.layout import Arrays, Header, decode, encode
@@ -63,7 +64,7 @@ class LabelMapFile:
                 raise ValueError("it is not as it was written")
             self.header = Header.from_json(parsed(metadata["header"]))
             self.classes = self.header.classes
-            self._index = pl.read_parquet(index, schema=INDEX).rechunk()
+            self._index = read_table(index, schema=INDEX).rechunk()
             if any(column.null_count() for column in self._index):
                 raise ValueError("its index has gaps")
             self._maps = file.get_slice("maps")

@@ -40,10 +40,13 @@ class _Stream:
                 if start[:4] != _MARK:
                     raise ValueError("it is no Arrow stream")
                 message = file.read(struct.unpack("<i", start[4:])[0])
-                kind, body, rows = _message(message)
+                kind, body, rows, packed = _message(message)
                 at, length = file.tell() - len(message) - 8, len(message) + 8 + body
                 if body < 0 or at + length > size:
                     raise ValueError("it is cut off")
+                if packed or rows > body:
+                    what = "are packed" if packed else f"hold {rows:,} rows in {body:,} bytes"
+                    raise ValueError(f"its batches {what}, which save_to_disk does not write")
                 if not self.schema:
                     self.schema = start + message
                 elif kind == _BATCH:
@@ -63,8 +66,8 @@ class _Stream:
         return pl.read_ipc_stream(io.BytesIO(self.schema + _END))
 
 
-def _message(data: bytes) -> tuple[int, int, int]:
-    """The kind of a message, the bytes of its body, and its rows: three fields of its flatbuffer."""
+def _message(data: bytes) -> tuple[int, int, int, bool]:
+    """The kind of a message, the bytes of its body, its rows, and whether they are packed: of its flatbuffer."""
 
     def at(table: int, field: int) -> int:
         """Where a field of a table lies; 0 where it has its default."""
@@ -73,11 +76,15 @@ def _message(data: bytes) -> tuple[int, int, int]:
         offset = struct.unpack_from("<H", data, vtable + 4 + 2 * field)[0] if 4 + 2 * field < size else 0
         return table + offset if offset else 0
 
+    def number(place: int) -> int:
+        return struct.unpack_from("<q", data, place)[0] if place else 0
+
     root = struct.unpack_from("<I", data)[0]
     kind, header, body = (at(root, field) for field in (1, 2, 3))
-    rows = at(header + struct.unpack_from("<I", data, header)[0], 0) if header else 0
-    sizes = [struct.unpack_from("<q", data, place)[0] if place else 0 for place in (body, rows)]
-    return data[kind] if kind else 0, sizes[0], sizes[1] if kind and data[kind] == _BATCH else 0
+    if not kind or data[kind] != _BATCH or not header:
+        return data[kind] if kind else 0, number(body), 0, False
+    batch = header + struct.unpack_from("<I", data, header)[0]
+    return _BATCH, number(body), number(at(batch, 0)), at(batch, 3) > 0
 
 
 class _Batches(Store):

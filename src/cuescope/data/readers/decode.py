@@ -9,11 +9,12 @@ Pixels are as stored in every format: an orientation turns none but those of HEI
 import contextlib
 import functools
 import io
+import os
 import re
 import struct
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -33,16 +34,22 @@ BOMB_PIXELS, BOMB_RATIO = 1 << 24, 200
 """Larger images with more pixels than so many a byte are refused: no photograph is packed so, and decoding takes
 gigabytes."""
 
-MAX_BYTES = 1 << 30
+MAX_BYTES = 1 << 29
 """Files of more bytes are refused before reading."""
 
+MAX_WEBP = 1 << 28
+"""The same for WebP, of which Pillow holds all bytes three times."""
+
+LARGE_BYTES, PIXEL_BYTES = 1 << 26, 8
+"""Larger files are read and decoded one at a time; those with more bytes than so many a pixel besides are refused."""
+
 MOST_SOUGHT = 1 << 24
-"""Bytes that are searched for the size of an image."""
+"""Bytes that are searched for the size of an image. Of larger files no more is read where these are of none."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 """What is read, in Pillow's names. Few on purpose: some of Pillow's other formats start programs (EPS)."""
 
-_LARGE = threading.Lock()
+_LARGE = threading.RLock()
 
 _KINDS = {
     "JPEG": rb"\xff\xd8\xff",
@@ -72,18 +79,24 @@ def decode(source: bytes | Path) -> Tensor:
     >>> decode(b"P6 2 1 255 \xff\x00\x00\x00\x00\xff").tolist()
     [[[255, 0]], [[0, 0]], [[0, 255]]]
     """
-    data = source if isinstance(source, bytes) else load(source)
+    if isinstance(source, bytes):
+        return _decoded(source)
+    with _turn(_size(source) > LARGE_BYTES):
+        return _decoded(load(source))
+
+
+def _decoded(data: bytes) -> Tensor:
     if not data:
         raise UnreadableError("the file is empty")
     kind = sniff(data)
     if kind in _HEADERS:
         size, exact = _header(data, kind)
         check_size(*size, len(data))
-        if exact:
+        if exact and len(data) <= LARGE_BYTES:
             # What torchcodec refuses goes to Pillow: it may still read it, and if not it knows the reason.
             try:
                 # A tensor of our own: for bytes torchcodec changes the warning filters, which is not safe in threads.
-                with _turn(size):
+                with _turn(_many(size)):
                     return _torchcodec()[kind](torch.frombuffer(bytearray(data), dtype=torch.uint8), mode="RGB")
             except (RuntimeError, ValueError):
                 pass
@@ -137,19 +150,60 @@ def unreached(path: Path, error: OSError, what: str = "the file") -> UnreadableE
     return (UnreadableError if lasting else OutOfReachError)(f"{what} cannot be read: {error.strerror}")
 
 
-def _turn(size: tuple[int, int]) -> contextlib.AbstractContextManager[object]:
+def _turn(large: bool) -> contextlib.AbstractContextManager[object]:
     """Large images are decoded one at a time: each may take a gigabyte or two."""
-    return _LARGE if size[0] * size[1] > BOMB_PIXELS else contextlib.nullcontext()
+    return _LARGE if large else contextlib.nullcontext()
+
+
+def _many(size: tuple[int, int]) -> bool:
+    return size[0] * size[1] > BOMB_PIXELS
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise unreached(path, error) from None
 
 
 def load(path: Path) -> bytes:
     """The bytes of an image file. Raises UnreadableError with the reason where they are too many or not there."""
     try:
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise UnreadableError(f"too large: a file of {size / 2**30:.1f} GiB, the limit is {MAX_BYTES >> 30} GiB")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return read_part(file, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise unreached(path, error) from None
+
+
+def read_part(file: BinaryIO, size: int) -> bytes:
+    """The bytes of an image that begins where a file stands.
+
+    Raises UnreadableError with the reason where they are too many. That is known of most before they are read.
+    """
+    if size > MAX_BYTES:
+        raise UnreadableError(too_large(size))
+    if size > MOST_SOUGHT:
+        start = file.tell()
+        _check_start(file.read(MOST_SOUGHT), size)
+        file.seek(start)
+    return file.read(size)
+
+
+def too_large(size: int, most: int = MAX_BYTES) -> str:
+    """Why an image of so many bytes is not read."""
+    return f"too large: a file of {size / 2**20:,.0f} MiB, the limit is {most >> 20} MiB"
+
+
+def _check_start(data: bytes, size: int) -> None:
+    """Raises UnreadableError where a file of so many bytes that begins so is no image, or has too few pixels for it."""
+    if (kind := sniff(data)) is None:
+        raise UnreadableError(_reason(data, kind))
+    if kind == "WEBP" and size > MAX_WEBP:
+        raise UnreadableError(too_large(size, MAX_WEBP))
+    if kind in _HEADERS:
+        (width, height), _ = _header(data, kind)
+        if size > LARGE_BYTES + PIXEL_BYTES * width * height:
+            raise UnreadableError(f"damaged: {width} x {height} pixels in a file of {size / 2**20:,.0f} MiB")
 
 
 @functools.cache
@@ -193,7 +247,7 @@ def _header(data: bytes, kind: str) -> tuple[tuple[int, int], bool]:
     Raises UnreadableError for a large file that states none: Pillow would look for it byte by byte.
     """
     size, exact = _HEADERS[kind](data)
-    if size == (0, 0) and len(data) > MOST_SOUGHT:
+    if size == (0, 0) and len(data) >= MOST_SOUGHT:
         raise UnreadableError(f"damaged: its {kind} header states no size")
     return size, exact
 
@@ -221,7 +275,7 @@ def _pillow(data: bytes, kind: str | None) -> Tensor:
     try:
         with Image.open(io.BytesIO(data), formats=_formats(kind)) as image:
             check_size(*image.size, len(data))
-            with _turn(image.size):
+            with _turn(_many(image.size)):
                 pixels = _rgb(image)
     except UnreadableError:
         raise
@@ -262,7 +316,7 @@ def _upright(image: Any) -> Any:
     return undone.get(image.getexif().get(_ORIENTATION, 1))
 
 
-def _reason(data: bytes, kind: str | None, error: Exception) -> str:
+def _reason(data: bytes, kind: str | None, error: Exception | None = None) -> str:
     """Why the bytes are no image, in words for people."""
     if kind == "HEIC" and not _heic():
         return "a HEIC image: pip install 'cuescope[heic]', or convert it to JPEG or PNG"

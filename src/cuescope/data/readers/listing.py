@@ -16,11 +16,12 @@ import polars as pl
 
 from cuescope.core.errors import CueError
 from cuescope.core.files import temporary
+from cuescope.core.parquet_file import UNREADABLE, check_pages, check_rows, read_groups
 from cuescope.core.progress import Progress, quiet
 from cuescope.core.remote import Remote, address, together
 from cuescope.core.tables import DAMAGED
 from cuescope.data.images import OutOfReachError, UnreadableError
-from cuescope.data.readers.decode import load, unreached
+from cuescope.data.readers.decode import load, read_part, unreached
 from cuescope.data.readers.far import BLOCK, FarFile, Fetcher, out_of_reach
 from cuescope.data.readers.parquet import about, holds_bytes, label_column, labels_in, read_parquet, unreadable_table
 from cuescope.data.readers.stored import Store, StoredSet, state
@@ -28,6 +29,10 @@ from cuescope.data.readers.stored import Store, StoredSet, state
 PATHS = ("path", "file", "file_name", "filename", "url", "image", "key")
 ROWS = 1 << 16
 """Rows of which the places are read together; two such blocks are kept."""
+MOST_UNPACKED = 1 << 28
+"""Paths that differ in their ends take a tenth of their bytes: the most of a group of rows that may take less."""
+ROWS_A_BYTE = 8
+"""Paths that are numbered take a third of a byte each."""
 GUESSED = 1 << 18
 """Bytes of an image whose size is not listed."""
 
@@ -48,22 +53,34 @@ def read_tables(paths: Sequence[Path] | Sequence[FarFile], name: str, progress: 
         return read_parquet(paths, name, progress)
     copies, counts, labels = _Copies(paths), list[int](), list[pl.Series]()
     label, classes = label_column({key: kind for key, kind in schema.items() if key != column}, features)
+    columns = [one for one in (column, "start", "size") if one in schema]
     for number, path in enumerate(paths):
         progress(0, 0, f"reading listings, {number + 1:,} of {len(paths):,}")
         place = copies.place(number)
         try:
+            counts.append(_checked(place, [*columns, *([label] if label else [])]))
             table = pl.scan_parquet(place, glob=False)
-            counts.append(table.select(pl.len()).collect().item())
             if label is not None:
                 labels.append(table.select(pl.col(label)).collect().to_series())
-        except DAMAGED as error:
+        except (*UNREADABLE, *DAMAGED) as error:
             raise unreadable_table(path, error) from None
-    rows = _Rows(copies, counts, [one for one in (column, "start", "size") if one in schema])
+    rows = _Rows(copies, counts, columns)
     if not rows:
         raise CueError(f"'{paths[0]}' has no row", wanted="a row an image", do="check the path")
     notes = [f"{len(rows):,} images by the paths of {len(paths):,} listing{'s' * (len(paths) > 1)}"]
     found, space = labels_in(label, classes, labels, len(rows), notes)
     return _ListedSet(name, rows, _Listed(paths, rows), found, space, notes)
+
+
+def _checked(path: Path, columns: Sequence[str]) -> int:
+    """How many rows a listing has. Raises ValueError where it unpacks to much more than it is, or OSError."""
+    groups = read_groups(path)
+    with path.open("rb") as file:
+        for group in groups:
+            check_pages(file, [part for column in columns for part in group.columns.get(column, ())], MOST_UNPACKED)
+    rows = sum(group.rows for group in groups)
+    check_rows(rows, path.stat().st_size, ROWS_A_BYTE)
+    return rows
 
 
 class _Copies:
@@ -164,12 +181,12 @@ class _Listed(Store):
         path = Path(str(self._tables[0])).parent / text
         if not path.parent.is_dir():  # one folder of many
             raise OutOfReachError("its folder is not there")
-        if start is None:
+        if start is None or size is None:
             return load(path)
         try:
             with path.open("rb") as file:
                 file.seek(start)
-                return file.read(size)
+                return read_part(file, size)
         except OSError as error:
             raise unreached(path, error) from None
 

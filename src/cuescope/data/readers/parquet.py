@@ -15,6 +15,7 @@ import polars as pl
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
 from cuescope.core.files import parsed
+from cuescope.core.parquet_file import UNREADABLE, Group, check_pages, check_rows, read_groups
 from cuescope.core.progress import Progress, quiet
 from cuescope.core.remote import together
 from cuescope.core.tables import DAMAGED
@@ -30,6 +31,8 @@ IMAGES = ("image", "img", "jpg", "png", "bytes", "image_bytes", "content", "pict
 LABELS = ("label", "labels", "fine_label", "class", "cls", "target", "class_id", "class_name", "category")
 BLOCK_BYTES = 1 << 24
 """Of rows that are read together; two blocks are held. Each costs reading its row groups from their beginning."""
+HELD_BYTES = 1 << 26
+"""Of a block that holds more, rows are taken out one by one."""
 AGAIN = 3
 """A block that is read so often is asked for at random, and kept: notes on a set and one look at all of it take two."""
 KEPT = 2
@@ -37,6 +40,7 @@ KEPT = 2
 
 
 Table = Path | FarParquet
+Rows = list[bytes | None] | pl.Series
 
 
 class _Tables(Store):
@@ -49,9 +53,9 @@ class _Tables(Store):
     def __init__(self, tables: Sequence[Table], counts: Sequence[int], column: str, schema: dict[str, Any]) -> None:
         self.tables, self.column, self.expression = tables, column, bytes_in(schema, column)
         self.bounds = [0, *itertools.accumulate(counts)]
-        sizes = (table.file.size if isinstance(table, FarParquet) else table.stat().st_size for table in tables)
-        self._rows = [max(1, BLOCK_BYTES * count // size) for count, size in zip(counts, sizes, strict=True)]
-        self._held: dict[tuple[int, int], list[bytes | None]] = {}
+        self._known: dict[int, tuple[int, list[Group]]] = {}
+        self._checked: set[tuple[int, int]] = set()
+        self._held: dict[tuple[int, int], Rows] = {}
         self._reads: Counter[tuple[int, int]] = Counter()
         self._spool, self._lock = Spool(self.bounds[-1]), Lock()
         self._used: list[FarParquet] = []
@@ -63,10 +67,11 @@ class _Tables(Store):
         table, first, end = self.tables[file], 0, self.bounds[file + 1] - self.bounds[file]
         if isinstance(table, FarParquet):
             first, end = table.bounds[(group := _group(table, row)) : group + 2]
-        start = row - (row - first) % self._rows[file]
         with self._lock:
+            count, _ = self._about(file)
+            start = row - (row - first) % count
             if (rows := self._held.get((file, start))) is None:
-                rows = self._read(file, row, start, min(self._rows[file], end - start))
+                rows = self._read(file, row, start, min(count, end - start))
                 last = list(self._held.items())[-1:]
                 self._held = {**dict(last), (file, start): rows}
         if (data := rows[row - start]) is None:
@@ -77,19 +82,49 @@ class _Tables(Store):
         file = bisect.bisect_right(self.bounds, index) - 1
         return file, index - self.bounds[file]
 
-    def _read(self, file: int, row: int, start: int, count: int) -> list[bytes | None]:
+    def _about(self, file: int) -> tuple[int, list[Group]]:
+        """How many rows of a file are read together, and its groups of rows."""
+        if file not in self._known:
+            table = self.tables[file]
+            try:
+                found = table.groups if isinstance(table, FarParquet) else read_groups(table)
+                groups = [Group(rows, {self.column: columns[self.column]}) for rows, columns in found if rows]
+                sizes = [sum(part.unpacked for part in group.columns[self.column]) for group in groups]
+            except OSError as error:
+                raise unreached(Path(str(table)), error, "its Parquet file") from None
+            except UNREADABLE as error:
+                raise UnreadableError(f"its Parquet file cannot be read: {error}") from None
+            rows = (BLOCK_BYTES * group.rows // max(1, size) for group, size in zip(groups, sizes, strict=True))
+            self._known[file] = max(1, min(rows, default=1)), groups
+        return self._known[file]
+
+    def _check(self, file: int, path: Path, start: int, end: int) -> None:
+        """Raise ValueError where rows of a file unpack to much more than they are."""
+        first = 0
+        with path.open("rb") as opened:
+            for number, (rows, columns) in enumerate(self._about(file)[1]):
+                if first < end and start < first + rows and (file, number) not in self._checked:
+                    check_pages(opened, columns[self.column])
+                    self._checked.add((file, number))
+                first += rows
+
+    def _read(self, file: int, row: int, start: int, count: int) -> Rows:
         if isinstance(table := self.tables[file], FarParquet):
             self._use(table)
             path = table.group(_group(table, row), self.column)
         else:
             path = table
         try:
-            found = pl.scan_parquet(path, glob=False).select(self.expression).slice(start, count)
-            rows = found.collect().to_series().to_list()
+            self._check(file, path, start, start + count)
+            found = pl.scan_parquet(path, glob=False).select(self.expression).slice(start, count).collect().to_series()
         except OSError as error:
             raise unreached(path, error, "its Parquet file") from None
         except DAMAGED as error:
             raise UnreadableError(f"its Parquet file cannot be read: {error}") from None
+        # Equal rows are stored once, and each is a copy only when it is asked for: a million may be one.
+        if (found.bin.size().sum() or 0) > HELD_BYTES:
+            return found
+        rows = found.to_list()
         self._reads[file, start] += isinstance(table, Path)
         if self._reads[file, start] >= AGAIN:
             self._spool.keep(self.bounds[file] + start, rows)
@@ -138,7 +173,7 @@ def read_parquet(paths: Sequence[Path] | Sequence[FarFile], name: str, progress:
     for number, (path, table) in enumerate(zip(paths, opened, strict=True)):
         progress(0, 0, f"reading what lies in the tables, {number + 1:,} of {len(paths):,}")
         tables.append(table)
-        found = _column(path, table, label)
+        found = _column(path, table, label, schema)
         counts.append(found if isinstance(found, int) else len(found))
         labels += [] if isinstance(found, int) else [found]
     names = Names(f"{path.stem}/{row}" for path, count in zip(paths, counts, strict=True) for row in range(count))
@@ -153,15 +188,25 @@ def _opened(path: Path | FarFile) -> Table:
     return FarParquet(path) if isinstance(path, FarFile) else path
 
 
-def _column(path: Path | FarFile, table: Table, label: str | None) -> pl.Series | int:
+def _column(path: Path | FarFile, table: Table, label: str | None, schema: dict[str, Any]) -> pl.Series | int:
     """The labels of a table, or the number of its rows where it has none."""
     try:
         if isinstance(table, FarParquet):
+            check_rows(table.bounds[-1], table.file.size)
             return table.bounds[-1] if label is None else table.column(label)
-        found = pl.scan_parquet(table, glob=False).select(pl.len() if label is None else pl.col(label)).collect()
-    except (OutOfReachError, *DAMAGED) as error:
+        whole = pl.scan_parquet(table, glob=False)
+        rows = whole.select(pl.len()).collect().item()
+        check_rows(rows, table.stat().st_size)
+        if label is None:
+            return rows
+        # Numbers are few bytes a row, texts may be any.
+        if not schema[label].is_integer():
+            with table.open("rb") as file:
+                for group in read_groups(table):
+                    check_pages(file, group.columns.get(label, ()))
+        return whole.select(pl.col(label)).collect().to_series()
+    except (OutOfReachError, *UNREADABLE, *DAMAGED) as error:
         raise unreadable_table(path, error) from None
-    return found.item() if label is None else found.to_series()
 
 
 def about(source: Path | FarFile) -> tuple[dict[str, Any], dict[str, Any]]:

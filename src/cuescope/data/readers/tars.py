@@ -16,7 +16,7 @@ from cuescope.core.progress import Progress, quiet
 from cuescope.core.remote import together
 from cuescope.data.images import Skipped
 from cuescope.data.readers.class_folders import labels_from_folders
-from cuescope.data.readers.decode import MAX_BYTES, unreached
+from cuescope.data.readers.decode import MAX_BYTES, read_part, too_large, unreached
 from cuescope.data.readers.far import FarFile, Fetcher
 from cuescope.data.readers.files import IMAGE_SUFFIXES, Names
 from cuescope.data.readers.stored import Store, StoredSet, check_index, labels_of, mixed_labels, state
@@ -60,7 +60,7 @@ class _Tars(Store):
         try:
             with path.open("rb") as file:
                 file.seek(start)
-                return file.read(size)
+                return read_part(file, size)
         except OSError as error:
             raise unreached(path, error, "its tar") from None
 
@@ -222,7 +222,7 @@ def _unusable(name: str, size: int) -> str | None:
     except UnicodeEncodeError:
         return "the file name is not valid UTF-8"
     if size > MAX_BYTES:
-        return f"too large: a file of {size / 2**30:.1f} GiB, the limit is {MAX_BYTES >> 30} GiB"
+        return too_large(size)
     return None
 
 
