@@ -65,6 +65,8 @@ def table(parts: dict[str, dict[str, Any]], clock: str) -> str:
     if measured:
         lines.append(f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))}, at a load of {loads[0]:.1f} to")
         lines[-1] += f" {loads[-1]:.1f} (of this command and all others)."
+    given = sorted({key for found in measured for key in ("photos", "weights") if found["how"][key] != "None"})
+    lines.append(f"Other than made-up images and random weights: {', '.join(given) or 'nothing'}.")
     if any(found["how"]["quick"] == "True" for found in measured):
         lines.append("Some were measured with `--quick`: their numbers mean little.")
     clocks = ("the clock", "the processors")[:: -1 if clock == "processor" else 1]

@@ -190,7 +190,7 @@ def photographs(folder: Path, limit: int | None = None) -> FileSet:
 
 
 def rows(given: Given) -> Iterator[Row]:
-    folder, steps = given.photographs(), given.take(10, 1) * given.rounds
+    folder, steps = given.photographs(), given.take(10, 3) * given.rounds
     yield from loop(steps)
     yield from loader(folder, steps, given.take(50, 8))
     yield from resnet50(folder, given.rounds, given.take(8, 2), given.take(5, 1))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+BENCH = Path(__file__).parents[1] / "bench"
+sys.path.insert(0, str(BENCH))
 
-from ratios import Row, Taken, exponent, told, turns
+from ratios import Row, Taken, exponent, told, turns  # noqa: E402
 
 
 def test_ways_take_turns_and_each_round_is_a_pair() -> None:
@@ -64,3 +67,16 @@ def test_numbers_are_told_in_three_digits() -> None:
     assert [told(v) for v in (0, 12_345, 0.0, 1.0, 2.789, 50.37, 2563.9, 0.0123, 6e-7)] == [
         *("0", "12,345", "0.00", "1.00", "2.79", "50.4", "2,564", "0.0123", "6e-07")
     ]
+
+
+def test_the_table_has_a_line_for_each_row_and_for_what_is_not_installed() -> None:
+    command = runpy.run_path(str(BENCH / "__main__.py"), run_name="command")
+    assert all((BENCH / f"{name}.py").is_file() for name in command["PARTS"])
+    how = {"quick": "False", "photos": "/some/folder", "weights": "None"}
+    found = {"how": how, "machine": "2 cores", "date": "2026-01-01T00:00:00+00:00", "load": 0.5}
+    rows = [asdict(Row("ours / theirs", "at most 1.1 times", [1.2], [1.0], most=1.1))]
+    page = command["table"]({"a": {**found, "rows": rows}, "b": {"rows": [], "skipped": "x is not installed"}}, "wall")
+    assert "On 2 cores.\n" in page
+    assert "random weights: photos." in page
+    assert "| a | ours / theirs | at most 1.1 times | 1.20 times | 1.00 | **no** |\n" in page
+    assert page.endswith("| b | not measured: x is not installed | | | | |")
