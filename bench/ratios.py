@@ -131,9 +131,7 @@ class Given:
 
     def model(self, name: str) -> str:
         """One of torchvision's networks, with random weights where none are given."""
-        return f"torchvision/{name}@{self.weights / name if self.weights else 'random'}" + (
-            ".safetensors" if self.weights else ""
-        )
+        return f"torchvision/{name}@{self.weights / f'{name}.safetensors' if self.weights else 'random'}"
 
     def photographs(self, count: int = 500) -> Path:
         """The folder of photographs, or one of made-up JPEGs of common size."""
