@@ -1,20 +1,17 @@
 """How much does an audit cost over the bare forward passes it needs?
 
-    python bench/audit.py IMAGES CUE_CONFLICT LIMIT MODEL [MODEL ...]
-
-Both sides use the same decoder, threads, batches and precision, alternate in one process, and do the same
-forward passes: one of each photograph, two shifted ones of each, one of each cue-conflict image. The bare side
-decodes and prepares each image and runs the network; it crops, resizes, scores and writes nothing else.
-Prints seconds, ratio and the median ratio of the rounds. The bar is 1.15.
+Both sides use the same decoder, threads, batches and precision, and do the same forward passes: one of each photograph,
+two shifted ones of each, one of each cue-conflict image. The bare side decodes and prepares each image and runs the
+network; it crops, resizes, scores and writes nothing else.
 """
 
 from __future__ import annotations
 
-import statistics
-import sys
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from ratios import Given, Row, turns
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
@@ -53,24 +50,15 @@ def audited(classifiers: list[Classifier], photographs: ImageSet, conflict: Imag
         assert all(cell.status == "done" for cell in cells), [cell.why for cell in cells]
 
 
-def main() -> None:
-    limit = int(sys.argv[3])
-    photographs, conflict = read_folder(sys.argv[1], limit=limit), read_cue_conflict(sys.argv[2], limit=limit)
-    classifiers = [load(name) for name in sys.argv[4:]]
-    few = read_folder(sys.argv[1], limit=8), read_cue_conflict(sys.argv[2], limit=8)
+def rows(given: Given) -> Iterator[Row]:
+    count, classifiers = given.take(400, 16), [load(given.model(name)) for name in ("squeezenet1_1", "mobilenet_v2")]
+    few, sets = (
+        (read_folder(given.photographs(), limit=n), read_cue_conflict(given.conflict(), limit=n)) for n in (8, count)
+    )
+    ways = {"bare": lambda: bare(classifiers, *sets), "audit": lambda: audited(classifiers, *sets)}
     bare(classifiers, *few)
     audited(classifiers, *few)
-    ratios = []
-    for _ in range(3):
-        times = []
-        for side in (bare, audited):
-            start = time.perf_counter()
-            side(classifiers, photographs, conflict)
-            times.append(time.perf_counter() - start)
-        ratios.append(times[1] / times[0])
-        print(f"bare {times[0]:6.1f} s   audit {times[1]:6.1f} s   ratio {ratios[-1]:.3f}", flush=True)
-    print(f"median ratio {statistics.median(ratios):.3f} (bar 1.15)")
-
-
-if __name__ == "__main__":
-    main()
+    what = f"accuracy, shape_bias and shift_stability of SqueezeNet and MobileNetV2 on {count} + {count} images / their"
+    yield turns(ways, given.rounds, warm=False).row(
+        f"{what} bare forward passes", "audit", "bare", "an audit at most 1.15 times the passes it needs", most=1.15
+    )

@@ -1,29 +1,32 @@
 """How small is a file of label maps, how near are its targets, and how fast is it read?
 
-    python bench/label_maps.py [MAPS] [MODEL FOLDER [SIDE_PX]]
-
-Maps of 15 x 15 positions, the 5 highest of 1,000 classes: smooth fields of logits with noise, or those of an annotator
-for the images of a folder, squashed to SIDE_PX. Beside it the published layout: a .pt file of float32 for each image.
-Prints bytes, the total variation of the pooled targets of random crops from those of unquantized maps, and maps read a
-second in random order, each with its ratio to the published layout. The bars: 45 % of the bytes, .005, 10,000 a second.
+Maps of 15 x 15 positions, the 5 highest of 1,000 classes: smooth fields of logits with noise, and where weights are
+given those that MobileNetV2 finds in photographs. Beside it the published layout: a .pt file of float32 for each image.
+Near is the total variation of the pooled targets of random crops from those of unquantized maps.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
-import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from ratios import Given, Row, Taken, now, turns
 from torchvision.transforms import v2
 
+from cuescope.classifier.classifier import Classifier
+from cuescope.classifier.sources import load
 from cuescope.core.classes import imagenet_1k
+from cuescope.data.images import ImageSet
 from cuescope.data.label_maps import Header, open_label_maps, write_label_maps
 from cuescope.data.label_maps.pooling import LabelPooling
+from cuescope.data.preprocessing import Preprocessing, frame
+from cuescope.data.readers import read_folder
 
-CLASSES, TOP, SIDE = 1000, 5, 15
+CLASSES, TOP, SIDE, AGAIN = 1000, 5, 15, 20
+"""AGAIN: ours are read so many times, since they take so little."""
 Maps = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -42,14 +45,9 @@ def made_up(count: int) -> Maps:
     return maps
 
 
-def annotated(count: int, model: str, folder: str, side: int) -> Maps:
-    """The label maps of images by an annotator."""
-    from cuescope.classifier.sources import load
-    from cuescope.data.preprocessing import Preprocessing, frame
-    from cuescope.data.readers import read_folder
-
-    classifier, images = load(model), read_folder(folder, limit=count)
-    how, maps = Preprocessing((side, side), side, keep_aspect=False), {}
+def annotated(images: ImageSet, classifier: Classifier) -> Maps:
+    """The label maps of photographs by an annotator: 480 px are 15 x 15 positions."""
+    how, maps = Preprocessing((480, 480), 480, keep_aspect=False), {}
     for index in range(len(images)):
         pixels = frame([images.read(index)], how).float() / 255
         top = classifier.dense_logits(pixels)[0].topk(TOP, 0)
@@ -70,48 +68,50 @@ def pooled(maps: Maps, crops: np.ndarray) -> torch.Tensor:
     return LabelPooling(CLASSES)(ids, scores, crops)
 
 
-def per_second(read: object, names: list[str], rounds: int) -> float:
-    order = np.random.default_rng(1).permutation(len(names) * rounds) % len(names)
-    started = time.perf_counter()
-    for at in order:
-        read(names[at])  # type: ignore[operator]
-    return len(order) / (time.perf_counter() - started)
+def read_all(read: Callable[[str], object], names: list[str]) -> Taken:
+    """What it takes to read each once, in random order."""
+    order, started = np.random.default_rng(1).permutation(names), now()
+    for name in order:
+        read(str(name))
+    return now() - started
 
 
-def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    if len(sys.argv) > 3:
-        maps = annotated(count, sys.argv[2], sys.argv[3], int((*sys.argv[4:], 475)[0]))
-    else:
-        maps = made_up(count)
-    crops, folder, names = crops_of(len(maps)), Path(tempfile.mkdtemp()), list(maps)
-    shape = maps[names[0]][0].shape
-    for number, (scores, classes) in enumerate(maps.values()):
-        torch.save(torch.from_numpy(np.stack([scores, classes.astype(np.float32)])), folder / f"{number}.pt")
+def rows(given: Given) -> Iterator[Row]:
+    sets = {"made-up": made_up(given.take(1000, 50))}
+    if given.weights:
+        photographs = read_folder(given.photographs(), limit=given.take(200, 4))
+        sets["MobileNetV2's"] = annotated(photographs, load(given.model("mobilenet_v2"), device="cpu"))
+    for name, maps in sets.items():
+        with tempfile.TemporaryDirectory() as folder:
+            yield from stored(f"{len(maps):,} {name} label maps", maps, Path(folder), given.rounds)
+
+
+def stored(what: str, maps: Maps, folder: Path, rounds: int) -> Iterator[Row]:
+    crops, names = crops_of(len(maps)), list(maps)
     files = {name: folder / f"{number}.pt" for number, name in enumerate(names)}
-    plain = sum(scores.nbytes * 2 for scores, _ in maps.values())
-    on_disk = sum(file.stat().st_size for file in files.values())
-    slow = per_second(lambda name: torch.load(files[name], weights_only=True), names, 1)
-    print(
-        f"{len(maps):,} maps of {shape}; published: {plain:,} bytes of numbers, {on_disk:,} on disk, {slow:,.0f} maps/s"
-    )
-    exact = pooled(maps, crops)
-    for bits in (8, 16):
-        path = write_label_maps(
+    for name, (scores, classes) in maps.items():
+        torch.save(torch.from_numpy(np.stack([scores, classes.astype(np.float32)])), files[name])
+    plain, exact = sum(scores.nbytes * 2 for scores, _ in maps.values()), pooled(maps, crops)
+    made = {
+        bits: write_label_maps(
             folder / f"{bits}.safetensors",
             Header(imagenet_1k(), TOP, bits),
             ((name, scores, ids) for name, (scores, ids) in maps.items()),
         )
-        stored = open_label_maps(path)
-        gap = (pooled({name: stored[name] for name in names}, crops) - exact).abs().sum(1) / 2
-        fast = per_second(stored.__getitem__, names, max(1, 20_000 // len(names)))
-        size = path.stat().st_size
-        print(
-            f"{bits:2d} bits: {size:,} bytes, {size / plain:.1%} of the numbers, {size / on_disk:.1%} of the files; "
-            f"total variation mean {gap.mean():.5f}, largest {gap.max():.5f}; "
-            f"{fast:,.0f} maps/s, {fast / slow:.0f} times"
-        )
-
-
-if __name__ == "__main__":
-    main()
+        for bits in (8, 16)
+    }
+    ours = {bits: open_label_maps(path) for bits, path in made.items()}
+    for bits, path in made.items():
+        gap = float(((pooled({n: ours[bits][n] for n in names}, crops) - exact).abs().sum(1) / 2).max())
+        size, bar = path.stat().st_size / plain, bits == 8
+        asked = ("at most 45 % of the published layout's bytes", "within .005 total variation") if bar else ("", "")
+        yield Row(f"bytes of {what}, {bits} bits / published", asked[0], [size], most=0.45 if bar else None)
+        yield Row("the farthest pooled target", asked[1], [gap], most=0.005 if bar else None, unit="")
+    ways = {
+        "published": lambda: read_all(lambda name: torch.load(files[name], weights_only=True), names),
+        "ours": lambda: read_all(ours[8].__getitem__, names * AGAIN),
+    }
+    found = turns(ways, rounds)
+    yield found.row("reading them at random: published / ours, 8 bits", "published", "ours", "", AGAIN)
+    rates = ([AGAIN * len(maps) / seconds for seconds in clock] for clock in zip(*found.taken["ours"], strict=True))
+    yield Row("maps read a second", "10,000 or more", *rates, least=10_000, unit="")

@@ -1,20 +1,15 @@
 """How much faster than the reference procedure are images stylized by VGG-19 AdaIN, and is writing the bottleneck?
 
-    python bench/stylize.py [IMAGES] [ROUNDS] [THREADS]
-
 The reference is the procedure of the published code: one image at a time, its style encoded for it, in the layout that
-PyTorch has by default. Random weights serve. All ways take turns in each round; ratios are of one round.
+PyTorch has by default. Random weights serve.
 """
 
 from __future__ import annotations
 
-import statistics
-import sys
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 
 import torch
+from ratios import Given, Row, turns
 from torch import Tensor
 
 from cuescope.data.ops.encode import encoded
@@ -23,13 +18,11 @@ from cuescope.models.adain import AdaIN, Stylizer, adain, moments
 SIDE_PX, BATCH = 224, 8
 
 
-def main() -> None:
-    count, rounds, threads = (int(a) for a in (*sys.argv[1:], *("16", "3", "2")[len(sys.argv) - 1 :]))
-    torch.set_num_threads(threads)
-    chance = torch.Generator().manual_seed(0)
+@torch.no_grad()
+def rows(given: Given) -> Iterator[Row]:
+    count, chance = given.take(16, 2), torch.Generator().manual_seed(0)
     contents, styles = (torch.rand(n, 3, SIDE_PX, SIDE_PX, generator=chance) for n in (count, 4))
     plain = spread(AdaIN()).eval().requires_grad_(False)
-    ours = {precision: Stylizer("adain", plain, precision) for precision in ("float32", "bfloat16")}
 
     def reference() -> Tensor:
         found = []
@@ -43,30 +36,26 @@ def main() -> None:
         style = stylizer.statistics(styles)  # once, as for a whole image set
 
         def run() -> Tensor:
-            parts = range(0, count, BATCH)
-            return torch.cat([stylizer.stylize(contents[k : k + BATCH], style.at(_styles(k, count))) for k in parts])
+            parts = [range(k, min(k + BATCH, count)) for k in range(0, count, BATCH)]
+            return torch.cat(
+                [stylizer.stylize(contents[p.start : p.stop], style.at([i % 4 for i in p])) for p in parts]
+            )
 
         return run
 
-    ways = {"reference": reference, **{name: batched(stylizer) for name, stylizer in ours.items()}}
-    outputs = {name: way() for name, way in ways.items()}
-    for name in ours:
-        gap = (outputs[name] - outputs["reference"]).abs()
-        print(f"{name}: differences up to {gap.max():.1e}, on average {gap.mean():.1e}")
-    print(f"pixels have a deviation of {outputs['reference'].std():.2f}")
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            times[name].append(timed(way))
-    for name, found in times.items():
-        ratios = [plain / own for plain, own in zip(times["reference"], found, strict=True)]
-        each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-        print(f"{name}: {min(found) / count:.3f} s an image; {statistics.median(ratios):.2f} times ({each})")
-    pixels = (outputs["float32"] * 255).byte()
-    writing = timed(lambda: [encoded(image) for image in pixels]) / count
-    with ThreadPoolExecutor(2) as pool:
-        beside = timed(lambda: list(pool.map(encoded, pixels))) / count
-    print(f"a PNG: {writing * 1000:.1f} ms of one thread, {beside * 1000:.1f} ms of two, beside the network")
+    ours = {precision: batched(Stylizer("adain", plain, precision)) for precision in ("float32", "bfloat16")}
+    found = turns({"reference": reference, **ours}, given.rounds)
+    for name, least in (("float32", 2), ("bfloat16", 4)):
+        asked = f"at least {least} times the throughput of the reference procedure in {name}"
+        what = f"stylizing {count} images of {SIDE_PX} px by VGG-19 AdaIN: one at a time / ours in {name}"
+        yield found.row(what, "reference", name, asked, least=least)
+    gap = float((found.given["float32"] - found.given["reference"]).abs().max())
+    yield Row("largest difference of the images, float32", "1e-3", [gap], most=1e-3, unit="")
+    pixels = (found.given["float32"] * 255).byte()
+    writing = turns({"writing": lambda: [encoded(image) for image in pixels]}, given.rounds).taken["writing"]
+    shares = [one.over(other) for one, other in zip(writing, found.taken["bfloat16"], strict=True)]
+    asked = "file writing never the bottleneck"
+    yield Row("encoding them as PNG on one thread / ours in bfloat16", asked, *zip(*shares, strict=True), most=1)
 
 
 def spread(network: AdaIN) -> AdaIN:
@@ -81,18 +70,3 @@ def spread(network: AdaIN) -> AdaIN:
         last.weight /= 4
         last.bias += 0.5
     return network
-
-
-def _styles(start: int, count: int) -> list[int]:
-    return [i % 4 for i in range(start, min(start + BATCH, count))]
-
-
-def timed(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    with torch.no_grad():
-        run()
-    return time.perf_counter() - start
-
-
-if __name__ == "__main__":
-    main()

@@ -1,19 +1,17 @@
 """What do the strongest images of every unit cost over the bare forward passes?
 
-    python bench/top_units.py IMAGES LIMIT MODEL [ROUNDS]
-
-Both sides decode, prepare and run the same images with the same batches, in turn, in one process. What the bare side
-leaves out is all the rest: the peaks of every channel of the layers, rows, files. The projections that are drawn come
-after the pass and are timed for themselves. Prints seconds and ratios; the bar for the pass is 1.3 (median).
+Both sides decode, prepare and run the same images with the same batches. What the bare side leaves out is all the rest:
+the peaks of every channel of the layers, rows, files. The projections that are drawn come after the pass and are timed
+for themselves.
 """
 
 from __future__ import annotations
 
-import statistics
-import sys
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from ratios import Given, Row, Taken, now, turns
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
@@ -25,43 +23,40 @@ from cuescope.runs.store import Run
 from cuescope.runs.task import BATCH, Task
 
 
-def bare(classifier: Classifier, images: ImageSet) -> float:
-    started = time.perf_counter()
+def bare(classifier: Classifier, images: ImageSet) -> None:
     groups = [range(start, min(start + BATCH, len(images))) for start in range(0, len(images), BATCH)]
     for samples, _ in images.stream(groups):
         classifier.logits(classifier.prepare([sample for _, sample in samples]))
-    return time.perf_counter() - started
 
 
-def asked(classifier: Classifier, images: ImageSet) -> tuple[float, float]:
-    """Seconds of the pass, and of what follows it: to conclude and to draw."""
-    marks: list[float] = []
+def asked(classifier: Classifier, images: ImageSet) -> tuple[Taken, Taken]:
+    """What the pass takes, and what follows it: to conclude and to draw."""
+    marks: list[Taken] = []
 
     def note(_done: int, total: int, _what: str) -> None:
         if not total:
-            marks.append(time.perf_counter())
+            marks.append(now())
 
-    place = tuple(range(1000)) if images.classes else ()
-    started = time.perf_counter()
+    place, started = tuple(range(1000)) if images.classes else (), now()
     with tempfile.TemporaryDirectory() as folder:
         (cell,) = run([Task(classifier, images, TopUnits(), place)], Run.create(Path(folder) / "run"), progress=note)
         assert cell.status == "done", cell.why
-    return marks[0] - started, time.perf_counter() - marks[0]
+    return marks[0] - started, now() - marks[0]
 
 
-def main() -> None:
-    images, classifier = read_folder(sys.argv[1], limit=int(sys.argv[2])), load(sys.argv[3])
-    rounds = int(sys.argv[4]) if len(sys.argv) > 4 else 3
-    few = read_folder(sys.argv[1], limit=8)
+def rows(given: Given) -> Iterator[Row]:
+    classifier, count = load(given.model("squeezenet1_1")), given.take(1000, 32)
+    folder = given.photographs(count)
+    images, few, drawn = read_folder(folder, limit=count), read_folder(folder, limit=8), []
     bare(classifier, few)
     asked(classifier, few)
-    ratios = []
-    for _ in range(rounds):
-        plain, (passed, drawn) = bare(classifier, images), asked(classifier, images)
-        ratios.append(passed / plain)
-        print(f"bare {plain:6.1f} s   pass {passed:6.1f} s   ratio {ratios[-1]:.3f}   then {drawn:5.1f} s", flush=True)
-    print(f"median ratio {statistics.median(ratios):.3f} over {len(images)} images (bar 1.3)")
 
+    def passed() -> Taken:
+        first, then = asked(classifier, images)
+        drawn.append(then.wall)
+        return first
 
-if __name__ == "__main__":
-    main()
+    ways = {"bare": lambda: bare(classifier, images), "pass": passed}
+    what, bar = f"top_units over {len(images):,} images, SqueezeNet 1.1", "at most 1.3 times the bare forward passes"
+    yield turns(ways, given.rounds, warm=False).row(f"{what} / bare passes", "pass", "bare", bar, most=1.3)
+    yield Row("to conclude and to draw 30 units after that", "", drawn, unit="s")

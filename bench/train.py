@@ -1,37 +1,25 @@
 """What does the training loop cost beside a bare one, and do batches come as fast as they can be decoded?
 
-    python bench/train.py PHOTOS [--rounds 5] [--only loop,loader,resnet50]
-
-PHOTOS is a folder of JPEGs. The sides of a comparison take turns in one process; ratios are of one turn, medians of
-all. On a busy machine set OMP_NUM_THREADS=1 and go by the time of the processors, which others do not lengthen.
-
-- loop: `train` beside forward, backward and step written out, a step of the one after a step of the other, on the same
-  batch. Bar: at most 1.05 times the bare one.
-- loader: batches of `TrainingImages` beside torchcodec's decoder and torchvision's random resized crop and flip in as
-  many threads, on the same files, batch by batch. Bar: at least .9 of the images a second.
-- resnet50: trainings of a few steps with images of 224 px beside timm's train script: its `create_loader` and
-  `create_optimizer_v2` with the same crops, and what its `train_one_epoch` does in each step. Bar: at least as fast.
-
-On 2 busy cores, OMP_NUM_THREADS=1, by the time of the processors: the loop .98 and 1.00 times the bare one; a
-photograph 1.01 to 1.06 times decoder and crop; a step of ResNet-50 .83 times timm's, .88 times timm's in channels last.
+- `train` beside forward, backward and step written out, a step of the one after a step of the other, on the same batch.
+- Batches of `TrainingImages` beside torchcodec's decoder and torchvision's random resized crop and flip in as many
+  threads, on the same files, batch by batch.
+- Trainings of a few steps with images of 224 px beside timm's train script: its `create_loader` and
+  `create_optimizer_v2` with the same crops, and what its `train_one_epoch` does in each step.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import timm
 import torch
 from PIL import Image
+from ratios import Given, Row, Taken, Turns, now, turns
 from timm.data.loader import create_loader
 from timm.optim._optim_factory import create_optimizer_v2
 from timm.utils.metrics import AverageMeter
@@ -56,31 +44,6 @@ WARM = 3
 """Steps that are not counted."""
 
 
-class Taken(NamedTuple):
-    """Seconds of the clock, and of the processors."""
-
-    wall: float
-    cpu: float
-
-
-def now() -> Taken:
-    """Of this process and of its children that have ended."""
-    times = os.times()
-    return Taken(time.perf_counter(), times.user + times.system + times.children_user + times.children_system)
-
-
-def precisely() -> Taken:
-    """Of this process, to the microsecond."""
-    return Taken(time.perf_counter(), time.process_time())
-
-
-def taken(work: Callable[[], object], count: int, clock: Callable[[], Taken] = now) -> Taken:
-    """Seconds of one of the `count` things that are done."""
-    before = clock()
-    work()
-    return Taken(*((b - a) / count for a, b in zip(before, clock(), strict=True)))
-
-
 def bare(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> Callable[[], None]:
     """Forward, backward, step."""
     model = model.to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
@@ -95,7 +58,7 @@ def bare(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> 
     return step
 
 
-def loop(rounds: int) -> None:
+def loop(steps: int) -> Iterator[Row]:
     networks = {
         "the world's network, 64 images of 64 px": (lambda: build_world("world-congruent"), 64, 64),
         "ResNet-18, 8 images of 112 px": (lambda: timm.create_model("resnet18", num_classes=16), 8, 112),
@@ -103,52 +66,52 @@ def loop(rounds: int) -> None:
     for name, (make, count, side) in networks.items():
         pixels, labels = WorldImages().render(range(count))
         batch = (F.interpolate(pixels, (side, side)) if side != 64 else pixels), labels
-        settings = Settings(steps=WARM + 10 * rounds, batch=count, learning_rate=0.01)
-        found: dict[str, list[Taken]] = {"bare": [], "cuescope": []}
-        batches = in_turn(batch, settings.steps, bare(make(), batch, settings), found)
-        train(make(), batches, settings)
-        say(f"loop, {name}", {key: steps[WARM:] for key, steps in found.items()}, "bare")
+        settings = Settings(steps=WARM + steps, batch=count, learning_rate=0.01)
+        found = Turns({"bare": [], "train": []})
+        train(make(), in_turn(batch, settings.steps, bare(make(), batch, settings), found), settings)
+        counted = Turns({way: taken[WARM:] for way, taken in found.taken.items()})
+        what, asked = f"a step of training {name}: `train` / bare", "at most 5 % over a bare forward, backward, step"
+        yield counted.row(what, "train", "bare", asked, most=1.05)
 
 
 def in_turn(
-    batch: tuple[Tensor, Tensor], steps: int, other: Callable[[], None], found: dict[str, list[Taken]]
+    batch: tuple[Tensor, Tensor], steps: int, other: Callable[[], None], found: Turns
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The same batch for each step; after each a step of the other way."""
     for _ in range(steps):
-        before = precisely()
+        before = now()
         yield batch
-        between = precisely()
+        between = now()
         other()
-        for name, start, end in (("cuescope", before, between), ("bare", between, precisely())):
-            found[name].append(Taken(*(b - a for a, b in zip(start, end, strict=True))))
+        found.taken["train"].append(between - before)
+        found.taken["bare"].append(now() - between)
 
 
-def loader(folder: Path, rounds: int) -> None:
-    images, batch = photographs(folder), 50
+def loader(folder: Path, steps: int, batch: int) -> Iterator[Row]:
+    images = photographs(folder)
     at = np.arange(len(images))
     crop = v2.Compose([v2.RandomResizedCrop(SIZE_PX, antialias=True), v2.RandomHorizontalFlip()])
     data = TrainingImages(images, at, np.zeros_like(at), RandomResizedCrop(SIZE_PX), batch, 0)
-    pool = ThreadPoolExecutor(cores())
+    pool, step = ThreadPoolExecutor(cores()), {"plain": 0, "ours": 0}
 
-    def decoded(place: int) -> Tensor:
+    def made(place: int) -> Tensor:
         found = decode_jpeg(torch.from_numpy(np.fromfile(images.root / images.id(place), np.uint8)), mode="RGB")
         assert isinstance(found, Tensor)
-        return found
+        return crop(found)
 
-    def plain(make: Callable[[int], Tensor], step: int) -> None:
-        for _ in pool.map(make, data.order.places(step)):
-            pass
+    def plain() -> None:
+        step["plain"] += 1
+        list(pool.map(made, data.order.places(step["plain"])))
 
-    works: dict[str, Callable[[int], object]] = {
-        "decoder alone": lambda step: plain(decoded, step),
-        "decoder and crop": lambda step: plain(lambda place: crop(decoded(place)), step),
-        "cuescope": lambda step: data.batch(step, slice(0, batch)),
-    }
-    found: dict[str, list[Taken]] = {name: [] for name in works}
-    for step in range(WARM + 10 * rounds):
-        for name, work in works.items():
-            found[name].append(taken(partial(work, step), batch, precisely))
-    say("loader, a photograph", {name: own[WARM:] for name, own in found.items()}, "decoder and crop")
+    def ours() -> None:
+        step["ours"] += 1
+        data.batch(step["ours"], slice(0, batch))
+
+    what, asked = (
+        f"a batch of {batch} photographs: decoder and crop / `TrainingImages`",
+        "at least .9 of the throughput",
+    )
+    yield turns({"plain": plain, "ours": ours}, steps).row(what, "plain", "ours", asked, least=0.9)
 
 
 class Labeled(Dataset[tuple[Any, int]]):
@@ -166,33 +129,36 @@ class Labeled(Dataset[tuple[Any, int]]):
         return self.transform(image), index % CLASSES
 
 
-def resnet50(folder: Path, rounds: int, batch: int, steps: int) -> None:
+def resnet50(folder: Path, rounds: int, batch: int, steps: int) -> Iterator[Row]:
     images = photographs(folder, batch * steps)
     at = np.arange(len(images))
 
-    def by_timm(channels_last: bool) -> Taken:
+    def model() -> nn.Module:
         torch.manual_seed(0)
-        model = timm.create_model("resnet50", num_classes=CLASSES)
-        if channels_last:
-            model = model.to(memory_format=torch.channels_last)
-        optimizer = create_optimizer_v2(model, opt="sgd", lr=0.01, momentum=0.9, weight_decay=1e-4)
-        return taken(lambda: epoch_of_timm(model, optimizer, images, batch, channels_last), steps)
+        return timm.create_model("resnet50", num_classes=CLASSES)
 
-    def by_cuescope() -> Taken:
-        torch.manual_seed(0)
-        model = timm.create_model("resnet50", num_classes=CLASSES)
-        settings = Settings(steps=steps, batch=batch, learning_rate=0.01)
-        data = TrainingImages(images, at, at, RandomResizedCrop(SIZE_PX), batch, 0)
-        return taken(lambda: train(model, data, settings), steps)
+    def by_timm(layout: torch.memory_format) -> Taken:
+        network = model().to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+        optimizer = create_optimizer_v2(network, opt="sgd", lr=0.01, momentum=0.9, weight_decay=1e-4)
+        start = now()
+        epoch_of_timm(network, optimizer, images, batch, layout)
+        return now() - start
 
-    ways = {"timm": lambda: by_timm(False), "timm, channels last": lambda: by_timm(True), "cuescope": by_cuescope}
-    found = turns(ways, rounds)
-    for beside in ("timm", "timm, channels last"):
-        say(f"ResNet-50, a step of {batch} images of {SIZE_PX} px", found, beside)
+    def by_us() -> Taken:
+        network, settings = model(), Settings(steps=steps, batch=batch, learning_rate=0.01)
+        data, start = TrainingImages(images, at, at, RandomResizedCrop(SIZE_PX), batch, 0), now()
+        train(network, data, settings)
+        return now() - start
+
+    layouts = {"as it is": torch.contiguous_format, "channels last": torch.channels_last}
+    found = turns({**{name: partial(by_timm, layout) for name, layout in layouts.items()}, "ours": by_us}, rounds)
+    for name in layouts:
+        what = f"{steps} steps of ResNet-50, {batch} images of {SIZE_PX} px: timm's train script, {name} / `train`"
+        yield found.row(what, name, "ours", "at least as fast", least=1)
 
 
 def epoch_of_timm(
-    model: nn.Module, optimizer: torch.optim.Optimizer, images: FileSet, batch: int, channels_last: bool
+    model: nn.Module, optimizer: torch.optim.Optimizer, images: FileSet, batch: int, layout: torch.memory_format
 ) -> None:
     """As `train_one_epoch` of timm's train script, with its loader."""
     batches = create_loader(
@@ -209,24 +175,11 @@ def epoch_of_timm(
     model.train()
     optimizer.zero_grad()
     for pixels, labels in batches:
-        if channels_last:
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        loss = loss_of(model(pixels), labels)
+        loss = loss_of(model(pixels.contiguous(memory_format=layout)), labels)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         losses.update(loss.item(), len(pixels))
-
-
-def turns(ways: dict[str, Callable[[], Taken]], rounds: int) -> dict[str, list[Taken]]:
-    """What each way takes, in turn; before the first round each is done once."""
-    found: dict[str, list[Taken]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
-        for name, way in ways.items():
-            one = way()
-            if number:
-                found[name].append(one)
-    return found
 
 
 def photographs(folder: Path, limit: int | None = None) -> FileSet:
@@ -236,36 +189,8 @@ def photographs(folder: Path, limit: int | None = None) -> FileSet:
     return FileSet(images.root, images.names.take(at[:limit]), name=images.name)
 
 
-def say(what: str, found: dict[str, list[Taken]], beside: str) -> None:
-    """Medians of the times, and of the ratios of each turn."""
-    print(what)
-    for name, own in found.items():
-        wall, cpu = (statistics.median(one[k] for one in own) * 1e3 for k in (0, 1))
-        pairs = list(zip(own, found[beside], strict=True))
-        by_wall, by_cpu = ([one[k] / other[k] for one, other in pairs] for k in (0, 1))
-        least, most = min(by_cpu), max(by_cpu)
-        print(
-            f"  {name:20s} {wall:8.2f} ms ({statistics.median(by_wall):.3f} times {beside}), {cpu:8.2f} ms of "
-            f"processors ({statistics.median(by_cpu):.3f} times, {least:.3f} to {most:.3f})",
-            flush=True,
-        )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="loop,loader,resnet50")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=5)
-    options = parser.parse_args()
-    if "loop" in options.only:
-        loop(options.rounds)
-    if "loader" in options.only:
-        loader(options.photos, options.rounds)
-    if "resnet50" in options.only:
-        resnet50(options.photos, options.rounds, options.batch, options.steps)
-
-
-if __name__ == "__main__":
-    main()
+def rows(given: Given) -> Iterator[Row]:
+    folder, steps = given.photographs(), given.take(10, 3) * given.rounds
+    yield from loop(steps)
+    yield from loader(folder, steps, given.take(50, 8))
+    yield from resnet50(folder, given.rounds, given.take(8, 2), given.take(5, 1))

@@ -1,37 +1,28 @@
-"""What does probing cost beyond a bare pass, and how fast is its solver?
+"""What does probing cost beyond a bare pass, how fast is its solver, and is its memory flat?
 
-    python bench/transfer.py [--model torchvision/mobilenet_v2@random] [--images 400] [--rounds 3]
-    python bench/transfer.py --memory 1000 50000    peak memory for so many images, each number in its own process
-
-On one thread, by the clock of the process. A bare pass decodes, resizes and runs the world's images, 32 at a time;
-probing keeps 8 layers on the way and writes them. The solver learns what told_of learns (five parts and six penalties),
-scikit-learn's LogisticRegression with its defaults the same problems one after another, from the same features of the
-last layer; labels are the world's. The bars: 1.2 times the bare pass; a solver at least as fast, its accuracy within
-half a point.
+On one thread. A bare pass decodes, resizes and runs the world's images, 32 at a time; probing keeps 8 layers on the way
+and writes them. The solver learns what told_of learns (five parts and six penalties), scikit-learn's LogisticRegression
+with its defaults the same problems one after another, from the same features of the last layer; labels are the world's.
 """
 
 from __future__ import annotations
 
-import argparse
-import resource
-import subprocess
-import sys
 import tempfile
-import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 
 import numpy as np
 import torch
+from ratios import Given, Row, peak_mb, turns
 from sklearn.linear_model import LogisticRegression
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
 from cuescope.core.findings import About, Conclusion
-from cuescope.data.readers.beside import Beside
-from cuescope.instruments.base import Instrument, Rows
+from cuescope.instruments.base import Rows
 from cuescope.instruments.layer_probe import LayerProbe
 from cuescope.instruments.registry import build
 from cuescope.methods.layer_features import layers_of
@@ -54,63 +45,38 @@ class Silent(LayerProbe):
         return Conclusion(verdict=self.say("nothing", why="nothing is asked"))
 
 
-def bare(classifier: Classifier, images: WorldImages) -> float:
-    """Seconds of a pass that keeps nothing."""
-    started, count = time.process_time(), len(images)
+def bare(classifier: Classifier, images: WorldImages) -> None:
+    """A pass that keeps nothing."""
+    count = len(images)
     groups = [list(range(at, min(at + BATCH, count))) for at in range(0, count, BATCH)]
     for samples, _ in images.stream(groups, 1):
         classifier.see([sample for _, sample in samples])
-    return time.process_time() - started
 
 
-def probed(classifier: Classifier, images: WorldImages) -> tuple[float, Cell]:
-    """Seconds of the same pass with 8 layers kept and written, and the cell."""
-    tool = Silent(control=False, svm=False)
-    task = Task(classifier, images, tool, tuple(range(16)))
-    started = time.process_time()
-    (cell,) = run([task], Run.create(tempfile.mkdtemp()), workers=1)
-    return time.process_time() - started, cell
+def probed(classifier: Classifier, images: WorldImages, folder: str) -> Cell:
+    """The same pass with 8 layers kept and written."""
+    task = Task(classifier, images, Silent(control=False, svm=False), tuple(range(16)))
+    (cell,) = run([task], Run.create(tempfile.mkdtemp(dir=folder)), workers=1)
+    return cell
 
 
-def concluded(names: Sequence[str], count: int) -> None:
-    """Look at so many images with instruments, in one pass, and conclude; print the peak of memory after each step."""
+def concluded(count: int) -> int:
+    """Look at so many images with all of TOOLS, in one pass, and conclude: the peak of memory."""
     classifier, images = load("cuescope/world-congruent", device="cpu"), WorldImages("congruent", count=count)
-    if "near_duplicates" in names:
-        images = Beside(images, WorldImages("congruent", count=count, seed=1))
-    tools = [build(name, {"control": False} if name in ("layer_probe", "few_shot") else {}) for name in names]
-    tasks = [Task(classifier, images, watched(tool), tuple(range(16))) for tool in tools]
-    started = time.monotonic()
-    for cell in run(tasks, Run.create(tempfile.mkdtemp()), workers=1):
-        assert cell.concluded, cell.error
-    print(f"the end {peak():.0f} ({time.monotonic() - started:.0f} s)")
+    tools = [build(name, {"control": False} if name in ("layer_probe", "few_shot") else {}) for name in TOOLS]
+    with tempfile.TemporaryDirectory() as folder:
+        for cell in run([Task(classifier, images, t, tuple(range(16))) for t in tools], Run.create(folder), workers=1):
+            assert cell.concluded, cell.error
+    return peak_mb()
 
 
-def watched(tool: Instrument) -> Instrument:
-    """One that prints the peak of memory before it concludes."""
-
-    class Watching(type(tool)):
-        def conclude(self, rows: Rows, about: About) -> Conclusion:
-            print(f"before {type(tool).__name__} {peak():.0f} MiB, ", end="")
-            return super().conclude(rows, about)
-
-    return Watching(**asdict(tool))
+def solved(features: np.ndarray, classes: np.ndarray) -> float:
+    """Accuracy of ours."""
+    return float((told_of(standardized(features), classes).answers == classes).mean())
 
 
-def peak() -> float:
-    """The most memory that the process has held, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def solved(features: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
-    """Seconds and accuracy of ours."""
-    started = time.process_time()
-    told = told_of(standardized(features), classes)
-    return time.process_time() - started, float((told.answers == classes).mean())
-
-
-def solved_by_others(features: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
-    """Seconds and accuracy of scikit-learn: the same parts, penalties and choice, one problem after another."""
-    started = time.process_time()
+def solved_by_others(features: np.ndarray, classes: np.ndarray) -> float:
+    """Accuracy of scikit-learn: the same parts, penalties and choice, one problem after another."""
     x, part = standardized(features).numpy(), parts_of(classes)
     answers = np.empty_like(classes)
 
@@ -129,70 +95,52 @@ def solved_by_others(features: np.ndarray, classes: np.ndarray) -> tuple[float, 
             costs.append(np.concatenate(lost).mean())
         best = PENALTIES[int(np.argmin(costs))]
         answers[part == fold] = learn(part != fold, best).predict(x[part == fold])
-    return time.process_time() - started, float((answers == classes).mean())
+    return float((answers == classes).mean())
 
 
-def one(features: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
-    """Seconds of a single read-out of four fifths, and its accuracy on the fifth."""
-    part, y = parts_of(classes) == 0, torch.from_numpy(classes)
-    started = time.process_time()
-    x = standardized(features)
-    counted = torch.from_numpy(~part)[None]
-    made = fit(x, y, counted, torch.tensor([PENALTY]), int(classes.max()) + 1)
-    seconds = time.process_time() - started
-    return seconds, float((made.scores(x)[0].argmax(0) == y)[part].double().mean())
+def one(features: np.ndarray, classes: np.ndarray) -> float:
+    """A single read-out of four fifths: its accuracy on the fifth."""
+    part, y, x = parts_of(classes) == 0, torch.from_numpy(classes), standardized(features)
+    made = fit(x, y, torch.from_numpy(~part)[None], torch.tensor([PENALTY]), int(classes.max()) + 1)
+    return float((made.scores(x)[0].argmax(0) == y)[part].double().mean())
 
 
-def one_by_others(features: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
+def one_by_others(features: np.ndarray, classes: np.ndarray) -> float:
     """The same by scikit-learn."""
-    part = parts_of(classes) == 0
-    started = time.process_time()
-    x = standardized(features).numpy()
+    part, x = parts_of(classes) == 0, standardized(features).numpy()
     made = LogisticRegression(C=1 / (PENALTY * (~part).sum())).fit(x[~part], classes[~part])
-    return time.process_time() - started, float(made.score(x[part], classes[part]))
+    return float(made.score(x[part], classes[part]))
 
 
-_ALL, _ONE = (solved, solved_by_others), (one, one_by_others)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="torchvision/mobilenet_v2@random")
-    parser.add_argument("--images", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--memory", type=int, nargs="+")
-    parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--tools", nargs="+", default=TOOLS, help="Instruments whose memory is measured.")
-    given = parser.parse_args()
+def rows(given: Given) -> Iterator[Row]:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # scikit-learn does not converge by its defaults
-    if given.peak:
-        concluded(given.tools, given.peak)
-        return
-    for count in given.memory or ():
-        command = [sys.executable, str(Path(__file__)), "--peak", str(count), "--tools", *given.tools]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        print(f"{count:,} images: {told.strip()}", flush=True)
-    if given.memory:
-        return
-    classifier, images = load(given.model, device="cpu"), WorldImages("congruent", count=given.images)
+    few, many = given.take(1_000, 40), min(given.take(50_000, 80), given.largest)
+    peaks = {}
+    for count in (few, many):  # In processes of their own, before anything is held here.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            peaks[count] = pool.submit(concluded, count).result()
+    what = f"peak of {', '.join(TOOLS)}, {many:,} images ({peaks[many]:,} MB) / {few:,} ({peaks[few]:,} MB)"
+    yield Row(what, "flat from 1,000 to 50,000", [peaks[many] / peaks[few]])
+    images = WorldImages("congruent", count=given.take(400, 80))
+    classifier = load("torchvision/mobilenet_v2@random", device="cpu")
     bare(classifier, WorldImages("congruent", count=BATCH))
-    ratios = []
-    for _ in range(given.rounds):
-        first, (second, cell) = bare(classifier, images), probed(classifier, images)
-        ratios.append(second / first)
-        print(f"bare {first:.2f} s, probing 8 layers {second:.2f} s: {ratios[-1]:.3f} times")
-    print(f"median {np.median(ratios):.3f} times (bar 1.2)")
-    rows = cell.rows()
-    labeled, about = Labeled.of(rows["label"].to_list()), About("", "", (), facts=cell.facts)
-    for at, layer in list(enumerate(layers_of(rows, about, "features", labeled.images)))[::7]:
+    with tempfile.TemporaryDirectory() as folder:
+        ways = {"bare": lambda: bare(classifier, images), "probed": lambda: probed(classifier, images, folder)}
+        found = turns(ways, given.rounds, warm=False)
+        what, asked = f"8 layers of MobileNetV2, {len(images)} images: probing / a bare pass", "at most 1.2 times"
+        yield found.row(what, "probed", "bare", asked, most=1.2)
+        cell: Cell = found.given["probed"]
+        labeled, about = Labeled.of(cell.rows()["label"].to_list()), About("", "", (), facts=cell.facts)
+        layer = layers_of(cell.rows(), about, "features", labeled.images)[-1]
         features = layer.part(0, len(layer))
-        print(f"{cell.facts['layers'][at]['name']}, {features.shape[1]} features:")
-        for asked, ways in (("five parts, six penalties", _ALL), ("one problem", _ONE)):
-            runs = [[way(features, labeled.classes) for way in ways] for _ in range(given.rounds)]
-            (mine, right), (theirs, known) = (min(of) for of in zip(*runs, strict=True))
-            print(f"  {asked}: ours {mine:.3f} s, {right:.1%}; scikit-learn {theirs:.3f} s, {known:.1%}")
-
-
-if __name__ == "__main__":
-    main()
+    for asked, mine, theirs in (
+        ("five parts, six penalties", solved, solved_by_others),
+        ("one problem", one, one_by_others),
+    ):
+        ways = {"ours": partial(mine, features, labeled.classes), "theirs": partial(theirs, features, labeled.classes)}
+        found, bar = turns(ways, given.rounds, warm=False), {} if asked == "one problem" else {"least": 1}
+        what = f"{asked}, {features.shape[1]} features: scikit-learn / ours"
+        yield found.row(what, "theirs", "ours", "at least as fast as its defaults" if bar else "", **bar)
+        gap = abs(found.given["ours"] - found.given["theirs"]) * 100
+        yield Row("their accuracies differ by", "within .5 points", [gap], most=0.5, unit="points")

@@ -166,7 +166,7 @@ CLAIMS = (
         "relabel-cheap",
         "section 3.1",
         "Maps cost 3.3 % of a training once, and pooling .5 % a step; teaching by a network costs over four times.",
-        untried="a matter of the authors' machines; `python bench/label_maps.py` times what is here",
+        untried="a matter of the authors' machines; `python bench --only label_maps` times what is here",
     ),
 )
 
