@@ -20,6 +20,7 @@ import errno
 import gc
 import hashlib
 import importlib
+import io
 import itertools
 import json
 import os
@@ -232,7 +233,7 @@ class Process:
         try:
             work()
         except CueError as error:
-            print(f"CueError: {error.found}", flush=True)
+            print(f"CueError: {error.found}; {error.do}", flush=True)
             os._exit(2)
         except SystemExit as end:
             sys.stdout.flush()
@@ -280,6 +281,8 @@ class Case:
     told: str = ""
     left: list[str] = field(default_factory=list)
     """Processes that were still there."""
+    rounds: bool = False
+    """Whether networks may round otherwise than in the undisturbed work."""
 
     @property
     def out(self) -> Path:
@@ -422,10 +425,8 @@ def unread(case: Case) -> None:
 
 
 def some_files(case: Case) -> list[Path]:
-    found = [
-        path for path in case.out.rglob("*") if path.is_file() and path.suffix in (".parquet", ".json", ".npy", ".csv")
-    ]
-    return sorted(path for path in found if path.name not in ("labels.parquet",))
+    kinds = (".parquet", ".json", ".npy", ".csv")
+    return sorted(path for path in case.out.rglob("*") if path.is_file() and path.suffix in kinds)
 
 
 def damaged(path: Path, rng: random.Random, others: list[Path]) -> None:
@@ -464,10 +465,12 @@ def damage(case: Case) -> None:
     process = case.start()
     if process.wait() == 2:
         # It says what it cannot read, and what to do: the user removes that.
-        name = path.name
-        if name not in process.said and "manifest" not in process.said:
+        if path.name not in process.said:
             case.told = f"{path.name} is damaged, and it says: {process.said[-300:]}"
-        path.unlink()
+        if "remove that folder" in process.said:
+            shutil.rmtree(path.parent)
+        else:
+            path.unlink()
     elif "Traceback" in process.said:
         case.told = f"{path.name} is damaged: {process.said[-400:]}"
     if silent:
@@ -606,6 +609,7 @@ def other_threads(case: Case) -> None:
 
 @fault("gone on with another batch size", lambda job: job.name in AUDITS)
 def other_batches(case: Case) -> None:
+    case.rounds = True
     stopped(case, *({"batch_size": size} for size in case.rng.sample((1, 2, 3, 5, 64), 2)))
 
 
@@ -699,6 +703,14 @@ def head_killed(case: Case) -> None:
     one_ended(case, case.start(a_cluster, engine="ray", processes=2), ("gcs_server", "raylet/raylet"))
 
 
+def is_rounded(name: str, reference: dict[str, bytes], found: dict[str, bytes]) -> bool:
+    """Whether these are the answers to the images that a classifier was tried on, equal but for their last digits."""
+    if not (name.endswith("/answers.npy") and name in found.keys() & reference.keys()):
+        return False
+    one, two = (np.load(io.BytesIO(files[name])) for files in (reference, found))
+    return one.shape == two.shape and np.allclose(one, two, rtol=0, atol=1e-4)
+
+
 def judged(case: Case, reference: dict[str, bytes], act: Callable[[Case], None]) -> dict[str, Any]:
     """What came of a fault: counts of lost, stuck and changed, and what was told."""
     case.out.mkdir(parents=True, exist_ok=True)
@@ -715,6 +727,8 @@ def judged(case: Case, reference: dict[str, bytes], act: Callable[[Case], None])
         if not Path(p).is_file() or Path(p).read_bytes() != data or Path(p).stat().st_mtime_ns != at
     ]
     changed = sorted(name for name in reference.keys() | found.keys() if reference.get(name) != found.get(name))
+    if case.rounds:
+        changed = [name for name in changed if not is_rounded(name, reference, found)]
     told = case.told or (f"goes on with {status}: {process.said[-400:]}" if status else "")
     if not status and changed:
         told = told or f"changed: {', '.join(changed[:4])}"
