@@ -8,8 +8,8 @@ finished is as it was (`lost`), the same command ends well (`stuck`), and what i
 undisturbed work (`changed`). Nothing is left beside it, no process either (`leftovers`), and what is said is no
 traceback and no silence: of a damaged file nothing other is read without an error (`wrongly told`). Full disks are file
 systems in memory, which need the rights to mount; without them a fault of writing stands for them. Faults of engines
-are slow, since their processes import all anew: they come in every third round. Several runs with one --work and other
-seeds add up.
+are slow, since their processes import all anew: they come in every third round. The same command goes on where it was
+stopped; runs with one --work and other seeds add up.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ from cuescope.training.fit import fit_network
 from cuescope.training.recipes.imagenet import NetworkSettings
 
 BEGIN, END = "<!-- measured by bench/faults.py -->", "<!-- end of bench/faults.py -->"
-WAIT, ENDS_S = 300.0, 30.0
+WAIT, ENDS_S = 300.0, 300.0
 """Seconds after which a process hangs, and after which those that it has started are left over."""
 PHOTOGRAPHS = 16
 SLOW = 3
@@ -619,32 +619,56 @@ def other_shards(case: Case) -> None:
     stopped(case, *({"shard": shard} for shard in shards), always=False)
 
 
-def below(pid: int) -> dict[int, str]:
-    """The processes that a process has started, and those that these have, with their commands."""
-    parents = {}
+class Started(NamedTuple):
+    """A process: its number, and when it began, since another may get its number."""
+
+    pid: int
+    at: str
+
+    @property
+    def command(self) -> str:
+        """What it is called now; "" where it has ended."""
+        with contextlib.suppress(OSError, IndexError):
+            if _stat(self.pid)[19] == self.at:
+                return Path(f"/proc/{self.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return ""
+
+
+def _stat(pid: int) -> list[str]:
+    """What follows the name: the state, the parent and so on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def below(pid: int) -> set[Started]:
+    """The processes that a process has started, and those that these have."""
+    known: list[tuple[int, Started]] = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-    found, last = dict[int, str](), {pid}
-    while last := {one for one, parent in parents.items() if parent in last}:
-        found |= {one: command_of(one) for one in last}
+            told = _stat(int(path.name))
+            known.append((int(told[1]), Started(int(path.name), told[19])))
+    found, last = set[Started](), {pid}
+    while some := {one for parent, one in known if parent in last}:
+        found |= some
+        last = {one.pid for one in some}
     return found
 
 
 def one_ended(case: Case, process: Process, victims: tuple[str, ...]) -> None:
     """When some chunks are there, one of the audit's processes of these names is killed: then all of them end."""
     chunks, until = case.rng.randrange(5), time.monotonic() + WAIT
+    named: list[Started] = []
     while process.alive() and time.monotonic() < until:
         started = below(process.pid)
-        named = sorted(pid for pid, said in started.items() if any(name in said for name in victims))
+        named = [one for one in sorted(started) if any(name in one.command for name in victims)]
         if named and len(case.job.finished(case.out)) >= chunks:
             break
         time.sleep(0.05)
     else:
+        case.told = f"none of {victims} was there to be killed: {process.said[-300:]}"
         process.wait()
         return
     with contextlib.suppress(ProcessLookupError):
-        os.kill(case.rng.choice(named), signal.SIGKILL)
+        os.kill(case.rng.choice(named).pid, signal.SIGKILL)
     started |= below(process.pid)
     if process.wait() == -1:
         case.told = f"it hangs when one of {', '.join(victims)} is killed"
@@ -653,17 +677,10 @@ def one_ended(case: Case, process: Process, victims: tuple[str, ...]) -> None:
     case.remember()
     until = time.monotonic() + ENDS_S
     while True:
-        case.left = [said for pid, said in started.items() if said and said == command_of(pid)]
+        case.left = [command for one in started if (command := one.command)]
         if not case.left or time.monotonic() > until:
             return
         time.sleep(0.1)
-
-
-def command_of(pid: int) -> str:
-    """What a process was called as; "" where it has ended."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    return ""
 
 
 @contextlib.contextmanager
@@ -808,12 +825,17 @@ def import_noted(folder: Path) -> None:
 COLUMNS = ("lost", "stuck", "changed", "left", "told")
 
 
+def logged(work: Path) -> list[dict[str, Any]]:
+    """What came of the faults so far."""
+    path = work / "faults.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
 def table(work: Path) -> str:
     totals: dict[str, Counter[str]] = defaultdict(Counter)
     jobs: dict[str, set[str]] = defaultdict(set)
-    for line in (work / "faults.jsonl").read_text().splitlines():
-        found = json.loads(line)
-        totals[found["fault"]].update({"faults": 1, **{key: bool(found[key]) for key in COLUMNS}})
+    for found in logged(work):
+        totals[found["fault"]].update({"faults": 1, **{key: int(bool(found[key])) for key in COLUMNS}})
         jobs[found["fault"]].add(found["job"].removeprefix("make "))
     head = "| fault | of | faults | lost | stuck | changed | leftovers | wrongly told |"
     lines = [head, "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
@@ -850,7 +872,10 @@ def main() -> None:
     pairs = [(name, job) for name, job in pairs if any(part in f"{name} {job.name}" for part in given.only.split(","))]
     asked = {job.name for _, job in pairs} | {"audit"}  # It is what is reported.
     known = references(given.work, (job for job in JOBS if job.name in asked))
+    before = {(one["fault"], one["job"], one["number"]) for one in logged(given.work) if one["seed"] == given.seed}
     for name, job, number in itertools.islice(drawn(pairs), given.count):
+        if (name, job.name, number) in before:
+            continue
         takes, reference = known[job.name]
         found = disturbed(job, name, number, given.seed, given.work, takes, reference)
         with (given.work / "faults.jsonl").open("a") as log:
