@@ -56,7 +56,7 @@ from cuescope.classifier.sources import load, weights
 from cuescope.cli import main as command
 from cuescope.core.classes import ClassSpace, read_classes
 from cuescope.core.errors import CueError
-from cuescope.core.files import temporary
+from cuescope.core.files import checksum, temporary
 from cuescope.data.images import UnreadableError
 from cuescope.data.label_maps import corrected, open_label_maps
 from cuescope.data.label_maps.published import read_published
@@ -143,11 +143,11 @@ def secret(folder: Path) -> Path:
 
 
 def resealed(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change a finding, under a checksum that fits."""
+    """Change a finding or a manifest, under a checksum that fits."""
     data = json.loads(path.read_text())
     change(data)
     data.pop("checksum", None)
-    path.write_text(json.dumps({**data, "checksum": seals._sum(seals._canonical(data))}))
+    path.write_text(json.dumps({**data, "checksum": checksum(data)}))
 
 
 # HTML
@@ -280,9 +280,8 @@ def texts_of_a_run(folder: Path, payload: str) -> bool:
         if "checksum" in data and leaf != ("checksum",):
             resealed(path, lambda _: None)
         if path.name in ("comparisons.json", "pairs.json"):
-            manifest = json.loads((run.path / "manifest.json").read_text())
-            manifest["made"][path.name] = run.digest(path.name)
-            (run.path / "manifest.json").write_text(json.dumps(manifest))
+            run.manifest["made"][path.name] = run.digest(path.name)
+            run.write_manifest()
         with contextlib.suppress(CueError):
             report.write([run.path], folder / "page.html")
             succeeded |= Page((folder / "page.html").read_text()).succeeded
@@ -653,10 +652,9 @@ def cell_folders(folder: Path, payload: str) -> bool:
     """A cell outside, which is a whole one."""
     run = audited(folder)
     outside = run.cells[0].folder.rename(folder / "elsewhere")
-    manifest = json.loads((run.path / "manifest.json").read_text())
     way = payload.format(folder=folder).replace("/secret.txt", "").replace("\\secret.txt", "")
-    manifest["cells"][0]["folder"] = way
-    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    run.manifest["cells"][0]["folder"] = way
+    run.write_manifest()
     assert outside.is_dir()
     return Run.open(run.path).cells[0].finding is not None
 
@@ -708,8 +706,7 @@ def write_through_link(folder: Path, payload: str) -> bool:
     before = _content(outside.parent)
     run_again = run.path / "manifest.json"
     if payload != "manifest.json" and run_again.is_file():
-        data = json.loads(run_again.read_text())
-        run_again.write_text(json.dumps({**data, "finished": None, "cells": []}))
+        resealed(run_again, lambda data: data.update(finished=None, cells=[]))
     for cell in (run.path / "cells").glob("*") if payload != "cells" else ():
         (cell / "finding.json").unlink(missing_ok=True)
     with contextlib.suppress(CueError):
@@ -836,12 +833,11 @@ def named_in_a_run(folder: Path, payload: str) -> bool:
     run, mark = audited(folder), folder / "ran"
     evil = folder / "evil.py"
     evil.write_text(f"import os\nos.system('touch {mark}')\n")
-    manifest = json.loads((run.path / "manifest.json").read_text())
-    for cell in manifest["cells"]:
+    for cell in run.manifest["cells"]:
         if payload in cell:
             cell[payload] = str(evil)
-    manifest["command"] = f"cuescope audit {evil}:Net; touch {mark}"
-    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    run.manifest["command"] = f"cuescope audit {evil}:Net; touch {mark}"
+    run.write_manifest()
     with contextlib.suppress(CueError):
         report.write([run.path], folder / "page.html")
     with contextlib.suppress(CueError):

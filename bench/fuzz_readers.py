@@ -43,6 +43,7 @@ from cuescope.classifier.sources.found import Asked
 from cuescope.cli.audit import settings
 from cuescope.core.classes import ClassSpace, read_classes
 from cuescope.core.errors import CueError
+from cuescope.core.files import checksum
 from cuescope.data.images import UnreadableError
 from cuescope.data.label_maps import open_label_maps
 from cuescope.data.label_maps.file import _digest, label_map_bytes
@@ -671,7 +672,7 @@ def resealed_json(data: bytes, rng: random.Random, others: Sequence[bytes]) -> b
     try:
         value = json.loads(found)
         if isinstance(value, dict) and "checksum" in value:
-            value["checksum"] = seals._sum(seals._canonical({k: v for k, v in value.items() if k != "checksum"}))
+            value["checksum"] = checksum({k: v for k, v in value.items() if k != "checksum"})
         return json.dumps(value).encode("utf-8", "surrogatepass")
     except (ValueError, RecursionError):
         return found
@@ -855,5 +856,5 @@ READERS = [
     Reader("run folders", run_files, with_file(read_run), below_line(run_damage), 1),
     Reader("run folders, reported", run_files, with_file(write_report), below_line(run_damage), 0.1),
     Reader("run folders, gone on with", run_files, with_file(go_on), below_line(run_damage), 0.05),
-    Reader("makers' folders", maker_files, read_made, below_line(lambda _: jsoned), 2),
+    Reader("makers' folders", maker_files, read_made, below_line(run_damage), 2),
 ]

@@ -30,6 +30,7 @@ from cuescope.classifier.sources import preprocessings, weights
 from cuescope.core import parquet_file, zips
 from cuescope.core.classes import ClassSpace
 from cuescope.core.errors import CueError
+from cuescope.core.files import read_summed
 from cuescope.data.images import UnreadableError
 from cuescope.data.label_maps import corrected
 from cuescope.data.label_maps.file import _digest, label_map_bytes, open_label_maps
@@ -236,12 +237,65 @@ def test_a_makers_manifest_that_was_changed(
     made.begin({})
     made.add([({"file": "a.png"}, b"a")])
     made.finish({"seconds": 1.0}, [], None)
-    data = json.loads((tmp_path / "made" / "manifest.json").read_text())
+    data = read_summed(tmp_path / "made" / "manifest.json")
     assert list(OutputFolder(tmp_path / "made", {"maker": "x"}).entries) == ["a.png"]
     change(data)
     (tmp_path / "made" / "manifest.json").write_text(json.dumps(data))
     with pytest.raises(CueError):
         OutputFolder(tmp_path / "made", {"maker": "x"})
+
+
+def one_digit(path: Path, key: str) -> None:
+    """Another number behind a key: it reads as well as the right one."""
+    head, found, rest = path.read_text().partition(f'"{key}": ')
+    assert found
+    path.write_text(f"{head}{found}{(int(rest[0]) + 1) % 10}{rest[1:]}")
+
+
+def test_a_digit_of_a_makers_manifest_or_journal_that_was_changed(tmp_path: Path) -> None:
+    made = OutputFolder(tmp_path / "made", {"maker": "x"})
+    made.begin({"notes": []})
+    made.add([({"file": "a.png", "label": 3}, b"a")])
+    (journal,) = (tmp_path / "made" / ".cuescope").iterdir()
+    whole = journal.read_bytes()
+    one_digit(journal, "label")
+    with pytest.raises(CueError, match="checksum"):
+        OutputFolder(tmp_path / "made", {"maker": "x"})
+    journal.write_bytes(whole)
+    made.finish({}, [], None)
+    one_digit(tmp_path / "made" / "manifest.json", "label")
+    with pytest.raises(CueError, match="checksum"):
+        OutputFolder(tmp_path / "made", {"maker": "x"})
+
+
+def test_a_digit_of_a_manifest_that_was_changed(tmp_path: Path) -> None:
+    path = audited(tmp_path / "run").path / "manifest.json"
+    whole = path.read_text()
+    one_digit(path, "count")
+    with pytest.raises(CueError, match="checksum"):
+        Run.open(path.parent)
+    path.write_text(json.dumps({key: value for key, value in json.loads(whole).items() if key != "checksum"}))
+    assert Run.open(path.parent).manifest["finished"], "as it was written before there were checksums"
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet", "skipped.csv"])
+def test_tables_of_a_maker_that_were_changed_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    net = toy(nn.Sequential(nn.Conv2d(3, 3, 4, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    monkeypatch.setattr("cuescope.api.make.load", lambda *_, **__: net)
+    photos = photographs(tmp_path / "photos", 6)
+    (photos / "red" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+
+    def maps() -> int:
+        return make("label-maps", photos, tmp_path / "maps", model="toy", k=2, workers=1).made
+
+    maps()
+    whole = {path: path.read_bytes() for path in (tmp_path / "maps").iterdir() if path.name != "manifest.json"}
+    path = tmp_path / "maps" / name
+    path.write_bytes(whole[path][:-3] + b"x" + whole[path][-2:])
+    assert maps() == 0
+    assert {path: path.read_bytes() for path in whole} == whole
 
 
 def test_a_command_of_a_stranger_is_text(tmp_path: Path) -> None:
@@ -284,10 +338,11 @@ def test_no_text_of_a_command_steers_the_terminal(tmp_path: Path, capsys: pytest
     run = audited(tmp_path / "run\x1b[2J").path
     calls = [("report", str(run)), ("make", "\x1b[2J"), ("list", "\x1b[2J"), ("\x1b[2J",)]
     calls += [("check", str(run), "--require", "top1>=.1"), ("compare", str(run), str(run))]
-    manifest = json.loads((run / "manifest.json").read_text())
+    opened = Run.open(run)
+    manifest = opened.manifest
     for entry in (*manifest["classifiers"], *manifest["image_sets"], *manifest["cells"]):
         entry |= {key: f"{entry[key]}\x1b[31m" for key in ("name", "classifier", "images") if key in entry}
-    (run / "manifest.json").write_text(json.dumps(manifest))
+    opened.write_manifest()
     for arguments in calls:
         _, out, err = call(*arguments, capsys=capsys)
         assert "\x1b" not in out + err, arguments

@@ -418,6 +418,18 @@ def test_the_manifest_that_commits_is_written_last(store: Remote, monkeypatch: p
     assert kept.index(next(n for n in kept if "/rows/" in n)) < kept.index(next(n for n in kept if "finding" in n))
 
 
+def test_what_was_skipped_is_copied_before_rows(store: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process goes on there: it does not decode again what is in the rows."""
+    asked = broken(monkeypatch, "pipe_file")
+    mirror = Mirror(f"{store.url}/runs/one")
+    with mirror.held():
+        for name in ("cells/a/rows/000000.parquet", "skipped/b/000000.json"):
+            (mirror.folder / name).parent.mkdir(parents=True)
+            (mirror.folder / name).write_bytes(b"1")
+    written = [path.partition("runs/one/")[2] for path in asked]
+    assert written.index("skipped/b/000000.json") < written.index("cells/a/rows/000000.parquet")
+
+
 def test_a_finished_run_at_an_address_is_only_read(store: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     audited(store)
     asked = broken(monkeypatch, "pipe_file")

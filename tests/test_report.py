@@ -13,7 +13,7 @@ import pytest
 
 from cuescope import report
 from cuescope.core.errors import CueError
-from cuescope.core.files import read_json, write_json
+from cuescope.core.files import read_summed, write_summed
 from cuescope.core.findings import Figure, Map, Measure
 from cuescope.report import figures
 from cuescope.report.gather import Entry, Subject, gather
@@ -263,14 +263,14 @@ def test_mistakes_are_errors_with_a_cause(tmp_path, run) -> None:
 
 def test_many_classifiers_keep_their_own_marks(tmp_path) -> None:
     run = make_run(tmp_path / "run", classifiers=1)
-    manifest = read_json(run.path / "manifest.json")
+    manifest = read_summed(run.path / "manifest.json")
     for i in range(9):
         finding = accuracy(f"net-{i}", 100 + i, 300 + i, 0.02, i)
         cell = run.cell(identity(finding))
         cell.write_finding(finding)
         cell.status = "done"
         manifest["cells"].append(cell.summary())
-    write_json(run.path / "manifest.json", manifest)
+    write_summed(run.path / "manifest.json", manifest)
     page = report.write([run.path], tmp_path / "r.html").read_text()
     assert "Which cues do 10 classifiers use?" in page
     marks = re.findall(

@@ -291,6 +291,28 @@ def test_unreadable_images_are_skipped_counted_and_listed(tmp_path: Path) -> Non
     ]
 
 
+class KilledError(BaseException):
+    """No handler of errors catches a kill."""
+
+
+@pytest.mark.parametrize("bad", [3, 6])
+def test_what_was_skipped_is_not_lost_by_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: int) -> None:
+    """In the moment in which it is noted, before a chunk is full and when it is."""
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    images = Images(colored(20), bad=[bad])
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "note_skipped", killed)
+        with pytest.raises(KilledError):
+            run(tasks(images, Accuracy()), Run.create(tmp_path))
+    out = Run.create(tmp_path)
+    (cell,) = run(tasks(images, Accuracy()), out)
+    assert cell.rows().height == 19
+    assert out.write_skipped({"toys": (images.digest, ())}) == {"toys": 1}
+
+
 def test_no_readable_image_is_one_clear_error(tmp_path: Path) -> None:
     images = Images(colored(4), bad=range(4))
     with pytest.raises(CueError, match="none of the 4 images of 'toys' can be read"):

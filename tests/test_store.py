@@ -292,8 +292,8 @@ def test_a_zero_is_a_number_and_stays(tmp_path: Path) -> None:
 )
 def test_a_manifest_of_other_types_is_one_error(tmp_path: Path, change: dict[str, object]) -> None:
     run = make_run(tmp_path / "run")
-    path = run.path / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    run.manifest |= change
+    run.write_manifest()
     with pytest.raises(CueError, match="is no manifest"):
         Run.open(run.path)
 

@@ -90,6 +90,9 @@ def _perform(
     complete = not groups or (work.result and (folder.path / work.result).is_file())
     if complete and folder.manifest.get("finished"):
         skipped |= {s.id: s for s in work.skipped}
+        if not (folder.stands or folder.shard):
+            entries = work.finish(folder.path, folder.sorted_entries)
+            folder.finish({}, list(skipped.values()), images.classes if work.labeled else None, entries)
         return Making(folder.path, 0, before, tuple(skipped.values()), work.outputs)
     away: list[Skipped] = []
     seconds, started, made = float(folder.manifest.get("seconds", 0)), time.perf_counter(), 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import hashlib
 import io
 import json
 import os
@@ -33,6 +34,8 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What spreadsheets take for the start of a formula."""
 MOST_BYTES = 2**28
 """The largest file that is read whole."""
+SUM_BYTES = 16
+"""Of a checksum."""
 
 
 def why_not(error: OSError | ValueError) -> str:
@@ -292,6 +295,36 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """JSON with no NaN in it: a missing number is null with its reason beside it."""
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write(path, text.encode(errors="backslashreplace"))  # paths that are no UTF-8: JSON has the same escapes
+
+
+def checksum(data: Mapping[str, Any]) -> str:
+    """Of what JSON holds, however it is laid out."""
+    return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=SUM_BYTES).hexdigest()
+
+
+def write_summed(path: Path, data: Mapping[str, Any]) -> None:
+    """JSON with a checksum, which `read_summed` looks at."""
+    write_json(path, {**data, "checksum": checksum(json.loads(json.dumps(data)))})
+
+
+def read_summed(path: Path) -> dict[str, Any]:
+    """A JSON object from a file, less its checksum. Raises CueError where it is damaged.
+
+    Those that were written before have no checksum.
+    """
+    data = read_json(path)
+    stated = data.pop("checksum", None)
+    if stated is not None and stated != checksum(data):
+        found, wanted = f"'{path}' was damaged or changed: its checksum is another", "what was written"
+        raise CueError(found, wanted=wanted, do="remove it, audit again")
+    return data
+
+
+def digest(path: Path) -> str:
+    """A hash of a file; "" where there is none."""
+    if not is_there(path):
+        return ""
+    return hashlib.blake2b(read_bytes(path, 2**40), digest_size=SUM_BYTES).hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -111,7 +111,8 @@ class _Annotating(Work):
             maps = PublishedLabelMaps(folder, axes=self.how.axes, classes=classes)
             write_relabeled(folder, relabel(maps, self.images, without={s.id for s in self.skipped}))
             return None
-        pack_label_maps(folder / FILE, [folder / entry["file"] for entry in entries])
+        if [entry["file"] for entry in entries] != [FILE]:
+            pack_label_maps(folder / FILE, [folder / entry["file"] for entry in entries])
         packed = open_label_maps(folder / FILE)
         write_relabeled(folder, relabel(packed, self.images))
         skipped = [one for entry in entries for one in entry.get("skipped", ())]

@@ -17,16 +17,17 @@ from cuescope.core.errors import CueError
 from cuescope.core.files import (
     check_links,
     check_writable,
+    digest,
     inside,
     is_leftover,
     is_there,
     plain_cell,
     plain_path,
-    read_json,
+    read_summed,
     sweep,
     why_not,
     write,
-    write_json,
+    write_summed,
 )
 from cuescope.core.processes import Shard
 from cuescope.data.images import Skipped
@@ -35,6 +36,8 @@ SCHEMA = 1
 KIND = "made images"
 JOURNAL, PARTS = ".cuescope", ".parts"
 """Entries that move to the manifest at the end, and files that become one; hidden, so that no reader takes them."""
+TABLES = ("skipped.csv", "labels.csv", "labels.parquet")
+"""What is written beside the files, where there is any. The manifest holds a hash of each."""
 FOLDERS = "folders"
 """The class space of labels that are folder names, which the new files lie in as well."""
 
@@ -61,6 +64,7 @@ class Made(TypedDict, total=False):
     created: str
     seconds: float
     finished: str | None
+    tables: dict[str, str]
 
 
 File = tuple[dict[str, Any], bytes | Callable[[], bytes]]
@@ -97,7 +101,7 @@ class OutputFolder:
         self._parts += 1
         # Equal process ids meet where two machines fill a folder.
         who = f"{os.getpid()}-{self.shard[0]}" if self.shard else os.getpid()
-        write_json(self.path / JOURNAL / f"{self._parts:07d}-{who}.json", {"images": [e for e, _ in files]})
+        write_summed(self.path / JOURNAL / f"{self._parts:07d}-{who}.json", {"images": [e for e, _ in files]})
         self.entries |= {entry["file"]: entry for entry, _ in files}
 
     def begin(self, about: Mapping[str, Any]) -> None:
@@ -106,7 +110,7 @@ class OutputFolder:
             return
         self.manifest = {"schema": SCHEMA, "kind": KIND, "recipe": self.recipe, **about, "finished": None}
         # With what an earlier run has made: it is kept whatever becomes of this one.
-        write_json(self.path / "manifest.json", {**self.manifest, "images": self.sorted_entries})
+        write_summed(self.path / "manifest.json", {**self.manifest, "images": self.sorted_entries})
 
     def finish(
         self,
@@ -123,7 +127,8 @@ class OutputFolder:
         listed = self.sorted_entries if entries is None else entries
         if classes is not None and classes.name != FOLDERS:
             _write_labels(self.path / "labels.csv", listed, classes)
-        write_json(self.path / "manifest.json", {**self.manifest, "images": listed})
+        self.manifest["tables"] = {name: known for name in TABLES if (known := digest(self.path / name))}
+        write_summed(self.path / "manifest.json", {**self.manifest, "images": listed})
         for folder in (JOURNAL,) if entries is None else (JOURNAL, PARTS):
             shutil.rmtree(self.path / folder, ignore_errors=True)
 
@@ -131,6 +136,11 @@ class OutputFolder:
     def skipped(self) -> list[Skipped]:
         """The images that are lacking in finished files of many."""
         return [Skipped(*one) for entry in self.sorted_entries for one in entry.get("skipped", ())]
+
+    @property
+    def stands(self) -> bool:
+        """Whether its tables are still what was written."""
+        return all(digest(self.path / name) == known for name, known in self.manifest.get("tables", {}).items())
 
     @property
     def sorted_entries(self) -> list[dict[str, Any]]:
@@ -145,9 +155,9 @@ class OutputFolder:
             raise CueError(found, wanted="a folder that can be written", do="choose another DST") from None
         path = self.path / "manifest.json"
         try:
-            manifest = read_json(path) if path.is_file() else {}
+            manifest = read_summed(path) if path.is_file() else {}
         except CueError as error:
-            do = "choose another DST; the files that were made stay"
+            do = "remove that folder, or choose another DST"
             raise CueError(error.found, wanted="what a maker wrote", do=do) from None
         if (manifest.get("kind"), manifest.get("schema")) != (KIND, SCHEMA) and not all(
             is_leftover(entry.name) for entry in self.path.iterdir()
@@ -168,7 +178,7 @@ class OutputFolder:
 
 def _written(path: Path, kind: Any) -> dict[str, Any]:
     """What a maker wrote of this kind. Raises CueError for anything else."""
-    data = read_json(path)
+    data = read_summed(path)
     try:
         msgspec.convert(data, kind)
     except msgspec.ValidationError as error:

@@ -81,7 +81,7 @@ class Mirror:
             self._upload([MANIFEST], here)
             changed.remove(MANIFEST)
         self._remove(sorted(gone, key=lambda name: not name.endswith(FINDING)), begun=False)
-        for rank in range(4):
+        for rank in range(5):
             self._upload(sorted(name for name in changed if _rank(name) == rank), here)
         self._remove(gone, begun=True)
 
@@ -141,8 +141,10 @@ class Mirror:
     def _here(self) -> dict[str, Signature]:
         """The files of this machine, each after those that were there when it was written."""
         found = {}
-        # A folder's files come before those of its folders: a finding that is seen has all its chunks below it.
-        for parent, _, names in os.walk(self.folder):
+        # A folder's files come before those of its folders: a finding that is seen has all its chunks below it. Cells
+        # come before what was skipped: rows that are seen have that noted.
+        for parent, folders, names in os.walk(self.folder):
+            folders.sort()
             for file in names:
                 path = Path(parent, file)
                 name = path.relative_to(self.folder).as_posix()
@@ -176,10 +178,10 @@ class Mirror:
 
 
 def _rank(name: str) -> int:
-    """When a file is copied: skipped images and rows, then findings, what is made of them, the manifest."""
+    """When a file is copied: skipped images, rows, then findings, what is made of them, the manifest."""
     if "/" in name:
-        return int(name.endswith(FINDING))
-    return 3 if name == MANIFEST else 2
+        return 0 if name.startswith("skipped/") else 2 if name.endswith(FINDING) else 1
+    return 4 if name == MANIFEST else 3
 
 
 def _is_hidden(name: str) -> bool:

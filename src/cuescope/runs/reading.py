@@ -119,6 +119,8 @@ class Reading:
         low, high = int(group[0]), int(group[-1])
         # By the digest of the set that they are missing from.
         lost: dict[str, dict[str, Skipped]] = defaultdict(dict)
+        # Other processes write other files.
+        name = low // sizes.CHUNK if self.unit is None else self.unit
         by_classifier: dict[int, list[Reader]] = defaultdict(list)
         for reader in self.readers:
             if reader.works:
@@ -141,24 +143,29 @@ class Reading:
                 self.pictures.keep(classifier, samples, seen)
             # Single images of this batch, each copied once however many tasks wait for it.
             single = cache(lambda batch, at: batch.select([at]) if len(batch) > 1 else batch)
-            for reader, numbers in wanting:
-                for number in numbers:
-                    position = int(reader.task.positions[number])
-                    missing = lost[reader.task.images.digest]
-                    sample = self._sample(reader.task, number, samples.get(position), skipped, missing)
-                    reader.take(seen, places.get(position), sample, number)
+            found = [
+                [self._sample(reader.task, k, samples, skipped, lost[reader.task.images.digest]) for k in numbers]
+                for reader, numbers in wanting
+            ]
+            # Before any rows: what is in a chunk is never decoded again, whatever stops it here.
+            for digest, missing in lost.items():
+                self.out.note_skipped(digest, name, missing.values())
+            for (reader, numbers), own in zip(wanting, found, strict=True):
+                for number, sample in zip(numbers, own, strict=True):
+                    reader.take(seen, places.get(int(reader.task.positions[number])), sample, number)
                 reader.pack = [(single(batch, at), 0, sample) for batch, at, sample in reader.pack]
-        # Other processes write other files.
-        name = low // sizes.CHUNK if self.unit is None else self.unit
-        for digest, found in lost.items():
-            self.out.note_skipped(digest, name, found.values())
 
     def _sample(
-        self, task: Task, number: int, sample: Sample | None, skipped: dict[str, Skipped], lost: dict[str, Skipped]
+        self,
+        task: Task,
+        number: int,
+        samples: dict[int, Sample],
+        skipped: dict[str, Skipped],
+        lost: dict[str, Skipped],
     ) -> Sample | None:
         """The sample as the task's set has it, or None where it cannot be used there, which is noted in `lost`."""
         name = task.images.id(task.wanted[number])
-        if sample is None:
+        if (sample := samples.get(int(task.positions[number]))) is None:
             lost |= {name: skipped[name]} if name in skipped else {}
             return None
         try:

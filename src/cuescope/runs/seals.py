@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
+from cuescope.core.files import SUM_BYTES, checksum
+
 KEY = "cuescope"
 """Of the seal in a Parquet file's metadata: the chunk's name, and a checksum of the file with zeros in its place."""
-MARK, DIGITS = " blake2b:", 32
+MARK, DIGITS = " blake2b:", 2 * SUM_BYTES
 
 
 def sealed_rows(rows: pl.DataFrame, name: str) -> bytes:
@@ -53,7 +54,7 @@ def check_rows(data: bytes, name: str) -> str:
 def sealed(data: Mapping[str, Any], cell: str, chunks: list[str]) -> dict[str, Any]:
     """A finding's JSON with the cell that it is of, the checksums of the chunks it was concluded from, and its own."""
     whole = {**data, "cell": cell, "chunks": chunks}
-    return {**whole, "checksum": _sum(_canonical(whole))}
+    return {**whole, "checksum": checksum(whole)}
 
 
 def unsealed(data: Mapping[str, Any], cell: str) -> tuple[dict[str, Any], list[str]]:
@@ -65,19 +66,15 @@ def unsealed(data: Mapping[str, Any], cell: str) -> tuple[dict[str, Any], list[s
     ({'a': 1}, ['f0'])
     """
     rest = dict(data)
-    if rest.pop("checksum", None) != _sum(_canonical(rest)):
+    if rest.pop("checksum", None) != checksum(rest):
         raise ValueError("its checksum is another: it was damaged" if "checksum" in data else "it has no checksum")
     if rest.pop("cell") != cell:
         raise ValueError("it is the finding of another cell")
     return rest, rest.pop("chunks")
 
 
-def _canonical(data: Mapping[str, Any]) -> bytes:
-    return json.dumps(data, sort_keys=True).encode()
-
-
 def _sum(*parts: bytes | memoryview) -> str:
-    total = hashlib.blake2b(digest_size=DIGITS // 2)
+    total = hashlib.blake2b(digest_size=SUM_BYTES)
     for part in parts:
         total.update(part)
     return total.hexdigest()

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from cuescope.core import files
 from cuescope.core.display import Displayed
 from cuescope.core.errors import CueError
-from cuescope.core.files import read_json, write, write_json
+from cuescope.core.files import read_json, read_summed, write, write_json, write_summed
 from cuescope.core.findings import About, Finding
 from cuescope.core.naming import short_name
 from cuescope.core.processes import Shard
@@ -88,7 +88,7 @@ class Run(Displayed):
         if not (path / "manifest.json").is_file():
             wanted = "a folder that `cuescope audit --out` wrote"
             raise CueError(f"no run in '{where}'", wanted=wanted, do="check the path")
-        manifest = read_json(path / "manifest.json")
+        manifest = read_summed(path / "manifest.json")
         if manifest.get("schema") not in (SCHEMA, UNSEALED):
             found = f"'{where}' is a run of schema {manifest.get('schema')}"
             do = "read it with the cuescope that wrote it, or audit again into another folder"
@@ -128,7 +128,8 @@ class Run(Displayed):
         """
         if self.mirror:
             with self.mirror.held():
-                self.manifest = _json(self.path / "manifest.json")
+                path = self.path / "manifest.json"
+                self.manifest = read_summed(path) if path.is_file() else {}
                 yield
             return
         files.check_links(self.path)
@@ -230,14 +231,11 @@ class Run(Displayed):
         return About(cell.classifier, cell.images, tuple(names), classifier["space"], cell.facts)
 
     def write_manifest(self) -> None:
-        write_json(self.path / "manifest.json", self.manifest)
+        write_summed(self.path / "manifest.json", self.manifest)
 
     def digest(self, name: str) -> str:
         """A hash of one of its files; "" where there is none."""
-        path = self.path / name
-        return (
-            hashlib.blake2b(files.read_bytes(path, 2**40), digest_size=16).hexdigest() if files.is_there(path) else ""
-        )
+        return files.digest(self.path / name)
 
     def made(self, name: str) -> dict[str, Any]:
         """A JSON file that an audit made of the cells; {} where there is none.
@@ -258,6 +256,8 @@ class Run(Displayed):
     def note_skipped(self, digest: str, chunk: int, skipped: Iterable[Skipped]) -> None:
         """Remember which images of a chunk were left out, also for a later run that need not decode it again."""
         skipped, folder = list(skipped), self._skipped(digest)
+        if not skipped:
+            return
         for name, again in ((f"{chunk:06d}.json", False), (f"{chunk:06d}{AGAIN}", True)):
             known = _json(folder / name)
             found = known | {s.id: s.why for s in skipped if s.again == again}
