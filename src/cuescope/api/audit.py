@@ -277,7 +277,7 @@ def _describe_set(role: str, images: ImageSet, matched: Sequence[str]) -> dict[s
     return {
         "name": images.name,
         "role": role,
-        "source": getattr(images, "source", images.name),
+        "source": images.source or images.name,
         "count": len(images),
         "skipped": 0,
         "knows": sorted(images.knows),

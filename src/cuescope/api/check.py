@@ -117,9 +117,7 @@ def check(
 
 def _finished(run: str | Path | Run) -> Run:
     opened = run if isinstance(run, Run) else Run.open(run)
-    if not opened.manifest.get("finished"):
-        do = f"run its command again, it continues: {opened.manifest['command']}"
-        raise CueError(f"the run '{opened.place}' is not finished", wanted="a run that is", do=do)
+    opened.check_finished()
     return opened
 
 

@@ -13,6 +13,8 @@ def report(
     inline: bool = False,
     summary: Path | None = None,
     track: Literal["mlflow", "wandb"] | None = None,
+    every_eval_ever: Path | None = None,
+    fiftyone: Path | None = None,
 ) -> None:
     """Make the report again from run folders, several side by side; needs no model and no images.
 
@@ -22,12 +24,16 @@ def report(
         inline: One file with everything: full images, all rows of all tables.
         summary: File for one page of Markdown, for a pull request: the sentence, the profile, what to do.
         track: Log the measures and the page there, by that package's own settings.
+        every_eval_ever: Folder for records of Every Eval Ever: measures with intervals, an answer to each image.
+        fiftyone: Folder for samples that FiftyOne reads, of one run: labels, answers, numbers of each image.
     """
     from cuescope.report import write
     from cuescope.runs.store import Run
 
     if not runs:
         raise CueError("no run was given", wanted="at least one run folder", do="cuescope report RUN --out page.html")
+    if fiftyone and len(runs) > 1:
+        raise CueError(f"samples of {len(runs)} runs", wanted="one run with --fiftyone", do="write them one by one")
     opened = [Run.open(run) for run in runs]
     page = write(opened, out or opened[0].path / "report.html", inline=inline, summary=summary)
     if (mirror := opened[0].mirror) and not out:
@@ -39,3 +45,12 @@ def report(
         from cuescope.report.trackers import track as send
 
         tell(send(opened, page, track))
+    if every_eval_ever:
+        from cuescope.report import every_eval_ever as records
+
+        for path in [path for run in opened for path in records.write(run, every_eval_ever)]:
+            tell(path)
+    if fiftyone:
+        from cuescope.report import fiftyone as samples
+
+        tell(samples.write(opened[0], fiftyone))

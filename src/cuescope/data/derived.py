@@ -17,7 +17,8 @@ class DerivedSet(ImageSet):
 
     def __init__(self, images: ImageSet, at: Sequence[int] | None = None) -> None:
         self.images, self.at = images, range(len(images)) if at is None else at
-        self.name, self.classes, self.knows = images.name, images.classes, images.knows
+        self.name, self.source = images.name, images.source
+        self.classes, self.knows = images.classes, images.knows
         self.notes, self.skipped = images.notes, images.skipped
 
     @abstractmethod

@@ -202,11 +202,13 @@ class ImageSet(ABC):
     "mask", "parts", "regions" (what is where: boxes or label maps), "answers", "shown" (which cue alone an image
     shows), "originals" (what cue-conflict images were made of), "distortion", "category" (labels among the 16
     categories), and the names of its versions. `classes` is the space that labels index, or None without labels.
-    `notes` are statements about how the set was read that belong in the report. `skipped` lists what could be left out
+    `notes` are statements about how the set was read that belong in the report. `source` is the folder that its ids are
+    paths in, where its images are files of one. `skipped` lists what could be left out
     before any decoding.
     """
 
     name: str
+    source: str = ""
     classes: ClassSpace | None = None
     knows: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()

@@ -166,6 +166,12 @@ class Run(Displayed):
         finally:
             lock.release()
 
+    def check_finished(self) -> None:
+        """Raise CueError where the audit of this run did not end."""
+        if not self.manifest.get("finished"):
+            do = f"run its command again, it continues: {self.manifest['command']}"
+            raise CueError(f"the run '{self.place}' is not finished", wanted="a run that is", do=do)
+
     @property
     def cells(self) -> list[Cell]:
         """The cells that the manifest lists. Raises CueError where one lies outside of the folder."""

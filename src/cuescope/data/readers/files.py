@@ -235,7 +235,7 @@ class FileSet(ImageSet):
         notes: Sequence[str] = (),
         skipped: Sequence[Skipped] = (),
     ) -> None:
-        self.root, self.names = root, names
+        self.root, self.names, self.source = root, names, printable(str(root.absolute()))
         self.name = name or printable(Path(os.path.realpath(root)).name)
         self.labels = labels if labels is not None and (labels >= 0).any() else None
         self.classes = classes if self.labels is not None or real else None
