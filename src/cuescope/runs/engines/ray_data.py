@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import traceback
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -76,16 +77,18 @@ def done(job: Job, numbers: Sequence[int], processes: int) -> Generator[Done]:
             except Exception as error:  # Whatever pickling a user's image set raises.
                 raise unsendable(error) from None
             units = ray.data.from_items(list(numbers), override_num_blocks=min(len(numbers), MOST_TASKS))
-            # Not `concurrency`: a pool of that starts with one actor.
-            told = units.map_batches(
-                Actor,
-                batch_size=1,
-                compute=ActorPoolStrategy(size=processes),
-                fn_constructor_args=(held,),
-                num_cpus=1 if gpu else job.threads,
-                num_gpus=1 if gpu else 0,
-                ray_remote_args_fn=lambda: {"max_restarts": RETRIES, "max_task_retries": RETRIES},
-            )
+            with warnings.catch_warnings(action="ignore"):
+                # Not `concurrency`: a pool of that starts with one actor. Retries have no name of their own in Ray 2.60
+                # to 2.63, which say that the last argument goes with 2.64.
+                told = units.map_batches(
+                    Actor,
+                    batch_size=1,
+                    compute=ActorPoolStrategy(size=processes),
+                    fn_constructor_args=(held,),
+                    num_cpus=1 if gpu else job.threads,
+                    num_gpus=1 if gpu else 0,
+                    ray_remote_args_fn=lambda: {"max_restarts": RETRIES, "max_task_retries": RETRIES},
+                )
             rows = _rows(ray, told, processes)
             try:
                 for text in rows:
