@@ -54,6 +54,7 @@ def content(path: Path) -> dict[str, str]:
     manifest = json.loads(found.pop("manifest.json"))
     for key in ("created", "finished", "seconds", "command", "made"):
         manifest[key] = bool(manifest[key])
+    del manifest["checksum"]  # of the times too
     for cell in manifest["cells"]:
         del cell["seconds"]
     # When and how long; the last column of the table of cells is in seconds.
