@@ -137,7 +137,8 @@ ELSEWHERE = {
     "coco/": "test_detect.py",
     "101_Object": "test_few_shot.py",
     "objectnet": "test_class_subset.py",
-    "SLURM": "test_shards.py",
+    "SLURM": "test_engines.py",
+    "stylized-b": ", with a version of each image",
 }
 """Commands that are run in another place, by a word of them."""
 
