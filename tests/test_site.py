@@ -138,7 +138,7 @@ ELSEWHERE = {
     "101_Object": "test_few_shot.py",
     "objectnet": "test_class_subset.py",
     "SLURM": "test_engines.py",
-    "stylized-b": ", with a version of each image",
+    "stylized-b": "test_training_sources.py, with a version of each image",
 }
 """Commands that are run in another place, by a word of them."""
 
