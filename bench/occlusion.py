@@ -81,7 +81,7 @@ def captums(module: nn.Module, x: Tensor, stride: int, label: int) -> Tensor:
 
 
 def rows(given: Given) -> Iterator[Row]:
-    module, pixels, stride = network(), image(), given.take(16, 64)
+    module, pixels, stride = network(), image(), given.take(16, 32)
     quick = {name: Classifier(module, precision=name) for name in ("float32", "bfloat16")}
     x = quick["float32"].normalize(pixels).contiguous()
     label, occlude = int(module(x)[0].argmax()), Occlude(SQUARE, stride, GRAY)
