@@ -35,8 +35,8 @@ def asked(classifier: Classifier, images: ImageSet) -> tuple[Taken, Taken]:
     """What the pass takes, and what follows it: to conclude and to draw."""
     marks: list[Taken] = []
 
-    def note(_done: int, total: int, _what: str, _whole: Whole | None = None, /) -> None:
-        if not total:
+    def note(_done: int, _total: int, what: str, _whole: Whole | None = None, /) -> None:
+        if what.startswith("concluding"):
             marks.append(now())
 
     place, started = tuple(range(1000)) if images.classes else (), now()
