@@ -47,7 +47,7 @@ def rows(given: Given) -> Iterator[Row]:
             yield Row(f"an audit of {size:,} images", "", [wall], [processor], unit="s")
             yield Row(f"its peak of memory, {size:,} images", "", [spent[size].peak_mb], unit="MB")
     sizes = list(spent)
-    for some in (sizes, sizes[-2:]) if len(sizes) > 2 else (sizes,):
+    for some in (sizes, sizes[-2:])[: max(len(sizes) - 1, 0)]:  # a line needs two
         costs = [(*spent[size].taken, spent[size].peak_mb) for size in some]
         wall, processor, memory = (exponent(some, each) for each in zip(*costs, strict=True))
         of = f"{some[0]:,} to {some[-1]:,} images"

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
 from ratios import Given, Row
@@ -21,9 +23,11 @@ from ratios import Given, Row
 from cuescope.api.audit import perform
 from cuescope.classifier.sources import load
 from cuescope.data.readers import read_folder
-from cuescope.runs import cost, store
+from cuescope.runs import cost
 from cuescope.runs.estimate import Estimate, Forecast
 from cuescope.runs.options import AuditOptions
+from cuescope.runs.store import Run
+from cuescope.runs.task import Task
 
 BATCH, MODEL = 32, "torchvision/resnet50@random"
 BARS = {"quick": 12.0, "standard": 60.0}
@@ -47,19 +51,21 @@ def bare(folder: Path, count: int, clock: Callable[[], float]) -> float:
 @contextmanager
 def watched(clock: Callable[[], float]) -> Iterator[list[tuple[Estimate, Forecast]]]:
     """What is estimated meanwhile, by this clock, which the seconds of cells are taken by too."""
-    measure, forecast, ticks, found = cost.measure, cost.forecast, store.time.perf_counter, []
+    measure, forecast, found = cost.measure, cost.forecast, []
 
-    def kept(estimate: Estimate, *rest: object) -> Forecast:
+    def kept(estimate: Estimate, *rest: Any) -> Forecast:
         found.append((estimate, forecast(estimate, *rest)))
         return found[-1][1]
 
-    cost.measure = lambda tasks, workers=None: measure(tasks, workers, clock)
-    cost.forecast = kept
-    store.time.perf_counter = clock
-    try:
+    def by_clock(tasks: Sequence[Task], workers: int | None = None) -> Estimate:
+        return measure(tasks, workers, clock)
+
+    with (
+        mock.patch.object(cost, "measure", by_clock),
+        mock.patch.object(cost, "forecast", kept),
+        mock.patch.object(time, "perf_counter", clock),
+    ):
         yield found
-    finally:
-        cost.measure, cost.forecast, store.time.perf_counter = measure, forecast, ticks
 
 
 def rows(given: Given) -> Iterator[Row]:
@@ -88,17 +94,17 @@ def row(*cells: object) -> None:
 
 
 def report(
-    preset: str, run: store.Run, each: float, whole: float, estimate: Estimate, expected: Forecast, count: int
+    preset: str, run: Run, each: float, whole: float, estimate: Estimate, expected: Forecast, count: int
 ) -> None:
     """The table of one preset. `each` is the bare pass's seconds an image."""
-    came, looked = Counter(), Counter()
+    came, looked = defaultdict(float), defaultdict(int)
     for cell in run.cells:
         came[cell.instrument] += cell.seconds
         looked[cell.instrument] += cell.rows(columns=["id"])["id"].n_unique()
     once = each * count
     row("instrument", "images", "seconds", "bare passes", "forward passes an image", "estimated s", "off")
     row(*["---"] * 7)
-    for name, seconds in came.most_common():
+    for name, seconds in sorted(came.items(), key=lambda item: -item[1]):
         if seconds < 0.05:
             continue
         guess, images = expected.instruments.get(name, 0.0), looked[name]

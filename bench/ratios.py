@@ -84,10 +84,11 @@ class Turns:
     taken: dict[str, list[Taken]]
     given: dict[str, Any] = field(default_factory=dict)
 
-    def row(self, what: str, one: str, other: str, asked: str, scale: float = 1, **bar: float) -> Row:
+    def row(self, what: str, one: str, other: str, asked: str, scale: float = 1, **bar: Any) -> Row:
         """How many times as long the one takes as the other, in each round. `scale`: the one does so much less work."""
         pairs = [a.over(b) for a, b in zip(self.taken[one], self.taken[other], strict=True)]
-        return Row(what, asked, *([scale * part for part in clock] for clock in zip(*pairs, strict=True)), **bar)
+        walls, processors = ([scale * part for part in clock] for clock in zip(*pairs, strict=True))
+        return Row(what, asked, walls, processors, **bar)
 
     def seconds(self, way: str) -> float:
         """The median by the clock."""

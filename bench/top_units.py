@@ -15,9 +15,11 @@ from ratios import Given, Row, Taken, now, turns
 
 from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
+from cuescope.core.progress import Whole
 from cuescope.data.images import ImageSet
 from cuescope.data.readers import read_folder
 from cuescope.instruments.top_units import TopUnits
+from cuescope.runs.estimate import Meter
 from cuescope.runs.runner import run
 from cuescope.runs.store import Run
 from cuescope.runs.task import BATCH, Task
@@ -33,13 +35,15 @@ def asked(classifier: Classifier, images: ImageSet) -> tuple[Taken, Taken]:
     """What the pass takes, and what follows it: to conclude and to draw."""
     marks: list[Taken] = []
 
-    def note(_done: int, total: int, _what: str) -> None:
-        if not total:
+    def note(_done: int, _total: int, what: str, _whole: Whole | None = None, /) -> None:
+        if what.startswith("concluding"):
             marks.append(now())
 
     place, started = tuple(range(1000)) if images.classes else (), now()
     with tempfile.TemporaryDirectory() as folder:
-        (cell,) = run([Task(classifier, images, TopUnits(), place)], Run.create(Path(folder) / "run"), progress=note)
+        (cell,) = run(
+            [Task(classifier, images, TopUnits(), place)], Run.create(Path(folder) / "run"), meter=Meter(note)
+        )
         assert cell.status == "done", cell.why
     return marks[0] - started, now() - marks[0]
 

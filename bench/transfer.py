@@ -132,7 +132,7 @@ def rows(given: Given) -> Iterator[Row]:
         yield found.row(what, "probed", "bare", asked, most=1.2)
         cell: Cell = found.given["probed"]
         labeled, about = Labeled.of(cell.rows()["label"].to_list()), About("", "", (), facts=cell.facts)
-        layer = layers_of(cell.rows(), about, "features", labeled.images)[-1]
+        layer = list(layers_of(cell.rows(), about, "features", labeled.images))[-1]
         features = layer.part(0, len(layer))
     for asked, mine, theirs in (
         ("five parts, six penalties", solved, solved_by_others),
