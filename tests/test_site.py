@@ -112,7 +112,7 @@ STAND_INS = {
 """What stands for the reader's own models and images, and keeps it small."""
 QUICK = {
     "audit": ["--limit=16", "--minutes=0.1"],
-    "cure": ["--limit=320", "--set=mixed.epochs=1", "--set=clean.epochs=1"],
+    "cure": ["--limit=160", "--no-control", "--set=mixed.epochs=1", "--set=clean.epochs=1"],
     "look": [],
     "make": ["--limit=4"],
     "train": ["--set=epochs=1"],
@@ -138,6 +138,7 @@ ELSEWHERE = {
     "101_Object": "test_few_shot.py",
     "objectnet": "test_class_subset.py",
     "SLURM": "test_engines.py",
+    "cues/": "test_make_cues.py, with masks",
     "stylized-b": "test_training_sources.py, with a version of each image",
 }
 """Commands that are run in another place, by a word of them."""
