@@ -42,6 +42,7 @@ from cuescope.data.readers.listing import read_tables
 from cuescope.data.readers.parquet import read_parquet
 from cuescope.data.readers.stored import labels_of
 from cuescope.instruments import registry
+from cuescope.makers import label_maps
 from cuescope.makers.output_folder import OutputFolder
 from cuescope.report import remedies
 from cuescope.runs import answers, seals
@@ -284,7 +285,9 @@ def test_tables_of_a_maker_that_were_changed_are_written_again(
 ) -> None:
     net = toy(nn.Sequential(nn.Conv2d(3, 3, 4, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
     monkeypatch.setattr("cuescope.api.make.load", lambda *_, **__: net)
+    monkeypatch.setattr(label_maps, "SHARD", 3)
     photos = photographs(tmp_path / "photos", 6)
+    # The last one, alone in its part, of which there is no file.
     (photos / "red" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
 
     def maps() -> int:

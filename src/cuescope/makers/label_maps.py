@@ -115,8 +115,7 @@ class _Annotating(Work):
             pack_label_maps(folder / FILE, [folder / entry["file"] for entry in entries])
         packed = open_label_maps(folder / FILE)
         write_relabeled(folder, relabel(packed, self.images))
-        skipped = [one for entry in entries for one in entry.get("skipped", ())]
-        return [{"file": FILE, "images": len(packed), "skipped": skipped}]
+        return [{"file": FILE, "images": len(packed)}]
 
     def _maps(self, samples: Sequence[Sample]) -> list[Arrays]:
         maps: dict[int, Arrays] = {}

@@ -124,7 +124,10 @@ class OutputFolder:
             return
         self.manifest |= about
         _write_table(self.path / "skipped.csv", ("id", "why"), [(plain_cell(s.id), plain_cell(s.why)) for s in skipped])
-        listed = self.sorted_entries if entries is None else entries
+        listed = self.sorted_entries
+        if entries is not None:
+            # Those of parts that have no file, since none of their images could be read, too.
+            listed = [{**entry, "skipped": [[s.id, s.why] for s in skipped]} for entry in entries]
         if classes is not None and classes.name != FOLDERS:
             _write_labels(self.path / "labels.csv", listed, classes)
         self.manifest["tables"] = {name: known for name in TABLES if (known := digest(self.path / name))}
