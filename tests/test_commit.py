@@ -55,7 +55,6 @@ def content(path: Path) -> dict[str, str]:
     del manifest["checksum"]  # It is of the times too.
     for key in ("created", "finished", "seconds", "command", "made"):
         manifest[key] = bool(manifest[key])
-    del manifest["checksum"]  # of the times too
     for cell in manifest["cells"]:
         del cell["seconds"]
     # When and how long; the last column of the table of cells is in seconds.
