@@ -28,7 +28,7 @@ from cuescope.api.get import _unpacked
 from cuescope.api.make import make
 from cuescope.classifier.sources import preprocessings, weights
 from cuescope.core import parquet_file, zips
-from cuescope.core.classes import ClassSpace
+from cuescope.core.classes import ClassSpace, read_classes
 from cuescope.core.errors import CueError
 from cuescope.data.images import UnreadableError
 from cuescope.data.label_maps import corrected
@@ -497,3 +497,14 @@ def test_rows_of_a_run_that_unpack_without_end(tmp_path: Path) -> None:
 def test_footers_that_are_none(footer: bytes) -> None:
     with pytest.raises(parquet_file.UNREADABLE):
         parquet_file.groups(footer)
+
+
+def test_cells_that_are_longer_than_a_csv_may_have(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("9" * 200_000)
+    with pytest.raises(CueError, match="names no classes: field larger"):
+        read_classes(tmp_path / "a.txt")
+    run = audited(tmp_path / "run")
+    (run.path / "skipped.csv").write_text("set,id,why\na,b," + "c" * 200_000)
+    run.manifest["made"]["skipped.csv"] = run.digest("skipped.csv")
+    with pytest.raises(CueError, match=r"skipped\.csv': field larger"):
+        run.skipped()
