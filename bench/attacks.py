@@ -131,7 +131,8 @@ def audited(folder: Path, images: Path | None = None, **toy: Any) -> Run:
 @functools.cache
 def _template() -> Path:
     folder, _ = temporary(_template)
-    cuescope.audit(network(), images=photographs(folder), only=ONLY, out=folder / "run")
+    # In a process of its own: one that has worked with threads cannot be forked any more.
+    os.waitpid(forked(lambda: cuescope.audit(network(), images=photographs(folder), only=ONLY, out=folder / "run")), 0)
     return folder
 
 

@@ -7,6 +7,8 @@ import io
 import json
 import os
 import signal
+import struct
+import tarfile
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -28,7 +30,7 @@ from cuescope.api.get import _unpacked
 from cuescope.api.make import make
 from cuescope.classifier.sources import preprocessings, weights
 from cuescope.core import parquet_file, zips
-from cuescope.core.classes import ClassSpace
+from cuescope.core.classes import ClassSpace, read_classes
 from cuescope.core.errors import CueError
 from cuescope.core.files import read_summed
 from cuescope.data.images import UnreadableError
@@ -41,6 +43,7 @@ from cuescope.data.readers.decode import decode, size_of
 from cuescope.data.readers.listing import read_tables
 from cuescope.data.readers.parquet import read_parquet
 from cuescope.data.readers.stored import labels_of
+from cuescope.data.readers.tars import read_tars
 from cuescope.instruments import registry
 from cuescope.makers import label_maps
 from cuescope.makers.output_folder import OutputFolder
@@ -555,3 +558,32 @@ def test_rows_of_a_run_that_unpack_without_end(tmp_path: Path) -> None:
 def test_footers_that_are_none(footer: bytes) -> None:
     with pytest.raises(parquet_file.UNREADABLE):
         parquet_file.groups(footer)
+
+
+def test_cells_that_are_longer_than_a_csv_may_have(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("9" * 200_000)
+    with pytest.raises(CueError, match="names no classes: field larger"):
+        read_classes(tmp_path / "a.txt")
+    run = audited(tmp_path / "run")
+    (run.path / "skipped.csv").write_text("set,id,why\na,b," + "c" * 200_000)
+    run.manifest["made"]["skipped.csv"] = run.digest("skipped.csv")
+    with pytest.raises(CueError, match=r"skipped\.csv': field larger"):
+        run.skipped()
+
+
+def test_a_tar_that_ends_within_a_header(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "whole.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo("a.png"))
+    head = bytearray((tmp_path / "whole.tar").read_bytes()[:300])
+    # Its checksum fits: that of the first 300 bytes.
+    head[148:156] = b"%06o\0 " % (sum(head[:148]) + 8 * 32 + sum(head[156:]))
+    (tmp_path / "a.tar").write_bytes(head)
+    with pytest.raises(CueError, match=r"a\.tar"):
+        read_tars([tmp_path / "a.tar"], "a")
+
+
+@pytest.mark.parametrize("count", [2**31 - 1, -1, -(2**31)])
+def test_an_arrow_stream_whose_message_has_no_such_length(tmp_path: Path, count: int) -> None:
+    (tmp_path / "a.arrow").write_bytes(b"\xff" * 4 + struct.pack("<i", count) + bytes(100))
+    with pytest.raises(CueError, match="cut off"):
+        read_arrow([tmp_path / "a.arrow"], "a")

@@ -233,7 +233,10 @@ def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
         if all(len(row) == 2 and not _WNID.fullmatch(row[0]) and _whole(row[0]) is None for row in rows):
             rows = [line.rsplit(None, 1) for line in lines]
     else:
-        rows = [*csv.reader(lines, delimiter=separator, skipinitialspace=True)]
+        try:
+            rows = [*csv.reader(lines, delimiter=separator, skipinitialspace=True)]
+        except csv.Error as error:
+            raise _NoClassesError(str(error)) from None
     return [[field.strip() for field in row] for row in rows] if all(len(row) > 1 for row in rows) else []
 
 

@@ -299,10 +299,14 @@ class Run(Displayed):
 
     def skipped(self) -> list[dict[str, str]]:
         """What `skipped.csv` lists: rows of set, id, why."""
-        rows = csv.DictReader(io.StringIO(files.stored_text(self._checked("skipped.csv")), newline=""))
-        return [
-            {key: files.cell_text(text) if isinstance(text, str) else text for key, text in row.items()} for row in rows
-        ]
+        path = self._checked("skipped.csv")
+        rows = csv.DictReader(io.StringIO(files.stored_text(path), newline=""))
+        try:
+            return [
+                {k: files.cell_text(text) if isinstance(text, str) else text for k, text in row.items()} for row in rows
+            ]
+        except csv.Error as error:
+            raise CueError(f"cannot read '{path}': {error}", wanted="what an audit wrote", do="audit again") from None
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -39,7 +39,10 @@ class _Stream:
             while len(start := file.read(8)) == 8 and start != _END:
                 if start[:4] != _MARK:
                     raise ValueError("it is no Arrow stream")
-                message = file.read(struct.unpack("<i", start[4:])[0])
+                count = struct.unpack("<i", start[4:])[0]
+                if not 0 < count <= size - file.tell():
+                    raise ValueError("it is cut off")
+                message = file.read(count)
                 kind, body, rows, packed = _message(message)
                 at, length = file.tell() - len(message) - 8, len(message) + 8 + body
                 if body < 0 or at + length > size:

@@ -202,7 +202,12 @@ def _files(raw: BinaryIO) -> Iterator[tuple[str, int, int]]:
 def _plain(head: bytes) -> tuple[str, int] | None:
     """The name and the size of a regular file with a header of the simplest kind; None for all others."""
     magic, kind = head[257:263], head[156:157]
-    if magic not in (b"ustar\0", b"ustar ") or kind not in (b"0", b"\0") or head[124] & 128:
+    if (
+        len(head) < tarfile.BLOCKSIZE
+        or magic not in (b"ustar\0", b"ustar ")
+        or kind not in (b"0", b"\0")
+        or head[124] & 128
+    ):
         return None
     try:
         size, checksum = (int(field.strip(b" \0") or b"0", 8) for field in (head[124:136], head[148:156]))
