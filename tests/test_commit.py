@@ -138,3 +138,15 @@ def test_what_finished_can_be_reported_though_a_cell_could_not_be_written(tmp_pa
     assert not opened.manifest["finished"]
     run(tmp_path / "run", BOTH)
     assert Run.open(tmp_path / "run").manifest["finished"]
+
+
+def test_what_was_kept_of_a_chunk_goes_with_the_run(finished: tuple[Path, Path, int], tmp_path: Path) -> None:
+    """A process that is killed between writing a chunk and removing what was kept of it leaves that."""
+    first, _, _ = finished
+    shutil.copytree(first, tmp_path / "run")
+    cell = next((tmp_path / "run" / "cells").glob("*accuracy*"))
+    (cell / "begun").mkdir()
+    shutil.copy(cell / "rows" / "000000.parquet", cell / "begun" / "000000-000004.parquet")
+    (cell / "finding.json").unlink()
+    run(tmp_path / "run", FIRST)
+    assert not (cell / "begun").exists()

@@ -42,8 +42,13 @@ class Chunks:
             path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """All chunks are there: remove the folder of begun ones. Not before, while another process may write to it."""
+        """All chunks are there: remove the folder of begun ones. Not before, while another process may write to it.
+
+        A process that ended between writing a chunk and removing what was kept of it has left that.
+        """
         with suppress(OSError):
+            for path in self._kept():
+                path.unlink()
             self._parts.rmdir()
 
     def keep(self, chunk: int, images: int, rows: pl.DataFrame) -> None:
