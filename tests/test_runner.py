@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -183,6 +184,60 @@ def test_ctrl_c_within_a_chunk_keeps_the_full_batches(tmp_path: Path, monkeypatc
     assert not list(cut.rglob("begun")), "what was kept of finished chunks is removed"
     out = Run.create(cut)
     assert out.write_skipped({"toys": (images.digest, ())}) == {"toys": 1}
+
+
+def interrupted(at: int) -> Any:
+    """A tracer that raises once, at this line of those that take images and write them."""
+    lines = 0
+
+    def trace(frame: Any, event: str, _: object) -> Any:
+        nonlocal lines
+        if not frame.f_code.co_filename.endswith(("runs/reader.py", "runs/chunks.py")):
+            return None
+        lines += event == "line"
+        if lines == at:
+            lines += 1
+            raise KeyboardInterrupt
+        return trace
+
+    return trace
+
+
+def test_ctrl_c_at_any_line_changes_nothing(tmp_path: Path) -> None:
+    images, before = Images(colored(10)), sys.gettrace()
+    run(tasks(images, Accuracy()), Run.create(tmp_path / "whole"))
+    for at in range(1, 10_000, 3):
+        cut = tmp_path / str(at)
+        sys.settrace(interrupted(at))
+        try:
+            run(tasks(images, Accuracy()), Run.create(cut))
+            stopped = False
+        except KeyboardInterrupt:
+            stopped = True
+        finally:
+            sys.settrace(before)
+        run(tasks(images, Accuracy()), Run.create(cut))
+        assert findings(cut) == findings(tmp_path / "whole"), at
+        for one in (tmp_path / "whole").glob("cells/*/rows/*.parquet"):
+            assert one.read_bytes() == (cut / one.relative_to(tmp_path / "whole")).read_bytes(), at
+        assert not list(cut.rglob("begun")), at
+        if not stopped:
+            break
+    assert at > 100
+
+
+def test_a_chunk_that_was_kept_to_its_end_is_seen_again(tmp_path: Path) -> None:
+    """No image of it would come by to finish it."""
+    images = Images(colored(10))
+    (cell,) = run(tasks(images, Accuracy()), Run.create(tmp_path))
+    whole = findings(tmp_path)
+    last = next((tmp_path / "cells").glob("*/rows/000001.parquet"))
+    cell.chunks.keep(1, 2, pl.read_parquet(last))
+    last.unlink()
+    (cell.folder / "finding.json").unlink()
+    (again,) = run(tasks(images, Accuracy()), Run.create(tmp_path))
+    assert again.rows().height == 10
+    assert findings(tmp_path) == whole
 
 
 def watched(observe: Any, ids: list[str]) -> Any:

@@ -32,9 +32,18 @@ def unseen(task: Task, cell: Cell, only: int | None = None) -> np.ndarray[Any, A
     for at in range(0, len(found), sizes.CHUNK):
         if cell.chunks.has((first + at) // sizes.CHUNK):
             found[at : at + sizes.CHUNK] = False
-    for chunk, (images, _) in cell.chunks.begun(only).items():
+    for chunk, (images, _) in begun(task, cell, only).items():
         found[chunk * sizes.CHUNK - first :][:images] = False
     return found
+
+
+def begun(task: Task, cell: Cell, only: int | None = None) -> dict[int, tuple[int, pl.DataFrame]]:
+    """What was kept of unfinished chunks: how many of their images were seen, and the rows.
+
+    Nothing of a chunk that was seen to its end, as earlier versions could leave it: nothing would come by to finish it.
+    """
+    kept = cell.chunks.begun(only)
+    return {chunk: of for chunk, of in kept.items() if of[0] < len(numbers_of(task, chunk))}
 
 
 def numbers_of(task: Task, chunk: int | None) -> range:
@@ -55,10 +64,10 @@ class Reader:
     """The chunk that it reads; None for all."""
     pack: list[tuple[Batch, int, Sample]] = field(default_factory=list)
     """Images that wait for the batch to be full: each a place in a batch that was seen, and the sample of this set."""
-    frames: list[pl.DataFrame] = field(default_factory=list)
-    """Rows of the unfinished chunk."""
-    seen: int = 0
-    """Images of the set up to the end of the last full batch."""
+    observed: tuple[int, tuple[pl.DataFrame, ...]] = (0, ())
+    """Images of the set up to the end of the last full batch, and the rows of the unfinished chunk. They are one value,
+    since an interrupt may come between two.
+    """
     kept_s: float = field(default_factory=time.monotonic)
     """When rows were last written."""
 
@@ -77,7 +86,7 @@ class Reader:
     @cached_property
     def begun(self) -> dict[int, pl.DataFrame]:
         """Rows of unfinished chunks that an earlier run has kept."""
-        return {chunk: rows for chunk, (_, rows) in self.cell.chunks.begun(self.only).items()}
+        return {chunk: rows for chunk, (_, rows) in begun(self.task, self.cell, self.only).items()}
 
     @cached_property
     def numbers(self) -> range:
@@ -102,39 +111,47 @@ class Reader:
         last = number + 1 == len(self.task.wanted)
         if (number + 1) % sizes.BATCH and not last:
             return
-        self._observe(number + 1)
-        self.seen = number + 1
+        rows = self._observe(number + 1)
         if not self.works:
+            self.observed = number + 1, ()
             return
+        self.observed = number + 1, (*self.observed[1], *rows)
         if (number + 1) % sizes.CHUNK == 0 or last:
-            chunk = number // sizes.CHUNK
-            self.cell.chunks.write(chunk, self.task.instrument.reduce(self._rows(chunk)))
-            self.frames = []
+            self._finish(number // sizes.CHUNK)
+            self.observed = number + 1, ()
         elif time.monotonic() - self.kept_s > KEEP_S:
             self.keep()
 
     def keep(self) -> None:
-        """Write what was observed of the unfinished chunk."""
-        chunk, images = divmod(self.seen, sizes.CHUNK)
-        if images and self.frames and self.works:
-            self.cell.chunks.keep(chunk, images, self._rows(chunk))
+        """Write what was observed of the unfinished chunk; all of it, if it was stopped while it was written."""
+        seen, frames = self.observed
+        chunk, images = divmod(seen, sizes.CHUNK)
+        if frames and self.works:
+            if images and seen < len(self.task.wanted):
+                self.cell.chunks.keep(chunk, images, self._rows(chunk))
+            else:
+                self._finish((seen - 1) // sizes.CHUNK)
         self.kept_s = time.monotonic()
+
+    def _finish(self, chunk: int) -> None:
+        self.cell.chunks.write(chunk, self.task.instrument.reduce(self._rows(chunk)))
 
     def drop(self) -> None:
         """Nothing more comes of it: what was estimated is not waited for."""
-        left = int(self.open[max(self.seen - self.numbers.start, 0) :].sum())
+        left = int(self.open[max(self.observed[0] - self.numbers.start, 0) :].sum())
         work = Work(("", ""), self.cost, len(self.task.wanted), left)
         self.meter.drop(work.seconds - self.cost.start)
 
     def _rows(self, chunk: int) -> pl.DataFrame:
         """The rows of the unfinished chunk, those of an earlier run first."""
-        frames = [*([self.begun[chunk]] if chunk in self.begun else []), *self.frames]
+        frames = [*([self.begun[chunk]] if chunk in self.begun else []), *self.observed[1]]
         return pl.concat(frames) if frames else self.task.instrument.empty
 
-    def _observe(self, number: int) -> None:
+    def _observe(self, number: int) -> list[pl.DataFrame]:
+        """The rows of the images that wait; none where there is no image, or the instrument fails."""
         pack, self.pack = self.pack, []
         if not pack or not self.works or self.observer is None:
-            return
+            return []
         try:
             count = len(self.task.wanted)
             self.meter.begin(self.name, self.cost.each * len(pack), number - len(pack), count)
@@ -151,9 +168,10 @@ class Reader:
                 name = self.task.classifier.name
                 raise ValueError(f"{name} gives logits that are NaN or infinite, as for '{bad[0]}'")
             with timed(self.cell):
-                self.frames.append(self.observer.observe(batch))
+                return [self.observer.observe(batch)]
         except Exception:
             self.fail()
+            return []
 
     def fail(self) -> None:
         self.cell.fail(traceback.format_exc())
