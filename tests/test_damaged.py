@@ -232,6 +232,7 @@ def test_answers_whose_header_is_damaged_are_not_known(tmp_path: Path) -> None:
         lambda made: made["images"].append({"file": 5}),
         lambda made: made["images"].append({"file": "../a.png"}),
         lambda made: made.update(seconds="x"),
+        lambda made: made.update({"\ud800": made.pop("seconds")}),
     ],
 )
 def test_a_makers_manifest_that_was_changed(

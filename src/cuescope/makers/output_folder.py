@@ -184,7 +184,7 @@ def _written(path: Path, kind: Any) -> dict[str, Any]:
     data = read_summed(path)
     try:
         msgspec.convert(data, kind)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeError) as error:  # Of a key that is no Unicode.
         do = "remove it: what it tells of is made again" if kind is Entries else "choose another DST"
         raise CueError(f"'{path}' is damaged: {error}", wanted="what a maker wrote", do=do) from None
     return data
