@@ -853,8 +853,8 @@ READERS = [
         any_of(varied, in_zip("data.pkl", varied)),
         2,
     ),
-    Reader("run folders", run_files, with_file(read_run), below_line(run_damage), 1),
-    Reader("run folders, reported", run_files, with_file(write_report), below_line(run_damage), 0.1),
-    Reader("run folders, gone on with", run_files, with_file(go_on), below_line(run_damage), 0.05),
+    Reader("run folders", run_files, with_file(read_run), below_line(run_damage), 0.25),
+    Reader("run folders, reported", run_files, with_file(write_report), below_line(run_damage), 0.03),
+    Reader("run folders, gone on with", run_files, with_file(go_on), below_line(run_damage), 0.01),
     Reader("makers' folders", maker_files, read_made, below_line(run_damage), 2),
 ]
