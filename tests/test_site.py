@@ -115,7 +115,7 @@ QUICK = {
     "cure": ["--limit=160", "--no-control", "--set=mixed.epochs=1", "--set=clean.epochs=1"],
     "look": [],
     "make": ["--limit=4"],
-    "train": ["--set=epochs=1"],
+    "train": ["--set=epochs=2"],
     "train world-": ["--set=steps=2"],
     "transfer": ["--limit=64"],
 }
@@ -158,7 +158,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     asked = ["accuracy", "shape_bias", "shift_stability"]
     given = {"images": root / "photos", "cue_conflict": "world:conflict:32", "limit": 16}
     cuescope.audit(WORLD, **given, only=asked, out=root / "audited")
-    how = {"model": f"{WORLD}@random", "epochs": 1}
+    how = {"model": f"{WORLD}@random", "epochs": 2}
     train("imagenet", images=root / "photos", out=root / "runs" / "mine", settings=how)
     return root
 

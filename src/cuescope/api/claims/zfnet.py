@@ -53,7 +53,7 @@ CLAIMS = (
         "zfnet-evolution",
         "section 4, figure 4; source 001",
         "Lower layers settle within a few epochs, higher ones only after many.",
-        untried="needs a training of many epochs; `cuescope audit runs/mine/epochs --only evolution` tells it of any",
+        untried="needs a training of many epochs; `cuescope audit runs/mine --only evolution` tells it of any",
     ),
     Claim(
         "zfnet-low-changes",
