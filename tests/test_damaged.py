@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import pickle
 import signal
 import struct
 import tarfile
@@ -588,3 +589,16 @@ def test_an_arrow_stream_whose_message_has_no_such_length(tmp_path: Path, count:
     (tmp_path / "a.arrow").write_bytes(b"\xff" * 4 + struct.pack("<i", count) + bytes(100))
     with pytest.raises(CueError, match="cut off"):
         read_arrow([tmp_path / "a.arrow"], "a")
+
+
+def test_what_fuzzing_found_in_models_and_label_maps() -> None:
+    from cuescope.classifier.sources.from_torchscript import _check_pickle
+
+    _check_pickle("a.pt", pickle.dumps({"a": [1, "b"]}, 2))
+    for code in (b"X", b"T"):  # a text of a gigabyte, of which a byte is there
+        with pytest.raises(CueError, match="only 1 remain"):
+            _check_pickle("a.pt", b"\x80\x02" + code + (1 << 30).to_bytes(4, "little") + b"a")
+    with pytest.raises(CueError, match="a place 1073741824 of 8 bytes"):
+        _check_pickle("a.pt", b"N" + b"r" + (1 << 30).to_bytes(4, "little") + b"0.")
+    with pytest.raises(ValueError, match="whole numbers"):
+        Header(ClassSpace.numbered(3), k=1.5)  # type: ignore[arg-type]

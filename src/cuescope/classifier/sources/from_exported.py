@@ -35,13 +35,14 @@ class ExportedNetwork:
             meta = module["graph"]["tensor_values"][self.input]
             self.sides = [side.get("as_int") for side in meta["sizes"]]
             self.dtype = dtype_of(meta)
+            channels = {self.sides[1], self.sides[3]} if len(self.sides) == 4 else set()
         except ForbiddenError as error:
             raise archives.refused(path, str(error), AGAIN) from None
         except (KeyError, ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError, IndexError) as error:
             raise archives.broken(path, WHAT, f"{type(error).__name__}: {error}") from None
         self.takes = f"{str(self.dtype).removeprefix('torch.')} {self.sides}"
         known = self.dtype.is_floating_point or self.dtype == torch.uint8
-        if len(self.sides) != 4 or not known or not {1, 3, None} & {self.sides[1], self.sides[3]}:
+        if not known or not {1, 3, None} & channels:
             wanted = "floats or uint8, (B, 3, H, W) or (B, H, W, 3), or one channel"
             raise CueError(f"'{path}' takes {self.takes}", wanted=wanted, do="export it with such an input")
         self.run = in_parts(self._once, self.sides[0])

@@ -1,6 +1,7 @@
 """A TorchScript file as a black box. It is a program: its code is read before it is loaded."""
 
 import io
+import pickletools
 import re
 import zipfile
 from pathlib import Path
@@ -65,6 +66,9 @@ def _fault(files: dict[str, bytes]) -> str:
 
 def _loaded(path: str, files: dict[str, bytes]) -> Any:
     """The module from these files and no others, whatever another reader of ZIP files finds in the archive."""
+    for name, data in files.items():
+        if name.endswith(".pkl"):
+            _check_pickle(path, data)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in files.items():
@@ -76,6 +80,16 @@ def _loaded(path: str, files: dict[str, bytes]) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             return torch.jit.load(buffer, map_location="cpu")
-    except (RuntimeError, ValueError, MemoryError) as error:
+    except (RuntimeError, ValueError, IndexError, MemoryError) as error:
         text = str(error).strip()
         raise archives.broken(path, WHAT, text.splitlines()[-1] if text else type(error).__name__) from None
+
+
+def _check_pickle(path: str, data: bytes) -> None:
+    """Raise CueError for lengths and places beyond the data: torch makes room for them before it reads."""
+    try:
+        places = [place for code, place, _ in pickletools.genops(data) if code.name == "LONG_BINPUT"]
+    except (ValueError, IndexError, UnicodeError) as error:
+        raise archives.broken(path, WHAT, str(error)) from None
+    if max(places, default=0) > len(data):
+        raise archives.broken(path, WHAT, f"a place {max(places)} of {len(data)} bytes")

@@ -54,6 +54,8 @@ class Header:
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= 1 << 16:
             raise ValueError(f"{len(self.classes)} classes: ids of 16 bits are for 1 to 65,536")
+        if type(self.k) is not int or type(self.bits) is not int:
+            raise ValueError(f"k is {self.k} and bits {self.bits}: whole numbers are wanted")
         if not 1 <= self.k <= min(255, len(self.classes)):
             raise ValueError(f"k is {self.k}: a position has 1 to 255 entries, and no more than there are classes")
         if self.bits not in CODES:
