@@ -470,7 +470,7 @@ def damage(case: Case) -> None:
         # It says what it cannot read, and what to do: the user removes that.
         if path.name not in process.said:
             case.told = f"{path.name} is damaged, and it says: {process.said[-300:]}"
-        if "remove that folder" in process.said:
+        if "remove that folder" in process.said or "is that of no maker" in process.said:
             shutil.rmtree(path.parent)
         else:
             path.unlink()

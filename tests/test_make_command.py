@@ -245,7 +245,7 @@ def test_other_images_are_refused(photos: Path, capsys: pytest.CaptureFixture[st
 BAD = {
     "no such folder": (["nowhere", "made"], "no folder 'nowhere'"),
     "a folder of something else": (["photos", "full"], "'full' holds files that no maker made"),
-    "a folder with another manifest": (["photos", "run"], "'run' holds files that no maker made"),
+    "a folder with another manifest": (["photos", "run"], "'run/manifest.json' is that of no maker"),
     "a file": (["photos", "full/a.txt"], "cannot write to 'full/a.txt'"),
     "within the images": (["photos", "photos/made"], "lie one within the other"),
     "around the images": (["photos/cat", "photos"], "lie one within the other"),

@@ -40,3 +40,13 @@ def test_a_shard_leaves_alone_what_another_is_writing(tmp_path: Path) -> None:
     assert other.exists()
     distorted(tmp_path)
     assert not other.exists()
+
+
+def test_what_another_process_left_of_the_same_goes(tmp_path: Path) -> None:
+    whole = distorted(tmp_path)
+    for name in (".cuescope/0000001-7.json", ".parts/0000001.safetensors"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"half")
+    assert distorted(tmp_path).made == 0
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+    assert whole.made == 240

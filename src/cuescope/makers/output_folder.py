@@ -89,6 +89,9 @@ class OutputFolder:
             _apart(self.path, source)
         self.recipe = json.loads(json.dumps(recipe))
         self.manifest = self._opened()
+        if self.manifest.get("finished") and not shard:
+            # Left by another process that made the same meanwhile, or was killed at its very end.
+            self._remove(JOURNAL, PARTS)
         journal = sorted((self.path / JOURNAL).glob("*.json"))
         known = [*self.manifest.pop("images", ()), *(e for part in journal for e in _written(part, Entries)["images"])]
         self.entries = {entry["file"]: entry for entry in known if is_there(inside(self.path, entry["file"]))}
@@ -132,7 +135,10 @@ class OutputFolder:
             _write_labels(self.path / "labels.csv", listed, classes)
         self.manifest["tables"] = {name: known for name in TABLES if (known := digest(self.path / name))}
         write_summed(self.path / "manifest.json", {**self.manifest, "images": listed})
-        for folder in (JOURNAL,) if entries is None else (JOURNAL, PARTS):
+        self._remove(*((JOURNAL,) if entries is None else (JOURNAL, PARTS)))
+
+    def _remove(self, *folders: str) -> None:
+        for folder in folders:
             shutil.rmtree(self.path / folder, ignore_errors=True)
 
     @property
@@ -165,9 +171,11 @@ class OutputFolder:
         if (manifest.get("kind"), manifest.get("schema")) != (KIND, SCHEMA) and not all(
             is_leftover(entry.name) for entry in self.path.iterdir()
         ):
-            found = f"'{self.path}' holds files that no maker made"
+            what = (
+                f"'{path}' is that of no maker" if path.is_file() else f"'{self.path}' holds files that no maker made"
+            )
             wanted = "a new folder, an empty one, or one to go on with"
-            raise CueError(found, wanted=wanted, do="choose another DST")
+            raise CueError(what, wanted=wanted, do="choose another DST")
         check_links(self.path)
         if not self.shard:
             sweep(self.path)
