@@ -438,3 +438,24 @@ def test_killed_twice_gives_the_same_findings(tmp_path: Path) -> None:
     ]
     assert len(told[0]) == 2
     assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("words", [("list", "instruments", "zzz"), ("list", "recipes", "zzz"), ("claims", "zzz")])
+def test_a_name_that_nothing_has_is_told(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = call(*words, capsys=capsys)
+    assert (status, out) == (2, "")
+    assert "'zzz'" in err
+
+
+def test_where_samples_and_records_cannot_be_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call(*AUDIT, "--only", "accuracy", capsys=capsys)
+    Path("a.txt").write_text("x")
+    for out, found in (("a.txt", "is a file"), ("out/samples", "is in the run folder"), ("s3://a/b", "is an address")):
+        for option in ("--fiftyone", "--every-eval-ever"):
+            status, _, err = call("report", "out", option, out, capsys=capsys)
+            assert (status, found in " ".join(err.split())) == (2, True), err
+    assert call("report", "out", "--fiftyone", "samples", capsys=capsys)[0] == 0
+    assert call("report", "out", "--fiftyone", "samples", capsys=capsys)[0] == 0
+    call(*AUDIT[:-1], "other", "--only", "accuracy", capsys=capsys)
+    status, _, err = call("report", "other", "--fiftyone", "samples", capsys=capsys)
+    assert (status, "samples of another run" in " ".join(err.split())) == (2, True), err

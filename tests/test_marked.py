@@ -168,6 +168,11 @@ def test_coco_images_that_are_none(coco: Path) -> None:
             '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}',
             "two categories of the name 'a'",
         ),
+        (
+            '{"images": [{"id": 1, "file_name": "a", "width": 1, "height": 1}, {"id": 1, "file_name": "b", "width": 1, '
+            '"height": 1}], "annotations": [], "categories": []}',
+            "two images of the id '1'",
+        ),
     ],
 )
 def test_files_that_are_not_cocos(coco: Path, text: str, found: str) -> None:

@@ -142,6 +142,11 @@ def test_wnid_is_the_key_where_the_classifier_has_it(make: Make) -> None:
     assert align(images.classes, ClassSpace.numbered(3)) == (0, 1, 2)
 
 
+def test_a_column_twice_is_refused(make: Make) -> None:
+    with pytest.raises(CueError, match="has the column label twice"):
+        read_folder(make("1.png", labels="file,label,label\n1.png,cat,dog\n"))
+
+
 def test_a_column_that_might_be_the_label_too_is_told(make: Make) -> None:
     images = read_folder(make("1.png", "2.png", labels="file,label,breed\n1.png,cat,tabby\n2.png,dog,pug\n"))
     assert names(images) == ("pug", "tabby")
@@ -354,7 +359,7 @@ def test_stream_goes_on_after_bad_files(make: Make) -> None:
     groups = list(images.stream([[0, 1], [2]]))
     assert [[index for index, _ in samples] for samples, _ in groups] == [[0], [2]]
     assert [(s.id, s.why) for _, skipped in groups for s in skipped] == [
-        ("a/2.png", "not an image: the file holds text ('no image')")
+        ("a/2.png", "not an image: the file holds text")
     ]
 
 

@@ -114,9 +114,12 @@ def perform(
             folder.write_manifest()
         for line in _opening(plan, options, folder.place):
             tell(line)
-        if others := len(seconds.keys() - {f"cells/{cell.folder.name}" for cell in cells}):
+        there = {path.parent.name for path in folder.path.glob("cells/*/finding.json")}
+        if others := len(there - {cell.folder.name for cell in cells}):
             kept = f"{counted(others, 'answer')} of another audit {'is' if others == 1 else 'are'} kept"
-            tell(f"  {kept} in {folder.place}, and not in this report: its own command makes its page again, at once")
+            tell(
+                f"  {kept} in {folder.place}, not in this report: the command that asked makes its page again, at once"
+            )
         for line in chosen.said if chosen else ():
             tell(f"  {line}")
         try:

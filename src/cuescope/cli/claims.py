@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from cuescope.cli.terminal import say
-from cuescope.core.errors import CueError
+from cuescope.core.errors import CueError, unknown
 from cuescope.core.wording import counted
 
 claims = App(
@@ -42,6 +42,8 @@ def list_claims(
         say(f"wrote {write}")
         return
     wanted = {name: claim for name, claim in registry.claims().items() if search.lower() in name}
+    if not wanted:
+        raise unknown("claim", search, registry.claims())
     if json:
         print(json_module.dumps([page.plain(claim, found) for claim in wanted.values()], indent=1))
         return

@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 
 from cuescope.cli.models import USUAL, ModelOptions
 from cuescope.cli.terminal import only_json, tell
-from cuescope.core.errors import CueError
+from cuescope.core.errors import CueError, unknown
 
 
 def list_(
@@ -31,6 +31,8 @@ def list_(
         return
     tables = {"instruments": _instruments, "models": _models, "makers": _makers, "recipes": _recipes, "images": _images}
     found = {name: entry for name, entry in tables[what]().items() if search.lower() in name.lower()}
+    if search and not found:
+        raise unknown(what.removesuffix("s"), search, tables[what]())
     if json:
         print(json_module.dumps(found, indent=1, default=str))
         return

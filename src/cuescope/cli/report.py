@@ -1,10 +1,17 @@
 """`cuescope report`: the page again, from run folders alone."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cuescope.cli.terminal import tell
 from cuescope.core.errors import CueError
+from cuescope.core.remote import address
+
+if TYPE_CHECKING:
+    from cuescope.runs.store import Run
 
 
 def report(
@@ -35,6 +42,8 @@ def report(
     if fiftyone and len(runs) > 1:
         raise CueError(f"samples of {len(runs)} runs", wanted="one run with --fiftyone", do="write them one by one")
     opened = [Run.open(run) for run in runs]
+    for folder in filter(None, (every_eval_ever, fiftyone)):
+        _check_folder(folder, opened)
     page = write(opened, out or opened[0].path / "report.html", inline=inline, summary=summary)
     if (mirror := opened[0].mirror) and not out:
         mirror.put("report.html")
@@ -54,3 +63,14 @@ def report(
         from cuescope.report import fiftyone as samples
 
         tell(samples.write(opened[0], fiftyone))
+
+
+def _check_folder(folder: Path, runs: Sequence[Run]) -> None:
+    """Raise CueError for one that records or samples should not be written to, before anything is."""
+    wanted, do = "a folder here, beside the run", "choose another folder"
+    if address(folder):
+        raise CueError(f"'{folder}' is an address", wanted=wanted, do=f"{do}, and copy it there")
+    if folder.exists() and not folder.is_dir():
+        raise CueError(f"'{folder}' is a file", wanted=wanted, do=do)
+    if any(folder.resolve().is_relative_to(run.path.resolve()) for run in runs):
+        raise CueError(f"'{folder}' is in the run folder", wanted=wanted, do=do)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cuescope.core.errors import CueError
-from cuescope.core.files import write_json
+from cuescope.core.files import is_there, read_json, write_json
 from cuescope.core.naming import short_name
 from cuescope.runs.cell import Cell
 from cuescope.runs.store import Run
@@ -29,6 +29,9 @@ def write(run: Run, out: Path) -> str:
     'samples: 500 samples'
     """
     run.check_finished()
+    info = {"run": run.path.name, "command": run.manifest["command"], "created": run.manifest["created"]}
+    if is_there(out / "samples.json") and read_json(out / "metadata.json").get("info") != info:
+        raise CueError(f"'{out}' has the samples of another run", wanted="a new folder", do="choose another folder")
     samples: Samples = {}
     fields = _fields(run)
     for cell in run.cells:
@@ -39,7 +42,7 @@ def write(run: Run, out: Path) -> str:
         raise CueError(f"'{run.place}' has no rows of single images", wanted=wanted, do="audit with --only accuracy")
     write_json(out / "samples.json", {"samples": list(samples.values())})
     # With no version in it the types of fields are those of their values.
-    write_json(out / "metadata.json", {"media_type": "image", "info": {"command": run.manifest["command"]}})
+    write_json(out / "metadata.json", {"media_type": "image", "info": info})
     lost = sum(not Path(sample["filepath"]).is_absolute() for sample in samples.values())
     missing = f"; {lost:,} images are not where they were audited: put them below it by their names" if lost else ""
     return f"{out}: {len(samples):,} samples{missing}"

@@ -133,10 +133,15 @@ def _decoded(path: Path) -> _File:
         ) from None
     except (ValueError, RecursionError) as error:  # msgspec's are ValueErrors
         raise CueError(f"'{path}' is no file of COCO's: {error}", wanted=wanted, do=do) from None
-    for kind, values in (("id", [one.id for one in found.categories]), ("name", [c.name for c in found.categories])):
+    all_of = {
+        "categories of the id": [one.id for one in found.categories],
+        "categories of the name": [one.name for one in found.categories],
+        "images of the id": [one.id for one in found.images],
+        "images of the name": [one.file_name for one in found.images],
+    }
+    for kind, values in all_of.items():
         if twice := [value for value, times in Counter(values).items() if times > 1]:
-            found_twice = f"'{path}' has two categories of the {kind} '{twice[0]}'"
-            raise CueError(found_twice, wanted="each once", do="rename one")
+            raise CueError(f"'{path}' has two {kind} '{twice[0]}'", wanted="each once", do="remove or rename one")
     return found
 
 

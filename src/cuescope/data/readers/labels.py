@@ -81,10 +81,10 @@ def read_tables(paths: Mapping[str, Path]) -> LabelTable:
 
 def _unread(path: Path, row: Mapping[str, str]) -> Iterator[str]:
     """Columns that might have been meant too."""
-    for role in ("index", "name"):
+    for role, what in (("file", "file"), ("index", "label"), ("name", "label")):
         others = [one for one in CALLED[role] if one in row]
         if role in row and others:
-            yield f"{path.name}: a label is such as '{row[role]}'; its column {', '.join(others)} is not read"
+            yield f"{path.name}: a {what} is such as '{row[role]}'; its column {', '.join(others)} is not read"
 
 
 def _csv(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

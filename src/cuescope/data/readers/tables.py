@@ -29,7 +29,11 @@ def read_rows(
             if not skipped:
                 file.seek(0)
             reader = csv.reader(file, delimiter=separator, skipinitialspace=separator != "\t")
-            header = _header([column.strip().lower() for column in next(reader, [])], called or {})
+            named = [column.strip().lower() for column in next(reader, [])]
+            header = _header(named, called or {})
+            if twice := next((name for name in named if name and named.count(name) > 1), None):
+                found = f"'{path}' has the column {twice} twice"
+                raise CueError(found, wanted="each column once", do="rename or remove one")
             if missing := [one for one in required if not set(one.split("|")) & set(header)]:
                 columns = " and ".join(one.replace("|", " or ") for one in missing)
                 lacks = f"'{path}' lacks the column{'s' * (len(missing) > 1)} {columns}"
