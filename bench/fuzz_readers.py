@@ -698,12 +698,13 @@ def with_file(read: Callable[[Path], None]) -> Callable[[bytes, Path], None]:
     def through(data: bytes, folder: Path) -> None:
         name, _, content = data.partition(b"\n")
         path = folder / "run" / name.decode()
-        whole = path.read_bytes()
+        # An audit that went on in the folder may have removed what the input before had damaged.
+        whole = path.read_bytes() if path.is_file() else b""
         path.write_bytes(content)
         try:
             read(folder / "run")
         finally:
-            path.write_bytes(whole)
+            path.write_bytes(whole or content)
 
     return through
 

@@ -591,7 +591,7 @@ def test_an_arrow_stream_whose_message_has_no_such_length(tmp_path: Path, count:
         read_arrow([tmp_path / "a.arrow"], "a")
 
 
-def test_what_fuzzing_found_in_models_and_label_maps() -> None:
+def test_what_fuzzing_found_in_models_and_label_maps(tmp_path: Path) -> None:
     from cuescope.classifier.sources.from_torchscript import _check_pickle
 
     _check_pickle("a.pt", pickle.dumps({"a": [1, "b"]}, 2))
@@ -600,5 +600,8 @@ def test_what_fuzzing_found_in_models_and_label_maps() -> None:
             _check_pickle("a.pt", b"\x80\x02" + code + (1 << 30).to_bytes(4, "little") + b"a")
     with pytest.raises(CueError, match="a place 1073741824 of 8 bytes"):
         _check_pickle("a.pt", b"N" + b"r" + (1 << 30).to_bytes(4, "little") + b"0.")
+    # Whatever tensors are named in a state_dict, names are texts.
+    torch.save({None: torch.zeros(2), "a": torch.ones(3)}, tmp_path / "a.pth")
+    assert list(weights.read(tmp_path / "a.pth").tensors) == ["a"]
     with pytest.raises(ValueError, match="whole numbers"):
         Header(ClassSpace.numbered(3), k=1.5)  # type: ignore[arg-type]

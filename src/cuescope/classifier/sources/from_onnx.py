@@ -36,14 +36,15 @@ class OnnxNetwork:
         self.session = _session(path)
         try:
             first, outputs = self.session.get_inputs()[0], self.session.get_outputs()
+            self.name, kind, shape = first.name, first.type, first.shape
+            self.outputs = [output.name for output in outputs]
             self.about = self.session.get_modelmeta().custom_metadata_map
         except (UnicodeDecodeError, IndexError) as error:
             raise _unloadable(path, error) from None
-        if first.type not in TYPES:
+        if kind not in TYPES:
             wanted = f"one of {', '.join(TYPES)}"
-            raise CueError(f"'{path}' takes {first.type}", wanted=wanted, do="export it with such an input")
-        self.input, self.name = ArrayInput.of(path, first.shape, TYPES[first.type]), first.name
-        self.outputs = [output.name for output in outputs]
+            raise CueError(f"'{path}' takes {kind}", wanted=wanted, do="export it with such an input")
+        self.input = ArrayInput.of(path, shape, TYPES[kind])
 
     def __call__(self, images: Tensor) -> Any:
         return self.input.run(images, self._run)

@@ -88,7 +88,7 @@ def _loaded(path: str, files: dict[str, bytes]) -> Any:
 def _check_pickle(path: str, data: bytes) -> None:
     """Raise CueError for lengths and places beyond the data: torch makes room for them before it reads."""
     try:
-        places = [place for code, place, _ in pickletools.genops(data) if code.name == "LONG_BINPUT"]
+        places = [int(place or 0) for code, place, _ in pickletools.genops(data) if code.name == "LONG_BINPUT"]
     except (ValueError, IndexError, UnicodeError) as error:
         raise archives.broken(path, WHAT, str(error)) from None
     if max(places, default=0) > len(data):

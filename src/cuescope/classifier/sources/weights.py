@@ -207,7 +207,8 @@ def _unwrapped(state: Any, path: Path) -> State:
             notes += [f"averaged weights ('{key}') of the file are taken"] if key in AVERAGED else []
             state = state[key]
             break
-    tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, dict) else {}
+    named = state.items() if isinstance(state, dict) else ()
+    tensors = {k: v for k, v in named if isinstance(k, str) and isinstance(v, Tensor)}
     tensors = tensors or dict(_flat(state))
     if spread := next((key for key, tensor in tensors.items() if _is_spread(tensor)), ""):
         found = f"'{path}' holds '{spread}' of more numbers than are stored"

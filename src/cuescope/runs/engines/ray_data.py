@@ -65,7 +65,7 @@ def done(job: Job, numbers: Sequence[int], processes: int) -> Generator[Done]:
     with _cluster(processes * job.threads) as ray:
         from ray.data import ActorPoolStrategy, DataContext
 
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # What failed is said once, without a traceback.
         context = DataContext.get_current().copy()
         context.wait_for_min_actors_s = START_S
         context.enable_progress_bars = False
