@@ -602,6 +602,6 @@ def test_what_fuzzing_found_in_models_and_label_maps(tmp_path: Path) -> None:
         _check_pickle("a.pt", b"N" + b"r" + (1 << 30).to_bytes(4, "little") + b"0.")
     # Whatever tensors are named in a state_dict, names are texts.
     torch.save({None: torch.zeros(2), "a": torch.ones(3)}, tmp_path / "a.pth")
-    assert list(weights.read(tmp_path / "a.pth")[0]) == ["a"]
+    assert list(weights.read(tmp_path / "a.pth")) == ["a"]
     with pytest.raises(ValueError, match="whole numbers"):
         Header(ClassSpace.numbered(3), k=1.5)  # type: ignore[arg-type]
