@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -34,6 +35,7 @@ from cuescope.core import parquet_file, zips
 from cuescope.core.classes import ClassSpace, read_classes
 from cuescope.core.errors import CueError
 from cuescope.core.files import read_summed
+from cuescope.core.findings import UNSAID, Finding, Panel
 from cuescope.data.images import UnreadableError
 from cuescope.data.label_maps import corrected
 from cuescope.data.label_maps.file import _digest, label_map_bytes, open_label_maps
@@ -605,3 +607,18 @@ def test_what_fuzzing_found_in_models_and_label_maps(tmp_path: Path) -> None:
     assert list(weights.read(tmp_path / "a.pth")) == ["a"]
     with pytest.raises(ValueError, match="whole numbers"):
         Header(ClassSpace.numbered(3), k=1.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "found"),
+    [
+        ("lines", {"series": [{"y": [1]}]}, "series without x or y"),
+        ("dots", {"rows": [3]}, "rows without label or value"),
+        ("points", {}, "no points"),
+        ("bars", {"edges": [0, 1]}, "no values"),
+    ],
+)
+def test_a_panel_that_cannot_be_drawn_is_no_finding(kind: Any, data: dict[str, Any], found: str) -> None:
+    made = Finding("accuracy", 1, {}, "a", "b", panels=(Panel("p", kind, "title", "", data),), verdict=UNSAID)
+    with pytest.raises(ValueError, match=found):
+        Finding.from_json(json.loads(json.dumps(made.to_json())))

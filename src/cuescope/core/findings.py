@@ -309,7 +309,22 @@ class Finding(Displayed):
         """The finding that `to_json` wrote. Raises ValueError for anything else."""
         if data.get("schema") != SCHEMA:
             raise ValueError(f"finding of schema {data.get('schema')}; this cuescope reads schema {SCHEMA}")
-        return msgspec.convert({key: value for key, value in data.items() if key != "schema"}, cls)
+        found = msgspec.convert({key: value for key, value in data.items() if key != "schema"}, cls)
+        for panel in found.panels:
+            _check_drawable(panel)
+        return found
+
+
+def _check_drawable(panel: Panel) -> None:
+    """Raise ValueError where the data lacks what a panel of its kind cannot be drawn without."""
+    of_each = {"dots": ("rows", {"label", "value"}), "lines": ("series", {"x", "y"}), "points": ("points", {"x", "y"})}
+    of_all = {"bars": {"edges", "values"}, "table": {"columns", "rows"}}
+    name, keys = of_each.get(panel.kind, ("", set()))
+    parts = panel.data.get(name, ()) if name else ()
+    if not all(isinstance(part, Mapping) and keys <= part.keys() for part in parts):
+        raise ValueError(f"the panel {panel.name} has {name} without {' or '.join(sorted(keys))}")
+    if lacking := sorted({name} - {""} - panel.data.keys() | of_all.get(panel.kind, set()) - panel.data.keys()):
+        raise ValueError(f"the panel {panel.name} has no {' and no '.join(lacking)}")
 
 
 def _sparse(record: Any) -> Any:
