@@ -156,6 +156,7 @@ def left() -> list[str]:
     return [line for line in listed.splitlines() if f"from {local.__name__} import main" in line and " Z" not in line]
 
 
+@pytest.mark.xdist_group("processes of the local engine")  # They ask whether any is left on this machine.
 @pytest.mark.slow
 def test_two_processes_give_the_bytes_of_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     audit = ["audit", "cuescope/world-congruent", *WORLD, "--device", "cpu"]
@@ -186,6 +187,7 @@ def make():
 """
 
 
+@pytest.mark.xdist_group("processes of the local engine")  # They ask whether any is left on this machine.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "said"),
@@ -205,6 +207,7 @@ def test_a_process_that_dies_leaves_a_run_that_goes_on(tmp_path: Path, end: str,
     assert cuescope.audit(spec, **how, engine="local", processes=2, device="cpu").manifest["finished"]
 
 
+@pytest.mark.xdist_group("processes of the local engine")  # They ask whether any is left on this machine.
 @pytest.mark.slow
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_the_first_process_takes_the_others_with_it(tmp_path: Path, kill: signal.Signals) -> None:
