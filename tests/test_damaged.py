@@ -26,7 +26,7 @@ from torch import nn
 
 import cuescope
 from commands import call
-from cuescope import cli
+from cuescope import cli, report
 from cuescope.api import get
 from cuescope.api.get import _unpacked
 from cuescope.api.make import make
@@ -34,7 +34,7 @@ from cuescope.classifier.sources import preprocessings, weights
 from cuescope.core import parquet_file, zips
 from cuescope.core.classes import ClassSpace, read_classes
 from cuescope.core.errors import CueError
-from cuescope.core.files import read_summed
+from cuescope.core.files import checksum, read_summed
 from cuescope.core.findings import UNSAID, Finding, Panel
 from cuescope.data.images import UnreadableError
 from cuescope.data.label_maps import corrected
@@ -55,7 +55,7 @@ from cuescope.runs import answers, seals
 from cuescope.runs.store import Run
 from cuescope.training import checkpoint
 from test_faults import audited, photographs
-from toys import Images, colored, toy
+from toys import Images, MeanColor, colored, toy
 
 PICKLES = {
     "IndexError": b"\x80\x02.",
@@ -622,3 +622,18 @@ def test_a_panel_that_cannot_be_drawn_is_no_finding(kind: Any, data: dict[str, A
     made = Finding("accuracy", 1, {}, "a", "b", panels=(Panel("p", kind, "title", "", data),), verdict=UNSAID)
     with pytest.raises(ValueError, match=found):
         Finding.from_json(json.loads(json.dumps(made.to_json())))
+
+
+def test_numbers_that_are_none_are_one_error_of_the_report(tmp_path: Path) -> None:
+    run = cuescope.audit(toy(MeanColor()), images=Images(colored(9)), only=["accuracy"], out=tmp_path / "run")
+    path = run.cells[0].folder / "finding.json"
+    data = json.loads(path.read_text())
+    curve = next(panel for panel in data["panels"] if panel["kind"] == "lines")
+    curve["data"]["series"][0]["x"] = ["a", {}, None]
+    data.pop("checksum")
+    path.write_text(json.dumps({**data, "checksum": checksum(data)}))
+    with pytest.raises(CueError, match="cannot be drawn"):
+        report.write([run.path], tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+    with pytest.raises(ValueError, match="of which chunks"):
+        seals.unsealed({"cell": "a", "checksum": checksum({"cell": "a"})}, "a")

@@ -55,9 +55,18 @@ def write(
         of_two = [verdict for one in changed for verdict in one.verdicts]
         comparisons = [*comparisons, *(of_two if len(opened) == 2 else verdicts(opened))]
         pairs = findings(opened, known={pair.key for run in opened for pair in read(run)[0]})
-    content = gather(opened, comparisons, pairs)
-    told = page(content, out.parent, changed, inline=inline, opening=None if changed else opening(content))
+    try:
+        content = gather(opened, comparisons, pairs)
+        told = page(content, out.parent, changed, inline=inline, opening=None if changed else opening(content))
+        short = markdown(content, changed) if summary else ""
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, CueError):
+            raise
+        # Checksums fit whatever a stranger wrote.
+        found = f"what '{opened[0].place}' holds cannot be drawn ({type(error).__name__}: {error})"
+        do = "audit again; if it is as an audit wrote it, cuescope is wrong: report this"
+        raise CueError(found, wanted="findings as an audit writes them", do=do) from error
     files.write(out, told.encode(errors="backslashreplace"))
     if summary:
-        files.write(summary, markdown(content, changed).encode(errors="backslashreplace"))
+        files.write(summary, short.encode(errors="backslashreplace"))
     return out

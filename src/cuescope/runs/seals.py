@@ -68,9 +68,11 @@ def unsealed(data: Mapping[str, Any], cell: str) -> tuple[dict[str, Any], list[s
     rest = dict(data)
     if rest.pop("checksum", None) != checksum(rest):
         raise ValueError("its checksum is another: it was damaged" if "checksum" in data else "it has no checksum")
-    if rest.pop("cell") != cell:
+    if rest.pop("cell", None) != cell:
         raise ValueError("it is the finding of another cell")
-    return rest, rest.pop("chunks")
+    if not isinstance(chunks := rest.pop("chunks", None), list):
+        raise ValueError("it does not say of which chunks it is")
+    return rest, chunks
 
 
 def _sum(*parts: bytes | memoryview) -> str:
