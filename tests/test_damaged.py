@@ -48,13 +48,12 @@ from cuescope.data.readers.parquet import read_parquet
 from cuescope.data.readers.stored import labels_of
 from cuescope.data.readers.tars import read_tars
 from cuescope.instruments import registry
-from cuescope.makers import label_maps
 from cuescope.makers.output_folder import OutputFolder
 from cuescope.report import remedies
 from cuescope.runs import answers, seals
 from cuescope.runs.store import Run
 from cuescope.training import checkpoint
-from test_faults import audited, photographs
+from test_faults import audited, photographs, small_parts
 from toys import Images, MeanColor, colored, toy
 
 PICKLES = {
@@ -290,9 +289,7 @@ def test_a_digit_of_a_manifest_that_was_changed(tmp_path: Path) -> None:
 def test_tables_of_a_maker_that_were_changed_are_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    net = toy(nn.Sequential(nn.Conv2d(3, 3, 4, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
-    monkeypatch.setattr("cuescope.api.make.load", lambda *_, **__: net)
-    monkeypatch.setattr(label_maps, "SHARD", 3)
+    small_parts(monkeypatch, 3)
     photos = photographs(tmp_path / "photos", 6)
     # The last one, alone in its part, of which there is no file.
     (photos / "red" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")

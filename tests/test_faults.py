@@ -213,13 +213,18 @@ def test_images_out_of_reach_for_a_moment_are_seen_later(
     assert run.skipped() == []
 
 
+def small_parts(monkeypatch: pytest.MonkeyPatch, images: int) -> None:
+    """Label maps by a small annotator, in parts of so many images."""
+    net = toy(nn.Sequential(nn.Conv2d(3, 3, 4, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    monkeypatch.setattr("cuescope.api.make.load", lambda *_, **__: net)
+    monkeypatch.setattr(label_maps, "SHARD", images)
+
+
 @pytest.mark.parametrize("gone", ["folder", "one file"])
 def test_label_maps_lack_no_image_that_was_out_of_reach(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
 ) -> None:
-    net = toy(nn.Sequential(nn.Conv2d(3, 3, 4, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
-    monkeypatch.setattr("cuescope.api.make.load", lambda *_, **__: net)
-    monkeypatch.setattr(label_maps, "SHARD", 8)
+    small_parts(monkeypatch, 8)
     root, away = photographs(tmp_path / "photos"), tmp_path / "away"
     read, count, moved = files.decode, [0], list[Path]()
 

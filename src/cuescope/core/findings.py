@@ -315,16 +315,19 @@ class Finding(Displayed):
         return found
 
 
+_OF_EACH = {"dots": ("rows", {"label", "value"}), "lines": ("series", {"x", "y"}), "points": ("points", {"x", "y"})}
+_NEEDED = {kind: {name} for kind, (name, _) in _OF_EACH.items()}
+_NEEDED |= {"bars": {"edges", "values"}, "table": {"columns", "rows"}}
+
+
 def _check_drawable(panel: Panel) -> None:
     """Raise ValueError where the data lacks what a panel of its kind cannot be drawn without."""
-    of_each = {"dots": ("rows", {"label", "value"}), "lines": ("series", {"x", "y"}), "points": ("points", {"x", "y"})}
-    of_all = {"bars": {"edges", "values"}, "table": {"columns", "rows"}}
-    name, keys = of_each.get(panel.kind, ("", set()))
-    parts = panel.data.get(name, ()) if name else ()
-    if not all(isinstance(part, Mapping) and keys <= part.keys() for part in parts):
-        raise ValueError(f"the panel {panel.name} has {name} without {' or '.join(sorted(keys))}")
-    if lacking := sorted({name} - {""} - panel.data.keys() | of_all.get(panel.kind, set()) - panel.data.keys()):
+    if lacking := sorted(_NEEDED.get(panel.kind, set()) - panel.data.keys()):
         raise ValueError(f"the panel {panel.name} has no {' and no '.join(lacking)}")
+    if panel.kind in _OF_EACH:
+        name, keys = _OF_EACH[panel.kind]
+        if not all(isinstance(part, Mapping) and keys <= part.keys() for part in panel.data[name]):
+            raise ValueError(f"the panel {panel.name} has {name} without {' or '.join(sorted(keys))}")
 
 
 def _sparse(record: Any) -> Any:

@@ -171,11 +171,11 @@ class OutputFolder:
         if (manifest.get("kind"), manifest.get("schema")) != (KIND, SCHEMA) and not all(
             is_leftover(entry.name) for entry in self.path.iterdir()
         ):
-            what = (
-                f"'{path}' is that of no maker" if path.is_file() else f"'{self.path}' holds files that no maker made"
-            )
+            found = f"'{self.path}' holds files that no maker made"
+            if path.is_file():
+                found = f"'{path}' is that of no maker"
             wanted = "a new folder, an empty one, or one to go on with"
-            raise CueError(what, wanted=wanted, do="choose another DST")
+            raise CueError(found, wanted=wanted, do="choose another DST")
         check_links(self.path)
         if not self.shard:
             sweep(self.path)

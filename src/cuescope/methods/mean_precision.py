@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cuescope.core.intervals import SAME, UNITS, too_few
+from cuescope.core.intervals import SAME, UNITS, Interval, too_few
 
 Rule = Literal["coco", "eleven", "area"]
 """How precision is averaged over recall: at COCO's 101 points, at VOC07's 11, or all the area below it (from VOC10)."""
@@ -237,7 +237,7 @@ def drawn_weights(images: int, seed: int = 0, draws: int = DRAWS) -> NDArray[np.
     return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), draws).astype(float)
 
 
-def interval(value: float, drawn: NDArray[np.float64], images: int) -> tuple[tuple[float, float] | None, str]:
+def interval(value: float, drawn: NDArray[np.float64], images: int) -> tuple[Interval | None, str]:
     """The bias-corrected interval of the bootstrap (Efron 1981) at 95 %, or None and why: of too few images, where
     hardly a draw has a value, and where all have the same, which says nothing of other images.
 

@@ -94,9 +94,9 @@ def page(
     asked = []
     for entry in content.entries:
         cell, given = entry.cell, entry.cell.identity
-        params = ", ".join(
-            f"{k} = {list(v) if isinstance(v, tuple) else v}" for k, v in (given.get("params") or {}).items()
-        )
+        # A run that was just audited has tuples where one that was read has lists.
+        known = {k: list(v) if isinstance(v, tuple) else v for k, v in (given.get("params") or {}).items()}
+        params = ", ".join(f"{k} = {v}" for k, v in known.items())
         name = f"{cell.instrument} (version {given['version']})"
         asked.append([name, entry.subject.title, cell.images, params, cell.status, round(cell.seconds, 1)])
     compared = differences(content)

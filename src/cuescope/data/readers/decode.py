@@ -326,9 +326,8 @@ def _reason(data: bytes, kind: str | None, error: Exception | None = None) -> st
             return "not an image: the file is a PDF"
         if text and all(c.isprintable() or c.isspace() for c in text) and "\ufffd" not in text:
             # Not which: a link in a stranger's folder may lead to any file, and this stands in the page.
-            return "not an image: the file holds " + (
-                "a web page" if text.startswith(("<!doc", "<!DOC", "<html")) else "text"
-            )
+            what = "a web page" if text.startswith(("<!doc", "<!DOC", "<html")) else "text"
+            return f"not an image: the file holds {what}"
         return "not an image of a format that is read: " + ", ".join(FORMATS)
     text = str(error)
     if "DecompressionBomb" in type(error).__name__:
