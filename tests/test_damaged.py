@@ -515,6 +515,18 @@ def test_a_footer_that_says_less_than_there_is(tmp_path: Path, monkeypatch: pyte
             parquet_file.check_pages(file, [part._replace(unpacked=9)])
 
 
+def test_a_page_of_labels_that_holds_less_than_none(tmp_path: Path) -> None:
+    """Polars asks for the memory of 2**64 labels, and ends the process."""
+    path = written(tmp_path, pl.DataFrame({"image": [b"x", b"y"], "label": [0, 1]}))
+    ((_, columns),) = parquet_file.read_groups(path)
+    data = bytearray(path.read_bytes())
+    head = data.index(b"\x2c\x15\x04", columns["label"][0].start)  # of a page of values: there are two of them
+    data[head + 2] = 1  # and now, in zigzag, -1
+    path.write_bytes(data)
+    with pytest.raises(CueError, match="less than nothing"):
+        read_parquet([path], "a")
+
+
 def test_equal_rows_of_a_table_are_held_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "BMP")

@@ -18,6 +18,7 @@ from torch import nn
 from cuescope.core.errors import CueError, StoppedError
 from cuescope.core.files import read_json, sweep, why_not, writing
 from cuescope.core.naming import SERIES
+from cuescope.core.parquet_file import read_table
 from cuescope.core.processes import is_first
 from cuescope.core.progress import Progress, Say, quiet, silent
 from cuescope.core.tables import DAMAGED
@@ -156,7 +157,7 @@ class TrainingFolder:
         """The series up to so many steps."""
         file = self.path / METRICS
         try:
-            stored = pl.read_parquet(file, glob=False).to_dicts() if file.is_file() else []
+            stored = read_table(file.read_bytes()).to_dicts() if file.is_file() else []
             return [row for row in stored if row["step"] <= done]
         except (KeyError, TypeError, *DAMAGED) as error:
             found, do = f"'{file}' is damaged: {error}", "remove it: the training goes on, and a new series begins"

@@ -173,7 +173,7 @@ def read_parquet(paths: Sequence[Path] | Sequence[FarFile], name: str, progress:
     for number, (path, table) in enumerate(zip(paths, opened, strict=True)):
         progress(0, 0, f"reading what lies in the tables, {number + 1:,} of {len(paths):,}")
         tables.append(table)
-        found = _column(path, table, label, schema)
+        found = _column(path, table, label)
         counts.append(found if isinstance(found, int) else len(found))
         labels += [] if isinstance(found, int) else [found]
     names = Names(f"{path.stem}/{row}" for path, count in zip(paths, counts, strict=True) for row in range(count))
@@ -188,7 +188,7 @@ def _opened(path: Path | FarFile) -> Table:
     return FarParquet(path) if isinstance(path, FarFile) else path
 
 
-def _column(path: Path | FarFile, table: Table, label: str | None, schema: dict[str, Any]) -> pl.Series | int:
+def _column(path: Path | FarFile, table: Table, label: str | None) -> pl.Series | int:
     """The labels of a table, or the number of its rows where it has none."""
     try:
         if isinstance(table, FarParquet):
@@ -199,11 +199,9 @@ def _column(path: Path | FarFile, table: Table, label: str | None, schema: dict[
         check_rows(rows, table.stat().st_size)
         if label is None:
             return rows
-        # Numbers are few bytes a row, texts may be any.
-        if not schema[label].is_integer():
-            with table.open("rb") as file:
-                for group in read_groups(table):
-                    check_pages(file, group.columns.get(label, ()))
+        with table.open("rb") as file:
+            for group in read_groups(table):
+                check_pages(file, group.columns.get(label, ()))
         return whole.select(pl.col(label)).collect().to_series()
     except (OutOfReachError, *UNREADABLE, *DAMAGED) as error:
         raise unreadable_table(path, error) from None
