@@ -45,6 +45,14 @@ def test_four_to_nothing_of_two_hundred_is_not_better() -> None:
     assert corrected([{**BASE, "value": 0.2, "interval": [0.15, 0.26], "p": many}])[0]["said"] == "a is better"
 
 
+def test_an_interval_without_0_that_cannot_tell_says_why() -> None:
+    alone = {**BASE, "value": 0.1, "interval": [0.01, 0.19], "p": 0.03}
+    first, *_, last = corrected([alone, *[{**BASE, "value": 0.1, "interval": [-0.1, 0.3], "p": 0.4}] * 9])
+    assert (first["said"], first["why"]) == ("cannot tell", "its interval leaves out 0, but its corrected p is 0.3")
+    assert (last["said"], last["why"]) == ("cannot tell", "")
+    assert corrected([alone])[0]["why"] == ""
+
+
 def test_a_p_value_is_below_a_twentieth_where_the_interval_leaves_out_0() -> None:
     clusters = [np.repeat(np.arange(15), 2)]
     for seed in range(60):

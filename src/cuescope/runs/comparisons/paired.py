@@ -105,7 +105,15 @@ def corrected(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     tested = [i for i, v in enumerate(found) if v["p"] is not None]
     p = dict(zip(tested, holm([found[i]["p"] for i in tested]), strict=True))
     whole = [{**v, "p_holm": p.get(i), "family": len(tested)} for i, v in enumerate(found)]
-    return [{**v, "said": said(v)} for v in whole]
+    return [{**v, "said": (told := said(v)), "why": _beside(v, told)} for v in whole]
+
+
+def _beside(verdict: Mapping[str, Any], told: str) -> str:
+    """What must stand beside a difference: why it has no interval, or why one without 0 in it tells nothing."""
+    p, interval = verdict["p"], verdict.get("interval")
+    if told != "cannot tell" or not interval or interval[0] <= 0 <= interval[1] or p is None:
+        return verdict.get("why", "")
+    return f"its interval leaves out 0, but its corrected p is {verdict['p_holm']:.2g}"
 
 
 def said(verdict: Mapping[str, Any]) -> str:
