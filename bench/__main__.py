@@ -28,8 +28,8 @@ from ratios import PEERS, Given, Row, measure
 from cuescope.core.provenance import now
 
 PARTS = (
-    *("start", "audit", "presets", "memory", "growth", "engines", "decode", "display", "occlusion", "shift"),
-    *("shift_map", "antialiased", "top_units", "transfer", "stylize", "label_maps", "label_pooling", "train"),
+    *("start", "audit", "presets", "memory", "megapixels", "growth", "engines", "decode", "display", "occlusion"),
+    *("shift", "shift_map", "antialiased", "top_units", "transfer", "stylize", "label_maps", "label_pooling", "train"),
 )
 BEGIN, END = "<!-- measured by python bench -->", "<!-- end of python bench -->"
 

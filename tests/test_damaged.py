@@ -602,6 +602,26 @@ def test_an_arrow_stream_whose_message_has_no_such_length(tmp_path: Path, count:
         read_arrow([tmp_path / "a.arrow"], "a")
 
 
+@pytest.mark.parametrize("size", [2**40, -1])
+def test_an_arrow_stream_whose_buffers_lie(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "a.arrow"
+    pl.DataFrame({"image": [b"x" * 777]}).write_ipc_stream(path, compat_level=pl.CompatLevel.oldest())
+    data = path.read_bytes()
+    # The first is in the message, the second an offset in the column itself.
+    path.write_bytes(data.replace(struct.pack("<q", 777), struct.pack("<q", size), 1))
+    with pytest.raises(CueError, match="buffers are larger"):
+        read_arrow([path], "a")
+
+
+@pytest.mark.parametrize("size", [2**50, 2**70])
+def test_a_tar_whose_extended_header_is_larger_than_memory(tmp_path: Path, size: int) -> None:
+    member = tarfile.TarInfo("a.png")
+    member.type, member.size = tarfile.XHDTYPE, size
+    (tmp_path / "a.tar").write_bytes(member.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(CueError, match=r"a\.tar"):
+        read_tars([tmp_path / "a.tar"], "a")
+
+
 def test_what_fuzzing_found_in_models_and_label_maps(tmp_path: Path) -> None:
     from cuescope.classifier.sources.from_torchscript import _check_pickle
 

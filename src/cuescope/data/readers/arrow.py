@@ -87,6 +87,13 @@ def _message(data: bytes) -> tuple[int, int, int, bool]:
     if not kind or data[kind] != _BATCH or not header:
         return data[kind] if kind else 0, number(body), 0, False
     batch = header + struct.unpack_from("<I", data, header)[0]
+    if buffers := at(batch, 2):
+        first = buffers + struct.unpack_from("<I", data, buffers)[0]
+        places = struct.unpack_from(f"<{2 * struct.unpack_from('<I', data, first)[0]}q", data, first + 4)
+        starts_sizes = zip(places[::2], places[1::2], strict=True)
+        # Polars asks for a buffer's memory before it looks whether so much is there.
+        if any(min(start, size) < 0 or start + size > number(body) for start, size in starts_sizes):
+            raise ValueError("its buffers are larger than it is")
     return _BATCH, number(body), number(at(batch, 0)), at(batch, 3) > 0
 
 

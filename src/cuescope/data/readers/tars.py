@@ -169,7 +169,7 @@ def _index(path: Path | FarFile, tell: Callable[[int], None]) -> _Index:
                     keys.append(key)
                     found.starts.append(start)
                     found.sizes.append(size)
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, OverflowError, MemoryError) as error:
         what, wanted = f"'{path}' cannot be read as a tar: {error}", "a tar that is whole and not compressed"
         raise CueError(what, wanted=wanted, do="write it again, or unpack it to a folder") from None
     found.labels = [said.get(key) for key in keys]
