@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import cuescope
@@ -43,14 +44,20 @@ def cells(run: Path) -> dict[str, bytes]:
 
 
 def actors() -> list[int]:
-    """The processes of actors, after some time to end."""
+    """The processes of this cluster's actors, after some time to end. Other clusters may run beside it."""
     until = time.monotonic() + 20
     while True:
-        listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-        found = [int(line.split()[0]) for line in listed.splitlines() if "ray::MapWorker" in line]
+        started = psutil.Process().children(recursive=True)
+        found = [one.pid for one in started if "ray::MapWorker" in named(one)]
         if not found or time.monotonic() > until:
             return found
         time.sleep(0.5)
+
+
+def named(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):  # It may have ended.
+        return " ".join(process.cmdline())
+    return ""
 
 
 @pytest.mark.extra

@@ -30,7 +30,8 @@ def write(run: Run, out: Path) -> str:
     """
     run.check_finished()
     info = {"run": run.path.name, "command": run.manifest["command"], "created": run.manifest["created"]}
-    if is_there(out / "samples.json") and read_json(out / "metadata.json").get("info") != info:
+    known = read_json(out / "metadata.json").get("info") if is_there(out / "metadata.json") else None
+    if is_there(out / "samples.json") and known != info:
         raise CueError(f"'{out}' has the samples of another run", wanted="a new folder", do="choose another folder")
     samples: Samples = {}
     fields = _fields(run)
