@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
+import cuescope
 from cuescope.classifier.classifier import Classifier
 from cuescope.classifier.sources import load
 from cuescope.core.errors import CueError
 from test_outputs import PIXELS, Linear, small
-from toys import Constant, MeanColor, plain
+from toys import Constant, Images, MeanColor, colored, plain, toy
 
 
 def pruned() -> nn.Sequential:
@@ -50,6 +51,34 @@ def test_features_that_a_network_holds_do_not_keep_it_from_being_copied() -> Non
     net(PIXELS)
     assert torch.allclose(small(net).logits(PIXELS), Linear()(PIXELS))
     assert net.held["last"][0].requires_grad
+
+
+class Exiting(MeanColor):
+    """Ends Python where it meets what it was not written for."""
+
+    calls = 0
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def forward(self, x: Tensor) -> Tensor:
+        Exiting.calls += 1
+        if Exiting.calls > self.after:
+            raise SystemExit("bad shape")
+        return super().forward(x)
+
+
+def test_a_network_that_calls_exit_is_an_error_and_not_the_end(tmp_path: Path) -> None:
+    Exiting.calls = 0
+    with pytest.raises(CueError, match="bad shape"):
+        toy(Exiting(0))
+    classifier = toy(Exiting(10**9))
+    Exiting.calls = 10**9
+    run = cuescope.audit(classifier, images=Images(colored(8)), only="accuracy", out=tmp_path / "run")
+    (cell,) = run.cells
+    assert cell.status == "failed"
+    assert "bad shape" in cell.why
 
 
 class Keyword(Linear):

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 STEERING = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
 
+RAISED = Exception, SystemExit
+"""What a network's or a user's own code may raise: exit() too, where it meets what it was not written for."""
+
 
 class CueError(Exception):
     """What was found, what was wanted, and what to do about it: shown without a traceback (exit status 2).

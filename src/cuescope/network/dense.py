@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cuescope.core.errors import RAISED
 from cuescope.network import hooks
 from cuescope.network.batchnorm_folding import tensor_of
 from cuescope.network.place import Place
@@ -103,7 +104,7 @@ def _declared(network: Any, images: Tensor) -> Dense | None:
         return None
     try:
         maps, logits = network.patch_logits(images), tensor_of(network(images))
-    except Exception as error:  # a module's own code
+    except RAISED as error:  # a module's own code
         raise NoDenseError(f"its patch_logits cannot be run ({_short(error)})") from error
     if maps.ndim != 4 or maps.shape[:2] != logits.shape:
         return None
@@ -134,7 +135,7 @@ def _last_pooling(network: nn.Module, image: Tensor) -> tuple[Pooling, Field, Te
     try:
         with finder:
             logits = tensor_of(tracker.run(network, image))
-    except Exception as error:  # a module's own code runs while watched: it can fail in any way
+    except RAISED as error:  # a module's own code runs while watched: it can fail in any way
         raise NoDenseError(f"it cannot be run while its operations are watched ({_short(error)})") from error
     if finder.single and finder.single[-1] == len(finder.found):
         raise NoDenseError("its head reads the class token, not an average of patches")
@@ -162,7 +163,7 @@ def _tried(network: nn.Module, images: Tensor, pooling: Pooling) -> tuple[Tensor
 
     try:
         output, (count, h, w) = pooling.replaced(network, images, instead)
-    except Exception as error:  # a head's own code meets shapes that it was not written for
+    except RAISED as error:  # a head's own code meets shapes that it was not written for
         raise NoDenseError(f"what follows its last averaging needs the whole map ({_short(error)})") from error
     single = count * h * w
     if output.ndim != 2 or len(output) != 2 * single + count:

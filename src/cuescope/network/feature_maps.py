@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cuescope.core.errors import CueError
+from cuescope.core.errors import RAISED, CueError
 from cuescope.network import hooks
 from cuescope.network.stages import stages
 
@@ -69,7 +69,7 @@ def _levels(network: nn.Module, size: tuple[int, int]) -> list[hooks.Layer]:
     """The layers of the levels; none where the network takes no images of this size."""
     try:
         maps = hooks.survey(network, torch.zeros(2, 3, *size))
-    except Exception:  # a network's own code, which may take images of one size only
+    except RAISED:  # a network's own code, which may take images of one size only
         return []
     # What is pooled to a fixed size has no stride.
     pooled = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
@@ -84,7 +84,7 @@ def _takes_any(network: nn.Module, size: tuple[int, int], layers: Sequence[hooks
     try:
         with torch.no_grad(), hooks.evaluating(network):
             wide = hooks.capture(network, torch.zeros(2, 3, size[0], size[1] + 64), layers)
-    except Exception:  # as above
+    except RAISED:  # as above
         return False
     return all(maps.shape[3] > layer.size[1] for maps, layer in zip(wide.values(), layers, strict=True))
 

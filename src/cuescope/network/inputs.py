@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from cuescope.core.errors import RAISED
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.network import outputs
 
@@ -33,7 +34,7 @@ def found(run: Callable[[Tensor], Any], images: Tensor, how: Preprocessing, clas
         try:
             given = run(way.change(images))
             outputs.read(given, len(images), classes, lambda _: None)
-        except Exception:  # a module's own code: this way is none
+        except RAISED:  # a module's own code: this way is none
             continue
         return way
     return None

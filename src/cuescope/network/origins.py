@@ -11,6 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from cuescope.core.errors import RAISED
+
 Origin = Literal["sigmoid", "hardsigmoid", "softmax", ""]
 
 GIVES: dict[str, Origin] = {
@@ -40,7 +42,7 @@ def origin(run: Callable[[Tensor], Any], images: Tensor, tensor_of: Callable[[An
         with torch.no_grad(), watch:
             output = run(images)
         return watch.known.get(tensor_of(output))
-    except Exception:  # code of a user's, or of a library that takes no watching
+    except RAISED:  # code of a user's, or of a library that takes no watching
         return None
 
 

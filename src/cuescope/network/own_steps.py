@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from cuescope.core.errors import RAISED
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.network import hooks
 from cuescope.network.origins import PASSES
@@ -172,6 +173,6 @@ def _used(module: nn.Module, parts: Sequence[nn.Module], tensors: Sequence[Tenso
     try:
         with torch.no_grad(), hooks.evaluating(module), enter, _Reads(tensors, seen):
             module(image)
-    except Exception:  # a module's own code, which may take no such image: the trial says so
+    except RAISED:  # a module's own code, which may take no such image: the trial says so
         return found
     return found

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cuescope.core.errors import CueError
+from cuescope.core.errors import RAISED, CueError
 from cuescope.data.preprocessing import Preprocessing
 from cuescope.network import hooks, inputs, outputs, parametrizations, signatures, wrappers
 from cuescope.network.batchnorm_folding import difference, fold, norms
@@ -67,7 +67,7 @@ def start(
                 plain = _run(executor, images, classes, folding)
             except outputs.NoLogitsError:
                 raise
-            except Exception as error:
+            except RAISED as error:
                 starved = isinstance(error, RuntimeError) and out_of_memory(error)
             # Here, past the except clause, what the failed pass held is free.
             if plain is None and not starved and _fed_otherwise(executor, images, how, classes):
@@ -78,7 +78,7 @@ def start(
             plain = _run(executor, images[:1], classes, folding) if plain is None else plain
     except outputs.NoLogitsError as error:
         raise _no_logits(name, network, error) from error
-    except Exception as error:
+    except RAISED as error:
         if isinstance(error, RuntimeError) and out_of_memory(error):
             raise executor.starved() from error
         raise _unfit(name, network, how, error) from error
@@ -115,7 +115,7 @@ def start_function(
                 executor.run = _read(executor, function, images, classes)
             except (CueError, outputs.NoLogitsError):
                 raise
-            except Exception:
+            except RAISED:
                 way = inputs.found(function, images, how, classes)
                 if way is None:
                     _one_by_one(executor, images, classes)
@@ -126,7 +126,7 @@ def start_function(
         raise _no_logits(name, None, error) from error
     except CueError:
         raise
-    except Exception as error:
+    except RAISED as error:
         raise _unfit(name, function, how, error) from error
     return examined(executor, how, name)
 
@@ -244,7 +244,7 @@ def _channels_last(executor: Executor, network: nn.Module, images: Tensor, plain
         with torch.inference_mode():
             gap = difference(executor.once(images), plain)
         why = "" if gap <= STEADY[torch.float32] else f"its logits would move by {_size(gap)}"
-    except Exception as error:  # a module's own code, which may look at how a tensor lies in memory
+    except RAISED as error:  # a module's own code, which may look at how a tensor lies in memory
         why = f"it cannot be run so: {type(error).__name__}"
     if not why:
         return "channels-last"
@@ -280,7 +280,7 @@ def _evaluated(network: nn.Module) -> None:
 def _copied(module: nn.Module, name: str) -> nn.Module:
     try:
         return copy.deepcopy(module, parametrizations.computed(module))
-    except Exception as error:
+    except RAISED as error:
         do = "give a factory instead, as in file.py:make_model, or owned=True"
         found = f"{name} cannot be copied: {type(error).__name__}: {error}"
         raise CueError(found, wanted="a module that copy.deepcopy can copy", do=do) from error

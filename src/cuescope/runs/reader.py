@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from cuescope.core.errors import RAISED
 from cuescope.core.naming import short_name
 from cuescope.data.derived import with_another
 from cuescope.data.images import Batch, Sample
@@ -169,7 +170,7 @@ class Reader:
                 raise ValueError(f"{name} gives logits that are NaN or infinite, as for '{bad[0]}'")
             with timed(self.cell):
                 return [self.observer.observe(batch)]
-        except Exception:
+        except RAISED:
             self.fail()
             return []
 

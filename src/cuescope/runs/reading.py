@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from cuescope.core.errors import CueError
+from cuescope.core.errors import RAISED, CueError
 from cuescope.core.naming import short_name
 from cuescope.data.derived import derived
 from cuescope.data.images import ImageSet, OutOfReachError, Sample, Skipped, UnreadableError
@@ -40,7 +40,7 @@ def started(task: Task, cell: Cell, meter: Meter) -> Reader:
         cell.write_finding(task.inapplicable(str(misfit)))
     except CueError:
         raise
-    except Exception:
+    except RAISED:
         cell.fail(traceback.format_exc())
     if not reader.works:
         reader.drop()
@@ -135,7 +135,7 @@ class Reading:
             self.meter.begin(f"clean pass of {short_name(classifier.name)}", clean * len(samples))
             try:
                 seen = classifier.see(list(samples.values()), None, list(watch)) if samples else None
-            except Exception:
+            except RAISED:
                 for reader, _ in wanting:
                     reader.fail()
                 continue

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-from cuescope.core.errors import CueError
+from cuescope.core.errors import RAISED, CueError
 from cuescope.core.processes import Shard
 from cuescope.data.derived import root
 from cuescope.data.images import ImageSet
@@ -177,5 +177,5 @@ def _conclude(reader: Reader, pictures: Pictures) -> None:
             cell.write_finding(finding)
     except CueError:
         raise
-    except Exception:
+    except RAISED:
         cell.fail(traceback.format_exc())

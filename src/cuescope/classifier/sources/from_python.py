@@ -14,7 +14,7 @@ from cuescope.classifier.sources import from_keras
 from cuescope.classifier.sources.found import RANDOM, Asked, Found
 from cuescope.classifier.sources.objects import known_of
 from cuescope.classifier.sources.weights import fit, read
-from cuescope.core.errors import CueError, unknown
+from cuescope.core.errors import RAISED, CueError, unknown
 from cuescope.core.user_code import importing_from, load_file
 from cuescope.network import signatures
 
@@ -101,7 +101,7 @@ def _reported(path: str) -> Iterator[None]:
         yield
     except CueError:
         raise
-    except (Exception, SystemExit) as error:
+    except RAISED as error:
         at = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{at.filename}:{error.lineno if isinstance(error, SyntaxError) else at.lineno}"
         found = f"'{path}' failed with {type(error).__name__}: {error} ({where})"
