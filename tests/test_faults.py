@@ -300,7 +300,8 @@ def test_a_name_that_is_too_long_is_one_line(tmp_path: Path, capsys: pytest.Capt
     photos = photographs(tmp_path / "photos", 3)
     status, _, err = call(*audit_of(photos, tmp_path / "run", **{option: "a" * 300}), capsys=capsys)
     assert status == 2
-    assert "too long" in err
+    # From 3.14 on pathlib says of a name that no file can have: there is none.
+    assert "too long" in err or "cuescope: no f" in err
     assert "Traceback" not in err
 
 

@@ -13,6 +13,7 @@ import torch
 from cuescope.core.alignment import align
 from cuescope.core.classes import IMAGENET, ClassSpace
 from cuescope.core.errors import CueError
+from cuescope.data import images as data_images
 from cuescope.data.images import Sample, each
 from cuescope.data.readers import imagenet, read_cue_conflict, read_folder, read_real, real_labels
 from cuescope.data.readers.cue_conflict import cues_of, instances_of
@@ -381,6 +382,22 @@ def test_stream_holds_no_more_decoded_bytes_than_it_may(make: Make, monkeypatch:
     for samples, _ in images.stream([[0], [1], [2], [3]], workers=1, held_bytes=two):
         assert samples[0][1].pixels.numel()
     assert reads == [0, 1, 2, 3], "what the reader is done with counts no more"
+
+
+def test_large_images_are_let_go_once_their_group_was_used(
+    make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = read_folder(make("a/1.png", "a/2.png", "b/3.png", "b/4.png"))
+    wanted = [images.read(i).pixels for i in range(4)]
+    for most, held in ((0, [0, 0, 0, 0]), (2**20, [one.nbytes for one in wanted])):
+        monkeypatch.setattr(data_images, "LARGE_BYTES", most)
+        kept: list[Sample] = []
+        for samples, _ in images.stream([[0], [1], [2], [3]], workers=1):
+            # Whoever has a copy that knows more of it holds the same pixels.
+            kept.append(samples[0][1].but(cues={"shape": "cat"}))
+            assert kept[-1].held_bytes
+        assert [sample.held_bytes for sample in kept] == held
+        assert all(torch.equal(a.pixels, b) for a, b in zip(kept, wanted, strict=True))
 
 
 def test_one_pool_serves_all_batches() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -482,6 +483,22 @@ def test_of_a_large_set_the_shown_images_are_decoded_again(tmp_path: Path, monke
     images = Images(colored(12))
     run(tasks(images, Few(images=6)), Run.create(tmp_path))
     assert images.reads == 6 + 3
+
+
+def test_no_more_images_are_kept_than_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, classifier = Images(colored(12)), toy(MeanColor())
+    (samples, _), *_ = images.stream([range(12)])
+    seen = classifier.see([sample for _, sample in samples])
+    each = samples[0][1].pixels.nbytes + seen.pixels[0].numel()
+    monkeypatch.setattr(Pictures, "BYTES", 3 * each)
+    pictures = Pictures(images, [np.arange(12)], small=True)
+    pictures.keep(classifier, dict(samples), seen)
+    assert list(pictures.samples) == [0, 1, 2]
+    found = pictures.of(classifier, images, [1, 7])
+    assert found is not None
+    assert [sample.id for sample in found[1]] == [images.id(1), images.id(7)]
+    assert list(pictures.samples) == [0, 1, 2, 7], "of the batch that is seen again, only what is shown"
+    assert torch.equal(found[0].logits, seen.logits[[1, 7]])
 
 
 def test_without_room_the_shown_images_are_seen_in_their_batch_again(tmp_path: Path, monkeypatch) -> None:

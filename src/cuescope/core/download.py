@@ -56,6 +56,7 @@ def download(
                         reported = (have >> 20) + REPORT_MB
                         progress(f"{have >> 20} MB")
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # else all of it is here
             raise CueError(f"{url} answers {error.code} {error.reason}", wanted="the file", do=do) from None
         total = None

@@ -4,7 +4,6 @@ import functools
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from cuescope.data.images import ImageSet, Sample
 
@@ -96,5 +95,5 @@ def with_another(samples: Sequence[Sample]) -> list[Sample]:
         further = [samples[(i + len(samples) // 2 + k) % len(samples)] for k in range(len(samples))]
         others = [other for other in further if other is not sample]
         unlike = [other for other in others if other.label is None or other.label != sample.label]
-        found.append(replace(sample, another=next(iter(unlike or others), None)))
+        found.append(sample.but(another=next(iter(unlike or others), None)))
     return found

@@ -49,8 +49,22 @@ class Condition(NamedTuple):
     """The same for all versions of one image."""
 
 
+class Decoded:
+    """The pixels of an image, for all samples of it: until they are let go, from then on decoded when asked for."""
+
+    def __init__(self, pixels: Tensor | None, again: Callable[[], Tensor]) -> None:
+        self.pixels, self._again = pixels, again
+
+    def __call__(self) -> Tensor:
+        held = self.pixels  # another thread may let it go meanwhile
+        return self._again() if held is None else held
+
+    def let_go(self) -> None:
+        self.pixels = None
+
+
 class Pixels:
-    """The field `Sample.pixels`: a tensor, or a function that decodes it again each time it is asked for."""
+    """The field `Sample.pixels`: a tensor, or a function that gives it (`Decoded`) each time it is asked for."""
 
     def __get__(self, sample: Sample | None, owner: object = None) -> Tensor:
         if sample is None:
@@ -93,6 +107,17 @@ class Sample:
     another: Sample | None = None
     framing: Framing = "photograph"
 
+    @property
+    def held_bytes(self) -> int:
+        """Of its pixels that are in memory: 0 where they are decoded when asked for."""
+        held = vars(self)["pixels"]
+        held = held.pixels if isinstance(held, Decoded) else held
+        return held.nbytes if isinstance(held, Tensor) else 0
+
+    def but(self, **changes: Any) -> Sample:
+        """The same image with other fields. Unlike `dataclasses.replace` it asks for no pixels."""
+        return Sample(**{**vars(self), **changes})
+
 
 class Lock:
     """A lock of what is sent to other processes: there it is a new one.
@@ -119,6 +144,8 @@ AHEAD = 4
 """Groups that are fetched from afar while one is decoded."""
 HELD_BYTES = 1 << 30
 """Of decoded pixels that wait for their use; beyond it they are decoded again."""
+LARGE_BYTES = 1 << 23
+"""An image of more is let go when its group was used, whoever keeps the sample: it is decoded again when asked for."""
 
 
 class UnreadableError(Exception):
@@ -244,9 +271,10 @@ class ImageSet(ABC):
 
         Threads (`workers`, by default one a core and at most 8), not processes: the decoders and the resize release
         the interpreter lock. While one group is used the next is decoded, no more. Of both, decoded pixels of at most
-        `held_bytes` are kept; samples beyond that are decoded again when asked.
+        `held_bytes` are kept; samples beyond that are decoded again when asked, and large ones of groups before.
         """
-        held: dict[int, int] = {}
+        held: dict[int, list[Decoded]] = {}
+        sizes: dict[int, int] = {}
         lock = threading.Lock()
 
         def decode(group: int, index: int) -> Sample | Skipped:
@@ -254,10 +282,19 @@ class ImageSet(ABC):
                 sample = self.read(index)
             except UnreadableError as error:
                 return Skipped(self.id(index), str(error), isinstance(error, OutOfReachError))
+            decoded, size = Decoded(sample.pixels, lambda: self.read(index).pixels), sample.held_bytes
             with lock:
-                fits = sum(held.values()) + sample.pixels.numel() <= held_bytes
-                held[group] += sample.pixels.numel() if fits else 0
-            return sample if fits else replace(sample, pixels=lambda: self.read(index).pixels)
+                if sum(sizes.values()) + size > held_bytes:
+                    decoded.let_go()
+                else:
+                    sizes[group] += size
+                    held[group] += [decoded] if size > LARGE_BYTES else []
+            return sample.but(pixels=decoded)
+
+        def let_go(group: int) -> None:
+            sizes.pop(group, None)
+            for decoded in held.pop(group, ()):
+                decoded.let_go()
 
         waiting: deque[list[tuple[int, Future[Sample | Skipped]]]] = deque()
 
@@ -273,8 +310,8 @@ class ImageSet(ABC):
                     self.ahead(coming)
                 with lock:
                     # The reader is done with the group before the last one.
-                    held.pop(number - 2, None)
-                    held[number] = 0
+                    let_go(number - 2)
+                    held[number], sizes[number] = [], 0
                 waiting.append([(index, pool.submit(decode, number, index)) for index in group])
                 if len(waiting) > 1:
                     yield collect()
@@ -283,6 +320,8 @@ class ImageSet(ABC):
         finally:
             self.ahead(())
             pool.shutdown(wait=True, cancel_futures=True)
+            for group in [*held]:
+                let_go(group)
 
 
 def cores(most: int = 8) -> int:

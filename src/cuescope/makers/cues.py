@@ -1,7 +1,7 @@
 """What each image shows in one cue alone: its silhouette, its edges; beside it the original and its gray version."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import PurePosixPath
 from typing import ClassVar
@@ -131,7 +131,7 @@ class _Showing(Work):
         if kind == "silhouettes":
             mask = self.mask(sample)[0]
             assert mask is not None
-            white = replace(sample, pixels=mask[None].expand(3, -1, -1).byte() * 255)
+            white = sample.but(pixels=mask[None].expand(3, -1, -1).byte() * 255)
             return np.where(framed(white, self.size_px)[0].numpy() > 127, 0, 255).astype(np.uint8)
         if kind == "edges":
             return np.where(edges(gray(image.double() / 255), self.how.sigma_px), 0, 255).astype(np.uint8)

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Literal
 
 import polars as pl
@@ -60,7 +59,7 @@ def recognized(classifier: Classifier, sample: Sample, members: Members, named: 
     names = list(members)
 
     def decision(key: str) -> str:
-        original = replace(sample, pixels=sample.versions[key], framing="stimulus")
+        original = sample.but(pixels=sample.versions[key], framing="stimulus")
         scores = category_scores(classifier.logits(classifier.prepare([original])), dict(members))
         return names[int(scores.argmax())]
 

@@ -1,7 +1,5 @@
 """An image and its version in the same frame, so that what differs is what was done to it."""
 
-from dataclasses import replace
-
 from torch import Tensor
 
 from cuescope.classifier.classifier import Classifier
@@ -11,7 +9,7 @@ from cuescope.data.preprocessing import Preprocessing, frame, usual
 
 def versions_of(batch: Batch, kind: str) -> list[Sample]:
     """The versions of a kind, as images of their own that are seen whole."""
-    return [replace(sample, pixels=sample.versions[kind], framing="stimulus") for sample in batch.samples]
+    return [sample.but(pixels=sample.versions[kind], framing="stimulus") for sample in batch.samples]
 
 
 def in_frame_of(batch: Batch, kind: str) -> list[Sample]:
@@ -20,7 +18,7 @@ def in_frame_of(batch: Batch, kind: str) -> list[Sample]:
     Makers take the middle of a photograph, whose short side is resized to 8/7 of theirs; a version of the image's own
     size was not cut.
     """
-    return [replace(s, pixels=in_frame(s, s.versions[kind]), framing="stimulus") for s in batch.samples]
+    return [s.but(pixels=in_frame(s, s.versions[kind]), framing="stimulus") for s in batch.samples]
 
 
 def in_frame(sample: Sample, version: Tensor) -> Tensor:
@@ -33,7 +31,7 @@ def in_frame(sample: Sample, version: Tensor) -> Tensor:
         return sample.pixels
     if sample.framing == "photograph" and height == width:
         return frame([sample], usual(height))[0]
-    return frame([replace(sample, framing="stimulus")], Preprocessing((height, width), (height, width)))[0]
+    return frame([sample.but(framing="stimulus")], Preprocessing((height, width), (height, width)))[0]
 
 
 def logits_in_frame_of(classifier: Classifier, batch: Batch, kind: str) -> Tensor:

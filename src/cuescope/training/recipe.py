@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -107,7 +108,7 @@ class Recipe:
     @property
     def options(self) -> dict[str, tuple[Any, Any, str]]:
         """What `--set` may change: type, default and meaning by name; its own before what it inherits."""
-        own = vars(type(self.settings))["__annotations__"]
+        own = inspect.get_annotations(type(self.settings))
         known = sorted(parameters(type(self.settings)).items(), key=lambda item: item[0] not in own)
         set_ = {field.name for field in dataclasses.fields(self.settings) if field.init} - {"seed"}
         return {k: (kind, getattr(self.settings, k), meaning) for k, (kind, _, meaning) in known if k in set_}

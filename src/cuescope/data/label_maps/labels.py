@@ -1,7 +1,6 @@
 """Images with the labels that an annotator's label maps give them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +66,7 @@ class _Annotated(DerivedSet):
 
         labels = tuple(label for label, _ in labels_in(pooled([WHOLE])[0]))
         known = self._label(sample.label)
-        return replace(sample, label=known, labels=labels, label_map=pooled, labels_from=self.labels_from)
+        return sample.but(label=known, labels=labels, label_map=pooled, labels_from=self.labels_from)
 
     def hashed(self) -> tuple[str, Iterable[object]]:
         return "label maps", (self.maps.digest, len(self.at), LEAST, MOST)

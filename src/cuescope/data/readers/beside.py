@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from functools import cached_property
 
 from cuescope.data.images import ImageSet, Sample
@@ -38,7 +37,7 @@ class Beside(ImageSet):
     def read(self, index: int) -> Sample:
         images, at, origin = self._at(index)
         sample = images.read(at)
-        return replace(sample, id=self.id(index), label=None, labels=(), cues={**sample.cues, "origin": origin})
+        return sample.but(id=self.id(index), label=None, labels=(), cues={**sample.cues, "origin": origin})
 
     @cached_property
     def digest(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -3,7 +3,6 @@
 import contextlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -126,7 +125,7 @@ class _WithOriginals(DerivedSet):
 
     def changed(self, sample: Sample) -> Sample:
         found = {key: self._original(key, sample.cues[key]) for key in ORIGINALS if key in sample.cues}
-        return replace(sample, versions={**sample.versions, **{k: p for k, p in found.items() if p is not None}})
+        return sample.but(versions={**sample.versions, **{k: p for k, p in found.items() if p is not None}})
 
     def hashed(self) -> tuple[str, Iterable[object]]:
         return "originals", (self.of.digest,)

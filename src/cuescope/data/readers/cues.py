@@ -6,7 +6,6 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from cuescope.core.classes import SIXTEEN
@@ -81,7 +80,7 @@ class CueSet(ImageSet):
         if category is None:
             raise UnreadableError("the file name does not say what it shows, as in airplane1.png")
         cues = {"shown": shown, "category": category}
-        return replace(sample, id=self.id(index), label=None, cues=cues, framing="stimulus")
+        return sample.but(id=self.id(index), label=None, cues=cues, framing="stimulus")
 
     @property
     def digest(self) -> str:

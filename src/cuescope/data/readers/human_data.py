@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +184,7 @@ class _Answered(DerivedSet):
         self.skipped = (*images.skipped, *(Skipped(f"{data.name}/{s.id}", s.why) for s in data.skipped))
 
     def changed(self, sample: Sample) -> Sample:
-        return replace(sample, answers=self.answers.get(_file(sample.id), ()))
+        return sample.but(answers=self.answers.get(_file(sample.id), ()))
 
     def hashed(self) -> tuple[str, Iterator[object]]:
         return "answers", ((image, [tuple(answer) for answer in self.answers[image]]) for image in sorted(self.answers))

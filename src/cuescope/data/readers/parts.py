@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from cuescope.core.errors import CueError, nearest
@@ -103,7 +102,7 @@ class _Parts(DerivedSet):
         self.skipped = ()
 
     def changed(self, sample: Sample) -> Sample:
-        return replace(sample, parts=self.by_id[sample.id])
+        return sample.but(parts=self.by_id[sample.id])
 
     def hashed(self) -> tuple[str, tuple[()]]:
         return f"parts {[(image, sorted(parts.items())) for image, parts in self.parts.items()]}", ()

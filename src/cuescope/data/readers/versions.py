@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -45,7 +44,7 @@ class Versions(DerivedSet):
         self.notes, self.skipped = (f"{len(found):,} of {len(images):,} images have their {kind} version",), ()
 
     def changed(self, sample: Sample) -> Sample:
-        return replace(sample, versions={self.kind: self._decoded(sample.id)})
+        return sample.but(versions={self.kind: self._decoded(sample.id)})
 
     def version(self, index: int) -> Tensor:
         """The version of an image, (3, h, w) uint8, without the image. Raises UnreadableError as `read` does."""
