@@ -183,6 +183,6 @@ def _sides(maps: Tensor) -> tuple[int, int]:
     return maps.shape[-2], maps.shape[-1]
 
 
-def _short(error: Exception) -> str:
+def _short(error: BaseException) -> str:
     line = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {line[:120]}"

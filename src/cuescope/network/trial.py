@@ -296,7 +296,7 @@ def _no_logits(name: str, network: nn.Module | None, why: outputs.NoLogitsError)
     return CueError(found, wanted="logits (B, K) of K classes", do=do)
 
 
-def _unfit(name: str, run: Function, how: Preprocessing, error: Exception) -> CueError:
+def _unfit(name: str, run: Function, how: Preprocessing, error: BaseException) -> CueError:
     wanted = "a module that takes normalized images (B, 3, H, W) and gives logits (B, K)"
     raised = f"{type(error).__name__}: {error}"
     if (why := signatures.why_not(run)) is not None:
