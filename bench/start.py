@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 
@@ -27,5 +28,6 @@ def rows(given: Given) -> Iterator[Row]:
     yield Row("a mistake in a path is told", "within 2 s", walls, processors, most=2, unit="s")
     if given.quick:
         return
-    wall, processor = measured([sys.executable, "-m", "cuescope", "demo", "--out", str(given.work / "demo")]).taken
+    with tempfile.TemporaryDirectory() as folder:  # what is there already would not be done again
+        wall, processor = measured([sys.executable, "-m", "cuescope", "demo", "--out", f"{folder}/demo"]).taken
     yield Row("`cuescope demo`", "at most 60 s", [wall], [processor], most=60, unit="s")
