@@ -5,7 +5,7 @@ to 2 times faster, has weights of fewer bits: pixels differ by up to 2 of 255, a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -165,7 +165,7 @@ def objects_in(sample: Sample, how: Preprocessing, *, of_label: bool = True) -> 
     inside = np.zeros((height, width), bool)
     if sample.mask is not None:
         drawn = sample.mask.to(torch.uint8).mul(255).expand(3, -1, -1)
-        inside = (frame([replace(sample, pixels=drawn)], how)[0, 0] > 127).numpy()
+        inside = (frame([sample.but(pixels=drawn)], how)[0, 0] > 127).numpy()
     shape = (sample.pixels.shape[1], sample.pixels.shape[2]) if sample.boxes and sample.mask is None else (1, 1)
     for box in sample.boxes if sample.mask is None else ():
         if not of_label or box.name == sample.boxes[0].name:

@@ -4,7 +4,7 @@ import functools
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -201,8 +201,8 @@ class _Boxed(DerivedSet):
         boxes.sort(key=lambda box: (self._index[box.name] != label, -_area(box)))
         shown = dict.fromkeys(i for box in boxes if (i := self._index[box.name]) >= 0)
         if sample.labels:
-            return replace(sample, label=label, boxes=tuple(boxes))
-        return replace(sample, label=label, boxes=tuple(boxes), labels=tuple(shown), labels_from="boxes of objects")
+            return sample.but(label=label, boxes=tuple(boxes))
+        return sample.but(label=label, boxes=tuple(boxes), labels=tuple(shown), labels_from="boxes of objects")
 
     def hashed(self) -> tuple[str, Iterable[object]]:
         return "boxes", self.boxes.items()
