@@ -613,6 +613,29 @@ def test_an_arrow_stream_whose_buffers_lie(tmp_path: Path, size: int) -> None:
         read_arrow([path], "a")
 
 
+def test_a_tar_of_which_a_part_is_lost_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "whole.tar", "w") as tar:
+        for k in range(4):
+            member = tarfile.TarInfo(f"{k}.png")
+            member.size = 600
+            tar.addfile(member, io.BytesIO(bytes([k]) * 600))
+    whole = (tmp_path / "whole.tar").read_bytes()
+    second = 512 + 1024  # where the second member begins
+    assert whole[second : second + 5] == b"1.png"
+    damaged = whole[: second + 100] + b"\xff" * 60 + whole[second + 160 :]
+    for data, found in (
+        (damaged, "byte 1,536 is no header"),
+        (whole[: second + 900], r"cut off within '1\.png'"),
+        (whole[:second], "the mark of its end"),
+    ):
+        (tmp_path / "a.tar").write_bytes(data)
+        with pytest.raises(CueError, match=found):
+            read_tars([tmp_path / "a.tar"], "a")
+    # One block of zeros is the end, as some programs write it.
+    (tmp_path / "a.tar").write_bytes(whole[: 4 * second] + bytes(512))
+    assert len(read_tars([tmp_path / "a.tar"], "a")) == 4
+
+
 @pytest.mark.parametrize("size", [2**50, 2**70])
 def test_a_tar_whose_extended_header_is_larger_than_memory(tmp_path: Path, size: int) -> None:
     member = tarfile.TarInfo("a.png")

@@ -271,7 +271,7 @@ def _read(executor: Executor, function: Function, images: Tensor, classes: int |
 
 def _evaluated(network: nn.Module) -> None:
     """Put it into evaluation mode for good, also where its `train` is code of its own that does not do it."""
-    with suppress(Exception):
+    with suppress(*RAISED):
         network.eval()
     for module in network.modules():
         module.training = False

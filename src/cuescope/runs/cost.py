@@ -12,6 +12,7 @@ import polars as pl
 import torch
 
 from cuescope.classifier.classifier import Classifier
+from cuescope.core.errors import RAISED
 from cuescope.core.files import encoded
 from cuescope.core.findings import Conclusion
 from cuescope.data.derived import root, with_another
@@ -139,7 +140,7 @@ class _Trial:
         name, instrument = task.classifier.name, name_of(task.instrument)
         cost = Cost()
         # Whatever goes wrong here goes wrong in the run, which says what.
-        with suppress(Exception):
+        with suppress(*RAISED):
             samples = self._read(task.images)
             if samples:
                 cost = self._cost(task, samples)
@@ -189,9 +190,9 @@ class _Trial:
             return replace(first.cost, start=start, each=first.cost.each * ratio, draw=first.cost.draw * ratio)
         once, each, rows = self._observed(task, observer, batch)
         cost = Cost(start, each)
-        with suppress(Exception):
+        with suppress(*RAISED):
             cost = self._concluded(task, observer, rows, cost)
-        with suppress(Exception):
+        with suppress(*RAISED):
             cost = self._drawn(task, batch, rows, cost)
         self.tried[name] = _Tried(task.classifier.name, once, cost)
         return cost

@@ -148,10 +148,13 @@ def _kept_index(path: FarFile, tell: Callable[[int], None]) -> _Index:
 def _index(path: Path | FarFile, tell: Callable[[int], None]) -> _Index:
     found, keys, said = _Index(), list[str](), dict[str, Label]()
     try:
+        end = path.size if isinstance(path, FarFile) else path.stat().st_size
         with path.open() if isinstance(path, FarFile) else path.open("rb") as raw:
             for number, (name, size, start) in enumerate(_files(raw)):
                 if number % TOLD == 0:
                     tell(number)
+                if start + size > end:
+                    raise EOFError(f"it is cut off within '{name}'")
                 folder, _, base = name.rpartition("/")
                 if base.startswith("."):
                     continue
@@ -177,7 +180,7 @@ def _index(path: Path | FarFile, tell: Callable[[int], None]) -> _Index:
 
 
 def _files(raw: BinaryIO) -> Iterator[tuple[str, int, int]]:
-    """The name, the size and the start of each regular file of a tar.
+    """The name, the size and the start of each regular file of a tar. Raises what tarfile raises, or EOFError.
 
     tarfile takes a fiftieth of a millisecond a file, which is a minute for a million images and their labels: plain
     headers are read here, and it reads the others.
@@ -193,6 +196,11 @@ def _files(raw: BinaryIO) -> Iterator[tuple[str, int, int]]:
             tar.offset, tar.members = at, []  # pyright: ignore[reportAttributeAccessIssue]
             member = tar.next()
             if member is None:
+                raw.seek(at)
+                if any(block := raw.read(tarfile.BLOCKSIZE)):
+                    raise tarfile.ReadError(f"what stands at byte {at:,} is no header")
+                if not block:
+                    raise EOFError("it is cut off: the mark of its end is not there")
                 return
             at = tar.offset
             if member.isreg():
