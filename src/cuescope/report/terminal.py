@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cuescope.core.errors import printable
 from cuescope.core.findings import Measure
+from cuescope.core.wording import counted
 from cuescope.report.draw import words
 from cuescope.report.gather import Content, gather
 
@@ -74,5 +75,5 @@ def missing(content: Content) -> list[str]:
     ]
     lines += [f"not asked: {u['instrument']}: {u['why']}" for u in content.unasked]
     if content.skipped:
-        lines.append(f"skipped: {len(content.skipped):,} images that could not be used; see skipped.csv")
+        lines.append(f"skipped: {counted(len(content.skipped), 'image')} that could not be used; see skipped.csv")
     return lines

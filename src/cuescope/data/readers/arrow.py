@@ -15,6 +15,7 @@ from cuescope.core.errors import CueError
 from cuescope.core.files import parsed
 from cuescope.core.progress import Progress, quiet
 from cuescope.core.tables import DAMAGED
+from cuescope.core.wording import counted
 from cuescope.data.images import Lock, UnreadableError
 from cuescope.data.readers.decode import unreached
 from cuescope.data.readers.far import FarFile
@@ -159,7 +160,7 @@ def read_arrow(paths: Sequence[Path], name: str, progress: Progress = quiet) -> 
             names.append(f"{folder}{stream.path.stem}/{row}")
     if not names:
         raise CueError(f"'{paths[0]}' has no row", wanted="a row an image", do="check the path")
-    notes = [f"{len(names):,} images in the rows of {len(paths):,} Arrow file{'s' * (len(paths) > 1)}"]
+    notes = [f"in the rows of {counted(len(paths), 'Arrow file')}"]
     places, space = labels_in(label, classes, labels, len(names), notes)
     return StoredSet(name, names, _Batches(streams, bytes_in(schema, column)), places, space, notes)
 

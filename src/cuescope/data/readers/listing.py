@@ -20,6 +20,7 @@ from cuescope.core.parquet_file import UNREADABLE, check_pages, check_rows, read
 from cuescope.core.progress import Progress, quiet
 from cuescope.core.remote import Remote, address, together
 from cuescope.core.tables import DAMAGED
+from cuescope.core.wording import counted
 from cuescope.data.images import OutOfReachError, UnreadableError
 from cuescope.data.readers.decode import load, read_part, unreached
 from cuescope.data.readers.far import BLOCK, FarFile, Fetcher, out_of_reach
@@ -67,7 +68,7 @@ def read_tables(paths: Sequence[Path] | Sequence[FarFile], name: str, progress: 
     rows = _Rows(copies, counts, columns)
     if not rows:
         raise CueError(f"'{paths[0]}' has no row", wanted="a row an image", do="check the path")
-    notes = [f"{len(rows):,} images by the paths of {len(paths):,} listing{'s' * (len(paths) > 1)}"]
+    notes = [f"by the paths of {counted(len(paths), 'listing')}"]
     found, space = labels_in(label, classes, labels, len(rows), notes)
     return _ListedSet(name, rows, _Listed(paths, rows), found, space, notes)
 

@@ -19,6 +19,7 @@ from cuescope.core.parquet_file import UNREADABLE, Group, check_pages, check_row
 from cuescope.core.progress import Progress, quiet
 from cuescope.core.remote import together
 from cuescope.core.tables import DAMAGED
+from cuescope.core.wording import counted
 from cuescope.data.images import Lock, OutOfReachError, UnreadableError
 from cuescope.data.readers.decode import unreached
 from cuescope.data.readers.far import FarFile
@@ -179,7 +180,7 @@ def read_parquet(paths: Sequence[Path] | Sequence[FarFile], name: str, progress:
     names = Names(f"{path.stem}/{row}" for path, count in zip(paths, counts, strict=True) for row in range(count))
     if not names:
         raise CueError(f"'{paths[0]}' has no row", wanted="a row an image", do="check the path")
-    notes = [f"{len(names):,} images in the rows of {len(paths):,} Parquet file{'s' * (len(paths) > 1)}"]
+    notes = [f"in the rows of {counted(len(paths), 'Parquet file')}"]
     places, space = labels_in(label, classes, labels, len(names), notes)
     return StoredSet(name, names, _Tables(tables, counts, column, schema), places, space, notes)
 

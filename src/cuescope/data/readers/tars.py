@@ -107,8 +107,7 @@ def read_tars(paths: Sequence[Path] | Sequence[FarFile], name: str, progress: Pr
     if not names:
         found = f"no image in '{paths[0]}'"
         raise CueError(found, wanted="tars of images, 0001.jpg with 0001.cls or 0001.json", do="check the path")
-    several = "" if len(paths) == 1 else f" in {len(paths):,} tars"
-    notes = [f"{len(names):,} images{several}"]
+    notes = [f"in {len(paths):,} tars"] if len(paths) > 1 else []
     if any(label is not None for label in labels):
         if len({type(label) for label in labels if label is not None}) > 1:
             raise mixed_labels()
@@ -116,7 +115,9 @@ def read_tars(paths: Sequence[Path] | Sequence[FarFile], name: str, progress: Pr
         places, classes = labels_of(pl.Series(labels))
         notes.append("labels from the .cls and .json files beside the images")
     else:
-        places, classes = labels_from_folders(Names(n.partition("/")[2] for n in names) if several else names, notes)
+        places, classes = labels_from_folders(
+            Names(n.partition("/")[2] for n in names) if len(paths) > 1 else names, notes
+        )
     if others:
         notes.append(f"{others:,} files that are no image passed over")
     return StoredSet(name, names, store, places, classes, notes, skipped)
