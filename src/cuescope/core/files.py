@@ -288,7 +288,8 @@ def read_picture(folder: Path, name: str) -> NDArray[np.uint8]:
             return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         wanted = f"a PNG of at most {MOST_PIXELS:,} px"
-        raise CueError(f"cannot read '{path}': {error}", wanted=wanted, do="audit again") from None
+        why = getattr(error, "strerror", None) or error
+        raise CueError(f"cannot read '{path}': {why}", wanted=wanted, do="audit again") from None
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
@@ -335,5 +336,5 @@ def read_json(path: Path) -> dict[str, Any]:
             raise ValueError("it holds no object")
         return data
     except (OSError, ValueError) as error:
-        found, wanted = f"cannot read '{path}': {error}", "a JSON file of a run"
+        found, wanted = f"cannot read '{path}': {why_not(error)}", "a JSON file of a run"
         raise CueError(found, wanted=wanted, do="remove it, audit again") from None

@@ -304,5 +304,5 @@ def _unfit(name: str, run: Function, how: Preprocessing, error: BaseException) -
     return CueError(
         f"{name} cannot be run on images of {how.size[0]} x {how.size[1]} px: {raised}",
         wanted=wanted,
-        do="give preprocessing=Preprocessing(size=...), or mend the module",
+        do="give another size (--size, in Python preprocessing=Preprocessing(size=...)), or mend the module",
     )
