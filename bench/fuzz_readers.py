@@ -693,19 +693,16 @@ def resealed_rows(data: bytes, rng: random.Random, others: Sequence[bytes]) -> b
     return found[:at] + seals._sum(plain).encode() + found[at + seals.DIGITS :]
 
 
-def with_file(read: Callable[[Path], None]) -> Callable[[bytes, Path], None]:
-    """Read the run folder with this file in place of its own."""
+def with_file(read: Callable[[Path], None], whole: str) -> Callable[[bytes, Path], None]:
+    """Read a copy of a folder with this file in place of its own: what reads it may join files, or remove them."""
 
     def through(data: bytes, folder: Path) -> None:
         name, _, content = data.partition(b"\n")
-        path = folder / "run" / name.decode()
-        # An audit that went on in the folder may have removed what the input before had damaged.
-        whole = path.read_bytes() if path.is_file() else b""
-        path.write_bytes(content)
-        try:
-            read(folder / "run")
-        finally:
-            path.write_bytes(whole or content)
+        damaged = folder / "damaged"
+        shutil.rmtree(damaged, ignore_errors=True)
+        shutil.copytree(folder / whole, damaged)
+        (damaged / name.decode()).write_bytes(content)
+        read(damaged)
 
     return through
 
@@ -754,13 +751,8 @@ def maker_files(folder: Path) -> list[bytes]:
     return [path.relative_to(folder / "made").as_posix().encode() + b"\n" + path.read_bytes() for path in files]
 
 
-def read_made(data: bytes, folder: Path) -> None:
-    name, _, content = data.partition(b"\n")
-    damaged = folder / "damaged"  # a copy: what reads it may fold its parts together, and remove them
-    shutil.rmtree(damaged, ignore_errors=True)
-    shutil.copytree(folder / "made", damaged)
-    (damaged / name.decode()).write_bytes(content)
-    made = OutputFolder(damaged, {"maker": "x", "parameters": {"a": 1}})
+def read_made(path: Path) -> None:
+    made = OutputFolder(path, {"maker": "x", "parameters": {"a": 1}})
     assert isinstance(made.sorted_entries, list)
     assert isinstance(made.skipped, list)
 
@@ -853,8 +845,8 @@ READERS = [
         any_of(varied, in_zip("data.pkl", varied)),
         2,
     ),
-    Reader("run folders", run_files, with_file(read_run), below_line(run_damage), 0.25),
-    Reader("run folders, reported", run_files, with_file(write_report), below_line(run_damage), 0.03),
-    Reader("run folders, gone on with", run_files, with_file(go_on), below_line(run_damage), 0.01),
-    Reader("makers' folders", maker_files, read_made, below_line(run_damage), 2),
+    Reader("run folders", run_files, with_file(read_run, "run"), below_line(run_damage), 0.25),
+    Reader("run folders, reported", run_files, with_file(write_report, "run"), below_line(run_damage), 0.03),
+    Reader("run folders, gone on with", run_files, with_file(go_on, "run"), below_line(run_damage), 0.01),
+    Reader("makers' folders", maker_files, with_file(read_made, "made"), below_line(run_damage), 2),
 ]

@@ -282,7 +282,8 @@ class ImageSet(ABC):
                 sample = self.read(index)
             except UnreadableError as error:
                 return Skipped(self.id(index), str(error), isinstance(error, OutOfReachError))
-            decoded, size = Decoded(sample.pixels, lambda: self.read(index).pixels), sample.held_bytes
+            pixels = sample.pixels
+            decoded, size = Decoded(pixels, lambda: self.read(index).pixels), pixels.nbytes
             with lock:
                 if sum(sizes.values()) + size > held_bytes:
                     decoded.let_go()
